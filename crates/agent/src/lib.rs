@@ -1,0 +1,1 @@
+//! The agent: discover, tail, relabel, stage, batch, deliver.

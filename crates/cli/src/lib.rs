@@ -1,0 +1,1 @@
+//! Client commands: query, tail, labels, series, stats.

@@ -1,0 +1,1 @@
+//! Membership, hash ring and replica sets, quorum, connection pool.

@@ -1,0 +1,1 @@
+//! Push: decode, validate, limit, shard, replicate.

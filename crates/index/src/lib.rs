@@ -1,0 +1,1 @@
+//! Label index files: symbols, series, postings, block references. Pure.

@@ -1,0 +1,1 @@
+//! Streams, heads, write-ahead log, flush, recent queries, tail.

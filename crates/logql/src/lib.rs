@@ -1,0 +1,1 @@
+//! LogQL: syntax, analysis, pipeline stages, template engine and metric engine. Pure.

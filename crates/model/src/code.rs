@@ -1,0 +1,138 @@
+//! One small vocabulary of errors, mapped to HTTP and gRPC here and nowhere else.
+
+/// What kind of failure it is; decides the status code a caller sees and whether it may retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request is wrong and will stay wrong. HTTP 400.
+    InvalidArgument,
+    /// No or wrong credentials, or no tenant. HTTP 401.
+    Unauthenticated,
+    /// Known, but not allowed. HTTP 403.
+    PermissionDenied,
+    /// No such thing. HTTP 404.
+    NotFound,
+    /// The body is larger than allowed. HTTP 413.
+    TooLarge,
+    /// Understood, but nothing in it can be processed. HTTP 422.
+    Unprocessable,
+    /// A limit of rate or number; later may work. HTTP 429.
+    ResourceExhausted,
+    /// The client went away. HTTP 499.
+    Cancelled,
+    /// Our fault. HTTP 500.
+    Internal,
+    /// Not now: starting, stopping, no quorum, store not reachable. HTTP 503.
+    Unavailable,
+    /// It took longer than the deadline. HTTP 504.
+    DeadlineExceeded,
+}
+
+impl Code {
+    /// The HTTP status.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::Unauthenticated => 401,
+            Self::PermissionDenied => 403,
+            Self::NotFound => 404,
+            Self::TooLarge => 413,
+            Self::Unprocessable => 422,
+            Self::ResourceExhausted => 429,
+            Self::Cancelled => 499,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+        }
+    }
+
+    /// The gRPC status code number (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+    #[must_use]
+    pub fn grpc_status(self) -> i32 {
+        match self {
+            Self::Cancelled => 1,
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::PermissionDenied => 7,
+            Self::ResourceExhausted => 8,
+            Self::Unprocessable => 9,
+            Self::TooLarge => 11,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::Unauthenticated => 16,
+        }
+    }
+
+    /// The code of a gRPC status number; what is not ours is [`Code::Internal`].
+    #[must_use]
+    pub fn from_grpc_status(status: i32) -> Self {
+        match status {
+            1 => Self::Cancelled,
+            3 => Self::InvalidArgument,
+            4 => Self::DeadlineExceeded,
+            5 => Self::NotFound,
+            7 => Self::PermissionDenied,
+            8 => Self::ResourceExhausted,
+            9 => Self::Unprocessable,
+            11 => Self::TooLarge,
+            14 => Self::Unavailable,
+            16 => Self::Unauthenticated,
+            _ => Self::Internal,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::ResourceExhausted | Self::Internal | Self::Unavailable | Self::DeadlineExceeded
+        )
+    }
+}
+
+/// An error with its kind: what crosses from one role to another, local or remote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CodedError {
+    /// The kind.
+    pub code: Code,
+    /// What went wrong, for the person who made the request.
+    pub message: String,
+}
+
+impl CodedError {
+    /// An error of this kind.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_grpc() {
+        use Code::*;
+        for code in [
+            InvalidArgument,
+            Unauthenticated,
+            PermissionDenied,
+            NotFound,
+            TooLarge,
+            Unprocessable,
+            ResourceExhausted,
+            Cancelled,
+            Internal,
+            Unavailable,
+            DeadlineExceeded,
+        ] {
+            assert_eq!(Code::from_grpc_status(code.grpc_status()), code);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Log lines: one at a time, and as columns of a stream.
+
+use bytes::Bytes;
+
+use crate::LabelSet;
+
+/// One log line as a query returns it or a tail delivers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// The line without its newline. Usually UTF-8, but any bytes are kept as they came.
+    pub line: Bytes,
+    /// Structured metadata, without the stream's labels.
+    pub metadata: LabelSet,
+}
+
+/// A borrowed row of [`Entries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// The line without its newline.
+    pub line: &'a [u8],
+    /// Structured metadata.
+    pub metadata: &'a LabelSet,
+}
+
+/// Rows of one stream as columns: what travels from distributor to ingester, lies in a head and is
+/// encoded into a block.
+///
+/// `timestamps_ns`, `line_ends` and `metadata_ids` have one element per row. Line `i` is
+/// `lines[line_ends[i - 1]..line_ends[i]]`. Metadata sets are stored once: `metadata_ids[i]` is an
+/// index into `metadata_sets`, whose element 0 is always the empty set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries {
+    timestamps_ns: Vec<i64>,
+    line_ends: Vec<u32>,
+    lines: Vec<u8>,
+    metadata_ids: Vec<u32>,
+    metadata_sets: Vec<LabelSet>,
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self {
+            timestamps_ns: Vec::new(),
+            line_ends: Vec::new(),
+            lines: Vec::new(),
+            metadata_ids: Vec::new(),
+            metadata_sets: vec![LabelSet::default()],
+        }
+    }
+}
+
+impl Entries {
+    /// Room for `rows` rows and `bytes` of lines.
+    #[must_use]
+    pub fn with_capacity(rows: usize, bytes: usize) -> Self {
+        Self {
+            timestamps_ns: Vec::with_capacity(rows),
+            line_ends: Vec::with_capacity(rows),
+            lines: Vec::with_capacity(bytes),
+            metadata_ids: Vec::with_capacity(rows),
+            metadata_sets: vec![LabelSet::default()],
+        }
+    }
+
+    /// Assembles rows from columns that came over the wire or from a file. `None` unless the
+    /// columns agree: equal lengths, ends ascending and within `lines`, ids within the sets, set 0
+    /// empty.
+    #[must_use]
+    pub fn from_columns(
+        timestamps_ns: Vec<i64>,
+        line_ends: Vec<u32>,
+        lines: Vec<u8>,
+        metadata_ids: Vec<u32>,
+        metadata_sets: Vec<LabelSet>,
+    ) -> Option<Self> {
+        let rows = timestamps_ns.len();
+        let agree = line_ends.len() == rows
+            && metadata_ids.len() == rows
+            && line_ends.is_sorted()
+            && line_ends.last().map_or(0, |end| *end as usize) == lines.len()
+            && metadata_ids
+                .iter()
+                .all(|id| (*id as usize) < metadata_sets.len())
+            && metadata_sets.first().is_some_and(LabelSet::is_empty);
+        agree.then_some(Self {
+            timestamps_ns,
+            line_ends,
+            lines,
+            metadata_ids,
+            metadata_sets,
+        })
+    }
+
+    /// Adds a row. Returns `false`, and adds nothing, if the lines would exceed 4 GiB.
+    pub fn push(&mut self, timestamp_ns: i64, line: &[u8], metadata: &LabelSet) -> bool {
+        let Ok(end) = u32::try_from(self.lines.len() + line.len()) else {
+            return false;
+        };
+        let id = self.metadata_id(metadata);
+        self.timestamps_ns.push(timestamp_ns);
+        self.lines.extend_from_slice(line);
+        self.line_ends.push(end);
+        self.metadata_ids.push(id);
+        true
+    }
+
+    /// The id under which rows may refer to `metadata`, adding the set if it is new. Only the sets
+    /// added last are searched: repeated metadata (a level, a trace) comes in runs.
+    fn metadata_id(&mut self, metadata: &LabelSet) -> u32 {
+        const SEARCHED: usize = 16;
+        if metadata.is_empty() {
+            return 0;
+        }
+        let from = self.metadata_sets.len().saturating_sub(SEARCHED);
+        let recent = self.metadata_sets.get(from..).unwrap_or_default();
+        if let Some(at) = recent.iter().rposition(|set| set == metadata) {
+            return (from + at) as u32;
+        }
+        self.metadata_sets.push(metadata.clone());
+        (self.metadata_sets.len() - 1) as u32
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps_ns.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ns.is_empty()
+    }
+
+    /// Row `i`.
+    #[must_use]
+    pub fn get(&self, i: usize) -> Option<EntryRef<'_>> {
+        let start = match i.checked_sub(1) {
+            Some(before) => *self.line_ends.get(before)?,
+            None => 0,
+        };
+        let id = *self.metadata_ids.get(i)?;
+        Some(EntryRef {
+            timestamp_ns: *self.timestamps_ns.get(i)?,
+            line: self
+                .lines
+                .get(start as usize..*self.line_ends.get(i)? as usize)?,
+            metadata: self.metadata_sets.get(id as usize)?,
+        })
+    }
+
+    /// The rows in order.
+    #[must_use]
+    pub fn iter(&self) -> EntriesIter<'_> {
+        EntriesIter {
+            entries: self,
+            next: 0,
+        }
+    }
+
+    /// The time column, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamps_ns(&self) -> &[i64] {
+        &self.timestamps_ns
+    }
+
+    /// Where each line ends in [`Self::lines`].
+    #[must_use]
+    pub fn line_ends(&self) -> &[u32] {
+        &self.line_ends
+    }
+
+    /// All lines, one after the other, without separators.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// Per row an index into [`Self::metadata_sets`].
+    #[must_use]
+    pub fn metadata_ids(&self) -> &[u32] {
+        &self.metadata_ids
+    }
+
+    /// The distinct metadata sets; the first is empty.
+    #[must_use]
+    pub fn metadata_sets(&self) -> &[LabelSet] {
+        &self.metadata_sets
+    }
+
+    /// Appends all rows of `other`. Returns `false`, and adds nothing, if the lines would exceed
+    /// 4 GiB.
+    pub fn append(&mut self, other: &Self) -> bool {
+        if u32::try_from(self.lines.len() + other.lines.len()).is_err() {
+            return false;
+        }
+        let base = self.lines.len() as u32;
+        let ids: Vec<u32> = other
+            .metadata_sets
+            .iter()
+            .map(|set| self.metadata_id(set))
+            .collect();
+        self.timestamps_ns.extend_from_slice(&other.timestamps_ns);
+        self.lines.extend_from_slice(&other.lines);
+        self.line_ends
+            .extend(other.line_ends.iter().map(|end| base + end));
+        let id_of = |id: &u32| ids.get(*id as usize).copied().unwrap_or(0);
+        self.metadata_ids
+            .extend(other.metadata_ids.iter().map(id_of));
+        true
+    }
+
+    /// The rows whose numbers `order` names, in that order; numbers out of range are passed over.
+    #[must_use]
+    pub fn select(&self, order: impl IntoIterator<Item = usize>) -> Self {
+        let mut selected = Self {
+            metadata_sets: self.metadata_sets.clone(),
+            ..Self::default()
+        };
+        for i in order {
+            let (Some(row), Some(id)) = (self.get(i), self.metadata_ids.get(i)) else {
+                continue;
+            };
+            selected.timestamps_ns.push(row.timestamp_ns);
+            selected.lines.extend_from_slice(row.line);
+            selected.line_ends.push(selected.lines.len() as u32);
+            selected.metadata_ids.push(*id);
+        }
+        selected
+    }
+
+    /// Whether times never go back.
+    #[must_use]
+    pub fn is_time_ordered(&self) -> bool {
+        self.timestamps_ns.is_sorted()
+    }
+
+    /// The same rows in time order; equal times keep their order.
+    #[must_use]
+    pub fn into_time_ordered(self) -> Self {
+        if self.is_time_ordered() {
+            return self;
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|i| self.timestamps_ns.get(*i).copied());
+        self.select(order)
+    }
+
+    /// Heap bytes held, for memory accounting.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let sets: usize = self
+            .metadata_sets
+            .iter()
+            .map(|set| 16 + set.len() * 64 + set.text_len())
+            .sum();
+        self.timestamps_ns.capacity() * 8
+            + (self.line_ends.capacity() + self.metadata_ids.capacity()) * 4
+            + self.lines.capacity()
+            + sets
+    }
+}
+
+impl<'a> IntoIterator for &'a Entries {
+    type Item = EntryRef<'a>;
+    type IntoIter = EntriesIter<'a>;
+    fn into_iter(self) -> EntriesIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over the rows of [`Entries`].
+#[derive(Clone, Debug)]
+pub struct EntriesIter<'a> {
+    entries: &'a Entries,
+    next: usize,
+}
+
+impl<'a> Iterator for EntriesIter<'a> {
+    type Item = EntryRef<'a>;
+    fn next(&mut self) -> Option<EntryRef<'a>> {
+        let row = self.entries.get(self.next)?;
+        self.next += 1;
+        Some(row)
+    }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.entries.len() - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for EntriesIter<'_> {}
+
+/// The rows that one push has for one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamBatch {
+    /// The stream.
+    pub labels: LabelSet,
+    /// Its rows, in the order in which they were pushed.
+    pub entries: Entries,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Entries {
+        let info = LabelSet::from_pairs([("level", "info")]);
+        let mut entries = Entries::default();
+        assert!(entries.push(3, b"three", &info));
+        assert!(entries.push(1, b"", &LabelSet::default()));
+        assert!(entries.push(2, b"two", &info));
+        entries
+    }
+
+    #[test]
+    fn rows_come_back_as_pushed_and_share_metadata() {
+        let entries = sample();
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|row| (row.timestamp_ns, row.line.to_vec(), row.metadata.len()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (3, b"three".to_vec(), 1),
+                (1, Vec::new(), 0),
+                (2, b"two".to_vec(), 1)
+            ]
+        );
+        assert_eq!(entries.metadata_sets().len(), 2);
+    }
+
+    #[test]
+    fn ordering_and_appending_keep_lines_with_their_times() {
+        let mut twice = sample();
+        assert!(twice.append(&sample()));
+        let ordered = twice.into_time_ordered();
+        let rows: Vec<_> = ordered
+            .iter()
+            .map(|row| (row.timestamp_ns, row.line))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (1, &b""[..]),
+                (1, b""),
+                (2, b"two"),
+                (2, b"two"),
+                (3, b"three"),
+                (3, b"three")
+            ]
+        );
+    }
+
+    #[test]
+    fn columns_that_disagree_are_refused() {
+        let set = || vec![LabelSet::default()];
+        assert!(Entries::from_columns(vec![1], vec![2], b"ab".to_vec(), vec![0], set()).is_some());
+        assert!(Entries::from_columns(vec![1], vec![3], b"ab".to_vec(), vec![0], set()).is_none());
+        assert!(Entries::from_columns(vec![1], vec![2], b"ab".to_vec(), vec![1], set()).is_none());
+        assert!(
+            Entries::from_columns(vec![1, 2], vec![2, 1], b"a".to_vec(), vec![0, 0], set())
+                .is_none()
+        );
+        assert!(Entries::from_columns(vec![1], vec![0], vec![], vec![0], vec![]).is_none());
+    }
+}

@@ -1,0 +1,31 @@
+//! The words of the system.
+//!
+//! Every other crate speaks in these types: a [`LabelSet`] names a stream, [`Entries`] are its
+//! lines as columns, a [`Matcher`] selects label sets, a [`TimeRange`] bounds a request,
+//! [`Limits`] say what a [`TenantId`] may do, and a [`Code`] classifies every error once, for HTTP
+//! and gRPC alike.
+//!
+//! *Invariants.* No I/O, no async, no clock, no log output. A `LabelSet` is sorted by name with
+//! unique names and no empty values. Times are `i64` nanoseconds since the Unix epoch.
+
+mod budget;
+mod code;
+mod entries;
+mod label;
+mod limits;
+mod matcher;
+mod tenant;
+mod time;
+pub mod units;
+
+pub use budget::{Budget, BudgetError, Reservation};
+pub use code::{Code, CodedError};
+pub use entries::{Entries, EntriesIter, Entry, EntryRef, StreamBatch};
+pub use label::{Label, LabelSet, LabelSetBuilder, is_valid_label_name};
+pub use limits::{
+    BlockedQuery, DiscoverFields, Limits, OtlpAction, OtlpAttributeRule, OtlpConfig,
+    OtlpResourceRules, StreamRetention,
+};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use tenant::{TenantError, TenantId};
+pub use time::{Direction, TimeRange};

@@ -1,0 +1,1 @@
+//! Query API, planning, splitting, execution, merging, tail.

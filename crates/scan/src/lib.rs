@@ -1,0 +1,1 @@
+//! Runs a LogQL pipeline over the blocks and heads of streams.

@@ -1,0 +1,1 @@
+//! The process kit: config, listeners, tenants, telemetry, health, overrides, modules, shutdown.

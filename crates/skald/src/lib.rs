@@ -1,0 +1,1 @@
+//! Joins roles into processes: module table, root config, the binaries.

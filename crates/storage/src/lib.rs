@@ -1,0 +1,1 @@
+//! Keys, manifests, object store access, caches and snapshots of what exists.
