@@ -295,6 +295,45 @@ impl<'a> Iterator for EntriesIter<'a> {
 
 impl ExactSizeIterator for EntriesIter<'_> {}
 
+/// The labels of a row after a pipeline, by where they come from. A name is in one part only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RowLabels {
+    /// From the stream's label set.
+    pub stream: LabelSet,
+    /// From structured metadata.
+    pub metadata: LabelSet,
+    /// Parsed or set by a stage.
+    pub parsed: LabelSet,
+}
+
+impl RowLabels {
+    /// All parts as one set.
+    #[must_use]
+    pub fn merged(&self) -> LabelSet {
+        if self.metadata.is_empty() && self.parsed.is_empty() {
+            return self.stream.clone();
+        }
+        self.stream
+            .iter()
+            .chain(&self.metadata)
+            .chain(&self.parsed)
+            .cloned()
+            .collect()
+    }
+}
+
+/// A hash of a row as stored, equal on all replicas: XXH3 of the line mixed with its metadata.
+/// Together with stream and time it identifies a row.
+#[must_use]
+pub fn row_hash(line: &[u8], metadata: &LabelSet) -> u64 {
+    let hash = xxhash_rust::xxh3::xxh3_64(line);
+    if metadata.is_empty() {
+        hash
+    } else {
+        hash.rotate_left(1) ^ metadata.fingerprint()
+    }
+}
+
 /// The rows that one push has for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamBatch {
