@@ -1,1 +1,59 @@
-//! The process kit: config, listeners, tenants, telemetry, health, overrides, modules, shutdown.
+//! The process kit: what every binary needs before and after its role does its work.
+//!
+//! It owns the configuration file ([`load`]), the process environment ([`Environment`]), listeners
+//! ([`Listener`]), the tenant of a request ([`http::Tenants`]), telemetry ([`Telemetry`],
+//! [`Metrics`]), health ([`Health`]), the limits of tenants ([`Overrides`]), the data directory's
+//! lock ([`DataDir`]) and the life of a process ([`Modules`]).
+//!
+//! *Invariants.* A configuration that does not hold is refused before a port is bound. Only this
+//! crate reads the process environment. Every listener bounds its connections, the time a client
+//! may take for its headers and body, and the time it may stall while it is written to. Shutdown is
+//! one order in one place: readiness off, then the modules in reverse of their start, each within
+//! its own deadline. The log of a process never blocks it: lines that do not fit are dropped and
+//! counted.
+//!
+//! Start reading at [`load`] for the beginning of a process and at [`Modules`] for its end.
+
+pub mod admin;
+mod config;
+mod datadir;
+mod grpc;
+mod health;
+pub mod http;
+mod listen;
+mod metrics;
+mod modules;
+mod overrides;
+mod telemetry;
+mod version;
+
+pub use config::{Config, ConfigError, Environment, Loaded, Print, load, print};
+pub use datadir::{DataDir, DataDirError};
+pub use grpc::grpc_router;
+pub use health::{Component, Health, State};
+pub use listen::{BindError, ConnectionLimits, ListenAddr, Listener};
+pub use metrics::{Metrics, Registry};
+pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
+pub use overrides::{Overrides, OverridesError, RuntimeConfig};
+pub use telemetry::{LogConfig, LogFormat, LogLevel, Telemetry, TelemetryError};
+pub use version::{REVISION, VERSION, version_text};
+
+/// Makes ring the cryptography of every TLS connection of this process. Called first in every
+/// `main`, and in tests that open TLS: rustls panics when two providers are compiled in and none
+/// was chosen. Calling it again is harmless.
+pub fn install_crypto_provider() {
+    // The error only says that another call was earlier.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The name of this machine, as the kernel has it.
+#[must_use]
+pub fn hostname() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name.into_owned()
+    }
+}

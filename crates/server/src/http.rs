@@ -1,0 +1,96 @@
+//! What every HTTP request passes through, and what handlers take from it and give back.
+//!
+//! [`finish`] wraps the router of a process: metrics, a span with a trace id, caught panics, bounded
+//! waiting for bodies, compressed answers. [`tenant_routes`] wraps the routes that belong to a
+//! tenant; their handlers take [`Tenants`] or [`Tenant`] as arguments and return [`ApiError`].
+
+mod error;
+mod observe;
+mod tenant;
+mod trace;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use http::{Response, StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+pub use error::ApiError;
+pub use observe::HttpMetrics;
+pub(crate) use observe::observe;
+pub use tenant::{Auth, TENANT_HEADER, Tenant, Tenants, tenant_routes};
+pub use trace::{REQUEST_ID_HEADER, TraceId};
+
+/// The router of an HTTP listener: `routes` in what all requests pass through.
+pub fn finish(routes: Router, metrics: &HttpMetrics, body_timeout: Duration) -> Router {
+    routes
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(RequestBodyTimeoutLayer::new(body_timeout))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(metrics.clone(), observe))
+}
+
+async fn not_found() -> impl IntoResponse {
+    // Word for word what Go's net/http says, which is what clients of Loki know.
+    (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The panic itself was logged by the hook that telemetry installs; the client learns no more than
+/// that it is our fault.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "tower-http gives the signature"
+)]
+pub(crate) fn on_panic(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    ApiError::internal("internal error").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::Registry;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted() {
+        async fn fails() -> &'static str {
+            panic!("on purpose")
+        }
+        let mut registry = Registry::default();
+        let metrics = HttpMetrics::new(&mut registry);
+        let router = finish(
+            Router::new().route("/fails/{id}", get(fails)),
+            &metrics,
+            Duration::from_secs(1),
+        );
+        for path in ["/fails/7", "/nowhere"] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert!(answer.headers().contains_key(REQUEST_ID_HEADER));
+            let status = answer.status().as_u16();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            match path {
+                "/nowhere" => assert_eq!((status, &body[..]), (404, &b"404 page not found\n"[..])),
+                _ => assert_eq!((status, &body[..]), (500, &b"internal error\n"[..])),
+            }
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for sample in [
+            r#"http_request_duration_seconds_count{method="GET",route="/fails/{id}",status="500"} 1"#,
+            r#"http_request_duration_seconds_count{method="GET",route="other",status="404"} 1"#,
+        ] {
+            assert!(text.contains(sample), "{sample} is missing in:\n{text}");
+        }
+    }
+}

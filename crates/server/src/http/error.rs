@@ -1,0 +1,69 @@
+//! Errors as HTTP answers.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use model::{Code, CodedError};
+
+/// What clients are told to wait when a limit or our state refused them.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// A [`CodedError`] as an answer: its status, and its message as plain text on a line.
+#[derive(Debug)]
+pub struct ApiError(pub CodedError);
+
+impl ApiError {
+    /// Our fault.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self(CodedError::new(Code::Internal, message))
+    }
+
+    /// The request's fault.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self(CodedError::new(Code::InvalidArgument, message))
+    }
+}
+
+impl From<CodedError> for ApiError {
+    fn from(error: CodedError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let CodedError { code, message } = self.0;
+        // 499 has no name in the registry of status codes but is a valid number.
+        let status =
+            StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), error = %message, "request failed");
+        }
+        let mut answer = (status, format!("{message}\n")).into_response();
+        let headers = answer.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if matches!(code, Code::ResourceExhausted | Code::Unavailable) {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_say_when_to_come_back() {
+        let answer = ApiError(CodedError::new(Code::ResourceExhausted, "slow down"));
+        let answer = answer.into_response();
+        assert_eq!(answer.status(), 429);
+        assert!(answer.headers().contains_key(RETRY_AFTER));
+        let answer = ApiError(CodedError::new(Code::Cancelled, "gone")).into_response();
+        assert_eq!(answer.status().as_u16(), 499);
+    }
+}

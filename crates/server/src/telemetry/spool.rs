@@ -1,0 +1,188 @@
+//! Lines on their way to a sink that may be slow.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that may wait.
+const LINES_MAX: usize = 16_384;
+/// Bytes of all lines that may wait.
+const BYTES_MAX: usize = 8 << 20;
+/// Bytes that one write takes together.
+const BATCH_BYTES: usize = 64 << 10;
+/// How long a flush may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+enum Message {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// The near end: takes lines without waiting. What does not fit is dropped and counted.
+#[derive(Clone)]
+pub(super) struct Spool(Arc<Inner>);
+
+struct Inner {
+    messages: SyncSender<Message>,
+    waiting_bytes: Arc<AtomicUsize>,
+    dropped: OnceLock<Counter<u64>>,
+}
+
+impl Spool {
+    /// Starts the thread that writes to `sink`. It ends when all clones of the spool are gone.
+    pub(super) fn start(name: &str, sink: impl Write + Send + 'static) -> Self {
+        let (messages, receiver) = sync_channel(LINES_MAX);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = waiting_bytes.clone();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        if let Err(error) = thread.spawn(move || write_lines(&receiver, sink, &waiting)) {
+            // Without its thread the channel is closed and every line counts as dropped.
+            let _ = writeln!(io::stderr(), "cannot start the thread {name}: {error}");
+        }
+        Self(Arc::new(Inner {
+            messages,
+            waiting_bytes,
+            dropped: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn count_drops(&self, counter: Counter<u64>) {
+        let _ = self.0.dropped.set(counter);
+    }
+
+    pub(super) fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.0.messages.try_send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+
+    fn push(&self, line: &[u8]) {
+        let waiting = self
+            .0
+            .waiting_bytes
+            .fetch_add(line.len(), Ordering::Relaxed);
+        if waiting + line.len() <= BYTES_MAX {
+            match self.0.messages.try_send(Message::Line(line.to_vec())) {
+                Ok(()) => return,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+        self.0
+            .waiting_bytes
+            .fetch_sub(line.len(), Ordering::Relaxed);
+        if let Some(dropped) = self.0.dropped.get() {
+            dropped.inc();
+        }
+    }
+}
+
+impl Write for Spool {
+    /// One call is one line: `tracing_subscriber::fmt` writes each event at once.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Spool {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn write_lines(messages: &Receiver<Message>, mut sink: impl Write, waiting: &AtomicUsize) {
+    let mut batch = Vec::with_capacity(BATCH_BYTES);
+    let mut complained = false;
+    while let Ok(first) = messages.recv() {
+        let mut flushed = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => {
+                    waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                    batch.extend_from_slice(&line);
+                }
+                Message::Flush(done) => flushed.push(done),
+            }
+            next = if batch.len() < BATCH_BYTES {
+                messages.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if let Err(error) = sink.write_all(&batch).and_then(|()| sink.flush())
+            && !complained
+        {
+            complained = true;
+            let _ = writeln!(io::stderr(), "cannot write the log: {error}");
+        }
+        batch.clear();
+        for done in flushed {
+            let _ = done.try_send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_arrive_in_order() {
+        let sink = Sink::default();
+        let spool = Spool::start("test", sink.clone());
+        for line in ["a\n", "b\n"] {
+            spool.push(line.as_bytes());
+        }
+        spool.flush();
+        assert_eq!(*sink.0.lock(), b"a\nb\n");
+    }
+
+    #[test]
+    fn a_sink_that_hangs_costs_lines_and_not_time() {
+        let sink = Sink::default();
+        let spool = Spool::start("test", sink.clone());
+        let dropped = Counter::default();
+        spool.count_drops(dropped.clone());
+        let line = vec![b'x'; BYTES_MAX / 2];
+        let hanging = sink.0.lock();
+        for _ in 0..4 {
+            spool.push(&line);
+        }
+        assert!(dropped.get() >= 1);
+        drop(hanging);
+        spool.flush();
+        assert_eq!(
+            sink.0.lock().len() as u64,
+            (4 - dropped.get()) * line.len() as u64
+        );
+    }
+}
