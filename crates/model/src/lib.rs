@@ -14,6 +14,7 @@ mod entries;
 mod label;
 mod limits;
 mod matcher;
+pub mod re2;
 mod tenant;
 mod time;
 pub mod units;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::{LabelSet, units};
+use crate::{LabelSet, re2, units};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +53,8 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// Builds a matcher. Regexes are anchored at both ends, and `.` matches a newline too, as in
-    /// Prometheus.
+    /// Builds a matcher. Regexes are RE2's, anchored at both ends, and `.` matches a newline too,
+    /// as in Prometheus.
     ///
     /// # Errors
     /// If `op` is a regex operator and `value` does not compile.
@@ -66,12 +66,15 @@ impl Matcher {
         let value = value.into();
         let regex = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(
-                Regex::new(&format!("^(?s:{value})$")).map_err(|source| MatcherError {
+            MatchOp::Regex | MatchOp::NotRegex => {
+                let refused = |source| MatcherError {
                     pattern: value.clone(),
                     source: Box::new(source),
-                })?,
-            ),
+                };
+                let inside = re2::translate(&value)
+                    .map_err(|error| refused(regex::Error::Syntax(error.to_string())))?;
+                Some(Regex::new(&format!("^(?s:{})$", inside.pattern)).map_err(refused)?)
+            }
         };
         Ok(Self {
             name: name.into(),
