@@ -1,1 +1,60 @@
-//! Data objects: blocks and their layouts, search inside blocks, footer. Bytes in, bytes out. Pure.
+//! Data objects: blocks of log lines, their layouts, and the footer that finds them. Bytes in,
+//! bytes out: no I/O, no clock, no threads.
+//!
+//! An *object* (`.lgob`) holds *blocks*; a block holds *runs*, each the rows of one stream in time
+//! order; a run's rows are columns: time, line length, line, structured metadata. One large stream
+//! fills a block alone, many small ones share it, because small blocks compress badly.
+//!
+//! ```text
+//! object := header(24) | block bodies | sections: info, streams, block metas | directory | trailer(48)
+//! body   := frame | frame | …          frame = one compressed piece with a CRC32C, at most 1 MiB raw
+//! ```
+//! The frames of a body are ordered by how often queries want them: the pool of small pieces, the
+//! time column, metadata, line lengths, lines. Counting rows reads the front of a body only, and
+//! often nothing: the [`BlockMeta`] has counters per run.
+//!
+//! *Writing.* [`encode_block`] turns runs into an [`EncodedBlock`], which is searchable at once
+//! ([`EncodedBlock::open`]) and is added to an [`ObjectWriter`] when it is time to store it.
+//!
+//! *Reading.* [`ObjectMeta::parse`] takes the end of an object, [`BlockMeta::fetch_ranges`] says
+//! which bytes a [`Projection`] needs, and [`Block::rows`] decodes what was fetched.
+//!
+//! *Invariants.* A length is capped before memory is taken for it. Every stored byte is covered by
+//! a checksum that is verified before the byte is believed. A damaged object gives an error that
+//! names its part, never a panic. What a version wrote stays readable (`testdata/`).
+//!
+//! A block says how its rows are laid out ([`Layout`]); `Plain` is the one written today.
+
+mod block;
+mod encode;
+mod error;
+pub mod fuzz;
+mod level;
+mod meta;
+mod metadata;
+mod object;
+mod rows;
+
+pub use block::{Block, Piece};
+pub use codec::Codec;
+pub use encode::{EncodeOptions, EncodedBlock, Run, encode_block};
+pub use error::{ChunkError, Part};
+pub use level::{LEVEL_KEY, LEVELS, LevelCounts};
+pub use meta::{BlockMeta, Layout, MetadataKey, Projection, RunMeta};
+pub use metadata::{MetadataReader, RunMetadata};
+pub use object::{
+    BlockInfo, FinishedObject, HEADER_LEN, ObjectMeta, ObjectWriter, StreamInfo, TRAILER_LEN,
+    Trailer,
+};
+pub use rows::RunRows;
+
+/// Rows of one block.
+pub const MAX_BLOCK_ROWS: usize = 1 << 24;
+/// Bytes of all lines of one block.
+pub const MAX_BLOCK_RAW_BYTES: usize = 256 << 20;
+/// Bytes of all columns of one block.
+pub const MAX_BODY_RAW_BYTES: usize = 1 << 30;
+/// Runs of one block.
+pub const MAX_BLOCK_RUNS: usize = 1 << 20;
+/// Metadata keys of one block.
+pub const MAX_COLUMNS: usize = 4096;

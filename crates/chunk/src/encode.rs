@@ -1,0 +1,346 @@
+//! From rows to a block.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use codec::frame::{Compressor, checksum};
+use codec::{Codec, ints};
+use model::{Entries, LabelSet};
+
+use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, Layout, MARK_ROWS, Mark, RunMeta, Span};
+use crate::{
+    Block, ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
+    MAX_BODY_RAW_BYTES, Piece, metadata,
+};
+
+/// Columns are cut into frames of this size, so that a part can be read alone.
+const FRAME_BYTES: usize = 1 << 20;
+/// Columns smaller than this share the pool, the first frame.
+const POOLED_BYTES: usize = 2 << 10;
+/// Units of the time column, largest first: many programs log whole milliseconds.
+const UNITS_NS: [u64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+
+/// The rows of one stream, in time order.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The stream.
+    pub labels: &'a LabelSet,
+    /// Its rows.
+    pub entries: &'a Entries,
+}
+
+/// How to encode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// How frames are compressed, unless that gains less than 6 %.
+    pub codec: Codec,
+}
+
+/// A block in memory, complete and searchable, not part of an object yet.
+#[derive(Clone, Debug)]
+pub struct EncodedBlock {
+    pub(crate) meta: Arc<BlockMeta>,
+    pub(crate) streams: Vec<LabelSet>,
+    pub(crate) body: Bytes,
+}
+
+impl EncodedBlock {
+    /// Runs and counters; `stream` of a run is its position in [`Self::streams`].
+    #[must_use]
+    pub fn meta(&self) -> &Arc<BlockMeta> {
+        &self.meta
+    }
+
+    /// The stream of each run.
+    #[must_use]
+    pub fn streams(&self) -> &[LabelSet] {
+        &self.streams
+    }
+
+    /// The frames.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Opens it for reading, as if it had been fetched whole.
+    #[must_use]
+    pub fn open(&self) -> Block {
+        let piece = Piece {
+            offset: self.meta.body_off,
+            bytes: self.body.clone(),
+        };
+        Block::new(Arc::clone(&self.meta), vec![piece])
+    }
+
+    /// Bytes held, for memory accounting.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.body.len() + self.meta.heap_bytes() + self.streams.len() * size_of::<LabelSet>()
+    }
+}
+
+/// Encodes the runs, in this order, as one block. Each must be in time order; the caller decides
+/// which streams share a block and sorts them.
+///
+/// # Errors
+/// If a run is empty or not in time order, or there is more than a block may hold.
+pub fn encode_block(runs: &[Run<'_>], options: &EncodeOptions) -> Result<EncodedBlock, ChunkError> {
+    let metas = run_metas(runs)?;
+    let (Some(min_ts_ns), Some(max_ts_ns)) = (
+        metas.iter().map(|run| run.min_ts_ns).min(),
+        metas.iter().map(|run| run.max_ts_ns).max(),
+    ) else {
+        return Err(ChunkError::Empty);
+    };
+    let mut body = Body::new(options.codec);
+    let (unit_ns, timestamps) = timestamps(runs, &mut body);
+    let columns = columns(runs, &mut body)?;
+    let lengths = lengths(runs, &mut body);
+    let lines = lines(runs, &mut body);
+    let (frames, body) = body.finish();
+    let raw: usize = frames.iter().map(|frame| frame.raw_len as usize).sum();
+    ChunkError::cap("bytes of all columns of a block", raw, MAX_BODY_RAW_BYTES)?;
+    let meta = BlockMeta {
+        ordinal: 0,
+        layout: Layout::Plain,
+        rows: metas.iter().map(|run| run.rows).sum(),
+        raw_bytes: metas.iter().map(|run| run.raw_bytes).sum(),
+        min_ts_ns,
+        max_ts_ns,
+        body_off: 0,
+        marks: marks(runs),
+        runs: metas,
+        frames,
+        unit_ns,
+        timestamps,
+        lengths,
+        lines,
+        columns,
+    };
+    Ok(EncodedBlock {
+        meta: Arc::new(meta),
+        streams: runs.iter().map(|run| run.labels.clone()).collect(),
+        body,
+    })
+}
+
+fn run_metas(runs: &[Run<'_>]) -> Result<Vec<RunMeta>, ChunkError> {
+    ChunkError::cap("runs of a block", runs.len(), MAX_BLOCK_RUNS)?;
+    let (mut first_row, mut first_byte) = (0, 0);
+    let mut metas = Vec::with_capacity(runs.len());
+    for (number, run) in runs.iter().enumerate() {
+        let entries = run.entries;
+        let times = entries.timestamps_ns();
+        let (Some(min_ts_ns), Some(max_ts_ns)) = (times.first(), times.last()) else {
+            return Err(ChunkError::Empty);
+        };
+        if !entries.is_time_ordered() {
+            return Err(ChunkError::Unordered { run: number });
+        }
+        metas.push(RunMeta {
+            stream: number as u32,
+            first_row: first_row as u32,
+            rows: entries.len() as u32,
+            min_ts_ns: *min_ts_ns,
+            max_ts_ns: *max_ts_ns,
+            first_byte: first_byte as u32,
+            raw_bytes: entries.lines().len() as u64,
+            levels: levels(entries),
+        });
+        first_row += entries.len();
+        first_byte += entries.lines().len();
+        ChunkError::cap("rows of a block", first_row, MAX_BLOCK_ROWS)?;
+        ChunkError::cap("line bytes of a block", first_byte, MAX_BLOCK_RAW_BYTES)?;
+    }
+    Ok(metas)
+}
+
+fn levels(entries: &Entries) -> LevelCounts {
+    let mut counts = LevelCounts::default();
+    if entries.metadata_sets().len() < 2 {
+        return counts;
+    }
+    let of_set: Vec<Option<usize>> = entries
+        .metadata_sets()
+        .iter()
+        .map(LevelCounts::position)
+        .collect();
+    for id in entries.metadata_ids() {
+        let level = of_set.get(*id as usize).copied().flatten();
+        if let Some(count) = level.and_then(|level| counts.0.get_mut(level)) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+/// Time since the row before, in the largest unit that divides all; 0 for a run's first row,
+/// whose time its meta has.
+fn timestamps(runs: &[Run<'_>], body: &mut Body) -> (u64, Blob) {
+    let mut deltas = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
+    for run in runs {
+        let times = run.entries.timestamps_ns();
+        let mut last = times.first().copied().unwrap_or(0);
+        deltas.extend(times.iter().map(|time| {
+            let delta = time.wrapping_sub(last) as u64;
+            last = *time;
+            delta
+        }));
+    }
+    let divides = |unit: &&u64| deltas.iter().all(|delta| delta % **unit == 0);
+    let unit_ns = UNITS_NS.iter().find(divides).copied().unwrap_or(1);
+    if unit_ns > 1 {
+        deltas.iter_mut().for_each(|delta| *delta /= unit_ns);
+    }
+    (unit_ns, body.add_ints(&deltas))
+}
+
+fn lengths(runs: &[Run<'_>], body: &mut Body) -> Blob {
+    let mut lengths = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
+    for run in runs {
+        let mut start = 0;
+        lengths.extend(run.entries.line_ends().iter().map(|end| {
+            let len = u64::from(end - start);
+            start = *end;
+            len
+        }));
+    }
+    body.add_ints(&lengths)
+}
+
+fn lines(runs: &[Run<'_>], body: &mut Body) -> Blob {
+    if let [run] = runs {
+        return body.add(run.entries.lines());
+    }
+    let parts: Vec<&[u8]> = runs.iter().map(|run| run.entries.lines()).collect();
+    body.add(&parts.concat())
+}
+
+fn columns(runs: &[Run<'_>], body: &mut Body) -> Result<Vec<ColumnMeta>, ChunkError> {
+    let mut metas = Vec::new();
+    if runs.iter().all(|run| run.entries.metadata_sets().len() < 2) {
+        return Ok(metas);
+    }
+    metadata::columns(runs, |column| {
+        metas.push(ColumnMeta {
+            name: column.name.into(),
+            kind: column.kind,
+            values: column.values,
+            ids: body.add(&column.ids),
+            lengths: body.add(&column.lengths),
+            text: body.add(&column.text),
+        });
+        Ok(())
+    })?;
+    Ok(metas)
+}
+
+fn marks(runs: &[Run<'_>]) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let (mut first_row, mut first_byte) = (0usize, 0u64);
+    for run in runs {
+        let entries = run.entries;
+        let mut row = (first_row.div_ceil(MARK_ROWS) * MARK_ROWS).max(MARK_ROWS) - first_row;
+        while let Some(ts_ns) = entries.timestamps_ns().get(row) {
+            let before = row
+                .checked_sub(1)
+                .and_then(|before| entries.line_ends().get(before));
+            let byte = first_byte + u64::from(before.copied().unwrap_or(0));
+            marks.push(Mark {
+                ts_ns: *ts_ns,
+                byte,
+            });
+            row += MARK_ROWS;
+        }
+        first_row += entries.len();
+        first_byte += entries.lines().len() as u64;
+    }
+    marks
+}
+
+/// Collects frames.
+struct Body {
+    codec: Codec,
+    compressor: Compressor,
+    pool: Vec<u8>,
+    /// All but the pool.
+    frames: Vec<FrameMeta>,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            compressor: Compressor::default(),
+            pool: Vec::new(),
+            frames: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    fn add_ints(&mut self, values: &[u64]) -> Blob {
+        let mut packed = Vec::with_capacity(values.len() * 3);
+        ints::pack(values, &mut packed);
+        self.add(&packed)
+    }
+
+    fn add(&mut self, raw: &[u8]) -> Blob {
+        if raw.is_empty() {
+            return Blob::default();
+        }
+        if raw.len() < POOLED_BYTES {
+            let span = Span {
+                frame: 0,
+                offset: self.pool.len() as u32,
+                len: raw.len() as u32,
+            };
+            self.pool.extend_from_slice(raw);
+            return Blob { spans: vec![span] };
+        }
+        let add_frame = |raw: &[u8]| {
+            let frame = self.append_frame(raw);
+            self.frames.push(frame);
+            Span {
+                frame: self.frames.len() as u32,
+                offset: 0,
+                len: raw.len() as u32,
+            }
+        };
+        Blob {
+            spans: raw.chunks(FRAME_BYTES).map(add_frame).collect(),
+        }
+    }
+
+    fn append_frame(&mut self, raw: &[u8]) -> FrameMeta {
+        let start = self.bytes.len();
+        let codec = self.compressor.append(self.codec, raw, &mut self.bytes);
+        let stored = self.bytes.get(start..).unwrap_or_default();
+        FrameMeta {
+            offset: start as u64,
+            codec,
+            len: stored.len() as u32,
+            raw_len: raw.len() as u32,
+            crc: checksum(stored),
+        }
+    }
+
+    /// Puts the pool in front.
+    fn finish(mut self) -> (Vec<FrameMeta>, Bytes) {
+        let others = std::mem::take(&mut self.bytes);
+        let pool = std::mem::take(&mut self.pool);
+        let pool = self.append_frame(&pool);
+        let shift = u64::from(pool.len);
+        self.bytes.reserve_exact(others.len());
+        self.bytes.extend_from_slice(&others);
+        let shifted = |frame: FrameMeta| FrameMeta {
+            offset: frame.offset + shift,
+            ..frame
+        };
+        let frames = std::iter::once(pool)
+            .chain(self.frames.into_iter().map(shifted))
+            .collect();
+        (frames, self.bytes.into())
+    }
+}

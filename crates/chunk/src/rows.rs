@@ -1,0 +1,82 @@
+//! Decoded rows of one run.
+
+use bytes::Bytes;
+use model::Entries;
+
+use crate::RunMetadata;
+
+/// Rows of one stream, decoded as far as the projection asked for.
+#[derive(Clone, Debug, Default)]
+pub struct RunRows {
+    pub(crate) first_row: usize,
+    pub(crate) timestamps_ns: Vec<i64>,
+    pub(crate) line_ends: Vec<u32>,
+    pub(crate) lines: Bytes,
+    pub(crate) metadata: RunMetadata,
+}
+
+impl RunRows {
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps_ns.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ns.is_empty()
+    }
+
+    /// The number in the run of the first row here; not 0 if a time range left out earlier ones.
+    #[must_use]
+    pub fn first_row(&self) -> usize {
+        self.first_row
+    }
+
+    /// Times, ascending.
+    #[must_use]
+    pub fn timestamps_ns(&self) -> &[i64] {
+        &self.timestamps_ns
+    }
+
+    /// Where each line ends in [`Self::lines`]; empty unless lines or lengths were asked for.
+    #[must_use]
+    pub fn line_ends(&self) -> &[u32] {
+        &self.line_ends
+    }
+
+    /// All lines one after the other, to search as a whole; empty unless asked for.
+    #[must_use]
+    pub fn lines(&self) -> &Bytes {
+        &self.lines
+    }
+
+    /// Structured metadata; empty unless asked for.
+    #[must_use]
+    pub fn metadata(&self) -> &RunMetadata {
+        &self.metadata
+    }
+
+    /// The rows as they were before they were encoded, if everything was decoded.
+    #[must_use]
+    pub fn to_entries(&self) -> Option<Entries> {
+        let (ids, sets) = self.metadata.to_sets(self.len());
+        Entries::from_columns(
+            self.timestamps_ns.clone(),
+            self.line_ends.clone(),
+            self.lines.to_vec(),
+            ids,
+            sets,
+        )
+    }
+
+    /// Bytes held, for memory accounting.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.timestamps_ns.capacity() * 8
+            + self.line_ends.capacity() * 4
+            + self.lines.len()
+            + self.metadata.heap_bytes()
+    }
+}
