@@ -40,7 +40,7 @@ pub struct Admin {
 }
 
 /// The routes that every process has.
-pub fn routes(admin: Admin) -> Router {
+pub fn routes(admin: &Admin) -> Router {
     let of_tenant = Router::new()
         .route("/config/tenant/v1/limits", get(tenant_limits))
         .with_state(admin.clone());
@@ -191,7 +191,7 @@ mod tests {
 
     async fn ask(admin: &Admin, request: http::request::Builder, body: &str) -> (u16, String) {
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let answer = routes(admin.clone()).oneshot(request).await.unwrap();
+        let answer = routes(admin).oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())

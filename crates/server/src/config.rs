@@ -4,6 +4,7 @@
 mod environment;
 mod expand;
 mod load;
+mod overlay;
 mod print;
 
 use serde::{Deserialize, Serialize};

@@ -35,7 +35,6 @@ impl Metrics {
     }
 
     /// The registry, for constructors to register with.
-    #[must_use]
     pub fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.lock()
     }

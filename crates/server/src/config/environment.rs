@@ -1,12 +1,14 @@
 //! The process environment, read once, and the keys of a configuration that it sets.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::load::ConfigError;
+use super::overlay::{Over, Section, put};
 
 /// What variables that set keys of the configuration begin with.
 const PREFIX: &str = "SKALD_";
@@ -46,36 +48,48 @@ pub(super) struct Applied<T> {
     pub(super) unknown: Vec<String>,
 }
 
-/// Sets every key of `config` that `environment` names. The name of a key is its path in upper
-/// case, joined by underscores: `server.http_listen` is `SKALD_SERVER_HTTP_LISTEN`.
-pub(super) fn apply<T>(config: T, environment: &Environment) -> Result<Applied<T>, ConfigError>
+/// Reads `document`, of which `config` was read before, with every key that `environment` names put
+/// over it. The name of a key is its path in upper case, joined by underscores:
+/// `server.http_listen` is `SKALD_SERVER_HTTP_LISTEN`.
+pub(super) fn apply<T>(
+    document: &str,
+    config: T,
+    environment: &Environment,
+) -> Result<Applied<T>, ConfigError>
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let ours: Vec<(&str, &str)> = environment
-        .0
-        .iter()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
     let mut applied = Applied {
         config,
         unknown: Vec::new(),
     };
-    if ours.is_empty() {
+    let ours = environment
+        .0
+        .iter()
+        .filter(|(name, _)| name.starts_with(PREFIX));
+    let mut ours = ours.peekable();
+    if ours.peek().is_none() {
         return Ok(applied);
     }
+    let now = to_tree(&applied.config)?;
     // A section that the file switched on is not in the defaults, so both say what keys there are.
     let mut paths = paths_by_name(&to_tree(&T::default())?);
-    paths.extend(paths_by_name(&to_tree(&applied.config)?));
+    paths.extend(paths_by_name(&now));
+    let mut overlay = Section::new();
     for (name, text) in ours {
         let Some(path) = paths.get(name) else {
             if !is_service_link(name) {
-                applied.unknown.push(name.to_owned());
+                applied.unknown.push(name.clone());
             }
             continue;
         };
-        applied.config = set(&applied.config, path, name, text)?;
+        let (section, config) = set(document, &overlay, path, readings(at(&now, path), text))
+            .map_err(|message| ConfigError::Environment {
+                name: name.clone(),
+                message,
+            })?;
+        overlay = section;
+        applied.config = config;
     }
     Ok(applied)
 }
@@ -110,27 +124,40 @@ pub(super) fn paths_by_name(tree: &Value) -> BTreeMap<String, Vec<String>> {
     paths
 }
 
-/// `config` with the key at `path` set to what `text` means there: whichever reading the types
-/// accept first.
-fn set<T>(config: &T, path: &[String], name: &str, text: &str) -> Result<T, ConfigError>
-where
-    T: Serialize + DeserializeOwned,
-{
-    let tree = to_tree(config)?;
+/// The overlay with the key at `path` too, and what `document` is under it: with whichever reading
+/// the types accept first. If none, the message about the likeliest.
+fn set<T: DeserializeOwned>(
+    document: &str,
+    overlay: &Section,
+    path: &[String],
+    readings: Vec<Value>,
+) -> Result<(Section, T), String> {
     let mut first_error = None;
-    for value in readings(at(&tree, path), text) {
-        let mut changed = tree.clone();
-        put(&mut changed, path, value);
-        match serde_json::from_value(changed) {
-            Ok(config) => return Ok(config),
+    for value in readings {
+        let mut section = overlay.clone();
+        put(&mut section, path, value);
+        match read_over(document, &section) {
+            Ok(config) => return Ok((section, config)),
             Err(error) => {
                 first_error.get_or_insert(error);
             }
         }
     }
-    Err(ConfigError::Environment {
-        name: name.to_owned(),
-        message: first_error.map_or_else(|| "no value".to_owned(), |error| error.to_string()),
+    Err(first_error.unwrap_or_default())
+}
+
+fn read_over<T: DeserializeOwned>(document: &str, section: &Section) -> Result<T, String> {
+    let failure = RefCell::new(None);
+    let read = serde_yaml::with_deserializer_from_str(document, |document| {
+        T::deserialize(Over {
+            document,
+            section,
+            failure: &failure,
+        })
+    });
+    read.map_err(|error| {
+        let noted = failure.take();
+        noted.unwrap_or_else(|| error.without_snippet().to_string())
     })
 }
 
@@ -166,19 +193,6 @@ fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(tree, |tree, key| tree.get(key))
 }
 
-fn put(tree: &mut Value, path: &[String], value: Value) {
-    let Some((key, below)) = path.split_first() else {
-        *tree = value;
-        return;
-    };
-    if !tree.is_object() {
-        *tree = Value::Object(Map::new());
-    }
-    if let Value::Object(map) = tree {
-        put(map.entry(key.clone()).or_insert(Value::Null), below, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -205,10 +219,44 @@ mod tests {
     }
 
     fn applied(pairs: &[(&str, &str)]) -> Result<Applied<Outer>, ConfigError> {
-        apply(
-            Outer::default(),
-            &Environment::from_pairs(pairs.iter().copied()),
-        )
+        applied_to("{}", pairs)
+    }
+
+    fn applied_to(document: &str, pairs: &[(&str, &str)]) -> Result<Applied<Outer>, ConfigError> {
+        let config = serde_yaml::from_str(document).unwrap();
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        apply(document, config, &environment)
+    }
+
+    #[test]
+    fn the_rest_of_the_document_stays_as_it_was_written() {
+        let document = "name: 007\ninner:\n  note: 1\n  count: 3\n  enabled: yes\nhosts: [a]\n";
+        let pairs = [("SKALD_INNER_COUNT", "4"), ("SKALD_HOSTS", "b")];
+        let config = applied_to(document, &pairs).unwrap().config;
+        assert_eq!(
+            (config.name.as_str(), config.inner.note.as_deref()),
+            ("007", Some("1"))
+        );
+        assert_eq!((config.inner.count, config.inner.enabled), (4, true));
+        assert_eq!(config.hosts, ["b"]);
+    }
+
+    #[test]
+    fn sections_can_be_missing_or_set_as_a_whole() {
+        for document in ["", "# nothing", "inner: {}", "inner: {count: 1}"] {
+            let set = applied_to(document, &[("SKALD_INNER_COUNT", "4")]);
+            assert_eq!(set.unwrap().config.inner.count, 4, "{document:?}");
+        }
+        let pairs = [
+            ("SKALD_INNER", "{count: 5, note: x}"),
+            ("SKALD_INNER_NOTE", "y"),
+        ];
+        let config = applied_to("inner: {enabled: true}", &pairs).unwrap().config;
+        assert_eq!(
+            (config.inner.count, config.inner.note.as_deref()),
+            (5, Some("y"))
+        );
+        assert!(!config.inner.enabled);
     }
 
     #[test]

@@ -80,11 +80,15 @@ pub fn load<T>(file: Option<&Path>, environment: &Environment) -> Result<Loaded<
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let config = match file {
-        Some(path) => parse(path, &read(path)?, environment)?,
-        None => T::default(),
+    let (document, config) = match file {
+        Some(path) => {
+            let document = expanded(path, &read(path)?, environment)?;
+            let config = parse_expanded(path, &document)?;
+            (document, config)
+        }
+        None => (String::new(), T::default()),
     };
-    let applied = apply(config, environment)?;
+    let applied = apply(&document, config, environment)?;
     Ok(Loaded {
         config: applied.config,
         unknown_environment: applied.unknown,
@@ -114,11 +118,18 @@ pub(crate) fn parse<T: DeserializeOwned>(
     text: &str,
     environment: &Environment,
 ) -> Result<T, ConfigError> {
-    let text = expand(text, environment).map_err(|source| ConfigError::Expand {
+    parse_expanded(path, &expanded(path, text, environment)?)
+}
+
+fn expanded(path: &Path, text: &str, environment: &Environment) -> Result<String, ConfigError> {
+    expand(text, environment).map_err(|source| ConfigError::Expand {
         path: path.to_owned(),
         source,
-    })?;
-    serde_yaml::from_str(&text).map_err(|error| ConfigError::Parse {
+    })
+}
+
+fn parse_expanded<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    serde_yaml::from_str(text).map_err(|error| ConfigError::Parse {
         path: path.to_owned(),
         message: error.to_string(),
     })

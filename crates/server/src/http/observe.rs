@@ -142,7 +142,7 @@ pub(crate) async fn observe(
             status,
             duration_ms = duration.as_millis() as u64,
             "answered"
-        )
+        );
     });
     let labels = RequestLabels {
         method,
