@@ -1,0 +1,247 @@
+//! From a configuration to an object store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use object_store::aws::{AmazonS3Builder, Checksum};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::config::{Backend, Secret, StorageConfig};
+use crate::error::StorageError;
+
+/// What an interrupted write leaves behind may be removed after this long.
+const STAGED_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Opens the configured backend. `data_dir` is where a local store lies unless configured.
+pub(crate) fn open(
+    config: &StorageConfig,
+    data_dir: &Path,
+) -> Result<Arc<dyn ObjectStore>, StorageError> {
+    let store: Arc<dyn ObjectStore> = match config.backend {
+        Backend::Local => Arc::new(local(config, data_dir)?),
+        Backend::S3 => Arc::new(s3(config)?),
+        Backend::Gcs => Arc::new(gcs(config)?),
+        Backend::Azure => Arc::new(azure(config)?),
+    };
+    if config.prefix.is_empty() {
+        return Ok(store);
+    }
+    let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
+    Ok(Arc::new(PrefixStore::new(store, prefix)))
+}
+
+fn refused(error: impl std::fmt::Display) -> StorageError {
+    StorageError::Config(error.to_string())
+}
+
+/// A directory. Writes are staged beside their destination, fsynced, published by `rename` (or
+/// `link`, which fails if the name is taken, for a conditional create), and the directory is
+/// fsynced before the write is acknowledged.
+fn local(config: &StorageConfig, data_dir: &Path) -> Result<LocalFileSystem, StorageError> {
+    let directory = if config.local.directory.as_os_str().is_empty() {
+        data_dir.join("store")
+    } else {
+        config.local.directory.clone()
+    };
+    let failed = |error: std::io::Error| refused(format!("{}: {error}", directory.display()));
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    sweep_staged(&directory, SystemTime::now());
+    let store = LocalFileSystem::new_with_prefix(&directory).map_err(refused)?;
+    Ok(store.with_fsync(true))
+}
+
+/// Removes staged files (`name#1`) of writers that died. They are invisible to listings, so nobody
+/// else would. Young ones may belong to another process that writes to the same directory.
+fn sweep_staged(directory: &Path, now: SystemTime) {
+    let is_stale = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let staged = name.and_then(|name| name.rsplit_once('#'));
+        let digits =
+            staged.is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let modified = || path.metadata().and_then(|meta| meta.modified()).ok();
+        digits
+            && modified()
+                .and_then(|at| now.duration_since(at).ok())
+                .is_some_and(|age| age > STAGED_AGE_MAX)
+    };
+    let files = walkdir::WalkDir::new(directory).into_iter().flatten();
+    for path in files.map(walkdir::DirEntry::into_path).filter(is_stale) {
+        match std::fs::remove_file(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "removed an unfinished write"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished write");
+            }
+        }
+    }
+}
+
+/// The clients' own repetitions. They know which answers of a server are worth one, but not our
+/// deadlines, so most are left to [`crate::Store`].
+fn client_retries(config: &StorageConfig) -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: config.requests.retry_backoff.as_std(),
+            max_backoff: config.requests.retry_backoff_max.as_std(),
+            base: 2.0,
+        },
+        max_retries: 1,
+        retry_timeout: config.requests.timeout.as_std(),
+    }
+}
+
+/// The time limit is ours; the client's own would cut long uploads short.
+fn client_options(allow_http: bool) -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(allow_http)
+        .with_timeout_disabled()
+        .with_connect_timeout(Duration::from_secs(5))
+}
+
+fn text(value: &str) -> Option<&str> {
+    (!value.is_empty()).then_some(value)
+}
+
+/// Applies a builder's setter if there is a value.
+fn set<B>(builder: B, value: Option<&str>, setter: impl FnOnce(B, String) -> B) -> B {
+    match value {
+        Some(value) => setter(builder, value.to_owned()),
+        None => builder,
+    }
+}
+
+fn s3(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+    let s3 = &config.s3;
+    if s3.bucket.is_empty() {
+        return Err(refused("s3.bucket is not set"));
+    }
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&s3.bucket)
+        .with_region(text(&s3.region).unwrap_or("us-east-1"))
+        .with_virtual_hosted_style_request(s3.virtual_hosted_style)
+        .with_skip_signature(s3.anonymous)
+        .with_retry(client_retries(config))
+        .with_client_options(client_options(s3.allow_http));
+    builder = set(builder, text(&s3.endpoint), AmazonS3Builder::with_endpoint);
+    builder = set(
+        builder,
+        text(&s3.access_key_id),
+        AmazonS3Builder::with_access_key_id,
+    );
+    builder = set(
+        builder,
+        s3.secret_access_key.reveal(),
+        AmazonS3Builder::with_secret_access_key,
+    );
+    builder = set(
+        builder,
+        s3.session_token.reveal(),
+        AmazonS3Builder::with_token,
+    );
+    if s3.checksum {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    builder.build().map_err(refused)
+}
+
+fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+    let gcs = &config.gcs;
+    if gcs.bucket.is_empty() {
+        return Err(refused("gcs.bucket is not set"));
+    }
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(&gcs.bucket)
+        .with_skip_signature(gcs.anonymous)
+        .with_retry(client_retries(config))
+        .with_client_options(client_options(gcs.allow_http));
+    builder = set(builder, text(&gcs.endpoint), |builder, url| {
+        builder.with_base_url(&url)
+    });
+    builder = set(
+        builder,
+        gcs.service_account_path.to_str().and_then(text),
+        GoogleCloudStorageBuilder::with_service_account_path,
+    );
+    builder = set(
+        builder,
+        gcs.service_account_key.reveal(),
+        GoogleCloudStorageBuilder::with_service_account_key,
+    );
+    builder.build().map_err(refused)
+}
+
+fn azure(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+    let azure = &config.azure;
+    if azure.container.is_empty() {
+        return Err(refused("azure.container is not set"));
+    }
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_container_name(&azure.container)
+        .with_use_emulator(azure.use_emulator)
+        .with_retry(client_retries(config))
+        .with_client_options(client_options(azure.allow_http));
+    builder = set(
+        builder,
+        text(&azure.account),
+        MicrosoftAzureBuilder::with_account,
+    );
+    builder = set(
+        builder,
+        text(&azure.endpoint),
+        MicrosoftAzureBuilder::with_endpoint,
+    );
+    builder = set(
+        builder,
+        azure.access_key.reveal(),
+        MicrosoftAzureBuilder::with_access_key,
+    );
+    let principal = [&azure.client_id, &azure.tenant_id].map(|id| text(id));
+    if let ([Some(client), Some(tenant)], Some(secret)) = (principal, azure.client_secret.reveal())
+    {
+        builder = builder.with_client_secret_authorization(client, secret, tenant);
+    } else if principal.iter().any(Option::is_some) || azure.client_secret != Secret::default() {
+        return Err(refused(
+            "azure.client_id, azure.tenant_id and azure.client_secret belong together",
+        ));
+    }
+    builder.build().map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfinished_writes_are_swept_when_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let staged = dir.path().join("data/x.lgob#1");
+        let kept = dir.path().join("data/x.lgob");
+        std::fs::create_dir_all(dir.path().join("data")).unwrap();
+        std::fs::write(&staged, b"half").unwrap();
+        std::fs::write(&kept, b"whole").unwrap();
+        let now = SystemTime::now();
+        sweep_staged(dir.path(), now);
+        assert!(staged.exists());
+        sweep_staged(dir.path(), now + STAGED_AGE_MAX + Duration::from_secs(60));
+        assert!(!staged.exists() && kept.exists());
+    }
+
+    #[test]
+    fn a_backend_without_its_keys_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for backend in [Backend::S3, Backend::Gcs, Backend::Azure] {
+            let config = StorageConfig {
+                backend,
+                ..StorageConfig::default()
+            };
+            let error = open(&config, dir.path()).err().unwrap();
+            assert!(matches!(error, StorageError::Config(_)), "{error}");
+        }
+        assert!(open(&StorageConfig::default(), dir.path()).is_ok());
+        assert!(dir.path().join("store").is_dir());
+    }
+}

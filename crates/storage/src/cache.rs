@@ -1,0 +1,146 @@
+//! Caches bounded by bytes.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+
+use crate::error::StorageError;
+use crate::metrics::{CacheName, Metrics};
+
+/// Entries that the cache makes room for at the start; it grows as needed.
+const ENTRIES_GUESS: usize = 256;
+
+/// A value with its weight, reckoned once.
+struct Weighed<V> {
+    value: Arc<V>,
+    bytes: u64,
+}
+
+impl<V> Clone for Weighed<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            bytes: self.bytes,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl<K, V> Weighter<K, Weighed<V>> for ByBytes {
+    fn weight(&self, _key: &K, value: &Weighed<V>) -> u64 {
+        // Zero would mean that the value is never evicted.
+        value.bytes.max(1)
+    }
+}
+
+/// A cache bounded by the bytes of its values.
+pub(crate) struct ByteCache<K, V> {
+    cache: Cache<K, Weighed<V>, ByBytes>,
+    name: CacheName,
+    metrics: Metrics,
+}
+
+impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
+    /// `shards` is 1 where single values may be a large part of the whole: a value larger than a
+    /// shard is not kept.
+    pub(crate) fn new(name: CacheName, bytes: u64, shards: usize, metrics: Metrics) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(ENTRIES_GUESS)
+            .weight_capacity(bytes)
+            .shards(shards)
+            .build();
+        let cache = match options {
+            Ok(options) => Cache::with_options(
+                options,
+                ByBytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(ENTRIES_GUESS, bytes, ByBytes),
+        };
+        Self {
+            cache,
+            name,
+            metrics,
+        }
+    }
+
+    /// The cached value.
+    pub(crate) fn get(&self, key: &K) -> Option<Arc<V>> {
+        let found = self.cache.get(key).map(|found| found.value);
+        let hits = u64::from(found.is_some());
+        self.metrics.cache_looked_up(self.name, hits, 1 - hits);
+        found
+    }
+
+    pub(crate) fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
+        self.cache.insert(key, Weighed { value, bytes });
+        self.metrics.cache_holds(self.name, self.cache.weight());
+    }
+
+    /// The cached value, or the one that `load` gives, with its weight. Who asks for the same key
+    /// meanwhile waits for that one load.
+    pub(crate) async fn get_or_load(
+        &self,
+        key: &K,
+        load: impl Future<Output = Result<(Arc<V>, u64), StorageError>>,
+    ) -> Result<Arc<V>, StorageError> {
+        let guard = match self.cache.get_value_or_guard_async(key).await {
+            Ok(found) => {
+                self.metrics.cache_looked_up(self.name, 1, 0);
+                return Ok(found.value);
+            }
+            Err(guard) => guard,
+        };
+        self.metrics.cache_looked_up(self.name, 0, 1);
+        let (value, bytes) = load.await?;
+        let weighed = Weighed {
+            value: Arc::clone(&value),
+            bytes,
+        };
+        // Fails only if the key was removed meanwhile, and then nobody wants it cached.
+        let _ = guard.insert(weighed);
+        self.metrics.cache_holds(self.name, self.cache.weight());
+        Ok(value)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+}
+
+impl<K, V> fmt::Debug for ByteCache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByteCache({})", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bound_is_in_bytes_and_a_failed_load_is_not_kept() {
+        let metrics = Metrics::unregistered();
+        let cache: ByteCache<u32, u32> = ByteCache::new(CacheName::Index, 1000, 1, metrics);
+        let failed = cache
+            .get_or_load(&1, async { Err(StorageError::Invalid("no".to_owned())) })
+            .await;
+        assert!(failed.is_err());
+        for key in 0..100 {
+            let loaded = cache.get_or_load(&key, async { Ok((Arc::new(key), 100)) });
+            assert_eq!(*loaded.await.unwrap(), key);
+        }
+        assert!(cache.bytes() <= 1000);
+        let too_large = cache.get_or_load(&1000, async { Ok((Arc::new(7), 5000)) });
+        assert_eq!(*too_large.await.unwrap(), 7);
+        assert!(cache.bytes() <= 1000);
+    }
+}

@@ -1,0 +1,262 @@
+//! What exists: the manifests of all partitions, read, remembered, extended.
+
+mod commit;
+mod days;
+mod log;
+mod poll;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use model::{TenantId, TimeRange};
+
+use crate::clock::Clock;
+use crate::config::{CatalogConfig, StorageConfig};
+use crate::error::StorageError;
+use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT, index_key};
+use crate::manifest::PartitionState;
+use crate::snapshot::{Partition, Snapshot};
+use crate::store::Store;
+use days::DayBook;
+use log::ManifestLog;
+use slot::{Slot, Slots};
+
+/// Partitions of one snapshot that are brought up to date at once.
+const PARTITIONS_AT_ONCE: usize = 16;
+/// What is known of a partition may be this many polls old before a reader looks for itself.
+const POLLS_MISSED_MAX: i64 = 3;
+/// A day that ended this long ago changes rarely.
+const OLD_DAY_NS: i64 = 3_600_000_000_000;
+
+/// What exists. Cloning shares it.
+#[derive(Clone)]
+pub struct Catalog(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    config: CatalogConfig,
+    clock: Clock,
+    slots: Slots,
+    book: DayBook,
+}
+
+impl Catalog {
+    /// A catalog of what lies in `store`. Reads nothing yet. Somebody must drive [`Self::run`].
+    #[must_use]
+    pub fn new(store: Store, config: &StorageConfig, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            config: config.catalog.clone(),
+            store,
+            clock,
+            slots: Slots::default(),
+            book: DayBook::default(),
+        }))
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The clock that the catalog goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// What a tenant has in a time range: every partition as of some moment not long ago, and not
+    /// before the manifest entries `at_least` (day, sequence), which may name a day more than once.
+    ///
+    /// A partition in memory is taken as it is if it was looked at within the last polls; else, or
+    /// if it is behind `at_least`, the store is asked.
+    ///
+    /// # Errors
+    /// If the store has to be asked and fails, or a manifest is damaged.
+    pub async fn snapshot(
+        &self,
+        tenant: &TenantId,
+        range: TimeRange,
+        at_least: &[(i64, u64)],
+    ) -> Result<Snapshot, StorageError> {
+        let days_touched = range.days();
+        let mut wanted: BTreeMap<i64, u64> = BTreeMap::new();
+        for (day, seq) in at_least {
+            if days_touched.contains(day) {
+                let most = wanted.entry(*day).or_default();
+                *most = (*seq).max(*most);
+            }
+        }
+        for day in self.known_days(tenant).await?.within(days_touched) {
+            wanted.entry(day).or_default();
+        }
+        let loads = wanted.into_iter().map(|(day, seq)| async move {
+            let state = self.partition_state(tenant, day, seq).await?;
+            Ok::<_, StorageError>(Partition::new(tenant.clone(), day, range, state))
+        });
+        let partitions: Vec<Partition> = futures::stream::iter(loads)
+            .buffered(PARTITIONS_AT_ONCE)
+            .try_filter(|partition| futures::future::ready(partition.indexes().next().is_some()))
+            .try_collect()
+            .await?;
+        Ok(Snapshot::new(tenant.clone(), partitions))
+    }
+
+    /// A partition as of now: the end of its manifest is looked for.
+    ///
+    /// # Errors
+    /// If the store fails, or the manifest is damaged.
+    pub async fn latest(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+    ) -> Result<Arc<PartitionState>, StorageError> {
+        let slot = self.0.slots.slot(tenant, day);
+        slot.touch(self.0.clock.now_ns());
+        let _reading = slot.log.lock().await;
+        self.catch_up(&slot, None).await
+    }
+
+    async fn partition_state(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        at_least: u64,
+    ) -> Result<Arc<PartitionState>, StorageError> {
+        let now_ns = self.0.clock.now_ns();
+        let slot = self.0.slots.slot(tenant, day);
+        slot.touch(now_ns);
+        let fresh_ns = self.fresh_since_ns(day, now_ns);
+        let satisfied = || {
+            let known = slot.known();
+            (known.checked_ns >= fresh_ns && known.state.seq >= at_least).then_some(known.state)
+        };
+        if let Some(state) = satisfied() {
+            return Ok(state);
+        }
+        let _reading = slot.log.lock().await;
+        // Whoever held the lock before may have read what we want.
+        if let Some(state) = satisfied() {
+            return Ok(state);
+        }
+        let known = slot.known();
+        let blind = known.checked_ns >= fresh_ns && known.state.seq < at_least;
+        self.catch_up(&slot, blind.then_some(at_least)).await
+    }
+
+    /// Since when a day must have been looked at to count as known.
+    fn fresh_since_ns(&self, day: i64, now_ns: i64) -> i64 {
+        let interval_ns = self.poll_interval_ns(day, now_ns);
+        now_ns
+            .saturating_sub(interval_ns.saturating_mul(POLLS_MISSED_MAX))
+            .max(1)
+    }
+
+    fn poll_interval_ns(&self, day: i64, now_ns: i64) -> i64 {
+        let end_ns = crate::snapshot::day_range(day).end_ns;
+        if end_ns.saturating_add(OLD_DAY_NS) < now_ns {
+            self.0.config.poll_interval_old.0
+        } else {
+            self.0.config.poll_interval.0
+        }
+    }
+
+    /// Reads what follows the known state; the slot's log lock is held. With `until`, reading up
+    /// to there is enough, and does not count as having seen the end.
+    async fn catch_up(
+        &self,
+        slot: &Slot,
+        until: Option<u64>,
+    ) -> Result<Arc<PartitionState>, StorageError> {
+        let started_ns = self.0.clock.now_ns();
+        let state = self
+            .log(&slot.tenant, slot.day)
+            .catch_up(slot.known().state, until)
+            .await?;
+        if state.seq > 0 {
+            self.0.book.days(&slot.tenant).insert(slot.day);
+        }
+        slot.set(Arc::clone(&state), until.is_none().then_some(started_ns));
+        Ok(state)
+    }
+
+    fn log<'a>(&'a self, tenant: &'a TenantId, day: i64) -> ManifestLog<'a> {
+        ManifestLog {
+            store: &self.0.store,
+            tenant,
+            day,
+        }
+    }
+
+    async fn known_days(&self, tenant: &TenantId) -> Result<Arc<days::Days>, StorageError> {
+        let now_ns = self.0.clock.now_ns();
+        let interval_ns = self.0.config.poll_interval.0;
+        let fresh_ns = now_ns
+            .saturating_sub(interval_ns.saturating_mul(POLLS_MISSED_MAX))
+            .max(1);
+        self.0
+            .book
+            .fresh_days(&self.0.store, tenant, now_ns, fresh_ns)
+            .await
+    }
+
+    /// Writes a label index file. It exists for readers once an entry that adds it is committed.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn put_index(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        id: u128,
+        bytes: Bytes,
+    ) -> Result<(), StorageError> {
+        self.0.store.put(&index_key(tenant, day, id), bytes).await
+    }
+
+    /// Tenants that have a manifest, asked of the store.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn tenants(&self) -> Result<Vec<TenantId>, StorageError> {
+        tenants_under(&self.0.store, MANIFEST_ROOT).await
+    }
+
+    /// Tenants that have any file, committed or not, asked of the store.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn tenants_with_files(&self) -> Result<Vec<TenantId>, StorageError> {
+        let mut tenants = Vec::new();
+        for root in [MANIFEST_ROOT, DATA_ROOT, INDEX_ROOT] {
+            tenants.extend(tenants_under(&self.0.store, root).await?);
+        }
+        tenants.sort();
+        tenants.dedup();
+        Ok(tenants)
+    }
+
+    /// Days of a tenant that have a manifest, in order, asked of the store.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn days(&self, tenant: &TenantId) -> Result<Vec<i64>, StorageError> {
+        days::list_days(&self.0.store, tenant).await
+    }
+}
+
+async fn tenants_under(store: &Store, root: &str) -> Result<Vec<TenantId>, StorageError> {
+    let names = store.list_directories(root).await?;
+    let tenant = |name: &String| TenantId::new(name).ok();
+    Ok(names.iter().filter_map(tenant).collect())
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Catalog({:?})", self.0.store)
+    }
+}

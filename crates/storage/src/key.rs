@@ -1,0 +1,172 @@
+//! Where things lie in the store.
+//!
+//! ```text
+//! data/<tenant>/<yyyy-mm-dd>/<ulid>.lgob           data objects
+//! index/<tenant>/<yyyy-mm-dd>/<ulid>.lgix          label index files
+//! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
+//! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
+//! ```
+//!
+//! Days are UTC. In code a day is an `i64`, days since the Unix epoch, and an object's id a `u128`,
+//! printed as a ULID.
+
+use jiff::civil::Date;
+use model::TenantId;
+use ulid::Ulid;
+
+/// Root of data objects.
+pub const DATA_ROOT: &str = "data";
+/// Root of label index files.
+pub const INDEX_ROOT: &str = "index";
+/// Root of manifests.
+pub const MANIFEST_ROOT: &str = "manifest";
+
+const EPOCH: Date = Date::constant(1970, 1, 1);
+
+/// The text of a day: `yyyy-mm-dd`. Days that no `i64` of nanoseconds reaches print as the epoch.
+#[must_use]
+pub fn day_text(day: i64) -> String {
+    let span = jiff::Span::new().try_days(day);
+    let date = span.and_then(|span| EPOCH.checked_add(span));
+    date.unwrap_or(EPOCH).to_string()
+}
+
+/// The day of a text `yyyy-mm-dd`.
+#[must_use]
+pub fn parse_day(text: &str) -> Option<i64> {
+    let date: Date = text.parse().ok()?;
+    let days = i64::from(EPOCH.until(date).ok()?.get_days());
+    (day_text(days) == text).then_some(days)
+}
+
+/// The text of an object's id, a ULID.
+#[must_use]
+pub fn id_text(id: u128) -> String {
+    Ulid::from(id).to_string()
+}
+
+/// The id of a ULID's text.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<u128> {
+    let ulid = Ulid::from_string(text).ok()?;
+    (ulid.to_string() == text).then(|| ulid.into())
+}
+
+/// When an id was made, in nanoseconds since the Unix epoch, as far as its maker's clock was right.
+#[must_use]
+pub fn id_time_ns(id: u128) -> i64 {
+    i64::try_from(Ulid::from(id).timestamp_ms())
+        .unwrap_or(0)
+        .saturating_mul(1_000_000)
+}
+
+/// A fresh id for an object made at `now_ns`.
+#[must_use]
+pub fn new_id(now_ns: i64) -> u128 {
+    let ms = u64::try_from(now_ns / 1_000_000).unwrap_or(0);
+    Ulid::from_parts(ms, rand::random()).into()
+}
+
+/// The key of a data object.
+#[must_use]
+pub fn data_key(tenant: &TenantId, day: i64, id: u128) -> String {
+    format!("{}/{}.lgob", partition(DATA_ROOT, tenant, day), id_text(id))
+}
+
+/// The key of a label index file.
+#[must_use]
+pub fn index_key(tenant: &TenantId, day: i64, id: u128) -> String {
+    format!(
+        "{}/{}.lgix",
+        partition(INDEX_ROOT, tenant, day),
+        id_text(id)
+    )
+}
+
+/// The key of a manifest entry.
+#[must_use]
+pub fn entry_key(tenant: &TenantId, day: i64, seq: u64) -> String {
+    format!("{}/{seq:020}.lgmf", partition(MANIFEST_ROOT, tenant, day))
+}
+
+/// The key of a checkpoint.
+#[must_use]
+pub fn checkpoint_key(tenant: &TenantId, day: i64, seq: u64) -> String {
+    format!("{}/{seq:020}.ckpt", partition(MANIFEST_ROOT, tenant, day))
+}
+
+/// The directory of a partition under a root, without a slash at the end.
+#[must_use]
+pub fn partition(root: &str, tenant: &TenantId, day: i64) -> String {
+    format!("{root}/{tenant}/{}", day_text(day))
+}
+
+/// A file of a manifest by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ManifestFile {
+    Entry(u64),
+    Checkpoint(u64),
+}
+
+/// What a key of a manifest directory is; `None` if it is nothing of ours.
+pub(crate) fn parse_manifest_key(key: &str) -> Option<ManifestFile> {
+    let (number, extension) = file_name(key).split_once('.')?;
+    if number.len() != 20 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let seq = number.parse().ok()?;
+    match extension {
+        "lgmf" => Some(ManifestFile::Entry(seq)),
+        "ckpt" => Some(ManifestFile::Checkpoint(seq)),
+        _ => None,
+    }
+}
+
+/// The id in a key of a data object or an index file; `None` if it is nothing of ours.
+#[must_use]
+pub fn parse_file_id(key: &str) -> Option<u128> {
+    match file_name(key).split_once('.')? {
+        (id, "lgob" | "lgix") => parse_id(id),
+        _ => None,
+    }
+}
+
+fn file_name(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_print_and_parse() {
+        for (day, text) in [
+            (0, "1970-01-01"),
+            (20_780, "2026-11-23"),
+            (-1, "1969-12-31"),
+        ] {
+            assert_eq!(day_text(day), text);
+            assert_eq!(parse_day(text), Some(day));
+        }
+        for bad in ["", "2026-13-01", "2026-1-1", "x", "2026-11-23T00:00"] {
+            assert_eq!(parse_day(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_say_what_they_are() {
+        let tenant = TenantId::new("team-1").unwrap();
+        let key = entry_key(&tenant, 0, 7);
+        assert_eq!(key, "manifest/team-1/1970-01-01/00000000000000000007.lgmf");
+        assert_eq!(parse_manifest_key(&key), Some(ManifestFile::Entry(7)));
+        let key = checkpoint_key(&tenant, 0, 64);
+        assert_eq!(parse_manifest_key(&key), Some(ManifestFile::Checkpoint(64)));
+        let id = new_id(1_763_942_400_000_000_000);
+        assert_eq!(id_time_ns(id), 1_763_942_400_000_000_000);
+        assert_eq!(parse_file_id(&data_key(&tenant, 0, id)), Some(id));
+        assert_eq!(parse_file_id(&index_key(&tenant, 0, id)), Some(id));
+        assert_eq!(parse_file_id("data/x/.DS_Store"), None);
+        assert_eq!(parse_manifest_key("manifest/t/d/+7.lgmf"), None);
+    }
+}

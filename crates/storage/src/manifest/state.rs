@@ -1,0 +1,237 @@
+//! What a partition consists of after some entry.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{IndexFile, ManifestEntry, ObjectFile, Tombstone};
+use crate::key::id_text;
+
+/// A file that is no longer part of the partition, but may still be read by who holds a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removed {
+    /// Whether it is an index file; else it is a data object.
+    pub is_index: bool,
+    /// When it was removed, by the clock of who did.
+    pub removed_ns: i64,
+}
+
+/// What a partition consists of after the entry `seq`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Number of the last entry applied; 0 before the first.
+    pub seq: u64,
+    /// When that entry was made.
+    pub changed_ns: i64,
+    /// Live data objects by id.
+    pub objects: BTreeMap<u128, ObjectFile>,
+    /// Live index files by id. They refer to live data objects only.
+    pub indexes: BTreeMap<u128, IndexFile>,
+    /// Removed files that are still in the store, by id.
+    pub removed: BTreeMap<u128, Removed>,
+    /// Deletes in force by id.
+    pub tombstones: BTreeMap<String, Tombstone>,
+    /// The last watermark of each writer.
+    pub watermarks: BTreeMap<String, u64>,
+}
+
+/// Whether an entry may follow a state.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// It may.
+    Ok,
+    /// All it adds is there already: it was committed before.
+    Done,
+    /// It may not, and why.
+    Conflict(String),
+}
+
+impl PartitionState {
+    /// Whether the id is of a file that was committed and is still in the store.
+    #[must_use]
+    pub fn knows(&self, id: u128) -> bool {
+        self.objects.contains_key(&id)
+            || self.indexes.contains_key(&id)
+            || self.removed.contains_key(&id)
+    }
+
+    /// Whether nothing is left that a reader could want.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.indexes.is_empty()
+    }
+
+    /// Whether `entry` may follow this state. What is removed must be live: of two compactors that
+    /// replace the same files, the second must fail.
+    pub(crate) fn check(&self, entry: &ManifestEntry) -> Check {
+        let added = || {
+            let objects = entry.add_objects.iter().map(|file| file.id);
+            objects.chain(entry.add_indexes.iter().map(|file| file.id))
+        };
+        let known = added().filter(|id| self.knows(*id)).count();
+        if known > 0 {
+            return if known == added().count() {
+                Check::Done
+            } else {
+                Check::Conflict("some of the added files are there already".to_owned())
+            };
+        }
+        let gone = |live: bool, id: &u128| (!live).then(|| format!("{} is gone", id_text(*id)));
+        let objects = entry
+            .remove_objects
+            .iter()
+            .find_map(|id| gone(self.objects.contains_key(id), id));
+        let indexes = || {
+            entry
+                .remove_indexes
+                .iter()
+                .find_map(|id| gone(self.indexes.contains_key(id), id))
+        };
+        match objects.or_else(indexes) {
+            Some(reason) => Check::Conflict(reason),
+            None => Check::Ok,
+        }
+    }
+
+    /// Applies the entry numbered `seq`. Total: what an entry says that does not fit the state has
+    /// no effect, because every reader must come to the same state.
+    pub(crate) fn apply(&mut self, seq: u64, entry: &ManifestEntry) {
+        self.seq = seq;
+        self.changed_ns = entry.created_ns;
+        for object in &entry.add_objects {
+            self.objects.insert(object.id, object.clone());
+        }
+        for index in &entry.add_indexes {
+            self.indexes.insert(index.id, index.clone());
+        }
+        let removed = |is_index| Removed {
+            is_index,
+            removed_ns: entry.created_ns,
+        };
+        for id in &entry.remove_objects {
+            if self.objects.remove(id).is_some() {
+                self.removed.insert(*id, removed(false));
+            }
+        }
+        for id in &entry.remove_indexes {
+            if self.indexes.remove(id).is_some() {
+                self.removed.insert(*id, removed(true));
+            }
+        }
+        for tombstone in &entry.add_tombstones {
+            self.tombstones
+                .insert(tombstone.id.clone(), tombstone.clone());
+        }
+        for id in &entry.remove_tombstones {
+            self.tombstones.remove(id);
+        }
+        for id in &entry.swept {
+            self.removed.remove(id);
+        }
+        if let Some(watermark) = entry.watermark {
+            let last = self.watermarks.entry(entry.writer.clone()).or_default();
+            *last = watermark.max(*last);
+        }
+    }
+}
+
+/// A state as a checkpoint has it: lists instead of maps keyed by what the elements know anyway.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoint {
+    seq: u64,
+    changed_ns: i64,
+    objects: Vec<ObjectFile>,
+    indexes: Vec<IndexFile>,
+    removed: BTreeMap<String, Removed>,
+    tombstones: Vec<Tombstone>,
+    watermarks: BTreeMap<String, u64>,
+}
+
+impl Serialize for PartitionState {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let removed = self.removed.iter();
+        Checkpoint {
+            seq: self.seq,
+            changed_ns: self.changed_ns,
+            objects: self.objects.values().cloned().collect(),
+            indexes: self.indexes.values().cloned().collect(),
+            removed: removed
+                .map(|(id, removed)| (id_text(*id), removed.clone()))
+                .collect(),
+            tombstones: self.tombstones.values().cloned().collect(),
+            watermarks: self.watermarks.clone(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PartitionState {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Checkpoint::deserialize(deserializer)?;
+        let removed = stored.removed.into_iter();
+        let removed = removed.map(|(id, removed)| Some((crate::key::parse_id(&id)?, removed)));
+        Ok(Self {
+            seq: stored.seq,
+            changed_ns: stored.changed_ns,
+            objects: stored.objects.into_iter().map(|o| (o.id, o)).collect(),
+            indexes: stored.indexes.into_iter().map(|i| (i.id, i)).collect(),
+            removed: removed
+                .collect::<Option<_>>()
+                .ok_or_else(|| serde::de::Error::custom("not an object's id"))?,
+            tombstones: stored
+                .tombstones
+                .into_iter()
+                .map(|tombstone| (tombstone.id.clone(), tombstone))
+                .collect(),
+            watermarks: stored.watermarks,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adding(id: u128) -> ManifestEntry {
+        let mut entry = ManifestEntry::new("w", 1);
+        entry.add_objects.push(ObjectFile {
+            id,
+            ..ObjectFile::default()
+        });
+        entry
+    }
+
+    #[test]
+    fn what_is_removed_must_be_live_and_what_is_added_new() {
+        let mut state = PartitionState::default();
+        state.apply(1, &adding(7));
+        assert_eq!(state.check(&adding(7)), Check::Done);
+        let mut replace = adding(8);
+        replace.remove_objects.push(7);
+        assert_eq!(state.check(&replace), Check::Ok);
+        state.apply(2, &replace);
+        let mut late = adding(9);
+        late.remove_objects.push(7);
+        assert!(matches!(state.check(&late), Check::Conflict(_)));
+        assert!(state.knows(7), "until it is swept");
+        let sweep = ManifestEntry {
+            swept: vec![7],
+            ..ManifestEntry::new("w", 2)
+        };
+        state.apply(3, &sweep);
+        assert!(!state.knows(7));
+    }
+
+    #[test]
+    fn watermarks_never_go_back() {
+        let mut state = PartitionState::default();
+        let mut entry = ManifestEntry::new("a", 1);
+        for watermark in [5, 3] {
+            entry.watermark = Some(watermark);
+            state.apply(1, &entry);
+        }
+        assert_eq!(state.watermarks.get("a"), Some(&5));
+    }
+}

@@ -1,0 +1,410 @@
+//! The object store with bounds: so many requests at once, so long, so often again.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path as Key;
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
+use tokio::sync::Semaphore;
+
+use crate::backend;
+use crate::config::{RequestConfig, StorageConfig};
+use crate::error::StorageError;
+use crate::metrics::{Metrics, Operation, Outcome};
+use crate::range::{coalesce, span_of};
+
+/// Ranges of one call that are read at once.
+const RANGES_AT_ONCE: usize = 8;
+/// Writes get this much more time per byte: a second per MiB.
+const WRITE_NS_PER_BYTE: u64 = 1_000_000_000 >> 20;
+
+/// An object that a listing found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified_ns: i64,
+}
+
+/// The object store. Cloning shares it.
+///
+/// A write is durable when it returns, and atomic: readers see all of it or nothing. A write that
+/// ends in [`StorageError::Timeout`] or [`StorageError::Failed`] may have happened, or may still.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    permits: Arc<Semaphore>,
+    requests: Arc<RequestConfig>,
+    metrics: Metrics,
+}
+
+impl Store {
+    /// Opens the configured backend. `data_dir` is where a local store lies unless configured.
+    ///
+    /// # Errors
+    /// If the configuration does not give a store, or the local directory cannot be made.
+    pub fn open(
+        config: &StorageConfig,
+        data_dir: &Path,
+        metrics: Metrics,
+    ) -> Result<Self, StorageError> {
+        let inner = backend::open(config, data_dir)?;
+        Ok(Self::with_object_store(inner, &config.requests, metrics))
+    }
+
+    /// Bounds requests to a given object store.
+    #[must_use]
+    pub fn with_object_store(
+        inner: Arc<dyn ObjectStore>,
+        requests: &RequestConfig,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            inner,
+            permits: Arc::new(Semaphore::new(requests.concurrency.max(1))),
+            requests: Arc::new(requests.clone()),
+            metrics,
+        }
+    }
+
+    /// The counters that this store counts in.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Writes an object, replacing one that is there.
+    ///
+    /// # Errors
+    /// If the store fails or is too slow; the object may be there all the same.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        self.write(Operation::Put, key, bytes, PutMode::Overwrite)
+            .await
+    }
+
+    /// Writes an object unless one is there.
+    ///
+    /// # Errors
+    /// [`StorageError::AlreadyExists`] if there is one, also if an earlier attempt of this very
+    /// call wrote it without our hearing of it: compare contents. Else as [`Self::put`].
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        self.write(Operation::Create, key, bytes, PutMode::Create)
+            .await
+    }
+
+    async fn write(
+        &self,
+        operation: Operation,
+        key: &str,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> Result<(), StorageError> {
+        let len = bytes.len() as u64;
+        let extra = Duration::from_nanos(len.saturating_mul(WRITE_NS_PER_BYTE));
+        let path = &path_of(key)?;
+        self.run(operation, key, extra, || {
+            let options = PutOptions::from(mode.clone());
+            let payload = PutPayload::from_bytes(bytes.clone());
+            async move { self.inner.put_opts(path, payload, options).await }
+        })
+        .await?;
+        self.metrics.transferred(operation, len);
+        Ok(())
+    }
+
+    /// Reads a whole object.
+    ///
+    /// # Errors
+    /// If it is not there, or the store fails or is too slow.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        self.read(key, None).await
+    }
+
+    /// Reads a part of an object. A part that goes beyond its end is an error.
+    ///
+    /// # Errors
+    /// If it is not there or shorter, or the store fails or is too slow.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StorageError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let (end, wanted) = (range.end, range.end - range.start);
+        let error = match self.read(key, Some(GetRange::Bounded(range))).await {
+            Ok(bytes) if bytes.len() as u64 == wanted => return Ok(bytes),
+            Ok(_) => None,
+            Err(error @ StorageError::Failed { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
+        // Backends answer a range beyond the end in different ways; the size tells for certain.
+        match (self.size(key).await?, error) {
+            (Some(size), _) if size < end => {
+                let reason = format!("{size} bytes long, but byte {end} is referred to");
+                Err(StorageError::corrupt(key, reason))
+            }
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(StorageError::corrupt(
+                key,
+                "the store answers with fewer bytes",
+            )),
+        }
+    }
+
+    /// Reads the last `len` bytes of an object, or all of a shorter one.
+    ///
+    /// # Errors
+    /// If it is not there, or the store fails or is too slow.
+    pub async fn get_suffix(&self, key: &str, len: u64) -> Result<Bytes, StorageError> {
+        self.read(key, Some(GetRange::Suffix(len))).await
+    }
+
+    /// Reads several parts of an object, in the order asked for. Parts that nearly touch are read
+    /// together, others side by side.
+    ///
+    /// # Errors
+    /// As [`Self::get_range`].
+    pub async fn get_ranges(
+        &self,
+        key: &str,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let spans = coalesce(ranges);
+        let reads = spans.iter().cloned().map(|span| self.get_range(key, span));
+        let read: Vec<Bytes> = futures::stream::iter(reads)
+            .buffered(RANGES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let part = |range: &Range<u64>| {
+            if range.is_empty() {
+                return Some(Bytes::new());
+            }
+            let at = span_of(&spans, range)?;
+            let (span, bytes) = (spans.get(at)?, read.get(at)?);
+            let start = usize::try_from(range.start - span.start).ok()?;
+            let end = usize::try_from(range.end - span.start).ok()?;
+            (end <= bytes.len()).then(|| bytes.slice(start..end))
+        };
+        let parts: Option<Vec<Bytes>> = ranges.iter().map(part).collect();
+        parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
+    }
+
+    async fn read(&self, key: &str, range: Option<GetRange>) -> Result<Bytes, StorageError> {
+        let path = &path_of(key)?;
+        let bytes = self
+            .run(Operation::Get, key, Duration::ZERO, || {
+                let options = GetOptions::new().with_range(range.clone());
+                async move { self.inner.get_opts(path, options).await?.bytes().await }
+            })
+            .await?;
+        self.metrics.transferred(Operation::Get, bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// Asks for an object's size; `None` if there is no such object.
+    ///
+    /// # Errors
+    /// If the store fails or is too slow.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        let path = &path_of(key)?;
+        let head = self
+            .run(Operation::Head, key, Duration::ZERO, || async {
+                self.inner.head(path).await
+            })
+            .await;
+        match head {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects under a directory, in key order; with `after`, those whose keys are greater.
+    ///
+    /// # Errors
+    /// If the store fails or is too slow.
+    pub async fn list(
+        &self,
+        directory: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<Listed>, StorageError> {
+        let prefix = &path_of(directory)?;
+        let offset = &after.map(path_of).transpose()?;
+        let found = self
+            .run(Operation::List, directory, Duration::ZERO, || async {
+                let listing = match offset {
+                    Some(offset) => self.inner.list_with_offset(Some(prefix), offset),
+                    None => self.inner.list(Some(prefix)),
+                };
+                listing.try_collect::<Vec<_>>().await
+            })
+            .await?;
+        let mut listed: Vec<Listed> = found
+            .into_iter()
+            .map(|meta| Listed {
+                key: meta.location.to_string(),
+                size_bytes: meta.size,
+                modified_ns: meta.last_modified.timestamp_nanos_opt().unwrap_or(0),
+            })
+            .collect();
+        listed.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(listed)
+    }
+
+    /// The names of the directories right under a directory, sorted.
+    ///
+    /// # Errors
+    /// If the store fails or is too slow.
+    pub async fn list_directories(&self, directory: &str) -> Result<Vec<String>, StorageError> {
+        let prefix = &path_of(directory)?;
+        let found = self
+            .run(Operation::List, directory, Duration::ZERO, || async {
+                self.inner.list_with_delimiter(Some(prefix)).await
+            })
+            .await?;
+        let name = |path: &Key| path.filename().map(str::to_owned);
+        let mut names: Vec<String> = found.common_prefixes.iter().filter_map(name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Deletes an object. That there is none is no error.
+    ///
+    /// # Errors
+    /// If the store fails or is too slow.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let path = &path_of(key)?;
+        let deleted = self
+            .run(Operation::Delete, key, Duration::ZERO, || async {
+                self.inner.delete(path).await
+            })
+            .await;
+        match deleted {
+            Ok(()) | Err(StorageError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a request: waits for a permit, bounds its time, makes it again after failures that
+    /// may pass.
+    async fn run<T, F, Fut>(
+        &self,
+        operation: Operation,
+        key: &str,
+        extra: Duration,
+        request: F,
+    ) -> Result<T, StorageError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = object_store::Result<T>>,
+    {
+        let limit = self.requests.timeout.as_std().saturating_add(extra);
+        let mut retries_left = self.requests.max_retries;
+        let mut pause = self.requests.retry_backoff.as_std();
+        loop {
+            let error = match self.attempt(operation, key, limit, &request).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let may_pass = matches!(
+                error,
+                StorageError::Failed { .. } | StorageError::Timeout { .. }
+            );
+            if !may_pass || retries_left == 0 {
+                return Err(error);
+            }
+            retries_left -= 1;
+            self.metrics.retried(operation);
+            // Jitter keeps many clients from coming back at the same moment.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(self.requests.retry_backoff_max.as_std());
+        }
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        operation: Operation,
+        key: &str,
+        limit: Duration,
+        request: &F,
+    ) -> Result<T, StorageError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = object_store::Result<T>>,
+    {
+        let timed_out = || StorageError::Timeout {
+            operation,
+            key: key.to_owned(),
+            after: limit,
+        };
+        let Ok(permit) = tokio::time::timeout(limit, self.permits.acquire()).await else {
+            return Err(timed_out());
+        };
+        let (started, in_flight) = (Instant::now(), self.metrics.request_started());
+        let result = tokio::time::timeout(limit, request()).await;
+        drop((permit, in_flight));
+        let result = match result {
+            Ok(result) => result.map_err(|error| classify(operation, key, error)),
+            Err(_) => Err(timed_out()),
+        };
+        self.metrics
+            .request_ended(operation, outcome(result.as_ref().err()), started.elapsed());
+        result
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.inner)
+    }
+}
+
+fn path_of(key: &str) -> Result<Key, StorageError> {
+    Key::parse(key).map_err(|error| StorageError::Invalid(error.to_string()))
+}
+
+fn classify(operation: Operation, key: &str, error: object_store::Error) -> StorageError {
+    use object_store::Error;
+    let key = key.to_owned();
+    match error {
+        Error::NotFound { .. } => StorageError::NotFound { key },
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => {
+            StorageError::AlreadyExists { key }
+        }
+        Error::PermissionDenied { .. }
+        | Error::Unauthenticated { .. }
+        | Error::InvalidPath { .. }
+        | Error::NotSupported { .. }
+        | Error::NotImplemented { .. }
+        | Error::UnknownConfigurationKey { .. } => StorageError::Denied {
+            operation,
+            key,
+            source: Box::new(error),
+        },
+        _ => StorageError::Failed {
+            operation,
+            key,
+            source: Box::new(error),
+        },
+    }
+}
+
+fn outcome(error: Option<&StorageError>) -> Outcome {
+    match error {
+        None => Outcome::Ok,
+        Some(StorageError::NotFound { .. }) => Outcome::NotFound,
+        Some(StorageError::AlreadyExists { .. }) => Outcome::Exists,
+        Some(StorageError::Denied { .. }) => Outcome::Denied,
+        Some(StorageError::Timeout { .. }) => Outcome::Timeout,
+        Some(_) => Outcome::Error,
+    }
+}
