@@ -5,20 +5,24 @@ mod days;
 mod log;
 mod poll;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chunk::FinishedObject;
 use futures::{StreamExt, TryStreamExt};
 use model::{TenantId, TimeRange};
 
 use crate::clock::Clock;
 use crate::config::{CatalogConfig, StorageConfig};
 use crate::error::StorageError;
-use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT, index_key};
-use crate::manifest::PartitionState;
+use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT, data_key, index_key};
+use crate::manifest::{ObjectFile, PartitionState};
+use crate::objects::Objects;
 use crate::snapshot::{Partition, Snapshot};
 use crate::store::Store;
 use days::DayBook;
@@ -38,6 +42,7 @@ pub struct Catalog(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    objects: Objects,
     config: CatalogConfig,
     clock: Clock,
     slots: Slots,
@@ -49,6 +54,7 @@ impl Catalog {
     #[must_use]
     pub fn new(store: Store, config: &StorageConfig, clock: Clock) -> Self {
         Self(Arc::new(Inner {
+            objects: Objects::new(store.clone(), &config.cache),
             config: config.catalog.clone(),
             store,
             clock,
@@ -61,6 +67,12 @@ impl Catalog {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// Data objects, cached.
+    #[must_use]
+    pub fn objects(&self) -> &Objects {
+        &self.0.objects
     }
 
     /// The clock that the catalog goes by.
@@ -202,6 +214,24 @@ impl Catalog {
             .book
             .fresh_days(&self.0.store, tenant, now_ns, fresh_ns)
             .await
+    }
+
+    /// Writes a data object and says what a manifest entry has to say of it. It exists for readers
+    /// once an entry that adds it is committed.
+    ///
+    /// # Errors
+    /// If the store fails, or the object has no row.
+    pub async fn put_object(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        object: &FinishedObject,
+    ) -> Result<ObjectFile, StorageError> {
+        let file = ObjectFile::of(object, self.0.clock.now_ns())?;
+        let key = data_key(tenant, day, object.object_id);
+        let pieces = object.pieces.clone();
+        self.0.store.put_pieces(&key, pieces).await?;
+        Ok(file)
     }
 
     /// Writes a label index file. It exists for readers once an entry that adds it is committed.

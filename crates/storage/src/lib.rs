@@ -32,6 +32,7 @@ mod error;
 pub mod key;
 pub mod manifest;
 mod metrics;
+mod objects;
 mod range;
 mod snapshot;
 mod store;
@@ -47,5 +48,6 @@ pub use config::{
 pub use error::StorageError;
 pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Removed, Tombstone};
 pub use metrics::{Metrics, Operation};
+pub use objects::{ObjectRef, Objects, Wanted};
 pub use snapshot::{Partition, Snapshot};
 pub use store::{Listed, Store};

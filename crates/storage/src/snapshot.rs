@@ -6,6 +6,7 @@ use model::{TenantId, TimeRange};
 
 use crate::key::{data_key, index_key};
 use crate::manifest::{IndexFile, ObjectFile, PartitionState, Tombstone};
+use crate::objects::ObjectRef;
 
 /// The partitions of a tenant that a time range touches, as they were at one moment.
 ///
@@ -106,6 +107,17 @@ impl Partition {
     #[must_use]
     pub fn object(&self, id: u128) -> Option<&ObjectFile> {
         self.state.objects.get(&id)
+    }
+
+    /// Where a live data object is.
+    #[must_use]
+    pub fn object_ref(&self, id: u128) -> Option<ObjectRef> {
+        self.object(id).map(|file| ObjectRef {
+            key: self.data_key(id),
+            id,
+            meta_off: file.meta_off,
+            meta_len: file.meta_len,
+        })
     }
 
     /// Deletes in force that touch the range.

@@ -89,7 +89,17 @@ impl Store {
     /// # Errors
     /// If the store fails or is too slow; the object may be there all the same.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        self.write(Operation::Put, key, bytes, PutMode::Overwrite)
+        self.write(Operation::Put, key, bytes.into(), PutMode::Overwrite)
+            .await
+    }
+
+    /// Writes an object that is in pieces, without joining them first.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn put_pieces(&self, key: &str, pieces: Vec<Bytes>) -> Result<(), StorageError> {
+        let payload = PutPayload::from_iter(pieces);
+        self.write(Operation::Put, key, payload, PutMode::Overwrite)
             .await
     }
 
@@ -99,7 +109,7 @@ impl Store {
     /// [`StorageError::AlreadyExists`] if there is one, also if an earlier attempt of this very
     /// call wrote it without our hearing of it: compare contents. Else as [`Self::put`].
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        self.write(Operation::Create, key, bytes, PutMode::Create)
+        self.write(Operation::Create, key, bytes.into(), PutMode::Create)
             .await
     }
 
@@ -107,15 +117,15 @@ impl Store {
         &self,
         operation: Operation,
         key: &str,
-        bytes: Bytes,
+        payload: PutPayload,
         mode: PutMode,
     ) -> Result<(), StorageError> {
-        let len = bytes.len() as u64;
+        let len = payload.content_length() as u64;
         let extra = Duration::from_nanos(len.saturating_mul(WRITE_NS_PER_BYTE));
         let path = &path_of(key)?;
         self.run(operation, key, extra, || {
             let options = PutOptions::from(mode.clone());
-            let payload = PutPayload::from_bytes(bytes.clone());
+            let payload = payload.clone();
             async move { self.inner.put_opts(path, payload, options).await }
         })
         .await?;
@@ -406,5 +416,94 @@ fn outcome(error: Option<&StorageError>) -> Outcome {
         Some(StorageError::Denied { .. }) => Outcome::Denied,
         Some(StorageError::Timeout { .. }) => Outcome::Timeout,
         Some(_) => Outcome::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Faults, FaultyStore, conformance};
+    use model::units::DurationNs;
+    use object_store::memory::InMemory;
+
+    fn quick() -> RequestConfig {
+        RequestConfig {
+            retry_backoff: DurationNs(1),
+            ..RequestConfig::default()
+        }
+    }
+
+    fn faulty(requests: &RequestConfig) -> (Store, Faults) {
+        let faults = Faults::default();
+        let inner = FaultyStore::new(Arc::new(InMemory::new()), faults.clone());
+        let store = Store::with_object_store(Arc::new(inner), requests, Metrics::unregistered());
+        (store, faults)
+    }
+
+    #[tokio::test]
+    async fn every_backend_at_hand_conforms() {
+        let memory = Arc::new(InMemory::new());
+        let memory = Store::with_object_store(memory, &quick(), Metrics::unregistered());
+        conformance(&memory, "any").await;
+        let dir = tempfile::tempdir().unwrap();
+        for prefix in ["", "shared/logs"] {
+            let config = StorageConfig {
+                prefix: prefix.to_owned(),
+                requests: quick(),
+                ..StorageConfig::default()
+            };
+            let local = Store::open(&config, dir.path(), Metrics::unregistered()).unwrap();
+            conformance(&local, "any").await;
+        }
+        let (store, faults) = faulty(&quick());
+        faults.fail_every(3);
+        conformance(&store, "any").await;
+    }
+
+    #[tokio::test]
+    async fn failures_that_stay_are_told() {
+        let (store, faults) = faulty(&quick());
+        store.put("a/b", Bytes::from_static(b"x")).await.unwrap();
+        faults.die_after(0, false);
+        let error = store.get("a/b").await.unwrap_err();
+        assert!(matches!(error, StorageError::Failed { .. }));
+        assert_eq!(error.to_string(), "get of a/b failed");
+        let coded = model::CodedError::from(error);
+        assert_eq!(coded.code, model::Code::Unavailable);
+        assert!(coded.message.contains("dead"), "{coded}");
+        faults.revive();
+        assert!(store.get("a/b").await.is_ok());
+        assert!(matches!(
+            store.get("").await,
+            Err(StorageError::Denied { .. }) | Err(StorageError::NotFound { .. })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_store_times_out() {
+        let requests = RequestConfig {
+            timeout: DurationNs::from_secs(1),
+            max_retries: 1,
+            ..quick()
+        };
+        let (store, faults) = faulty(&requests);
+        faults.delay(Duration::from_secs(5));
+        let error = store.get("a").await.unwrap_err();
+        assert!(matches!(error, StorageError::Timeout { .. }), "{error}");
+        assert_eq!(faults.requests(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_beyond_the_bound_wait() {
+        let requests = RequestConfig {
+            concurrency: 2,
+            ..quick()
+        };
+        let (store, faults) = faulty(&requests);
+        faults.delay(Duration::from_secs(1));
+        let started = tokio::time::Instant::now();
+        let reads = (0..6).map(|_| store.size("a"));
+        futures::future::join_all(reads).await;
+        assert_eq!(started.elapsed().as_secs(), 3);
     }
 }

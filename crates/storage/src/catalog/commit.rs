@@ -90,7 +90,7 @@ impl Catalog {
 
     /// Whether the entry just created counts. Only a process that slept between looking at the
     /// log and creating has to ask.
-    async fn is_committed(
+    pub(super) async fn is_committed(
         &self,
         slot: &Slot,
         log: &ManifestLog<'_>,

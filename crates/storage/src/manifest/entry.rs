@@ -1,7 +1,10 @@
 //! One change of a partition.
 
+use chunk::FinishedObject;
 use model::TimeRange;
 use serde::{Deserialize, Serialize};
+
+use crate::error::StorageError;
 
 /// A data object of a partition. Its key follows from tenant, day and id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,36 @@ pub struct ObjectFile {
     pub level: u8,
     /// When it was made.
     pub created_ns: i64,
+}
+
+impl ObjectFile {
+    /// Describes an object made at `created_ns`, as one that an ingester flushed.
+    ///
+    /// # Errors
+    /// If it has no row.
+    pub fn of(object: &FinishedObject, created_ns: i64) -> Result<Self, StorageError> {
+        let metas = || object.blocks.iter().map(|block| &block.meta);
+        let (Some(min_ts_ns), Some(max_ts_ns)) = (
+            metas().map(|meta| meta.min_ts_ns()).min(),
+            metas().map(|meta| meta.max_ts_ns()).max(),
+        ) else {
+            return Err(StorageError::Invalid(
+                "a data object without rows".to_owned(),
+            ));
+        };
+        Ok(Self {
+            id: object.object_id,
+            size_bytes: object.len,
+            meta_off: object.meta_off,
+            meta_len: object.meta_len,
+            rows: metas().map(|meta| u64::from(meta.rows())).sum(),
+            raw_bytes: metas().map(|meta| meta.raw_bytes()).sum(),
+            min_ts_ns,
+            max_ts_ns,
+            level: 0,
+            created_ns,
+        })
+    }
 }
 
 /// A label index file of a partition. Its key follows from tenant, day and id.

@@ -1,0 +1,297 @@
+//! Commits and snapshots of several processes on one store.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use model::units::DurationNs;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::config::RequestConfig;
+use crate::key::{checkpoint_key, entry_key};
+use crate::manifest::ManifestEntry;
+use crate::metrics::Metrics;
+use crate::testing::{Faults, FaultyStore};
+
+const DAY: i64 = 20_000;
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A process: a catalog of its own on a shared store, whose requests fail as told.
+struct Process {
+    catalog: Catalog,
+    faults: Faults,
+    now_ns: Arc<AtomicI64>,
+}
+
+impl Process {
+    fn start(shared: &Arc<InMemory>) -> Self {
+        let faults = Faults::default();
+        let shared: Arc<dyn ObjectStore> = shared.clone();
+        let inner = Arc::new(FaultyStore::new(shared, faults.clone()));
+        let requests = RequestConfig {
+            max_retries: 0,
+            retry_backoff: DurationNs(1),
+            ..RequestConfig::default()
+        };
+        let store = Store::with_object_store(inner, &requests, Metrics::unregistered());
+        let now_ns = Arc::new(AtomicI64::new(DAY * TimeRange::DAY_NS + HOUR_NS));
+        let told = Arc::clone(&now_ns);
+        let clock = Clock::new(move || told.load(Ordering::SeqCst));
+        Self {
+            catalog: Catalog::new(store, &StorageConfig::default(), clock),
+            faults,
+            now_ns,
+        }
+    }
+
+    fn sleep(&self, ns: i64) {
+        self.now_ns.fetch_add(ns, Ordering::SeqCst);
+    }
+
+    async fn add(&self, id: u128) -> Result<u64, StorageError> {
+        self.catalog.commit(&tenant(), DAY, adding(id)).await
+    }
+
+    async fn ids(&self, at_least: u64) -> BTreeSet<u128> {
+        let snapshot = self
+            .catalog
+            .snapshot(&tenant(), whole_day(), &[(DAY, at_least)])
+            .await
+            .unwrap();
+        let partitions = snapshot.partitions().iter();
+        partitions
+            .flat_map(|partition| partition.objects().map(|object| object.id))
+            .collect()
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId::single()
+}
+
+fn whole_day() -> TimeRange {
+    crate::snapshot::day_range(DAY)
+}
+
+/// An entry that adds the object `id` and an index file for it.
+fn adding(id: u128) -> ManifestEntry {
+    let ts_ns = DAY * TimeRange::DAY_NS + 5;
+    let mut entry = ManifestEntry::new("test", ts_ns);
+    entry.add_objects.push(ObjectFile {
+        id,
+        min_ts_ns: ts_ns,
+        max_ts_ns: ts_ns,
+        ..ObjectFile::default()
+    });
+    entry.add_indexes.push(crate::IndexFile {
+        id: id + (1 << 64),
+        min_ts_ns: ts_ns,
+        max_ts_ns: ts_ns,
+        ..crate::IndexFile::default()
+    });
+    entry
+}
+
+fn ids(range: std::ops::Range<u128>) -> BTreeSet<u128> {
+    range.collect()
+}
+
+#[tokio::test]
+async fn racing_writers_claim_numbers_without_gaps() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    let commits = |process: &Process, from: u128| {
+        let catalog = process.catalog.clone();
+        async move {
+            let mut seqs = Vec::new();
+            for id in from..from + 50 {
+                seqs.push(catalog.commit(&tenant(), DAY, adding(id)).await.unwrap());
+            }
+            seqs
+        }
+    };
+    let (from_a, from_b) = futures::future::join(commits(&a, 0), commits(&b, 50)).await;
+    let mut seqs = [from_a, from_b].concat();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
+    assert_eq!(a.ids(100).await, ids(0..100));
+    assert_eq!(b.ids(100).await, ids(0..100));
+}
+
+#[tokio::test]
+async fn own_commits_are_visible_at_once_others_by_number_or_poll() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    assert!(b.ids(0).await.is_empty());
+    let seq = a.add(1).await.unwrap();
+    assert_eq!(a.ids(0).await, ids(1..2));
+    assert!(b.ids(0).await.is_empty(), "as of its last look");
+    assert_eq!(b.ids(seq).await, ids(1..2));
+    a.add(2).await.unwrap();
+    b.sleep(DurationNs::from_secs(10).0);
+    b.catalog.poll().await;
+    let requests = b.faults.requests();
+    assert_eq!(b.ids(0).await, ids(1..3));
+    assert_eq!(
+        b.faults.requests(),
+        requests,
+        "a warm snapshot asks nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_nobody_polls_looks_for_itself() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    assert!(b.ids(0).await.is_empty());
+    a.add(1).await.unwrap();
+    b.sleep(DurationNs::from_secs(40).0);
+    assert_eq!(b.ids(0).await, ids(1..2));
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_made_again_without_effect() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    process.add(1).await.unwrap();
+    for is_effective in [true, false] {
+        let entry = adding(if is_effective { 2 } else { 3 });
+        process
+            .faults
+            .die_after(u64::from(is_effective), is_effective);
+        let failed = process.catalog.commit(&tenant(), DAY, entry.clone()).await;
+        assert!(matches!(failed, Err(StorageError::Failed { .. })));
+        process.faults.revive();
+        process.catalog.commit(&tenant(), DAY, entry).await.unwrap();
+    }
+    let state = process.catalog.latest(&tenant(), DAY).await.unwrap();
+    assert_eq!(state.seq, 3);
+    assert_eq!(process.ids(0).await, ids(1..4));
+    // After a restart the writer makes an entry anew; its file gives it away.
+    let restarted = Process::start(&shared);
+    assert_eq!(restarted.add(3).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn what_another_removed_cannot_be_removed_again() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    a.add(1).await.unwrap();
+    assert_eq!(b.ids(1).await, ids(1..2));
+    let replacing = |id| {
+        let mut entry = adding(id);
+        entry.remove_objects.push(1);
+        entry
+    };
+    a.catalog
+        .commit(&tenant(), DAY, replacing(2))
+        .await
+        .unwrap();
+    let lost = b.catalog.commit(&tenant(), DAY, replacing(3)).await;
+    assert!(matches!(lost, Err(StorageError::Conflict { .. })));
+    assert_eq!(b.ids(0).await, ids(2..3));
+}
+
+#[tokio::test]
+async fn a_file_with_rows_of_another_day_is_refused() {
+    let process = Process::start(&Arc::new(InMemory::new()));
+    let refused = process.catalog.commit(&tenant(), DAY + 1, adding(1)).await;
+    assert!(matches!(refused, Err(StorageError::Invalid(_))));
+}
+
+#[tokio::test]
+async fn checkpoints_shorten_replay_and_a_damaged_one_does_not_matter() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    for id in 0..200 {
+        process.add(id).await.unwrap();
+    }
+    let cold = Process::start(&shared);
+    assert_eq!(cold.ids(0).await, ids(0..200));
+    // Days, listing, checkpoint 192, entries 193 to 200.
+    assert_eq!(cold.faults.requests(), 11);
+    let key = checkpoint_key(&tenant(), DAY, 192);
+    let store = process.catalog.store();
+    store.put(&key, Bytes::from_static(b"LGMF")).await.unwrap();
+    assert_eq!(Process::start(&shared).ids(0).await, ids(0..200));
+}
+
+#[tokio::test]
+async fn a_damaged_entry_names_its_key() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    process.add(1).await.unwrap();
+    let key = entry_key(&tenant(), DAY, 1);
+    let mut bytes = process.catalog.store().get(&key).await.unwrap().to_vec();
+    bytes[40] ^= 1;
+    process
+        .catalog
+        .store()
+        .put(&key, bytes.into())
+        .await
+        .unwrap();
+    let cold = Process::start(&shared);
+    let error = cold.catalog.latest(&tenant(), DAY).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{key} is damaged: checksum does not match")
+    );
+}
+
+#[tokio::test]
+async fn a_pruned_log_reads_the_same_and_goes_on() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    for id in 0..100 {
+        a.add(id).await.unwrap();
+    }
+    assert_eq!(b.ids(100).await, ids(0..100));
+    // Files of the in-memory store were written now, so "a day ago" lies in the future.
+    let deleted = a.catalog.prune(&tenant(), DAY, i64::MAX).await.unwrap();
+    assert_eq!(deleted, 99 + 1, "entries below 100 and checkpoint 64");
+    let cold = Process::start(&shared);
+    assert_eq!(cold.ids(0).await, ids(0..100));
+    assert_eq!(cold.add(100).await.unwrap(), 101);
+    assert_eq!(b.ids(101).await, ids(0..101));
+}
+
+#[tokio::test]
+async fn a_writer_that_slept_while_creating_notices() {
+    let shared = Arc::new(InMemory::new());
+    let (a, sleeper) = (Process::start(&shared), Process::start(&shared));
+    for id in 0..3 {
+        a.add(id).await.unwrap();
+    }
+    assert_eq!(sleeper.ids(0).await, ids(0..3));
+    for id in 3..20 {
+        a.add(id).await.unwrap();
+    }
+    a.catalog.prune(&tenant(), DAY, i64::MAX).await.unwrap();
+    let slot = sleeper.catalog.0.slots.slot(&tenant(), DAY);
+    let tenant = tenant();
+    let log = sleeper.catalog.log(&tenant, DAY);
+    let dead = entry_key(&tenant, DAY, 4);
+    let bytes = crate::manifest::encode_entry(&adding(20)).unwrap();
+    sleeper.catalog.store().create(&dead, bytes).await.unwrap();
+    sleeper.sleep(30 * HOUR_NS);
+    assert!(!sleeper.catalog.is_committed(&slot, &log, 4).await.unwrap());
+    let next = a.add(21).await.unwrap();
+    assert!(log.is_alive(next).await.unwrap());
+    assert!(!Process::start(&shared).ids(0).await.contains(&20));
+}
+
+#[tokio::test]
+async fn partitions_out_of_use_leave_memory() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    process.add(1).await.unwrap();
+    process.catalog.poll().await;
+    assert_eq!(process.catalog.0.slots.trim(0, 10).len(), 1);
+    process.sleep(2 * HOUR_NS);
+    process.catalog.poll().await;
+    assert_eq!(process.catalog.0.slots.trim(0, 10).len(), 0);
+    assert_eq!(process.ids(0).await, ids(1..2));
+    assert_eq!(process.catalog.tenants().await.unwrap(), [tenant()]);
+    assert_eq!(process.catalog.days(&tenant()).await.unwrap(), [DAY]);
+}

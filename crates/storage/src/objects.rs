@@ -1,0 +1,176 @@
+//! Data objects for readers: what describes them and pieces of them, cached.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chunk::{BlockMeta, ObjectMeta, Piece};
+
+use crate::cache::ByteCache;
+use crate::config::CacheConfig;
+use crate::error::StorageError;
+use crate::metrics::CacheName;
+use crate::store::Store;
+
+/// Parts of the cache of pieces; see [`ByteCache::new`].
+const PIECE_SHARDS: usize = 4;
+/// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but
+/// the cache wants to know the weight at once.
+const META_GROWTH: u64 = 4;
+
+/// Where a data object is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Its key.
+    pub key: String,
+    /// Its id.
+    pub id: u128,
+    /// Where its meta region starts.
+    pub meta_off: u64,
+    /// How long its meta region is.
+    pub meta_len: u64,
+}
+
+/// Bytes wanted of one block.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The block.
+    pub block: Arc<BlockMeta>,
+    /// Positions in the object, as [`BlockMeta::fetch_ranges`] gives them.
+    pub ranges: Vec<Range<u64>>,
+}
+
+/// What is in memory of one block: pieces that do not contain one another.
+type Held = Vec<Piece>;
+
+/// Reads data objects through caches bounded by bytes. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    store: Store,
+    metas: Arc<ByteCache<u128, ObjectMeta>>,
+    /// By object and start of the block's body.
+    blocks: Arc<ByteCache<(u128, u64), Held>>,
+}
+
+impl Objects {
+    pub(crate) fn new(store: Store, config: &CacheConfig) -> Self {
+        let (meta, blocks) = (config.metadata.0, config.blocks.0);
+        let metrics = store.metrics().clone();
+        Self {
+            metas: Arc::new(ByteCache::new(
+                CacheName::Metadata,
+                meta,
+                1,
+                metrics.clone(),
+            )),
+            blocks: Arc::new(ByteCache::new(
+                CacheName::Blocks,
+                blocks,
+                PIECE_SHARDS,
+                metrics,
+            )),
+            store,
+        }
+    }
+
+    /// What an object says about itself.
+    ///
+    /// # Errors
+    /// If the store fails, or the object is damaged; the error names its key.
+    pub async fn meta(&self, object: &ObjectRef) -> Result<Arc<ObjectMeta>, StorageError> {
+        let load = async {
+            let end = object.meta_off.saturating_add(object.meta_len);
+            let bytes = self
+                .store
+                .get_range(&object.key, object.meta_off..end)
+                .await?;
+            let corrupt =
+                |reason: &dyn std::fmt::Display| StorageError::corrupt(&object.key, reason);
+            let meta = ObjectMeta::parse(bytes).map_err(|error| corrupt(&error))?;
+            if meta.object_id() != object.id || meta.object_len() != end {
+                return Err(corrupt(&"the meta region is of another object"));
+            }
+            let weight = meta.heap_bytes() as u64 + META_GROWTH * object.meta_len;
+            Ok((Arc::new(meta), weight))
+        };
+        self.metas.get_or_load(&object.id, load).await
+    }
+
+    /// Pieces that hold the wanted bytes of some blocks of one object, per block. What is not in
+    /// memory is read in as few requests as it takes.
+    ///
+    /// # Errors
+    /// If the store fails, or the object is shorter than its blocks.
+    pub async fn pieces(
+        &self,
+        object: &ObjectRef,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Vec<Piece>>, StorageError> {
+        let mut found: Vec<Held> = Vec::with_capacity(wanted.len());
+        let mut missing: Vec<(usize, Range<u64>)> = Vec::new();
+        for (at, want) in wanted.iter().enumerate() {
+            let held = self.blocks.get(&(object.id, want.block.body_range().start));
+            let held = held.map(|held| Held::clone(&held)).unwrap_or_default();
+            let absent = want.ranges.iter().filter(|range| !holds(&held, range));
+            missing.extend(absent.map(|range| (at, range.clone())));
+            found.push(held);
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let ranges: Vec<Range<u64>> = missing.iter().map(|(_, range)| range.clone()).collect();
+        let read = self.store.get_ranges(&object.key, &ranges).await?;
+        for ((at, range), bytes) in missing.into_iter().zip(read) {
+            if let Some(held) = found.get_mut(at) {
+                add(held, range, bytes, ranges.len() > 1);
+            }
+        }
+        for (want, held) in wanted.iter().zip(&found) {
+            let bytes = held.iter().map(|piece| piece.bytes.len() as u64 + 64).sum();
+            let key = (object.id, want.block.body_range().start);
+            self.blocks.insert(key, Arc::new(held.clone()), bytes);
+        }
+        Ok(found)
+    }
+
+    /// [`Self::pieces`] of a single block.
+    ///
+    /// # Errors
+    /// As [`Self::pieces`].
+    pub async fn block_pieces(
+        &self,
+        object: &ObjectRef,
+        block: &Arc<BlockMeta>,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<Vec<Piece>, StorageError> {
+        let block = Arc::clone(block);
+        let mut pieces = self.pieces(object, &[Wanted { block, ranges }]).await?;
+        Ok(pieces.pop().unwrap_or_default())
+    }
+}
+
+fn end_of(piece: &Piece) -> u64 {
+    piece.offset + piece.bytes.len() as u64
+}
+
+fn holds(held: &[Piece], range: &Range<u64>) -> bool {
+    range.is_empty()
+        || held
+            .iter()
+            .any(|piece| piece.offset <= range.start && range.end <= end_of(piece))
+}
+
+/// Adds a piece in place of those that lie in it. Bytes cut out of a larger read are copied, so
+/// that they do not keep all of it in memory.
+fn add(held: &mut Held, range: Range<u64>, bytes: Bytes, is_cut_out: bool) {
+    held.retain(|piece| piece.offset < range.start || end_of(piece) > range.end);
+    let bytes = if is_cut_out {
+        Bytes::copy_from_slice(&bytes)
+    } else {
+        bytes
+    };
+    held.push(Piece {
+        offset: range.start,
+        bytes,
+    });
+}
