@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::{Block, BlockMeta, ChunkError, ObjectMeta, Piece, Projection};
+use crate::{Block, BlockMeta, ChunkError, EncodedBlock, ObjectMeta, Piece, Projection};
 
 /// Reads a whole object: everything that describes it and every row.
 ///
@@ -50,6 +50,12 @@ pub fn block(meta: &[u8], body: &Bytes) -> Result<(), ChunkError> {
         rows(&block, run)?;
     }
     Ok(())
+}
+
+/// The meta of a block as bytes: a seed for [`block`].
+#[must_use]
+pub fn meta_of(block: &EncodedBlock) -> Vec<u8> {
+    block.meta().to_bytes()
 }
 
 /// Every row of a run, which a block that decodes without complaint always has.

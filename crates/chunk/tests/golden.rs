@@ -1,0 +1,48 @@
+//! What a version wrote stays readable.
+
+use bytes::Bytes;
+use chunk::{ObjectMeta, Piece, Projection};
+
+mod sample;
+
+static VERSION_1: &[u8] = include_bytes!("../testdata/object-v1.lgob");
+
+#[test]
+fn version_1_reads_as_it_was_written() {
+    let object = Bytes::from_static(VERSION_1);
+    let meta = ObjectMeta::parse_object(&object).unwrap();
+    let blocks = sample::golden_blocks();
+    assert_eq!(meta.object_id(), 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    assert_eq!((meta.block_count(), meta.stream_count()), (3, 10));
+    for (ordinal, streams) in blocks.iter().enumerate() {
+        let pieces = vec![Piece {
+            offset: 0,
+            bytes: object.clone(),
+        }];
+        let block = meta.open(ordinal, pieces).unwrap();
+        let labels: Vec<_> = streams.iter().map(|(labels, _)| labels.clone()).collect();
+        assert_eq!(meta.streams_of(ordinal).unwrap(), labels);
+        for (run, (labels, entries)) in streams.iter().enumerate() {
+            assert_eq!(meta.run_of(ordinal, labels).unwrap(), Some(run));
+            let rows = block
+                .rows(run, Projection::ALL, None)
+                .unwrap()
+                .to_entries()
+                .unwrap();
+            assert!(rows.iter().eq(entries.iter()), "block {ordinal} run {run}");
+        }
+    }
+}
+
+#[test]
+fn counters_say_what_the_rows_say() {
+    let meta = ObjectMeta::parse_object(&Bytes::from_static(VERSION_1)).unwrap();
+    let block = meta.block(0).unwrap();
+    let run = &block.runs()[0];
+    assert_eq!((block.rows(), run.rows), (3_000, 3_000));
+    assert_eq!((run.min_ts_ns, run.max_ts_ns), (-1_000_000, 4_994_000_000));
+    let levels: Vec<_> = run.levels.iter().collect();
+    assert_eq!(levels, [("info", 1_500), ("warn", 1_500)]);
+    let stream = meta.stream(run.stream).unwrap();
+    assert_eq!((stream.rows, stream.raw_bytes), (3_000, run.raw_bytes));
+}

@@ -1,0 +1,84 @@
+//! The rows in the golden object and generators of others.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use chunk::{Codec, EncodeOptions, EncodedBlock, FinishedObject, ObjectWriter, Run, encode_block};
+use model::{Entries, LabelSet};
+
+/// A stream and its rows.
+pub(crate) type Stream = (LabelSet, Entries);
+
+pub(crate) fn encode(streams: &[Stream], options: &EncodeOptions) -> EncodedBlock {
+    let runs: Vec<Run<'_>> = streams
+        .iter()
+        .map(|(labels, entries)| Run { labels, entries })
+        .collect();
+    encode_block(&runs, options).unwrap()
+}
+
+/// Rows with everything the format can say: a level on every row, an id on every other, keys that
+/// come once, bytes that are not UTF-8, empty lines, equal times, times before 1970.
+pub(crate) fn stream(number: usize, rows: usize) -> Stream {
+    let labels = LabelSet::from_pairs([
+        ("service_name", format!("service-{}", number % 3)),
+        ("pod", format!("pod-{number}")),
+    ]);
+    let mut entries = Entries::default();
+    for row in 0..rows {
+        let level = ["info", "warn", "error", "notice"][row * row % 4];
+        let mut metadata = vec![("detected_level".to_owned(), level.to_owned())];
+        if row % 2 == 0 {
+            metadata.push((
+                "trace_id".to_owned(),
+                format!("{:032x}", row * 0x9e37_79b9_7f4a),
+            ));
+        }
+        if row % 50 == 7 {
+            metadata.push((format!("rare_{row}"), "once".to_owned()));
+        }
+        let mut line = format!(
+            "level={level} msg=\"request {row}\" number={}",
+            number * 7919
+        );
+        if row % 11 == 3 {
+            line.clear();
+        }
+        let mut line = line.into_bytes();
+        if row % 13 == 4 {
+            line.push(0xff);
+        }
+        let time = -1_000_000 + number as i64 * 1_000 + (row as i64 / 3) * 5_000_000;
+        assert!(entries.push(time, &line, &LabelSet::from_pairs(metadata)));
+    }
+    (labels, entries)
+}
+
+/// The blocks of the golden object: one of a large stream, one of several small ones with LZ4, one
+/// tiny.
+pub(crate) fn golden_blocks() -> Vec<Vec<Stream>> {
+    vec![
+        vec![stream(0, 3_000)],
+        (1..9)
+            .map(|number| stream(number, 3 + number * 40))
+            .collect(),
+        vec![stream(9, 1)],
+    ]
+}
+
+pub(crate) fn object(blocks: &[Vec<Stream>], options: &EncodeOptions) -> FinishedObject {
+    let mut writer = ObjectWriter::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    for streams in blocks {
+        writer.add_block(encode(streams, options));
+    }
+    writer.finish().unwrap()
+}
+
+pub(crate) fn golden_object() -> FinishedObject {
+    let mut writer = ObjectWriter::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    for (streams, codec) in golden_blocks()
+        .iter()
+        .zip([Codec::Zstd, Codec::Lz4, Codec::Zstd])
+    {
+        writer.add_block(encode(streams, &EncodeOptions { codec }));
+    }
+    writer.finish().unwrap()
+}
