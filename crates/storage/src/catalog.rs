@@ -2,6 +2,7 @@
 
 mod commit;
 mod days;
+mod files;
 mod log;
 mod poll;
 mod slot;
@@ -12,20 +13,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use chunk::FinishedObject;
 use futures::{StreamExt, TryStreamExt};
+use index::Index;
 use model::{TenantId, TimeRange};
 
+use crate::cache::ByteCache;
 use crate::clock::Clock;
 use crate::config::{CatalogConfig, StorageConfig};
 use crate::error::StorageError;
-use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT, data_key, index_key};
-use crate::manifest::{ObjectFile, PartitionState};
+use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT};
+use crate::manifest::PartitionState;
+use crate::metrics::CacheName;
 use crate::objects::Objects;
 use crate::snapshot::{Partition, Snapshot};
 use crate::store::Store;
 use days::DayBook;
+pub use files::add_to_index;
 use log::ManifestLog;
 use slot::{Slot, Slots};
 
@@ -43,6 +46,7 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     store: Store,
     objects: Objects,
+    indexes: ByteCache<u128, Index>,
     config: CatalogConfig,
     clock: Clock,
     slots: Slots,
@@ -53,7 +57,9 @@ impl Catalog {
     /// A catalog of what lies in `store`. Reads nothing yet. Somebody must drive [`Self::run`].
     #[must_use]
     pub fn new(store: Store, config: &StorageConfig, clock: Clock) -> Self {
+        let (metrics, index_bytes) = (store.metrics().clone(), config.cache.index.0);
         Self(Arc::new(Inner {
+            indexes: ByteCache::new(CacheName::Index, index_bytes, 1, metrics),
             objects: Objects::new(store.clone(), &config.cache),
             config: config.catalog.clone(),
             store,
@@ -214,38 +220,6 @@ impl Catalog {
             .book
             .fresh_days(&self.0.store, tenant, now_ns, fresh_ns)
             .await
-    }
-
-    /// Writes a data object and says what a manifest entry has to say of it. It exists for readers
-    /// once an entry that adds it is committed.
-    ///
-    /// # Errors
-    /// If the store fails, or the object has no row.
-    pub async fn put_object(
-        &self,
-        tenant: &TenantId,
-        day: i64,
-        object: &FinishedObject,
-    ) -> Result<ObjectFile, StorageError> {
-        let file = ObjectFile::of(object, self.0.clock.now_ns())?;
-        let key = data_key(tenant, day, object.object_id);
-        let pieces = object.pieces.clone();
-        self.0.store.put_pieces(&key, pieces).await?;
-        Ok(file)
-    }
-
-    /// Writes a label index file. It exists for readers once an entry that adds it is committed.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn put_index(
-        &self,
-        tenant: &TenantId,
-        day: i64,
-        id: u128,
-        bytes: Bytes,
-    ) -> Result<(), StorageError> {
-        self.0.store.put(&index_key(tenant, day, id), bytes).await
     }
 
     /// Tenants that have a manifest, asked of the store.

@@ -20,7 +20,7 @@
 //!   number.
 //! * A damaged file gives an error that names its key.
 //!
-//! Start at [`Catalog`]: [`Catalog::commit`] for writers, [`Catalog::snapshot`] for readers. Below
+//! Start at [`Catalog`]: [`Catalog::publish`] and [`Catalog::commit`] for writers, [`Catalog::snapshot`] for readers. Below
 //! it is [`Store`], requests to the object store; beside it the pure [`manifest`].
 
 mod backend;
@@ -39,14 +39,14 @@ mod store;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, add_to_index};
 pub use clock::Clock;
 pub use config::{
     AzureConfig, Backend, CacheConfig, CatalogConfig, GcsConfig, LocalConfig, RequestConfig,
     S3Config, Secret, StorageConfig,
 };
 pub use error::StorageError;
-pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Removed, Tombstone};
+pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Tombstone};
 pub use metrics::{Metrics, Operation};
 pub use objects::{ObjectRef, Objects, Wanted};
 pub use snapshot::{Partition, Snapshot};

@@ -13,4 +13,4 @@ mod state;
 pub use entry::{IndexFile, ManifestEntry, ObjectFile, Tombstone};
 pub use envelope::{FileKind, decode_checkpoint, decode_entry, encode_checkpoint, encode_entry};
 pub(crate) use state::Check;
-pub use state::{PartitionState, Removed};
+pub use state::PartitionState;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chunk::{BlockMeta, ObjectMeta, Piece};
+use index::ObjectEntry;
 
 use crate::cache::ByteCache;
 use crate::config::CacheConfig;
@@ -29,6 +30,17 @@ pub struct ObjectRef {
     pub meta_off: u64,
     /// How long its meta region is.
     pub meta_len: u64,
+}
+
+impl From<&ObjectEntry> for ObjectRef {
+    fn from(entry: &ObjectEntry) -> Self {
+        Self {
+            key: entry.key.clone(),
+            id: entry.id,
+            meta_off: entry.meta_off,
+            meta_len: entry.meta_len,
+        }
+    }
 }
 
 /// Bytes wanted of one block.
@@ -173,4 +185,148 @@ fn add(held: &mut Held, range: Range<u64>, bytes: Bytes, is_cut_out: bool) {
         offset: range.start,
         bytes,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Faults, FaultyStore};
+    use crate::{Catalog, Clock, ManifestEntry, Metrics, Snapshot, StorageConfig};
+    use chunk::{EncodeOptions, ObjectWriter, Projection, Run, encode_block};
+    use model::{Entries, LabelSet, MatchOp, Matcher, TenantId, TimeRange};
+    use object_store::local::LocalFileSystem;
+
+    const DAY: i64 = 20_000;
+    const START_NS: i64 = DAY * TimeRange::DAY_NS;
+
+    fn catalog(dir: &std::path::Path) -> (Catalog, Faults) {
+        let local = LocalFileSystem::new_with_prefix(dir).unwrap();
+        let faults = Faults::default();
+        let store = Store::with_object_store(
+            Arc::new(FaultyStore::new(Arc::new(local), faults.clone())),
+            &StorageConfig::default().requests,
+            Metrics::unregistered(),
+        );
+        let clock = Clock::new(|| START_NS + 3_600_000_000_000);
+        let catalog = Catalog::new(store, &StorageConfig::default(), clock);
+        (catalog, faults)
+    }
+
+    fn labels(app: &str) -> LabelSet {
+        LabelSet::from_pairs([("app", app)])
+    }
+
+    fn entries(line: &str, rows: i64) -> Entries {
+        let mut entries = Entries::default();
+        for row in 0..rows {
+            let line = format!("{line} {row}");
+            assert!(entries.push(START_NS + row * 1000, line.as_bytes(), &LabelSet::default()));
+        }
+        entries
+    }
+
+    fn object(id: u128) -> chunk::FinishedObject {
+        let (a, b) = (entries("alpha", 5000), entries("beta", 5000));
+        let (app_a, app_b) = (labels("a"), labels("b"));
+        let mut writer = ObjectWriter::new(id);
+        for (labels, entries) in [(&app_a, &a), (&app_b, &b)] {
+            let run = Run { labels, entries };
+            writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
+        }
+        writer.finish().unwrap()
+    }
+
+    async fn read(
+        catalog: &Catalog,
+        snapshot: &Snapshot,
+        app: &str,
+    ) -> Result<Entries, StorageError> {
+        let matcher = Matcher::new("app", MatchOp::Equal, app).unwrap();
+        let mut found = Entries::default();
+        for partition in snapshot.partitions() {
+            for index in catalog.indexes(partition).await? {
+                for series in index.select(std::slice::from_ref(&matcher)).unwrap() {
+                    for block in index.blocks(series).unwrap() {
+                        let object = ObjectRef::from(index.object(block.object).unwrap());
+                        assert_eq!(partition.object_ref(object.id).as_ref(), Some(&object));
+                        let meta = catalog.objects().meta(&object).await?;
+                        let block_meta = meta.block(block.block as usize).unwrap();
+                        let ranges = block_meta.fetch_ranges(Projection::ALL, &[], None);
+                        let pieces = catalog
+                            .objects()
+                            .block_pieces(&object, &block_meta, ranges)
+                            .await?;
+                        let opened = meta.open(block.block as usize, pieces).unwrap();
+                        let rows = opened
+                            .rows(block.run as usize, Projection::ALL, None)
+                            .unwrap();
+                        assert!(found.append(&rows.to_entries().unwrap()));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    #[tokio::test]
+    async fn a_published_object_is_found_and_read_and_warm_asks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _) = catalog(dir.path());
+        let tenant = TenantId::single();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        let seq = writer
+            .publish(&tenant, DAY, &object(7), entry.clone())
+            .await;
+        assert_eq!(seq.unwrap(), 1);
+        let again = writer.publish(&tenant, DAY, &object(7), entry).await;
+        assert_eq!(again.unwrap(), 1);
+        let (reader, faults) = catalog(dir.path());
+        let range = TimeRange::new(START_NS, START_NS + 10);
+        let snapshot = reader.snapshot(&tenant, range, &[]).await.unwrap();
+        assert_eq!(
+            read(&reader, &snapshot, "a").await.unwrap(),
+            entries("alpha", 5000)
+        );
+        let requests = faults.requests();
+        let snapshot = reader.snapshot(&tenant, range, &[]).await.unwrap();
+        assert_eq!(
+            read(&reader, &snapshot, "a").await.unwrap(),
+            entries("alpha", 5000)
+        );
+        assert_eq!(faults.requests(), requests);
+        assert_eq!(
+            read(&reader, &snapshot, "b").await.unwrap(),
+            entries("beta", 5000)
+        );
+        let later = TimeRange::new(START_NS + TimeRange::DAY_NS / 2, i64::MAX);
+        let nothing = reader.snapshot(&tenant, later, &[]).await.unwrap();
+        assert!(nothing.partitions().is_empty());
+    }
+
+    #[tokio::test]
+    async fn damaged_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _) = catalog(dir.path());
+        let tenant = TenantId::single();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        writer
+            .publish(&tenant, DAY, &object(7), entry)
+            .await
+            .unwrap();
+        let range = TimeRange::new(START_NS, START_NS + 10);
+        let data = crate::key::data_key(&tenant, DAY, 7);
+        let index = crate::key::index_key(&tenant, DAY, 7);
+        for (key, keep) in [(&data, 100), (&index, 40)] {
+            let path = dir.path().join(key);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..keep]).unwrap();
+            let (reader, _) = catalog(dir.path());
+            let snapshot = reader.snapshot(&tenant, range, &[]).await.unwrap();
+            let error = read(&reader, &snapshot, "a").await.unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("{key} is damaged")),
+                "{error}"
+            );
+        }
+    }
 }

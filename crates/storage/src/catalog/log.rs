@@ -129,9 +129,10 @@ impl ManifestLog<'_> {
         if seqs.is_empty() {
             return Ok(Arc::clone(base));
         }
-        let reads = seqs.iter().map(|seq| async {
-            let entry = self.entry(*seq).await?;
-            Ok::<_, StorageError>((*seq, entry))
+        // By value: a closure over `&u64` would make the future of every caller not provably `Send`.
+        let reads = seqs.iter().copied().map(|seq| async move {
+            let entry = self.entry(seq).await?;
+            Ok::<_, StorageError>((seq, entry))
         });
         let mut state = PartitionState::clone(base);
         let mut entries = futures::stream::iter(reads).buffered(READS_AT_ONCE);

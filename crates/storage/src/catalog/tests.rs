@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Bytes;
 use model::units::DurationNs;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -10,7 +11,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::config::RequestConfig;
 use crate::key::{checkpoint_key, entry_key};
-use crate::manifest::ManifestEntry;
+use crate::manifest::{ManifestEntry, ObjectFile};
 use crate::metrics::Metrics;
 use crate::testing::{Faults, FaultyStore};
 

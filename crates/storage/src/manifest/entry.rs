@@ -1,6 +1,7 @@
 //! One change of a partition.
 
 use chunk::FinishedObject;
+use index::Index;
 use model::TimeRange;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,8 @@ impl ObjectFile {
     }
 }
 
-/// A label index file of a partition. Its key follows from tenant, day and id.
+/// A label index file of a partition. Its key follows from tenant, day and id. One that came with a
+/// data object has that object's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexFile {
@@ -103,6 +105,38 @@ pub struct Tombstone {
     pub created_ns: i64,
 }
 
+impl IndexFile {
+    /// Describes an index file of `size_bytes` made at `created_ns`.
+    ///
+    /// # Errors
+    /// If it refers to no rows.
+    pub fn of(
+        id: u128,
+        index: &Index,
+        size_bytes: u64,
+        created_ns: i64,
+    ) -> Result<Self, StorageError> {
+        let objects = || index.objects().iter().filter(|object| object.rows > 0);
+        let (Some(min_ts_ns), Some(max_ts_ns)) = (
+            objects().map(|object| object.min_ts_ns).min(),
+            objects().map(|object| object.max_ts_ns).max(),
+        ) else {
+            return Err(StorageError::Invalid(
+                "an index file without rows".to_owned(),
+            ));
+        };
+        Ok(Self {
+            id,
+            size_bytes,
+            series: u64::from(index.series_count()),
+            objects: index.objects().len() as u64,
+            min_ts_ns,
+            max_ts_ns,
+            created_ns,
+        })
+    }
+}
+
 /// One atomic change of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,9 +171,12 @@ pub struct ManifestEntry {
     /// Deletes that the data no longer needs, or that were cancelled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_tombstones: Vec<String>,
-    /// Removed files that are gone from the store by now.
+    /// Removed data objects that are gone from the store by now.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "ids")]
-    pub swept: Vec<u128>,
+    pub swept_objects: Vec<u128>,
+    /// Removed index files that are gone from the store by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "ids")]
+    pub swept_indexes: Vec<u128>,
 }
 
 impl ManifestEntry {

@@ -154,7 +154,8 @@ mod tests {
                 created_ns: 11,
             }],
             remove_tombstones: vec!["d0".to_owned()],
-            swept: vec![6],
+            swept_objects: vec![6],
+            swept_indexes: vec![7],
         }
     }
 
@@ -169,6 +170,7 @@ mod tests {
         state.apply(1, &adding);
         let removing = ManifestEntry {
             remove_objects: vec![2],
+            remove_indexes: vec![3],
             created_ns: 7,
             ..ManifestEntry::default()
         };

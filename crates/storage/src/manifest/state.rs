@@ -2,20 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
 use super::{IndexFile, ManifestEntry, ObjectFile, Tombstone};
-use crate::key::id_text;
-
-/// A file that is no longer part of the partition, but may still be read by who holds a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Removed {
-    /// Whether it is an index file; else it is a data object.
-    pub is_index: bool,
-    /// When it was removed, by the clock of who did.
-    pub removed_ns: i64,
-}
+use crate::key::{id_text, parse_id};
 
 /// What a partition consists of after the entry `seq`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +19,11 @@ pub struct PartitionState {
     pub objects: BTreeMap<u128, ObjectFile>,
     /// Live index files by id. They refer to live data objects only.
     pub indexes: BTreeMap<u128, IndexFile>,
-    /// Removed files that are still in the store, by id.
-    pub removed: BTreeMap<u128, Removed>,
+    /// Data objects that were removed but are still in the store, for those who hold a snapshot,
+    /// by id: when they were removed, by the clock of who did.
+    pub removed_objects: BTreeMap<u128, i64>,
+    /// The same of index files.
+    pub removed_indexes: BTreeMap<u128, i64>,
     /// Deletes in force by id.
     pub tombstones: BTreeMap<String, Tombstone>,
     /// The last watermark of each writer.
@@ -48,12 +42,16 @@ pub(crate) enum Check {
 }
 
 impl PartitionState {
-    /// Whether the id is of a file that was committed and is still in the store.
+    /// Whether a data object was committed and is still in the store.
     #[must_use]
-    pub fn knows(&self, id: u128) -> bool {
-        self.objects.contains_key(&id)
-            || self.indexes.contains_key(&id)
-            || self.removed.contains_key(&id)
+    pub fn knows_object(&self, id: u128) -> bool {
+        self.objects.contains_key(&id) || self.removed_objects.contains_key(&id)
+    }
+
+    /// Whether an index file was committed and is still in the store.
+    #[must_use]
+    pub fn knows_index(&self, id: u128) -> bool {
+        self.indexes.contains_key(&id) || self.removed_indexes.contains_key(&id)
     }
 
     /// Whether nothing is left that a reader could want.
@@ -65,13 +63,13 @@ impl PartitionState {
     /// Whether `entry` may follow this state. What is removed must be live: of two compactors that
     /// replace the same files, the second must fail.
     pub(crate) fn check(&self, entry: &ManifestEntry) -> Check {
-        let added = || {
-            let objects = entry.add_objects.iter().map(|file| file.id);
-            objects.chain(entry.add_indexes.iter().map(|file| file.id))
-        };
-        let known = added().filter(|id| self.knows(*id)).count();
+        let objects = entry.add_objects.iter();
+        let indexes = entry.add_indexes.iter();
+        let added = entry.add_objects.len() + entry.add_indexes.len();
+        let known = objects.filter(|file| self.knows_object(file.id)).count()
+            + indexes.filter(|file| self.knows_index(file.id)).count();
         if known > 0 {
-            return if known == added().count() {
+            return if known == added {
                 Check::Done
             } else {
                 Check::Conflict("some of the added files are there already".to_owned())
@@ -105,18 +103,14 @@ impl PartitionState {
         for index in &entry.add_indexes {
             self.indexes.insert(index.id, index.clone());
         }
-        let removed = |is_index| Removed {
-            is_index,
-            removed_ns: entry.created_ns,
-        };
         for id in &entry.remove_objects {
             if self.objects.remove(id).is_some() {
-                self.removed.insert(*id, removed(false));
+                self.removed_objects.insert(*id, entry.created_ns);
             }
         }
         for id in &entry.remove_indexes {
             if self.indexes.remove(id).is_some() {
-                self.removed.insert(*id, removed(true));
+                self.removed_indexes.insert(*id, entry.created_ns);
             }
         }
         for tombstone in &entry.add_tombstones {
@@ -126,8 +120,11 @@ impl PartitionState {
         for id in &entry.remove_tombstones {
             self.tombstones.remove(id);
         }
-        for id in &entry.swept {
-            self.removed.remove(id);
+        for id in &entry.swept_objects {
+            self.removed_objects.remove(id);
+        }
+        for id in &entry.swept_indexes {
+            self.removed_indexes.remove(id);
         }
         if let Some(watermark) = entry.watermark {
             let last = self.watermarks.entry(entry.writer.clone()).or_default();
@@ -144,22 +141,21 @@ struct Checkpoint {
     changed_ns: i64,
     objects: Vec<ObjectFile>,
     indexes: Vec<IndexFile>,
-    removed: BTreeMap<String, Removed>,
+    removed_objects: BTreeMap<String, i64>,
+    removed_indexes: BTreeMap<String, i64>,
     tombstones: Vec<Tombstone>,
     watermarks: BTreeMap<String, u64>,
 }
 
 impl Serialize for PartitionState {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let removed = self.removed.iter();
         Checkpoint {
             seq: self.seq,
             changed_ns: self.changed_ns,
             objects: self.objects.values().cloned().collect(),
             indexes: self.indexes.values().cloned().collect(),
-            removed: removed
-                .map(|(id, removed)| (id_text(*id), removed.clone()))
-                .collect(),
+            removed_objects: by_text(&self.removed_objects),
+            removed_indexes: by_text(&self.removed_indexes),
             tombstones: self.tombstones.values().cloned().collect(),
             watermarks: self.watermarks.clone(),
         }
@@ -167,19 +163,29 @@ impl Serialize for PartitionState {
     }
 }
 
+fn by_text(removed: &BTreeMap<u128, i64>) -> BTreeMap<String, i64> {
+    let removed = removed.iter();
+    removed.map(|(id, at_ns)| (id_text(*id), *at_ns)).collect()
+}
+
+fn by_id(removed: BTreeMap<String, i64>) -> Result<BTreeMap<u128, i64>, &'static str> {
+    let removed = removed.into_iter();
+    removed
+        .map(|(id, at_ns)| Some((parse_id(&id)?, at_ns)))
+        .collect::<Option<_>>()
+        .ok_or("not an object's id")
+}
+
 impl<'de> Deserialize<'de> for PartitionState {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Checkpoint::deserialize(deserializer)?;
-        let removed = stored.removed.into_iter();
-        let removed = removed.map(|(id, removed)| Some((crate::key::parse_id(&id)?, removed)));
         Ok(Self {
             seq: stored.seq,
             changed_ns: stored.changed_ns,
             objects: stored.objects.into_iter().map(|o| (o.id, o)).collect(),
             indexes: stored.indexes.into_iter().map(|i| (i.id, i)).collect(),
-            removed: removed
-                .collect::<Option<_>>()
-                .ok_or_else(|| serde::de::Error::custom("not an object's id"))?,
+            removed_objects: by_id(stored.removed_objects).map_err(Error::custom)?,
+            removed_indexes: by_id(stored.removed_indexes).map_err(Error::custom)?,
             tombstones: stored
                 .tombstones
                 .into_iter()
@@ -215,13 +221,13 @@ mod tests {
         let mut late = adding(9);
         late.remove_objects.push(7);
         assert!(matches!(state.check(&late), Check::Conflict(_)));
-        assert!(state.knows(7), "until it is swept");
+        assert!(state.knows_object(7), "until it is swept");
         let sweep = ManifestEntry {
-            swept: vec![7],
+            swept_objects: vec![7],
             ..ManifestEntry::new("w", 2)
         };
         state.apply(3, &sweep);
-        assert!(!state.knows(7));
+        assert!(!state.knows_object(7));
     }
 
     #[test]

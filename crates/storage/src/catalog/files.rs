@@ -1,0 +1,165 @@
+//! Data objects and index files on their way in, parsed index files on their way out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chunk::FinishedObject;
+use futures::{StreamExt, TryStreamExt};
+use index::{Index, IndexBuilder, ObjectEntry, RunStats};
+use model::TenantId;
+
+use super::Catalog;
+use crate::error::StorageError;
+use crate::key::{data_key, index_key};
+use crate::manifest::{IndexFile, ManifestEntry, ObjectFile};
+use crate::snapshot::Partition;
+
+/// Index files of one partition that are loaded at once.
+const INDEXES_AT_ONCE: usize = 8;
+/// How much larger an index file is likely to be once its pages are decompressed, which happens
+/// later, bit by bit, but the cache wants to know the weight at once.
+const INDEX_GROWTH: u64 = 3;
+
+/// An index with what it is reckoned to hold in memory.
+fn weighed(index: Index) -> (Arc<Index>, u64) {
+    let now = index.heap_bytes() as u64;
+    (Arc::new(index), now.saturating_mul(1 + INDEX_GROWTH))
+}
+
+impl Catalog {
+    /// The parsed index file of a partition, from the cache or the store.
+    ///
+    /// # Errors
+    /// If the store fails, or the file is damaged; the error names its key.
+    pub async fn index(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        file: &IndexFile,
+    ) -> Result<Arc<Index>, StorageError> {
+        let load = async {
+            let key = index_key(tenant, day, file.id);
+            let bytes = self.0.store.get(&key).await?;
+            if bytes.len() as u64 != file.size_bytes {
+                let reason = format!("{} bytes instead of {}", bytes.len(), file.size_bytes);
+                return Err(StorageError::corrupt(&key, reason));
+            }
+            let parsed = tokio::task::spawn_blocking(move || Index::parse(bytes)).await;
+            let index = parsed
+                .map_err(|_| StorageError::corrupt(&key, "parsing it ended abnormally"))?
+                .map_err(|error| StorageError::corrupt(&key, error))?;
+            Ok(weighed(index))
+        };
+        self.0.indexes.get_or_load(&file.id, load).await
+    }
+
+    /// The parsed index files of a partition that overlap its range, in no particular order.
+    ///
+    /// # Errors
+    /// As [`Self::index`], for the first that fails.
+    pub async fn indexes(&self, partition: &Partition) -> Result<Vec<Arc<Index>>, StorageError> {
+        let files: Vec<IndexFile> = partition.indexes().cloned().collect();
+        let loads = files
+            .iter()
+            .map(|file| self.index(partition.tenant(), partition.day(), file));
+        futures::stream::iter(loads)
+            .buffered(INDEXES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Writes a data object and says what a manifest entry has to say of it. It exists for readers
+    /// once an entry that adds it is committed.
+    ///
+    /// # Errors
+    /// If the store fails, or the object has no row.
+    pub async fn put_object(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        object: &FinishedObject,
+    ) -> Result<ObjectFile, StorageError> {
+        let file = ObjectFile::of(object, self.0.clock.now_ns())?;
+        let key = data_key(tenant, day, object.object_id);
+        let pieces = object.pieces.clone();
+        self.0.store.put_pieces(&key, pieces).await?;
+        Ok(file)
+    }
+
+    /// Writes a label index file and says what a manifest entry has to say of it. It exists for
+    /// readers once an entry that adds it is committed.
+    ///
+    /// # Errors
+    /// If the store fails, or the index has no row or too much of something.
+    pub async fn put_index(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        id: u128,
+        builder: IndexBuilder,
+    ) -> Result<IndexFile, StorageError> {
+        let key = index_key(tenant, day, id);
+        let build = move || -> Result<(Bytes, Index), index::IndexError> {
+            let bytes = builder.build()?;
+            Ok((bytes.clone(), Index::parse(bytes)?))
+        };
+        let built = tokio::task::spawn_blocking(build).await;
+        let (bytes, index) = built
+            .map_err(|_| StorageError::Invalid(format!("{key}: building it ended abnormally")))?
+            .map_err(|error| StorageError::Invalid(format!("{key}: {error}")))?;
+        let file = IndexFile::of(id, &index, bytes.len() as u64, self.0.clock.now_ns())?;
+        self.0.store.put(&key, bytes).await?;
+        let (index, weight) = weighed(index);
+        self.0.indexes.insert(id, index, weight);
+        Ok(file)
+    }
+
+    /// Publishes a data object: writes it, writes a label index file of it, and commits both with
+    /// what `entry` has besides. All rows of the object must lie in the day. Returns the number of
+    /// the manifest entry.
+    ///
+    /// Made again after a failure, it has no further effect.
+    ///
+    /// # Errors
+    /// As [`Self::commit`] and [`Self::put_object`].
+    pub async fn publish(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        object: &FinishedObject,
+        mut entry: ManifestEntry,
+    ) -> Result<u64, StorageError> {
+        let file = self.put_object(tenant, day, object).await?;
+        let mut builder = IndexBuilder::new();
+        add_to_index(&mut builder, data_key(tenant, day, file.id), object);
+        let index = self.put_index(tenant, day, file.id, builder).await?;
+        entry.add_objects.push(file);
+        entry.add_indexes.push(index);
+        self.commit(tenant, day, entry).await
+    }
+}
+
+/// Adds all runs of an object to an index.
+pub fn add_to_index(builder: &mut IndexBuilder, key: String, object: &FinishedObject) {
+    let number = builder.add_object(ObjectEntry {
+        key,
+        id: object.object_id,
+        size: object.len,
+        meta_off: object.meta_off,
+        meta_len: object.meta_len,
+        ..ObjectEntry::default()
+    });
+    for block in &object.blocks {
+        let runs = block.meta.runs().iter().zip(0_u32..);
+        for ((run, ordinal), labels) in runs.zip(&block.streams) {
+            let stats = RunStats {
+                run: ordinal,
+                min_ts_ns: run.min_ts_ns,
+                max_ts_ns: run.max_ts_ns,
+                rows: u64::from(run.rows),
+                raw_bytes: run.raw_bytes,
+            };
+            builder.add_block(labels, number, block.meta.ordinal(), stats);
+        }
+    }
+}
