@@ -14,7 +14,7 @@ use model::units::{ByteSize, DurationNs};
 use crate::listen::{ConnectionLimits, ListenAddr};
 use crate::telemetry::LogConfig;
 
-pub use environment::Environment;
+pub use environment::{Environment, repeated_variables};
 pub use load::{ConfigError, Loaded, load};
 pub use print::{Print, print};
 

@@ -27,7 +27,9 @@ mod overrides;
 mod telemetry;
 mod version;
 
-pub use config::{Config, ConfigError, Environment, Loaded, Print, load, print};
+pub use config::{
+    Config, ConfigError, Environment, Loaded, Print, load, print, repeated_variables,
+};
 pub use datadir::{DataDir, DataDirError};
 pub use grpc::grpc_router;
 pub use health::{Component, Health, State};
@@ -36,7 +38,7 @@ pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{Overrides, OverridesError, RuntimeConfig};
 pub use telemetry::{LogConfig, LogFormat, LogLevel, Telemetry, TelemetryError};
-pub use version::{REVISION, VERSION, version_text};
+pub use version::{REVISION, VERSION};
 
 /// Makes ring the cryptography of every TLS connection of this process. Called first in every
 /// `main`, and in tests that open TLS: rustls panics when two providers are compiled in and none

@@ -8,9 +8,3 @@ pub const REVISION: &str = match option_env!("SKALD_BUILD_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };
-
-/// What `--version` prints after the name of the binary.
-#[must_use]
-pub fn version_text() -> String {
-    format!("{VERSION} (revision {REVISION})")
-}

@@ -105,23 +105,40 @@ fn to_tree<T: Serialize>(config: &T) -> Result<Value, ConfigError> {
 }
 
 /// The paths of all keys, sections too, by the names of their variables.
-pub(super) fn paths_by_name(tree: &Value) -> BTreeMap<String, Vec<String>> {
-    fn walk(tree: &Value, path: &mut Vec<String>, paths: &mut BTreeMap<String, Vec<String>>) {
+fn paths_by_name(tree: &Value) -> BTreeMap<String, Vec<String>> {
+    variables(tree).into_iter().collect()
+}
+
+/// Names of variables that two keys of `config` would share, so that a test can refuse them.
+#[must_use]
+pub fn repeated_variables<T: Serialize>(config: &T) -> Vec<String> {
+    let tree = serde_json::to_value(config).unwrap_or_default();
+    let mut names: Vec<String> = variables(&tree).into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    let twice = names
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if a == b));
+    twice.flat_map(|pair| pair.first().cloned()).collect()
+}
+
+/// Every key below `tree`, sections too: the name of its variable and its path.
+fn variables(tree: &Value) -> Vec<(String, Vec<String>)> {
+    fn walk(tree: &Value, path: &mut Vec<String>, found: &mut Vec<(String, Vec<String>)>) {
         if !path.is_empty() {
             let name = path.join("_").to_uppercase().replace(['-', '.'], "_");
-            paths.insert(format!("{PREFIX}{name}"), path.clone());
+            found.push((format!("{PREFIX}{name}"), path.clone()));
         }
         if let Value::Object(map) = tree {
             for (key, below) in map {
                 path.push(key.clone());
-                walk(below, path, paths);
+                walk(below, path, found);
                 path.pop();
             }
         }
     }
-    let mut paths = BTreeMap::new();
-    walk(tree, &mut Vec::new(), &mut paths);
-    paths
+    let mut found = Vec::new();
+    walk(tree, &mut Vec::new(), &mut found);
+    found
 }
 
 /// The overlay with the key at `path` too, and what `document` is under it: with whichever reading
@@ -289,6 +306,12 @@ mod tests {
                 extra: [("k".to_owned(), "v".to_owned())].into(),
             }
         );
+    }
+
+    #[test]
+    fn keys_that_share_a_variable_are_found() {
+        let tree = serde_json::json!({"a": {"b_c": 1}, "a_b": {"c": 2}, "d": 3});
+        assert_eq!(repeated_variables(&tree), ["SKALD_A_B_C"]);
     }
 
     #[test]

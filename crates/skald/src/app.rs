@@ -1,0 +1,174 @@
+//! From arguments to an exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use server::{ConfigError, DataDir, Environment, Loaded, Print, Telemetry};
+
+use crate::args::{Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
+use crate::process::{Parts, Process};
+use crate::{Config, Target};
+
+/// Exit code of a usage or configuration that is wrong.
+const EXIT_USAGE: u8 = ConfigError::EXIT_CODE;
+
+/// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
+/// are wrong, 1 otherwise.
+pub fn run(target: Target) -> ExitCode {
+    server::install_crypto_provider();
+    if target == Target::All {
+        match parse::<SkaldArgs>(target) {
+            Ok(args) => match args.command {
+                Command::Serve(args) => serve(target, &args),
+            },
+            Err(code) => code,
+        }
+    } else {
+        match parse::<RoleArgs>(target) {
+            Ok(args) => {
+                let process = args.process;
+                serve(
+                    target,
+                    &ServeArgs {
+                        process,
+                        ..ServeArgs::default()
+                    },
+                )
+            }
+            Err(code) => code,
+        }
+    }
+}
+
+/// The arguments, or the exit code after help, version or an error was printed.
+fn parse<A: Parser>(target: Target) -> Result<A, ExitCode> {
+    let command = A::command().name(target.binary()).version(server::VERSION);
+    let parsed = command
+        .try_get_matches()
+        .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| {
+        // Nothing is left to do if even that cannot be printed.
+        let _ = error.print();
+        if error.use_stderr() {
+            ExitCode::from(EXIT_USAGE)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+fn serve(target: Target, args: &ServeArgs) -> ExitCode {
+    let environment = Environment::of_process();
+    let loaded = match load(&args.process, &environment) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(target, &error.into(), EXIT_USAGE),
+    };
+    if args.process.print_config {
+        print!("{}", server::print(&loaded.config, Print::Effective));
+        return ExitCode::SUCCESS;
+    }
+    if args.process.check_config {
+        println!("configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    match serve_until_stopped(target, args, loaded, &environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ConfigError>() => fail(target, &error, EXIT_USAGE),
+        Err(error) => fail(target, &error, 1),
+    }
+}
+
+fn load(args: &ProcessArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
+    let mut loaded: Loaded<Config> = server::load(args.config.as_deref(), environment)?;
+    loaded.config.apply(args);
+    loaded.config.validate()?;
+    // Not kept: opened again, and watched, when the process starts.
+    open_overrides(&loaded.config, environment)?;
+    Ok(loaded)
+}
+
+fn open_overrides(
+    config: &Config,
+    environment: &Environment,
+) -> Result<server::Overrides, ConfigError> {
+    let (limits, file) = (config.limits.clone(), config.runtime_config.clone());
+    server::Overrides::open(limits, file, environment)
+        .map_err(|error| ConfigError::Invalid(format!("runtime_config.file: {error}")))
+}
+
+fn serve_until_stopped(
+    target: Target,
+    args: &ServeArgs,
+    loaded: Loaded<Config>,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let config = loaded.config;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let telemetry = Telemetry::init(&config.server.log, Some(&data_dir.path().join("log")))?;
+    for name in loaded.unknown_environment {
+        tracing::warn!(
+            name,
+            "this variable of the environment sets no key of the configuration"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let parts = Parts {
+        target,
+        overrides: open_overrides(&config, environment)?,
+        telemetry: telemetry.clone(),
+        data_dir: data_dir.path().to_owned(),
+        tail: args.tail.clone(),
+        config,
+    };
+    let outcome = runtime.block_on(async {
+        let stop = server::stop_signal().context("cannot handle signals")?;
+        let process = Process::start(parts).await?;
+        announce(target, &process, data_dir.path(), args);
+        process.run(stop).await
+    });
+    // What blocks is not waited for: every module had its deadline.
+    runtime.shutdown_background();
+    if let Err(error) = &outcome {
+        tracing::error!(error = format!("{error:#}"), "ended");
+    }
+    telemetry.flush();
+    outcome
+}
+
+/// Says where the process listens and what to try next.
+fn announce(target: Target, process: &Process, data_dir: &Path, args: &ServeArgs) {
+    let (http, grpc) = (process.http_addr(), process.grpc_addr());
+    tracing::info!(%target, version = server::VERSION, %http, %grpc, "started");
+    if let Some(addr) = args.registry_listen {
+        tracing::warn!(%addr, "this build has no image registry: nothing listens there");
+        eprintln!("note: this build has no image registry yet, so nothing listens on {addr}");
+    }
+    if target != Target::All {
+        return;
+    }
+    let skald = std::env::args()
+        .next()
+        .unwrap_or_else(|| "skald".to_owned());
+    let addr = match http.port() {
+        3100 => String::new(),
+        _ => format!(" --addr=http://{http}"),
+    };
+    println!("skald {} is up", server::VERSION);
+    println!("  HTTP  http://{http}");
+    println!("  gRPC  {grpc}");
+    println!("  data  {}", data_dir.display());
+    println!("Try:");
+    println!("  {skald} labels{addr}");
+    println!("  {skald} query{addr} '{{job=\"skald\"}}'");
+    println!("  {skald} tail{addr} '{{job=~\".+\"}}'");
+}
+
+fn fail(target: Target, error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("{target}: {error:#}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,90 @@
+//! The configuration of a process: the sections of all roles, so that one file serves every binary.
+
+use std::path::PathBuf;
+
+use model::Limits;
+use serde::{Deserialize, Serialize};
+use server::{ConfigError, RuntimeConfig};
+
+use crate::args::ProcessArgs;
+
+/// The whole configuration. Each binary takes what concerns it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether requests must name their tenant in `X-Scope-OrgID`. If not, all belongs to the tenant
+    /// `fake`.
+    pub auth_enabled: bool,
+    /// Where to keep what must survive a restart. Each process needs its own.
+    pub data_dir: PathBuf,
+    /// Listeners and the process's own log.
+    pub server: server::Config,
+    /// What tenants may do.
+    pub limits: Limits,
+    /// A file with other limits for some tenants, read again while the process runs.
+    pub runtime_config: RuntimeConfig,
+    /// The object store.
+    pub storage: storage::StorageConfig,
+    /// How processes find each other.
+    pub cluster: cluster::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            auth_enabled: false,
+            data_dir: PathBuf::from("skald-data"),
+            server: server::Config::default(),
+            limits: Limits::default(),
+            runtime_config: RuntimeConfig::default(),
+            storage: storage::StorageConfig::default(),
+            cluster: cluster::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Puts what was typed over what was written.
+    pub(crate) fn apply(&mut self, args: &ProcessArgs) {
+        if let Some(dir) = &args.data_dir {
+            self.data_dir.clone_from(dir);
+        }
+        if let Some(addr) = args.http_listen {
+            self.server.http_listen = addr;
+        }
+        if let Some(addr) = args.grpc_listen {
+            self.server.grpc_listen = addr;
+        }
+    }
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// With the first key that does not hold.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |text: String| Err(ConfigError::Invalid(text));
+        if self.data_dir.as_os_str().is_empty() {
+            return wrong("data_dir: must not be empty".to_owned());
+        }
+        if let Err(error) = self.cluster.validate() {
+            return wrong(error.to_string());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn every_key_has_a_variable_of_its_own() {
+        let repeated = server::repeated_variables(&Config::default());
+        assert!(repeated.is_empty(), "{repeated:?}");
+    }
+}

@@ -1,0 +1,262 @@
+//! A running process: its parts in the order in which they start.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use cluster::{Cluster, LocalIngester, Member, MemberState, Role};
+use server::admin::Admin;
+use server::http::{Auth, HttpMetrics};
+use server::{
+    Health, Listener, Metrics, Modules, Overrides, StopReason, Telemetry, admin, grpc_router, http,
+};
+use storage::{Catalog, Clock, Store};
+use tonic::service::RoutesBuilder;
+
+use crate::{Config, Target};
+
+/// What a process is made of besides its roles.
+pub struct Parts {
+    /// Its roles.
+    pub target: Target,
+    /// Its configuration, which holds.
+    pub config: Config,
+    /// The limits of tenants.
+    pub overrides: Overrides,
+    /// Its log.
+    pub telemetry: Telemetry,
+    /// Its data directory, which is its alone.
+    pub data_dir: PathBuf,
+    /// Files to collect lines from, for a process with an agent.
+    pub tail: Vec<String>,
+}
+
+/// A process that runs: ports are bound and modules have started.
+pub struct Process {
+    modules: Modules,
+    health: Health,
+    http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    shutdown_delay: Duration,
+}
+
+impl Process {
+    /// Binds the ports, then starts the modules of the target's roles.
+    ///
+    /// # Errors
+    /// If a port cannot be bound or a role cannot start. What had started is stopped.
+    pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        let http = Listener::bind(parts.config.server.http_listen).await?;
+        let grpc = Listener::bind(parts.config.server.grpc_listen).await?;
+        let (http_addr, grpc_addr) = (http.local_addr(), grpc.local_addr());
+        let mut build = Build::new(parts, http_addr, grpc_addr);
+        match build.start(http, grpc).await {
+            Ok(()) => Ok(Self {
+                shutdown_delay: build.parts.config.server.shutdown_delay.as_std(),
+                modules: build.modules,
+                health: build.health,
+                http_addr,
+                grpc_addr,
+            }),
+            Err(error) => {
+                build.modules.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where HTTP is served.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where gRPC is served.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// How its parts are doing.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Runs until `stop`, then stops the modules in reverse order.
+    ///
+    /// # Errors
+    /// If a module ended by itself.
+    pub async fn run(self, stop: impl Future<Output = StopReason>) -> anyhow::Result<()> {
+        self.modules.run(stop, self.shutdown_delay).await?;
+        Ok(())
+    }
+}
+
+/// A process while it is put together.
+struct Build {
+    parts: Parts,
+    metrics: Metrics,
+    http_metrics: HttpMetrics,
+    health: Health,
+    modules: Modules,
+    http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    /// What HTTP will serve.
+    routes: Router,
+    /// What gRPC will serve.
+    services: RoutesBuilder,
+}
+
+/// How long most modules may take to stop.
+const STOP_SOON: Duration = Duration::from_secs(5);
+
+impl Build {
+    fn new(parts: Parts, http_addr: SocketAddr, grpc_addr: SocketAddr) -> Self {
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let http_metrics = HttpMetrics::new(&mut metrics.registry());
+        parts.telemetry.register(&mut metrics.registry());
+        parts.overrides.register(&mut metrics.registry());
+        Self {
+            modules: Modules::new(health.clone()),
+            routes: Router::new(),
+            services: RoutesBuilder::default(),
+            parts,
+            metrics,
+            http_metrics,
+            health,
+            http_addr,
+            grpc_addr,
+        }
+    }
+
+    /// The table of modules: they start in this order and stop in the other.
+    async fn start(&mut self, http: Listener, grpc: Listener) -> anyhow::Result<()> {
+        let target = self.parts.target;
+        self.start_overrides();
+        if target != Target::Agent && target != Target::Distributor {
+            self.start_catalog()?;
+        }
+        if target != Target::Agent {
+            self.start_cluster(None).await?;
+        }
+        self.start_listeners(http, grpc);
+        Ok(())
+    }
+
+    fn start_overrides(&mut self) {
+        let overrides = self.parts.overrides.clone();
+        self.modules
+            .spawn("overrides", STOP_SOON, |module| async move {
+                module.health.running();
+                overrides.watch(module.stop).await;
+                Ok(())
+            });
+    }
+
+    fn start_catalog(&mut self) -> anyhow::Result<Catalog> {
+        let config = &self.parts.config.storage;
+        let metrics = storage::Metrics::register(&mut self.metrics.registry());
+        let store = Store::open(config, &self.parts.data_dir, metrics)?;
+        let catalog = Catalog::new(store, config, Clock::system());
+        let running = catalog.clone();
+        self.modules
+            .spawn("catalog", STOP_SOON, |module| async move {
+                module.health.running();
+                running.run(module.stop).await;
+                Ok(())
+            });
+        Ok(catalog)
+    }
+
+    async fn start_cluster(
+        &mut self,
+        local: Option<LocalIngester>,
+    ) -> anyhow::Result<Arc<Cluster>> {
+        let metrics = cluster::Metrics::register(&mut self.metrics.registry());
+        let me = self.member();
+        let cluster = Cluster::start(&self.parts.config.cluster, me, local, metrics).await?;
+        let running = cluster.clone();
+        self.modules
+            .spawn("cluster", STOP_SOON, |module| async move {
+                module.run_until_stop().await;
+                running.stop().await;
+                Ok(())
+            });
+        Ok(cluster)
+    }
+
+    /// This process as the cluster sees it.
+    fn member(&self) -> Member {
+        let (config, target) = (&self.parts.config.cluster, self.parts.target);
+        let roles: Vec<Role> = [
+            (Target::Distributor, Role::Distributor),
+            (Target::Ingester, Role::Ingester),
+            (Target::Querier, Role::Querier),
+        ]
+        .into_iter()
+        .filter_map(|(of, role)| target.has(of).then_some(role))
+        .collect();
+        let id = match config.instance_id.as_str() {
+            "" => server::hostname(),
+            id => id.to_owned(),
+        };
+        let mut me = Member::new(
+            id,
+            advertised(&config.grpc_advertise, self.grpc_addr),
+            &roles,
+        );
+        me.http_addr = advertised(&config.http_advertise, self.http_addr);
+        me.zone.clone_from(&config.zone);
+        me.state = MemberState::Joining;
+        me
+    }
+
+    /// Serves HTTP and gRPC. `/ready` says when there is more than that.
+    fn start_listeners(&mut self, http: Listener, grpc: Listener) {
+        let config = &self.parts.config;
+        let limits = config.server.connection_limits();
+        let admin = admin::routes(&Admin {
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            telemetry: self.parts.telemetry.clone(),
+            config: print_config(config.clone()),
+            overrides: self.parts.overrides.clone(),
+            auth: Auth::from_enabled(config.auth_enabled),
+        });
+        let routes = std::mem::take(&mut self.routes).merge(admin);
+        let body_timeout = config.server.body_timeout.as_std();
+        let routes = http::finish(routes, &self.http_metrics, body_timeout);
+        let services = std::mem::take(&mut self.services).routes();
+        let services = grpc_router(services, &self.http_metrics);
+        for (name, listener, router) in [("grpc", grpc, services), ("http", http, routes)] {
+            let limits = limits.clone();
+            // The drain ends by itself; the rest is for closing what it left.
+            let deadline = limits.drain_timeout + STOP_SOON;
+            self.modules.spawn(name, deadline, |module| async move {
+                module.health.running();
+                listener.serve(router, limits, module.stop).await;
+                Ok(())
+            });
+        }
+    }
+}
+
+fn print_config(config: Config) -> admin::PrintConfig {
+    Arc::new(move |what| server::print(&config, what))
+}
+
+/// What others should call: what was configured, else the address that was bound, with the host's
+/// name where that is all addresses.
+fn advertised(configured: &str, bound: SocketAddr) -> String {
+    if !configured.is_empty() {
+        configured.to_owned()
+    } else if bound.ip().is_unspecified() {
+        format!("{}:{}", server::hostname(), bound.port())
+    } else {
+        bound.to_string()
+    }
+}
