@@ -1,0 +1,162 @@
+//! A client of Loki's API, as a user's program would have one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+/// Labels of a stream.
+pub type Labels = BTreeMap<String, String>;
+
+/// A line as it comes back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// The text.
+    pub text: String,
+}
+
+/// One server.
+#[derive(Clone, Debug)]
+pub struct Api {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Api {
+    /// A client of the server at `base`.
+    #[must_use]
+    pub fn new(base: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build();
+        Self { base: base.to_owned(), http: http.unwrap_or_default() }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether `/ready` answers 200.
+    pub async fn is_ready(&self) -> bool {
+        let asked = self.http.get(format!("{}/ready", self.base));
+        asked.timeout(Duration::from_secs(2)).send().await.is_ok_and(|a| a.status().is_success())
+    }
+
+    /// Status and body of a GET.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn get(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+    ) -> anyhow::Result<(u16, String)> {
+        let answer = self.http.get(format!("{}{path}", self.base)).query(params).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// The JSON of a GET that must succeed.
+    ///
+    /// # Errors
+    /// If the status is not 200, or the body is no JSON.
+    pub async fn json(&self, path: &str, params: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let (status, body) = self.get(path, params).await?;
+        ensure!(status == 200, "{path} answered {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))
+    }
+
+    /// Status and body of a POST.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<(u16, String)> {
+        let mut request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .header("Content-Type", content_type)
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Pushes lines of one stream as JSON; gives status and body.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn push(&self, labels: &Labels, lines: &[Line]) -> anyhow::Result<(u16, String)> {
+        let values: Vec<Value> = lines
+            .iter()
+            .map(|line| json!([line.timestamp_ns.to_string(), line.text]))
+            .collect();
+        let body = json!({"streams": [{"stream": labels, "values": values}]});
+        self.post("/loki/api/v1/push", "application/json", &[], body.to_string().into_bytes())
+            .await
+    }
+
+    /// All lines that a query gives, oldest first.
+    ///
+    /// # Errors
+    /// If the query fails.
+    pub async fn lines(
+        &self,
+        query: &str,
+        start_ns: i64,
+        end_ns: i64,
+    ) -> anyhow::Result<Vec<Line>> {
+        let (start, end) = (start_ns.to_string(), end_ns.to_string());
+        let params = [
+            ("query", query),
+            ("start", &start),
+            ("end", &end),
+            ("limit", "5000"),
+            ("direction", "forward"),
+        ];
+        let answer = self.json("/loki/api/v1/query_range", &params).await?;
+        let streams = answer["data"]["result"].as_array().context("no streams")?;
+        let mut lines = Vec::new();
+        for row in streams.iter().filter_map(|stream| stream["values"].as_array()).flatten() {
+            lines.push(Line {
+                timestamp_ns: row[0].as_str().context("no time")?.parse()?,
+                text: row[1].as_str().context("no line")?.to_owned(),
+            });
+        }
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// The sum of an instant query's samples; 0 if it gives none.
+    ///
+    /// # Errors
+    /// If the query fails.
+    pub async fn instant(&self, query: &str, at_ns: i64) -> anyhow::Result<f64> {
+        let at = at_ns.to_string();
+        let answer =
+            self.json("/loki/api/v1/query", &[("query", query), ("time", &at)]).await?;
+        let samples = answer["data"]["result"].as_array().context("no vector")?;
+        let values = samples.iter().filter_map(|sample| sample["value"][1].as_str());
+        values.map(|value| value.parse::<f64>().context("no number")).sum()
+    }
+
+    /// Asks the process to write everything to object storage.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn flush(&self) -> anyhow::Result<()> {
+        let (status, body) = self.post("/flush", "text/plain", &[], Vec::new()).await?;
+        ensure!(status == 204, "/flush answered {status}: {body}");
+        Ok(())
+    }
+}

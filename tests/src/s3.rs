@@ -1,0 +1,65 @@
+//! An S3-compatible server in this process, on a directory (s3s).
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::anyhow;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// The key that clients sign with.
+pub const ACCESS_KEY: &str = "skald-test";
+/// The secret of the key.
+pub const SECRET_KEY: &str = "skald-test-secret";
+/// The bucket that exists.
+pub const BUCKET: &str = "logs";
+
+/// A running server; stops when dropped.
+#[derive(Debug)]
+pub struct S3 {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl S3 {
+    /// Serves a directory, with [`BUCKET`] in it.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or no port is free.
+    pub async fn start(directory: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(directory.join(BUCKET))?;
+        let files = s3s_fs::FileSystem::new(directory).map_err(|error| anyhow!("{error:?}"))?;
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = service.build();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let connection = Builder::new(TokioExecutor::new());
+                    let socket = TokioIo::new(socket);
+                    let _ = connection.serve_connection(socket, service).await;
+                });
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// `http://127.0.0.1:port`
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
