@@ -1,1 +1,5 @@
-//! LogQL: syntax, analysis, pipeline stages, template engine and metric engine. Pure.
+//! LogQL: the one implementation that querier, ingester, ruler, agent stages and command line use.
+//!
+//! Start at [`syntax::ast`].
+
+pub mod syntax;

@@ -1,0 +1,251 @@
+//! What can be typed: logcli's flags and environment variables.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Where the server is and who asks.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArgs {
+    /// Address of the server
+    #[arg(
+        long,
+        env = "LOKI_ADDR",
+        default_value = "http://127.0.0.1:3100",
+        value_name = "URL"
+    )]
+    pub addr: String,
+    /// Tenant, sent as X-Scope-OrgID
+    #[arg(long, env = "LOKI_ORG_ID", value_name = "ID")]
+    pub org_id: Option<String>,
+    /// User of HTTP basic authentication
+    #[arg(long, env = "LOKI_USERNAME")]
+    pub username: Option<String>,
+    /// Password of HTTP basic authentication
+    #[arg(long, env = "LOKI_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// Token of HTTP bearer authentication
+    #[arg(long, env = "LOKI_BEARER_TOKEN", hide_env_values = true)]
+    pub bearer_token: Option<String>,
+    /// File with the token of HTTP bearer authentication
+    #[arg(long, env = "LOKI_BEARER_TOKEN_FILE", value_name = "FILE")]
+    pub bearer_token_file: Option<PathBuf>,
+    /// Another header, NAME: VALUE; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// Tags that the server logs with the query, sent as X-Query-Tags
+    #[arg(long, env = "LOKI_QUERY_TAGS")]
+    pub query_tags: Option<String>,
+    /// File with the certificate authority of the server
+    #[arg(long, env = "LOKI_CA_CERT_PATH", value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// Do not verify the certificate of the server
+    #[arg(long, env = "LOKI_TLS_SKIP_VERIFY", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    pub tls_skip_verify: bool,
+    /// How often a request that failed on its way, or with 429 or 5xx, is sent again
+    #[arg(long, env = "LOKI_CLIENT_RETRIES", default_value_t = 0)]
+    pub retries: u32,
+    /// Print only the answer
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// A span of time.
+#[derive(Clone, Debug, Args)]
+pub struct TimeArgs {
+    /// How far back to look
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub since: String,
+    /// Begin: RFC 3339, or Unix seconds or nanoseconds
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// End (not included)
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+/// How lines are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputMode {
+    /// Time, labels and line
+    #[default]
+    Default,
+    /// The line alone
+    Raw,
+    /// One JSON object for each line
+    Jsonl,
+}
+
+/// How times are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TimestampFormat {
+    /// 2026-01-15T00:00:00Z
+    #[default]
+    Rfc3339,
+    /// 2026-01-15T00:00:00.123456789Z
+    Rfc3339nano,
+    /// Unix seconds
+    Unix,
+    /// Unix nanoseconds
+    Unixnano,
+}
+
+/// How answers are printed.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// How lines are printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "MODE")]
+    pub output: OutputMode,
+    /// Print no labels
+    #[arg(long)]
+    pub no_labels: bool,
+    /// Leave a label out; may be repeated
+    #[arg(long = "exclude-label", value_name = "NAME")]
+    pub exclude_labels: Vec<String>,
+    /// Print only this label; may be repeated
+    #[arg(long = "include-label", value_name = "NAME")]
+    pub include_labels: Vec<String>,
+    /// Print labels that all lines share on every line too
+    #[arg(long)]
+    pub include_common_labels: bool,
+    /// Width of the labels' column
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub labels_length: usize,
+    /// A colour for each stream, even where no terminal reads
+    #[arg(long)]
+    pub colored_output: bool,
+    /// Time zone of printed times: Local, UTC or a name such as Europe/Berlin
+    #[arg(short = 'z', long, default_value = "Local", value_name = "ZONE")]
+    pub timezone: String,
+    /// How times are printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output_timestamp_format: TimestampFormat,
+}
+
+/// `skald query`
+#[derive(Clone, Debug, Args)]
+pub struct QueryArgs {
+    /// LogQL, such as '{app="web"} |= "error"'
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub output: OutputArgs,
+    /// Lines to print; 0 prints all
+    #[arg(long, default_value_t = 30)]
+    pub limit: usize,
+    /// Lines to ask for at once
+    #[arg(long, default_value_t = 1000)]
+    pub batch: usize,
+    /// Oldest first
+    #[arg(long)]
+    pub forward: bool,
+    /// Time between two points of a metric query
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// Least time between two lines of a log query
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<String>,
+    /// Print what the query cost, on standard error
+    #[arg(long)]
+    pub stats: bool,
+    /// Go on with lines as they are pushed
+    #[arg(short = 't', long)]
+    pub tail: bool,
+    /// With --tail: hold lines back for so many seconds, to bring streams in order
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub delay_for: u32,
+}
+
+/// `skald instant-query`
+#[derive(Clone, Debug, Args)]
+pub struct InstantArgs {
+    /// LogQL, such as 'sum by (app) (rate({env="prod"}[5m]))'
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    /// When: RFC 3339, or Unix seconds or nanoseconds; now if absent
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<String>,
+    /// Print what the query cost, on standard error
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// `skald labels`
+#[derive(Clone, Debug, Args)]
+pub struct LabelsArgs {
+    /// The label whose values are wanted; none lists the names
+    pub label: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+}
+
+/// `skald series`
+#[derive(Clone, Debug, Args)]
+pub struct SeriesArgs {
+    /// A stream selector
+    #[arg(default_value = "{}")]
+    pub matcher: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+    /// Count the values of each label instead of listing streams
+    #[arg(long)]
+    pub analyze_labels: bool,
+}
+
+/// `skald stats`
+#[derive(Clone, Debug, Args)]
+pub struct StatsArgs {
+    /// A stream selector
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+}
+
+/// `skald tail`
+#[derive(Clone, Debug, Args)]
+pub struct TailArgs {
+    /// LogQL, such as '{app="web"} |= "error"'
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub output: OutputArgs,
+    /// How far back to begin
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub since: String,
+    /// Lines of the past to print first
+    #[arg(long, default_value_t = 30)]
+    pub limit: usize,
+    /// Hold lines back for so many seconds, to bring streams in order
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub delay_for: u32,
+}
+
+/// `skald fmt`
+#[derive(Clone, Debug, Args)]
+pub struct FmtArgs {
+    /// The query; read from standard input if absent
+    pub query: Option<String>,
+}

@@ -1,0 +1,132 @@
+//! What the keys of parsed lines are called as labels, remembered per stream and stage.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::names::{NameId, push_sanitized};
+use super::row::Row;
+use super::wanted::EXTRACTED_SUFFIX;
+
+/// Keys remembered before all are forgotten.
+const KEYS_MAX: usize = 8192;
+
+/// Remembers the label names of keys. Lines of a stream tend to have the same keys in the same
+/// order, so the key that came next in the line before is tried first.
+#[derive(Debug, Default)]
+pub(super) struct KeyCache {
+    keys: Vec<Key>,
+    index: HashMap<Box<[u8]>, u32, RandomState>,
+    sequence: Vec<u32>,
+    at: usize,
+}
+
+#[derive(Debug)]
+struct Key {
+    text: Box<[u8]>,
+    /// The label's name; none if nothing of the key is left or nobody wants the label.
+    name: Option<NameId>,
+    suffixed: Option<NameId>,
+}
+
+impl KeyCache {
+    /// Starts a line.
+    pub(super) fn begin(&mut self) {
+        self.at = 0;
+        if self.keys.len() > KEYS_MAX {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.index.clear();
+        self.sequence.clear();
+        self.at = 0;
+    }
+
+    /// The name under which the row gets the value of `key`; none if it is not to be set: nobody
+    /// wants it, or an earlier key of this name came first.
+    pub(super) fn name(&mut self, key: &[u8], row: &mut Row) -> Option<NameId> {
+        let at = self.find(key, row);
+        let key = self.keys.get_mut(at as usize)?;
+        let plain = key.name?;
+        let name = if row.is_taken(plain) {
+            *key.suffixed.get_or_insert_with(|| row.parsed_name(plain))
+        } else {
+            plain
+        };
+        (!row.was_set(name)).then_some(name)
+    }
+
+    fn find(&mut self, key: &[u8], row: &mut Row) -> u32 {
+        for ahead in 0..2 {
+            let Some(at) = self.sequence.get(self.at + ahead) else {
+                break;
+            };
+            if self.keys.get(*at as usize).is_some_and(|known| *known.text == *key) {
+                self.at += ahead + 1;
+                return *at;
+            }
+        }
+        let at = match self.index.get(key) {
+            Some(at) => *at,
+            None => self.add(key, row),
+        };
+        match self.sequence.get_mut(self.at) {
+            Some(next) => *next = at,
+            None => self.sequence.push(at),
+        }
+        self.at += 1;
+        at
+    }
+
+    fn add(&mut self, key: &[u8], row: &mut Row) -> u32 {
+        let mut name = String::with_capacity(key.len());
+        push_sanitized(&mut name, key);
+        let wanted = !name.is_empty()
+            && (row.wanted().has(&name)
+                || row.wanted().has(&format!("{name}{EXTRACTED_SUFFIX}")));
+        let at = self.keys.len() as u32;
+        self.keys.push(Key {
+            text: key.into(),
+            name: wanted.then(|| row.names.intern(&name)),
+            suffixed: None,
+        });
+        self.index.insert(key.into(), at);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::LabelSet;
+
+    use super::super::names::FixedNames;
+    use super::super::wanted::Wanted;
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_any_order_and_renamed_when_taken() {
+        let stream = LabelSet::from_pairs([("app", "web")]);
+        let names = Arc::new(FixedNames::default());
+        let mut row = Row::new(&stream, names, Arc::new(Wanted::all()));
+        let mut keys = KeyCache::default();
+        for line in [["a", "b.c", "app"], ["a", "app", "b.c"], ["app", "a", "b.c"]] {
+            row.begin(&LabelSet::default());
+            keys.begin();
+            let mut found = Vec::new();
+            for key in line {
+                let name = keys.name(key.as_bytes(), &mut row).unwrap();
+                row.set(name, "1");
+                assert_eq!(keys.name(key.as_bytes(), &mut row), None, "the first wins");
+                found.push(row.names.get(name).to_string());
+            }
+            found.sort();
+            assert_eq!(found, ["a", "app_extracted", "b_c"]);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The language: text to tree and back.
+//!
+//! [`parse`] reads a query into the tree of [`ast`], refusing what Loki refuses with Loki's words
+//! and places. Printing a tree (`Display`) gives one line in Loki's formatting, [`pretty`] breaks
+//! long queries over lines as the `format_query` endpoint does. What is printed parses to the same
+//! tree again, except for constants that are not finite.
+//!
+//! Reading goes in three passes: `lexer` cuts tokens, `parser` builds the tree and fails at the
+//! first token that cannot follow, `check` then looks at what the grammar cannot say. Within the
+//! text, an earlier pass wins over a later one.
+//!
+//! *Invariants.* A tree that came out of [`parse`] is no deeper than [`MAX_HEIGHT`], so walking it
+//! recursively is safe; constant arithmetic is folded; `by ()` of a vector aggregation is no
+//! grouping at all.
+
+pub mod ast;
+mod check;
+mod error;
+mod lexer;
+mod ops;
+mod parser;
+mod pretty;
+mod print;
+mod scan;
+mod token;
+
+pub use check::{PathSegment, parse_json_path, parse_logfmt_key};
+pub use error::ParseError;
+pub use pretty::pretty;
+pub use print::format_float;
+
+use ast::{Expr, LogExpr};
+use model::Matcher;
+
+/// Queries of this many bytes or more are refused.
+pub const MAX_QUERY_BYTES: usize = 131_072;
+
+/// How deep parentheses and functions may nest.
+pub const MAX_DEPTH: u32 = 128;
+
+/// How high a tree may be, chains of operators included.
+pub const MAX_HEIGHT: u32 = 512;
+
+/// Parses a query.
+///
+/// # Errors
+/// If the text is no query, or one that makes no sense.
+pub fn parse(query: &str) -> Result<Expr, ParseError> {
+    if query.len() >= MAX_QUERY_BYTES {
+        return Err(ParseError::semantic(format!(
+            "input size too long ({} > {MAX_QUERY_BYTES})",
+            query.len()
+        )));
+    }
+    let parsed = parser::parse(query)?;
+    check::stages(&parsed)?;
+    Ok(parsed)
+}
+
+/// Parses a query that gives lines.
+///
+/// # Errors
+/// As [`parse`], and if it is a metric query.
+pub fn parse_log(query: &str) -> Result<LogExpr, ParseError> {
+    match parse(query)? {
+        Expr::Log(log) => Ok(log),
+        Expr::Metric(_) => Err(ParseError::wrong_kind("only log selector is supported")),
+    }
+}
+
+/// Parses a stream selector, which may be `{}`: everything.
+///
+/// # Errors
+/// As [`parse_selector`], but for selectors that select everything.
+pub fn parse_open_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
+    let inside = query
+        .trim()
+        .strip_prefix('{')
+        .and_then(|tail| tail.strip_suffix('}'));
+    if inside.is_some_and(|inside| inside.trim().is_empty()) {
+        return Ok(Vec::new());
+    }
+    parse_selector(query)
+}
+
+/// Parses a stream selector.
+///
+/// # Errors
+/// As [`parse`], and if there is more than a selector.
+pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
+    match parse(query)? {
+        Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => Ok(matchers),
+        _ => Err(ParseError::wrong_kind("only label matchers are supported")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! What the grammar cannot say about stages: expressions, patterns, addresses, names.
+//!
+//! The reference finds these faults when it builds a pipeline, after all others, and shows the
+//! stage as it prints.
+
+mod address;
+mod capture;
+mod path;
+
+use model::{is_valid_label_name, re2};
+
+use super::ParseError;
+use super::ast::{
+    Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, LogExpr, MetricExpr,
+    Stage,
+};
+
+pub(crate) use capture::capture_pattern;
+pub use path::{PathSegment, parse_json_path, parse_logfmt_key};
+
+/// Checks the stages of all pipelines of a query.
+pub(crate) fn stages(expr: &Expr) -> Result<(), ParseError> {
+    match expr {
+        Expr::Log(log) => log_stages(log),
+        Expr::Metric(metric) => metric_stages(metric),
+    }
+}
+
+fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
+    match metric {
+        MetricExpr::Range(range) => {
+            log_stages(&range.log)?;
+            let filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
+            filters.map(label_filter).collect()
+        }
+        MetricExpr::Vector(vector) => metric_stages(&vector.inner),
+        MetricExpr::Binary(binary) => {
+            metric_stages(&binary.left)?;
+            metric_stages(&binary.right)
+        }
+        MetricExpr::LabelReplace(replace) => metric_stages(&replace.inner),
+        MetricExpr::Literal(_) | MetricExpr::VectorLiteral(_) => Ok(()),
+    }
+}
+
+/// Checks a pipeline. Line filters are reported as the reference runs them: joined with those that
+/// it moves in front of the stages between.
+fn log_stages(log: &LogExpr) -> Result<(), ParseError> {
+    let is_border = |stage: &Stage| {
+        matches!(
+            stage,
+            Stage::LabelFilter(_) | Stage::LineFormat(_) | Stage::Unpack
+        )
+    };
+    for part in log.stages.split_inclusive(is_border) {
+        let filters: Vec<&LineFilter> = part
+            .iter()
+            .filter_map(|stage| match stage {
+                Stage::LineFilter(filter) => Some(filter),
+                _ => None,
+            })
+            .collect();
+        let joined = || {
+            filters
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for filter in &filters {
+            line_filter(filter).map_err(|error| ParseError::stage(joined(), error))?;
+        }
+        part.iter().try_for_each(stage)?;
+    }
+    Ok(())
+}
+
+fn line_filter(filter: &LineFilter) -> Result<(), String> {
+    for alternative in &filter.alternatives {
+        match alternative {
+            LineMatch::Ip(_) if !matches!(filter.op, LineOp::Contains | LineOp::NotContains) => {
+                return Err("ip: invalid operation".to_owned());
+            }
+            LineMatch::Ip(pattern) => address::check(pattern)?,
+            LineMatch::Text(text) => match filter.op {
+                LineOp::Regex | LineOp::NotRegex => {
+                    re2::translate(text).map_err(|error| error.to_string())?;
+                }
+                LineOp::Pattern | LineOp::NotPattern => capture::line_pattern(text)?,
+                LineOp::Contains | LineOp::NotContains => {}
+            },
+        }
+    }
+    Ok(())
+}
+
+fn stage(stage: &Stage) -> Result<(), ParseError> {
+    let fault = match stage {
+        Stage::Json(extractions) => {
+            extraction_fault(extractions, |source| parse_json_path(source).map(drop))
+        }
+        Stage::Logfmt { extractions, .. } => {
+            extraction_fault(extractions, |source| parse_logfmt_key(source).map(drop))
+        }
+        Stage::LabelFilter(filter) => return label_filter(filter),
+        Stage::LabelFormat(formats) => label_format_fault(formats),
+        _ => None,
+    };
+    fault.map_or(Ok(()), |fault| Err(ParseError::stage(stage, fault)))
+}
+
+fn extraction_fault(
+    extractions: &[Extraction],
+    parse: impl Fn(&str) -> Result<(), String>,
+) -> Option<String> {
+    extractions.iter().find_map(|Extraction { source, .. }| {
+        let error = parse(source).err()?;
+        Some(format!("cannot parse expression [{source}]: {error}"))
+    })
+}
+
+fn label_filter(filter: &LabelFilter) -> Result<(), ParseError> {
+    fn fault(filter: &LabelFilter) -> Option<String> {
+        match filter {
+            LabelFilter::Ip { pattern, .. } => address::check(pattern).err(),
+            LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
+                fault(left).or_else(|| fault(right))
+            }
+            _ => None,
+        }
+    }
+    fault(filter).map_or(Ok(()), |fault| {
+        Err(ParseError::stage(format_args!("| {filter}"), fault))
+    })
+}
+
+fn label_format_fault(formats: &[LabelFormat]) -> Option<String> {
+    let name = |format: &LabelFormat| match format {
+        LabelFormat::Rename { to, .. } | LabelFormat::Template { to, .. } => to.clone(),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for to in formats.iter().map(name) {
+        if to == "__error__" {
+            return Some(format!("{to} cannot be formatted"));
+        }
+        if !seen.insert(to.clone()) {
+            return Some(format!(
+                "multiple label name '{to}' not allowed in a single format operation"
+            ));
+        }
+    }
+    None
+}
+
+/// Checks the expression of `| regexp`.
+pub(crate) fn regexp(pattern: &str) -> Result<(), ParseError> {
+    let fault = match re2::translate(pattern) {
+        Err(error) => Some(error.to_string()),
+        Ok(found) if found.names.is_empty() => {
+            Some("at least one named capture must be supplied".to_owned())
+        }
+        Ok(found) => found.names.iter().enumerate().find_map(|(i, name)| {
+            if !is_valid_label_name(name) {
+                Some(format!("invalid extracted label name '{name}'"))
+            } else if found.names.iter().take(i).any(|before| before == name) {
+                Some(format!("duplicate extracted label name '{name}'"))
+            } else {
+                None
+            }
+        }),
+    };
+    fault.map_or(Ok(()), |fault| {
+        Err(ParseError::semantic(format!(
+            "invalid regexp parser: {fault}"
+        )))
+    })
+}

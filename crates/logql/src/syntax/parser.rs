@@ -1,0 +1,221 @@
+//! Recursive descent over tokens.
+//!
+//! The reference's parser is generated from a grammar and refuses a query at the first token that
+//! cannot follow what is before it; so does this one, which makes the positions in errors agree.
+//! Faults of meaning are reported only if there is no such token: the outermost, then the leftmost
+//! first. That is what `late` is for.
+
+mod binary;
+mod label_filter;
+mod log;
+mod metric;
+
+use model::{MatchOp, Matcher, re2};
+
+use super::ast::{Expr, LogExpr, MetricExpr};
+use super::token::{Kind, Token, Word};
+use super::{MAX_DEPTH, MAX_HEIGHT, ParseError, lexer};
+
+/// What an expression turned out to be.
+enum Operand {
+    Log(LogExpr),
+    /// With the height of its tree.
+    Metric(MetricExpr, u32),
+    /// Something whose fault is in `late` already.
+    Faulty,
+}
+
+/// A fault that a syntax error anywhere would hide.
+struct Late {
+    /// Where the expression starts that it is about.
+    start: usize,
+    error: ParseError,
+}
+
+struct Parser<'a> {
+    tokens: Vec<Token<'a>>,
+    at: usize,
+    depth: u32,
+    late: Vec<Late>,
+}
+
+/// Parses a whole query.
+pub(crate) fn parse(query: &str) -> Result<Expr, ParseError> {
+    let mut parser = Parser {
+        tokens: lexer::tokens(query),
+        at: 0,
+        depth: 0,
+        late: Vec::new(),
+    };
+    let found = parser.expression(0)?;
+    if *parser.kind() != Kind::End {
+        return Err(parser.unexpected(&[]));
+    }
+    if let Operand::Log(log) = &found {
+        parser.require_matcher(0, log);
+    }
+    // Of faults that start together the one recorded last belongs to the outermost expression.
+    let worst = parser
+        .late
+        .into_iter()
+        .enumerate()
+        .min_by_key(|(i, late)| (late.start, std::cmp::Reverse(*i)));
+    match (worst, found) {
+        (Some((_, late)), _) => Err(late.error),
+        (None, Operand::Log(log)) => Ok(Expr::Log(log)),
+        (None, Operand::Metric(metric, _)) => Ok(Expr::Metric(metric)),
+        (None, Operand::Faulty) => Err(ParseError::semantic("invalid query")),
+    }
+}
+
+impl<'a> Parser<'a> {
+    fn kind(&self) -> &Kind {
+        self.kind_ahead(0)
+    }
+
+    fn kind_ahead(&self, ahead: usize) -> &Kind {
+        self.tokens
+            .get(self.at + ahead)
+            .or(self.tokens.last())
+            .map_or(&Kind::End, |t| &t.kind)
+    }
+
+    fn is(&self, word: Word) -> bool {
+        *self.kind() == Kind::Word(word)
+    }
+
+    fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// Goes on if this word is next.
+    fn eat(&mut self, word: Word) -> bool {
+        let found = self.is(word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn expect(&mut self, word: Word) -> Result<(), ParseError> {
+        if self.eat(word) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&[word.as_str()]))
+        }
+    }
+
+    fn string(&mut self) -> Result<String, ParseError> {
+        match self.kind() {
+            Kind::String(text) => {
+                let text = text.clone();
+                self.advance();
+                Ok(text)
+            }
+            _ => Err(self.unexpected(&["STRING"])),
+        }
+    }
+
+    /// A label name.
+    fn identifier(&mut self) -> Result<String, ParseError> {
+        let token = self
+            .tokens
+            .get(self.at)
+            .filter(|token| token.kind == Kind::Identifier);
+        let Some(token) = token else {
+            return Err(self.unexpected(&["IDENTIFIER"]));
+        };
+        let name = token.text;
+        // Stray characters are names to the grammar of the reference; nothing can have such a name.
+        if !name.starts_with(|c: char| c == '_' || c.is_alphabetic()) {
+            return Err(self.unexpected(&[]));
+        }
+        self.advance();
+        Ok(name.to_owned())
+    }
+
+    fn number_text(&mut self) -> Result<&'a str, ParseError> {
+        match self.tokens.get(self.at) {
+            Some(Token {
+                kind: Kind::Number,
+                text,
+                ..
+            }) => {
+                let text = *text;
+                self.advance();
+                Ok(text)
+            }
+            _ => Err(self.unexpected(&["NUMBER"])),
+        }
+    }
+
+    /// The error that the token at hand cannot stand here.
+    fn unexpected(&self, expected: &[&str]) -> ParseError {
+        let Some(token) = self.tokens.get(self.at).or(self.tokens.last()) else {
+            return ParseError::semantic("syntax error: unexpected $end");
+        };
+        let message = match (&token.kind, expected) {
+            (Kind::Bad(error), _) => error.clone(),
+            (kind, []) => format!("syntax error: unexpected {}", kind.name()),
+            (kind, expected) => format!(
+                "syntax error: unexpected {}, expecting {}",
+                kind.name(),
+                expected.join(" or ")
+            ),
+        };
+        ParseError::at(token.line, token.column, message)
+    }
+
+    /// Runs `inner` one level deeper.
+    fn nested<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(ParseError::semantic(format!(
+                "query nests too deeply: more than {MAX_DEPTH} levels"
+            )));
+        }
+        self.depth += 1;
+        let found = inner(self);
+        self.depth -= 1;
+        found
+    }
+
+    fn late(&mut self, start: usize, message: impl Into<String>) {
+        self.late.push(Late {
+            start,
+            error: ParseError::semantic(message),
+        });
+    }
+
+    /// One matcher must select something.
+    fn require_matcher(&mut self, start: usize, log: &LogExpr) {
+        if log.matchers.iter().all(Matcher::matches_empty) {
+            self.late(start, NO_MATCHER);
+        }
+    }
+}
+
+const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not \
+    have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
+    app=~\".+\" will";
+
+/// Checks the height of a tree whose highest part has `height`.
+fn grown(height: u32) -> Result<u32, ParseError> {
+    if height >= MAX_HEIGHT {
+        return Err(ParseError::semantic(format!(
+            "query is too complex: more than {MAX_HEIGHT} operators in a chain"
+        )));
+    }
+    Ok(height + 1)
+}
+
+/// Builds a matcher, with Go's words if its expression is none.
+fn matcher(name: String, op: MatchOp, value: String) -> Result<Matcher, ParseError> {
+    if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+        re2::translate(&value).map_err(|error| ParseError::semantic(error.to_string()))?;
+    }
+    Matcher::new(name, op, value)
+        .map_err(|error| ParseError::semantic(format!("error parsing regexp: {}", error.source)))
+}

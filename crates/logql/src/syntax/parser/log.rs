@@ -1,0 +1,210 @@
+//! Selectors and pipelines.
+
+use model::{MatchOp, Matcher};
+
+use super::super::ast::{
+    Extraction, LabelFormat, LabelPick, LineFilter, LineMatch, LineOp, LogExpr, Stage,
+};
+use super::super::check;
+use super::super::token::{Kind, Word};
+use super::{ParseError, Parser, matcher};
+
+impl Parser<'_> {
+    /// `{a="b"}`; the brace is next.
+    pub(super) fn selector(&mut self) -> Result<Vec<Matcher>, ParseError> {
+        self.expect(Word::OpenBrace)?;
+        let mut matchers = Vec::new();
+        if self.eat(Word::CloseBrace) {
+            return Ok(matchers);
+        }
+        if *self.kind() != Kind::Identifier {
+            return Err(self.unexpected(&["IDENTIFIER", "}"]));
+        }
+        loop {
+            let name = self.identifier()?;
+            let Some(op) = self.match_op() else {
+                return Err(self.unexpected(&["=", "=~", "!~", "!="]));
+            };
+            self.advance();
+            let value = self.string()?;
+            matchers.push(matcher(name, op, value)?);
+            if self.eat(Word::CloseBrace) {
+                return Ok(matchers);
+            }
+            if !self.eat(Word::Comma) {
+                return Err(self.unexpected(&["}", ","]));
+            }
+        }
+    }
+
+    pub(super) fn match_op(&self) -> Option<MatchOp> {
+        Some(match self.kind() {
+            Kind::Word(Word::Equal) => MatchOp::Equal,
+            Kind::Word(Word::NotEqual) => MatchOp::NotEqual,
+            Kind::Word(Word::RegexMatch) => MatchOp::Regex,
+            Kind::Word(Word::NotRegex) => MatchOp::NotRegex,
+            _ => return None,
+        })
+    }
+
+    /// Stages up to something else; `| unwrap` is left to the caller if it `may_unwrap`.
+    pub(super) fn pipeline(&mut self, may_unwrap: bool) -> Result<Vec<Stage>, ParseError> {
+        let mut stages = Vec::new();
+        loop {
+            let line_op = match self.kind() {
+                Kind::Word(word) => word.line_op(),
+                _ => None,
+            };
+            if let Some(op) = line_op {
+                self.advance();
+                stages.push(Stage::LineFilter(self.line_filter(op)?));
+            } else if !self.is(Word::Pipe)
+                || may_unwrap && *self.kind_ahead(1) == Kind::Word(Word::Unwrap)
+            {
+                return Ok(stages);
+            } else {
+                self.advance();
+                stages.push(self.stage()?);
+            }
+        }
+    }
+
+    /// After a selector: the whole log expression.
+    pub(super) fn log_expression(&mut self) -> Result<LogExpr, ParseError> {
+        let matchers = self.selector()?;
+        let stages = self.pipeline(false)?;
+        Ok(LogExpr { matchers, stages })
+    }
+
+    fn line_filter(&mut self, op: LineOp) -> Result<LineFilter, ParseError> {
+        let mut alternatives = vec![self.line_match()?];
+        while self.eat(Word::Or) {
+            alternatives.push(self.line_match()?);
+        }
+        Ok(LineFilter { op, alternatives })
+    }
+
+    fn line_match(&mut self) -> Result<LineMatch, ParseError> {
+        match self.kind() {
+            Kind::String(_) => self.string().map(LineMatch::Text),
+            Kind::Ip => self.ip_argument().map(LineMatch::Ip),
+            _ => Err(self.unexpected(&["STRING", "ip"])),
+        }
+    }
+
+    /// `ip("...")`; `ip` is next.
+    pub(super) fn ip_argument(&mut self) -> Result<String, ParseError> {
+        self.advance();
+        self.expect(Word::OpenParen)?;
+        let pattern = self.string()?;
+        self.expect(Word::CloseParen)?;
+        Ok(pattern)
+    }
+
+    /// A stage after its pipe.
+    fn stage(&mut self) -> Result<Stage, ParseError> {
+        let word = match self.kind() {
+            Kind::Word(Word::OpenParen) | Kind::Identifier => {
+                return self.label_filter().map(Stage::LabelFilter);
+            }
+            Kind::Word(word) => *word,
+            _ => return Err(self.unexpected(&[])),
+        };
+        let refused = self.unexpected(&[]);
+        self.advance();
+        Ok(match word {
+            Word::Json => Stage::Json(self.extractions()?),
+            Word::Logfmt => self.logfmt()?,
+            Word::Unpack => Stage::Unpack,
+            Word::Decolorize => Stage::Decolorize,
+            Word::Regexp => {
+                let pattern = self.string()?;
+                check::regexp(&pattern)?;
+                Stage::Regexp(pattern)
+            }
+            Word::Pattern => {
+                let pattern = self.string()?;
+                check::capture_pattern(&pattern)?;
+                Stage::Pattern(pattern)
+            }
+            Word::LineFormat => Stage::LineFormat(self.string()?),
+            Word::LabelFormat => Stage::LabelFormat(self.list(Self::label_format)?),
+            Word::Drop => Stage::Drop(self.list(Self::label_pick)?),
+            Word::Keep => Stage::Keep(self.list(Self::label_pick)?),
+            _ => return Err(refused),
+        })
+    }
+
+    fn logfmt(&mut self) -> Result<Stage, ParseError> {
+        let (mut strict, mut keep_empty) = (false, false);
+        while *self.kind() == Kind::Flag {
+            let text = self.tokens.get(self.at).map_or("", |token| token.text);
+            strict |= text == "--strict";
+            keep_empty |= text == "--keep-empty";
+            self.advance();
+        }
+        let extractions = self.extractions()?;
+        Ok(Stage::Logfmt {
+            strict,
+            keep_empty,
+            extractions,
+        })
+    }
+
+    /// `a="x", b`, or nothing.
+    fn extractions(&mut self) -> Result<Vec<Extraction>, ParseError> {
+        if *self.kind() == Kind::Identifier {
+            self.list(Self::extraction)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    fn extraction(&mut self) -> Result<Extraction, ParseError> {
+        let label = self.identifier()?;
+        let source = if self.eat(Word::Equal) {
+            self.string()?
+        } else {
+            label.clone()
+        };
+        Ok(Extraction { label, source })
+    }
+
+    fn label_format(&mut self) -> Result<LabelFormat, ParseError> {
+        let to = self.identifier()?;
+        self.expect(Word::Equal)?;
+        match self.kind() {
+            Kind::Identifier => Ok(LabelFormat::Rename {
+                to,
+                from: self.identifier()?,
+            }),
+            Kind::String(_) => Ok(LabelFormat::Template {
+                to,
+                template: self.string()?,
+            }),
+            _ => Err(self.unexpected(&["IDENTIFIER", "STRING"])),
+        }
+    }
+
+    fn label_pick(&mut self) -> Result<LabelPick, ParseError> {
+        let name = self.identifier()?;
+        let Some(op) = self.match_op() else {
+            return Ok(LabelPick::Name(name));
+        };
+        self.advance();
+        let value = self.string()?;
+        matcher(name, op, value).map(LabelPick::Matcher)
+    }
+
+    /// One or more of `item`, with commas between.
+    pub(super) fn list<T>(
+        &mut self,
+        item: impl Fn(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<Vec<T>, ParseError> {
+        let mut items = vec![item(self)?];
+        while self.eat(Word::Comma) {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+}

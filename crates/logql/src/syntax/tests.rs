@@ -1,0 +1,526 @@
+//! Tables for the language, and properties: what is printed parses to the same tree; nothing
+//! panics.
+
+use proptest::prelude::*;
+
+use super::ast::*;
+use super::{MAX_QUERY_BYTES, parse, parse_log, parse_selector, pretty};
+use model::{MatchOp, Matcher};
+
+fn error(query: &str) -> String {
+    match parse(query) {
+        Ok(expr) => panic!("{query} should be refused but is {expr}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn printed(query: &str) -> String {
+    parse(query).map_or_else(|error| panic!("{query}: {error}"), |expr| expr.to_string())
+}
+
+#[test]
+fn everything_prints_as_loki_prints_it() {
+    for (query, text) in [
+        ("{app=`ramp`,x!~\"y\"}", r#"{app="ramp", x!~"y"}"#),
+        ("({a=\"b\"})", r#"{a="b"}"#),
+        (
+            r#"{a="b"}|="x"!="y" or "z"|~"r"!~"s"|> "<_>"!>"p"|=ip("::1")"#,
+            r#"{a="b"} |= "x" != "y" or "z" |~ "r" !~ "s" |> "<_>" !> "p" |= ip("::1")"#,
+        ),
+        (
+            r#"{a="b"} | JSON a="x.y", b | logfmt --keep-empty --strict | unpack | decolorize"#,
+            r#"{a="b"} | json a="x.y",b="b" | logfmt --strict --keep-empty | unpack | decolorize"#,
+        ),
+        (
+            r#"{a="b"} | regexp "(?P<x>.)" | pattern "<y> z" | line_format "{{.a}}" | label_format x=y, z="w""#,
+            r#"{a="b"} | regexp "(?P<x>.)" | pattern "<y> z" | line_format "{{.a}}" | label_format x=y,z="w""#,
+        ),
+        (
+            r#"{a="b"} | drop a, b="x" | keep c, d=~"e""#,
+            r#"{a="b"} | drop a,b="x" | keep c,d=~"e""#,
+        ),
+        (
+            r#"{a="b"} | n > 1e3 | d <= 1d | s == 2KB | i != ip("10.0.0.0/8") | t=~"x" | m=-5"#,
+            r#"{a="b"} | n>1000 | d<=24h0m0s | s==2.0kB | i!=ip("10.0.0.0/8") | t=~"x" | m==-5"#,
+        ),
+        (
+            r#"sum_over_time({a="b"}[5m] offset -1m | json | unwrap bytes(x) | y > 5)"#,
+            r#"sum_over_time({a="b"} | json | unwrap bytes(x) | y>5[5m] offset -1m0s)"#,
+        ),
+        (
+            r#"rate(({a="b"} |= "x")[90m])"#,
+            r#"rate({a="b"} |= "x"[1h30m])"#,
+        ),
+        (r#"rate((({a="b"}[1d])))"#, r#"rate({a="b"}[1d])"#),
+        (
+            r#"quantile_over_time(.99, {a="b"} | unwrap x [5m]) without (c)"#,
+            r#"quantile_over_time(0.99,{a="b"} | unwrap x[5m]) without (c)"#,
+        ),
+        (
+            r#"TOPK(5, sum(rate({a="b"}[5m])) BY (x)) by ()"#,
+            r#"topk(5,sum by (x)(rate({a="b"}[5m])))"#,
+        ),
+        (
+            r#"vector(1) + on (a,b) group_right (c) vector(2) * vector(3)"#,
+            "(vector(1.000000) + on (a,b) group_right (c) (vector(2.000000) * vector(3.000000)))",
+        ),
+        ("1 + 2 * 3 ^ 2 ^ -1 - 7 % 4 > bool 1", "1"),
+        (
+            "vector(2)^vector(3)^vector(4)",
+            "(vector(2.000000) ^ (vector(3.000000) ^ vector(4.000000)))",
+        ),
+        (
+            r#"label_replace(vector(0.0000001),"a","$1","b","(.*)")"#,
+            r#"label_replace(vector(0.0000001),"a","$1","b","(.*)")"#,
+        ),
+        (
+            "vector(1) or vector(2) and vector(3) unless vector(4) == vector(5) - vector(6)",
+            "(vector(1.000000) or ((vector(2.000000) and vector(3.000000)) unless (vector(4.000000) == (vector(5.000000) - vector(6.000000)))))",
+        ),
+    ] {
+        assert_eq!(printed(query), text, "{query}");
+    }
+}
+
+#[test]
+fn label_filters_group_as_in_the_reference() {
+    for (filter, text) in [
+        ("a=1 or b=2 and c=3", "( a==1 or ( b==2 , c==3 ) )"),
+        ("a=1 and b=2 or c=3", "( ( a==1 , b==2 ) or c==3 )"),
+        ("a=1 , b=2 or c=3", "( a==1 , ( b==2 or c==3 ) )"),
+        ("a=1 b=2 or c=3", "( a==1 , ( b==2 or c==3 ) )"),
+        ("a=1 or b=2 c=3", "( a==1 or ( b==2 , c==3 ) )"),
+        ("(a=1 or b=2) and c=3", "( ( a==1 or b==2 ) , c==3 )"),
+        ("a=1 and b=2 and c=3", "( ( a==1 , b==2 ) , c==3 )"),
+    ] {
+        assert_eq!(
+            printed(&format!("{{x=\"y\"}} | {filter}")),
+            format!("{{x=\"y\"}} | {text}")
+        );
+    }
+}
+
+#[test]
+fn syntax_errors_have_the_reference_s_places() {
+    for (query, place) in [
+        (" ", (1, 2)),
+        ("\n", (2, 1)),
+        (r#"{app="ramp"} | jsn"#, (1, 19)),
+        (r#"{app=="ramp"}"#, (0, 5)),
+        (r#"{app="ramp",}"#, (1, 13)),
+        (r#"{app="ramp"} | json | by="x""#, (1, 23)),
+        (r#"{app="ramp"} |= "a" or"#, (1, 23)),
+        (r#"{app="ramp"} ||= "x""#, (0, 15)),
+        (r#"rate({app="ramp"})"#, (1, 18)),
+        (r#"rate({app="ramp"}[5m] offset)"#, (1, 29)),
+        (r#"sort({app="ramp"})"#, (1, 18)),
+        ("topk(1, 2, vector(1))", (1, 10)),
+        (r#"{app="ramp"} | logfmt --foo"#, (1, 25)),
+        (r#"{app="ramp"} | status=500;"#, (1, 27)),
+        (r#"{app="ramp}"#, (1, 6)),
+        (r#"{app="ramp"} # c"#, (0, 0)),
+    ] {
+        match parse(query) {
+            Ok(_) => assert_eq!(place, (0, 0), "{query}"),
+            Err(error) => assert_eq!((error.line, error.column), place, "{query}: {error}"),
+        }
+    }
+    assert_eq!(error(""), "parse error : syntax error: unexpected $end");
+}
+
+#[test]
+fn faults_of_meaning_have_loki_s_words() {
+    for (query, text) in [
+        ("{a=~\"(\"}", "error parsing regexp: missing closing ): `(`"),
+        (
+            r#"{a="b"} |~ "(""#,
+            "stage '|~ \"(\"' : error parsing regexp: missing closing ): `(`",
+        ),
+        (
+            r#"{a="b"} | x=ip("z")"#,
+            "stage '| x=ip(\"z\")' : ip: invalid pattern: \"z\"",
+        ),
+        (
+            r#"{a="b"} | label_format x="1", x=y"#,
+            "stage '| label_format x=\"1\",x=y' : multiple label name 'x' not allowed in a single format operation",
+        ),
+        ("topk(1.5,vector(1))", "invalid parameter topk(1.5,"),
+        (
+            "sum(1, vector(1))",
+            "unsupported parameter for operation sum(1,",
+        ),
+        (
+            "sort(vector(1)) by (a)",
+            "sort and sort_desc doesn't allow grouping by ",
+        ),
+        (
+            r#"sum_over_time({a="b"}[5m])"#,
+            "invalid aggregation sum_over_time without unwrap",
+        ),
+        (
+            "1 and 2",
+            "unexpected literal for left leg of logical/set binary operation (and): 1.000000",
+        ),
+        (
+            r#"1 + {a="b"} | json"#,
+            "unexpected type for right leg of binary operation (+): *syntax.PipelineExpr",
+        ),
+        (
+            "vector(0x10)",
+            "unable to parse vectorExpr as a float: strconv.ParseFloat: parsing \"0x10\": invalid syntax",
+        ),
+    ] {
+        assert_eq!(error(query), format!("parse error : {text}"), "{query}");
+    }
+    assert!(error("sum(rate({a=~\".*\"}[5m]))").contains("queries require at least one"));
+    assert_eq!(
+        parse_selector("{a=\"b\"} | json").map_err(|e| e.to_string()),
+        Err("only label matchers are supported".to_owned())
+    );
+    assert!(parse_log("vector(1)").is_err() && parse_selector("{a=\"b\"}").is_ok());
+}
+
+#[test]
+fn size_and_depth_are_bounded() {
+    let long = format!("{{a=\"{}\"}}", "x".repeat(MAX_QUERY_BYTES));
+    assert!(error(&long).starts_with("parse error : input size too long ("));
+    let deep = |open: &str, inner: &str, close: &str, times: usize| {
+        format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+    };
+    assert!(parse(&deep("(", "1", ")", 60)).is_ok());
+    for query in [
+        deep("(", "1", ")", 10_000),
+        deep("sum(", "vector(1)", ")", 10_000),
+        format!("{{a=\"b\"}} | {}", deep("(", "a=1", ")", 10_000)),
+        format!("{{a=\"b\"}} | {}", vec!["a=1"; 10_000].join(" ")),
+        vec!["vector(1)"; 10_000].join("+"),
+        vec!["vector(1)"; 10_000].join("^"),
+        format!("rate({}", "(".repeat(100_000)),
+    ] {
+        assert!(error(&query).contains("too"), "{}", error(&query));
+    }
+    assert!(parse(&vec!["vector(1)"; 300].join(" or ")).is_ok());
+}
+
+#[test]
+fn long_queries_break_over_lines() {
+    let expr = parse(
+        r#"sum by (a, b) (quantile_over_time(0.5, {namespace="a-rather-long-namespace", app="something"} |= "x" != "y" | json | unwrap duration(took) | __error__="" [5m] offset 1h) by (a, b, c))"#,
+    );
+    let text = expr.map(|expr| pretty(&expr));
+    let wanted = r#"sum by (a, b)(
+  quantile_over_time(
+    0.5,
+    {namespace="a-rather-long-namespace", app="something"} |= "x" != "y" | json
+      | unwrap duration(took) | __error__="" [5m] offset 1h
+  ) by (a, b, c)
+)"#;
+    assert_eq!(text.as_deref(), Ok(wanted));
+}
+
+// Trees of all shapes.
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z_][a-z0-9_]{0,6}x",
+        Just("rate".to_owned()),
+        Just("ip".to_owned()),
+        Just("bytes".to_owned()),
+        Just("Sum".to_owned()),
+    ]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z \"\\\\\n\t`é{}]{0,8}", ".{0,6}"]
+}
+
+fn finite() -> impl Strategy<Value = f64> {
+    prop_oneof![(-1000i32..1000).prop_map(f64::from), any::<f64>()]
+        .prop_filter("finite", |value| value.is_finite())
+        // The sign of zero is not printed.
+        .prop_map(|value| if value == 0.0 { 0.0 } else { value })
+}
+
+fn label_matcher() -> impl Strategy<Value = Matcher> {
+    (name(), text(), 0..4u8, "[a-z.*+]{0,1}[a-z]{0,3}").prop_filter_map(
+        "regex",
+        |(name, text, op, regex)| {
+            match op {
+                0 => Matcher::new(name, MatchOp::Equal, text),
+                1 => Matcher::new(name, MatchOp::NotEqual, text),
+                2 => Matcher::new(name, MatchOp::Regex, regex),
+                _ => Matcher::new(name, MatchOp::NotRegex, regex),
+            }
+            .ok()
+        },
+    )
+}
+
+fn compare_op() -> impl Strategy<Value = CompareOp> {
+    prop::sample::select(vec![
+        CompareOp::Equal,
+        CompareOp::NotEqual,
+        CompareOp::Greater,
+        CompareOp::GreaterOrEqual,
+        CompareOp::Less,
+        CompareOp::LessOrEqual,
+    ])
+}
+
+fn label_filter() -> impl Strategy<Value = LabelFilter> {
+    let leaf = prop_oneof![
+        label_matcher().prop_map(LabelFilter::Text),
+        (name(), compare_op(), finite()).prop_map(|(name, op, value)| LabelFilter::Number {
+            name,
+            op,
+            value
+        }),
+        (name(), compare_op(), 1..i64::MAX / 2)
+            .prop_map(|(name, op, value_ns)| LabelFilter::Duration { name, op, value_ns }),
+        (name(), compare_op(), 0..9_000_000_000_000u64)
+            .prop_map(|(name, op, value)| LabelFilter::Bytes { name, op, value }),
+        (name(), any::<bool>()).prop_map(|(name, negative)| LabelFilter::Ip {
+            name,
+            negative,
+            pattern: "10.0.0.0/8".to_owned()
+        }),
+    ];
+    leaf.prop_recursive(4, 12, 2, |inner| {
+        (inner.clone(), inner, any::<bool>()).prop_map(|(a, b, and)| {
+            let (a, b) = (Box::new(a), Box::new(b));
+            if and {
+                LabelFilter::And(a, b)
+            } else {
+                LabelFilter::Or(a, b)
+            }
+        })
+    })
+}
+
+fn line_filter() -> impl Strategy<Value = LineFilter> {
+    let ops = [
+        LineOp::Contains,
+        LineOp::NotContains,
+        LineOp::Regex,
+        LineOp::NotRegex,
+        LineOp::Pattern,
+        LineOp::NotPattern,
+    ];
+    (
+        prop::sample::select(ops.to_vec()),
+        prop::collection::vec(text(), 1..4),
+    )
+        .prop_map(|(op, texts)| {
+            let texts = texts.into_iter().map(|text| match op {
+                LineOp::Contains if text.is_empty() => LineMatch::Ip("::1".to_owned()),
+                LineOp::Contains | LineOp::NotContains => LineMatch::Text(text),
+                _ => LineMatch::Text(text.chars().filter(char::is_ascii_lowercase).collect()),
+            });
+            LineFilter {
+                op,
+                alternatives: texts.collect(),
+            }
+        })
+}
+
+fn extractions() -> impl Strategy<Value = Vec<Extraction>> {
+    let one = (name(), "[a-z]{1,4}").prop_map(|(label, source)| Extraction { label, source });
+    prop::collection::vec(one, 0..3)
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    let format = (name(), text(), any::<bool>()).prop_map(|(to, text, rename)| {
+        if rename {
+            LabelFormat::Rename {
+                from: to.clone(),
+                to,
+            }
+        } else {
+            LabelFormat::Template { to, template: text }
+        }
+    });
+    let picks = || {
+        let pick = prop_oneof![
+            name().prop_map(LabelPick::Name),
+            label_matcher().prop_map(LabelPick::Matcher)
+        ];
+        prop::collection::vec(pick, 1..3)
+    };
+    prop_oneof![
+        line_filter().prop_map(Stage::LineFilter),
+        extractions().prop_map(Stage::Json),
+        (any::<bool>(), any::<bool>(), extractions()).prop_map(
+            |(strict, keep_empty, extractions)| Stage::Logfmt {
+                strict,
+                keep_empty,
+                extractions
+            }
+        ),
+        Just(Stage::Regexp("(?P<a>x)".to_owned())),
+        Just(Stage::Pattern("<a> x".to_owned())),
+        Just(Stage::Unpack),
+        Just(Stage::Decolorize),
+        label_filter().prop_map(Stage::LabelFilter),
+        text().prop_map(Stage::LineFormat),
+        format.prop_map(|format| Stage::LabelFormat(vec![format])),
+        picks().prop_map(Stage::Drop),
+        picks().prop_map(Stage::Keep),
+    ]
+}
+
+fn log_expr() -> impl Strategy<Value = LogExpr> {
+    (
+        prop::collection::vec(label_matcher(), 0..3),
+        prop::collection::vec(stage(), 0..4),
+    )
+        .prop_map(|(mut matchers, stages)| {
+            matchers.extend(Matcher::new("app", MatchOp::Equal, "x").ok());
+            LogExpr { matchers, stages }
+        })
+}
+
+fn grouping() -> impl Strategy<Value = Option<Grouping>> {
+    prop::option::of((any::<bool>(), prop::collection::vec(name(), 1..3)))
+        .prop_map(|found| found.map(|(without, labels)| Grouping { without, labels }))
+}
+
+fn range_aggregation() -> impl Strategy<Value = RangeAggregation> {
+    let unwrap = (
+        name(),
+        prop::option::of(prop::sample::select(Conversion::ALL.to_vec())),
+        prop::collection::vec(label_filter(), 0..2),
+    )
+        .prop_map(|(label, conversion, filters)| Unwrap {
+            label,
+            conversion,
+            filters,
+        });
+    (
+        prop::sample::select(RangeOp::ALL.to_vec()),
+        finite(),
+        log_expr(),
+        unwrap,
+        (0..100_000_000i64, -100_000_000..100_000_000i64),
+        grouping(),
+    )
+        .prop_map(
+            |(op, parameter, log, unwrap, (range_ms, offset_ms), grouping)| RangeAggregation {
+                op,
+                parameter: (op == RangeOp::Quantile).then_some(parameter.abs()),
+                log,
+                unwrap: (!op.allows_lines()).then_some(unwrap),
+                range_ns: range_ms * 1_000_000,
+                offset_ns: offset_ms * 1_000_000,
+                grouping: grouping.filter(|_| op.allows_grouping()),
+            },
+        )
+}
+
+fn binary(
+    op: BinaryOp,
+    return_bool: bool,
+    on: u8,
+    left: MetricExpr,
+    right: MetricExpr,
+) -> MetricExpr {
+    let is_literal = |expr: &MetricExpr| matches!(expr, MetricExpr::Literal(_));
+    let literals = (is_literal(&left), is_literal(&right));
+    if literals == (true, true) || op.is_set() && literals != (false, false) {
+        return left;
+    }
+    let matching = (on > 0).then(|| VectorMatching {
+        on: on % 2 == 0,
+        labels: vec!["a".to_owned(); usize::from(on % 3)],
+        group: [None, Some(GroupSide::Left), Some(GroupSide::Right)][usize::from(on % 3)],
+        include: vec!["b".to_owned(); usize::from(on % 3 == 2)],
+    });
+    MetricExpr::Binary(Box::new(BinaryExpr {
+        op,
+        return_bool,
+        matching,
+        left,
+        right,
+    }))
+}
+
+fn metric_expr() -> impl Strategy<Value = MetricExpr> {
+    let leaf = prop_oneof![
+        3 => range_aggregation().prop_map(MetricExpr::Range),
+        1 => finite().prop_map(MetricExpr::Literal),
+        1 => finite().prop_map(|value| MetricExpr::VectorLiteral(value.abs())),
+    ];
+    let ops: Vec<BinaryOp> = "or and unless + - * / % ^ == != > >= < <="
+        .split(' ')
+        .filter_map(|text| super::token::Word::parse(text)?.binary_op())
+        .collect();
+    leaf.prop_recursive(4, 16, 2, move |inner| {
+        prop_oneof![
+            (
+                prop::sample::select(VectorOp::ALL.to_vec()),
+                1..9i64,
+                grouping(),
+                inner.clone()
+            )
+                .prop_map(|(op, parameter, grouping, inner)| {
+                    // Aggregations of constants are refused.
+                    let inner = match inner {
+                        MetricExpr::Literal(value) => MetricExpr::VectorLiteral(value.abs()),
+                        inner => inner,
+                    };
+                    let no_grouping = op.is_sort() || op == VectorOp::ApproxTopk;
+                    MetricExpr::Vector(VectorAggregation {
+                        op,
+                        parameter: op.has_parameter().then_some(parameter),
+                        grouping: grouping.filter(|_| !no_grouping),
+                        inner: Box::new(inner),
+                    })
+                }),
+            (
+                prop::sample::select(ops.clone()),
+                any::<bool>(),
+                0..6u8,
+                inner.clone(),
+                inner.clone()
+            )
+                .prop_map(|(op, bool_, on, left, right)| binary(op, bool_, on, left, right)),
+            (inner, text(), text()).prop_map(|(inner, dst, replacement)| {
+                MetricExpr::LabelReplace(Box::new(LabelReplace {
+                    inner,
+                    dst,
+                    replacement,
+                    src: "a".to_owned(),
+                    regex: "(.*)".to_owned(),
+                }))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_parses_to_the_same(expr in prop_oneof![
+        log_expr().prop_map(Expr::Log),
+        metric_expr().prop_map(Expr::Metric),
+    ]) {
+        let text = expr.to_string();
+        let parsed = parse(&text);
+        prop_assert_eq!(parsed.as_ref(), Ok(&expr), "{}", text);
+        let lines = pretty(&expr);
+        let parsed = parse(&lines);
+        prop_assert_eq!(parsed.as_ref(), Ok(&expr), "{}", lines);
+    }
+
+    #[test]
+    fn no_text_panics(query in ".{0,60}") {
+        let _ = parse(&query);
+    }
+
+    #[test]
+    fn no_sequence_of_words_panics(words in prop::collection::vec(prop::sample::select(vec![
+        "{", "}", "(", ")", "[5m]", "a", "=", "\"x\"", "|", "|=", "!=", "json", "rate", "sum", "by",
+        ",", "5", "5s", "or", "and", "on", "unwrap", "drop", "--strict", "-", "label_replace(", "#",
+    ]), 0..24)) {
+        let _ = parse(&words.concat());
+        let _ = parse(&words.join(" "));
+    }
+}
