@@ -1,4 +1,5 @@
 //! Damage is noticed: an error that says where, never other rows, a panic or a huge allocation.
+#![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
 use bytes::Bytes;
 use chunk::{ChunkError, EncodeOptions, ObjectMeta, Piece, Projection, fuzz};

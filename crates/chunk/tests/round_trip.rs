@@ -49,6 +49,7 @@ fn codecs() -> impl Strategy<Value = Codec> {
     prop_oneof![Just(Codec::Zstd), Just(Codec::Lz4), Just(Codec::Stored)]
 }
 
+#[allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 fn expect_rows(block: &Block, streams: &[Stream]) -> Result<(), TestCaseError> {
     for (run, (_, entries)) in streams.iter().enumerate() {
         let rows = block.rows(run, Projection::ALL, None).unwrap();

@@ -1,5 +1,6 @@
 //! The rows in the golden object and generators of others.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
 use chunk::{Codec, EncodeOptions, EncodedBlock, FinishedObject, ObjectWriter, Run, encode_block};
 use model::{Entries, LabelSet};
