@@ -1,0 +1,230 @@
+//! A head: the rows of one stream that are not encoded yet, as sorted runs.
+//!
+//! Rows that come in order are one run that grows. Rows that come late, in a tenant's window, are
+//! put into other runs, few and each sorted, so that a query can merge them and a look-up can
+//! search them. A query takes references to the runs; a run that a query holds is not touched any
+//! more, the next rows start another.
+
+use std::sync::Arc;
+
+use model::{Entries, EntryRef, TimeRange};
+
+/// Runs in order that are joined when there are more: queries of a busy stream leave one each.
+const ORDERED_RUNS_MAX: usize = 16;
+/// Late runs that are joined when there are more.
+const LATE_RUNS_MAX: usize = 8;
+/// What a row costs besides its line: time, end, id of metadata.
+pub(crate) const ROW_OVERHEAD_BYTES: usize = 16;
+
+/// A sorted run that queries may share.
+pub(crate) type Run = Arc<Entries>;
+
+/// The rows of one stream that are not encoded yet.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    /// Each run starts where the one before ends, or later.
+    ordered: Vec<Run>,
+    late: Vec<Run>,
+    bytes: usize,
+    rows: usize,
+    /// The flush that takes these rows.
+    pub(crate) epoch: u64,
+}
+
+impl Head {
+    /// Whether there is no row.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Bytes of lines and columns.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All runs, each in time order; together they have every row once.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.ordered.iter().chain(&self.late)
+    }
+
+    /// Takes all rows out.
+    pub(crate) fn take(&mut self) -> Vec<Run> {
+        let head = std::mem::take(self);
+        let mut runs = head.ordered;
+        runs.extend(head.late);
+        runs
+    }
+
+    /// Adds rows in time order that are not older than any row before.
+    pub(crate) fn append(&mut self, rows: &Entries) {
+        if rows.is_empty() {
+            return;
+        }
+        let size = size_of(rows);
+        let appended = self.ordered.last_mut().and_then(Arc::get_mut);
+        if !appended.is_some_and(|run| run.append(rows)) {
+            self.start_run(rows.clone());
+        }
+        self.bytes += size;
+        self.rows += rows.len();
+    }
+
+    fn start_run(&mut self, rows: Entries) {
+        if self.ordered.len() >= ORDERED_RUNS_MAX {
+            let mut joined = Entries::default();
+            if self.ordered.iter().all(|run| joined.append(run)) {
+                self.ordered = vec![Arc::new(joined)];
+                if self
+                    .ordered
+                    .first_mut()
+                    .and_then(Arc::get_mut)
+                    .is_some_and(|run| run.append(&rows))
+                {
+                    return;
+                }
+            }
+        }
+        self.ordered.push(Arc::new(rows));
+    }
+
+    /// Adds a row that is older than others.
+    pub(crate) fn insert(&mut self, row: EntryRef<'_>) {
+        self.bytes += row.line.len() + ROW_OVERHEAD_BYTES;
+        self.rows += 1;
+        let fits = |run: &&mut Run| {
+            let last = run.timestamps_ns().last();
+            last.is_none_or(|last| *last <= row.timestamp_ns)
+        };
+        let free = self.late.iter_mut().filter(fits).find_map(Arc::get_mut);
+        if free.is_some_and(|run| run.push(row.timestamp_ns, row.line, row.metadata)) {
+            return;
+        }
+        let mut run = Entries::default();
+        run.push(row.timestamp_ns, row.line, row.metadata);
+        self.late.push(Arc::new(run));
+        if self.late.len() > LATE_RUNS_MAX {
+            self.join_late();
+        }
+    }
+
+    /// Joins the shortest late runs. A run is joined again only when those below it have become as
+    /// long, so a row is copied a logarithmic number of times.
+    fn join_late(&mut self) {
+        self.late.sort_by_key(|run| run.len());
+        let mut joined = Entries::default();
+        let mut count = 0;
+        for run in &self.late {
+            let is_short = count < 2 || run.len() <= joined.len().saturating_mul(2);
+            if !is_short || !joined.append(run) {
+                break;
+            }
+            count += 1;
+        }
+        self.late.drain(..count);
+        self.late.push(Arc::new(joined.into_time_ordered()));
+    }
+}
+
+/// Bytes of the rows as heads count them.
+pub(crate) fn size_of(rows: &Entries) -> usize {
+    rows.lines().len() + rows.len() * ROW_OVERHEAD_BYTES
+}
+
+/// The rows of a run that have this time.
+pub(crate) fn rows_at(run: &Entries, timestamp_ns: i64) -> std::ops::Range<usize> {
+    let times = run.timestamps_ns();
+    let start = times.partition_point(|time| *time < timestamp_ns);
+    let after = times.get(start..).unwrap_or_default();
+    start..start + after.partition_point(|time| *time == timestamp_ns)
+}
+
+/// The rows of a run in a range.
+pub(crate) fn rows_within(run: &Entries, range: TimeRange) -> std::ops::Range<usize> {
+    let times = run.timestamps_ns();
+    let start = times.partition_point(|time| *time < range.start_ns);
+    let end = times.partition_point(|time| *time < range.end_ns);
+    start..end.max(start)
+}
+
+/// Oldest and newest time of a run.
+pub(crate) fn span(run: &Entries) -> Option<(i64, i64)> {
+    let times = run.timestamps_ns();
+    Some((*times.first()?, *times.last()?))
+}
+
+/// All rows of some sorted runs as one.
+pub(crate) fn join(runs: &[Run]) -> Run {
+    if let [run] = runs {
+        return Arc::clone(run);
+    }
+    let rows = runs.iter().map(|run| run.len()).sum();
+    let bytes = runs.iter().map(|run| run.lines().len()).sum();
+    let mut joined = Entries::with_capacity(rows, bytes);
+    for run in runs {
+        joined.append(run);
+    }
+    Arc::new(joined.into_time_ordered())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::LabelSet;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(times: &[i64]) -> Entries {
+        let mut entries = Entries::default();
+        for time in times {
+            entries.push(*time, time.to_string().as_bytes(), &LabelSet::default());
+        }
+        entries
+    }
+
+    fn times(head: &Head) -> Vec<i64> {
+        let mut times: Vec<i64> = head
+            .runs()
+            .flat_map(|run| run.timestamps_ns().to_vec())
+            .collect();
+        times.sort_unstable();
+        times
+    }
+
+    #[test]
+    fn a_run_that_a_query_holds_does_not_change() {
+        let mut head = Head::default();
+        head.append(&entries(&[1, 2]));
+        let held: Vec<Run> = head.runs().cloned().collect();
+        head.append(&entries(&[3]));
+        assert_eq!(held[0].timestamps_ns(), [1, 2]);
+        assert_eq!(times(&head), [1, 2, 3]);
+        let mut queries = Vec::new();
+        for time in 4..100 {
+            queries.push(head.runs().cloned().collect::<Vec<_>>());
+            head.append(&entries(&[time]));
+        }
+        assert!(head.runs().count() <= ORDERED_RUNS_MAX + 1);
+        assert_eq!(times(&head), (1..100).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        #[test]
+        fn late_rows_stay_in_few_sorted_runs(late in proptest::collection::vec(0..1000i64, 0..300)) {
+            let mut head = Head::default();
+            head.append(&entries(&[1000]));
+            for row in &entries(&late) {
+                head.insert(row);
+            }
+            prop_assert!(head.runs().all(|run| run.is_time_ordered()));
+            prop_assert!(head.runs().count() <= LATE_RUNS_MAX + 1);
+            let mut expected = late;
+            expected.push(1000);
+            expected.sort_unstable();
+            prop_assert_eq!(times(&head), expected.clone());
+            let all = head.take();
+            let joined = join(&all);
+            prop_assert_eq!(joined.timestamps_ns(), expected);
+            prop_assert!(head.is_empty() && head.bytes() == 0);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A stream: the order of its rows, and where in memory they are.
+//!
+//! A row is in exactly one place: in a head; in a part that was cut from a head, raw until its
+//! block is encoded; in the block until its object is committed. All changes of a stream happen
+//! under its lock, so that a query that takes it sees every row once.
+
+mod lookup;
+mod order;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use model::{Entries, LabelSet, TimeRange};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::block::{Block, BlockRun};
+use crate::head::{self, Head, Run};
+use crate::wal::StreamRef;
+use order::Order;
+pub(crate) use order::{Accepted, Appended, Rules};
+
+/// The epoch of rows that are replayed from the log. It is before all others: a flush during the
+/// replay takes these rows only.
+pub(crate) const REPLAY_EPOCH: u64 = 0;
+
+/// A stream of a tenant.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The stream as the log knows it, with its labels.
+    pub(crate) key: Arc<StreamRef>,
+    /// Hash of the labels.
+    pub(crate) fingerprint: u64,
+    state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// No longer in the map of streams: rows must not be added.
+    is_forgotten: bool,
+    order: Order,
+    live: Head,
+    replayed: Head,
+    parts: Vec<Part>,
+    next_part: u64,
+    last_push_ns: i64,
+}
+
+/// Rows cut from a head.
+#[derive(Debug)]
+pub(crate) struct Part {
+    id: u64,
+    epoch: u64,
+    contents: Contents,
+}
+
+#[derive(Debug)]
+enum Contents {
+    Raw(Vec<Run>),
+    Blocks(Vec<BlockRun>),
+}
+
+/// Rows that were cut and are to be encoded.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// Whose.
+    pub(crate) stream: Arc<Stream>,
+    /// The part that they are.
+    pub(crate) part: u64,
+    /// The flush that takes them.
+    pub(crate) epoch: u64,
+    /// The rows: sorted runs.
+    pub(crate) runs: Vec<Run>,
+    /// Their bytes, as heads count them.
+    pub(crate) bytes: usize,
+}
+
+/// The stream was forgotten between finding and locking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forgotten;
+
+/// What a query takes of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamSnapshot {
+    /// The labels.
+    pub(crate) labels: LabelSet,
+    /// Hash of the labels.
+    pub(crate) fingerprint: u64,
+    /// Sorted runs of raw rows.
+    pub(crate) runs: Vec<Run>,
+    /// Runs of encoded blocks.
+    pub(crate) blocks: Vec<BlockRun>,
+}
+
+impl Stream {
+    /// A stream without rows.
+    pub(crate) fn new(id: u64, labels: LabelSet, now_ns: i64) -> Self {
+        let state = State {
+            last_push_ns: now_ns,
+            ..State::default()
+        };
+        Self {
+            fingerprint: labels.fingerprint(),
+            key: Arc::new(StreamRef::new(id, labels)),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The labels.
+    pub(crate) fn labels(&self) -> &LabelSet {
+        &self.key.labels
+    }
+
+    /// Adds the rows that the rules accept.
+    pub(crate) fn append(&self, rows: &Entries, rules: &Rules) -> Result<Appended, Forgotten> {
+        let mut state = self.lock();
+        if state.is_forgotten {
+            return Err(Forgotten);
+        }
+        state.last_push_ns = rules.now_ns;
+        state.start_epoch(rules.epoch);
+        Ok(state.append(rows, rules))
+    }
+
+    /// Adds rows of the log, which were accepted once. Returns the bytes added, and the bytes in
+    /// the head.
+    pub(crate) fn replay(&self, rows: &Entries) -> Result<(usize, usize), Forgotten> {
+        let mut state = self.lock();
+        if state.is_forgotten {
+            return Err(Forgotten);
+        }
+        Ok((state.replay(rows), state.replayed.bytes()))
+    }
+
+    /// Bytes of both heads.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let state = self.lock();
+        state.live.bytes() + state.replayed.bytes()
+    }
+
+    /// Cuts the heads that belong to `epoch` or before. Their rows stay visible as parts.
+    pub(crate) fn cut(self: &Arc<Self>, epoch: u64, cuts: &mut Vec<Cut>) {
+        let mut state = self.lock();
+        state.seal(true, epoch);
+        state.seal(false, epoch);
+        for part in &state.parts {
+            let Contents::Raw(runs) = &part.contents else {
+                continue;
+            };
+            if part.epoch <= epoch {
+                cuts.push(Cut {
+                    stream: Arc::clone(self),
+                    part: part.id,
+                    epoch: part.epoch,
+                    bytes: runs.iter().map(|run| head::size_of(run)).sum(),
+                    runs: runs.clone(),
+                });
+            }
+        }
+    }
+
+    /// The rows of a part are in blocks now.
+    pub(crate) fn encoded(&self, part: u64, runs: Vec<BlockRun>) {
+        let mut state = self.lock();
+        if let Some(part) = state.parts.iter_mut().find(|own| own.id == part) {
+            part.contents = Contents::Blocks(runs);
+        }
+    }
+
+    /// Drops the blocks that are committed.
+    pub(crate) fn drop_committed(&self) {
+        let mut state = self.lock();
+        state.parts.retain_mut(|part| match &mut part.contents {
+            Contents::Raw(_) => true,
+            Contents::Blocks(runs) => {
+                runs.retain(|run| !run.block.is_committed());
+                !runs.is_empty()
+            }
+        });
+        state.parts.shrink_to(4);
+    }
+
+    /// Marks the stream as forgotten if it has nothing in memory and was not pushed to since.
+    pub(crate) fn forget(&self, since_ns: i64) -> bool {
+        let mut state = self.lock();
+        let is_idle = state.live.is_empty()
+            && state.replayed.is_empty()
+            && state.parts.is_empty()
+            && state.last_push_ns < since_ns;
+        state.is_forgotten |= is_idle;
+        is_idle
+    }
+
+    /// What a query of the range needs; `None` if there is nothing.
+    pub(crate) fn snapshot(&self, range: TimeRange) -> Option<StreamSnapshot> {
+        let state = self.lock();
+        let is_wanted =
+            |run: &&Run| head::span(run).is_some_and(|(min, max)| range.overlaps(min, max));
+        let runs: Vec<Run> = state.runs().filter(is_wanted).cloned().collect();
+        let is_wanted = |run: &&BlockRun| {
+            let overlaps = run
+                .meta()
+                .is_some_and(|meta| range.overlaps(meta.min_ts_ns, meta.max_ts_ns));
+            overlaps && !run.block.is_committed()
+        };
+        let blocks: Vec<BlockRun> = state.blocks().filter(is_wanted).cloned().collect();
+        if runs.is_empty() && blocks.is_empty() {
+            return None;
+        }
+        Some(StreamSnapshot {
+            labels: self.labels().clone(),
+            fingerprint: self.fingerprint,
+            runs,
+            blocks,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl State {
+    /// All raw rows.
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        let parts = self.parts.iter().filter_map(|part| match &part.contents {
+            Contents::Raw(runs) => Some(runs),
+            Contents::Blocks(_) => None,
+        });
+        self.live
+            .runs()
+            .chain(self.replayed.runs())
+            .chain(parts.flatten())
+    }
+
+    /// All encoded rows.
+    fn blocks(&self) -> impl Iterator<Item = &BlockRun> {
+        let parts = self.parts.iter().filter_map(|part| match &part.contents {
+            Contents::Raw(_) => None,
+            Contents::Blocks(runs) => Some(runs),
+        });
+        parts.flatten()
+    }
+
+    /// Rows of an epoch must not lie in one head with rows of another: a flush takes all of one or
+    /// nothing.
+    fn start_epoch(&mut self, epoch: u64) {
+        if self.live.epoch < epoch {
+            let before = self.live.epoch;
+            self.seal(true, before);
+        }
+        self.live.epoch = epoch;
+    }
+
+    fn seal(&mut self, live: bool, epoch: u64) {
+        let head = if live {
+            &mut self.live
+        } else {
+            &mut self.replayed
+        };
+        if head.is_empty() || head.epoch > epoch {
+            return;
+        }
+        let epoch = head.epoch;
+        let contents = Contents::Raw(head.take());
+        head.epoch = epoch;
+        self.parts.push(Part {
+            id: self.next_part,
+            epoch,
+            contents,
+        });
+        self.next_part += 1;
+    }
+}
+
+/// The blocks that some streams' parts became, for [`Stream::encoded`].
+pub(crate) fn block_run(block: &Arc<Block>, run: usize) -> BlockRun {
+    BlockRun {
+        block: Arc::clone(block),
+        run,
+    }
+}

@@ -1,0 +1,217 @@
+//! A tenant: its streams, its blocks that wait for a flush, and what it has in the store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::{LabelSet, Matcher, TenantId, TimeRange};
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+use crate::block::Block;
+use crate::stream::{Stream, StreamSnapshot};
+
+/// Parts of the map of streams, each with a lock.
+const SHARDS: usize = 16;
+
+/// Streams by fingerprint; nearly always one each.
+type Shard = HashMap<u64, SmallVec<[Arc<Stream>; 1]>, foldhash::fast::RandomState>;
+
+/// A tenant's rows in memory.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    /// Whose.
+    pub(crate) id: TenantId,
+    shards: [Mutex<Shard>; SHARDS],
+    streams: AtomicU64,
+    /// Taken for reading while a query takes its snapshot, for writing when a flush is committed:
+    /// no query sees the moment between "in memory" and "in the store".
+    coverage: RwLock<InStore>,
+    blocks: Mutex<Vec<Waiting>>,
+}
+
+/// What of a tenant's rows in memory may be in the store, and what is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InStore {
+    /// Objects that are being written.
+    pub(crate) holding: Vec<u128>,
+    /// The newest manifest entry that is known to have rows of this ingester, by day.
+    pub(crate) committed: BTreeMap<i64, u64>,
+}
+
+/// A block that waits for a flush.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    /// The block.
+    pub(crate) block: Arc<Block>,
+    /// The streams that refer to it.
+    pub(crate) streams: Vec<Arc<Stream>>,
+}
+
+/// The tenant has as many streams as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamLimit(pub(crate) u64);
+
+impl Tenant {
+    fn new(id: TenantId) -> Self {
+        Self {
+            id,
+            shards: Default::default(),
+            streams: AtomicU64::new(0),
+            coverage: RwLock::default(),
+            blocks: Mutex::default(),
+        }
+    }
+
+    fn shard(&self, fingerprint: u64) -> Option<&Mutex<Shard>> {
+        self.shards.get(fingerprint as usize % SHARDS)
+    }
+
+    /// The stream with these labels, made with `make` if it is new and the tenant may have it. A
+    /// limit of 0 is none.
+    pub(crate) fn stream(
+        &self,
+        labels: &LabelSet,
+        limit: u64,
+        make: impl FnOnce() -> Stream,
+    ) -> Result<(Arc<Stream>, bool), StreamLimit> {
+        let fingerprint = labels.fingerprint();
+        let Some(shard) = self.shard(fingerprint) else { return Err(StreamLimit(limit)) };
+        let mut shard = shard.lock();
+        if let Some(streams) = shard.get(&fingerprint) {
+            if let Some(stream) = streams.iter().find(|stream| stream.labels() == labels) {
+                return Ok((Arc::clone(stream), false));
+            }
+        }
+        let more = |count: u64| (limit == 0 || count < limit).then_some(count + 1);
+        let order = Ordering::Relaxed;
+        self.streams.fetch_update(order, order, more).map_err(|_| StreamLimit(limit))?;
+        let stream = Arc::new(make());
+        shard.entry(fingerprint).or_default().push(Arc::clone(&stream));
+        Ok((stream, true))
+    }
+
+    /// All streams.
+    pub(crate) fn streams(&self) -> Vec<Arc<Stream>> {
+        let mut all = Vec::with_capacity(self.streams.load(Ordering::Relaxed) as usize);
+        for shard in &self.shards {
+            all.extend(shard.lock().values().flatten().cloned());
+        }
+        all
+    }
+
+    /// Forgets streams that have nothing in memory and were not pushed to since. Returns how many.
+    pub(crate) fn forget(&self, since_ns: i64) -> u64 {
+        let mut forgotten = 0;
+        for shard in &self.shards {
+            shard.lock().retain(|_, streams| {
+                let before = streams.len();
+                streams.retain(|stream| !stream.forget(since_ns));
+                forgotten += (before - streams.len()) as u64;
+                !streams.is_empty()
+            });
+        }
+        self.streams.fetch_sub(forgotten, Ordering::Relaxed);
+        forgotten
+    }
+
+    /// What a query needs: every row of matching streams that is in memory, and, as of the same
+    /// moment, what is in the store.
+    pub(crate) fn snapshot(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> (InStore, Vec<StreamSnapshot>) {
+        let coverage = self.coverage.read();
+        let streams = self.streams();
+        let is_wanted = |stream: &&Arc<Stream>| matches_any(selectors, stream.labels());
+        let wanted = streams.iter().filter(is_wanted);
+        let snapshots = wanted.filter_map(|stream| stream.snapshot(range)).collect();
+        let days = range.days();
+        let committed = coverage.committed.iter().filter(|(day, _)| days.contains(day));
+        let in_store = InStore {
+            holding: coverage.holding.clone(),
+            committed: committed.map(|(day, seq)| (*day, *seq)).collect(),
+        };
+        (in_store, snapshots)
+    }
+
+    /// Whether anything is known about what this ingester has in the store for a day.
+    pub(crate) fn knows_day(&self, day: i64) -> bool {
+        self.coverage.read().committed.contains_key(&day)
+    }
+
+    /// The newest manifest entry of a day that may have rows of this ingester.
+    pub(crate) fn learn_day(&self, day: i64, seq: u64) {
+        let mut coverage = self.coverage.write();
+        let newest = coverage.committed.entry(day).or_default();
+        *newest = seq.max(*newest);
+    }
+
+    /// A block was encoded.
+    pub(crate) fn add_block(&self, waiting: Waiting) {
+        self.blocks.lock().push(waiting);
+    }
+
+    /// The blocks of a flush, by day. They stay until they are committed.
+    pub(crate) fn blocks_of(&self, epoch: u64) -> BTreeMap<i64, Vec<Waiting>> {
+        let mut days: BTreeMap<i64, Vec<Waiting>> = BTreeMap::new();
+        for waiting in self.blocks.lock().iter().filter(|waiting| waiting.block.epoch <= epoch) {
+            days.entry(waiting.block.day).or_default().push(waiting.clone());
+        }
+        days
+    }
+
+    /// The rows of an object may be in the store from now on.
+    pub(crate) fn hold(&self, object: u128) {
+        self.coverage.write().holding.push(object);
+    }
+
+    /// The object with these blocks is committed: from this moment on queries find its rows in the
+    /// store and not here.
+    pub(crate) fn commit(&self, object: u128, day: i64, seq: u64, blocks: &[Waiting]) {
+        let mut coverage = self.coverage.write();
+        for waiting in blocks {
+            waiting.block.set_committed();
+        }
+        coverage.holding.retain(|held| *held != object);
+        let newest = coverage.committed.entry(day).or_default();
+        *newest = seq.max(*newest);
+        drop(coverage);
+        self.blocks.lock().retain(|waiting| !waiting.block.is_committed());
+        for stream in blocks.iter().flat_map(|waiting| &waiting.streams) {
+            stream.drop_committed();
+        }
+    }
+}
+
+fn matches_any(selectors: &[Vec<Matcher>], labels: &LabelSet) -> bool {
+    let matches = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(labels));
+    selectors.is_empty() || selectors.iter().any(matches)
+}
+
+/// All tenants.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants(RwLock<HashMap<TenantId, Arc<Tenant>>>);
+
+impl Tenants {
+    /// A tenant that has pushed something.
+    pub(crate) fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.0.read().get(id).cloned()
+    }
+
+    /// A tenant, new or not.
+    pub(crate) fn get_or_add(&self, id: &TenantId) -> Arc<Tenant> {
+        if let Some(tenant) = self.get(id) {
+            return tenant;
+        }
+        let mut tenants = self.0.write();
+        let tenant = tenants.entry(id.clone());
+        Arc::clone(tenant.or_insert_with(|| Arc::new(Tenant::new(id.clone()))))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
+        self.0.read().values().cloned().collect()
+    }
+}

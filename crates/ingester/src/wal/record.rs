@@ -1,0 +1,264 @@
+//! Records: what a segment consists of.
+//!
+//! ```text
+//! record  := len u32 | crc u32 | kind u8 | payload     len and CRC32C cover kind and payload
+//! kind 1, streams := codec u8 | raw_len u32 | body      body, uncompressed: (ref labels)*
+//! kind 2, rows    := seq u64 | tenant | codec u8 | raw_len u32 | varint parts | (ref rows)* | body
+//! ```
+//! `ref` is a varint that stands for a stream; the first record of a segment that uses it comes
+//! after a `streams` record of the same segment that says which stream it is, so a segment can be
+//! read alone. `seq` rises with every `rows` record, also from one run of the process to the next.
+
+use codec::{Codec, CodecError, Reader, put_bytes, put_varint};
+use model::{Entries, LabelSet, TenantId};
+
+use super::body::{self, Part};
+
+/// Bytes before the payload's first: length and checksum.
+pub(crate) const FRAME_LEN: usize = 8;
+/// Kind and payload of a record, at most.
+pub(crate) const RECORD_BYTES_MAX: usize = 96 << 20;
+/// Lines of a record: a larger push is split.
+pub(crate) const RECORD_RAW_TARGET: usize = 4 << 20;
+/// A body uncompressed, at most: a record may have one line that is much longer than the target.
+const BODY_BYTES_MAX: usize = 80 << 20;
+/// The longest row that fits.
+pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
+
+const KIND_STREAMS: u8 = 1;
+const KIND_ROWS: u8 = 2;
+
+/// A body, compressed where that pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Body {
+    codec: Codec,
+    raw_len: u32,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    /// The rows of all parts.
+    pub(crate) fn rows(parts: &[Part<'_>]) -> Self {
+        let mut raw = Vec::new();
+        body::encode(parts, &mut raw);
+        Self::compress(&raw)
+    }
+
+    fn compress(raw: &[u8]) -> Self {
+        let mut bytes = Vec::new();
+        let codec = codec::frame::Compressor::default().append(Codec::Lz4, raw, &mut bytes);
+        bytes.shrink_to_fit();
+        Self {
+            codec,
+            raw_len: raw.len() as u32,
+            bytes,
+        }
+    }
+
+    fn head(&self, out: &mut Vec<u8>) {
+        out.push(self.codec.to_byte());
+        out.extend_from_slice(&self.raw_len.to_le_bytes());
+    }
+}
+
+/// A `rows` record, ready to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct RowsRecord {
+    /// Its number.
+    pub(crate) seq: u64,
+    head: Vec<u8>,
+    body: Body,
+}
+
+impl RowsRecord {
+    /// Joins a body with the streams whose rows it has, as (ref, rows).
+    pub(crate) fn new(seq: u64, tenant: &TenantId, parts: &[(u64, usize)], body: Body) -> Self {
+        let mut head = vec![KIND_ROWS];
+        head.extend_from_slice(&seq.to_le_bytes());
+        put_bytes(&mut head, tenant.as_str().as_bytes());
+        body.head(&mut head);
+        put_varint(&mut head, parts.len() as u64);
+        for (stream, rows) in parts {
+            put_varint(&mut head, *stream);
+            put_varint(&mut head, *rows as u64);
+        }
+        Self { seq, head, body }
+    }
+
+    /// Bytes in a segment.
+    pub(crate) fn len(&self) -> usize {
+        FRAME_LEN + self.head.len() + self.body.bytes.len()
+    }
+
+    /// Appends the record.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+        append_frame(&self.head, &self.body.bytes, out);
+    }
+}
+
+/// Appends a record that says which streams some refs stand for.
+pub(crate) fn append_streams<'a>(
+    streams: impl Iterator<Item = (u64, &'a LabelSet)>,
+    out: &mut Vec<u8>,
+) {
+    let mut raw = Vec::new();
+    for (stream, labels) in streams {
+        put_varint(&mut raw, stream);
+        body::put_labels(labels, &mut raw);
+    }
+    let body = Body::compress(&raw);
+    let mut head = vec![KIND_STREAMS];
+    body.head(&mut head);
+    append_frame(&head, &body.bytes, out);
+}
+
+fn append_frame(head: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(head), body);
+    out.extend_from_slice(&((head.len() + body.len()) as u32).to_le_bytes());
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(head);
+    out.extend_from_slice(body);
+}
+
+/// A record as read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Record {
+    /// Which streams some refs stand for.
+    Streams(Vec<(u64, LabelSet)>),
+    /// Rows.
+    Rows(RowsHead),
+}
+
+/// A `rows` record whose body is not decoded yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RowsHead {
+    /// Its number.
+    pub(crate) seq: u64,
+    /// Whose rows.
+    pub(crate) tenant: TenantId,
+    /// (ref, rows) of each part.
+    pub(crate) parts: Vec<(u64, usize)>,
+    body: Body,
+}
+
+impl RowsHead {
+    /// The rows of each part.
+    pub(crate) fn decode(&self) -> Result<Vec<Entries>, CodecError> {
+        let rows: Vec<usize> = self.parts.iter().map(|(_, rows)| *rows).collect();
+        body::decode(&self.body.decompress()?, &rows)
+    }
+}
+
+impl Body {
+    fn read(reader: &mut Reader<'_>) -> Result<(Codec, usize), CodecError> {
+        let codec = Codec::from_byte(reader.u8()?)?;
+        let raw_len = CodecError::cap("body", u64::from(reader.u32()?), BODY_BYTES_MAX)?;
+        Ok((codec, raw_len))
+    }
+
+    fn rest(codec: Codec, raw_len: usize, reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let bytes = reader.take(reader.remaining())?.to_vec();
+        // LZ4 makes at most 255 bytes of one: a longer length is a lie, found before memory is
+        // taken for it.
+        if raw_len > bytes.len().saturating_mul(255) {
+            return Err(CodecError::Invalid("body of an impossible length"));
+        }
+        Ok(Self {
+            codec,
+            raw_len: raw_len as u32,
+            bytes,
+        })
+    }
+
+    fn decompress(&self) -> Result<Vec<u8>, CodecError> {
+        let mut raw = vec![0; self.raw_len as usize];
+        let crc = codec::frame::checksum(&self.bytes);
+        let mut decompressor = codec::frame::Decompressor::default();
+        decompressor.read_into(self.codec, &self.bytes, crc, &mut raw)?;
+        Ok(raw)
+    }
+}
+
+/// Reads kind and payload, whose checksum was right.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Record, CodecError> {
+    let mut reader = Reader::new(bytes);
+    match reader.u8()? {
+        KIND_STREAMS => parse_streams(&mut reader).map(Record::Streams),
+        KIND_ROWS => parse_rows(&mut reader).map(Record::Rows),
+        _ => Err(CodecError::Invalid("unknown kind of record")),
+    }
+}
+
+fn parse_streams(reader: &mut Reader<'_>) -> Result<Vec<(u64, LabelSet)>, CodecError> {
+    let (codec, raw_len) = Body::read(reader)?;
+    let raw = Body::rest(codec, raw_len, reader)?.decompress()?;
+    let mut reader = Reader::new(&raw);
+    let mut streams = Vec::new();
+    while reader.remaining() > 0 {
+        streams.push((reader.varint()?, body::read_labels(&mut reader)?));
+    }
+    Ok(streams)
+}
+
+fn parse_rows(reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
+    let seq = reader.u64()?;
+    let tenant = TenantId::new(reader.text()?);
+    let tenant = tenant.map_err(|_| CodecError::Invalid("not a tenant"))?;
+    let (codec, raw_len) = Body::read(reader)?;
+    let count = reader.items("parts of a record", usize::MAX)?;
+    let mut parts = Vec::with_capacity(count.min(1 << 16));
+    for _ in 0..count {
+        parts.push((
+            reader.varint()?,
+            reader.count("rows of a part", BODY_BYTES_MAX)?,
+        ));
+    }
+    Ok(RowsHead {
+        seq,
+        tenant,
+        parts,
+        body: Body::rest(codec, raw_len, reader)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::body::tests::{any_entries, rows};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn records_come_back(seq: u64, all in proptest::collection::vec((any::<u64>(), any_entries()), 0..4)) {
+            let tenant = TenantId::single();
+            let parts: Vec<_> = all.iter().map(|(_, entries)| Part::all(entries)).collect();
+            let refs: Vec<_> = all.iter().map(|(id, entries)| (*id, entries.len())).collect();
+            let record = RowsRecord::new(seq, &tenant, &refs, Body::rows(&parts));
+            let mut bytes = Vec::new();
+            record.append(&mut bytes);
+            prop_assert_eq!(bytes.len(), record.len());
+            let Record::Rows(read) = parse(&bytes[FRAME_LEN..]).unwrap() else { panic!() };
+            prop_assert_eq!((read.seq, &read.parts), (seq, &refs));
+            for ((_, entries), read) in all.iter().zip(read.decode().unwrap()) {
+                prop_assert_eq!(rows(entries), rows(&read));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            if let Ok(Record::Rows(rows)) = parse(&bytes) {
+                let _ = rows.decode();
+            }
+        }
+    }
+
+    #[test]
+    fn streams_come_back() {
+        let sets = [LabelSet::from_pairs([("app", "web")]), LabelSet::default()];
+        let mut bytes = Vec::new();
+        append_streams([7, 8].into_iter().zip(&sets), &mut bytes);
+        let expected = vec![(7, sets[0].clone()), (8, sets[1].clone())];
+        assert_eq!(parse(&bytes[FRAME_LEN..]), Ok(Record::Streams(expected)));
+    }
+}
