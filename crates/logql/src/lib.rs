@@ -1,5 +1,9 @@
 //! LogQL: the one implementation that querier, ingester, ruler, agent stages and command line use.
 //!
-//! Start at [`syntax::ast`].
+//! [`syntax`] reads a query into the tree of [`syntax::ast`] and prints it. Regular expressions in
+//! it are RE2's: compile them through [`model::re2`].
+//!
+//! *Invariants.* Pure: no I/O, no clock, no async, no log output. Nothing panics on what a user
+//! wrote.
 
 pub mod syntax;

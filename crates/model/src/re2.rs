@@ -538,12 +538,11 @@ fn char_escape(text: &str) -> Result<(char, &str), Re2Error> {
             }
             char::from_u32(value)
         }
-        'x' => match hex_escape(rest) {
-            (found, tail) => {
-                rest = tail;
-                found
-            }
-        },
+        'x' => {
+            let (found, tail) = hex_escape(rest);
+            rest = tail;
+            found
+        }
         'a' => Some('\u{7}'),
         'f' => Some('\u{c}'),
         'n' => Some('\n'),

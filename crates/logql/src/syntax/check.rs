@@ -30,8 +30,8 @@ fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
     match metric {
         MetricExpr::Range(range) => {
             log_stages(&range.log)?;
-            let filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
-            filters.map(label_filter).collect()
+            let mut filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
+            filters.try_for_each(label_filter)
         }
         MetricExpr::Vector(vector) => metric_stages(&vector.inner),
         MetricExpr::Binary(binary) => {

@@ -373,8 +373,26 @@ fn log_expr() -> impl Strategy<Value = LogExpr> {
         prop::collection::vec(label_matcher(), 0..3),
         prop::collection::vec(stage(), 0..4),
     )
-        .prop_map(|(mut matchers, stages)| {
+        .prop_map(|(mut matchers, mut stages)| {
             matchers.extend(Matcher::new("app", MatchOp::Equal, "x").ok());
+            // `drop a` and then `!= "x"` cannot be written: it is `drop a != "x"`.
+            let mut after_name = false;
+            stages.retain(|stage| {
+                let is_value = matches!(
+                    stage,
+                    Stage::LineFilter(LineFilter {
+                        op: LineOp::NotContains | LineOp::NotRegex,
+                        ..
+                    })
+                );
+                let keep = !(after_name && is_value);
+                if let Stage::Drop(picks) | Stage::Keep(picks) = stage {
+                    after_name = matches!(picks.last(), Some(LabelPick::Name(_)));
+                } else if keep {
+                    after_name = false;
+                }
+                keep
+            });
             LogExpr { matchers, stages }
         })
 }
@@ -429,7 +447,7 @@ fn binary(
         return left;
     }
     let matching = (on > 0).then(|| VectorMatching {
-        on: on % 2 == 0,
+        on: on.is_multiple_of(2),
         labels: vec!["a".to_owned(); usize::from(on % 3)],
         group: [None, Some(GroupSide::Left), Some(GroupSide::Right)][usize::from(on % 3)],
         include: vec!["b".to_owned(); usize::from(on % 3 == 2)],

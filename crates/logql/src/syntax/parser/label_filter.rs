@@ -22,11 +22,7 @@ enum Join {
 impl Join {
     /// Whether the condition to the left is complete when `next` follows it.
     fn ends_before(self, next: Self) -> bool {
-        match (self, next) {
-            (Self::Loose, _) | (_, Self::Loose) => false,
-            (Self::Or, Self::And) => false,
-            _ => true,
-        }
+        self != Self::Loose && next != Self::Loose && (self, next) != (Self::Or, Self::And)
     }
 }
 
