@@ -30,8 +30,13 @@ impl Api {
     #[must_use]
     pub fn new(base: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build();
-        Self { base: base.to_owned(), http: http.unwrap_or_default() }
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build();
+        Self {
+            base: base.to_owned(),
+            http: http.unwrap_or_default(),
+        }
     }
 
     /// The address.
@@ -43,19 +48,24 @@ impl Api {
     /// Whether `/ready` answers 200.
     pub async fn is_ready(&self) -> bool {
         let asked = self.http.get(format!("{}/ready", self.base));
-        asked.timeout(Duration::from_secs(2)).send().await.is_ok_and(|a| a.status().is_success())
+        asked
+            .timeout(Duration::from_secs(2))
+            .send()
+            .await
+            .is_ok_and(|a| a.status().is_success())
     }
 
     /// Status and body of a GET.
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn get(
-        &self,
-        path: &str,
-        params: &[(&str, &str)],
-    ) -> anyhow::Result<(u16, String)> {
-        let answer = self.http.get(format!("{}{path}", self.base)).query(params).send().await?;
+    pub async fn get(&self, path: &str, params: &[(&str, &str)]) -> anyhow::Result<(u16, String)> {
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .query(params)
+            .send()
+            .await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
@@ -102,8 +112,13 @@ impl Api {
             .map(|line| json!([line.timestamp_ns.to_string(), line.text]))
             .collect();
         let body = json!({"streams": [{"stream": labels, "values": values}]});
-        self.post("/loki/api/v1/push", "application/json", &[], body.to_string().into_bytes())
-            .await
+        self.post(
+            "/loki/api/v1/push",
+            "application/json",
+            &[],
+            body.to_string().into_bytes(),
+        )
+        .await
     }
 
     /// All lines that a query gives, oldest first.
@@ -127,7 +142,11 @@ impl Api {
         let answer = self.json("/loki/api/v1/query_range", &params).await?;
         let streams = answer["data"]["result"].as_array().context("no streams")?;
         let mut lines = Vec::new();
-        for row in streams.iter().filter_map(|stream| stream["values"].as_array()).flatten() {
+        for row in streams
+            .iter()
+            .filter_map(|stream| stream["values"].as_array())
+            .flatten()
+        {
             lines.push(Line {
                 timestamp_ns: row[0].as_str().context("no time")?.parse()?,
                 text: row[1].as_str().context("no line")?.to_owned(),
@@ -143,11 +162,16 @@ impl Api {
     /// If the query fails.
     pub async fn instant(&self, query: &str, at_ns: i64) -> anyhow::Result<f64> {
         let at = at_ns.to_string();
-        let answer =
-            self.json("/loki/api/v1/query", &[("query", query), ("time", &at)]).await?;
+        let answer = self
+            .json("/loki/api/v1/query", &[("query", query), ("time", &at)])
+            .await?;
         let samples = answer["data"]["result"].as_array().context("no vector")?;
-        let values = samples.iter().filter_map(|sample| sample["value"][1].as_str());
-        values.map(|value| value.parse::<f64>().context("no number")).sum()
+        let values = samples
+            .iter()
+            .filter_map(|sample| sample["value"][1].as_str());
+        values
+            .map(|value| value.parse::<f64>().context("no number"))
+            .sum()
     }
 
     /// Asks the process to write everything to object storage.

@@ -24,15 +24,23 @@ pub fn path(name: &str) -> anyhow::Result<PathBuf> {
 fn directory() -> anyhow::Result<PathBuf> {
     // .../target/debug/deps/suite-0123456789abcdef
     let test = std::env::current_exe()?;
-    let directory = test.parent().and_then(Path::parent).context("a test outside of target")?;
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let directory = test
+        .parent()
+        .and_then(Path::parent)
+        .context("a test outside of target")?;
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no workspace")?;
     let binary = directory.join("skald");
     let built = binary.metadata().and_then(|file| file.modified()).ok();
     if built.is_none_or(|built| newest_source(&workspace.join("crates")) > built) {
         let status = Command::new(env!("CARGO"))
             .args(["build", "--package", "skald", "--bins"])
             .current_dir(workspace)
-            .env("CARGO_TARGET_DIR", directory.parent().context("no target directory")?)
+            .env(
+                "CARGO_TARGET_DIR",
+                directory.parent().context("no target directory")?,
+            )
             .status()?;
         ensure!(status.success(), "the binaries cannot be built");
     }

@@ -32,7 +32,9 @@ pub fn line(writer: usize, number: usize, base_ns: i64) -> Line {
 /// Lines `from..to` of a writer.
 #[must_use]
 pub fn lines(writer: usize, from: usize, to: usize, base_ns: i64) -> Vec<Line> {
-    (from..to).map(|number| line(writer, number, base_ns)).collect()
+    (from..to)
+        .map(|number| line(writer, number, base_ns))
+        .collect()
 }
 
 /// Says which lines are missing, doubled or unknown; `None` if it is exactly those expected.

@@ -53,7 +53,13 @@ impl Launch {
         ];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let log = directory.join("serve.out");
-        Ok(Self { binary: "skald", args: all, env: Vec::new(), http, log })
+        Ok(Self {
+            binary: "skald",
+            args: all,
+            env: Vec::new(),
+            http,
+            log,
+        })
     }
 
     /// The same with a variable set.
@@ -87,7 +93,10 @@ impl Launch {
             .stderr(log)
             .spawn()
             .with_context(|| format!("{} does not start", self.binary))?;
-        Ok(Process { child, launch: self.clone() })
+        Ok(Process {
+            child,
+            launch: self.clone(),
+        })
     }
 }
 
@@ -163,7 +172,12 @@ impl Process {
     /// If it does not end in time, or not with code 0.
     pub async fn stop(mut self) -> anyhow::Result<Launch> {
         let id = self.child.id().to_string();
-        anyhow::ensure!(Command::new("kill").args(["-TERM", &id]).status()?.success());
+        anyhow::ensure!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()?
+                .success()
+        );
         let child = &mut self.child;
         let status = wait_for("the end of the process", PATIENCE, || {
             let status = child.try_wait().ok().flatten();

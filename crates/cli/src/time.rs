@@ -83,7 +83,7 @@ impl TimePrinter {
         let Ok(time) = Timestamp::from_nanosecond(i128::from(timestamp_ns)) else {
             return timestamp_ns.to_string();
         };
-        let time = jiff::Zoned::new(time, self.zone.clone());
+        let time = time.to_zoned_datetime(self.zone.clone());
         let zone = if time.offset().is_zero() {
             "Z".to_owned()
         } else {

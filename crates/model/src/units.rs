@@ -298,7 +298,7 @@ pub fn quote(text: &str) -> String {
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                quoted.push_str(&format!("\\x{:02x}", c as u32))
+                quoted.push_str(&format!("\\x{:02x}", c as u32));
             }
             c if (0x80..0xa0).contains(&(c as u32)) || c == '\u{feff}' || c == '\u{ad}' => {
                 quoted.push_str(&format!("\\u{:04x}", c as u32));
@@ -412,10 +412,10 @@ impl fmt::Display for ByteSize {
         let n = self.0;
         match n {
             0 => f.write_str("0B"),
-            _ if n % (1 << 40) == 0 => write!(f, "{}TB", n >> 40),
-            _ if n % (1 << 30) == 0 => write!(f, "{}GB", n >> 30),
-            _ if n % (1 << 20) == 0 => write!(f, "{}MB", n >> 20),
-            _ if n % (1 << 10) == 0 => write!(f, "{}KB", n >> 10),
+            _ if n.is_multiple_of(1 << 40) => write!(f, "{}TB", n >> 40),
+            _ if n.is_multiple_of(1 << 30) => write!(f, "{}GB", n >> 30),
+            _ if n.is_multiple_of(1 << 20) => write!(f, "{}MB", n >> 20),
+            _ if n.is_multiple_of(1 << 10) => write!(f, "{}KB", n >> 10),
             _ => write!(f, "{n}B"),
         }
     }
