@@ -51,7 +51,7 @@ mod tests {
             coalesce(&[10..20, 0..5, far..far + 1]),
             [0..20, far..far + 1]
         );
-        assert_eq!(coalesce(&[3..3]), []);
+        assert_eq!(coalesce(&[3..3, 4..4]), []);
     }
 
     proptest! {
