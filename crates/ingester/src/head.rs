@@ -7,14 +7,16 @@
 
 use std::sync::Arc;
 
-use model::{Entries, EntryRef, TimeRange};
+use model::{Entries, EntryRef, LabelSet, TimeRange};
 
 /// Runs in order that are joined when there are more: queries of a busy stream leave one each.
 const ORDERED_RUNS_MAX: usize = 16;
 /// Late runs that are joined when there are more.
 const LATE_RUNS_MAX: usize = 8;
 /// What a row costs besides its line: time, end, id of metadata.
-pub(crate) const ROW_OVERHEAD_BYTES: usize = 16;
+const ROW_BYTES: usize = 16;
+/// What a label of structured metadata costs besides its text.
+const LABEL_BYTES: usize = 64;
 
 /// A sorted run that queries may share.
 pub(crate) type Run = Arc<Entries>;
@@ -47,12 +49,12 @@ impl Head {
         self.ordered.iter().chain(&self.late)
     }
 
-    /// Takes all rows out.
-    pub(crate) fn take(&mut self) -> Vec<Run> {
+    /// Takes all rows out, with their bytes.
+    pub(crate) fn take(&mut self) -> (Vec<Run>, usize) {
         let head = std::mem::take(self);
         let mut runs = head.ordered;
         runs.extend(head.late);
-        runs
+        (runs, head.bytes)
     }
 
     /// Adds rows in time order that are not older than any row before.
@@ -89,7 +91,7 @@ impl Head {
 
     /// Adds a row that is older than others.
     pub(crate) fn insert(&mut self, row: EntryRef<'_>) {
-        self.bytes += row.line.len() + ROW_OVERHEAD_BYTES;
+        self.bytes += row_size(row, true);
         self.rows += 1;
         let fits = |run: &&mut Run| {
             let last = run.timestamps_ns().last();
@@ -125,9 +127,24 @@ impl Head {
     }
 }
 
-/// Bytes of the rows as heads count them.
+/// Bytes of the rows: lines, columns, each set of structured metadata once.
 pub(crate) fn size_of(rows: &Entries) -> usize {
-    rows.lines().len() + rows.len() * ROW_OVERHEAD_BYTES
+    let sets: usize = rows.metadata_sets().iter().map(set_bytes).sum();
+    rows.lines().len() + rows.len() * ROW_BYTES + sets
+}
+
+fn set_bytes(set: &LabelSet) -> usize {
+    set.len() * LABEL_BYTES + set.text_len()
+}
+
+/// Bytes of a row, with or without its metadata.
+pub(crate) fn row_size(row: EntryRef<'_>, with_metadata: bool) -> usize {
+    let metadata = if with_metadata {
+        set_bytes(row.metadata)
+    } else {
+        0
+    };
+    row.line.len() + ROW_BYTES + metadata
 }
 
 /// The rows of a run that have this time.
@@ -168,7 +185,6 @@ pub(crate) fn join(runs: &[Run]) -> Run {
 
 #[cfg(test)]
 mod tests {
-    use model::LabelSet;
     use proptest::prelude::*;
 
     use super::*;
@@ -221,7 +237,7 @@ mod tests {
             expected.push(1000);
             expected.sort_unstable();
             prop_assert_eq!(times(&head), expected.clone());
-            let all = head.take();
+            let (all, _) = head.take();
             let joined = join(&all);
             prop_assert_eq!(joined.timestamps_ns(), expected);
             prop_assert!(head.is_empty() && head.bytes() == 0);

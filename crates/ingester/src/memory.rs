@@ -75,10 +75,15 @@ impl Memory {
     /// and small.
     pub(crate) fn excess(&self) -> usize {
         let raw = self.raw.load(Ordering::Relaxed);
-        if raw > self.raw_max { raw - self.raw_max + self.raw_max / 3 } else { 0 }
+        if raw > self.raw_max {
+            raw - self.raw_max + self.raw_max / 3
+        } else {
+            0
+        }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether more rows may come.
+    pub(crate) fn has_room(&self) -> bool {
         let raw = self.raw.load(Ordering::Relaxed);
         raw <= self.raw_max + self.raw_max / 4 && raw + self.encoded() <= self.all_max
     }

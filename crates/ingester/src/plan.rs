@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{Entries, LabelSet, TimeRange};
 
-use crate::head::{self, Run, rows_within};
+use crate::head::{self, Run, row_size, rows_within, size_of};
 use crate::stream::Cut;
 
 /// The rows of a block.
@@ -44,7 +44,7 @@ pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
     let mut pieces: Vec<Piece> = Vec::with_capacity(cuts.len());
     for (number, cut) in cuts.iter().enumerate() {
         for (day, rows) in days(head::join(&cut.runs)) {
-            pieces.extend(parts(rows, block_bytes).map(|rows| Piece {
+            pieces.extend(parts(rows, block_bytes).into_iter().map(|rows| Piece {
                 day,
                 epoch: cut.epoch,
                 labels: cut.stream.labels().clone(),
@@ -56,17 +56,30 @@ pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     let mut shared: Option<(Job, usize)> = None;
     for piece in pieces {
-        let Piece { day, epoch, run, .. } = piece;
-        let bytes = run.rows.lines().len();
+        let Piece {
+            day, epoch, run, ..
+        } = piece;
+        let bytes = size_of(&run.rows);
         if bytes >= block_bytes / 2 {
-            jobs.push(Job { day, epoch, runs: vec![run] });
+            jobs.push(Job {
+                day,
+                epoch,
+                runs: vec![run],
+            });
             continue;
         }
         let joins = |(job, so_far): &(Job, usize)| {
             job.day == day && job.epoch == epoch && so_far + bytes <= block_bytes
         };
         if !shared.as_ref().is_some_and(joins) {
-            let full = shared.replace((Job { day, epoch, runs: Vec::new() }, 0));
+            let full = shared.replace((
+                Job {
+                    day,
+                    epoch,
+                    runs: Vec::new(),
+                },
+                0,
+            ));
             jobs.extend(full.map(|(job, _)| job));
         }
         if let Some((job, so_far)) = &mut shared {
@@ -80,7 +93,9 @@ pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
 
 /// The rows by day. Rows of one day, which is nearly always all, are not copied.
 fn days(rows: Run) -> Vec<(i64, Run)> {
-    let Some((min_ns, max_ns)) = head::span(&rows) else { return Vec::new() };
+    let Some((min_ns, max_ns)) = head::span(&rows) else {
+        return Vec::new();
+    };
     let (first, last) = (TimeRange::day_of(min_ns), TimeRange::day_of(max_ns));
     if first == last {
         return vec![(first, rows)];
@@ -91,7 +106,9 @@ fn days(rows: Run) -> Vec<(i64, Run)> {
     while let Some(time) = rows.timestamps_ns().get(start) {
         let day = TimeRange::day_of(*time);
         let end_ns = day.saturating_add(1).saturating_mul(TimeRange::DAY_NS);
-        let end = rows_within(&rows, TimeRange::new(*time, end_ns)).end.max(start + 1);
+        let end = rows_within(&rows, TimeRange::new(*time, end_ns))
+            .end
+            .max(start + 1);
         days.push((day, Arc::new(rows.select(start..end))));
         start = end;
     }
@@ -99,24 +116,38 @@ fn days(rows: Run) -> Vec<(i64, Run)> {
 }
 
 /// Rows that are too many for one block, in parts.
-fn parts(rows: Run, block_bytes: usize) -> impl Iterator<Item = Run> {
-    let fits = rows.lines().len() <= block_bytes + block_bytes / 2;
-    let ranges = if fits { Vec::new() } else { split(&rows, block_bytes) };
-    let whole = fits.then(|| Arc::clone(&rows));
-    whole.into_iter().chain(ranges.into_iter().map(move |range| Arc::new(rows.select(range))))
+fn parts(rows: Run, block_bytes: usize) -> Vec<Run> {
+    if size_of(&rows) <= block_bytes + block_bytes / 2 {
+        return vec![rows];
+    }
+    let ranges = split(&rows, block_bytes).into_iter();
+    ranges
+        .map(|(range, _)| Arc::new(rows.select(range)))
+        .collect()
 }
 
-/// Ranges of rows with about `bytes` of lines each.
-fn split(rows: &Entries, bytes: usize) -> Vec<Range<usize>> {
-    let ends = rows.line_ends();
+/// Ranges of rows of about so many bytes, with the bytes of each: as [`size_of`] would count them
+/// if they were alone.
+pub(crate) fn split(rows: &Entries, bytes: usize) -> Vec<(Range<usize>, usize)> {
     let mut ranges = Vec::new();
-    let (mut start, mut start_byte) = (0, 0);
-    while start < ends.len() {
-        let limit = start_byte + bytes;
-        let end = ends.partition_point(|end| *end as usize <= limit).clamp(start + 1, ends.len());
-        ranges.push(start..end);
-        start_byte = end.checked_sub(1).and_then(|row| ends.get(row)).map_or(0, |end| *end as usize);
-        start = end;
+    let (mut start, mut so_far) = (0, 0);
+    // Per set of metadata the range that has counted it.
+    let mut counted = vec![usize::MAX; rows.metadata_sets().len()];
+    for (i, (row, id)) in rows.iter().zip(rows.metadata_ids()).enumerate() {
+        let is_counted = |counted: &[usize]| counted.get(*id as usize) == Some(&ranges.len());
+        let mut size = row_size(row, !is_counted(&counted));
+        if i > start && so_far + size > bytes {
+            ranges.push((start..i, so_far));
+            (start, so_far) = (i, 0);
+            size = row_size(row, true);
+        }
+        so_far += size;
+        if let Some(counted) = counted.get_mut(*id as usize) {
+            *counted = ranges.len();
+        }
+    }
+    if start < rows.len() {
+        ranges.push((start..rows.len(), so_far));
     }
     ranges
 }
@@ -131,7 +162,13 @@ mod tests {
     const DAY: i64 = TimeRange::DAY_NS;
 
     fn cuts(streams: &[Vec<i64>]) -> Vec<Cut> {
-        let rules = Rules { window_ns: i64::MAX, rate_bytes: 0, burst_bytes: 0, now_ns: 0, epoch: 1 };
+        let rules = Rules {
+            window_ns: i64::MAX,
+            rate_bytes: 0,
+            burst_bytes: 0,
+            now_ns: 0,
+            epoch: 1,
+        };
         let mut cuts = Vec::new();
         for (number, times) in streams.iter().enumerate() {
             let labels = LabelSet::from_pairs([("n", format!("{number:03}"))]);
@@ -150,10 +187,12 @@ mod tests {
     #[test]
     fn small_streams_share_and_large_ones_do_not() {
         let small = vec![1];
-        let large: Vec<i64> = (0..20).collect();
+        let large: Vec<i64> = (0..7).collect();
         let jobs = plan(&cuts(&[small.clone(), large, small.clone(), small]), 100);
-        let runs: Vec<Vec<usize>> =
-            jobs.iter().map(|job| job.runs.iter().map(|run| run.cut).collect()).collect();
+        let runs: Vec<Vec<usize>> = jobs
+            .iter()
+            .map(|job| job.runs.iter().map(|run| run.cut).collect())
+            .collect();
         assert_eq!(runs, [vec![1], vec![1], vec![0, 2, 3]]);
     }
 
@@ -174,8 +213,8 @@ mod tests {
             let jobs = plan(&cuts, block_bytes);
             let mut rows = vec![Vec::new(); cuts.len()];
             for job in &jobs {
-                let bytes: usize = job.runs.iter().map(|run| run.rows.lines().len()).sum();
-                prop_assert!(bytes <= block_bytes + block_bytes / 2 + 10);
+                let bytes: usize = job.runs.iter().map(|run| size_of(&run.rows)).sum();
+                prop_assert!(bytes <= block_bytes + block_bytes / 2 + 26);
                 for run in &job.runs {
                     prop_assert!(run.rows.is_time_ordered() && !run.rows.is_empty());
                     let times = run.rows.timestamps_ns();

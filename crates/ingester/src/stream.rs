@@ -52,6 +52,8 @@ pub(crate) struct State {
 pub(crate) struct Part {
     id: u64,
     epoch: u64,
+    /// Bytes of the rows, as heads count them.
+    bytes: usize,
     contents: Contents,
 }
 
@@ -153,7 +155,7 @@ impl Stream {
                     stream: Arc::clone(self),
                     part: part.id,
                     epoch: part.epoch,
-                    bytes: runs.iter().map(|run| head::size_of(run)).sum(),
+                    bytes: part.bytes,
                     runs: runs.clone(),
                 });
             }
@@ -263,11 +265,13 @@ impl State {
             return;
         }
         let epoch = head.epoch;
-        let contents = Contents::Raw(head.take());
+        let (runs, bytes) = head.take();
         head.epoch = epoch;
+        let contents = Contents::Raw(runs);
         self.parts.push(Part {
             id: self.next_part,
             epoch,
+            bytes,
             contents,
         });
         self.next_part += 1;

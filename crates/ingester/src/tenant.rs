@@ -76,7 +76,9 @@ impl Tenant {
         make: impl FnOnce() -> Stream,
     ) -> Result<(Arc<Stream>, bool), StreamLimit> {
         let fingerprint = labels.fingerprint();
-        let Some(shard) = self.shard(fingerprint) else { return Err(StreamLimit(limit)) };
+        let Some(shard) = self.shard(fingerprint) else {
+            return Err(StreamLimit(limit));
+        };
         let mut shard = shard.lock();
         if let Some(streams) = shard.get(&fingerprint) {
             if let Some(stream) = streams.iter().find(|stream| stream.labels() == labels) {
@@ -85,9 +87,14 @@ impl Tenant {
         }
         let more = |count: u64| (limit == 0 || count < limit).then_some(count + 1);
         let order = Ordering::Relaxed;
-        self.streams.fetch_update(order, order, more).map_err(|_| StreamLimit(limit))?;
+        self.streams
+            .fetch_update(order, order, more)
+            .map_err(|_| StreamLimit(limit))?;
         let stream = Arc::new(make());
-        shard.entry(fingerprint).or_default().push(Arc::clone(&stream));
+        shard
+            .entry(fingerprint)
+            .or_default()
+            .push(Arc::clone(&stream));
         Ok((stream, true))
     }
 
@@ -128,7 +135,10 @@ impl Tenant {
         let wanted = streams.iter().filter(is_wanted);
         let snapshots = wanted.filter_map(|stream| stream.snapshot(range)).collect();
         let days = range.days();
-        let committed = coverage.committed.iter().filter(|(day, _)| days.contains(day));
+        let committed = coverage
+            .committed
+            .iter()
+            .filter(|(day, _)| days.contains(day));
         let in_store = InStore {
             holding: coverage.holding.clone(),
             committed: committed.map(|(day, seq)| (*day, *seq)).collect(),
@@ -156,8 +166,15 @@ impl Tenant {
     /// The blocks of a flush, by day. They stay until they are committed.
     pub(crate) fn blocks_of(&self, epoch: u64) -> BTreeMap<i64, Vec<Waiting>> {
         let mut days: BTreeMap<i64, Vec<Waiting>> = BTreeMap::new();
-        for waiting in self.blocks.lock().iter().filter(|waiting| waiting.block.epoch <= epoch) {
-            days.entry(waiting.block.day).or_default().push(waiting.clone());
+        for waiting in self
+            .blocks
+            .lock()
+            .iter()
+            .filter(|waiting| waiting.block.epoch <= epoch)
+        {
+            days.entry(waiting.block.day)
+                .or_default()
+                .push(waiting.clone());
         }
         days
     }
@@ -178,7 +195,9 @@ impl Tenant {
         let newest = coverage.committed.entry(day).or_default();
         *newest = seq.max(*newest);
         drop(coverage);
-        self.blocks.lock().retain(|waiting| !waiting.block.is_committed());
+        self.blocks
+            .lock()
+            .retain(|waiting| !waiting.block.is_committed());
         for stream in blocks.iter().flat_map(|waiting| &waiting.streams) {
             stream.drop_committed();
         }

@@ -1,0 +1,338 @@
+//! The replay of the log at the start.
+//!
+//! Segments of earlier runs are read in order, a few records at a time. Rows that are in the store
+//! are skipped: those up to the last finished flush without asking, those of the last unfinished
+//! one by the watermark in the manifest of their tenant and day. The others go to heads of their
+//! own, with their own epoch, because a flush during the replay must not claim more than was
+//! replayed. When memory is full the replay waits for the cutter, and flushes.
+//!
+//! Queries see what was replayed so far. Pushes are accepted meanwhile: their rows go to the log of
+//! this run and to the live heads. Order is not judged for replayed rows, which were accepted once;
+//! a row that was pushed again meanwhile is stored once. A push that is older than a row not yet
+//! replayed is accepted, which strict order would have refused: the only leniency.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{Entries, LabelSet, TenantId, TimeRange};
+use storage::key;
+
+use crate::ingester::Inner;
+use crate::stream::Forgotten;
+use crate::tenant::Tenant;
+use crate::wal::segment::{Next, SegmentReader};
+use crate::wal::{Left, Record, Sealed};
+
+/// Bytes of records that are read before their rows are added.
+const BATCH_BYTES: usize = 8 << 20;
+/// The pause after the store did not say what it has.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A `rows` record, decoded.
+struct Decoded {
+    seq: u64,
+    tenant: TenantId,
+    parts: Vec<(u64, Entries)>,
+}
+
+/// What was read of a segment in one go.
+#[derive(Default)]
+struct Batch {
+    streams: Vec<(u64, LabelSet)>,
+    rows: Vec<Decoded>,
+    bytes: usize,
+    /// Set with the last batch.
+    end: Option<End>,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    Torn,
+    Damaged,
+}
+
+/// How far manifests say that rows of this log are in the store.
+type Watermarks = HashMap<(TenantId, i64), u64>;
+
+struct Replay<'a> {
+    inner: &'a Inner,
+    left: &'a Left,
+    watermarks: Watermarks,
+    /// The highest number of which everything up to it was replayed.
+    seq: u64,
+}
+
+impl Inner {
+    /// Replays what earlier runs left. Ends early, with the log untouched, when the process stops.
+    pub(crate) async fn run_replay(self: Arc<Self>, left: Left) {
+        let started = Instant::now();
+        let stopped = self.stop.clone();
+        let mut replay = Replay {
+            inner: &self,
+            left: &left,
+            watermarks: Watermarks::new(),
+            seq: left.done,
+        };
+        self.metrics.replay.total_bytes.set(left.bytes as i64);
+        if !left.segments.is_empty() {
+            tracing::info!(
+                segments = left.segments.len(),
+                bytes = left.bytes,
+                "replaying the log"
+            );
+        }
+        for (number, len) in &left.segments {
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                () = replay.segment(*number, *len) => {}
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.replay.seconds.set(seconds);
+        if !left.segments.is_empty() {
+            let rows = self.metrics.replay.rows.get();
+            tracing::info!(seconds, rows, "replayed the log");
+            if rows == 0 {
+                // Everything was in the store: there is nothing whose flush would remove the log.
+                self.flush_replayed(replay.seq).await;
+            }
+        }
+        self.replayed.cancel();
+    }
+}
+
+impl Replay<'_> {
+    async fn segment(&mut self, number: u64, len: Option<u64>) {
+        let directory = self.inner.wal.directory().to_owned();
+        let opened = SegmentReader::open(&directory, number, len);
+        let mut sealed = Sealed {
+            number,
+            max_seq: 0,
+            bytes: 0,
+            is_damaged: false,
+        };
+        match opened {
+            Ok(reader) => self.records(reader, &mut sealed).await,
+            Err(error) => {
+                self.inner.metrics.replay.damaged.inc();
+                tracing::error!(segment = number, %error, "a segment of the log cannot be read");
+                sealed.is_damaged = true;
+            }
+        }
+        // An unreadable segment goes with those before it.
+        sealed.max_seq = sealed.max_seq.max(self.seq);
+        self.inner.wal.replayed(sealed);
+    }
+
+    async fn records(&mut self, mut reader: SegmentReader, sealed: &mut Sealed) {
+        let number = sealed.number;
+        let mut labels: HashMap<u64, LabelSet> = HashMap::new();
+        loop {
+            let read =
+                tokio::task::spawn_blocking(move || (read_batch(&mut reader, number), reader));
+            let Ok((batch, back)) = read.await else {
+                sealed.is_damaged = true;
+                return;
+            };
+            reader = back;
+            sealed.bytes += batch.bytes as u64;
+            self.inner
+                .metrics
+                .replay
+                .read_bytes
+                .inc_by(batch.bytes as i64);
+            labels.extend(batch.streams);
+            for record in batch.rows {
+                sealed.max_seq = sealed.max_seq.max(record.seq);
+                self.record(record, &labels).await;
+            }
+            self.make_room().await;
+            if let Some(end) = batch.end {
+                let metrics = &self.inner.metrics.replay;
+                match end {
+                    End::Whole => {}
+                    End::Torn => drop(metrics.torn.inc()),
+                    End::Damaged => {
+                        metrics.damaged.inc();
+                        sealed.is_damaged = true;
+                    }
+                }
+                return;
+            }
+        }
+    }
+
+    async fn record(&mut self, record: Decoded, labels: &HashMap<u64, LabelSet>) {
+        let Decoded { seq, tenant, parts } = record;
+        if seq > self.left.done {
+            let owner = self.inner.tenants.get_or_add(&tenant);
+            for (stream, entries) in parts {
+                let Some(labels) = labels.get(&stream) else {
+                    tracing::error!(stream, seq, "the log has rows of a stream it does not name");
+                    continue;
+                };
+                let entries = self.not_stored(seq, &tenant, entries).await;
+                self.add(&owner, labels, &entries);
+            }
+        } else {
+            let rows = parts.iter().map(|(_, entries)| entries.len() as u64).sum();
+            self.inner.metrics.replay.skipped_rows.inc_by(rows);
+        }
+        self.seq = self.seq.max(seq);
+    }
+
+    /// The rows that are not in the store.
+    async fn not_stored(&mut self, seq: u64, tenant: &TenantId, entries: Entries) -> Entries {
+        if seq > self.left.intended {
+            return entries;
+        }
+        let day_of = |time: &i64| TimeRange::day_of(*time);
+        let mut days: Vec<i64> = entries.timestamps_ns().iter().map(day_of).collect();
+        days.dedup();
+        days.sort_unstable();
+        days.dedup();
+        let mut stored = Vec::new();
+        for day in days {
+            if self.watermark(tenant, day).await >= seq {
+                stored.push(day);
+            }
+        }
+        if stored.is_empty() {
+            return entries;
+        }
+        let is_kept = |time: &i64| stored.binary_search(&day_of(time)).is_err();
+        let times = entries.timestamps_ns().iter().enumerate();
+        let kept: Vec<usize> = times
+            .filter(|(_, time)| is_kept(time))
+            .map(|(i, _)| i)
+            .collect();
+        self.inner
+            .metrics
+            .replay
+            .skipped_rows
+            .inc_by((entries.len() - kept.len()) as u64);
+        entries.select(kept)
+    }
+
+    /// Up to which number rows of this log and day are in the store. Asks until there is an answer:
+    /// a guess would lose rows or store them twice.
+    async fn watermark(&mut self, tenant: &TenantId, day: i64) -> u64 {
+        let key = (tenant.clone(), day);
+        if let Some(watermark) = self.watermarks.get(&key) {
+            return *watermark;
+        }
+        let owner = key::id_text(self.inner.wal.owner());
+        let watermark = loop {
+            match self.inner.catalog.latest(tenant, day).await {
+                Ok(state) => break state.watermarks.get(&owner).copied().unwrap_or(0),
+                Err(error) => {
+                    tracing::warn!(%tenant, day, %error, "the replay waits for the store");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        };
+        self.watermarks.insert(key, watermark);
+        watermark
+    }
+
+    fn add(&self, tenant: &Arc<Tenant>, labels: &LabelSet, entries: &Entries) {
+        if entries.is_empty() {
+            return;
+        }
+        let inner = self.inner;
+        let (bytes, head_bytes, stream) = loop {
+            // Streams that were accepted once are not limited again.
+            let Ok(stream) = inner.stream(tenant, labels, 0) else {
+                return;
+            };
+            match stream.replay(entries) {
+                Ok((bytes, head_bytes)) => break (bytes, head_bytes, stream),
+                Err(Forgotten) => {}
+            }
+        };
+        inner.memory.add_raw(bytes);
+        inner.metrics.replay.rows.inc_by(entries.len() as u64);
+        inner.note_oldest();
+        let block_bytes = inner.config.block_bytes.as_usize();
+        if head_bytes - bytes < block_bytes && block_bytes <= head_bytes {
+            inner.cutter.is_full(tenant, &stream);
+        }
+    }
+
+    /// Waits for the cutter if there is too much in memory, and flushes if that does not help.
+    async fn make_room(&self) {
+        let inner = self.inner;
+        if inner.memory.excess() > 0 {
+            inner.cutter.wake();
+        }
+        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize() {
+            inner.flush_replayed(self.seq).await;
+        }
+        if !inner.memory.has_room() {
+            // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
+            inner.flush_replayed(self.seq).await;
+        }
+    }
+}
+
+/// Reads some records of a segment and decodes them.
+fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
+    let mut batch = Batch::default();
+    while batch.bytes < BATCH_BYTES {
+        let (record, len) = match reader.next() {
+            Ok(Next::Record(record, len)) => (record, len),
+            Ok(Next::End) => {
+                batch.end = Some(End::Whole);
+                break;
+            }
+            Ok(Next::Torn { left_out }) => {
+                tracing::warn!(
+                    segment,
+                    left_out,
+                    "the log ends in a record that was not finished"
+                );
+                batch.end = Some(End::Torn);
+                break;
+            }
+            Ok(Next::Damaged {
+                at,
+                left_out,
+                error,
+            }) => {
+                tracing::error!(segment, at, left_out, %error, "a segment of the log is damaged");
+                batch.end = Some(End::Damaged);
+                break;
+            }
+            Err(error) => {
+                tracing::error!(segment, %error, "a segment of the log cannot be read");
+                batch.end = Some(End::Damaged);
+                break;
+            }
+        };
+        batch.bytes += len;
+        match record {
+            Record::Streams(streams) => batch.streams.extend(streams),
+            Record::Rows(rows) => match rows.decode() {
+                Ok(entries) => {
+                    let ids = rows.parts.iter().map(|(id, _)| *id);
+                    let parts = ids.zip(entries).collect();
+                    batch.rows.push(Decoded {
+                        seq: rows.seq,
+                        tenant: rows.tenant,
+                        parts,
+                    });
+                }
+                Err(error) => {
+                    let seq = rows.seq;
+                    tracing::error!(segment, seq, %error, "a record of the log is damaged");
+                    batch.end = Some(End::Damaged);
+                    break;
+                }
+            },
+        }
+    }
+    batch
+}
