@@ -71,6 +71,21 @@ impl Block {
         projection: Projection,
         range: Option<TimeRange>,
     ) -> Result<RunRows, ChunkError> {
+        self.rows_with_keys(run, projection, range, |_| true)
+    }
+
+    /// As [`Self::rows`], but of the metadata only the keys that `wanted` accepts; keys too rare
+    /// for a column of their own always come with it.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn rows_with_keys(
+        &self,
+        run: usize,
+        projection: Projection,
+        range: Option<TimeRange>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<RunRows, ChunkError> {
         let meta = self.meta.runs.get(run).ok_or(ChunkError::NoSuch {
             what: "run",
             ordinal: run,
@@ -104,8 +119,9 @@ impl Block {
             }
         }
         if projection.metadata {
-            rows.metadata = self.run_metadata(meta)?;
-            rows.metadata.keep(kept);
+            let mut metadata = self.run_metadata(meta, wanted)?;
+            metadata.keep(kept);
+            rows.metadata = Arc::new(metadata);
         }
         Ok(rows)
     }
@@ -359,9 +375,16 @@ impl Block {
         Ok(ends)
     }
 
-    fn run_metadata(&self, run: &RunMeta) -> Result<RunMetadata, ChunkError> {
+    fn run_metadata(
+        &self,
+        run: &RunMeta,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<RunMetadata, ChunkError> {
         let mut columns = Vec::with_capacity(self.meta.columns.len());
         for (column, cell) in self.meta.columns.iter().zip(&self.columns) {
+            if column.kind != ColumnKind::Pairs && !wanted(&column.name) {
+                continue;
+            }
             let (ids, table) = if !self.is_shared() {
                 self.decode_column(column)?
             } else {

@@ -144,13 +144,13 @@ impl RunMetadata {
 
     /// Gives out the rows' metadata as label sets, shared between rows where they are equal.
     #[must_use]
-    pub fn reader(&self) -> MetadataReader<'_> {
+    pub fn reader(self: &Arc<Self>) -> MetadataReader {
         let small = self
             .columns
             .iter()
             .all(|column| column.table.len() <= KNOWN_SETS);
         MetadataReader {
-            metadata: self,
+            metadata: Arc::clone(self),
             ids: vec![0; self.columns.len()],
             last: LabelSet::default(),
             known: small.then(HashMap::default),
@@ -181,8 +181,23 @@ impl RunMetadata {
         builder.build()
     }
 
-    /// As [`model::Entries`] keeps it: per row the number of its set, and the distinct sets.
-    pub(crate) fn to_sets(&self, rows: usize) -> (Vec<u32>, Vec<LabelSet>) {
+    /// As [`model::Entries`] keeps it: per row the number of its set, and the sets, of which the
+    /// first is empty. `rows` is how many rows there are.
+    #[must_use]
+    pub fn to_sets(&self, rows: usize) -> (Vec<u32>, Vec<LabelSet>) {
+        match self.columns.as_slice() {
+            [] => (vec![0; rows], vec![LabelSet::default()]),
+            [only] if only.ids.len() == rows && only.table.len() <= KNOWN_SETS => (
+                only.ids.clone(),
+                (0..=only.table.len() as u32)
+                    .map(|id| self.set(&[id]))
+                    .collect(),
+            ),
+            _ => self.joined_sets(rows),
+        }
+    }
+
+    fn joined_sets(&self, rows: usize) -> (Vec<u32>, Vec<LabelSet>) {
         let mut sets = vec![LabelSet::default()];
         let mut known: HashMap<Box<[u32]>, u32, foldhash::fast::RandomState> = HashMap::default();
         known.insert(vec![0; self.columns.len()].into(), 0);
@@ -212,14 +227,14 @@ impl RunMetadata {
 
 /// Gives out metadata row by row. See [`RunMetadata::reader`].
 #[derive(Debug)]
-pub struct MetadataReader<'a> {
-    metadata: &'a RunMetadata,
+pub struct MetadataReader {
+    metadata: Arc<RunMetadata>,
     ids: Vec<u32>,
     last: LabelSet,
     known: Option<HashMap<Box<[u32]>, LabelSet, foldhash::fast::RandomState>>,
 }
 
-impl MetadataReader<'_> {
+impl MetadataReader {
     /// The metadata of a row; empty if there is no such row.
     pub fn get(&mut self, row: usize) -> &LabelSet {
         let mut changed = false;

@@ -1,5 +1,7 @@
 //! Decoded rows of one run.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use model::Entries;
 
@@ -12,7 +14,7 @@ pub struct RunRows {
     pub(crate) timestamps_ns: Vec<i64>,
     pub(crate) line_ends: Vec<u32>,
     pub(crate) lines: Bytes,
-    pub(crate) metadata: RunMetadata,
+    pub(crate) metadata: Arc<RunMetadata>,
 }
 
 impl RunRows {
@@ -54,7 +56,7 @@ impl RunRows {
 
     /// Structured metadata; empty unless asked for.
     #[must_use]
-    pub fn metadata(&self) -> &RunMetadata {
+    pub fn metadata(&self) -> &Arc<RunMetadata> {
         &self.metadata
     }
 

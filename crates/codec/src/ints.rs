@@ -199,7 +199,7 @@ mod tests {
         let mut back = Vec::new();
         let mut reader = Reader::new(&out);
         unpack(&mut reader, values.len(), |group| {
-            back.extend_from_slice(group)
+            back.extend_from_slice(group);
         })
         .unwrap();
         assert_eq!(back, values);

@@ -1,1 +1,40 @@
-//! Runs a LogQL pipeline over the blocks and heads of streams.
+//! Runs a query over the rows of one stream: those in a head, in blocks just encoded and in stored
+//! blocks. Synchronous and pure CPU; who calls it decides on threads and fetches bytes before.
+//!
+//! A [`Source`] is a part of the stream's rows in time order. Sources that overlap in time are
+//! merged and rows that several of them have (replicas write the same row to several objects) are
+//! given once; sources that do not overlap are run one after the other, and opened only when their
+//! turn comes, so that a query with a limit leaves most of them alone.
+//!
+//! [`scan_logs`] gives lines, [`scan_samples`] samples of a range aggregation. Both read as little
+//! as they can: a literal that every passing line must contain ([`Prefilter`]) is searched in all
+//! lines of a block at once and only rows that have it are looked at; counts without filters come
+//! from the counters of whole runs or from the time column ([`SampleShape`] says when).
+//!
+//! *Invariants.* The answer is that of the pipeline run over every row, whatever is skipped. A
+//! source has a row once. Memory for decoded rows is taken from the caller's
+//! [`Reservation`](model::Reservation) before they are decoded. Cancellation is asked for at least
+//! every [`CHECK_ROWS`] rows.
+//!
+//! Start at `merge.rs`, which decides what is decoded and in which order rows are seen.
+
+mod context;
+mod cursor;
+mod error;
+mod literal;
+mod logs;
+mod merge;
+mod samples;
+mod shape;
+mod source;
+
+pub use context::{Context, ScanStats};
+pub use error::ScanError;
+pub use literal::Prefilter;
+pub use logs::{LogRow, LogScan, LogStages, scan_logs};
+pub use samples::{SampleScan, SampleSink, SampleStages, Span, Values, scan_samples};
+pub use shape::{SampleShape, SampleValue};
+pub use source::Source;
+
+/// Rows looked at between two questions whether to go on.
+pub const CHECK_ROWS: usize = 4096;
