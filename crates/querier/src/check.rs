@@ -1,0 +1,231 @@
+//! What a tenant may ask for, checked before anything is read. The texts are Loki's: clients match
+//! on them.
+
+use logql::syntax::ast::{Expr, LogExpr, MetricExpr};
+use model::units::{DurationNs, format_go_duration, format_prometheus_duration};
+use model::{BlockedQuery, Code, CodedError, Limits, TimeRange};
+
+fn refused(message: impl Into<String>) -> CodedError {
+    CodedError::new(Code::InvalidArgument, message)
+}
+
+/// Cuts off what lies before `max_query_lookback` and refuses what is longer than
+/// `max_query_length`.
+///
+/// # Errors
+/// If the range is too long, or nothing of it is left.
+pub fn time_range(range: TimeRange, limits: &Limits, now_ns: i64) -> Result<TimeRange, CodedError> {
+    let DurationNs(lookback_ns) = limits.max_query_lookback;
+    let DurationNs(length_max_ns) = limits.max_query_length;
+    let mut range = range;
+    if lookback_ns > 0 {
+        range.start_ns = range.start_ns.max(now_ns.saturating_sub(lookback_ns));
+    }
+    if length_max_ns > 0 && range.len_ns() > length_max_ns {
+        return Err(refused(format!(
+            "the query time range exceeds the limit (query length: {}, limit: {})",
+            format_go_duration(range.len_ns()),
+            format_prometheus_duration(length_max_ns),
+        )));
+    }
+    if range.end_ns < range.start_ns {
+        return Err(refused(format!(
+            "this data is no longer available, it is past now - max_query_lookback ({})",
+            format_prometheus_duration(lookback_ns),
+        )));
+    }
+    Ok(range)
+}
+
+/// Whether the tenant may have so many lines.
+///
+/// # Errors
+/// If not.
+pub fn entries_limit(limit: usize, limits: &Limits) -> Result<(), CodedError> {
+    let max = limits.max_entries_limit_per_query;
+    if max > 0 && limit > max {
+        return Err(refused(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the tenant may run this query at all.
+///
+/// # Errors
+/// If it is blocked, its selectors name too few, too many or the wrong labels, or a `[range]` is
+/// too long.
+pub fn query(text: &str, expr: &Expr, limits: &Limits, instant: bool) -> Result<(), CodedError> {
+    let canonical = expr.to_string();
+    if limits
+        .blocked_queries
+        .iter()
+        .any(|rule| blocks(rule, text, &canonical, expr))
+    {
+        return Err(refused("query blocked by policy"));
+    }
+    let mut selectors = Vec::new();
+    visit(expr, &mut |log, range_ns| selectors.push((log, range_ns)));
+    for (log, range_ns) in selectors {
+        if !instant {
+            required_labels(log, limits)?;
+        }
+        let (count, max) = (log.matchers.len(), limits.max_streams_matchers_per_query);
+        if max > 0 && count > max {
+            return Err(refused(format!(
+                "max streams matchers per query exceeded, matchers-count > limit ({count} > {max})"
+            )));
+        }
+        let DurationNs(range_max_ns) = limits.max_query_range;
+        if range_max_ns > 0 && range_ns > range_max_ns {
+            return Err(refused(format!(
+                "[interval] value exceeds limit: [{}] > [{}]",
+                format_prometheus_duration(range_ns),
+                format_prometheus_duration(range_max_ns),
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn required_labels(log: &LogExpr, limits: &Limits) -> Result<(), CodedError> {
+    let present: Vec<&str> = log.matchers.iter().map(model::Matcher::name).collect();
+    let missing: Vec<&str> = limits
+        .required_labels
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !present.contains(name))
+        .collect();
+    if !missing.is_empty() {
+        return Err(refused(format!(
+            "stream selector is missing required matchers [{}], labels present in the query were [{}]",
+            missing.join(", "),
+            present.join(", "),
+        )));
+    }
+    let (number, required) = (present.len(), limits.minimum_labels_number);
+    if number < required {
+        return Err(refused(format!(
+            "stream selector has less label matchers than required: (present: [{}], number_present: {number}, required_number_label_matchers: {required})",
+            present.join(", "),
+        )));
+    }
+    Ok(())
+}
+
+fn blocks(rule: &BlockedQuery, text: &str, canonical: &str, expr: &Expr) -> bool {
+    let is_of_type = |kind: &str| match kind.trim() {
+        "metric" => matches!(expr, Expr::Metric(_)),
+        "filter" => matches!(expr, Expr::Log(log) if !log.stages.is_empty()),
+        "limited" => matches!(expr, Expr::Log(log) if log.stages.is_empty()),
+        _ => false,
+    };
+    if !rule.types.is_empty() && !rule.types.split(',').any(is_of_type) {
+        return false;
+    }
+    if rule.hash != 0 {
+        return rule.hash == fnv32(text);
+    }
+    if rule.regex {
+        let pattern = model::Matcher::new("query", model::MatchOp::Regex, rule.pattern.clone());
+        return pattern
+            .is_ok_and(|pattern| pattern.matches_value(text) || pattern.matches_value(canonical));
+    }
+    let pattern = rule.pattern.trim();
+    pattern.is_empty() && !rule.types.is_empty()
+        || pattern == text.trim()
+        || pattern == canonical
+        || logql::syntax::parse(pattern).is_ok_and(|pattern| pattern == *expr)
+}
+
+/// FNV-1 hash with 32 bits, by which `blocked_queries` may name a query
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>).
+fn fnv32(text: &str) -> u32 {
+    text.bytes().fold(2_166_136_261, |hash: u32, byte| {
+        hash.wrapping_mul(16_777_619) ^ u32::from(byte)
+    })
+}
+
+/// Calls `each` with every log expression of the query and the range it is under.
+pub fn visit<'a>(expr: &'a Expr, each: &mut impl FnMut(&'a LogExpr, i64)) {
+    match expr {
+        Expr::Log(log) => each(log, 0),
+        Expr::Metric(metric) => visit_metric(metric, each),
+    }
+}
+
+fn visit_metric<'a>(expr: &'a MetricExpr, each: &mut impl FnMut(&'a LogExpr, i64)) {
+    match expr {
+        MetricExpr::Range(range) => each(&range.log, range.range_ns),
+        MetricExpr::Vector(vector) => visit_metric(&vector.inner, each),
+        MetricExpr::Binary(binary) => {
+            visit_metric(&binary.left, each);
+            visit_metric(&binary.right, each);
+        }
+        MetricExpr::LabelReplace(replace) => visit_metric(&replace.inner, each),
+        MetricExpr::Literal(_) | MetricExpr::VectorLiteral(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    #[test]
+    fn ranges_are_cut_and_refused_in_lokis_words() {
+        let mut limits = Limits {
+            max_query_length: DurationNs(2 * HOUR),
+            ..Limits::default()
+        };
+        let error = time_range(TimeRange::new(0, 960 * HOUR), &limits, 0).unwrap_err();
+        assert_eq!(
+            error.message,
+            "the query time range exceeds the limit (query length: 960h0m0s, limit: 2h)"
+        );
+        limits.max_query_lookback = DurationNs(HOUR);
+        let cut = time_range(TimeRange::new(0, 10 * HOUR), &limits, 10 * HOUR).unwrap();
+        assert_eq!(cut.start_ns, 9 * HOUR);
+        assert!(time_range(TimeRange::new(0, HOUR), &limits, 10 * HOUR).is_err());
+    }
+
+    #[test]
+    fn selectors_must_name_what_is_required() {
+        let limits = Limits {
+            required_labels: vec!["app".to_owned()],
+            minimum_labels_number: 2,
+            ..Limits::default()
+        };
+        let check = |text: &str| query(text, &logql::syntax::parse(text).unwrap(), &limits, false);
+        assert!(check("{app=\"x\", b=\"y\"}").is_ok());
+        assert!(
+            check("{b=\"y\"}")
+                .unwrap_err()
+                .message
+                .contains("missing required matchers [app]")
+        );
+        assert!(
+            check("{app=\"y\"}")
+                .unwrap_err()
+                .message
+                .contains("number_present: 1")
+        );
+    }
+
+    #[test]
+    fn blocked_queries_match_however_they_are_spaced() {
+        let rule = BlockedQuery {
+            pattern: "{app=\"x\"} |= \"y\"".to_owned(),
+            ..Default::default()
+        };
+        let limits = Limits {
+            blocked_queries: vec![rule],
+            ..Limits::default()
+        };
+        let check = |text: &str| query(text, &logql::syntax::parse(text).unwrap(), &limits, false);
+        assert!(check("{ app = \"x\" } |= `y`").is_err());
+        assert!(check("{app=\"x\"} |= \"z\"").is_ok());
+    }
+}

@@ -1,0 +1,35 @@
+//! Configuration of the querier.
+
+use model::units::{ByteSize, DurationNs};
+use serde::{Deserialize, Serialize};
+
+/// How queries run in this process. What a tenant may ask for is in [`model::Limits`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Queries that run at once; others wait their turn, tenants in rotation.
+    pub max_concurrent: usize,
+    /// Queries of one tenant that may wait; one more is refused with 429.
+    pub max_waiting_per_tenant: usize,
+    /// Threads that scan blocks, for all queries together; 0 means one for each core.
+    pub scan_threads: usize,
+    /// Memory that all queries together may hold.
+    pub memory: ByteSize,
+    /// The longest that an ingester may take to begin its answer.
+    pub ingester_timeout: DurationNs,
+    /// Rows that wait for a slow tail client; more are dropped and counted.
+    pub tail_buffer_rows: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 16,
+            max_waiting_per_tenant: 2048,
+            scan_threads: 0,
+            memory: ByteSize::mib(1024),
+            ingester_timeout: DurationNs::from_secs(15),
+            tail_buffer_rows: 10_000,
+        }
+    }
+}

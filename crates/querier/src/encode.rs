@@ -1,0 +1,327 @@
+//! Answers as Loki's JSON.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use logql::metric::Series;
+use model::{LabelSet, RowLabels};
+use proto::role::LogRow;
+
+use crate::stats::Report;
+
+/// What a query gives.
+#[derive(Debug)]
+pub enum Answer {
+    /// Lines, in the order in which they are to be shown.
+    Streams(Vec<LogRow>),
+    /// Series over time.
+    Matrix(Vec<Series>),
+    /// Series at one time, in the order in which they are to be shown.
+    Vector(Vec<Series>),
+    /// One number at one time.
+    Scalar {
+        /// When.
+        timestamp_ns: i64,
+        /// The number.
+        value: f64,
+    },
+}
+
+impl Answer {
+    /// Lines or points in it.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        match self {
+            Self::Streams(rows) => rows.len(),
+            Self::Matrix(series) | Self::Vector(series) => {
+                series.iter().map(|series| series.points.len()).sum()
+            }
+            Self::Scalar { .. } => 1,
+        }
+    }
+}
+
+/// Whether labels are shown by where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelStyle {
+    /// All together in `stream`.
+    Merged,
+    /// `X-Loki-Response-Encoding-Flags: categorize-labels`.
+    Categorized,
+}
+
+/// The whole body of a query answer.
+#[must_use]
+pub fn query_response(
+    answer: &Answer,
+    style: LabelStyle,
+    report: &Report,
+    warnings: &[String],
+) -> Vec<u8> {
+    let mut out = String::from("{\"status\":\"success\",\"data\":{\"resultType\":");
+    match answer {
+        Answer::Streams(rows) => {
+            out.push_str("\"streams\",");
+            if style == LabelStyle::Categorized {
+                out.push_str("\"encodingFlags\":[\"categorize-labels\"],");
+            }
+            out.push_str("\"result\":");
+            write_streams(&mut out, rows, style);
+        }
+        Answer::Matrix(series) => {
+            out.push_str("\"matrix\",\"result\":");
+            write_list(&mut out, series, |out, series| {
+                out.push_str("{\"metric\":");
+                write_labels(out, &series.labels);
+                out.push_str(",\"values\":");
+                write_list(out, &series.points, |out, (t, v)| write_point(out, *t, *v));
+                out.push('}');
+            });
+        }
+        Answer::Vector(series) => {
+            out.push_str("\"vector\",\"result\":");
+            write_list(&mut out, series, |out, series| {
+                out.push_str("{\"metric\":");
+                write_labels(out, &series.labels);
+                out.push_str(",\"value\":");
+                let (t, v) = series.points.first().copied().unwrap_or_default();
+                write_point(out, t, v);
+                out.push('}');
+            });
+        }
+        Answer::Scalar {
+            timestamp_ns,
+            value,
+        } => {
+            out.push_str("\"scalar\",\"result\":");
+            write_point(&mut out, *timestamp_ns, *value);
+        }
+    }
+    out.push_str(",\"stats\":");
+    out.push_str(&serde_json::to_string(report).unwrap_or_else(|_| "{}".to_owned()));
+    out.push('}');
+    if !warnings.is_empty() {
+        out.push_str(",\"warnings\":");
+        write_list(&mut out, warnings, |out, text| write_text(out, text));
+    }
+    out.push('}');
+    out.into_bytes()
+}
+
+/// Streams of rows that share their labels, streams in order of their first row.
+fn write_streams(out: &mut String, rows: &[LogRow], style: LabelStyle) {
+    let streams = group_rows(rows, style);
+    write_list(out, &streams, |out, (labels, rows)| {
+        out.push_str("{\"stream\":");
+        write_labels(out, labels);
+        out.push_str(",\"values\":");
+        write_list(out, rows, |out, row| write_row(out, row, style));
+        out.push('}');
+    });
+}
+
+/// `["ns","line"]`, with what is known of the labels as third where asked for.
+pub(crate) fn write_row(out: &mut String, row: &LogRow, style: LabelStyle) {
+    let _ = write!(out, "[\"{}\",", row.timestamp_ns);
+    write_bytes(out, &row.line);
+    if style == LabelStyle::Categorized {
+        write_categories(out, &row.labels);
+    }
+    out.push(']');
+}
+
+fn write_categories(out: &mut String, labels: &RowLabels) {
+    out.push_str(",{");
+    let mut separator = "";
+    let parts = [
+        ("structuredMetadata", &labels.metadata),
+        ("parsed", &labels.parsed),
+    ];
+    for (name, set) in parts.into_iter().filter(|(_, set)| !set.is_empty()) {
+        let _ = write!(out, "{separator}\"{name}\":");
+        write_labels(out, set);
+        separator = ",";
+    }
+    out.push('}');
+}
+
+/// Rows by the labels that identify their stream in the answer.
+#[must_use]
+pub fn group_rows(rows: &[LogRow], style: LabelStyle) -> Vec<(LabelSet, Vec<&LogRow>)> {
+    let mut streams: Vec<(LabelSet, Vec<&LogRow>)> = Vec::new();
+    let mut places = std::collections::HashMap::<LabelSet, usize>::new();
+    let mut newest: Option<(&Arc<RowLabels>, usize)> = None;
+    for row in rows {
+        let place = match newest {
+            Some((labels, place)) if Arc::ptr_eq(labels, &row.labels) => place,
+            _ => {
+                let labels = match style {
+                    LabelStyle::Merged => row.labels.merged(),
+                    LabelStyle::Categorized => row.labels.stream.clone(),
+                };
+                *places.entry(labels).or_insert_with_key(|labels| {
+                    streams.push((labels.clone(), Vec::new()));
+                    streams.len() - 1
+                })
+            }
+        };
+        newest = Some((&row.labels, place));
+        if let Some((_, rows)) = streams.get_mut(place) {
+            rows.push(row);
+        }
+    }
+    streams
+}
+
+/// `[` items `]`
+pub(crate) fn write_list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
+    out.push('[');
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+    out.push(']');
+}
+
+/// `{"name":"value",…}`
+pub(crate) fn write_labels(out: &mut String, labels: &LabelSet) {
+    out.push('{');
+    for (i, label) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_text(out, &label.name);
+        out.push(':');
+        write_text(out, &label.value);
+    }
+    out.push('}');
+}
+
+/// `[seconds,"value"]`
+pub(crate) fn write_point(out: &mut String, timestamp_ns: i64, value: f64) {
+    let (seconds, ms) = (
+        timestamp_ns.div_euclid(1_000_000_000),
+        timestamp_ns.rem_euclid(1_000_000_000) / 1_000_000,
+    );
+    if ms == 0 {
+        let _ = write!(out, "[{seconds},\"");
+    } else {
+        let fraction = format!("{ms:03}");
+        let _ = write!(out, "[{seconds}.{},\"", fraction.trim_end_matches('0'));
+    }
+    write_number(out, value);
+    out.push_str("\"]");
+}
+
+/// A number as Go prints it with format `f` and the shortest exact precision.
+pub(crate) fn write_number(out: &mut String, value: f64) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else {
+        let _ = write!(out, "{value}");
+    }
+}
+
+/// A line as a JSON string; bytes that are no UTF-8 become U+FFFD.
+fn write_bytes(out: &mut String, line: &Bytes) {
+    match std::str::from_utf8(line) {
+        Ok(text) => write_text(out, text),
+        Err(_) => write_text(out, &String::from_utf8_lossy(line)),
+    }
+}
+
+/// A JSON string. Runs without anything to escape are copied whole.
+pub(crate) fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    let mut clean_from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(text.get(clean_from..at).unwrap_or_default());
+        clean_from = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+        }
+    }
+    out.push_str(text.get(clean_from..).unwrap_or_default());
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(timestamp_ns: i64, line: &'static [u8], labels: &Arc<RowLabels>) -> LogRow {
+        LogRow {
+            timestamp_ns,
+            line: Bytes::from_static(line),
+            labels: Arc::clone(labels),
+            row_hash: 0,
+        }
+    }
+
+    fn body(answer: &Answer, style: LabelStyle) -> serde_json::Value {
+        let body = query_response(answer, style, &Report::default(), &[]);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn streams_are_grouped_by_all_labels_or_by_stream_labels() {
+        let labels = |level: &'static str| {
+            Arc::new(RowLabels {
+                stream: LabelSet::from_pairs([("app", "web")]),
+                metadata: LabelSet::from_pairs([("detected_level", level)]),
+                parsed: LabelSet::default(),
+            })
+        };
+        let (info, warn) = (labels("info"), labels("warn"));
+        let rows = vec![
+            row(3, b"a\"b", &info),
+            row(2, b"\xff", &warn),
+            row(1, b"c\n", &info),
+        ];
+        let answer = Answer::Streams(rows);
+        let merged = body(&answer, LabelStyle::Merged);
+        assert_eq!(merged["data"]["result"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            merged["data"]["result"][0]["values"][1],
+            serde_json::json!(["1", "c\n"])
+        );
+        let apart = body(&answer, LabelStyle::Categorized);
+        assert_eq!(apart["data"]["encodingFlags"][0], "categorize-labels");
+        let streams = apart["data"]["result"].as_array().unwrap();
+        assert_eq!(streams.len(), 1);
+        assert_eq!(streams[0]["values"][1][1], "\u{fffd}");
+        assert_eq!(
+            streams[0]["values"][1][2]["structuredMetadata"]["detected_level"],
+            "warn"
+        );
+    }
+
+    #[test]
+    fn numbers_and_times_print_as_gos() {
+        let mut out = String::new();
+        for value in [1e21, 0.1, f64::NAN, f64::INFINITY, -0.5, 3.0] {
+            write_number(&mut out, value);
+            out.push(' ');
+        }
+        assert_eq!(out, "1000000000000000000000 0.1 NaN +Inf -0.5 3 ");
+        let mut out = String::new();
+        write_point(&mut out, 1_500_000_000, 2.0);
+        write_point(&mut out, 60_000_000_000, 2.0);
+        assert_eq!(out, "[1.5,\"2\"][60,\"2\"]");
+    }
+}

@@ -1,0 +1,135 @@
+//! What handlers take from a request: parameters of the query string and of a form body, tenants,
+//! and how labels are to be shown.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use logql::syntax;
+use model::{Code, CodedError, Matcher};
+use server::http::{ApiError, Tenants};
+
+use crate::encode::LabelStyle;
+use crate::params::Params;
+
+/// Bytes of a form body.
+const FORM_BYTES_MAX: usize = 1 << 20;
+
+/// A request of a tenant.
+pub(crate) struct ApiRequest {
+    pub(crate) params: Params,
+    pub(crate) tenants: Tenants,
+    pub(crate) style: LabelStyle,
+}
+
+/// A request of nobody in particular.
+pub(crate) struct OpenRequest {
+    pub(crate) params: Params,
+}
+
+impl<S: Send + Sync> FromRequest<S> for ApiRequest {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let tenants = Tenants::from_request_parts(&mut parts, state).await?;
+        let style = label_style(&parts.headers);
+        let params = params_of(Request::from_parts(parts, body)).await?;
+        Ok(Self {
+            params,
+            tenants,
+            style,
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for OpenRequest {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        Ok(Self {
+            params: params_of(request).await?,
+        })
+    }
+}
+
+/// `X-Loki-Response-Encoding-Flags: categorize-labels`
+pub(crate) fn label_style(headers: &HeaderMap) -> LabelStyle {
+    let flags = headers
+        .get("x-loki-response-encoding-flags")
+        .and_then(|flags| flags.to_str().ok());
+    let categorized = flags.is_some_and(|flags| {
+        flags
+            .split(',')
+            .any(|flag| flag.trim() == "categorize-labels")
+    });
+    if categorized {
+        LabelStyle::Categorized
+    } else {
+        LabelStyle::Merged
+    }
+}
+
+/// Parameters of a form come before those of the query string, as Go's `Request.Form` has it.
+async fn params_of(request: Request) -> Result<Params, ApiError> {
+    let (parts, body) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default();
+    let is_form = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if !is_form {
+        return Ok(Params::parse(&[query]));
+    }
+    let form = axum::body::to_bytes(body, FORM_BYTES_MAX)
+        .await
+        .map_err(|_| {
+            CodedError::new(
+                Code::TooLarge,
+                format!("the form is larger than {FORM_BYTES_MAX} bytes, or was cut off"),
+            )
+        })?;
+    let form =
+        std::str::from_utf8(&form).map_err(|_| ApiError::invalid("the form is not valid UTF-8"))?;
+    Ok(Params::parse(&[form, query]))
+}
+
+fn refused(error: &syntax::ParseError) -> CodedError {
+    CodedError::new(Code::InvalidArgument, error.to_string())
+}
+
+impl ApiRequest {
+    /// `query` as a stream selector; none if absent.
+    pub(crate) fn selector(&self) -> Result<Vec<Matcher>, CodedError> {
+        match self.params.get("query") {
+            None => Ok(Vec::new()),
+            Some(text) => selector_of(text),
+        }
+    }
+
+    /// `match[]` and `match` as stream selectors.
+    pub(crate) fn match_selectors(&self) -> Result<Vec<Vec<Matcher>>, CodedError> {
+        self.params
+            .all("match[]")
+            .chain(self.params.all("match"))
+            .map(|text| {
+                if text == "{}" {
+                    Ok(Vec::new())
+                } else {
+                    selector_of(text)
+                }
+            })
+            .collect()
+    }
+}
+
+/// A selector and nothing else.
+fn selector_of(text: &str) -> Result<Vec<Matcher>, CodedError> {
+    match syntax::parse(text).map_err(|error| refused(&error))? {
+        syntax::ast::Expr::Log(log) if log.stages.is_empty() => Ok(log.matchers),
+        _ => Err(CodedError::new(
+            Code::InvalidArgument,
+            "only label matchers are supported",
+        )),
+    }
+}

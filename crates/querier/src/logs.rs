@@ -1,0 +1,235 @@
+//! Log queries: the first lines of a direction, from ingesters and storage together.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use chunk::Projection;
+use futures::StreamExt;
+use logql::pipeline::Pipeline;
+use logql::syntax::ast::LogExpr;
+use model::{Code, CodedError, Direction, TimeRange};
+use parking_lot::Mutex;
+use proto::role::{LogRow, SelectLogs};
+use scan::{LogHit, ScanError, Scope, Source};
+
+use crate::query::Context;
+use crate::recent::{self, Covered};
+use crate::stats::QueryStats;
+use crate::stored::{OpenBlocks, Unit};
+use crate::top::Top;
+
+/// What a log query asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) range: TimeRange,
+    pub(crate) limit: usize,
+    pub(crate) direction: Direction,
+    pub(crate) interval_ns: i64,
+}
+
+impl Wanted {
+    /// How many lines to collect: with an interval any line may be left out later.
+    fn collected(&self) -> usize {
+        if self.interval_ns > 0 {
+            usize::MAX
+        } else {
+            self.limit
+        }
+    }
+}
+
+fn over_budget(error: &model::BudgetError) -> CodedError {
+    CodedError::new(
+        Code::InvalidArgument,
+        format!(
+            "the query needs too much memory: {error}; narrow the time range or the selector, or lower the limit"
+        ),
+    )
+}
+
+/// The lines in order.
+pub(crate) async fn select(
+    context: &Context,
+    log: &LogExpr,
+    wanted: Wanted,
+) -> Result<Vec<LogRow>, CodedError> {
+    let pipeline = Pipeline::new(&log.stages)
+        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
+    let mut top = Top::new(
+        wanted.collected(),
+        wanted.direction,
+        context.memory.reservation(),
+    );
+    let covered = recent_lines(context, log, wanted, &mut top).await?;
+    let mut units = context.units(&log.matchers, wanted.range, &covered).await?;
+    match wanted.direction {
+        Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
+        Direction::Forward => units.sort_by_key(|unit| unit.min_ts_ns),
+    }
+    let shared = Arc::new(Shared {
+        context: context.clone(),
+        pipeline,
+        wanted,
+        units: Mutex::new(units.into()),
+        top: Mutex::new(top),
+        open: OpenBlocks::default(),
+    });
+    let workers = (0..context.querier.scan_threads()).map(|_| work(Arc::clone(&shared)));
+    futures::future::try_join_all(workers).await?;
+    let shared = Arc::into_inner(shared)
+        .ok_or_else(|| CodedError::new(Code::Internal, "a part of the query is still running"))?;
+    let top = shared.top.into_inner();
+    QueryStats::add(&context.stats.duplicates, top.duplicates());
+    // The memory is held until the answer is encoded and the query's budget goes with it.
+    let (rows, _memory) = top.into_rows();
+    Ok(apart(rows, wanted))
+}
+
+/// Leaves out lines that are closer to the one before than the interval.
+fn apart(rows: Vec<LogRow>, wanted: Wanted) -> Vec<LogRow> {
+    if wanted.interval_ns == 0 {
+        return rows;
+    }
+    let mut last_ns: Option<i64> = None;
+    let mut kept = Vec::new();
+    for row in rows {
+        let far =
+            last_ns.is_none_or(|last| row.timestamp_ns.abs_diff(last) >= wanted.interval_ns as u64);
+        if far && kept.len() < wanted.limit {
+            last_ns = Some(row.timestamp_ns);
+            kept.push(row);
+        }
+    }
+    kept
+}
+
+async fn recent_lines(
+    context: &Context,
+    log: &LogExpr,
+    wanted: Wanted,
+    top: &mut Top,
+) -> Result<Covered, CodedError> {
+    let request = SelectLogs {
+        tenant: context.tenant.clone(),
+        query: log.to_string(),
+        range: wanted.range,
+        limit: u32::try_from(wanted.collected()).unwrap_or(0),
+        direction: wanted.direction,
+    };
+    let querier = &context.querier;
+    let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
+        let request = request.clone();
+        async move { ingester.select_logs(request).await }
+    })
+    .await?;
+    let mut covered = Covered::default();
+    for answer in answers {
+        covered.add(&answer.coverage);
+        QueryStats::add(&context.stats.ingesters_reached, 1);
+        let mut batches = answer.batches;
+        while let Some(batch) = batches.next().await {
+            QueryStats::add(&context.stats.ingester_batches, 1);
+            for stream in batch? {
+                QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
+                for row in stream.rows {
+                    top.push(stream.stream_fingerprint, row)
+                        .map_err(|e| over_budget(&e))?;
+                }
+            }
+        }
+    }
+    Ok(covered)
+}
+
+/// What the workers of a query share.
+struct Shared {
+    context: Context,
+    pipeline: Pipeline,
+    wanted: Wanted,
+    /// Those that come first in the direction first.
+    units: Mutex<VecDeque<Unit>>,
+    top: Mutex<Top>,
+    open: OpenBlocks,
+}
+
+impl Shared {
+    /// The next unit that may still have a line that is wanted.
+    fn next(&self) -> Option<Unit> {
+        let unit = self.units.lock().pop_front()?;
+        let first_ns = match self.wanted.direction {
+            Direction::Backward => unit.max_ts_ns,
+            Direction::Forward => unit.min_ts_ns,
+        };
+        // Units are in order: if this one comes too late, so do all that follow.
+        self.top.lock().wants(first_ns).then_some(unit)
+    }
+}
+
+async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
+    while let Some(unit) = shared.next() {
+        let (context, range) = (&shared.context, shared.wanted.range);
+        let blocks = shared
+            .open
+            .open(context, &unit, Projection::ALL, range)
+            .await?;
+        let sources: Vec<Source> = blocks
+            .into_iter()
+            .map(|(block, run)| Source::Block { block, run })
+            .collect();
+        let permit = context.querier.scan_permit().await?;
+        let scanning = Arc::clone(&shared);
+        let scanned = tokio::task::spawn_blocking(move || {
+            let result = scan_unit(&scanning, &unit, &sources);
+            drop(permit);
+            result
+        });
+        scanned
+            .await
+            .map_err(|_| CodedError::new(Code::Internal, "a scan ended abnormally"))??;
+    }
+    Ok(())
+}
+
+fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), CodedError> {
+    let context = &shared.context;
+    let stream = unit.labels.fingerprint();
+    let rows: u64 = unit.blocks.iter().map(|run| run.rows).sum();
+    let bytes: u64 = unit.blocks.iter().map(|run| run.raw_bytes).sum();
+    QueryStats::add(&context.stats.lines_processed, rows);
+    QueryStats::add(&context.stats.bytes_processed, bytes);
+    let mut memory = context.memory.reservation();
+    memory.grow(bytes).map_err(|e| over_budget(&e))?;
+    let cancelled = || context.cancelled.load(Ordering::Relaxed);
+    let scope = Scope {
+        range: shared.wanted.range,
+        cancelled: &cancelled,
+    };
+    let mut sink = |hit: LogHit<'_>| -> Result<bool, ScanError> {
+        QueryStats::add(&context.stats.lines_passed, 1);
+        let mut top = shared.top.lock();
+        if !top.wants(hit.timestamp_ns) {
+            return Ok(false);
+        }
+        let row = LogRow {
+            timestamp_ns: hit.timestamp_ns,
+            line: Bytes::copy_from_slice(hit.line),
+            labels: Arc::clone(hit.labels),
+            row_hash: hit.row_hash,
+        };
+        top.push(stream, row)?;
+        Ok(true)
+    };
+    let wanted = shared.wanted;
+    scan::logs(
+        &unit.labels,
+        sources,
+        &shared.pipeline,
+        scope,
+        wanted.direction,
+        wanted.collected(),
+        &mut sink,
+    )
+    .map_err(CodedError::from)
+}

@@ -1,0 +1,120 @@
+//! Recent rows: asks all ingesters at once, and says what their answers cover.
+//!
+//! Ingesters are asked before storage is looked at. Their coverage names the manifest entries that
+//! the store's snapshot must have seen, and the objects to leave out of it; between the two nothing
+//! is missed and nothing counted twice, also while a flush is under way. With replication as many
+//! ingesters may fail as leave every row one healthy holder.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use model::{Code, CodedError};
+use proto::role::{Coverage, Select};
+
+/// The ingesters to ask now.
+#[derive(Clone)]
+pub struct Readers {
+    /// Name and read side of each.
+    pub ingesters: Vec<(String, Arc<dyn Select>)>,
+    /// How many of them may fail without rows going missing.
+    pub failures_max: usize,
+}
+
+/// Gives the ingesters to ask; called once for each query, as membership changes.
+pub type ReadSet = Arc<dyn Fn() -> Readers + Send + Sync>;
+
+/// What all answers together cover.
+#[derive(Clone, Debug, Default)]
+pub struct Covered {
+    /// Objects whose rows the ingesters have given.
+    pub holding: HashSet<u128>,
+    /// Per day the newest manifest entry that a store snapshot must have seen.
+    pub at_least: BTreeMap<i64, u64>,
+}
+
+impl Covered {
+    /// Adds the coverage of one answer.
+    pub fn add(&mut self, coverage: &Coverage) {
+        self.holding.extend(&coverage.holding);
+        for (day, sequence) in &coverage.committed {
+            let newest = self.at_least.entry(*day).or_default();
+            *newest = (*newest).max(*sequence);
+        }
+    }
+}
+
+/// Asks every ingester and returns the answers that came.
+///
+/// # Errors
+/// If a request is refused as wrong, or more ingesters fail than may.
+pub async fn ask<T, F, Fut>(
+    readers: &Readers,
+    timeout: Duration,
+    question: F,
+) -> Result<Vec<T>, CodedError>
+where
+    F: Fn(Arc<dyn Select>) -> Fut,
+    Fut: Future<Output = Result<T, CodedError>>,
+{
+    let asked = readers.ingesters.iter().map(|(name, ingester)| {
+        let answer = question(Arc::clone(ingester));
+        async move {
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err((name, error)),
+                Err(_) => {
+                    let late = CodedError::new(Code::DeadlineExceeded, "no answer in time");
+                    Err((name, late))
+                }
+            }
+        }
+    });
+    let (mut answers, mut failed) = (Vec::new(), Vec::new());
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(answer) => answers.push(answer),
+            Err((name, error)) => {
+                if error.code == Code::InvalidArgument || error.code == Code::ResourceExhausted {
+                    return Err(error);
+                }
+                tracing::warn!(ingester = %name, error = %error, "ingester did not answer");
+                failed.push(format!("{name}: {error}"));
+            }
+        }
+    }
+    if failed.len() > readers.failures_max {
+        return Err(CodedError::new(
+            Code::Unavailable,
+            format!(
+                "{} of {} ingesters did not answer, {} may be missing: {}",
+                failed.len(),
+                readers.ingesters.len(),
+                readers.failures_max,
+                failed.join("; ")
+            ),
+        ));
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_keeps_the_newest_sequence_of_each_day() {
+        let mut covered = Covered::default();
+        for (holding, sequence) in [(1, 5), (2, 3)] {
+            covered.add(&Coverage {
+                holding: vec![holding],
+                committed: vec![(7, sequence)],
+                ingester: "a".to_owned(),
+            });
+        }
+        assert_eq!(covered.at_least.get(&7), Some(&5));
+        assert_eq!(covered.holding.len(), 2);
+    }
+}

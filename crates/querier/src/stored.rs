@@ -1,0 +1,314 @@
+//! Stored rows: which blocks a selector touches, and reading them.
+//!
+//! The index names, per stream, blocks and the run in each. Blocks of a stream that overlap in time
+//! (replicas wrote them, or a window allowed late lines) form one [`Unit`], whose rows are merged
+//! without copies; other blocks are units of their own, which run in any order and at once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chunk::{Block, Projection};
+use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
+use parking_lot::Mutex;
+use storage::{Catalog, ObjectRef, Snapshot};
+
+use crate::query::Context;
+use crate::recent::Covered;
+use crate::stats::QueryStats;
+
+/// Blocks that stay open between the units of a query; a block shared by many small streams is then
+/// decoded once.
+const OPEN_BLOCKS_MAX: usize = 32;
+
+/// Rows of one stream in blocks that overlap in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    pub(crate) labels: LabelSet,
+    pub(crate) blocks: Vec<RunRef>,
+    pub(crate) min_ts_ns: i64,
+    pub(crate) max_ts_ns: i64,
+}
+
+/// The run of a stream in a block.
+#[derive(Clone, Debug)]
+pub(crate) struct RunRef {
+    pub(crate) object: Arc<ObjectRef>,
+    pub(crate) block: u32,
+    pub(crate) run: u32,
+    pub(crate) min_ts_ns: i64,
+    pub(crate) max_ts_ns: i64,
+    pub(crate) rows: u64,
+    pub(crate) raw_bytes: u64,
+}
+
+pub(crate) fn damaged(error: &index::IndexError) -> CodedError {
+    CodedError::new(Code::Internal, format!("label index: {error}"))
+}
+
+impl Context {
+    /// What storage has, as of a moment that misses nothing which the ingesters left out.
+    pub(crate) async fn snapshot(
+        &self,
+        range: TimeRange,
+        covered: &Covered,
+    ) -> Result<Snapshot, CodedError> {
+        let at_least: Vec<(i64, u64)> = covered
+            .at_least
+            .iter()
+            .map(|(day, sequence)| (*day, *sequence))
+            .collect();
+        let catalog = self.querier.catalog();
+        catalog
+            .snapshot(&self.tenant, range, &at_least)
+            .await
+            .map_err(CodedError::from)
+    }
+
+    /// The units that a selector touches, in no order.
+    pub(crate) async fn units(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        covered: &Covered,
+    ) -> Result<Vec<Unit>, CodedError> {
+        let snapshot = self.snapshot(range, covered).await?;
+        let runs = self
+            .runs(&snapshot, matchers, range, &covered.holding)
+            .await?;
+        self.check_size(&runs)?;
+        Ok(runs
+            .into_iter()
+            .flat_map(|(labels, runs)| group(&labels, runs))
+            .collect())
+    }
+
+    async fn runs(
+        &self,
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        range: TimeRange,
+        holding: &HashSet<u128>,
+    ) -> Result<HashMap<LabelSet, Vec<RunRef>>, CodedError> {
+        let mut runs: HashMap<LabelSet, Vec<RunRef>> = HashMap::new();
+        let limit = self.limits.cardinality_limit;
+        for partition in snapshot.partitions() {
+            for file in partition.indexes() {
+                let index = open_index(self.querier.catalog(), partition, file).await?;
+                let objects: Vec<Option<Arc<ObjectRef>>> = index
+                    .objects()
+                    .iter()
+                    .map(|object| partition.object_ref(object.id).map(Arc::new))
+                    .collect();
+                for series in index.select(matchers).map_err(|e| damaged(&e))? {
+                    let blocks = index.blocks(series).map_err(|e| damaged(&e))?;
+                    let wanted: Vec<RunRef> = blocks
+                        .iter()
+                        .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns))
+                        .filter_map(|block| {
+                            let object = objects.get(block.object as usize)?.as_ref()?;
+                            (!holding.contains(&object.id)).then(|| RunRef {
+                                object: Arc::clone(object),
+                                block: block.block,
+                                run: block.run,
+                                min_ts_ns: block.min_ts_ns,
+                                max_ts_ns: block.max_ts_ns,
+                                rows: block.rows,
+                                raw_bytes: block.raw_bytes,
+                            })
+                        })
+                        .collect();
+                    if wanted.is_empty() {
+                        continue;
+                    }
+                    let labels = index.labels(series).map_err(|e| damaged(&e))?;
+                    runs.entry(labels).or_default().extend(wanted);
+                    if limit > 0 && runs.len() > limit {
+                        return Err(CodedError::new(
+                            Code::InvalidArgument,
+                            format!(
+                                "the query touches more streams than cardinality_limit ({limit}) of tenant {} allows; add label matchers to the selector",
+                                self.tenant
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    fn check_size(&self, runs: &HashMap<LabelSet, Vec<RunRef>>) -> Result<(), CodedError> {
+        let all = || runs.values().flatten();
+        let bytes: u64 = all().map(|run| run.raw_bytes).sum();
+        QueryStats::add(&self.stats.blocks_matched, all().count() as u64);
+        let limit = self.limits.max_query_bytes_read;
+        if limit.0 > 0 && bytes > limit.0 {
+            return Err(CodedError::new(
+                Code::InvalidArgument,
+                format!(
+                    "the query would read too many bytes (query: {}, limit: {limit}); consider adding more specific stream selectors or reduce the time range of the query",
+                    model::units::ByteSize(bytes),
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Blocks that overlap, together; others alone.
+fn group(labels: &LabelSet, mut runs: Vec<RunRef>) -> Vec<Unit> {
+    runs.sort_by_key(|run| (run.min_ts_ns, run.max_ts_ns));
+    let mut units: Vec<Unit> = Vec::new();
+    for run in runs {
+        match units.last_mut() {
+            Some(unit) if run.min_ts_ns <= unit.max_ts_ns => {
+                unit.max_ts_ns = unit.max_ts_ns.max(run.max_ts_ns);
+                unit.blocks.push(run);
+            }
+            _ => units.push(Unit {
+                labels: labels.clone(),
+                min_ts_ns: run.min_ts_ns,
+                max_ts_ns: run.max_ts_ns,
+                blocks: vec![run],
+            }),
+        }
+    }
+    units
+}
+
+/// The label index in a file, from memory if it is there.
+pub(crate) async fn open_index(
+    catalog: &Catalog,
+    partition: &storage::Partition,
+    file: &storage::IndexFile,
+) -> Result<Arc<index::Index>, CodedError> {
+    catalog
+        .index(partition.tenant(), partition.day(), file)
+        .await
+        .map_err(CodedError::from)
+}
+
+/// Blocks that the units of one query have open.
+#[derive(Debug, Default)]
+pub(crate) struct OpenBlocks(Mutex<Vec<OpenBlock>>);
+
+#[derive(Clone, Debug)]
+struct OpenBlock {
+    object: u128,
+    ordinal: u32,
+    block: Arc<Block>,
+}
+
+impl OpenBlocks {
+    fn get(&self, object: u128, ordinal: u32) -> Option<Arc<Block>> {
+        let open = self.0.lock();
+        let found = open
+            .iter()
+            .find(|open| open.object == object && open.ordinal == ordinal);
+        found.map(|open| Arc::clone(&open.block))
+    }
+
+    fn keep(&self, object: u128, ordinal: u32, block: &Arc<Block>) {
+        let mut open = self.0.lock();
+        if open.len() >= OPEN_BLOCKS_MAX {
+            open.remove(0);
+        }
+        open.push(OpenBlock {
+            object,
+            ordinal,
+            block: Arc::clone(block),
+        });
+    }
+
+    /// Opens the blocks of a unit with what `projection` needs of them.
+    pub(crate) async fn open(
+        &self,
+        context: &Context,
+        unit: &Unit,
+        projection: Projection,
+        range: TimeRange,
+    ) -> Result<Vec<(Arc<Block>, usize)>, CodedError> {
+        let mut blocks = Vec::with_capacity(unit.blocks.len());
+        for run in &unit.blocks {
+            let block = match self.get(run.object.id, run.block) {
+                Some(block) => block,
+                None => self.fetch(context, run, projection, range).await?,
+            };
+            blocks.push((block, run.run as usize));
+        }
+        Ok(blocks)
+    }
+
+    async fn fetch(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        projection: Projection,
+        range: TimeRange,
+    ) -> Result<Arc<Block>, CodedError> {
+        let objects = context.querier.catalog().objects();
+        let corrupt = |error: &dyn std::fmt::Display| {
+            let key = &run.object.key;
+            CodedError::new(
+                Code::Internal,
+                format!("{key}, block {}: {error}", run.block),
+            )
+        };
+        let meta = objects.meta(&run.object).await.map_err(CodedError::from)?;
+        let block_meta = meta
+            .block(run.block as usize)
+            .map_err(|error| corrupt(&error))?;
+        let is_shared = block_meta.runs().len() > 1;
+        let ranges = if is_shared {
+            block_meta.fetch_ranges(projection, &[], None)
+        } else {
+            block_meta.fetch_ranges(projection, &[run.run as usize], Some(range))
+        };
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let pieces = objects
+            .block_pieces(&run.object, &block_meta, ranges)
+            .await
+            .map_err(CodedError::from)?;
+        QueryStats::add(&context.stats.blocks_read, 1);
+        QueryStats::add(&context.stats.compressed_bytes, bytes);
+        let block = Arc::new(Block::new(block_meta, pieces));
+        if is_shared {
+            self.keep(run.object.id, run.block, &block);
+        }
+        Ok(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(min_ts_ns: i64, max_ts_ns: i64) -> RunRef {
+        let object = Arc::new(ObjectRef {
+            key: "k".to_owned(),
+            id: 1,
+            meta_off: 0,
+            meta_len: 0,
+        });
+        RunRef {
+            object,
+            block: 0,
+            run: 0,
+            min_ts_ns,
+            max_ts_ns,
+            rows: 1,
+            raw_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn blocks_that_overlap_are_one_unit() {
+        let runs = vec![run(20, 30), run(0, 10), run(5, 8), run(10, 12), run(31, 31)];
+        let units = group(&LabelSet::default(), runs);
+        let spans: Vec<_> = units
+            .iter()
+            .map(|u| (u.min_ts_ns, u.max_ts_ns, u.blocks.len()))
+            .collect();
+        assert_eq!(spans, [(0, 12, 3), (20, 30, 1), (31, 31, 1)]);
+    }
+}

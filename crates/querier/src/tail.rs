@@ -1,0 +1,393 @@
+//! Live tail over a WebSocket: first the newest lines before now, then lines as they are pushed.
+//!
+//! Subscriptions at the ingesters begin before history is read, so nothing falls between the two;
+//! what both have, or what several replicas have, is sent once. Ingesters that join later are
+//! subscribed to as well. A client that reads too slowly is told how many lines it missed.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{FromRequestParts, State};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use http::request::Parts;
+use model::{Code, CodedError, Direction, TenantId, TimeRange};
+use parking_lot::Mutex;
+use proto::role::{LogRow, TailBatch, TailRequest};
+use server::http::{ApiError, Tenants};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::Querier;
+use crate::encode::{self, LabelStyle, write_labels, write_list, write_text};
+use crate::params::Params;
+use crate::query::RangeQuery;
+
+/// How often new ingesters are looked for.
+const RESUBSCRIBE: Duration = Duration::from_secs(2);
+/// Rows remembered to tell copies.
+const REMEMBERED_ROWS_MAX: usize = 100_000;
+/// Batches between ingesters and the socket.
+const BATCHES_MAX: usize = 256;
+/// The longest that `delay_for` may be.
+const DELAY_S_MAX: i64 = 5;
+
+/// Tails under way, by tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tails(Mutex<HashMap<TenantId, usize>>);
+
+impl Tails {
+    fn begin(self: &Arc<Self>, tenant: &TenantId, max: usize) -> Result<TailPermit, CodedError> {
+        let mut running = self.0.lock();
+        let count = running.entry(tenant.clone()).or_default();
+        if max > 0 && *count >= max {
+            return Err(CodedError::new(
+                Code::InvalidArgument,
+                format!(
+                    "max concurrent tail requests limit exceeded, count > limit ({} > {max})",
+                    *count + 1
+                ),
+            ));
+        }
+        *count += 1;
+        Ok(TailPermit {
+            tails: Arc::clone(self),
+            tenant: tenant.clone(),
+        })
+    }
+}
+
+struct TailPermit {
+    tails: Arc<Tails>,
+    tenant: TenantId,
+}
+
+impl Drop for TailPermit {
+    fn drop(&mut self) {
+        let mut running = self.tails.0.lock();
+        if let Some(count) = running.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+/// What a tail asks for, read from the request before the upgrade.
+pub(crate) struct TailQuery {
+    tenant: TenantId,
+    text: String,
+    start_ns: i64,
+    limit: usize,
+    delay: Duration,
+    style: LabelStyle,
+}
+
+fn tail_query(parts: &Parts, tenants: &Tenants, now_ns: i64) -> Result<TailQuery, CodedError> {
+    let params = Params::parse(&[parts.uri.query().unwrap_or_default()]);
+    let refused = |message: String| CodedError::new(Code::InvalidArgument, message);
+    let text = params.get("query").unwrap_or_default().to_owned();
+    logql::syntax::parse_log(&text).map_err(|error| refused(error.to_string()))?;
+    let delay_s = params.count("delay_for")?.unwrap_or(0);
+    if delay_s > DELAY_S_MAX {
+        return Err(refused(format!(
+            "delay_for can't be greater than {DELAY_S_MAX}"
+        )));
+    }
+    Ok(TailQuery {
+        tenant: tenants.single()?.clone(),
+        text,
+        start_ns: params.range(now_ns)?.start_ns,
+        limit: params.limit()?,
+        delay: Duration::from_secs(u64::try_from(delay_s).unwrap_or(0)),
+        style: crate::http::label_style(&parts.headers),
+    })
+}
+
+/// Answers `GET /loki/api/v1/tail`: what is wrong is said with a status before the upgrade.
+pub(crate) async fn upgrade(
+    State(querier): State<Arc<Querier>>,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    let tenants = Tenants::from_request_parts(&mut parts, &()).await?;
+    let query = tail_query(&parts, &tenants, querier.now_ns())?;
+    let limits = querier.limits(&query.tenant);
+    let permit = querier
+        .tails()
+        .begin(&query.tenant, limits.max_concurrent_tail_requests)?;
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => Ok(upgrade.on_upgrade(move |socket| async move {
+            run(&querier, query, socket).await;
+            drop(permit);
+        })),
+        Err(_) => Ok((http::StatusCode::BAD_REQUEST, "Bad Request\n").into_response()),
+    }
+}
+
+async fn run(querier: &Arc<Querier>, query: TailQuery, mut socket: WebSocket) {
+    if let Err(error) = serve(querier, &query, &mut socket).await {
+        tracing::debug!(error = %error, "tail ended");
+        // A reason has at most 123 bytes (RFC 6455, 5.5).
+        let reason: String = error.message.chars().take(60).collect();
+        let frame = CloseFrame {
+            code: close_code::ERROR,
+            reason: reason.into(),
+        };
+        let _ = socket.send(Message::Close(Some(frame))).await;
+    }
+}
+
+async fn serve(
+    querier: &Arc<Querier>,
+    query: &TailQuery,
+    socket: &mut WebSocket,
+) -> Result<(), CodedError> {
+    let (sender, mut live) = mpsc::channel(BATCHES_MAX);
+    let mut subscriptions = Subscriptions::default();
+    let now_ns = querier.now_ns();
+    subscriptions.renew(querier, query, now_ns.min(query.start_ns), &sender);
+    let mut seen = Seen::default();
+    let mut waiting = Waiting::default();
+    let history = querier
+        .range_query(&query.tenant, history_of(query, now_ns))
+        .await?
+        .0;
+    if let encode::Answer::Streams(mut rows) = history {
+        rows.reverse();
+        rows.retain(|row| seen.insert(row));
+        waiting.push(rows, 0, Instant::now());
+    }
+    let mut renew = tokio::time::interval(RESUBSCRIBE);
+    renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if let Some(frame) = waiting.take_due(query.style) {
+            socket
+                .send(Message::Text(frame.into()))
+                .await
+                .map_err(|e| CodedError::new(Code::Cancelled, e.to_string()))?;
+        }
+        tokio::select! {
+            message = socket.recv() => match message {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
+                Some(Ok(_)) => {}
+            },
+            Some(batch) = live.recv() => {
+                let TailBatch { streams, dropped } = batch?;
+                let mut rows: Vec<_> = streams.into_iter().flat_map(|stream| stream.rows).collect();
+                rows.retain(|row| seen.insert(row));
+                waiting.push(rows, dropped, Instant::now() + query.delay);
+            }
+            () = waiting.due() => {}
+            _ = renew.tick() => {
+                subscriptions.renew(querier, query, querier.now_ns() - 5_000_000_000, &sender);
+            }
+        }
+    }
+}
+
+fn history_of(query: &TailQuery, now_ns: i64) -> RangeQuery {
+    RangeQuery {
+        text: query.text.clone(),
+        range: TimeRange::new(query.start_ns, now_ns.max(query.start_ns) + 1),
+        step_ns: 1_000_000_000,
+        interval_ns: 0,
+        limit: query.limit,
+        direction: Direction::Backward,
+    }
+}
+
+/// One task for each ingester that is subscribed to.
+#[derive(Default)]
+struct Subscriptions {
+    tasks: JoinSet<String>,
+    running: HashSet<String>,
+}
+
+impl Subscriptions {
+    /// Subscribes to ingesters that are not subscribed to, or whose subscription broke.
+    fn renew(
+        &mut self,
+        querier: &Arc<Querier>,
+        query: &TailQuery,
+        start_ns: i64,
+        sender: &mpsc::Sender<Result<TailBatch, CodedError>>,
+    ) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Ok(name) = ended {
+                self.running.remove(&name);
+            }
+        }
+        for (name, ingester) in querier.readers().ingesters {
+            if !self.running.insert(name.clone()) {
+                continue;
+            }
+            let request = TailRequest {
+                tenant: query.tenant.clone(),
+                query: query.text.clone(),
+                start_ns,
+            };
+            let sender = sender.clone();
+            self.tasks.spawn(async move {
+                match ingester.tail(request).await {
+                    Ok(mut batches) => {
+                        while let Some(batch) = batches.next().await {
+                            // A broken subscription is renewed; the others go on.
+                            let Ok(batch) = batch else { break };
+                            if sender.send(Ok(batch)).await.is_err() {
+                                break;
+                            }
+                        }
+                    }
+                    Err(error) if error.code == Code::InvalidArgument => {
+                        let _ = sender.send(Err(error)).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(ingester = %name, error = %error, "cannot tail");
+                    }
+                }
+                name
+            });
+        }
+    }
+}
+
+/// Remembers the newest rows, to tell copies.
+#[derive(Default)]
+struct Seen {
+    rows: HashSet<(i64, u64, u64)>,
+    order: VecDeque<(i64, u64, u64)>,
+}
+
+impl Seen {
+    /// Whether the row is new.
+    fn insert(&mut self, row: &LogRow) -> bool {
+        let labels = row.labels.stream.fingerprint();
+        let key = (row.timestamp_ns, row.row_hash, labels);
+        if !self.rows.insert(key) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > REMEMBERED_ROWS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.rows.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// Rows that are held back for `delay_for`, to bring the lines of several streams in order.
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<(Instant, Vec<LogRow>, u64)>,
+}
+
+impl Waiting {
+    fn push(&mut self, rows: Vec<LogRow>, dropped: u64, due: Instant) {
+        if !rows.is_empty() || dropped > 0 {
+            self.batches.push_back((due, rows, dropped));
+        }
+    }
+
+    async fn due(&self) {
+        match self.batches.front() {
+            Some((due, ..)) => tokio::time::sleep_until(*due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A frame of all rows that are due, oldest first.
+    fn take_due(&mut self, style: LabelStyle) -> Option<String> {
+        let now = Instant::now();
+        let (mut rows, mut dropped) = (Vec::new(), 0);
+        while self.batches.front().is_some_and(|(due, ..)| *due <= now) {
+            if let Some((_, more, lost)) = self.batches.pop_front() {
+                rows.extend(more);
+                dropped += lost;
+            }
+        }
+        if rows.is_empty() && dropped == 0 {
+            return None;
+        }
+        rows.sort_by_key(|row| row.timestamp_ns);
+        Some(frame(&rows, dropped, style))
+    }
+}
+
+/// `{"streams":[…]}`, with `dropped_entries` if rows were lost.
+fn frame(rows: &[LogRow], dropped: u64, style: LabelStyle) -> String {
+    let mut out = String::from("{\"streams\":");
+    let streams = encode::group_rows(rows, style);
+    write_list(&mut out, &streams, |out, (labels, rows)| {
+        out.push_str("{\"stream\":");
+        write_labels(out, labels);
+        out.push_str(",\"values\":");
+        write_list(out, rows, |out, row| encode::write_row(out, row, style));
+        out.push('}');
+    });
+    if style == LabelStyle::Categorized {
+        out.push_str(",\"encodingFlags\":[\"categorize-labels\"]");
+    }
+    if dropped > 0 {
+        let at = rows.last().map_or(0, |row| row.timestamp_ns);
+        out.push_str(",\"dropped_entries\":[{\"labels\":");
+        write_text(&mut out, &format!("{{dropped=\"{dropped}\"}}"));
+        out.push_str(&format!(",\"timestamp\":\"{at}\"}}]"));
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::{LabelSet, RowLabels};
+
+    use super::*;
+
+    fn row(timestamp_ns: i64, row_hash: u64) -> LogRow {
+        let stream = LabelSet::from_pairs([("app", "web")]);
+        LogRow {
+            timestamp_ns,
+            line: Bytes::from_static(b"x"),
+            labels: Arc::new(RowLabels {
+                stream,
+                ..Default::default()
+            }),
+            row_hash,
+        }
+    }
+
+    #[test]
+    fn copies_are_sent_once() {
+        let mut seen = Seen::default();
+        assert!(seen.insert(&row(1, 1)) && !seen.insert(&row(1, 1)) && seen.insert(&row(1, 2)));
+    }
+
+    #[test]
+    fn frames_are_in_time_order_and_say_what_was_lost() {
+        let mut waiting = Waiting::default();
+        waiting.push(vec![row(2, 1)], 0, Instant::now());
+        waiting.push(vec![row(1, 1)], 3, Instant::now());
+        let frame = waiting.take_due(LabelStyle::Merged).unwrap();
+        let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        assert_eq!(frame["streams"][0]["values"][0][0], "1");
+        assert_eq!(frame["dropped_entries"][0]["labels"], "{dropped=\"3\"}");
+        assert!(waiting.take_due(LabelStyle::Merged).is_none());
+    }
+
+    #[test]
+    fn tails_of_a_tenant_are_bounded() {
+        let tails = Arc::new(Tails::default());
+        let tenant = TenantId::single();
+        let first = tails.begin(&tenant, 1).unwrap();
+        assert!(tails.begin(&tenant, 1).is_err());
+        drop(first);
+        assert!(tails.begin(&tenant, 1).is_ok());
+    }
+}
