@@ -1,9 +1,11 @@
 //! LogQL: the one implementation that querier, ingester, ruler, agent stages and command line use.
 //!
 //! [`syntax`] reads a query into the tree of [`syntax::ast`] and prints it. Regular expressions in
-//! it are RE2's: compile them through [`model::re2`].
+//! it are RE2's: compile them through [`model::re2`]. [`metric`] computes what a metric query
+//! answers from the samples of its range aggregations.
 //!
 //! *Invariants.* Pure: no I/O, no clock, no async, no log output. Nothing panics on what a user
 //! wrote.
 
+pub mod metric;
 pub mod syntax;

@@ -1,0 +1,409 @@
+//! The engine against a reference that evaluates every window from all samples.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Budget, LabelSet};
+use proptest::prelude::*;
+
+use super::{EvalError, Limits, RangeAccumulator, Series, Steps, Value, evaluate, leaf_contexts};
+use crate::syntax::ast::{Expr, MetricExpr, RangeAggregation, RangeOp};
+use crate::syntax::parse;
+
+const SECOND: i64 = 1_000_000_000;
+
+fn metric(query: &str) -> MetricExpr {
+    match parse(query) {
+        Ok(Expr::Metric(expr)) => expr,
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+fn budget() -> Arc<Budget> {
+    Budget::new("test", 1 << 30)
+}
+
+fn labels(text: &str) -> LabelSet {
+    LabelSet::from_pairs(text.split(',').filter_map(|pair| pair.split_once('=')))
+}
+
+/// Series as `labels: time value, ...`, times in seconds.
+fn series(text: &str) -> Vec<Series> {
+    let one = |line: &str| {
+        let (set, points) = line.split_once(':').unwrap_or((line, ""));
+        let points = points.split(',').filter_map(|point| {
+            let (time, value) = point.trim().split_once(' ')?;
+            Some((time.parse::<i64>().ok()? * SECOND, value.parse().ok()?))
+        });
+        Series {
+            labels: labels(set.trim().replace(' ', ",").as_str()),
+            points: points.collect(),
+        }
+    };
+    text.split(';')
+        .filter(|line| !line.trim().is_empty())
+        .map(one)
+        .collect()
+}
+
+fn show(series: &[Series]) -> String {
+    let one = |series: &Series| {
+        let points: Vec<String> = series
+            .points
+            .iter()
+            .map(|(time, value)| format!("{} {value}", time / SECOND))
+            .collect();
+        let set: Vec<String> = series
+            .labels
+            .iter()
+            .map(|label| format!("{}={}", label.name, label.value))
+            .collect();
+        format!("{}: {}", set.join(" "), points.join(", "))
+    };
+    series.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Evaluates a query whose leaves have these series, at 0, 1 and 2 seconds.
+fn eval(query: &str, leaves: &[&str]) -> Result<String, EvalError> {
+    let steps = Steps {
+        start_ns: 0,
+        end_ns: 2 * SECOND,
+        step_ns: SECOND,
+    };
+    let mut next = leaves.iter();
+    let mut leaf =
+        |_: &RangeAggregation| Ok(next.next().map_or_else(Vec::new, |text| series(text)));
+    match evaluate(&metric(query), steps, Limits { max_series: 4 }, &mut leaf)? {
+        Value::Matrix(found) => Ok(show(&found)),
+        Value::Scalar(points) => Ok(format!("{points:?}")),
+    }
+}
+
+const L: &str = "count_over_time({a=\"b\"}[1s])";
+
+#[test]
+fn vector_aggregations_work_per_group_and_step() {
+    let leaf = "a=x b=1: 0 1, 1 5; a=x b=2: 0 3; a=y b=1: 0 NaN, 2 7";
+    for (query, expected) in [
+        ("sum by (a) (L)", "a=x: 0 4, 1 5; a=y: 0 NaN, 2 7"),
+        ("sum without (a) (L)", "b=1: 0 NaN, 1 5, 2 7; b=2: 0 3"),
+        ("max(L)", ": 0 3, 1 5, 2 7"),
+        ("min(L)", ": 0 1, 1 5, 2 7"),
+        ("count(L)", ": 0 3, 1 1, 2 1"),
+        ("avg by (a) (L)", "a=x: 0 2, 1 5; a=y: 0 NaN, 2 7"),
+        ("stdvar by (a) (L)", "a=x: 0 1, 1 0; a=y: 0 NaN, 2 0"),
+        ("topk(1, L)", "a=x b=1: 1 5; a=x b=2: 0 3; a=y b=1: 2 7"),
+        (
+            "bottomk by (a) (1, L)",
+            "a=x b=1: 0 1, 1 5; a=y b=1: 0 NaN, 2 7",
+        ),
+    ] {
+        assert_eq!(
+            eval(&query.replace('L', L), &[leaf]).as_deref(),
+            Ok(expected),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn numbers_apply_to_every_point() {
+    let leaf = "a=x: 0 1, 1 2, 2 3";
+    for (query, expected) in [
+        ("L * 2", "a=x: 0 2, 1 4, 2 6"),
+        ("10 - L", "a=x: 0 9, 1 8, 2 7"),
+        ("L > 1", "a=x: 1 2, 2 3"),
+        ("2 > L", "a=x: 0 1"),
+        ("L >= bool 2", "a=x: 0 0, 1 1, 2 1"),
+        ("L / 0", "a=x: 0 NaN, 1 NaN, 2 NaN"),
+        ("vector(3) > 5", ""),
+    ] {
+        assert_eq!(
+            eval(&query.replace('L', L), &[leaf]).as_deref(),
+            Ok(expected),
+            "{query}"
+        );
+    }
+    assert_eq!(
+        eval("2 + 3", &[]).as_deref(),
+        Ok("[(0, 5.0), (1000000000, 5.0), (2000000000, 5.0)]")
+    );
+}
+
+#[test]
+fn operators_match_series() {
+    let left = "a=x b=1: 0 2, 1 3; a=x b=2: 0 4; a=y b=1: 0 6";
+    let right = "a=x: 0 2, 1 1; a=z: 0 1";
+    let of = |query: &str| eval(&query.replace('L', L), &[left, right]);
+    for (query, expected) in [
+        ("L + L", ""),
+        ("L / on (a) group_left L", "a=x b=1: 0 1, 1 3; a=x b=2: 0 2"),
+        (
+            "L > ignoring (b) group_left L",
+            "a=x b=1: 1 3; a=x b=2: 0 4",
+        ),
+        ("L and on (a) L", "a=x b=1: 0 2, 1 3; a=x b=2: 0 4"),
+        ("L unless on (a) L", "a=y b=1: 0 6"),
+        (
+            "topk(1, L) or on (a) L",
+            "a=x: 0 2; a=y b=1: 0 6; a=x b=1: 1 3; a=z: 0 1",
+        ),
+    ] {
+        let mut found: Vec<String> = of(query)
+            .into_iter()
+            .flat_map(|text| text.split("; ").map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let mut wanted: Vec<&str> = expected.split("; ").collect();
+        found.sort();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{query}");
+    }
+    assert_eq!(of("L / on (a) L"), Err(EvalError::ImplicitManyToOne));
+    assert_eq!(
+        eval(&"L / on (a) group_right L".replace('L', L), &[left, right]),
+        Err(EvalError::ManyToMany { side: "left" })
+    );
+    assert_eq!(
+        eval(
+            &"L / on (a) group_left (b) L".replace('L', L),
+            &[left, "a=x b=9: 0 1"]
+        ),
+        Err(EvalError::AmbiguousGrouping)
+    );
+    assert_eq!(
+        eval(
+            &"L * on (a) group_right (c) L".replace('L', L),
+            &["a=x c=d: 0 2", "a=x b=1: 0 3"]
+        )
+        .as_deref(),
+        Ok("a=x b=1 c=d: 0 6")
+    );
+}
+
+#[test]
+fn labels_are_replaced() {
+    let query = |arguments: &str| format!("label_replace({L}, {arguments})");
+    let leaf = "a=xy: 0 1; a=z: 0 2";
+    for (arguments, expected) in [
+        (r#""n", "<$1>", "a", "x(.*)""#, "a=xy n=<y>: 0 1; a=z: 0 2"),
+        (r#""a", "", "a", ".*""#, ": 0 1, 0 2"),
+        (r#""n", "$$", "none", """#, "a=xy n=$: 0 1; a=z n=$: 0 2"),
+    ] {
+        assert_eq!(
+            eval(&query(arguments), &[leaf]).as_deref(),
+            Ok(expected),
+            "{arguments}"
+        );
+    }
+}
+
+#[test]
+fn too_many_series_are_refused_where_they_reach_the_client() {
+    let leaf = "a=1: 0 1; a=2: 0 1; a=3: 0 1; a=4: 0 1; a=5: 0 1";
+    let refused = Err(EvalError::TooManySeries { limit: 4 });
+    assert_eq!(eval(L, &[leaf]), refused);
+    assert_eq!(eval(&format!("topk(1, {L})"), &[leaf]), refused);
+    assert_eq!(eval(&format!("sum({L})"), &[leaf]).as_deref(), Ok(": 0 5"));
+}
+
+#[test]
+fn leaves_say_what_they_can_be_reduced_to() {
+    let expr = metric(
+        r#"sum by (x) (rate({a="1"}[1m])) / max(count_over_time({a="2"}[1m])) or min(min_over_time({a="3"} | unwrap v [1m]))"#,
+    );
+    let found: Vec<_> = leaf_contexts(&expr)
+        .into_iter()
+        .map(|leaf| leaf.reduce_to)
+        .collect();
+    let texts: Vec<String> = found
+        .iter()
+        .map(|by| by.as_ref().map_or("all".to_owned(), ToString::to_string))
+        .collect();
+    assert_eq!(texts, [" by (x)", "all", " by ()"]);
+}
+
+#[test]
+fn memory_is_reserved_and_given_back() {
+    let small = Budget::new("small", 4_000);
+    let expr = r#"quantile_over_time(0.5, {a="b"} | unwrap x [5m])"#;
+    let MetricExpr::Range(range) = metric(expr) else {
+        panic!()
+    };
+    let steps = Steps::instant(300 * SECOND);
+    let mut accumulator = RangeAccumulator::new(&range, steps, small.reservation());
+    let id = accumulator.series(&labels("a=b")).unwrap();
+    let refused = (0..1000).find_map(|i| accumulator.add(id, i * SECOND / 10, 1.0).err());
+    assert_eq!(refused.map(|error| error.name), Some("small"));
+    drop(accumulator);
+    assert_eq!(small.used_bytes(), 0);
+}
+
+#[test]
+fn totals_stand_for_rows_of_one_cell() {
+    let MetricExpr::Range(range) = metric(r#"count_over_time({a="b"}[10s])"#) else {
+        panic!()
+    };
+    let steps = Steps {
+        start_ns: 10 * SECOND,
+        end_ns: 30 * SECOND,
+        step_ns: 5 * SECOND,
+    };
+    let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
+    let id = accumulator.series(&labels("a=b")).unwrap();
+    assert_eq!(
+        accumulator.add_total(id, 10 * SECOND + 1, 15 * SECOND, 7.0),
+        Ok(true)
+    );
+    assert_eq!(
+        accumulator.add_total(id, 10 * SECOND, 15 * SECOND, 7.0),
+        Ok(false)
+    );
+    let (found, _) = accumulator.finish().unwrap();
+    assert_eq!(show(&found), "a=b: 15 7, 20 7");
+}
+
+#[test]
+fn absence_has_the_selector_s_labels() {
+    let MetricExpr::Range(range) = metric(r#"absent_over_time({a="b", c=~"d", e="f", e="g"}[1s])"#)
+    else {
+        panic!()
+    };
+    let steps = Steps {
+        start_ns: 0,
+        end_ns: 3 * SECOND,
+        step_ns: SECOND,
+    };
+    let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
+    let id = accumulator.series(&labels("z=y")).unwrap();
+    accumulator.add(id, SECOND, 0.0).unwrap();
+    let (found, _) = accumulator.finish().unwrap();
+    assert_eq!(show(&found), "a=b: 0 1, 2 1, 3 1");
+    let empty = RangeAccumulator::new(&range, steps, budget().reservation());
+    assert_eq!(empty.finish().unwrap().0.len(), 1);
+}
+
+// The reference.
+
+/// The value of a window from its samples, which are in time order.
+fn naive(op: RangeOp, q: f64, samples: &[(i64, f64)], end_ns: i64, range_ns: i64) -> f64 {
+    let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
+    let (count, range_s) = (values.len() as f64, range_ns as f64 / 1e9);
+    let sum: f64 = values.iter().sum();
+    let variance = || {
+        values
+            .iter()
+            .map(|v| (v - sum / count).powi(2))
+            .sum::<f64>()
+            / count
+    };
+    match op {
+        RangeOp::Count | RangeOp::Bytes | RangeOp::Sum => sum,
+        RangeOp::Rate | RangeOp::BytesRate => sum / range_s,
+        RangeOp::Avg => sum / count,
+        RangeOp::Min => values.iter().copied().fold(f64::INFINITY, f64::min),
+        RangeOp::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        RangeOp::Stdvar => variance(),
+        RangeOp::Stddev => variance().sqrt(),
+        RangeOp::First => values.first().copied().unwrap_or(0.0),
+        RangeOp::Last => values.last().copied().unwrap_or(0.0),
+        RangeOp::Quantile => {
+            let mut sorted = values;
+            sorted.sort_by(f64::total_cmp);
+            let rank = q * (count - 1.0);
+            let at = |i: f64| sorted[(i as usize).min(sorted.len() - 1)];
+            at(rank.floor()) * (1.0 - rank.fract()) + at(rank.floor() + 1.0) * rank.fract()
+        }
+        RangeOp::RateCounter => super::raw::counter_rate(samples, end_ns, range_ns),
+        RangeOp::Absent => 1.0,
+    }
+}
+
+fn naive_all(
+    range: &RangeAggregation,
+    steps: Steps,
+    samples: &[(u8, i64, f64)],
+) -> BTreeMap<(u8, i64), f64> {
+    let mut found = BTreeMap::new();
+    for time_ns in steps.iter() {
+        let end_ns = time_ns - range.offset_ns;
+        for of in 0..3 {
+            let mut inside: Vec<(i64, f64)> = samples
+                .iter()
+                .filter(|(s, time, _)| {
+                    *s == of && end_ns - range.range_ns < *time && *time <= end_ns
+                })
+                .map(|(_, time, value)| (*time, *value))
+                .collect();
+            inside.sort_by_key(|(time, _)| *time);
+            if !inside.is_empty() {
+                let q = range.parameter.unwrap_or(0.0);
+                let value = naive(range.op, q, &inside, end_ns, range.range_ns);
+                found.insert((of, time_ns), value);
+            }
+        }
+    }
+    found
+}
+
+fn accumulate(
+    range: &RangeAggregation,
+    steps: Steps,
+    samples: &[(u8, i64, f64)],
+) -> RangeAccumulator {
+    let mut accumulator = RangeAccumulator::new(range, steps, budget().reservation());
+    for (of, time, value) in samples {
+        let id = accumulator.series(&labels(&format!("s={of}"))).unwrap();
+        accumulator.add(id, *time, *value).unwrap();
+    }
+    accumulator
+}
+
+proptest! {
+    #[test]
+    fn windows_are_those_of_the_reference(
+        op in prop::sample::select(RangeOp::ALL.to_vec()).prop_filter("not", |op| *op != RangeOp::Absent),
+        times in prop::collection::btree_map(0i64..300, (0u8..3, -50i32..50), 0..80),
+        order in any::<u64>(),
+        (start, step, count) in (0i64..60, 0i64..40, 0i64..12),
+        (range_s, offset_s) in (0i64..120, -30i64..30),
+        q in 0.0f64..1.0,
+    ) {
+        let MetricExpr::Range(mut range) = metric(r#"rate({a="b"}[1s])"#) else { panic!() };
+        range.op = op;
+        range.parameter = Some(q);
+        range.range_ns = range_s * SECOND;
+        range.offset_ns = offset_s * SECOND;
+        let steps = Steps {
+            start_ns: start * SECOND,
+            end_ns: (start + step * count) * SECOND,
+            step_ns: step * SECOND,
+        };
+        let mut samples: Vec<(u8, i64, f64)> = times
+            .into_iter()
+            .map(|(time, (of, value))| (of, time * SECOND, f64::from(value)))
+            .collect();
+        let expected = naive_all(&range, steps, &samples);
+        // Any order, in two parts that are merged.
+        samples.sort_by_key(|(_, time, _)| (*time as u64).wrapping_mul(order | 1));
+        let (a, b) = samples.split_at(samples.len() / 3);
+        let mut accumulator = accumulate(&range, steps, a);
+        accumulator.merge(accumulate(&range, steps, b)).unwrap();
+        let (found, _) = accumulator.finish().unwrap();
+        let found: BTreeMap<(u8, i64), f64> = found
+            .iter()
+            .flat_map(|series| {
+                let of = series.labels.get("s").and_then(|of| of.parse().ok()).unwrap_or(9);
+                series.points.iter().map(move |(time, value)| ((of, *time), *value))
+            })
+            .collect();
+        prop_assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            expected.keys().collect::<Vec<_>>()
+        );
+        for (at, value) in &found {
+            let wanted = expected[at];
+            let close = (value - wanted).abs() <= 1e-9 * (1.0 + wanted.abs());
+            prop_assert!(close || value.is_nan() && wanted.is_nan(), "{value} instead of {wanted} at {at:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Aggregation over series: `sum`, `avg`, `count` and the like.
+
+use std::collections::BTreeMap;
+
+use model::LabelSet;
+
+use super::{Series, Steps};
+use crate::syntax::ast::{Grouping, VectorOp};
+
+impl Grouping {
+    /// The labels of the group that a series belongs to.
+    #[must_use]
+    pub fn reduce(&self, labels: &LabelSet) -> LabelSet {
+        labels.without(|name| self.labels.iter().any(|label| label == name) == self.without)
+    }
+}
+
+/// The values of a group at one step.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    count: f64,
+    /// Sum, minimum, maximum or mean.
+    value: f64,
+    squares: f64,
+}
+
+impl Group {
+    fn add(&mut self, op: VectorOp, value: f64) {
+        self.count += 1.0;
+        let first = self.count == 1.0;
+        match op {
+            VectorOp::Sum => self.value += value,
+            VectorOp::Min if first || value < self.value || self.value.is_nan() => {
+                self.value = value;
+            }
+            VectorOp::Max if first || value > self.value || self.value.is_nan() => {
+                self.value = value;
+            }
+            VectorOp::Avg | VectorOp::Stddev | VectorOp::Stdvar => {
+                let delta = value - self.value;
+                if self.value.is_finite() || first {
+                    self.value += delta / self.count;
+                } else if !value.is_finite() && value != self.value {
+                    self.value = f64::NAN;
+                }
+                self.squares += delta * (value - self.value);
+            }
+            _ => {}
+        }
+    }
+
+    fn value(&self, op: VectorOp) -> f64 {
+        match op {
+            VectorOp::Count => self.count,
+            VectorOp::Stddev => (self.squares / self.count).sqrt(),
+            VectorOp::Stdvar => self.squares / self.count,
+            _ => self.value,
+        }
+    }
+}
+
+/// Which series belong to which group.
+pub(crate) fn groups(
+    grouping: Option<&Grouping>,
+    series: &[Series],
+) -> BTreeMap<LabelSet, Vec<usize>> {
+    let mut groups: BTreeMap<LabelSet, Vec<usize>> = BTreeMap::new();
+    for (i, one) in series.iter().enumerate() {
+        let labels = grouping.map_or_else(LabelSet::default, |by| by.reduce(&one.labels));
+        groups.entry(labels).or_default().push(i);
+    }
+    groups
+}
+
+/// Aggregates series by group and step.
+pub(crate) fn aggregate(
+    op: VectorOp,
+    grouping: Option<&Grouping>,
+    steps: Steps,
+    series: &[Series],
+) -> Vec<Series> {
+    // One row of steps for all groups in turn: there may be many groups with few points each.
+    let mut row = vec![Group::default(); steps.len()];
+    let mut found = Vec::new();
+    for (labels, members) in groups(grouping, series) {
+        row.fill(Group::default());
+        for (time_ns, value) in members
+            .iter()
+            .filter_map(|i| series.get(*i))
+            .flat_map(|one| &one.points)
+        {
+            if let Some(at) = row.get_mut(steps.index(*time_ns)) {
+                at.add(op, *value);
+            }
+        }
+        let present = steps.iter().zip(&row).filter(|(_, at)| at.count > 0.0);
+        let points: Vec<_> = present
+            .map(|(time_ns, at)| (time_ns, at.value(op)))
+            .collect();
+        if !points.is_empty() {
+            found.push(Series { labels, points });
+        }
+    }
+    found
+}
