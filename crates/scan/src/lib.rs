@@ -32,7 +32,9 @@ pub use context::{Context, ScanStats};
 pub use error::ScanError;
 pub use literal::Prefilter;
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
-pub use samples::{SampleScan, SampleSink, SampleStages, Span, Values, scan_samples};
+pub use samples::{
+    SamplePlan, SampleScan, SampleSink, SampleStages, Span, Values, plan_samples, scan_samples,
+};
 pub use shape::{SampleShape, SampleValue};
 pub use source::Source;
 

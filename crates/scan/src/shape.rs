@@ -1,5 +1,6 @@
 //! What a range aggregation needs to see of a row.
 
+use chunk::Projection;
 use logql::syntax::ast::{RangeAggregation, RangeOp, Stage};
 
 /// Where the value of a sample comes from.
@@ -55,6 +56,21 @@ impl SampleShape {
             value,
             takes_all: stages.is_empty(),
             reads_lines: !stages.iter().all(only_labels),
+        }
+    }
+
+    /// The columns that hold all that samples of this shape are made of. Sources that overlap need
+    /// all columns, whatever the shape.
+    #[must_use]
+    pub fn projection(&self) -> Projection {
+        if self.reads_lines || self.value == SampleValue::Stages {
+            return Projection::ALL;
+        }
+        let lengths = self.value == SampleValue::Bytes;
+        Projection {
+            metadata: true,
+            lengths,
+            lines: false,
         }
     }
 }

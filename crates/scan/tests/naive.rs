@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use chunk::{EncodeOptions, Run, encode_block};
+use chunk::{Block, EncodeOptions, Projection, Run, encode_block};
 use model::{Budget, Direction, Entries, LabelSet, RowLabels, TimeRange, row_hash};
 use proptest::prelude::*;
 use scan::{
-    Context, LogRow, LogScan, LogStages, Prefilter, SampleScan, SampleShape, SampleSink,
-    SampleStages, SampleValue, ScanError, ScanStats, Source, Span, Values, scan_logs, scan_samples,
+    Context, LogRow, LogScan, LogStages, Prefilter, SamplePlan, SampleScan, SampleShape,
+    SampleSink, SampleStages, SampleValue, ScanError, ScanStats, Source, Span, Values,
+    plan_samples, scan_logs, scan_samples,
 };
 
 /// A row: time, line, metadata.
@@ -317,18 +318,23 @@ proptest! {
     }
 }
 
-fn block(rows: &[Row]) -> Source {
+fn opened(rows: &[Row]) -> Arc<Block> {
     let labels = LabelSet::default();
     let entries = entries(rows);
     let run = Run {
         labels: &labels,
         entries: &entries,
     };
-    let block = encode_block(&[run], &EncodeOptions::default())
-        .unwrap()
-        .open();
+    Arc::new(
+        encode_block(&[run], &EncodeOptions::default())
+            .unwrap()
+            .open(),
+    )
+}
+
+fn block(rows: &[Row]) -> Source {
     Source::Block {
-        block: Arc::new(block),
+        block: opened(rows),
         run: 0,
     }
 }
@@ -369,6 +375,10 @@ fn counts_by_level_of_whole_blocks_decode_nothing() {
     let mut found = Sums::default();
     let stats = count(&[block(&rows)], &["detected_level"], &mut found);
     assert_eq!((stats.counted_sources, stats.decoded_bytes), (1, 0));
+    assert_eq!(
+        plan(&rows, &["detected_level"], &mut Sums::default()),
+        SamplePlan::Counted
+    );
     let sums: Vec<_> = found
         .sums
         .iter()
@@ -382,6 +392,36 @@ fn counts_by_level_of_whole_blocks_decode_nothing() {
         sums.iter()
             .map(|(labels, n)| (labels.as_str(), *n))
             .eq(expected)
+    );
+}
+
+/// What has to be fetched to count these rows by these keys.
+fn plan(rows: &[Row], keys: &[&'static str], sink: &mut Sums) -> SamplePlan {
+    let prefilter = Prefilter::default();
+    let shape = SampleShape {
+        value: SampleValue::Rows,
+        takes_all: true,
+        reads_lines: false,
+    };
+    let range = TimeRange::new(0, 100);
+    let scan = SampleScan {
+        range,
+        shape,
+        prefilter: &prefilter,
+        hashes: false,
+    };
+    let mut stages = Counter::new(SampleValue::Rows, keys, false);
+    plan_samples(opened(rows).meta(), 0, &scan, &mut stages, sink)
+}
+
+#[test]
+fn only_what_counts_is_fetched() {
+    let rows = [row(0, "x", "info"), row(50, "y", "error")];
+    let fetch = |keys| plan(&rows, keys, &mut Sums::default());
+    assert_eq!(fetch(&[]), SamplePlan::Fetch(Projection::TIMESTAMPS));
+    assert_eq!(
+        fetch(&["detected_level"]),
+        SamplePlan::Fetch(Projection::METADATA)
     );
 }
 
