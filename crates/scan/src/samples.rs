@@ -90,17 +90,12 @@ pub trait SampleSink {
         ControlFlow::Continue(())
     }
 
-    /// Whether all samples between these times, both included, may come as a [`Span`]: because
-    /// they count for the same steps whatever their times are.
-    fn takes_span(&self, min_ts_ns: i64, max_ts_ns: i64) -> bool {
-        let _ = (min_ts_ns, max_ts_ns);
-        false
-    }
-
-    /// All samples of a series between two times; only after [`Self::takes_span`] said yes.
-    fn span(&mut self, labels: &LabelSet, span: Span) -> ControlFlow<()> {
+    /// All samples of a series between two times, as one. `None`, without taking them, if the sink
+    /// has to see them one by one because they count for different steps; what it says depends on
+    /// the times only.
+    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
         let _ = (labels, span);
-        ControlFlow::Continue(())
+        None
     }
 }
 

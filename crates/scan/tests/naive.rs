@@ -156,7 +156,6 @@ impl SampleStages for Counter {
 #[derive(Default, Debug, PartialEq)]
 struct Sums {
     sums: BTreeMap<(LabelSet, i64), f64>,
-    refuse_spans: bool,
     hashes: Vec<u64>,
 }
 
@@ -199,13 +198,12 @@ impl SampleSink for Sums {
         ControlFlow::Continue(())
     }
 
-    fn takes_span(&self, min_ts_ns: i64, max_ts_ns: i64) -> bool {
-        !self.refuse_spans && min_ts_ns.div_euclid(3) == max_ts_ns.div_euclid(3)
-    }
-
-    fn span(&mut self, labels: &LabelSet, span: Span) -> ControlFlow<()> {
-        self.add(labels, span.min_ts_ns, span.sum);
-        ControlFlow::Continue(())
+    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
+        let same_step = span.min_ts_ns.div_euclid(3) == span.max_ts_ns.div_euclid(3);
+        same_step.then(|| {
+            self.add(labels, span.min_ts_ns, span.sum);
+            ControlFlow::Continue(())
+        })
     }
 }
 

@@ -19,7 +19,7 @@ impl<S: SampleStages> Samples<'_, S> {
     /// Gives all samples of a run from its counters, if the sink takes them so and they say
     /// enough. Returns whether it did.
     pub(super) fn count(&mut self, block: &BlockMeta, run: &RunMeta) -> bool {
-        if !self.is_bulk() || !self.sink.takes_span(run.min_ts_ns, run.max_ts_ns) {
+        if !self.is_bulk() {
             return false;
         }
         let Some(keys) = block.metadata_keys() else {
@@ -45,9 +45,7 @@ impl<S: SampleStages> Samples<'_, S> {
         let Some(labels) = self.plain_labels() else {
             return false;
         };
-        let span = span(run, u64::from(run.rows), sum as f64);
-        self.stopped |= self.sink.span(&labels, span).is_break();
-        true
+        self.give(&labels, span(run, u64::from(run.rows), sum as f64))
     }
 
     fn count_levels(&mut self, run: &RunMeta) -> bool {
@@ -59,14 +57,18 @@ impl<S: SampleStages> Samples<'_, S> {
                 Some((labels, count))
             })
             .collect();
-        let Some(labels) = labels else {
-            return false;
-        };
-        for (labels, count) in labels {
-            let span = span(run, u64::from(count), f64::from(count));
-            self.stopped |= self.sink.span(&labels, span).is_break();
-        }
-        true
+        // The sink takes all of them or, by their times, none.
+        labels.is_some_and(|labels| {
+            labels.iter().all(|(labels, count)| {
+                self.give(labels, span(run, u64::from(*count), f64::from(*count)))
+            })
+        })
+    }
+
+    fn give(&mut self, labels: &LabelSet, span: Span) -> bool {
+        let flow = self.sink.span(labels, span);
+        self.stopped |= flow.is_some_and(|flow| flow.is_break());
+        flow.is_some()
     }
 
     /// What has to be decoded of a block that nothing overlaps. Asks about every metadata key, so
