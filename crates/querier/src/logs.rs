@@ -1,8 +1,8 @@
 //! Log queries: the first lines of a direction, from ingesters and storage together.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use chunk::Projection;
@@ -12,7 +12,7 @@ use logql::syntax::ast::LogExpr;
 use model::{Code, CodedError, Direction, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, SelectLogs};
-use scan::{LogHit, ScanError, Scope, Source};
+use scan::{LogScan, Prefilter, Source, scan_logs};
 
 use crate::query::Context;
 use crate::recent::{self, Covered};
@@ -70,6 +70,7 @@ pub(crate) async fn select(
     }
     let shared = Arc::new(Shared {
         context: context.clone(),
+        prefilter: Prefilter::new(pipeline.required_literals()),
         pipeline,
         wanted,
         units: Mutex::new(units.into()),
@@ -147,6 +148,7 @@ async fn recent_lines(
 struct Shared {
     context: Context,
     pipeline: Pipeline,
+    prefilter: Prefilter,
     wanted: Wanted,
     /// Those that come first in the direction first.
     units: Mutex<VecDeque<Unit>>,
@@ -193,43 +195,38 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
 }
 
 fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), CodedError> {
-    let context = &shared.context;
+    let (context, wanted) = (&shared.context, shared.wanted);
     let stream = unit.labels.fingerprint();
-    let rows: u64 = unit.blocks.iter().map(|run| run.rows).sum();
-    let bytes: u64 = unit.blocks.iter().map(|run| run.raw_bytes).sum();
-    QueryStats::add(&context.stats.lines_processed, rows);
-    QueryStats::add(&context.stats.bytes_processed, bytes);
-    let mut memory = context.memory.reservation();
-    memory.grow(bytes).map_err(|e| over_budget(&e))?;
-    let cancelled = || context.cancelled.load(Ordering::Relaxed);
-    let scope = Scope {
-        range: shared.wanted.range,
-        cancelled: &cancelled,
+    let scan = LogScan {
+        range: wanted.range,
+        direction: wanted.direction,
+        limit: if wanted.interval_ns > 0 { 0 } else { wanted.limit },
+        prefilter: &shared.prefilter,
+        hashes: true,
     };
-    let mut sink = |hit: LogHit<'_>| -> Result<bool, ScanError> {
-        QueryStats::add(&context.stats.lines_passed, 1);
+    let mut failed = None;
+    let mut sink = |hit: scan::LogRow<'_>| {
         let mut top = shared.top.lock();
         if !top.wants(hit.timestamp_ns) {
-            return Ok(false);
+            return ControlFlow::Break(());
         }
         let row = LogRow {
             timestamp_ns: hit.timestamp_ns,
             line: Bytes::copy_from_slice(hit.line),
             labels: Arc::clone(hit.labels),
-            row_hash: hit.row_hash,
+            row_hash: hit.row_hash.unwrap_or_default(),
         };
-        top.push(stream, row)?;
-        Ok(true)
+        match top.push(stream, row) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(over_budget(&error));
+                ControlFlow::Break(())
+            }
+        }
     };
-    let wanted = shared.wanted;
-    scan::logs(
-        &unit.labels,
-        sources,
-        &shared.pipeline,
-        scope,
-        wanted.direction,
-        wanted.collected(),
-        &mut sink,
-    )
-    .map_err(CodedError::from)
+    let mut stages = shared.pipeline.for_stream(&unit.labels);
+    context.scan(|scan_context| {
+        scan_logs(sources, &scan, &mut stages, scan_context, &mut sink)
+    })?;
+    failed.map_or(Ok(()), Err)
 }

@@ -1,5 +1,6 @@
 //! Queries from text to answer: parse, check, wait for a turn, execute within time and memory.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +55,28 @@ pub(crate) struct Context {
     pub(crate) memory: Arc<Budget>,
     pub(crate) stats: Arc<QueryStats>,
     pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Runs a scan with the query's memory and cancellation, and counts what it cost.
+    pub(crate) fn scan(
+        &self,
+        work: impl FnOnce(&mut scan::Context<'_>) -> Result<(), scan::ScanError>,
+    ) -> Result<(), CodedError> {
+        let (mut memory, mut cost) = (self.memory.reservation(), scan::ScanStats::default());
+        let is_cancelled = || self.cancelled.load(Ordering::Relaxed);
+        let result = work(&mut scan::Context {
+            is_cancelled: &is_cancelled,
+            memory: &mut memory,
+            stats: &mut cost,
+        });
+        let stats = &self.stats;
+        QueryStats::add(&stats.lines_processed, cost.rows);
+        QueryStats::add(&stats.bytes_processed, cost.line_bytes);
+        QueryStats::add(&stats.lines_passed, cost.results);
+        QueryStats::add(&stats.duplicates, cost.duplicates);
+        result.map_err(CodedError::from)
+    }
 }
 
 /// Tells the parts of a query that nobody waits for it any more.
@@ -242,12 +265,16 @@ async fn evaluate(
     expr: &MetricExpr,
     steps: Steps,
 ) -> Result<metric::Value, CodedError> {
-    let mut results = Vec::new();
-    for leaf in metric::leaves(expr) {
-        results.push(samples::aggregate(context, leaf, steps).await?);
+    let mut results = VecDeque::new();
+    let mut memory = Vec::new();
+    for leaf in metric::leaf_contexts(expr) {
+        let (series, reserved) = samples::aggregate(context, &leaf, steps).await?;
+        results.push_back(series);
+        memory.push(reserved);
     }
-    metric::evaluate(expr, steps, results)
-        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))
+    let limits = metric::Limits { max_series: context.limits.max_query_series };
+    metric::evaluate(expr, steps, limits, &mut |_| Ok(results.pop_front().unwrap_or_default()))
+        .map_err(|error| CodedError::new(error.code(), error.to_string()))
 }
 
 /// Whether the order of the series is that of their values.

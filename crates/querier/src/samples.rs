@@ -1,17 +1,21 @@
 //! Range aggregations: samples of ingesters and storage, each row once, added up per series.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use chunk::Projection;
 use futures::StreamExt;
-use logql::metric::{RangeAccumulator, Series, Steps};
+use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
 use logql::syntax::ast::{MetricExpr, RangeAggregation};
-use model::{Code, CodedError, TimeRange};
+use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
-use scan::{SampleHit, ScanError, Scope, Source};
+use scan::{
+    Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values,
+    plan_samples, scan_samples,
+};
 
 use crate::query::Context;
 use crate::recent::{self, Covered};
@@ -28,41 +32,36 @@ struct RecentRows {
     rows: HashSet<(i64, u64)>,
 }
 
-/// The series of one range aggregation at all steps.
+/// The series of one range aggregation at all steps, and the memory that they hold.
 pub(crate) async fn aggregate(
     context: &Context,
-    leaf: &RangeAggregation,
+    leaf: &Leaf<'_>,
     steps: Steps,
-) -> Result<Vec<Series>, CodedError> {
-    let wrong =
-        |error: &dyn std::fmt::Display| CodedError::new(Code::InvalidArgument, error.to_string());
-    let extractor = Extractor::new(leaf).map_err(|error| wrong(&error))?;
-    let new = || {
-        RangeAccumulator::new(
-            leaf,
-            steps,
-            context.limits.max_query_series,
-            context.memory.reservation(),
-        )
-    };
-    let range = steps.data_range(leaf);
-    let mut recent_sum = new();
-    let (covered, recent) = recent_samples(context, leaf, range, &mut recent_sum).await?;
-    let units = context.units(&leaf.log.matchers, range, &covered).await?;
+) -> Result<(Vec<Series>, Reservation), CodedError> {
+    let aggregation = leaf.aggregation;
+    let extractor = Extractor::new(aggregation)
+        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
+    let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
+    let range = steps.sample_range(aggregation);
+    let mut sum = new();
+    let (covered, recent) = recent_samples(context, aggregation, range, &mut sum).await?;
+    let units = context.units(&aggregation.log.matchers, range, &covered).await?;
     let shared = Arc::new(Shared {
         context: context.clone(),
+        shape: SampleShape::of(aggregation),
+        prefilter: Prefilter::new(extractor.required_literals()),
         extractor,
         range,
         recent,
         units: Mutex::new(units.into()),
         open: OpenBlocks::default(),
     });
-    let workers = (0..context.querier.scan_threads()).map(|_| work(Arc::clone(&shared), new()));
-    let mut sum = recent_sum;
+    let workers =
+        (0..context.querier.scan_threads()).map(|_| work(Arc::clone(&shared), new()));
     for part in futures::future::try_join_all(workers).await? {
-        sum.merge(part).map_err(|error| wrong(&error))?;
+        sum.merge(part).map_err(|error| over_budget(&error))?;
     }
-    sum.finish().map_err(|error| wrong(&error))
+    sum.finish().map_err(|error| over_budget(&error))
 }
 
 async fn recent_samples(
@@ -140,6 +139,8 @@ fn add_recent(
 struct Shared {
     context: Context,
     extractor: Extractor,
+    shape: SampleShape,
+    prefilter: Prefilter,
     range: TimeRange,
     recent: HashMap<u64, RecentRows>,
     units: Mutex<VecDeque<Unit>>,
@@ -153,6 +154,32 @@ impl Shared {
             .get(&unit.labels.fingerprint())
             .filter(|recent| recent.min_ts_ns <= unit.max_ts_ns)
     }
+
+    fn scan(&self, hashes: bool) -> SampleScan<'_> {
+        SampleScan { range: self.range, shape: self.shape, prefilter: &self.prefilter, hashes }
+    }
+
+    /// Which columns of the unit's blocks are needed; `None` if counters gave its samples already.
+    async fn plan(
+        &self,
+        unit: &Unit,
+        sum: &mut RangeAccumulator,
+    ) -> Result<Option<Projection>, CodedError> {
+        let ([run], None) = (unit.blocks.as_slice(), self.recent_of(unit)) else {
+            return Ok(Some(Projection::ALL));
+        };
+        let meta = run.block_meta(&self.context).await?;
+        let mut stages = self.extractor.for_stream(&unit.labels);
+        let mut sink = Sink::new(sum, None);
+        let plan =
+            plan_samples(&meta, run.run as usize, &self.scan(false), &mut stages, &mut sink);
+        sink.result()?;
+        Ok(match plan {
+            SamplePlan::Counted => None,
+            SamplePlan::Fetch(_) if meta.runs().len() > 1 => Some(Projection::ALL),
+            SamplePlan::Fetch(projection) => Some(projection),
+        })
+    }
 }
 
 async fn work(
@@ -160,20 +187,10 @@ async fn work(
     mut sum: RangeAccumulator,
 ) -> Result<RangeAccumulator, CodedError> {
     loop {
-        let Some(unit) = shared.units.lock().pop_front() else {
-            return Ok(sum);
-        };
+        let Some(unit) = shared.units.lock().pop_front() else { return Ok(sum) };
         let context = &shared.context;
-        let hashes = shared.recent_of(&unit).is_some();
-        let projection = scan::needs(&shared.extractor, hashes || unit.blocks.len() > 1);
-        let blocks = shared
-            .open
-            .open(context, &unit, projection, shared.range)
-            .await?;
-        let sources: Vec<Source> = blocks
-            .into_iter()
-            .map(|(block, run)| Source::Block { block, run })
-            .collect();
+        let Some(projection) = shared.plan(&unit, &mut sum).await? else { continue };
+        let sources = shared.open.open(context, &unit, projection, shared.range).await?;
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
@@ -194,42 +211,93 @@ fn scan_unit(
     sum: &mut RangeAccumulator,
 ) -> Result<(), CodedError> {
     let context = &shared.context;
-    let rows: u64 = unit.blocks.iter().map(|run| run.rows).sum();
-    let bytes: u64 = unit.blocks.iter().map(|run| run.raw_bytes).sum();
-    QueryStats::add(&context.stats.lines_processed, rows);
-    QueryStats::add(&context.stats.bytes_processed, bytes);
-    let mut memory = context.memory.reservation();
-    memory
-        .grow(bytes)
-        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
-    let cancelled = || context.cancelled.load(Ordering::Relaxed);
-    let scope = Scope {
-        range: shared.range,
-        cancelled: &cancelled,
-    };
     let recent = shared.recent_of(unit);
-    let mut passed = 0;
-    let mut sink = |hit: SampleHit<'_>| -> Result<(), ScanError> {
-        if recent.is_some_and(|recent| recent.rows.contains(&(hit.timestamp_ns, hit.row_hash))) {
-            QueryStats::add(&context.stats.duplicates, 1);
-            return Ok(());
+    let scan = shared.scan(recent.is_some());
+    let mut stages = shared.extractor.for_stream(&unit.labels);
+    let mut sink = Sink::new(sum, recent);
+    context.scan(|scan_context| {
+        scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
+    })?;
+    QueryStats::add(&context.stats.duplicates, sink.duplicates);
+    sink.result()
+}
+
+/// Adds samples up, but for those of rows that ingesters gave already.
+struct Sink<'a> {
+    sum: &'a mut RangeAccumulator,
+    recent: Option<&'a RecentRows>,
+    duplicates: u64,
+    failed: Option<BudgetError>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(sum: &'a mut RangeAccumulator, recent: Option<&'a RecentRows>) -> Self {
+        Self { sum, recent, duplicates: 0, failed: None }
+    }
+
+    fn result(self) -> Result<(), CodedError> {
+        self.failed.map_or(Ok(()), |error| Err(over_budget(&error)))
+    }
+
+    fn checked(&mut self, added: Result<(), BudgetError>) -> ControlFlow<()> {
+        match added {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
         }
-        passed += 1;
-        let series = sum
-            .series(hit.labels)
-            .map_err(|error| ScanError::Sample(error.to_string()))?;
-        sum.add(series, hit.timestamp_ns, hit.value)
-            .map_err(|error| ScanError::Sample(error.to_string()))
-    };
-    scan::samples(
-        &unit.labels,
-        sources,
-        &shared.extractor,
-        scope,
-        recent.is_some(),
-        &mut sink,
+    }
+}
+
+impl SampleSink for Sink<'_> {
+    fn sample(
+        &mut self,
+        labels: &LabelSet,
+        timestamp_ns: i64,
+        value: f64,
+        row_hash: Option<u64>,
+    ) -> ControlFlow<()> {
+        let key = (timestamp_ns, row_hash.unwrap_or_default());
+        if self.recent.is_some_and(|recent| recent.rows.contains(&key)) {
+            self.duplicates += 1;
+            return ControlFlow::Continue(());
+        }
+        let added =
+            self.sum.series(labels).and_then(|id| self.sum.add(id, timestamp_ns, value));
+        self.checked(added)
+    }
+
+    fn samples(
+        &mut self,
+        labels: &LabelSet,
+        timestamps_ns: &[i64],
+        values: Values<'_>,
+    ) -> ControlFlow<()> {
+        let added = self.sum.series(labels).and_then(|id| match values {
+            Values::Ones => {
+                timestamps_ns.iter().try_for_each(|time_ns| self.sum.add(id, *time_ns, 1.0))
+            }
+            Values::Each(values) => self.sum.add_all(id, timestamps_ns, values),
+        });
+        self.checked(added)
+    }
+
+    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
+        let added = self.sum.series(labels).and_then(|id| {
+            self.sum.add_total(id, span.min_ts_ns, span.max_ts_ns, span.sum)
+        });
+        match added {
+            Ok(true) => Some(ControlFlow::Continue(())),
+            Ok(false) => None,
+            Err(error) => Some(self.checked(Err(error))),
+        }
+    }
+}
+
+fn over_budget(error: &BudgetError) -> CodedError {
+    CodedError::new(
+        Code::InvalidArgument,
+        format!("the query needs too much memory: {error}; narrow the time range or the selector, or aggregate to fewer series"),
     )
-    .map_err(CodedError::from)?;
-    QueryStats::add(&context.stats.lines_passed, passed);
-    Ok(())
 }

@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chunk::{Block, Projection};
+use chunk::{Block, BlockMeta, Projection};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
 use parking_lot::Mutex;
+use scan::Source;
 use storage::{Catalog, ObjectRef, Snapshot};
 
 use crate::query::Context;
@@ -188,7 +189,8 @@ pub(crate) async fn open_index(
         .map_err(CodedError::from)
 }
 
-/// Blocks that the units of one query have open.
+/// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
+/// of a shared one more than a unit alone would need.
 #[derive(Debug, Default)]
 pub(crate) struct OpenBlocks(Mutex<Vec<OpenBlock>>);
 
@@ -227,16 +229,16 @@ impl OpenBlocks {
         unit: &Unit,
         projection: Projection,
         range: TimeRange,
-    ) -> Result<Vec<(Arc<Block>, usize)>, CodedError> {
-        let mut blocks = Vec::with_capacity(unit.blocks.len());
+    ) -> Result<Vec<Source>, CodedError> {
+        let mut sources = Vec::with_capacity(unit.blocks.len());
         for run in &unit.blocks {
             let block = match self.get(run.object.id, run.block) {
                 Some(block) => block,
                 None => self.fetch(context, run, projection, range).await?,
             };
-            blocks.push((block, run.run as usize));
+            sources.push(Source::Block { block, run: run.run as usize });
         }
-        Ok(blocks)
+        Ok(sources)
     }
 
     async fn fetch(
@@ -246,36 +248,34 @@ impl OpenBlocks {
         projection: Projection,
         range: TimeRange,
     ) -> Result<Arc<Block>, CodedError> {
-        let objects = context.querier.catalog().objects();
-        let corrupt = |error: &dyn std::fmt::Display| {
-            let key = &run.object.key;
-            CodedError::new(
-                Code::Internal,
-                format!("{key}, block {}: {error}", run.block),
-            )
-        };
-        let meta = objects.meta(&run.object).await.map_err(CodedError::from)?;
-        let block_meta = meta
-            .block(run.block as usize)
-            .map_err(|error| corrupt(&error))?;
-        let is_shared = block_meta.runs().len() > 1;
+        let meta = run.block_meta(context).await?;
+        let is_shared = meta.runs().len() > 1;
         let ranges = if is_shared {
-            block_meta.fetch_ranges(projection, &[], None)
+            meta.fetch_ranges(projection, &[], None)
         } else {
-            block_meta.fetch_ranges(projection, &[run.run as usize], Some(range))
+            meta.fetch_ranges(projection, &[run.run as usize], Some(range))
         };
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let pieces = objects
-            .block_pieces(&run.object, &block_meta, ranges)
-            .await
-            .map_err(CodedError::from)?;
+        let objects = context.querier.catalog().objects();
+        let pieces = objects.block_pieces(&run.object, &meta, ranges).await?;
         QueryStats::add(&context.stats.blocks_read, 1);
         QueryStats::add(&context.stats.compressed_bytes, bytes);
-        let block = Arc::new(Block::new(block_meta, pieces));
+        let block = Arc::new(Block::new(meta, pieces));
         if is_shared {
             self.keep(run.object.id, run.block, &block);
         }
         Ok(block)
+    }
+}
+
+impl RunRef {
+    /// What the run's block says about itself.
+    pub(crate) async fn block_meta(&self, context: &Context) -> Result<Arc<BlockMeta>, CodedError> {
+        let meta = context.querier.catalog().objects().meta(&self.object).await?;
+        meta.block(self.block as usize).map_err(|error| {
+            let key = &self.object.key;
+            CodedError::new(Code::Internal, format!("{key}, block {}: {error}", self.block))
+        })
     }
 }
 
