@@ -18,6 +18,7 @@
 //!
 //! Start at `merge.rs`, which decides what is decoded and in which order rows are seen.
 
+mod accumulate;
 mod context;
 mod cursor;
 mod error;
@@ -28,6 +29,7 @@ mod samples;
 mod shape;
 mod source;
 
+pub use accumulate::Accumulate;
 pub use context::{Context, ScanStats};
 pub use error::ScanError;
 pub use literal::Prefilter;
