@@ -48,6 +48,16 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// Allows this process as many open files as the system lets it have: connections, segments and
+/// tailed files need more than the 1,024 that many systems begin with.
+pub fn raise_open_files_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // A process that may not raise its limit runs with what it has.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// The name of this machine, as the kernel has it.
 #[must_use]
 pub fn hostname() -> String {
