@@ -1,0 +1,57 @@
+//! Times in the forms that senders see.
+
+use jiff::Timestamp;
+
+/// `2026-01-15T00:01:40Z`, fractions cut off. A number if it is beyond the calendar.
+pub(crate) fn rfc3339_seconds(timestamp_ns: i64) -> String {
+    match Timestamp::from_second(timestamp_ns.div_euclid(1_000_000_000)) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => timestamp_ns.to_string(),
+    }
+}
+
+/// As Go prints a `time.Time`: `2026-01-15 00:56:39.999999999 +0000 UTC`, without a fraction that
+/// is zero.
+pub(crate) fn go_time(timestamp_ns: i64) -> String {
+    let Ok(time) = Timestamp::from_nanosecond(i128::from(timestamp_ns)) else {
+        return timestamp_ns.to_string();
+    };
+    let second = time.strftime("%Y-%m-%d %H:%M:%S");
+    match timestamp_ns.rem_euclid(1_000_000_000) {
+        0 => format!("{second} +0000 UTC"),
+        fraction => {
+            let digits = format!("{fraction:09}");
+            format!("{second}.{} +0000 UTC", digits.trim_end_matches('0'))
+        }
+    }
+}
+
+/// Nanoseconds of an RFC 3339 time.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
+    let time: Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_print_and_parse() {
+        let ns = 1_768_435_300_000_000_000;
+        assert_eq!(rfc3339_seconds(ns + 999_999_999), "2026-01-15T00:01:40Z");
+        assert_eq!(go_time(ns), "2026-01-15 00:01:40 +0000 UTC");
+        assert_eq!(go_time(ns + 500_000_000), "2026-01-15 00:01:40.5 +0000 UTC");
+        assert_eq!(
+            parse_rfc3339("2026-01-15T00:01:40.5Z"),
+            Some(ns + 500_000_000)
+        );
+        assert_eq!(parse_rfc3339("2026-01-15T01:01:40+01:00"), Some(ns));
+        for wrong in ["1768435300", "", "2026-01-15", "9999-12-31T23:59:59Z"] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
+        for ns in [i64::MIN, -1, i64::MAX] {
+            assert!(rfc3339_seconds(ns).ends_with('Z') && go_time(ns).ends_with("UTC"));
+        }
+    }
+}
