@@ -42,6 +42,25 @@ pub struct ClientArgs {
     /// Do not verify the certificate of the server
     #[arg(long, env = "LOKI_TLS_SKIP_VERIFY", num_args = 0..=1, default_missing_value = "true", default_value = "false")]
     pub tls_skip_verify: bool,
+    /// File with this client's certificate
+    #[arg(
+        long,
+        env = "LOKI_CLIENT_CERT_PATH",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub cert: Option<PathBuf>,
+    /// File with the key of this client's certificate
+    #[arg(
+        long,
+        env = "LOKI_CLIENT_KEY_PATH",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub key: Option<PathBuf>,
+    /// Ask the server not to answer from a cache
+    #[arg(long)]
+    pub nocache: bool,
     /// How often a request that failed on its way, or with 429 or 5xx, is sent again
     #[arg(long, env = "LOKI_CLIENT_RETRIES", default_value_t = 0)]
     pub retries: u32,

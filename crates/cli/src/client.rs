@@ -12,6 +12,9 @@ use crate::error::CliError;
 /// Waits between two tries grow from this.
 const BACKOFF: Duration = Duration::from_millis(300);
 
+/// How long a server may take to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Asks one server.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -54,6 +57,12 @@ fn headers_of(args: &ClientArgs) -> Result<HeaderMap, CliError> {
             header_value(&format!("Basic {pair}"))?,
         );
     }
+    if args.nocache {
+        headers.insert(
+            http::header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache"),
+        );
+    }
     for header in &args.headers {
         let pair = header.split_once(':').or_else(|| header.split_once('='));
         let (name, value) =
@@ -71,10 +80,21 @@ impl Client {
     pub(crate) fn new(args: &ClientArgs) -> Result<Self, CliError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
             .tls_danger_accept_invalid_certs(args.tls_skip_verify);
+        if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+            let mut pem = std::fs::read(cert)?;
+            pem.extend(std::fs::read(key)?);
+            let identity = reqwest::Identity::from_pem(&pem)
+                .map_err(|error| usage(format!("{}: {error}", cert.display())))?;
+            builder = builder.identity(identity);
+        }
         if let Some(file) = &args.ca_cert {
-            let certificates = reqwest::Certificate::from_pem_bundle(&std::fs::read(file)?)
-                .map_err(|error| usage(format!("{}: {error}", file.display())))?;
+            let named =
+                |reason: &dyn std::fmt::Display| usage(format!("{}: {reason}", file.display()));
+            let bundle = std::fs::read(file).map_err(|error| named(&error))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&bundle).map_err(|error| named(&error))?;
             for certificate in certificates {
                 builder = builder.add_root_certificate(certificate);
             }

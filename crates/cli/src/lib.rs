@@ -17,8 +17,9 @@ mod progress;
 mod query;
 mod tail;
 mod time;
+mod tls;
 
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -49,18 +50,12 @@ pub enum Command {
 
 /// Runs a command and says on standard error why it failed.
 pub async fn run(command: Command) -> ExitCode {
-    // Somebody else in the process may have installed it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let result = match command {
-        Command::Query(args) => query::range(args).await,
-        Command::InstantQuery(args) => query::instant(args).await,
-        Command::Labels(args) => metadata::labels(args).await,
-        Command::Series(args) => metadata::series(args).await,
-        Command::Stats(args) => metadata::stats(args).await,
-        Command::Tail(args) => tail::tail(args).await,
-        Command::Fmt(args) => metadata::format(&args),
-    };
-    match result {
+    let stdout = io::stdout();
+    // `NO_COLOR`, `CLICOLOR` and a dumb terminal are respected.
+    let wanted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    let colours = stdout.is_terminal() && wanted;
+    let mut out = io::BufWriter::new(stdout);
+    match execute(command, &mut out, colours).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,7 +65,30 @@ pub async fn run(command: Command) -> ExitCode {
     }
 }
 
+/// Runs a command that prints to `out`, on which colours mean something or not.
+async fn execute(
+    command: Command,
+    out: &mut (dyn Write + Send),
+    colours: bool,
+) -> Result<(), CliError> {
+    // Somebody else in the process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match command {
+        Command::Query(args) => query::range(args, out, colours).await?,
+        Command::InstantQuery(args) => query::instant(args, out).await?,
+        Command::Labels(args) => metadata::labels(args, out).await?,
+        Command::Series(args) => metadata::series(args, out).await?,
+        Command::Stats(args) => metadata::stats(args, out).await?,
+        Command::Tail(args) => tail::tail(args, out, colours).await?,
+        Command::Fmt(args) => metadata::format(&args, out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
 fn writeln_stderr(text: &str) -> io::Result<()> {
-    use io::Write;
     writeln!(anstream::stderr(), "{text}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,33 +17,37 @@ fn range_params(args: &TimeArgs) -> Result<Vec<(&'static str, String)>, CliError
     ])
 }
 
-fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), CliError> {
-    let mut out = std::io::BufWriter::new(std::io::stdout());
+fn print_lines(
+    out: &mut dyn Write,
+    lines: impl IntoIterator<Item = String>,
+) -> Result<(), CliError> {
     for line in lines {
         writeln!(out, "{line}")?;
     }
-    out.flush()?;
     Ok(())
 }
 
-pub(crate) async fn labels(args: LabelsArgs) -> Result<(), CliError> {
+pub(crate) async fn labels(args: LabelsArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let path = match &args.label {
         None => "/loki/api/v1/labels".to_owned(),
-        Some(label) => format!("/loki/api/v1/label/{label}/values"),
+        Some(label) if model::is_valid_label_name(label) => {
+            format!("/loki/api/v1/label/{label}/values")
+        }
+        Some(label) => return Err(CliError::Usage(format!("{label:?} is no name of a label"))),
     };
     let answer: ListAnswer = client.get(&path, &range_params(&args.time)?).await?;
-    print_lines(answer.data.unwrap_or_default())
+    print_lines(out, answer.data.unwrap_or_default())
 }
 
-pub(crate) async fn series(args: SeriesArgs) -> Result<(), CliError> {
+pub(crate) async fn series(args: SeriesArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let mut params = range_params(&args.time)?;
     params.push(("match[]", args.matcher.clone()));
     let answer: SeriesAnswer = client.get("/loki/api/v1/series", &params).await?;
     let sets = answer.data.unwrap_or_default();
     if !args.analyze_labels {
-        return print_lines(sets.iter().map(print_labels));
+        return print_lines(out, sets.iter().map(print_labels));
     }
     let mut values: BTreeMap<&str, (BTreeSet<&str>, usize)> = BTreeMap::new();
     for (name, value) in sets.iter().flatten() {
@@ -71,22 +75,23 @@ pub(crate) async fn series(args: SeriesArgs) -> Result<(), CliError> {
     let table = rows.iter().map(|(name, (distinct, streams))| {
         format!("{name:width$}  {:>13}  {streams:>16}", distinct.len())
     });
-    print_lines(head.into_iter().chain(table))
+    print_lines(out, head.into_iter().chain(table))
 }
 
-pub(crate) async fn stats(args: StatsArgs) -> Result<(), CliError> {
+pub(crate) async fn stats(args: StatsArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let mut params = range_params(&args.time)?;
     params.push(("query", args.query));
     let stats: StatsAnswer = client.get("/loki/api/v1/index/stats", &params).await?;
-    print_lines([
+    let lines = [
         "{".to_owned(),
         format!("  bytes: {}", human_bytes(stats.bytes)),
         format!("  chunks: {}", stats.chunks),
         format!("  streams: {}", stats.streams),
         format!("  entries: {}", stats.entries),
         "}".to_owned(),
-    ])
+    ];
+    print_lines(out, lines)
 }
 
 /// `1.5MB`, powers of 1,000.
@@ -108,7 +113,7 @@ fn human_bytes(bytes: u64) -> String {
     }
 }
 
-pub(crate) fn format(args: &FmtArgs) -> Result<(), CliError> {
+pub(crate) fn format(args: &FmtArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let text = match &args.query {
         Some(text) => text.clone(),
         None => {
@@ -119,7 +124,7 @@ pub(crate) fn format(args: &FmtArgs) -> Result<(), CliError> {
     };
     let expr =
         logql::syntax::parse(text.trim()).map_err(|error| CliError::Usage(error.to_string()))?;
-    print_lines([logql::syntax::pretty(&expr)])
+    print_lines(out, [logql::syntax::pretty(&expr)])
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Lines on standard output, in logcli's modes.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
 use crate::answer::{Labels, Row, print_labels};
-use crate::args::{OutputArgs, OutputMode};
+use crate::args::{OutputArgs, OutputMode, TimestampFormat};
 use crate::error::CliError;
 use crate::time::TimePrinter;
 
@@ -20,37 +20,43 @@ const COLOURS: [AnsiColor; 6] = [
 ];
 
 /// Prints lines.
-pub(crate) struct Printer {
+pub(crate) struct Printer<'a> {
     args: OutputArgs,
     times: TimePrinter,
     colours: bool,
-    out: BufWriter<std::io::Stdout>,
+    out: &'a mut (dyn Write + Send),
 }
 
-impl Printer {
-    pub(crate) fn new(args: &OutputArgs) -> Result<Self, CliError> {
-        let stdout = std::io::stdout();
-        // `NO_COLOR`, `CLICOLOR` and a dumb terminal are respected.
-        let wanted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+impl<'a> Printer<'a> {
+    pub(crate) fn new(
+        args: &OutputArgs,
+        out: &'a mut (dyn Write + Send),
+        colours: bool,
+    ) -> Result<Self, CliError> {
+        // Programs that read lines as objects want the whole time.
+        let format = match (args.output, args.output_timestamp_format) {
+            (OutputMode::Jsonl, TimestampFormat::Rfc3339) => TimestampFormat::Rfc3339nano,
+            (_, format) => format,
+        };
         Ok(Self {
-            times: TimePrinter::new(&args.timezone, args.output_timestamp_format)?,
-            colours: args.colored_output || (stdout.is_terminal() && wanted),
+            times: TimePrinter::new(&args.timezone, format)?,
+            colours: args.colored_output || colours,
             args: args.clone(),
-            out: BufWriter::new(stdout),
+            out,
         })
     }
 
     /// What of the labels is printed: all but the common ones, unless flags say otherwise.
     fn shown(&self, labels: &Labels, common: &Labels) -> Labels {
         let args = &self.args;
-        let is_shown = |name: &String| {
+        let is_shown = |name: &String, value: &String| {
             (args.include_labels.is_empty() || args.include_labels.contains(name))
                 && !args.exclude_labels.contains(name)
                 && (args.include_common_labels
                     || args.include_labels.contains(name)
-                    || !common.contains_key(name))
+                    || common.get(name) != Some(value))
         };
-        let pairs = labels.iter().filter(|(name, _)| is_shown(name));
+        let pairs = labels.iter().filter(|(name, value)| is_shown(name, value));
         pairs
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
@@ -66,16 +72,13 @@ impl Printer {
         match self.args.output {
             OutputMode::Raw => writeln!(self.out, "{}", row.line)?,
             OutputMode::Jsonl => {
-                let labels = if self.args.no_labels {
-                    Labels::new()
-                } else {
-                    self.shown(labels, common)
-                };
-                let object = serde_json::json!({
-                    "labels": labels,
+                let mut object = serde_json::json!({
                     "line": row.line,
                     "timestamp": self.times.print(row.timestamp_ns),
                 });
+                if !self.args.no_labels {
+                    object["labels"] = serde_json::json!(self.shown(labels, common));
+                }
                 writeln!(self.out, "{object}")?;
             }
             OutputMode::Default => self.default_line(labels, common, row)?,

@@ -1,6 +1,7 @@
 //! `query` and `instant-query`.
 
 use std::collections::HashSet;
+use std::io::Write;
 
 use serde_json::Value;
 
@@ -15,17 +16,21 @@ use crate::{tail, time, writeln_stderr};
 const RANGE_PATH: &str = "/loki/api/v1/query_range";
 
 /// Prints the lines or series of a span of time.
-pub(crate) async fn range(args: QueryArgs) -> Result<(), CliError> {
+pub(crate) async fn range(
+    args: QueryArgs,
+    out: &mut (dyn Write + Send),
+    colours: bool,
+) -> Result<(), CliError> {
     if args.tail {
-        return tail::tail(TailArgs {
+        let args = TailArgs {
             query: args.query,
             client: args.client,
             output: args.output,
             since: args.time.since,
             limit: args.limit,
             delay_for: args.delay_for,
-        })
-        .await;
+        };
+        return tail::tail(args, out, colours).await;
     }
     let client = Client::new(&args.client)?;
     let (start_ns, end_ns) = time::range(&args.time, time::now_ns())?;
@@ -37,13 +42,13 @@ pub(crate) async fn range(args: QueryArgs) -> Result<(), CliError> {
         seen: HashSet::new(),
         progress: Progress::new(client.quiet),
     };
-    let mut printer = Printer::new(&args.output)?;
+    let mut printer = Printer::new(&args.output, out, colours)?;
     let mut printed = 0;
     let mut common: Option<Labels> = None;
     loop {
         let wanted = match args.limit {
-            0 => args.batch,
-            limit => args.batch.min(limit - printed),
+            0 => args.batch.max(1),
+            limit => args.batch.max(1).min(limit - printed),
         };
         let rows = match pages.next(wanted).await? {
             Page::Lines(rows) => rows,
@@ -176,7 +181,10 @@ pub(crate) fn in_order(streams: Vec<Stream>, forward: bool) -> Vec<(Labels, Row)
 }
 
 /// Prints series at one time.
-pub(crate) async fn instant(args: InstantArgs) -> Result<(), CliError> {
+pub(crate) async fn instant(
+    args: InstantArgs,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let at_ns = args.now.as_deref().map(time::parse_time).transpose()?;
     let params = [
@@ -190,12 +198,11 @@ pub(crate) async fn instant(args: InstantArgs) -> Result<(), CliError> {
         print_stats(&answer.data.stats);
     }
     let text = pretty(&answer.data.result)?;
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{text}")?;
+    writeln!(out, "{text}")?;
     Ok(())
 }
 
-fn print_result(printer: &mut Printer, result: &QueryResult) -> Result<(), CliError> {
+fn print_result(printer: &mut Printer<'_>, result: &QueryResult) -> Result<(), CliError> {
     printer.text(&pretty(result)?)?;
     printer.flush()
 }

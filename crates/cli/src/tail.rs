@@ -2,9 +2,12 @@
 //! on where the last line was.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
+use tokio_tungstenite::connect_async_tls_with_config;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::answer::{Labels, TailFrame, print_labels};
@@ -13,44 +16,62 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::Printer;
 use crate::query::in_order;
-use crate::{time, writeln_stderr};
+use crate::{time, tls, writeln_stderr};
 
 const PATH: &str = "/loki/api/v1/tail";
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Lines asked for after a broken connection: as many as servers give at once.
+const CATCH_UP_LINES: usize = 5000;
 
-/// Why a connection ended.
-enum Ended {
-    /// The other side, or the way to it, broke.
-    Broken(String),
-    /// Interrupted from the keyboard.
-    Interrupted,
+pub(crate) async fn tail(
+    args: TailArgs,
+    out: &mut (dyn Write + Send),
+    colours: bool,
+) -> Result<(), CliError> {
+    let mut printer = Printer::new(&args.output, out, colours)?;
+    // One place for the keyboard: while it is listened to, it ends nothing by itself.
+    tokio::select! {
+        result = follow(&args, &mut printer) => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
 }
 
-pub(crate) async fn tail(args: TailArgs) -> Result<(), CliError> {
+async fn follow(args: &TailArgs, printer: &mut Printer<'_>) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
-    let mut printer = Printer::new(&args.output)?;
+    let connector = tls::connector(&args.client)?;
     let since_ns = time::parse_duration(&args.since)?;
     let mut state = State {
         start_ns: time::now_ns().saturating_sub(since_ns),
         at_start: HashSet::new(),
+        frames: 0,
     };
-    let mut backoff = Duration::from_millis(500);
+    let mut limit = args.limit;
+    let mut backoff = BACKOFF_MIN;
     let mut connected_before = false;
     loop {
         let params = [
             ("query", args.query.clone()),
             ("start", state.start_ns.to_string()),
-            ("limit", args.limit.max(state.at_start.len()).to_string()),
+            ("limit", limit.to_string()),
             ("delay_for", args.delay_for.to_string()),
         ];
         let request = client.websocket_request(PATH, &params)?;
-        let ended = match tokio_tungstenite::connect_async(request).await {
+        let connected =
+            connect_async_tls_with_config(request, None, false, connector.clone()).await;
+        let reason = match connected {
             Ok((socket, _)) => {
                 connected_before = true;
-                backoff = Duration::from_millis(500);
-                read(socket, &mut state, &mut printer, client.quiet).await?
+                let frames = state.frames;
+                let reason = read(socket, &mut state, printer, client.quiet).await?;
+                if state.frames > frames {
+                    backoff = BACKOFF_MIN;
+                }
+                reason
             }
-            Err(tungstenite::Error::Http(answer)) if answer.status().is_client_error() => {
+            Err(tungstenite::Error::Http(answer))
+                if !connected_before || answer.status().is_client_error() =>
+            {
                 let body = answer.body().as_deref().unwrap_or_default();
                 return Err(CliError::Refused {
                     status: answer.status().as_u16(),
@@ -61,16 +82,13 @@ pub(crate) async fn tail(args: TailArgs) -> Result<(), CliError> {
             Err(error) if !connected_before => {
                 return Err(CliError::unreachable(&args.client.addr, &error));
             }
-            Err(error) => Ended::Broken(error.to_string()),
+            Err(error) => error.to_string(),
         };
-        match ended {
-            Ended::Interrupted => return Ok(()),
-            Ended::Broken(reason) => {
-                let _ = writeln_stderr(&format!("connection lost ({reason}), trying again"));
-            }
-        }
+        let _ = writeln_stderr(&format!("connection lost ({reason}), trying again"));
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
+        // What came in the meantime is the past by now, and all of it is wanted.
+        limit = CATCH_UP_LINES.max(args.limit);
     }
 }
 
@@ -79,6 +97,8 @@ struct State {
     start_ns: i64,
     /// Lines of that time that were printed.
     at_start: HashSet<(String, String)>,
+    /// Frames read so far, over all connections.
+    frames: u64,
 }
 
 impl State {
@@ -97,36 +117,39 @@ impl State {
     }
 }
 
+/// Prints lines until the connection ends; gives the reason.
 async fn read<S>(
     mut socket: tokio_tungstenite::WebSocketStream<S>,
     state: &mut State,
-    printer: &mut Printer,
+    printer: &mut Printer<'_>,
     quiet: bool,
-) -> Result<Ended, CliError>
+) -> Result<String, CliError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let nothing_common = Labels::new();
     loop {
-        let message = tokio::select! {
-            message = socket.next() => message,
-            _ = tokio::signal::ctrl_c() => {
-                let _ = socket.send(Message::Close(None)).await;
-                return Ok(Ended::Interrupted);
-            }
-        };
-        let text = match message {
-            None => return Ok(Ended::Broken("closed".to_owned())),
-            Some(Err(error)) => return Ok(Ended::Broken(error.to_string())),
+        let text = match socket.next().await {
+            None => return Ok("closed".to_owned()),
+            Some(Err(error)) => return Ok(error.to_string()),
             Some(Ok(Message::Close(frame))) => {
-                let reason = frame
-                    .map(|frame| frame.reason.to_string())
-                    .unwrap_or_default();
-                return Ok(Ended::Broken(format!("closed by the server {reason}")));
+                let (code, reason) = frame.map_or((CloseCode::Away, String::new()), |frame| {
+                    (frame.code, frame.reason.to_string())
+                });
+                // A query that the server cannot run ends like this, each time again.
+                if code == CloseCode::Error && state.frames == 0 {
+                    return Err(CliError::Answer(format!(
+                        "the server ended the tail: {reason}"
+                    )));
+                }
+                return Ok(format!("closed by the server {reason}")
+                    .trim_end()
+                    .to_owned());
             }
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(_)) => continue,
         };
+        state.frames += 1;
         let frame: TailFrame =
             serde_json::from_str(&text).map_err(|error| CliError::Answer(error.to_string()))?;
         for (labels, row) in in_order(frame.streams.unwrap_or_default(), true) {

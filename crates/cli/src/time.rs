@@ -78,7 +78,8 @@ impl TimePrinter {
             TimestampFormat::Unix => return (timestamp_ns / 1_000_000_000).to_string(),
             TimestampFormat::Unixnano => return timestamp_ns.to_string(),
             TimestampFormat::Rfc3339 => "%Y-%m-%dT%H:%M:%S",
-            TimestampFormat::Rfc3339nano => "%Y-%m-%dT%H:%M:%S.%9f",
+            // As many digits as are needed, as Go prints them.
+            TimestampFormat::Rfc3339nano => "%Y-%m-%dT%H:%M:%S%.f",
         };
         let Ok(time) = Timestamp::from_nanosecond(i128::from(timestamp_ns)) else {
             return timestamp_ns.to_string();
