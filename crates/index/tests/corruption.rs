@@ -1,6 +1,7 @@
 //! Damage is noticed: an error that says where, never another answer or a panic.
 
 use bytes::Bytes;
+use codec::container::{Container, ContainerWriter};
 use index::{Index, fuzz};
 use model::{LabelSet, MatchOp, Matcher};
 
@@ -52,4 +53,37 @@ fn errors_name_the_section() {
     bad[0] ^= 1;
     let error = Index::parse(bad.into()).unwrap_err();
     assert_eq!(error.to_string(), "index info section: checksum mismatch");
+}
+
+/// The file with one section changed, checksums made right again.
+#[allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
+fn with_section(file: &Container, changed: usize, raw: &[u8]) -> Bytes {
+    let mut writer = ContainerWriter::new(0);
+    for (at, section) in file.sections().iter().enumerate() {
+        let kept = file.read(section.kind, section.ordinal).unwrap();
+        let raw = if at == changed { raw } else { &kept };
+        writer.add(section.kind, section.ordinal, raw).unwrap();
+    }
+    writer.finish(*b"LGIX", 1).into()
+}
+
+#[test]
+fn sections_whose_checksum_is_right_may_still_lie() {
+    let file = Container::parse(small(), *b"LGIX", 1).unwrap();
+    let matchers = [
+        Matcher::new("app", MatchOp::Regex, "app-[12]").unwrap(),
+        Matcher::new("pod", MatchOp::NotEqual, "pod-3").unwrap(),
+    ];
+    for (at, section) in file.sections().iter().enumerate() {
+        let raw = file.read(section.kind, section.ordinal).unwrap();
+        assert!(fuzz::file(&with_section(&file, at, &raw), &matchers).is_ok());
+        for byte in 0..raw.len() {
+            for value in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+                let mut bad = raw.to_vec();
+                bad[byte] = value;
+                let _ = fuzz::file(&with_section(&file, at, &bad), &matchers);
+            }
+            let _ = fuzz::file(&with_section(&file, at, &raw[..byte]), &matchers);
+        }
+    }
 }
