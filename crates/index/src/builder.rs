@@ -1,21 +1,22 @@
 //! Writing index files.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use codec::container::ContainerWriter;
 use codec::{CodecError, put_varint};
 use model::LabelSet;
 
-use crate::names::{Name, write_names, write_values};
 use crate::reader::write_objects;
 use crate::series::{SeriesRow, write_blocks, write_series};
 use crate::{
-    BlockRef, Index, IndexError, KIND_BLOCKS, KIND_INFO, KIND_NAMES, KIND_OBJECTS, KIND_POSTINGS,
-    KIND_SERIES, KIND_VALUES, MAGIC, MAX_NAMES, MAX_OBJECTS, MAX_PAGE_BLOCKS, MAX_SERIES,
-    MAX_VALUES, ObjectEntry, PAGE_SERIES, PAGE_VALUES, Part, VERSION, postings,
+    BlockRef, Index, IndexError, KIND_BLOCKS, KIND_INFO, KIND_OBJECTS, KIND_SERIES, MAGIC,
+    MAX_OBJECTS, MAX_PAGE_BLOCKS, MAX_SERIES, ObjectEntry, PAGE_SERIES, Part, VERSION,
 };
+
+mod labels;
+
+use labels::NumberedLabels;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -96,10 +97,9 @@ impl IndexBuilder {
     pub fn build(mut self) -> Result<Bytes, IndexError> {
         cap(Part::Series(0), "series", self.series.len(), MAX_SERIES)?;
         cap(Part::Objects, "objects", self.objects.len(), MAX_OBJECTS)?;
-        let mut series: Vec<(LabelSet, Vec<BlockRef>)> =
-            std::mem::take(&mut self.series).into_iter().collect();
-        series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for (_, blocks) in &mut series {
+        let (label_sets, mut blocks): (Vec<LabelSet>, Vec<Vec<BlockRef>>) =
+            std::mem::take(&mut self.series).into_iter().unzip();
+        for blocks in &mut blocks {
             blocks.sort_unstable();
             blocks.dedup_by_key(|block| (block.object, block.block, block.run));
             self.count(blocks)?;
@@ -109,7 +109,7 @@ impl IndexBuilder {
         }
         let mut writer = ContainerWriter::new(0);
         let mut info = Vec::new();
-        put_varint(&mut info, series.len() as u64);
+        put_varint(&mut info, label_sets.len() as u64);
         add(&mut writer, KIND_INFO, Part::Info, 0, &info)?;
         add(
             &mut writer,
@@ -118,12 +118,18 @@ impl IndexBuilder {
             0,
             &write_objects(&self.objects),
         )?;
-        let label_sets: Vec<&LabelSet> = series.iter().map(|(labels, _)| labels).collect();
-        let labels = write_labels(&mut writer, &label_sets)?;
-        let rows: Vec<SeriesRow> = labels
+        let numbered = NumberedLabels::new(&label_sets);
+        let order = numbered.order();
+        numbered.write(&order, &mut writer)?;
+        let mut unsorted: Vec<SeriesRow> = numbered
+            .into_series()
             .into_iter()
-            .zip(series)
-            .map(|(labels, (_, blocks))| SeriesRow { labels, blocks })
+            .zip(blocks)
+            .map(|(labels, blocks)| SeriesRow { labels, blocks })
+            .collect();
+        let rows: Vec<SeriesRow> = order
+            .into_iter()
+            .filter_map(|at| unsorted.get_mut(at).map(std::mem::take))
             .collect();
         let pages = || rows.chunks(PAGE_SERIES).zip(0u32..);
         for (page, number) in pages() {
@@ -200,143 +206,6 @@ pub fn merge<'a>(
         }
     }
     Ok(builder)
-}
-
-/// The values of one name while they are collected.
-#[derive(Default)]
-struct NameBuilder<'a> {
-    number_of: Map<&'a str, u32>,
-    /// Per value, in order of appearance: the value and its series.
-    values: Vec<(&'a str, Vec<u32>)>,
-}
-
-/// Writes names, values and postings; returns per series the numbers of its names and values.
-fn write_labels(
-    writer: &mut ContainerWriter,
-    series: &[&LabelSet],
-) -> Result<Vec<Vec<(u32, u32)>>, IndexError> {
-    let mut number_of_name: Map<&str, usize> = Map::default();
-    let mut builders: Vec<(&str, NameBuilder<'_>)> = Vec::new();
-    let mut labels_of = Vec::with_capacity(series.len());
-    for (labels, number) in series.iter().zip(0u32..) {
-        let mut numbers = Vec::with_capacity(labels.len());
-        for label in labels.iter() {
-            let name = *number_of_name.entry(&label.name).or_insert_with(|| {
-                builders.push((&label.name, NameBuilder::default()));
-                builders.len() - 1
-            });
-            let Some((_, builder)) = builders.get_mut(name) else {
-                continue;
-            };
-            let value = *builder.number_of.entry(&label.value).or_insert_with(|| {
-                builder.values.push((&label.value, Vec::new()));
-                builder.values.len() as u32 - 1
-            });
-            if let Some((_, series)) = builder.values.get_mut(value as usize) {
-                series.push(number);
-            }
-            numbers.push((name as u32, value));
-        }
-        labels_of.push(numbers);
-    }
-    cap(Part::Names, "label names", builders.len(), MAX_NAMES)?;
-    let order = sorted(&builders, |(name, _)| *name);
-    let mut names = Vec::with_capacity(builders.len());
-    let mut value_orders = Vec::with_capacity(builders.len());
-    let mut pages = Vec::new();
-    for at in &order {
-        let Some((name, builder)) = builders.get(*at) else {
-            continue;
-        };
-        let values = sorted(&builder.values, |(value, _)| *value);
-        names.push(write_name(
-            name,
-            builder,
-            &values,
-            series.len(),
-            &mut pages,
-        )?);
-        value_orders.push(inverse(&values));
-    }
-    add(writer, KIND_NAMES, Part::Names, 0, &write_names(&names))?;
-    for ((values, _), page) in pages.iter().zip(0u32..) {
-        add(writer, KIND_VALUES, Part::Values(page), page, values)?;
-    }
-    for ((_, postings), page) in pages.iter().zip(0u32..) {
-        add(writer, KIND_POSTINGS, Part::Postings(page), page, postings)?;
-    }
-    let name_order = inverse(&order);
-    for (name, value) in labels_of.iter_mut().flatten() {
-        *name = name_order.get(*name as usize).copied().unwrap_or(0);
-        let values = value_orders.get(*name as usize);
-        *value = values
-            .and_then(|values| values.get(*value as usize))
-            .map_or(0, |at| at + 1);
-    }
-    labels_of
-        .iter_mut()
-        .for_each(|labels| labels.sort_unstable());
-    Ok(labels_of)
-}
-
-/// Appends the pages of a name, values and postings.
-fn write_name(
-    name: &str,
-    builder: &NameBuilder<'_>,
-    order: &[usize],
-    series: usize,
-    pages: &mut Vec<(Vec<u8>, Vec<u8>)>,
-) -> Result<Name, IndexError> {
-    cap(Part::Names, "label values", order.len(), MAX_VALUES)?;
-    let mut first_values = Vec::new();
-    let mut present = Vec::new();
-    let first_page = pages.len() as u32;
-    for page in order.chunks(PAGE_VALUES) {
-        let values: Vec<&(&str, Vec<u32>)> = page
-            .iter()
-            .filter_map(|at| builder.values.get(*at))
-            .collect();
-        let texts: Vec<&str> = values.iter().map(|(value, _)| *value).collect();
-        first_values.extend(texts.first().map(|first| Arc::from(*first)));
-        let mut lists = Vec::new();
-        for (_, series) in values {
-            postings::put(&mut lists, series);
-            present.extend_from_slice(series);
-        }
-        pages.push((write_values(&texts), lists));
-    }
-    let everywhere = present.len() == series;
-    let present = (!everywhere).then(|| {
-        present.sort_unstable();
-        let mut bitmap: roaring::RoaringBitmap = present.into_iter().collect();
-        bitmap.optimize();
-        bitmap
-    });
-    Ok(Name {
-        name: Arc::from(name),
-        values: order.len() as u32,
-        first_page,
-        first_values,
-        present,
-    })
-}
-
-/// Positions in the order of their key.
-fn sorted<'a, T, K: Ord + ?Sized + 'a>(items: &'a [T], key: impl Fn(&'a T) -> &'a K) -> Vec<usize> {
-    let mut order: Vec<(&K, usize)> = items.iter().map(key).zip(0..).collect();
-    order.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    order.into_iter().map(|(_, at)| at).collect()
-}
-
-/// Where each position went.
-fn inverse(order: &[usize]) -> Vec<u32> {
-    let mut places = vec![0; order.len()];
-    for (at, place) in order.iter().zip(0u32..) {
-        if let Some(slot) = places.get_mut(*at) {
-            *slot = place;
-        }
-    }
-    places
 }
 
 fn cap(part: Part, what: &'static str, value: usize, limit: usize) -> Result<(), IndexError> {

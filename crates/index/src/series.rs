@@ -60,7 +60,7 @@ pub(crate) struct SeriesPage {
 }
 
 /// A series as it is written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SeriesRow {
     /// Number of the name, number of the value plus one.
     pub(crate) labels: Vec<(u32, u32)>,
