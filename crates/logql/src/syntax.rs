@@ -36,7 +36,7 @@ use model::Matcher;
 pub const MAX_QUERY_BYTES: usize = 131_072;
 
 /// How deep parentheses and functions may nest.
-pub const MAX_DEPTH: u32 = 128;
+pub const MAX_DEPTH: u32 = 520;
 
 /// How high a tree may be, chains of operators included.
 pub const MAX_HEIGHT: u32 = 512;

@@ -6,5 +6,4 @@
 
 pub(super) mod fields;
 pub(super) mod lookup;
-pub(super) mod path;
 pub(super) mod token;

@@ -199,7 +199,17 @@ fn size_and_depth_are_bounded() {
     ] {
         assert!(error(&query).contains("too"), "{}", error(&query));
     }
-    assert!(parse(&vec!["vector(1)"; 300].join(" or ")).is_ok());
+}
+
+#[test]
+fn the_highest_trees_can_be_walked() {
+    let chain = parse(&vec!["vector(1)"; 500].join(" or ")).unwrap();
+    let filters = vec!["a=1"; 500].join(" ");
+    let filtered = parse(&format!("{{a=\"b\"}} | {filters}")).unwrap();
+    for expr in [&chain, &filtered] {
+        assert!(!pretty(expr).is_empty());
+        assert_eq!(parse(&expr.to_string()).as_ref(), Ok(expr));
+    }
 }
 
 #[test]

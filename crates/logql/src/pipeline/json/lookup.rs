@@ -5,19 +5,18 @@
 
 use super::super::row::Row;
 use super::fields::set_value;
-use super::path::Step;
 use super::token::{self, JsonFault, Kind, Value};
 use crate::pipeline::early::EarlyFilters;
 use crate::pipeline::names::NameId;
-
-/// Paths longer than this do not occur in practice; deeper keys are not looked at.
-const DEPTH_MAX: usize = 128;
+use crate::syntax::PathSegment;
 
 /// `| json a="x.y", b="z[0]"`, compiled.
 #[derive(Debug)]
 pub(in super::super) struct JsonLookup {
     pub(in super::super) labels: Vec<NameId>,
-    pub(in super::super) paths: Vec<Vec<Step>>,
+    pub(in super::super) paths: Vec<Vec<PathSegment>>,
+    /// Length of the longest path; deeper keys are not looked at.
+    pub(in super::super) depth: usize,
 }
 
 /// What a lookup keeps between lines: buffers.
@@ -106,7 +105,7 @@ impl Walk<'_> {
         if line.get(colon) != Some(&b':') {
             return Some(colon - 1);
         }
-        if level > DEPTH_MAX {
+        if level > self.lookup.depth {
             return Some(colon);
         }
         if level == 0 {
@@ -147,9 +146,12 @@ impl Walk<'_> {
     }
 
     /// Whether these steps are the keys around the cursor.
-    fn agrees(&self, steps: &[Step]) -> bool {
+    fn agrees(&self, steps: &[PathSegment]) -> bool {
+        if self.buffers.keys.len() < steps.len() {
+            return false;
+        }
         let mut pairs = std::iter::zip(steps, &self.buffers.keys);
-        pairs.all(|(step, key)| matches!(step, Step::Key(wanted) if **wanted == **key))
+        pairs.all(|(step, key)| matches!(step, PathSegment::Field(wanted) if *wanted.as_bytes() == **key))
     }
 
     fn mark(&mut self, path: usize) {
@@ -164,7 +166,7 @@ impl Walk<'_> {
         let goes_on = |path: &usize| {
             let open = self.buffers.found.get(*path) == Some(&false);
             let steps = self.lookup.paths.get(*path).filter(|_| open)?;
-            let Some(Step::Index(index)) = steps.get(*level) else {
+            let Some(PathSegment::Index(index)) = steps.get(*level) else {
                 return None;
             };
             let around = steps.get(..*level)?;
@@ -199,7 +201,7 @@ impl Walk<'_> {
         }
         for number in 0.. {
             let Ok(value) = token::value(line, at) else {
-                break;
+                return at;
             };
             for (path, _) in wanted.iter().filter(|(_, index)| *index == number) {
                 self.mark(*path);
@@ -249,12 +251,14 @@ impl Walk<'_> {
 }
 
 /// Follows steps from a value into it. None if they lead nowhere.
-fn find(line: &[u8], mut value: Value, steps: &[Step]) -> Option<Result<Value, JsonFault>> {
+fn find(line: &[u8], mut value: Value, steps: &[PathSegment]) -> Option<Result<Value, JsonFault>> {
     for step in steps {
         let inside = line.get(..value.end)?;
         value = match (step, value.kind) {
-            (Step::Key(key), Kind::Object) => field(inside, value.start, key)?,
-            (Step::Index(index), Kind::Array) => element(inside, value.start, *index)?,
+            (PathSegment::Field(key), Kind::Object) => {
+                field(inside, value.start, key.as_bytes())?
+            },
+            (PathSegment::Index(index), Kind::Array) => element(inside, value.start, *index)?,
             _ => return None,
         };
     }
