@@ -5,3 +5,28 @@ mod faulty;
 
 pub use conformance::conformance;
 pub use faulty::{Faults, FaultyStore};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+
+use crate::config::RequestConfig;
+use crate::error::StorageError;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// A store in a directory that misbehaves as told; it makes no attempts of its own after a failure.
+///
+/// # Errors
+/// If the directory cannot be used.
+pub fn faulty_directory(directory: &Path, faults: Faults) -> Result<Store, StorageError> {
+    let local = LocalFileSystem::new_with_prefix(directory)
+        .map_err(|error| StorageError::Config(error.to_string()))?;
+    let store = Arc::new(FaultyStore::new(Arc::new(local), faults));
+    let requests = RequestConfig {
+        max_retries: 0,
+        ..RequestConfig::default()
+    };
+    Ok(Store::with_object_store(store, &requests, Metrics::unregistered()))
+}
