@@ -37,6 +37,8 @@ pub struct Config {
     pub stream_idle: DurationNs,
     /// Queries that scan at once; 0 is the number of cores.
     pub query_workers: usize,
+    /// Bytes that all queries may hold for rows they decode.
+    pub query_memory_max: ByteSize,
     /// Live tails at once, of all tenants.
     pub tails_max: usize,
     /// Lines that may wait for a slow reader of a tail; what comes on top is dropped and counted.
@@ -59,6 +61,7 @@ impl Default for Config {
             flush_backoff_max: DurationNs::from_secs(30),
             stream_idle: DurationNs::from_secs(1800),
             query_workers: 0,
+            query_memory_max: ByteSize::mib(256),
             tails_max: 256,
             tail_rows_max: 10_000,
         }

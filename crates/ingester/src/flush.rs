@@ -1,7 +1,7 @@
 //! Flushes: everything in memory goes to the store.
 //!
-//! A flush draws a line: rows before it have sequence numbers up to a *watermark* and an *epoch* up
-//! to its own, rows after it do not. It cuts and encodes all rows before the line, and writes for
+//! A flush draws a line: rows before it have sequence numbers up to a *watermark* and an
+//! [epoch](crate::epoch) up to its own, rows after it do not. It cuts and encodes all rows before the line, and writes for
 //! each tenant and day one object, its index, and one manifest entry that carries the watermark.
 //! When all entries are committed, the log up to the watermark is removed. A crash anywhere between
 //! is repaired by the replay: it asks each manifest for the watermark, and skips the rows that are
@@ -23,7 +23,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::encode::EncodeError;
 use crate::ingester::Inner;
 use crate::metrics::{FlushReason, Outcome};
-use crate::stream::REPLAY_EPOCH;
 use crate::tenant::{Tenant, Waiting};
 
 /// Objects written at once.
@@ -121,31 +120,20 @@ impl Inner {
     /// Flushes all that was pushed before. Returns when it is in the store.
     pub(crate) async fn flush(&self, reason: FlushReason) {
         let _flush = self.flushing.lock().await;
-        // The line: no push is between its rows and their sequence number while it is drawn.
-        let line = {
-            let mut epoch = self.epoch.write();
-            let line = Line {
-                epoch: *epoch,
-                watermark: self.wal.last_seq(),
-            };
-            *epoch += 1;
+        let (epoch, watermark) = self.epochs.end_live(self.clock.now_ns(), || {
             self.oldest_ns.store(0, Ordering::Relaxed);
-            line
-        };
+            self.wal.last_seq()
+        });
+        let line = Line { epoch, watermark };
         self.flush_line(line, reason).await;
     }
 
     /// Flushes what was replayed so far: rows of records up to `watermark`.
     pub(crate) async fn flush_replayed(&self, watermark: u64) {
         let _flush = self.flushing.lock().await;
-        self.flush_line(
-            Line {
-                epoch: REPLAY_EPOCH,
-                watermark,
-            },
-            FlushReason::Replay,
-        )
-        .await;
+        let epoch = self.epochs.end_replay(self.clock.now_ns());
+        self.flush_line(Line { epoch, watermark }, FlushReason::Replay)
+            .await;
     }
 
     #[tracing::instrument(name = "flush", skip_all, fields(watermark = line.watermark))]
@@ -170,6 +158,7 @@ impl Inner {
                     .await;
             }
         }
+        self.epochs.is_stored(line.epoch);
         let (wal, watermark) = (Arc::clone(&self.wal), line.watermark);
         let written = tokio::task::spawn_blocking(move || wal.done(watermark)).await;
         if let Ok(Err(error)) = written {
@@ -204,20 +193,19 @@ impl Inner {
     }
 
     /// Writes and commits an object, and lets go of its rows.
-    async fn store(&self, outgoing: Outgoing, watermark: u64) {
+    async fn store(&self, outgoing: Outgoing, line: Line) {
         let Outgoing {
             tenant,
             day,
             blocks,
         } = outgoing;
         let now_ns = self.clock.now_ns();
-        let id = key::new_id(now_ns);
+        let id = self.epochs.object_id(line.epoch, &tenant.id, day);
         let mut entry = ManifestEntry::new(key::id_text(self.wal.owner()), now_ns);
-        entry.watermark = Some(watermark);
+        entry.watermark = Some(line.watermark);
         let object = self
             .until_ok("build an object", || build(id, &blocks))
             .await;
-        tenant.hold(id);
         let publish = || async {
             let published = self
                 .catalog
@@ -232,7 +220,7 @@ impl Inner {
             Ok(published?)
         };
         let seq = self.until_ok("store an object", publish).await;
-        tenant.commit(id, day, seq, &blocks);
+        tenant.commit(day, seq, &blocks);
         let bytes = blocks.iter().map(|waiting| waiting.block.bytes()).sum();
         self.memory.drop_blocks(bytes);
         self.metrics.blocks.dec_by(blocks.len() as i64);

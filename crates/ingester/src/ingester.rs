@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::{CodedError, LabelSet, Limits, TenantId};
-use parking_lot::RwLock;
+use model::{Budget, CodedError, LabelSet, Limits, TenantId};
 use storage::{Catalog, Clock, key};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,8 @@ use crate::error::StartError;
 use crate::flush::{FlushRequest, REQUESTS_MAX};
 use crate::memory::Memory;
 use crate::metrics::{FlushReason, Metrics};
-use crate::stream::{REPLAY_EPOCH, Stream};
+use crate::epoch::Epochs;
+use crate::stream::Stream;
 use crate::tail::Tails;
 use crate::tenant::{StreamLimit, Tenant, Tenants};
 use crate::wal::{Disk, OsDisk, Wal};
@@ -126,8 +126,7 @@ pub(crate) struct Inner {
     pub(crate) memory: Memory,
     pub(crate) cutter: Cutter,
     pub(crate) tails: Arc<Tails>,
-    /// Rows added now belong to this epoch. Held for reading while a push adds its rows.
-    pub(crate) epoch: RwLock<u64>,
+    pub(crate) epochs: Epochs,
     next_stream: AtomicU64,
     /// When the first row after the last flush came; 0 if none did.
     pub(crate) oldest_ns: AtomicI64,
@@ -138,6 +137,7 @@ pub(crate) struct Inner {
     pub(crate) flush_requests: mpsc::Sender<FlushRequest>,
     pub(crate) encode_workers: usize,
     pub(crate) query_permits: Arc<Semaphore>,
+    pub(crate) query_memory: Arc<Budget>,
     /// Cancelled when the replay is complete.
     pub(crate) replayed: CancellationToken,
     /// Cancelled when pushes are no longer accepted.
@@ -172,7 +172,7 @@ impl Ingester {
             memory: Memory::new(&config, deps.metrics.clone()),
             cutter: Cutter::default(),
             tails: Arc::new(Tails::new(&config, deps.metrics.clone())),
-            epoch: RwLock::new(REPLAY_EPOCH + 1),
+            epochs: Epochs::new(wal.owner(), now_ns),
             next_stream: AtomicU64::new(wal.first_stream()),
             oldest_ns: AtomicI64::new(0),
             last_push_ns: AtomicI64::new(now_ns),
@@ -181,6 +181,7 @@ impl Ingester {
             flush_requests,
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
             query_permits: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
+            query_memory: Budget::new("query_memory_max", config.query_memory_max.0),
             replayed: CancellationToken::new(),
             stopping: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use model::{Code, CodedError, Entries, Limits, StreamBatch, TenantId};
+use model::{Code, CodedError, Entries, LabelSet, Limits, StreamBatch, TenantId};
 use proto::role::{Ingest, Refusal, RefusalReason};
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ use crate::head::size_of;
 use crate::ingester::{Ingester, Inner};
 use crate::metrics::Refused;
 use crate::plan::split;
-use crate::stream::{Accepted, Appended, Forgotten, Rules, Stream};
+use crate::stream::{Accepted, Appended, Rules, Stream};
 use crate::tenant::{StreamLimit, Tenant};
 use crate::wal::{Append, Body, Part, RECORD_RAW_TARGET, ROW_BYTES_MAX, Reservation};
 
@@ -58,7 +58,7 @@ fn check_sizes(streams: &[Arc<StreamBatch>]) -> Result<(), CodedError> {
         let set_max = entries
             .metadata_sets()
             .iter()
-            .map(|set| set.text_len())
+            .map(LabelSet::text_len)
             .max()
             .unwrap_or(0);
         let line_max = ROW_BYTES_MAX.saturating_sub(set_max);
@@ -163,7 +163,7 @@ impl Inner {
     ) -> Result<(Vec<Refusal>, Durable), CodedError> {
         let limits = (self.limits)(tenant);
         let owner = self.tenants.get_or_add(tenant);
-        let epoch = self.epoch.read();
+        let epoch = self.epochs.live();
         if self.stopping.is_cancelled() {
             return Err(WalError::Closed.into());
         }
@@ -260,10 +260,9 @@ impl Inner {
     ) -> Result<(Arc<Stream>, Appended), StreamLimit> {
         loop {
             let stream = self.stream(tenant, &batch.labels, limit)?;
-            match stream.append(&batch.entries, rules) {
-                Ok(appended) => return Ok((stream, appended)),
-                // It was forgotten at this very moment; the next look-up makes it anew.
-                Err(Forgotten) => {}
+            // A stream that is forgotten at this very moment is made anew by the next look-up.
+            if let Ok(appended) = stream.append(&batch.entries, rules) {
+                return Ok((stream, appended));
             }
         }
     }

@@ -19,7 +19,6 @@ use model::{Entries, LabelSet, TenantId, TimeRange};
 use storage::key;
 
 use crate::ingester::Inner;
-use crate::stream::Forgotten;
 use crate::tenant::Tenant;
 use crate::wal::segment::{Next, SegmentReader};
 use crate::wal::{Left, Record, Sealed};
@@ -248,9 +247,8 @@ impl Replay<'_> {
             let Ok(stream) = inner.stream(tenant, labels, 0) else {
                 return;
             };
-            match stream.replay(entries) {
-                Ok((bytes, head_bytes)) => break (bytes, head_bytes, stream),
-                Err(Forgotten) => {}
+            if let Ok((bytes, head_bytes)) = stream.replay(entries) {
+                break (bytes, head_bytes, stream);
             }
         };
         inner.memory.add_raw(bytes);

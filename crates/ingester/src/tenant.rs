@@ -80,10 +80,10 @@ impl Tenant {
             return Err(StreamLimit(limit));
         };
         let mut shard = shard.lock();
-        if let Some(streams) = shard.get(&fingerprint) {
-            if let Some(stream) = streams.iter().find(|stream| stream.labels() == labels) {
-                return Ok((Arc::clone(stream), false));
-            }
+        if let Some(streams) = shard.get(&fingerprint)
+            && let Some(stream) = streams.iter().find(|stream| stream.labels() == labels)
+        {
+            return Ok((Arc::clone(stream), false));
         }
         let more = |count: u64| (limit == 0 || count < limit).then_some(count + 1);
         let order = Ordering::Relaxed;

@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub(crate) use body::Part;
 pub use disk::{Disk, DiskFile, OsDisk};
 pub(crate) use queue::{Append, Reservation, StreamRef};
-pub(crate) use record::{Body, RECORD_RAW_TARGET, ROW_BYTES_MAX, Record, RowsHead};
+pub(crate) use record::{Body, RECORD_RAW_TARGET, ROW_BYTES_MAX, Record};
 
 use crate::config::WalConfig;
 use crate::error::{StartError, WalError};
@@ -71,8 +71,8 @@ pub(crate) struct Wal {
     permits_max: usize,
     bytes_max: u64,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Kept open: the lock is gone when the file is closed.
-    _lock: File,
+    /// The lock is gone when the file is closed.
+    lock: Mutex<Option<File>>,
 }
 
 /// What earlier runs left behind.
@@ -149,7 +149,7 @@ impl Wal {
             permits_max,
             bytes_max: config.bytes_max.0,
             thread: Mutex::new(Some(thread)),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         Ok((wal, left))
     }
@@ -229,7 +229,7 @@ impl Wal {
         self.queue.replayed(segment);
     }
 
-    /// Writes what is in the queue and ends the writer.
+    /// Writes what is in the queue, ends the writer and lets others use the directory.
     pub(crate) fn close(&self) {
         self.queue.close();
         self.permits.close();
@@ -237,6 +237,7 @@ impl Wal {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the write-ahead log panicked");
         }
+        *self.lock.lock() = None;
     }
 }
 

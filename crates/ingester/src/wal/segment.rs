@@ -236,7 +236,7 @@ impl SegmentReader {
 
 /// A fuzz body: any bytes as the records of a segment are read or refused.
 #[doc(hidden)]
-pub fn fuzz_segment(directory: &Path, records: &[u8]) -> io::Result<()> {
+pub(crate) fn fuzz_segment(directory: &Path, records: &[u8]) -> io::Result<()> {
     let header = Header {
         owner: 1,
         number: 1,

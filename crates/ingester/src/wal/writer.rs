@@ -220,23 +220,18 @@ impl Writer {
         if let Err(error) = active.file.truncate(active.len) {
             tracing::warn!(%error, segment = active.number, "cannot cut the end of a segment");
         }
-        self.retire(active);
+        self.retire(&active);
     }
 
     /// The active segment is full, or everything in it is in the store.
     fn seal(&mut self) {
         if let Some(active) = self.active.take() {
-            self.retire(active);
+            self.retire(&active);
         }
     }
 
-    fn retire(&mut self, active: Active) {
-        let Active {
-            number,
-            len,
-            max_seq,
-            ..
-        } = active;
+    fn retire(&mut self, active: &Active) {
+        let (number, len, max_seq) = (active.number, active.len, active.max_seq);
         self.previous = (number, len);
         self.sealed.push(Sealed {
             number,

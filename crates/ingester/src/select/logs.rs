@@ -1,0 +1,185 @@
+//! Lines.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{CodedError, Direction, Matcher, TimeRange};
+use proto::role::{LogRow, LogRows, SelectLogs};
+use scan::{Context, LogScan, ScanStats, scan_logs};
+
+use super::stages::LogPipeline;
+use super::top::Top;
+use super::{Output, Scan, wrong};
+use crate::head;
+use crate::stream::StreamSnapshot;
+
+/// Bytes of lines of a batch.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A log query.
+pub(super) struct Query {
+    matchers: Vec<Matcher>,
+    pipeline: LogPipeline,
+    range: TimeRange,
+    direction: Direction,
+    limit: usize,
+}
+
+impl Query {
+    /// Reads and compiles the query.
+    pub(super) fn parse(request: &SelectLogs) -> Result<Self, CodedError> {
+        let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
+        Ok(Self {
+            pipeline: LogPipeline::new(&log.stages)?,
+            matchers: log.matchers,
+            range: request.range,
+            direction: request.direction,
+            limit: request.limit as usize,
+        })
+    }
+
+    /// What selects streams.
+    pub(super) fn matchers(&self) -> Vec<Matcher> {
+        self.matchers.clone()
+    }
+
+    /// Gives the passing rows of one stream to `sink`.
+    fn stream(
+        &self,
+        stream: &StreamSnapshot,
+        out: &mut Output<'_, LogRows>,
+        sink: &mut dyn FnMut(&Output<'_, LogRows>, LogRow) -> Result<ControlFlow<()>, CodedError>,
+        is_wanted: &dyn Fn(i64) -> bool,
+    ) -> Result<(), CodedError> {
+        let sources = out.sources(stream);
+        let scan = LogScan {
+            range: self.range,
+            direction: self.direction,
+            limit: self.limit,
+            prefilter: self.pipeline.prefilter(),
+            hashes: true,
+        };
+        let mut stages = self.pipeline.for_stream(&stream.labels);
+        let mut memory = out.budget.reservation();
+        let mut stats = ScanStats::default();
+        let out = &*out;
+        let is_cancelled = || out.is_cancelled();
+        let mut context = Context {
+            is_cancelled: &is_cancelled,
+            memory: &mut memory,
+            stats: &mut stats,
+        };
+        let mut failed = Ok(());
+        let mut take = |row: scan::LogRow<'_>| {
+            if !is_wanted(row.timestamp_ns) {
+                return ControlFlow::Break(());
+            }
+            let row = LogRow {
+                timestamp_ns: row.timestamp_ns,
+                line: Bytes::copy_from_slice(row.line),
+                labels: Arc::clone(row.labels),
+                row_hash: row.row_hash.unwrap_or_default(),
+            };
+            sink(out, row).unwrap_or_else(|error| {
+                failed = Err(error);
+                ControlFlow::Break(())
+            })
+        };
+        scan_logs(&sources, &scan, &mut stages, &mut context, &mut take)?;
+        failed
+    }
+
+    /// The first rows of all streams.
+    fn first(
+        &self,
+        mut streams: Vec<StreamSnapshot>,
+        out: &mut Output<'_, LogRows>,
+    ) -> Result<(), CodedError> {
+        // The stream that has the first row comes first: the others then show early that they have
+        // none that is wanted.
+        match self.direction {
+            Direction::Forward => streams.sort_by_key(|stream| bounds(stream).0),
+            Direction::Backward => streams.sort_by_key(|stream| !bounds(stream).1),
+        }
+        let top = std::cell::RefCell::new(Top::new(self.limit, self.direction, &out.budget));
+        for (number, stream) in streams.iter().enumerate() {
+            let (min_ns, max_ns) = bounds(stream);
+            let first_ns = match self.direction {
+                Direction::Forward => min_ns,
+                Direction::Backward => max_ns,
+            };
+            if !top.borrow().wants(first_ns) {
+                break;
+            }
+            let mut sink = |_: &Output<'_, LogRows>, row| {
+                top.borrow_mut().push(number, row)?;
+                Ok(ControlFlow::Continue(()))
+            };
+            self.stream(stream, out, &mut sink, &|time_ns| {
+                top.borrow().wants(time_ns)
+            })?;
+        }
+        let fingerprints: Vec<u64> = streams.iter().map(|stream| stream.fingerprint).collect();
+        out.send(top.into_inner().into_rows(&fingerprints))
+    }
+
+    /// All rows, stream by stream.
+    fn all(
+        &self,
+        streams: &[StreamSnapshot],
+        out: &mut Output<'_, LogRows>,
+    ) -> Result<(), CodedError> {
+        for stream in streams {
+            let mut rows: Vec<LogRow> = Vec::new();
+            let mut bytes = 0;
+            let stream_fingerprint = stream.fingerprint;
+            let mut sink = |out: &Output<'_, LogRows>, row: LogRow| {
+                bytes += row.line.len() + 64;
+                rows.push(row);
+                if bytes >= BATCH_BYTES {
+                    bytes = 0;
+                    let rows = std::mem::take(&mut rows);
+                    out.send(vec![LogRows {
+                        stream_fingerprint,
+                        rows,
+                    }])?;
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            self.stream(stream, out, &mut sink, &|_| true)?;
+            if !rows.is_empty() {
+                out.send(vec![LogRows {
+                    stream_fingerprint,
+                    rows,
+                }])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Scan for Query {
+    type Row = LogRows;
+
+    fn scan(
+        self,
+        streams: Vec<StreamSnapshot>,
+        out: &mut Output<'_, LogRows>,
+    ) -> Result<(), CodedError> {
+        if self.limit == 0 {
+            self.all(&streams, out)
+        } else {
+            self.first(streams, out)
+        }
+    }
+}
+
+/// Oldest and newest time of what the snapshot has.
+fn bounds(stream: &StreamSnapshot) -> (i64, i64) {
+    let runs = stream.runs.iter().filter_map(|run| head::span(run));
+    let blocks = stream.blocks.iter().filter_map(|run| run.meta());
+    let blocks = blocks.map(|meta| (meta.min_ts_ns, meta.max_ts_ns));
+    let wider = |all: (i64, i64), one: (i64, i64)| (all.0.min(one.0), all.1.max(one.1));
+    runs.chain(blocks).fold((i64::MAX, i64::MIN), wider)
+}

@@ -1,0 +1,100 @@
+//! Streams and their sizes.
+
+use chunk::Projection;
+use model::{Code, CodedError, Entries, Matcher, TimeRange};
+use proto::role::SeriesStats;
+use scan::Source;
+
+use super::{Output, Scan, wrong};
+use crate::head::rows_within;
+use crate::stream::StreamSnapshot;
+
+/// Streams of a batch.
+const BATCH_STREAMS: usize = 1024;
+
+/// A question for streams.
+pub(super) struct Query {
+    /// When.
+    pub(super) range: TimeRange,
+}
+
+/// Reads the selectors.
+pub(super) fn parse(selectors: &[String]) -> Result<Vec<Vec<Matcher>>, CodedError> {
+    let parse = |selector: &String| logql::syntax::parse_open_selector(selector).map_err(wrong);
+    selectors.iter().map(parse).collect()
+}
+
+impl Scan for Query {
+    type Row = SeriesStats;
+
+    fn scan(
+        self,
+        streams: Vec<StreamSnapshot>,
+        out: &mut Output<'_, SeriesStats>,
+    ) -> Result<(), CodedError> {
+        for streams in streams.chunks(BATCH_STREAMS) {
+            let mut batch = Vec::with_capacity(streams.len());
+            for stream in streams {
+                let stats = self.stats(stream, out)?;
+                if stats.rows > 0 {
+                    batch.push(stats);
+                }
+            }
+            out.send(batch)?;
+        }
+        Ok(())
+    }
+}
+
+impl Query {
+    /// Counts the rows of the range. Only a block that lies partly outside has to be decoded for
+    /// that.
+    fn stats(
+        &self,
+        stream: &StreamSnapshot,
+        out: &mut Output<'_, SeriesStats>,
+    ) -> Result<SeriesStats, CodedError> {
+        let mut stats = SeriesStats {
+            labels: stream.labels.clone(),
+            rows: 0,
+            bytes: 0,
+            chunks: 0,
+        };
+        for source in out.sources(stream) {
+            let (rows, bytes) = match &source {
+                Source::Rows(entries) => count(entries, self.range),
+                Source::Block { block, run } => {
+                    let Some(meta) = block.meta().runs().get(*run) else {
+                        continue;
+                    };
+                    if self.range.covers(meta.min_ts_ns, meta.max_ts_ns) {
+                        (u64::from(meta.rows), meta.raw_bytes)
+                    } else {
+                        let rows = block.rows(*run, Projection::LENGTHS, Some(self.range));
+                        let rows = rows
+                            .map_err(|error| CodedError::new(Code::Internal, error.to_string()))?;
+                        let bytes = rows.line_ends().last().copied().unwrap_or(0);
+                        (rows.len() as u64, u64::from(bytes))
+                    }
+                }
+            };
+            if rows > 0 {
+                stats.rows += rows;
+                stats.bytes += bytes;
+                stats.chunks += 1;
+            }
+        }
+        Ok(stats)
+    }
+}
+
+fn count(entries: &Entries, range: TimeRange) -> (u64, u64) {
+    let rows = rows_within(entries, range);
+    let end_of = |row: usize| {
+        let end = row
+            .checked_sub(1)
+            .and_then(|before| entries.line_ends().get(before));
+        end.map_or(0, |end| u64::from(*end))
+    };
+    (rows.len() as u64, end_of(rows.end) - end_of(rows.start))
+}

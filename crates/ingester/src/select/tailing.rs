@@ -1,0 +1,104 @@
+//! A live tail's answer: the pipeline over what is pushed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use model::{Code, CodedError, StreamBatch, row_hash};
+use proto::role::{LogRow, LogRows, TailBatch, TailRequest, Tailing};
+use scan::LogStages;
+
+use super::stages::{LogPipeline, StreamStages};
+use super::wrong;
+use crate::ingester::Inner;
+use crate::tail::{TailReader, TooManyTails};
+
+/// Streams whose pipelines a tail keeps.
+const PIPELINES_MAX: usize = 1024;
+
+/// A tail and what it has compiled.
+struct State {
+    reader: TailReader,
+    pipeline: LogPipeline,
+    streams: HashMap<u64, StreamStages, foldhash::fast::RandomState>,
+}
+
+/// Starts a tail.
+pub(super) fn tail(inner: &Arc<Inner>, request: &TailRequest) -> Result<Tailing, CodedError> {
+    let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
+    let pipeline = LogPipeline::new(&log.stages)?;
+    let too_many = |TooManyTails| {
+        let text = "too many tails, see tails_max of the ingester";
+        CodedError::new(Code::ResourceExhausted, text)
+    };
+    let reader = inner
+        .tails
+        .open(&request.tenant, log.matchers, request.start_ns);
+    let reader = reader.map_err(too_many)?;
+    let state = State {
+        reader,
+        pipeline,
+        streams: HashMap::default(),
+    };
+    let batches = futures::stream::unfold(state, |mut state| async move {
+        let batch = state.next().await?;
+        Some((Ok(batch), state))
+    });
+    Ok(batches.boxed())
+}
+
+impl State {
+    /// The next batch that has something to tell.
+    async fn next(&mut self) -> Option<TailBatch> {
+        loop {
+            let taken = self.reader.next().await?;
+            let mut batch = TailBatch {
+                streams: Vec::new(),
+                dropped: taken.dropped,
+            };
+            for pushed in &taken.batches {
+                let rows = self.rows(pushed);
+                if !rows.rows.is_empty() {
+                    batch.streams.push(rows);
+                }
+                // Pipelines may be slow; others want the worker too.
+                tokio::task::consume_budget().await;
+            }
+            if batch.dropped > 0 || !batch.streams.is_empty() {
+                return Some(batch);
+            }
+        }
+    }
+
+    fn rows(&mut self, pushed: &StreamBatch) -> LogRows {
+        let stream_fingerprint = pushed.labels.fingerprint();
+        if self.streams.len() >= PIPELINES_MAX && !self.streams.contains_key(&stream_fingerprint) {
+            self.streams.clear();
+        }
+        let stages = self.streams.entry(stream_fingerprint);
+        let stages = stages.or_insert_with(|| self.pipeline.for_stream(&pushed.labels));
+        let start_ns = self.reader.start_ns();
+        let mut rows = Vec::new();
+        for row in pushed
+            .entries
+            .iter()
+            .filter(|row| row.timestamp_ns >= start_ns)
+        {
+            let Some((line, labels)) = stages.process(row.timestamp_ns, row.line, row.metadata)
+            else {
+                continue;
+            };
+            rows.push(LogRow {
+                timestamp_ns: row.timestamp_ns,
+                line: Bytes::copy_from_slice(&line),
+                labels: Arc::clone(labels),
+                row_hash: row_hash(row.line, row.metadata),
+            });
+        }
+        LogRows {
+            stream_fingerprint,
+            rows,
+        }
+    }
+}

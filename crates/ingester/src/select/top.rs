@@ -1,0 +1,123 @@
+//! The first rows of a direction, of many streams.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use model::{Budget, CodedError, Direction, Reservation};
+use proto::role::{LogRow, LogRows};
+
+/// What a row costs besides its line.
+const ROW_BYTES: u64 = 96;
+
+/// A row in the heap; the greatest is the one to give up first.
+struct Entry {
+    /// Smaller is wanted more.
+    key: i64,
+    order: usize,
+    stream: usize,
+    row: LogRow,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.key, self.order).cmp(&(other.key, other.order))
+    }
+}
+
+/// The first `limit` rows.
+pub(super) struct Top {
+    limit: usize,
+    direction: Direction,
+    heap: BinaryHeap<Entry>,
+    pushed: usize,
+    memory: Reservation,
+}
+
+impl Top {
+    /// No rows yet.
+    pub(super) fn new(limit: usize, direction: Direction, budget: &std::sync::Arc<Budget>) -> Self {
+        let memory = budget.reservation();
+        Self {
+            limit,
+            direction,
+            heap: BinaryHeap::new(),
+            pushed: 0,
+            memory,
+        }
+    }
+
+    fn key(&self, timestamp_ns: i64) -> i64 {
+        match self.direction {
+            Direction::Forward => timestamp_ns,
+            // Unlike a negation it has no overflow.
+            Direction::Backward => !timestamp_ns,
+        }
+    }
+
+    /// Whether a row of this time is among the first so far. Of rows of the same time those that
+    /// came first are.
+    pub(super) fn wants(&self, timestamp_ns: i64) -> bool {
+        self.heap.len() < self.limit
+            || self
+                .heap
+                .peek()
+                .is_some_and(|last| self.key(timestamp_ns) < last.key)
+    }
+
+    /// Adds a row that is wanted.
+    pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), CodedError> {
+        let bytes = |row: &LogRow| row.line.len() as u64 + ROW_BYTES;
+        self.memory.grow(bytes(&row)).map_err(super::over_budget)?;
+        let key = self.key(row.timestamp_ns);
+        self.heap.push(Entry {
+            key,
+            order: self.pushed,
+            stream,
+            row,
+        });
+        self.pushed += 1;
+        if self.heap.len() > self.limit {
+            if let Some(last) = self.heap.pop() {
+                self.memory.shrink(bytes(&last.row));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows by stream, each in the direction.
+    pub(super) fn into_rows(self, fingerprints: &[u64]) -> Vec<LogRows> {
+        let mut entries = self.heap.into_vec();
+        // Within a stream the scan has given rows in order.
+        entries.sort_unstable_by_key(|entry| (entry.stream, entry.order));
+        let mut streams: Vec<LogRows> = Vec::new();
+        let mut current = None;
+        for entry in entries {
+            if current != Some(entry.stream) {
+                current = Some(entry.stream);
+                let fingerprint = fingerprints.get(entry.stream).copied().unwrap_or_default();
+                streams.push(LogRows {
+                    stream_fingerprint: fingerprint,
+                    rows: Vec::new(),
+                });
+            }
+            if let Some(stream) = streams.last_mut() {
+                stream.rows.push(entry.row);
+            }
+        }
+        streams
+    }
+}

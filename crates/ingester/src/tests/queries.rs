@@ -1,0 +1,226 @@
+//! Queries while everything moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use model::{Code, Direction, TenantId, TimeRange};
+use proto::role::{Select, SelectLogs, SelectSamples, SelectSeries, TailRequest};
+
+use super::bed::{ALL, Bed, Life, NOW_NS, batch, row};
+
+/// Reads again and again while rows are pushed and flushed: every answer has the acknowledged rows
+/// once, and no row without those before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn every_row_is_seen_once_while_flushes_run() {
+    const ROWS: usize = 400;
+    let bed = Bed::new();
+    let life = Arc::new(bed.start().await);
+    let tenant = TenantId::single();
+    let (acknowledged, is_done) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let writer = {
+        let (life, tenant) = (Arc::clone(&life), tenant.clone());
+        let (acknowledged, is_done) = (Arc::clone(&acknowledged), Arc::clone(&is_done));
+        tokio::spawn(async move {
+            for i in 0..ROWS {
+                let pushed = [row("a", NOW_NS + i as i64, i.to_string())];
+                life.push(&tenant, &pushed).await.unwrap();
+                acknowledged.store(i + 1, Ordering::SeqCst);
+            }
+            is_done.store(true, Ordering::SeqCst);
+        })
+    };
+    let flusher = {
+        let (life, is_done) = (Arc::clone(&life), Arc::clone(&is_done));
+        tokio::spawn(async move {
+            while !is_done.load(Ordering::SeqCst) {
+                life.ingester.flush().await.unwrap();
+            }
+        })
+    };
+    while !is_done.load(Ordering::SeqCst) {
+        let least = acknowledged.load(Ordering::SeqCst);
+        let rows = life.read(&tenant).await;
+        assert!(rows.len() >= least, "{} of {least} rows", rows.len());
+        let times: Vec<_> = rows
+            .iter()
+            .map(|row| (row.time_ns - NOW_NS) as usize)
+            .collect();
+        assert_eq!(times, (0..rows.len()).collect::<Vec<_>>());
+    }
+    writer.await.unwrap();
+    flusher.await.unwrap();
+    assert_eq!(life.read(&tenant).await.len(), ROWS);
+}
+
+async fn lines(life: &Life, query: &str, limit: u32, direction: Direction) -> Vec<String> {
+    let request = SelectLogs {
+        tenant: TenantId::single(),
+        query: query.to_owned(),
+        range: ALL,
+        limit,
+        direction,
+    };
+    let selected = life.ingester.select_logs(request).await.unwrap();
+    let batches: Vec<_> = selected.batches.collect().await;
+    let streams = batches.into_iter().flat_map(Result::unwrap);
+    let mut rows: Vec<_> = streams.flat_map(|stream| stream.rows).collect();
+    rows.sort_by_key(|row| row.timestamp_ns);
+    rows.iter()
+        .map(|row| String::from_utf8_lossy(&row.line).into_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_limit_takes_the_first_rows_of_the_direction() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    for i in 0..100 {
+        let pushed = [row(
+            ["a", "b", "c"][i % 3],
+            NOW_NS + i as i64,
+            format!("line {i}"),
+        )];
+        life.push(&TenantId::single(), &pushed).await.unwrap();
+    }
+    let all = r#"{job="test"}"#;
+    assert_eq!(
+        lines(&life, all, 2, Direction::Forward).await,
+        ["line 0", "line 1"]
+    );
+    assert_eq!(
+        lines(&life, all, 2, Direction::Backward).await,
+        ["line 98", "line 99"]
+    );
+    assert_eq!(lines(&life, all, 0, Direction::Backward).await.len(), 100);
+    let some = r#"{app="b"} |= "line 1""#;
+    assert_eq!(
+        lines(&life, some, 3, Direction::Backward).await,
+        ["line 13", "line 16", "line 19"]
+    );
+}
+
+#[tokio::test]
+async fn wrong_queries_are_refused_with_their_reason() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let request = |query: &str| SelectSamples {
+        tenant: TenantId::single(),
+        query: query.to_owned(),
+        range: ALL,
+    };
+    for query in ["", "{", r#"{a="b"}"#, "1 + 1"] {
+        let error = life
+            .ingester
+            .select_samples(request(query))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.code, Code::InvalidArgument, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn series_count_what_lies_in_the_range() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let rows: Vec<_> = (0..100)
+        .map(|i| row("a", NOW_NS + i, "0123456789"))
+        .collect();
+    life.push(&TenantId::single(), &rows).await.unwrap();
+    life.push(&TenantId::single(), &[row("b", NOW_NS, "x")])
+        .await
+        .unwrap();
+    let series = |selector: &str, range| SelectSeries {
+        tenant: TenantId::single(),
+        selectors: vec![selector.to_owned()],
+        range,
+    };
+    let range = TimeRange::new(NOW_NS + 10, NOW_NS + 30);
+    let (_, found) = life
+        .ingester
+        .select_series(series(r#"{app=~".+"}"#, range))
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].rows, found[0].bytes, found[0].labels.get("app")),
+        (20, 200, Some("a"))
+    );
+    let (_, found) = life
+        .ingester
+        .select_series(series(r#"{app="b"}"#, ALL))
+        .await
+        .unwrap();
+    assert_eq!((found[0].rows, found[0].bytes), (1, 1));
+}
+
+#[tokio::test]
+async fn a_tail_gets_lines_in_the_order_in_which_they_were_pushed() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    life.push(&tenant, &[row("a", NOW_NS, "before")])
+        .await
+        .unwrap();
+    let request = TailRequest {
+        tenant: tenant.clone(),
+        query: r#"{app="a"} |= "yes""#.to_owned(),
+        start_ns: NOW_NS + 2,
+    };
+    let mut tail = life.ingester.tail(request).await.unwrap();
+    let push = [
+        row("a", NOW_NS + 1, "yes, but old"),
+        row("a", NOW_NS + 2, "yes 1"),
+        row("a", NOW_NS + 3, "no"),
+        row("b", NOW_NS + 3, "yes, but b"),
+    ];
+    life.push(&tenant, &push).await.unwrap();
+    // The second row is a copy: it was delivered once.
+    let push = [row("a", NOW_NS + 3, "no"), row("a", NOW_NS + 4, "yes 2")];
+    life.push(&tenant, &push).await.unwrap();
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let delivered = tail.next().await.unwrap().unwrap();
+        assert_eq!(delivered.dropped, 0);
+        let rows = delivered.streams.into_iter().flat_map(|stream| stream.rows);
+        lines.extend(rows.map(|row| String::from_utf8_lossy(&row.line).into_owned()));
+    }
+    assert_eq!(lines, ["yes 1", "yes 2"]);
+    life.ingester.shutdown(std::time::Duration::ZERO).await;
+    assert!(
+        tail.next().await.is_none(),
+        "the tail ends with the ingester"
+    );
+}
+
+/// A reader whose view of the store is older than this process finds what an earlier process
+/// committed, because the coverage names it.
+#[tokio::test]
+async fn coverage_names_what_an_earlier_process_committed() {
+    let bed = Bed::new();
+    let reader = bed.start().await;
+    let tenant = TenantId::single();
+    reader.kill().await;
+    let life = bed.start().await;
+    life.push(&tenant, &[row("a", NOW_NS, "x")]).await.unwrap();
+    assert!(
+        life.ingester
+            .shutdown(std::time::Duration::from_secs(60))
+            .await
+    );
+    drop(life);
+    let life = bed.start().await;
+    let (coverage, rows) = life.recent(&tenant).await;
+    assert!(rows.is_empty());
+    assert!(
+        coverage
+            .committed
+            .contains(&(NOW_NS / TimeRange::DAY_NS, 1)),
+        "{coverage:?}"
+    );
+    let _ = batch(&[row("a", 0, "x")]);
+}
