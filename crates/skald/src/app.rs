@@ -22,6 +22,7 @@ pub fn run(target: Target) -> ExitCode {
         match parse::<SkaldArgs>(target) {
             Ok(args) => match args.command {
                 Command::Serve(args) => serve(target, &args),
+                Command::Client(command) => ask(target, command),
             },
             Err(code) => code,
         }
@@ -42,9 +43,23 @@ pub fn run(target: Target) -> ExitCode {
     }
 }
 
+/// Runs a client command. One thread is enough for one question.
+fn ask(target: Target, command: cli::Command) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime.context("cannot start the runtime") {
+        Ok(runtime) => runtime.block_on(cli::run(command)),
+        Err(error) => fail(target, &error, 1),
+    }
+}
+
 /// The arguments, or the exit code after help, version or an error was printed.
 fn parse<A: Parser>(target: Target) -> Result<A, ExitCode> {
-    let command = A::command().name(target.binary()).version(server::VERSION);
+    let command = A::command()
+        .name(target.binary())
+        .about(target.about())
+        .version(server::VERSION);
     let parsed = command
         .try_get_matches()
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
@@ -105,6 +120,7 @@ fn serve_until_stopped(
     environment: &Environment,
 ) -> anyhow::Result<()> {
     let config = loaded.config;
+    server::raise_open_files_limit();
     let data_dir = DataDir::open(&config.data_dir)?;
     let telemetry = Telemetry::init(&config.server.log, Some(&data_dir.path().join("log")))?;
     for name in loaded.unknown_environment {
@@ -143,7 +159,7 @@ fn serve_until_stopped(
 /// Says where the process listens and what to try next.
 fn announce(target: Target, process: &Process, data_dir: &Path, args: &ServeArgs) {
     let (http, grpc) = (process.http_addr(), process.grpc_addr());
-    tracing::info!(%target, version = server::VERSION, %http, %grpc, "started");
+    tracing::info!(binary = %target, version = server::VERSION, %http, %grpc, "started");
     if let Some(addr) = args.registry_listen {
         tracing::warn!(%addr, "this build has no image registry: nothing listens there");
         eprintln!("note: this build has no image registry yet, so nothing listens on {addr}");

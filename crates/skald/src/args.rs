@@ -7,11 +7,7 @@ use server::ListenAddr;
 
 /// Arguments of `skald`.
 #[derive(Debug, Parser)]
-#[command(
-    name = "skald",
-    about = "A log system that speaks Loki's language: one command, or a cluster",
-    arg_required_else_help = true
-)]
+#[command(arg_required_else_help = true)]
 pub(crate) struct SkaldArgs {
     /// What to do.
     #[command(subcommand)]
@@ -23,6 +19,9 @@ pub(crate) struct SkaldArgs {
 pub(crate) enum Command {
     /// Run the whole system in this process
     Serve(ServeArgs),
+    /// Ask a running system
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 /// Arguments of `skald serve`.
@@ -38,7 +37,7 @@ pub(crate) struct ServeArgs {
     pub(crate) tail: Vec<String>,
 }
 
-/// Arguments of the other binaries.
+/// The arguments of a process with one role.
 #[derive(Debug, Parser)]
 pub(crate) struct RoleArgs {
     #[command(flatten)]
@@ -90,7 +89,9 @@ mod tests {
             "--http-listen",
             ":1",
         ]);
-        let Command::Serve(args) = args.unwrap().command;
+        let Command::Serve(args) = args.unwrap().command else {
+            unreachable!("`serve` was asked for");
+        };
         assert_eq!(args.tail, ["/a", "/b", "/c/*.log"]);
         assert!(SkaldArgs::try_parse_from(["skald", "serve", "--http-listen", "x"]).is_err());
     }

@@ -27,6 +27,10 @@ pub struct Config {
     pub storage: storage::StorageConfig,
     /// How processes find each other.
     pub cluster: cluster::Config,
+    /// What takes pushes.
+    pub distributor: distributor::Config,
+    /// What holds recent lines.
+    pub ingester: ingester::Config,
 }
 
 impl Default for Config {
@@ -39,6 +43,8 @@ impl Default for Config {
             runtime_config: RuntimeConfig::default(),
             storage: storage::StorageConfig::default(),
             cluster: cluster::Config::default(),
+            distributor: distributor::Config::default(),
+            ingester: ingester::Config::default(),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! A running process: its parts in the order in which they start.
 
+mod roles;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use axum::Router;
 use cluster::{Cluster, LocalIngester, Member, MemberState, Role};
+use ingester::Ingester;
 use server::admin::Admin;
 use server::http::{Auth, HttpMetrics};
 use server::{
@@ -105,6 +108,8 @@ struct Build {
     modules: Modules,
     http_addr: SocketAddr,
     grpc_addr: SocketAddr,
+    /// The cluster, once it was started. Weak, as the cluster holds what asks for it.
+    cluster: Arc<OnceLock<Weak<Cluster>>>,
     /// What HTTP will serve.
     routes: Router,
     /// What gRPC will serve.
@@ -122,6 +127,7 @@ impl Build {
         parts.overrides.register(&mut metrics.registry());
         Self {
             modules: Modules::new(health.clone()),
+            cluster: Arc::default(),
             routes: Router::new(),
             services: RoutesBuilder::default(),
             parts,
@@ -133,17 +139,31 @@ impl Build {
         }
     }
 
-    /// The table of modules: they start in this order and stop in the other.
+    /// The table of modules: they start in this order and stop in the other. Roles come after the
+    /// listeners, since an ingester that stops still answers queries while it moves its rows to
+    /// storage, and what stands in front of it fails over meanwhile.
     async fn start(&mut self, http: Listener, grpc: Listener) -> anyhow::Result<()> {
         let target = self.parts.target;
         self.start_overrides();
-        if target != Target::Agent && target != Target::Distributor {
-            self.start_catalog()?;
-        }
+        let catalog = match target {
+            Target::Agent | Target::Distributor => None,
+            _ => Some(self.start_catalog()?),
+        };
+        let ingester = match &catalog {
+            Some(catalog) if target.has(Target::Ingester) => Some(self.new_ingester(catalog)?),
+            _ => None,
+        };
         if target != Target::Agent {
-            self.start_cluster(None).await?;
+            let cluster = self.start_cluster(ingester.as_ref()).await?;
+            if target.has(Target::Distributor) {
+                self.add_distributor(&cluster);
+            }
+            self.start_listeners(http, grpc);
+            if let Some(ingester) = ingester {
+                self.start_ingester(ingester);
+            }
+            self.start_presence(cluster);
         }
-        self.start_listeners(http, grpc);
         Ok(())
     }
 
@@ -172,13 +192,16 @@ impl Build {
         Ok(catalog)
     }
 
-    async fn start_cluster(
-        &mut self,
-        local: Option<LocalIngester>,
-    ) -> anyhow::Result<Arc<Cluster>> {
+    async fn start_cluster(&mut self, local: Option<&Ingester>) -> anyhow::Result<Arc<Cluster>> {
         let metrics = cluster::Metrics::register(&mut self.metrics.registry());
         let me = self.member();
+        let local = local.map(|ingester| LocalIngester {
+            id: me.id.clone(),
+            ingest: Arc::new(ingester.clone()),
+            select: Arc::new(ingester.clone()),
+        });
         let cluster = Cluster::start(&self.parts.config.cluster, me, local, metrics).await?;
+        self.cluster.get_or_init(|| Arc::downgrade(&cluster));
         let running = cluster.clone();
         self.modules
             .spawn("cluster", STOP_SOON, |module| async move {
@@ -187,6 +210,26 @@ impl Build {
                 Ok(())
             });
         Ok(cluster)
+    }
+
+    /// Tells the cluster when this process takes work and when it does no more. The last to start
+    /// and so the first to stop: others turn away before anything here ends.
+    fn start_presence(&mut self, cluster: Arc<Cluster>) {
+        self.modules
+            .spawn("presence", STOP_SOON, |module| async move {
+                cluster.set_state(MemberState::Active).await;
+                module.run_until_stop().await;
+                cluster.set_state(MemberState::Leaving).await;
+                Ok(())
+            });
+    }
+
+    /// The name of this process in the cluster.
+    fn instance_id(&self) -> String {
+        match self.parts.config.cluster.instance_id.as_str() {
+            "" => server::hostname(),
+            id => id.to_owned(),
+        }
     }
 
     /// This process as the cluster sees it.

@@ -13,8 +13,6 @@ pub enum Target {
     Ingester,
     /// Answers queries.
     Querier,
-    /// Merges, and removes what is old.
-    Compactor,
     /// Collects lines and pushes them.
     Agent,
 }
@@ -28,8 +26,19 @@ impl Target {
             Self::Distributor => "skald-distributor",
             Self::Ingester => "skald-ingester",
             Self::Querier => "skald-querier",
-            Self::Compactor => "skald-compactor",
             Self::Agent => "skald-agent",
+        }
+    }
+
+    /// What the help of the binary opens with.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::All => "A log system that speaks Loki's language: one command, or a cluster",
+            Self::Distributor => "Takes pushes and spreads them over ingesters",
+            Self::Ingester => "Makes lines durable, holds the recent ones, moves them to storage",
+            Self::Querier => "Answers queries from ingesters and storage",
+            Self::Agent => "Collects lines from files and pushes them",
         }
     }
 

@@ -1,0 +1,117 @@
+//! The roles of a process, each from its configuration and what it needs of the others.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use cluster::{Cluster, Role};
+use distributor::Distributor;
+use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
+use model::TenantId;
+use proto::service::{ingest_server, select_server};
+use server::http::{ApiError, Auth, tenant_routes};
+use storage::{Catalog, Clock};
+
+use super::{Build, STOP_SOON};
+
+/// How long the last flush of an ingester may take. What it does not reach stays in the log.
+const LAST_FLUSH_MAX: Duration = Duration::from_secs(20);
+/// How often a replay's progress is told to who asks for readiness.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Build {
+    fn auth(&self) -> Auth {
+        Auth::from_enabled(self.parts.config.auth_enabled)
+    }
+
+    fn add_routes(&mut self, routes: Router) {
+        self.routes = std::mem::take(&mut self.routes).merge(routes);
+    }
+
+    /// The ingester of this process, which replays its log already.
+    pub(super) fn new_ingester(&mut self, catalog: &Catalog) -> anyhow::Result<Ingester> {
+        let config = &self.parts.config;
+        let overrides = self.parts.overrides.clone();
+        let ingester = Ingester::start(
+            config.ingester.clone(),
+            Deps {
+                id: self.instance_id(),
+                data_dir: self.parts.data_dir.clone(),
+                catalog: catalog.clone(),
+                clock: Clock::system(),
+                limits: Arc::new(move |tenant: &TenantId| overrides.limits(tenant)),
+                stream_limit: self.stream_limit(),
+                disk: Arc::new(OsDisk),
+                metrics: ingester::Metrics::register(&mut self.metrics.registry()),
+            },
+        )?;
+        let message_bytes_max = config.server.grpc_message_size_max.as_usize();
+        let (ingest, select) = (Arc::new(ingester.clone()), Arc::new(ingester.clone()));
+        self.services
+            .add_service(ingest_server(ingest, message_bytes_max))
+            .add_service(select_server(select, message_bytes_max));
+        let flush = get(flush).post(flush);
+        self.add_routes(
+            Router::new()
+                .route("/flush", flush)
+                .with_state(ingester.clone()),
+        );
+        Ok(ingester)
+    }
+
+    /// An ingester's share of a tenant's streams, by the members of the cluster. The ingester is
+    /// there before the cluster, so the cluster is looked up when it is asked for.
+    fn stream_limit(&self) -> StreamLimitOf {
+        let cluster = self.cluster.clone();
+        let replication = self.parts.config.cluster.replication_factor;
+        Arc::new(move |limits| {
+            let cluster = cluster.get().and_then(Weak::upgrade);
+            let ingesters = cluster.map_or(1, |cluster| {
+                cluster.members().with_role(Role::Ingester).count()
+            });
+            ingester::stream_limit(limits, ingesters, replication)
+        })
+    }
+
+    /// Ready once the log is replayed; flushed at the stop.
+    pub(super) fn start_ingester(&mut self, ingester: Ingester) {
+        let deadline = LAST_FLUSH_MAX + STOP_SOON;
+        self.modules
+            .spawn("ingester", deadline, |module| async move {
+                while let Err(reason) = ingester.ready() {
+                    module.health.starting(reason.to_string());
+                    tokio::select! {
+                        () = ingester.replayed() => {}
+                        () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+                        () = module.stop.cancelled() => break,
+                    }
+                }
+                module.run_until_stop().await;
+                ingester.shutdown(LAST_FLUSH_MAX).await;
+                Ok(())
+            });
+    }
+
+    /// Routes of the distributor.
+    pub(super) fn add_distributor(&mut self, cluster: &Arc<Cluster>) -> Distributor {
+        let distributor = Distributor::new(
+            &self.parts.config.distributor,
+            cluster.clone(),
+            self.parts.overrides.clone(),
+            distributor::system_clock(),
+            distributor::Metrics::register(&mut self.metrics.registry()),
+        );
+        let routes = distributor::routes(distributor.clone());
+        self.add_routes(tenant_routes(routes, self.auth()));
+        distributor
+    }
+}
+
+/// Moves everything to storage and answers when it is there.
+async fn flush(State(ingester): State<Ingester>) -> Result<StatusCode, ApiError> {
+    ingester.flush().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
