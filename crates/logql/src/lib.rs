@@ -7,5 +7,6 @@
 //! *Invariants.* Pure: no I/O, no clock, no async, no log output. Nothing panics on what a user
 //! wrote.
 
+mod go_number;
 pub mod metric;
 pub mod syntax;

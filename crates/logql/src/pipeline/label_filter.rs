@@ -2,7 +2,7 @@
 
 use model::Matcher;
 
-use super::go_number::{NumberFault, parse_bytes, parse_duration, parse_float};
+use crate::go_number::{NumberFault, parse_bytes, parse_duration, parse_float};
 use super::ip::IpMatcher;
 use super::names::{FixedNames, NameId};
 use super::row::Row;
