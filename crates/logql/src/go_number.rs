@@ -101,9 +101,7 @@ pub(crate) fn parse_float(text: &str) -> Result<f64, NumberFault> {
     }
     let digits = body.replace('_', "");
     let value = match digits.get(..2) {
-        Some("0x" | "0X") => {
-            hex_float(digits.get(2..).unwrap_or_default()).ok_or_else(syntax)?
-        }
+        Some("0x" | "0X") => hex_float(digits.get(2..).unwrap_or_default()).ok_or_else(syntax)?,
         _ => {
             let known = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
             if !digits.bytes().all(known) {
@@ -190,8 +188,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, NumberFault> {
         if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
-        let value = if whole.is_empty() { Ok(0) } else { whole.parse::<u64>() };
-        let value = value.ok().filter(|value| *value <= MAX).ok_or_else(invalid)?;
+        let value = if whole.is_empty() {
+            Ok(0)
+        } else {
+            whole.parse::<u64>()
+        };
+        let value = value
+            .ok()
+            .filter(|value| *value <= MAX)
+            .ok_or_else(invalid)?;
         let is_end = |c: char| c == '.' || c.is_ascii_digit();
         let (unit, tail) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
         rest = tail;
@@ -214,7 +219,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, NumberFault> {
 }
 
 fn take_digits<'a>(rest: &mut &'a str) -> &'a str {
-    let len = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let len = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (digits, tail) = rest.split_at(len);
     *rest = tail;
     digits
@@ -224,7 +231,9 @@ fn take_digits<'a>(rest: &mut &'a str) -> &'a str {
 fn fraction_of(fraction: &str, unit_ns: u64) -> u64 {
     let (mut value, mut scale) = (0_u64, 1_f64);
     for b in fraction.bytes() {
-        let next = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(b - b'0')));
+        let next = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(b - b'0')));
         // What does not fit does not matter: it is less than a nanosecond.
         let Some(next) = next.filter(|next| *next < 1 << 63) else {
             break;
@@ -298,7 +307,9 @@ mod tests {
             assert_eq!(parse_float(text), Ok(value), "{text}");
         }
         assert!(parse_float("NaN").unwrap().is_nan());
-        for bad in ["", "1e", "0x1F", "1,5", "٣", "1__0", "_1", "1_", "-nan", " 1", "."] {
+        for bad in [
+            "", "1e", "0x1F", "1,5", "٣", "1__0", "_1", "1_", "-nan", " 1", ".",
+        ] {
             assert_eq!(parse_float(bad), Err(NumberFault::Syntax(bad.to_owned())));
         }
         assert_eq!(

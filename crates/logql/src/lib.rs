@@ -10,3 +10,4 @@
 mod go_number;
 pub mod metric;
 pub mod syntax;
+pub mod template;

@@ -1,6 +1,7 @@
 //! Between numbers and text, with the rules of Go's `strconv` and of the cast library under sprig.
 
 use super::value::Value;
+use crate::go_number::parse_float;
 
 /// An integer literal of base 10 or with a prefix (`0x`, `0o`, `0b`, a leading `0`), underscores
 /// between digits allowed.
@@ -46,50 +47,6 @@ fn without_underscores(text: &str) -> Option<String> {
     fine.then(|| text.replace('_', ""))
 }
 
-/// `strconv.ParseFloat`: `None` for bad syntax and for numbers out of range.
-pub(super) fn parse_float(text: &str) -> Option<f64> {
-    let value = parse_float_any(text)?;
-    let names_infinity = text.to_ascii_lowercase().contains("inf");
-    (value.is_finite() || value.is_nan() || names_infinity).then_some(value)
-}
-
-fn parse_float_any(text: &str) -> Option<f64> {
-    let body = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if body.starts_with(['+', '-']) {
-        return None;
-    }
-    if body.eq_ignore_ascii_case("nan") {
-        // No sign before a NaN.
-        return (body.len() == text.len()).then_some(f64::NAN);
-    }
-    if body
-        .get(..2)
-        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("0x"))
-    {
-        let value = parse_hex_float(body.get(2..)?)?;
-        return Some(if text.starts_with('-') { -value } else { value });
-    }
-    without_underscores(text)?.parse().ok()
-}
-
-/// `1.8p-3`: hexadecimal digits times a power of two; the exponent is required.
-fn parse_hex_float(text: &str) -> Option<f64> {
-    let (mantissa, exponent) = text.split_once(['p', 'P'])?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let (mut value, mut scale, mut digits) = (0.0_f64, 1.0_f64, 0);
-    for c in whole.chars().filter(|c| *c != '_') {
-        value = value * 16.0 + f64::from(c.to_digit(16)?);
-        digits += 1;
-    }
-    for c in fraction.chars().filter(|c| *c != '_') {
-        scale /= 16.0;
-        value += scale * f64::from(c.to_digit(16)?);
-        digits += 1;
-    }
-    (digits > 0).then(|| value * 2.0_f64.powi(exponent.clamp(-4000, 4000)))
-}
-
 /// Sprig's `int`, and what its integer arithmetic makes of an argument: 0 for anything strange.
 pub(super) fn to_int(value: &Value<'_>) -> i64 {
     match value {
@@ -105,7 +62,8 @@ pub(super) fn to_int(value: &Value<'_>) -> i64 {
 
 /// Go's conversion on amd64: out of range gives the smallest integer.
 fn float_to_int(value: f64) -> i64 {
-    if value >= -9.223_372_036_854_775_808e18 && value < 9.223_372_036_854_775_808e18 {
+    const LIMIT: f64 = (1_u64 << 63) as f64;
+    if (-LIMIT..LIMIT).contains(&value) {
         value as i64
     } else {
         i64::MIN
@@ -133,7 +91,7 @@ pub(super) fn to_float(value: &Value<'_>) -> f64 {
         Value::Float(value) => *value,
         Value::Str(text) => std::str::from_utf8(text)
             .ok()
-            .and_then(parse_float)
+            .and_then(|text| parse_float(text).ok())
             .unwrap_or(0.0),
         _ => 0.0,
     }

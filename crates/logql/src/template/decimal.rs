@@ -42,7 +42,9 @@ impl Decimal {
         let text = format!("{value:e}");
         let parsed = || {
             let (mantissa, exponent) = text.split_once('e')?;
-            let places = mantissa.split_once('.').map_or(0, |(_, places)| places.len());
+            let places = mantissa
+                .split_once('.')
+                .map_or(0, |(_, places)| places.len());
             let digits = mantissa.replace('.', "").parse().ok()?;
             let exponent = exponent.parse::<i32>().ok()? - i32::try_from(places).ok()?;
             Some(Self::Exact { digits, exponent })
@@ -62,8 +64,14 @@ impl Decimal {
     /// Both with the same exponent, if that fits.
     fn aligned(self, other: Self) -> Option<(i128, i128, i32)> {
         let (
-            Self::Exact { digits: a, exponent: a_exponent },
-            Self::Exact { digits: b, exponent: b_exponent },
+            Self::Exact {
+                digits: a,
+                exponent: a_exponent,
+            },
+            Self::Exact {
+                digits: b,
+                exponent: b_exponent,
+            },
         ) = (self, other)
         else {
             return None;
@@ -98,8 +106,14 @@ impl Decimal {
 
     pub(super) fn times(self, other: Self) -> Result {
         if let (
-            Self::Exact { digits: a, exponent: a_exponent },
-            Self::Exact { digits: b, exponent: b_exponent },
+            Self::Exact {
+                digits: a,
+                exponent: a_exponent,
+            },
+            Self::Exact {
+                digits: b,
+                exponent: b_exponent,
+            },
         ) = (self, other)
             && let Some(digits) = a.checked_mul(b)
         {
@@ -115,8 +129,14 @@ impl Decimal {
         }
         let exact = || {
             let (
-                Self::Exact { digits: a, exponent: a_exponent },
-                Self::Exact { digits: b, exponent: b_exponent },
+                Self::Exact {
+                    digits: a,
+                    exponent: a_exponent,
+                },
+                Self::Exact {
+                    digits: b,
+                    exponent: b_exponent,
+                },
             ) = (self, other)
             else {
                 return None;
@@ -141,7 +161,11 @@ impl Decimal {
             // So small that 16 places show nothing, or too many digits.
             None => {
                 let quotient = self.to_f64() / other.to_f64();
-                Self::Float(if quotient.abs() < 5e-17 { 0.0 } else { quotient })
+                Self::Float(if quotient.abs() < 5e-17 {
+                    0.0
+                } else {
+                    quotient
+                })
             }
         })
     }
@@ -160,7 +184,10 @@ mod tests {
         let d = |value: f64| Decimal::new(value).unwrap();
         assert_eq!(d(0.1).plus(d(0.2)).unwrap().to_f64(), 0.3);
         assert_eq!(d(1.1).times(d(1.1)).unwrap().to_f64(), 1.21);
-        assert_eq!(d(1.0).over(d(3.0)).unwrap().to_f64(), 0.333_333_333_333_333_3);
+        assert_eq!(
+            d(1.0).over(d(3.0)).unwrap().to_f64(),
+            0.333_333_333_333_333_3
+        );
         assert_eq!(d(236.0).over(d(1e308)).unwrap().to_f64(), 0.0);
         assert_eq!(d(1e300).plus(d(1.0)).unwrap().to_f64(), 1e300);
         assert_eq!(

@@ -4,7 +4,9 @@
 //! the types with Go's words before a body runs, so bodies may rely on them.
 
 mod builtin;
+mod compare;
 mod encoding;
+mod hash;
 mod math;
 mod strings;
 mod time;
@@ -14,11 +16,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::value::Value;
 
-pub(super) use builtin::sha256;
 pub(super) use time::method;
 
 /// Which functions exist, and what a missing label is.
@@ -75,7 +76,7 @@ pub(super) enum Call {
     And,
     Or,
     /// Calls a function value; there are none.
-    Call,
+    Value,
 }
 
 /// A function or method.
@@ -85,6 +86,15 @@ pub(super) struct Function {
     /// The type of further arguments, if any number of them may follow.
     pub(super) variadic: Option<Type>,
     pub(super) call: Call,
+    /// What a call costs, in the steps that bound a run.
+    pub(super) steps: usize,
+}
+
+impl Function {
+    /// The type of the argument at a place.
+    pub(super) fn param(&self, at: usize) -> Option<Type> {
+        self.params.get(at).copied().or(self.variadic)
+    }
 }
 
 impl std::fmt::Debug for Function {
@@ -99,27 +109,33 @@ const fn plain(name: &'static str, params: &'static [Type], body: Body) -> Funct
         params,
         variadic: None,
         call: Call::Plain(body),
+        steps: 1,
     }
 }
 
-const fn variadic(
-    name: &'static str,
-    params: &'static [Type],
-    rest: Type,
-    body: Body,
-) -> Function {
+const fn variadic(name: &'static str, params: &'static [Type], rest: Type, body: Body) -> Function {
     Function {
         name,
         params,
         variadic: Some(rest),
         call: Call::Plain(body),
+        steps: 1,
+    }
+}
+
+/// A function that may have to compile an expression, which is dear.
+const fn regex(name: &'static str, params: &'static [Type], body: Body) -> Function {
+    Function {
+        steps: 1_024,
+        ..plain(name, params, body)
     }
 }
 
 /// The function of that name, if the dialect has it.
 pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
-    let common: [&'static [Function]; 5] = [
+    let common: [&'static [Function]; 6] = [
         builtin::FUNCTIONS,
+        compare::FUNCTIONS,
         strings::FUNCTIONS,
         math::FUNCTIONS,
         encoding::FUNCTIONS,
@@ -128,7 +144,7 @@ pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
     let find = |table: &'static [Function]| table.iter().find(|function| function.name == name);
     let own: &'static [Function] = match dialect {
         Dialect::LogQl => builtin::LOGQL,
-        Dialect::Promtail => builtin::PROMTAIL,
+        Dialect::Promtail => hash::PROMTAIL,
     };
     find(own).or_else(|| common.into_iter().find_map(find))
 }
@@ -139,6 +155,9 @@ pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
 pub(super) struct Regexes(Mutex<HashMap<String, Arc<Regex>>>);
 
 const CACHED_REGEXES_MAX: usize = 32;
+
+/// The most memory that a compiled expression may take.
+const REGEX_BYTES_MAX: usize = 2 << 20;
 
 impl Regexes {
     pub(super) fn get(&self, pattern: &[u8]) -> Result<Arc<Regex>, String> {
@@ -157,7 +176,8 @@ impl Regexes {
 
 fn compile(pattern: &str) -> Result<Regex, String> {
     let translated = model::re2::translate(pattern).map_err(|error| error.to_string())?;
-    Regex::new(&translated.pattern).map_err(|_| {
+    let mut builder = RegexBuilder::new(&translated.pattern);
+    builder.size_limit(REGEX_BYTES_MAX).build().map_err(|_| {
         let reason = "expression too large";
         format!("error parsing regexp: {reason}: `{pattern}`")
     })

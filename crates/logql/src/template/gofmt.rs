@@ -11,10 +11,17 @@ use super::value::{IntKind, Value};
 pub(super) use float::format_float;
 pub(super) use printf::sprintf;
 
+/// The most bytes that one call may print. It stops soon after and leaves it to the caller to see
+/// that the text is too long.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+
 /// `fmt.Sprint`: a space between operands when neither is a string.
 pub(super) fn sprint(args: &[Value<'_>], out: &mut Vec<u8>) {
     let mut was_string = true;
     for (i, arg) in args.iter().enumerate() {
+        if out.len() > OUTPUT_BYTES_MAX {
+            return;
+        }
         let is_string = matches!(arg, Value::Str(_));
         if i > 0 && !is_string && !was_string {
             out.push(b' ');
@@ -27,6 +34,9 @@ pub(super) fn sprint(args: &[Value<'_>], out: &mut Vec<u8>) {
 /// `fmt.Sprintln`: a space between all operands and a newline at the end.
 pub(super) fn sprintln(args: &[Value<'_>], out: &mut Vec<u8>) {
     for (i, arg) in args.iter().enumerate() {
+        if out.len() > OUTPUT_BYTES_MAX {
+            return;
+        }
         if i > 0 {
             out.push(b' ');
         }
@@ -38,7 +48,7 @@ pub(super) fn sprintln(args: &[Value<'_>], out: &mut Vec<u8>) {
 /// Prints as `%v` does.
 pub(super) fn print_value(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Nil | Value::Labels => out.extend_from_slice(b"<nil>"),
+        Value::Missing | Value::Nil | Value::Labels => out.extend_from_slice(b"<nil>"),
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::Int(value, kind) => match named_int(*value, *kind) {
             Some(name) => out.extend_from_slice(name.as_bytes()),

@@ -66,8 +66,9 @@ impl Zone {
         match self {
             Self::Utc => 0,
             Self::Fixed { offset_s, .. } => i64::from(*offset_s),
-            Self::Named(zone) => Timestamp::from_second(unix_s)
-                .map_or(0, |timestamp| i64::from(zone.to_offset(timestamp).seconds())),
+            Self::Named(zone) => Timestamp::from_second(unix_s).map_or(0, |timestamp| {
+                i64::from(zone.to_offset(timestamp).seconds())
+            }),
         }
     }
 
@@ -198,8 +199,7 @@ impl GoTime {
     #[must_use]
     pub fn since_ns(&self, earlier: &Self) -> i64 {
         let seconds = i128::from(self.unix_s) - i128::from(earlier.unix_s);
-        let ns =
-            seconds * 1_000_000_000 + i128::from(self.nanos) - i128::from(earlier.nanos);
+        let ns = seconds * 1_000_000_000 + i128::from(self.nanos) - i128::from(earlier.nanos);
         ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 

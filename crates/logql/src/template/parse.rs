@@ -416,8 +416,9 @@ impl Parser<'_> {
             let Kind::Command(args) = &command.kind else {
                 continue;
             };
-            if let Some(Kind::Bool(_) | Kind::Dot | Kind::Nil | Kind::Number(_) | Kind::String { .. }) =
-                args.first().map(|arg| &arg.kind)
+            if let Some(
+                Kind::Bool(_) | Kind::Dot | Kind::Nil | Kind::Number(_) | Kind::String { .. },
+            ) = args.first().map(|arg| &arg.kind)
             {
                 return self.error(format!(
                     "non executable command in pipeline stage {}",
@@ -604,7 +605,7 @@ fn number(text: &str) -> Result<Number, String> {
         number.float = Some(int as f64);
     } else if let Some(uint) = number.uint {
         number.float = Some(uint as f64);
-    } else if let Some(float) = super::cast::parse_float(text) {
+    } else if let Ok(float) = crate::go_number::parse_float(text) {
         if !looks_float {
             return Err(format!("integer overflow: {}", quote(text)));
         }

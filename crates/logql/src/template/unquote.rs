@@ -26,7 +26,10 @@ pub(super) fn unquote(literal: &str) -> Option<String> {
         rest = rest.get(len..)?;
     }
     // Go strings are bytes; one that is not UTF-8 is not worth a second string type here.
-    Some(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Some(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+    )
 }
 
 /// The code point of a character literal such as `'a'` or `'\n'`.

@@ -27,7 +27,9 @@ pub enum IntKind {
 /// A value of a template. Strings are bytes, as in Go.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// No value, or Go's nil.
+    /// No value at all, which prints as `<no value>`.
+    Missing,
+    /// An interface that holds nothing: Go's nil.
     Nil,
     /// `bool`
     Bool(bool),
@@ -75,7 +77,7 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
-            Self::Nil => "<nil>",
+            Self::Missing | Self::Nil => "interface {}",
             Self::Bool(_) => "bool",
             Self::Int(_, IntKind::Int) => "int",
             Self::Int(_, IntKind::Int64) => "int64",
@@ -96,7 +98,7 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn is_true(&self) -> bool {
         match self {
-            Self::Nil => false,
+            Self::Missing | Self::Nil => false,
             Self::Bool(value) => *value,
             Self::Int(value, _) => *value != 0,
             Self::Float(value) => *value != 0.0,
@@ -117,6 +119,7 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn into_owned(self) -> Value<'static> {
         match self {
+            Self::Missing => Value::Missing,
             Self::Nil => Value::Nil,
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value, kind) => Value::Int(value, kind),
@@ -137,9 +140,9 @@ impl<'a> Value<'a> {
             serde_json::Value::Bool(value) => Value::Bool(value),
             serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(0.0)),
             serde_json::Value::String(text) => Value::string(text),
-            serde_json::Value::Array(items) => Value::List(Arc::new(
-                items.into_iter().map(Value::from_json).collect(),
-            )),
+            serde_json::Value::Array(items) => {
+                Value::List(Arc::new(items.into_iter().map(Value::from_json).collect()))
+            }
             serde_json::Value::Object(fields) => Value::Map {
                 entries: Arc::new(
                     fields

@@ -1,16 +1,17 @@
 //! Numbers: sprig's arithmetic, which takes anything for a number, and reading units.
 
-use model::units::quote;
-
 use super::Type::{Any, Float, Int, String as Text};
 use super::{Called, Env, Function, int, plain, utf8, variadic};
-use crate::template::cast::{parse_float, to_float, to_int};
+use crate::go_number::{parse_bytes, parse_duration};
+use crate::template::cast::{to_float, to_int};
 use crate::template::decimal::{self, Decimal};
 use crate::template::value::{IntKind, Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     plain("int", &[Any], |_, args| Ok(Value::int(int_of(args, 0)))),
-    plain("float64", &[Any], |_, args| Ok(Value::Float(float_of(args, 0)))),
+    plain("float64", &[Any], |_, args| {
+        Ok(Value::Float(float_of(args, 0)))
+    }),
     variadic("add", &[], Any, |_, args| {
         Ok(int64(args.iter().map(to_int).fold(0, i64::wrapping_add)))
     }),
@@ -20,8 +21,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("mul", &[Any], Any, |_, args| {
         Ok(int64(args.iter().map(to_int).fold(1, i64::wrapping_mul)))
     }),
-    plain("div", &[Any, Any], |_, args| divided(args, i64::wrapping_div)),
-    plain("mod", &[Any, Any], |_, args| divided(args, i64::wrapping_rem)),
+    plain("div", &[Any, Any], |_, args| {
+        divided(args, i64::wrapping_div)
+    }),
+    plain("mod", &[Any, Any], |_, args| {
+        divided(args, i64::wrapping_rem)
+    }),
     variadic("max", &[Any], Any, |_, args| {
         Ok(int64(args.iter().map(to_int).max().unwrap_or(0)))
     }),
@@ -33,13 +38,25 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let all: Vec<_> = std::iter::once(zero).chain(args.iter().cloned()).collect();
         decimals(&all, Decimal::plus)
     }),
-    variadic("subf", &[Any], Any, |_, args| decimals(args, Decimal::minus)),
-    variadic("mulf", &[Any], Any, |_, args| decimals(args, Decimal::times)),
+    variadic("subf", &[Any], Any, |_, args| {
+        decimals(args, Decimal::minus)
+    }),
+    variadic("mulf", &[Any], Any, |_, args| {
+        decimals(args, Decimal::times)
+    }),
     variadic("divf", &[Any], Any, |_, args| decimals(args, Decimal::over)),
-    variadic("maxf", &[Any], Any, |_, args| Ok(extreme(args, |a, b| a > b))),
-    variadic("minf", &[Any], Any, |_, args| Ok(extreme(args, |a, b| a < b))),
-    plain("ceil", &[Any], |_, args| Ok(Value::Float(float_of(args, 0).ceil()))),
-    plain("floor", &[Any], |_, args| Ok(Value::Float(float_of(args, 0).floor()))),
+    variadic("maxf", &[Any], Any, |_, args| {
+        Ok(extreme(args, |a, b| a > b))
+    }),
+    variadic("minf", &[Any], Any, |_, args| {
+        Ok(extreme(args, |a, b| a < b))
+    }),
+    plain("ceil", &[Any], |_, args| {
+        Ok(Value::Float(float_of(args, 0).ceil()))
+    }),
+    plain("floor", &[Any], |_, args| {
+        Ok(Value::Float(float_of(args, 0).floor()))
+    }),
     variadic("round", &[Any, Int], Float, round),
     plain("bytes", &[Text], bytes),
     plain("duration", &[Text], duration_seconds),
@@ -114,39 +131,12 @@ fn round<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
 
 /// A size such as `1.5 MiB` in bytes.
 fn bytes<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
-    let source = utf8(args, 0);
-    let number_len = source
-        .find(|c: char| !(c.is_numeric() || c == '.' || c == ','))
-        .unwrap_or(source.len());
-    let (number, unit) = source.split_at(number_len);
-    let number = number.replace(',', "");
-    let value = parse_float(&number).ok_or_else(|| {
-        format!(
-            "strconv.ParseFloat: parsing {}: invalid syntax",
-            quote(&number)
-        )
-    })?;
-    let unit = unit.trim().to_lowercase();
-    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
-        "" if matches!(unit.as_str(), "" | "b") => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        "e" => 6,
-        _ => return Err(format!("unhandled size name: {unit}")),
-    };
-    let base: f64 = if unit.contains('i') { 1024.0 } else { 1000.0 };
-    let bytes = value * base.powi(power);
-    if bytes >= u64::MAX as f64 {
-        return Err(format!("too large: {source}"));
-    }
-    Ok(Value::Float(bytes.trunc()))
+    let bytes = parse_bytes(&utf8(args, 0)).map_err(|fault| fault.to_string())?;
+    Ok(Value::Float(bytes as f64))
 }
 
 fn duration_seconds<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
-    let ns = super::time::parse_duration(&utf8(args, 0))?;
+    let ns = parse_duration(&utf8(args, 0)).map_err(|fault| fault.to_string())?;
     let (seconds, rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
     Ok(Value::Float(seconds as f64 + rest as f64 / 1e9))
 }

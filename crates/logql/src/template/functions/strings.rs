@@ -1,7 +1,9 @@
 //! Text: Go's `strings` under its own names and under sprig's.
 
 use super::Type::{Int, String as Text};
-use super::{Called, Env, Function, bounded, int, owned, part, plain, text, utf8};
+use regex::bytes::Captures;
+
+use super::{Called, Env, Function, bounded, int, owned, part, plain, regex, text, utf8};
 use crate::template::value::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -16,16 +18,32 @@ pub(super) const FUNCTIONS: &[Function] = &[
     plain("replace", &[Text, Text, Text], |_, args| {
         replaced(text(args, 2), text(args, 0), text(args, 1), -1)
     }),
-    plain("Trim", &[Text, Text], |_, args| Ok(trim_set(args, 0, 1, true, true))),
-    plain("TrimLeft", &[Text, Text], |_, args| Ok(trim_set(args, 0, 1, true, false))),
-    plain("TrimRight", &[Text, Text], |_, args| Ok(trim_set(args, 0, 1, false, true))),
-    plain("trimAll", &[Text, Text], |_, args| Ok(trim_set(args, 1, 0, true, true))),
+    plain("Trim", &[Text, Text], |_, args| {
+        Ok(trim_set(args, 0, 1, true, true))
+    }),
+    plain("TrimLeft", &[Text, Text], |_, args| {
+        Ok(trim_set(args, 0, 1, true, false))
+    }),
+    plain("TrimRight", &[Text, Text], |_, args| {
+        Ok(trim_set(args, 0, 1, false, true))
+    }),
+    plain("trimAll", &[Text, Text], |_, args| {
+        Ok(trim_set(args, 1, 0, true, true))
+    }),
     plain("TrimSpace", &[Text], |_, args| Ok(trim_space(args))),
     plain("trim", &[Text], |_, args| Ok(trim_space(args))),
-    plain("TrimPrefix", &[Text, Text], |_, args| Ok(trim_prefix(args, 0, 1))),
-    plain("trimPrefix", &[Text, Text], |_, args| Ok(trim_prefix(args, 1, 0))),
-    plain("TrimSuffix", &[Text, Text], |_, args| Ok(trim_suffix(args, 0, 1))),
-    plain("trimSuffix", &[Text, Text], |_, args| Ok(trim_suffix(args, 1, 0))),
+    plain("TrimPrefix", &[Text, Text], |_, args| {
+        Ok(trim_prefix(args, 0, 1))
+    }),
+    plain("trimPrefix", &[Text, Text], |_, args| {
+        Ok(trim_prefix(args, 1, 0))
+    }),
+    plain("TrimSuffix", &[Text, Text], |_, args| {
+        Ok(trim_suffix(args, 0, 1))
+    }),
+    plain("trimSuffix", &[Text, Text], |_, args| {
+        Ok(trim_suffix(args, 1, 0))
+    }),
     plain("trunc", &[Int, Text], trunc),
     plain("substr", &[Int, Int, Text], substr),
     plain("contains", &[Text, Text], |_, args| {
@@ -45,17 +63,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
     plain("nindent", &[Int, Text], |_, args| indented(args, b"\n")),
     plain("alignLeft", &[Int, Text], |_, args| align(args, true)),
     plain("alignRight", &[Int, Text], |_, args| align(args, false)),
-    plain("regexReplaceAll", &[Text, Text, Text], |env, args| {
-        let regex = env.regexes.get(text(args, 0))?;
-        let replaced = regex.replace_all(text(args, 1), text(args, 2));
-        Ok(owned(replaced.into_owned()))
+    regex("regexReplaceAll", &[Text, Text, Text], |env, args| {
+        regex_replaced(env, args, |found, out| found.expand(text(args, 2), out))
     }),
-    plain("regexReplaceAllLiteral", &[Text, Text, Text], |env, args| {
-        let regex = env.regexes.get(text(args, 0))?;
-        let literal = regex::bytes::NoExpand(text(args, 2));
-        Ok(owned(regex.replace_all(text(args, 1), literal).into_owned()))
-    }),
-    plain("count", &[Text, Text], |env, args| {
+    regex(
+        "regexReplaceAllLiteral",
+        &[Text, Text, Text],
+        |env, args| regex_replaced(env, args, |_, out| out.extend_from_slice(text(args, 2))),
+    ),
+    regex("count", &[Text, Text], |env, args| {
         let regex = env.regexes.get(text(args, 0))?;
         Ok(Value::int(regex.find_iter(text(args, 1)).count() as i64))
     }),
@@ -151,6 +167,29 @@ fn replaced<'a>(source: &[u8], old: &[u8], new: &[u8], count: i64) -> Called<'a>
     Ok(owned(out))
 }
 
+/// `regexReplaceAll expression text replacement`, each match replaced by what `push` appends.
+fn regex_replaced<'a>(
+    env: &Env<'_>,
+    args: &[Value<'_>],
+    push: impl Fn(&Captures<'_>, &mut Vec<u8>),
+) -> Called<'a> {
+    let regex = env.regexes.get(text(args, 0))?;
+    let source = text(args, 1);
+    let mut out = Vec::with_capacity(source.len());
+    let mut end = 0;
+    for found in regex.captures_iter(source) {
+        let Some(whole) = found.get(0) else {
+            continue;
+        };
+        out.extend_from_slice(source.get(end..whole.start()).unwrap_or_default());
+        push(&found, &mut out);
+        bounded(out.len())?;
+        end = whole.end();
+    }
+    out.extend_from_slice(source.get(end..).unwrap_or_default());
+    Ok(owned(out))
+}
+
 /// The first character and its length; a byte that is not UTF-8 counts as one.
 fn first_char(bytes: &[u8]) -> Option<(Option<char>, usize)> {
     let head = bytes.get(..bytes.len().min(4))?;
@@ -210,24 +249,36 @@ fn trim_set<'a>(args: &[Value<'a>], of: usize, set: usize, left: bool, right: bo
 }
 
 fn trim_space<'a>(args: &[Value<'a>]) -> Value<'a> {
-    trimmed(args, 0, (true, true), |c| c.is_some_and(char::is_whitespace))
+    trimmed(args, 0, (true, true), |c| {
+        c.is_some_and(char::is_whitespace)
+    })
 }
 
 fn trim_prefix<'a>(args: &[Value<'a>], of: usize, prefix: usize) -> Value<'a> {
     let (source, prefix) = (text(args, of), text(args, prefix));
-    let cut = if source.starts_with(prefix) { prefix.len() } else { 0 };
+    let cut = if source.starts_with(prefix) {
+        prefix.len()
+    } else {
+        0
+    };
     part(args, of, cut..source.len())
 }
 
 fn trim_suffix<'a>(args: &[Value<'a>], of: usize, suffix: usize) -> Value<'a> {
     let (source, suffix) = (text(args, of), text(args, suffix));
-    let cut = if source.ends_with(suffix) { suffix.len() } else { 0 };
+    let cut = if source.ends_with(suffix) {
+        suffix.len()
+    } else {
+        0
+    };
     part(args, of, 0..source.len() - cut)
 }
 
 fn trunc<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
     let (count, len) = (int(args, 0), text(args, 1).len());
-    let keep = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX).min(len);
+    let keep = usize::try_from(count.unsigned_abs())
+        .unwrap_or(usize::MAX)
+        .min(len);
     Ok(if count < 0 {
         part(args, 1, len - keep..len)
     } else {
@@ -237,7 +288,8 @@ fn trunc<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
 
 fn substr<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
     let (start, end, len) = (int(args, 0), int(args, 1), text(args, 2).len());
-    let out_of_range = |what: String| Err(format!("runtime error: slice bounds out of range {what}"));
+    let out_of_range =
+        |what: String| Err(format!("runtime error: slice bounds out of range {what}"));
     let size = |value: i64| usize::try_from(value).unwrap_or(usize::MAX);
     if start < 0 {
         return match end {
@@ -246,7 +298,11 @@ fn substr<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
             _ => Ok(part(args, 2, 0..size(end))),
         };
     }
-    let end = if end < 0 || size(end) > len { len } else { size(end) };
+    let end = if end < 0 || size(end) > len {
+        len
+    } else {
+        size(end)
+    };
     if size(start) > end {
         return out_of_range(format!("[{start}:{end}]"));
     }
@@ -254,8 +310,7 @@ fn substr<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
 }
 
 fn repeated(source: &[u8], count: i64) -> Result<Vec<u8>, String> {
-    let count = usize::try_from(count)
-        .map_err(|_| "strings: negative Repeat count".to_owned())?;
+    let count = usize::try_from(count).map_err(|_| "strings: negative Repeat count".to_owned())?;
     bounded(source.len().saturating_mul(count))?;
     Ok(source.repeat(count))
 }
@@ -264,7 +319,11 @@ fn indented<'a>(args: &[Value<'a>], before: &[u8]) -> Called<'a> {
     let padding = repeated(b" ", int(args, 0))?;
     let source = text(args, 1);
     let lines = 1 + source.iter().filter(|byte| **byte == b'\n').count();
-    bounded(lines.saturating_mul(padding.len()).saturating_add(source.len()))?;
+    bounded(
+        lines
+            .saturating_mul(padding.len())
+            .saturating_add(source.len()),
+    )?;
     let mut out = before.to_vec();
     out.extend_from_slice(&padding);
     for byte in source {

@@ -1,5 +1,9 @@
 //! `strconv.FormatFloat` for 64 bits.
 
+/// No float has more places after the point that are not zero; the standard library pads with no
+/// more than 65,535.
+const PLACES_MAX: usize = 1_100;
+
 /// Formats with verb `e E f g G` and a precision; without one as few digits as identify the value.
 pub(in super::super) fn format_float(value: f64, verb: u8, precision: Option<usize>) -> String {
     if value.is_nan() {
@@ -11,7 +15,10 @@ pub(in super::super) fn format_float(value: f64, verb: u8, precision: Option<usi
     match verb {
         b'e' | b'E' => exponent(value, verb, precision),
         b'f' | b'F' => match precision {
-            Some(precision) => format!("{value:.precision$}"),
+            Some(precision) => {
+                let exact = precision.min(PLACES_MAX);
+                format!("{value:.exact$}{}", "0".repeat(precision - exact))
+            }
             None => format!("{value}"),
         },
         _ => general(value, verb, precision),
@@ -20,15 +27,17 @@ pub(in super::super) fn format_float(value: f64, verb: u8, precision: Option<usi
 
 /// `d.ddde±dd`
 fn exponent(value: f64, verb: u8, precision: Option<usize>) -> String {
-    let text = match precision {
-        Some(precision) => format!("{value:.precision$e}"),
+    let exact = precision.map(|precision| precision.min(PLACES_MAX));
+    let text = match exact {
+        Some(exact) => format!("{value:.exact$e}"),
         None => format!("{value:e}"),
     };
+    let zeros = "0".repeat(precision.unwrap_or(0) - exact.unwrap_or(0));
     let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
     let power: i32 = power.parse().unwrap_or(0);
     let sign = if power < 0 { '-' } else { '+' };
     let letter = char::from(verb);
-    format!("{mantissa}{letter}{sign}{:02}", power.unsigned_abs())
+    format!("{mantissa}{zeros}{letter}{sign}{:02}", power.unsigned_abs())
 }
 
 /// `%e` for small and large exponents, else `%f`, without trailing zeros.

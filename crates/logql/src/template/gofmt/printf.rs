@@ -1,13 +1,11 @@
 //! `fmt.Sprintf`.
 
+use super::OUTPUT_BYTES_MAX;
 use super::verb::{Flags, bad_verb, print_verb};
 use crate::template::value::Value;
 
 /// Widths and precisions beyond this are refused, as in Go.
 const SIZE_MAX: i64 = 1_000_000;
-
-/// The most bytes that one call may produce.
-const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
 /// Formats `args` by `format`. What does not fit shows in the output, as in Go (`%!d(string=x)`).
 pub(in super::super) fn sprintf(format: &[u8], args: &[Value<'_>], out: &mut Vec<u8>) {
@@ -42,6 +40,9 @@ pub(in super::super) fn sprintf(format: &[u8], args: &[Value<'_>], out: &mut Vec
 fn extra(args: &[Value<'_>], out: &mut Vec<u8>) {
     out.extend_from_slice(b"%!(EXTRA ");
     for (i, arg) in args.iter().enumerate() {
+        if out.len() > OUTPUT_BYTES_MAX {
+            return;
+        }
         if i > 0 {
             out.extend_from_slice(b", ");
         }
@@ -255,16 +256,27 @@ mod tests {
             ("%v", &Value::Nil, "<nil>"),
             ("%d", &Value::Nil, "%!d(<nil>)"),
             ("%t", &Value::Bool(true), "true"),
-            ("%v|%[1]d", &Value::Int(1_500_000_000, IntKind::Duration), "1.5s|1500000000"),
+            (
+                "%v|%[1]d",
+                &Value::Int(1_500_000_000, IntKind::Duration),
+                "1.5s|1500000000",
+            ),
             ("%z", &int, "%!z(int=42)"),
             ("%", &int, "%!(NOVERB)%!(EXTRA int=42)"),
             ("100%%", &int, "100%%!(EXTRA int=42)"),
             ("%[3]d", &int, "%!d(BADINDEX)"),
         ] {
-            assert_eq!(format(pattern, std::slice::from_ref(arg)), expected.replace("%!-5s", "%!s"), "{pattern}");
+            assert_eq!(
+                format(pattern, std::slice::from_ref(arg)),
+                expected.replace("%!-5s", "%!s"),
+                "{pattern}"
+            );
         }
         assert_eq!(format("%*d", &[Value::int(5), Value::int(3)]), "    3");
-        assert_eq!(format("%[2]d %[1]d", &[Value::int(1), Value::int(2)]), "2 1");
+        assert_eq!(
+            format("%[2]d %[1]d", &[Value::int(1), Value::int(2)]),
+            "2 1"
+        );
         assert_eq!(format("%T", &[Value::Int(1, IntKind::Month)]), "time.Month");
     }
 }

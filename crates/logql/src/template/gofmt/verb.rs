@@ -2,7 +2,7 @@
 
 use model::units::quote;
 
-use super::{float::format_float, named_int, print_value};
+use super::{OUTPUT_BYTES_MAX, float::format_float, named_int, print_value};
 use crate::template::value::Value;
 
 /// What stands between `%` and the verb.
@@ -33,11 +33,15 @@ pub(super) fn bad_verb(arg: &Value<'_>, verb: char, out: &mut Vec<u8>) {
 /// Prints `arg`; `false` if the verb is not for its type.
 pub(super) fn print_verb(arg: &Value<'_>, verb: char, flags: Flags, out: &mut Vec<u8>) -> bool {
     if verb == 'T' {
-        pad(arg.type_name().as_bytes(), flags, out);
+        let name = match arg {
+            Value::Missing | Value::Nil => "<nil>",
+            _ => arg.type_name(),
+        };
+        pad(name.as_bytes(), flags, out);
         return true;
     }
     match arg {
-        Value::Nil | Value::Labels => {
+        Value::Missing | Value::Nil | Value::Labels => {
             if verb == 'v' {
                 pad(b"<nil>", flags, out);
             }
@@ -91,6 +95,9 @@ pub(super) fn print_verb(arg: &Value<'_>, verb: char, flags: Flags, out: &mut Ve
 }
 
 fn print_element(item: &Value<'_>, verb: char, flags: Flags, out: &mut Vec<u8>) {
+    if out.len() > OUTPUT_BYTES_MAX {
+        return;
+    }
     if matches!(item, Value::Nil) {
         out.extend_from_slice(b"<nil>");
     } else if !print_verb(item, verb, flags, out) {
@@ -165,11 +172,20 @@ fn print_int(value: i64, verb: char, flags: Flags, out: &mut Vec<u8>) -> bool {
     let magnitude = value.unsigned_abs();
     let (digits, prefix) = match verb {
         'd' | 'v' => (magnitude.to_string(), ""),
-        'b' => (format!("{magnitude:b}"), if flags.sharp { "0b" } else { "" }),
+        'b' => (
+            format!("{magnitude:b}"),
+            if flags.sharp { "0b" } else { "" },
+        ),
         'o' => (format!("{magnitude:o}"), if flags.sharp { "0" } else { "" }),
         'O' => (format!("{magnitude:o}"), "0o"),
-        'x' => (format!("{magnitude:x}"), if flags.sharp { "0x" } else { "" }),
-        'X' => (format!("{magnitude:X}"), if flags.sharp { "0X" } else { "" }),
+        'x' => (
+            format!("{magnitude:x}"),
+            if flags.sharp { "0x" } else { "" },
+        ),
+        'X' => (
+            format!("{magnitude:X}"),
+            if flags.sharp { "0X" } else { "" },
+        ),
         'c' | 'q' | 'U' => return print_rune(value, verb, flags, out),
         _ => return false,
     };
@@ -182,7 +198,9 @@ fn print_int(value: i64, verb: char, flags: Flags, out: &mut Vec<u8>) -> bool {
     } else {
         ""
     };
-    let mut zeros = flags.precision.map_or(0, |precision| precision.saturating_sub(digits.len()));
+    let mut zeros = flags
+        .precision
+        .map_or(0, |precision| precision.saturating_sub(digits.len()));
     let mut flags = flags;
     if flags.zero && !flags.minus && flags.precision.is_none() {
         let used = sign.len() + prefix.len() + digits.len();
@@ -232,7 +250,14 @@ fn print_float(value: f64, verb: char, flags: Flags, out: &mut Vec<u8>) -> bool 
         if value.is_nan() && flags.plus {
             text.insert(0, '+');
         }
-        pad(text.as_bytes(), Flags { zero: false, ..flags }, out);
+        pad(
+            text.as_bytes(),
+            Flags {
+                zero: false,
+                ..flags
+            },
+            out,
+        );
         return true;
     }
     if !text.starts_with('-') {

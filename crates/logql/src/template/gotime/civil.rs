@@ -121,7 +121,12 @@ mod tests {
             assert_eq!(civil.seconds(), seconds);
         }
         assert_eq!(Civil::from_seconds(1_768_435_200, 0).weekday(), 4);
-        let carried = Civil { year: 2025, month: 14, day: 31, ..Civil::default() };
+        let carried = Civil {
+            year: 2025,
+            month: 14,
+            day: 31,
+            ..Civil::default()
+        };
         assert_eq!(Civil::from_seconds(carried.seconds(), 0).month, 3);
     }
 }

@@ -23,8 +23,14 @@ pub(super) fn format(time: &GoTime, layout: &str) -> String {
             Std::Month => write!(out, "{:.3}", month_name(civil.month).unwrap_or_default()),
             Std::NumMonth => write!(out, "{}", civil.month),
             Std::ZeroMonth => write!(out, "{:02}", civil.month),
-            Std::LongWeekday => write!(out, "{}", weekday_name(civil.weekday()).unwrap_or_default()),
-            Std::Weekday => write!(out, "{:.3}", weekday_name(civil.weekday()).unwrap_or_default()),
+            Std::LongWeekday => {
+                write!(out, "{}", weekday_name(civil.weekday()).unwrap_or_default())
+            }
+            Std::Weekday => write!(
+                out,
+                "{:.3}",
+                weekday_name(civil.weekday()).unwrap_or_default()
+            ),
             Std::Day => write!(out, "{}", civil.day),
             Std::UnderDay => write!(out, "{:2}", civil.day),
             Std::ZeroDay => write!(out, "{:02}", civil.day),
@@ -41,8 +47,14 @@ pub(super) fn format(time: &GoTime, layout: &str) -> String {
             Std::Year => write!(out, "{:02}", civil.year.rem_euclid(100)),
             Std::UpperPm => write!(out, "{}", if civil.hour >= 12 { "PM" } else { "AM" }),
             Std::LowerPm => write!(out, "{}", if civil.hour >= 12 { "pm" } else { "am" }),
-            Std::ZoneName if abbreviation.is_empty() || abbreviation.starts_with(['+', '-']) => {
-                nameless_zone(&mut out, offset_s);
+            // A zone without an abbreviation shows as its offset.
+            Std::ZoneName if abbreviation.is_empty() => {
+                let form = ZoneForm {
+                    z: false,
+                    colon: false,
+                    parts: 2,
+                };
+                zone(&mut out, offset_s, form);
                 Ok(())
             }
             Std::ZoneName => write!(out, "{abbreviation}"),
@@ -59,17 +71,6 @@ pub(super) fn format(time: &GoTime, layout: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// A zone without an abbreviation shows as its offset.
-fn nameless_zone(out: &mut String, offset_s: i32) {
-    let minutes = offset_s / 60;
-    let sign = if minutes < 0 { '-' } else { '+' };
-    let minutes = minutes.unsigned_abs();
-    let _ = write!(out, "{sign}{:02}", minutes / 60);
-    if minutes % 60 != 0 {
-        let _ = write!(out, "{:02}", minutes % 60);
-    }
 }
 
 fn zone(out: &mut String, offset_s: i32, form: ZoneForm) {

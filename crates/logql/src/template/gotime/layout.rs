@@ -29,9 +29,15 @@ pub(super) enum Std {
     ZoneName,
     Zone(ZoneForm),
     /// `.000` or `,000`: that many digits.
-    Fraction0 { digits: usize, comma: bool },
+    Fraction0 {
+        digits: usize,
+        comma: bool,
+    },
     /// `.999` or `,999`: up to that many digits, none if all are zero.
-    Fraction9 { digits: usize, comma: bool },
+    Fraction9 {
+        digits: usize,
+        comma: bool,
+    },
 }
 
 /// `-07:00` and its relatives.
@@ -167,7 +173,11 @@ fn std_at(byte: u8, rest: &str) -> Option<(Std, usize, usize)> {
 fn fraction(mark: u8, rest: &str) -> Option<(Std, usize, usize)> {
     let bytes = rest.as_bytes();
     let digit = *bytes.get(1).filter(|byte| matches!(byte, b'0' | b'9'))?;
-    let digits = bytes.iter().skip(1).take_while(|byte| **byte == digit).count();
+    let digits = bytes
+        .iter()
+        .skip(1)
+        .take_while(|byte| **byte == digit)
+        .count();
     if bytes.get(1 + digits).is_some_and(u8::is_ascii_digit) {
         return None;
     }

@@ -144,7 +144,11 @@ fn take_int(rest: &mut &str, len: usize) -> Result<i64, Fault> {
     text.parse().map_err(|_| Fault::Form)
 }
 
-fn within(value: i64, range: std::ops::RangeInclusive<i64>, field: &'static str) -> Result<i64, Fault> {
+fn within(
+    value: i64,
+    range: std::ops::RangeInclusive<i64>,
+    field: &'static str,
+) -> Result<i64, Fault> {
     if range.contains(&value) {
         Ok(value)
     } else {
@@ -274,7 +278,10 @@ impl Fields {
         };
         let hours = within(take_int(rest, 2)?, 0..=24, "time zone offset hour")?;
         let mut offset_s = hours * 3_600;
-        let units = [(60, "time zone offset minute"), (1, "time zone offset second")];
+        let units = [
+            (60, "time zone offset minute"),
+            (1, "time zone offset second"),
+        ];
         for (unit, field) in units.into_iter().take(usize::from(form.parts) - 1) {
             if form.colon && take(rest, 1)? != ":" {
                 return Err(Fault::Form);
@@ -303,7 +310,7 @@ impl Fields {
             _ => {}
         }
         if let Some(year_day) = self.year_day {
-            self.from_year_day(year_day)?;
+            self.take_year_day(year_day)?;
         }
         let (month, day) = (self.month.unwrap_or(1), self.day.unwrap_or(1));
         if day < 1 || day > civil::days_in(self.year, month) {
@@ -340,7 +347,9 @@ impl Fields {
             if time.offset().1 == name {
                 return Ok(time);
             }
-            let hours = name.strip_prefix("GMT").and_then(|hours| hours.parse::<i32>().ok());
+            let hours = name
+                .strip_prefix("GMT")
+                .and_then(|hours| hours.parse::<i32>().ok());
             let fixed = Zone::Fixed {
                 offset_s: hours.unwrap_or(0).saturating_mul(3_600),
                 name: name.as_str().into(),
@@ -350,7 +359,7 @@ impl Fields {
         Ok(GoTime::from_civil(&civil, zone.clone()))
     }
 
-    fn from_year_day(&mut self, year_day: i64) -> Result<(), &'static str> {
+    fn take_year_day(&mut self, year_day: i64) -> Result<(), &'static str> {
         let days = if civil::is_leap(self.year) { 366 } else { 365 };
         if year_day < 1 || year_day > days {
             return Err("day-of-year");
@@ -441,7 +450,11 @@ mod tests {
                 "2026-02-03 23:04:05 +0000 UTC",
             ),
             ("2006 002", "2024 060", "2024-02-29 00:00:00 +0000 UTC"),
-            ("06-1-2 15:04:05,000", "26-1-5 1:02:03,250", "2026-01-05 01:02:03.25 +0000 UTC"),
+            (
+                "06-1-2 15:04:05,000",
+                "26-1-5 1:02:03,250",
+                "2026-01-05 01:02:03.25 +0000 UTC",
+            ),
             (
                 "2006-01-02",
                 "2026-02-30",
