@@ -5,18 +5,20 @@
 //! of that object is known from the start: a query tells it with the rows, and a reader that finds
 //! the object in the store a moment later knows that it has the rows already.
 //!
-//! Rows that are replayed have epochs of their own, before all others, because a flush during the
-//! replay must not claim more than was replayed.
+//! An epoch's number is the time at which it began, made to rise. Rows that are replayed have
+//! epochs of their own, before all others, because a flush during the replay must not claim more
+//! than was replayed.
 
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
-use foldhash::quality::RandomState;
+use foldhash::quality::FixedState;
 use model::TenantId;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use storage::key;
 
-/// The first epoch of rows that are pushed.
-const FIRST_LIVE: u64 = 1 << 32;
+/// Set in the epochs of rows that are pushed; not in those of the replay.
+const LIVE: u64 = 1 << 63;
+const NS_PER_MS: i64 = 1_000_000;
 
 /// The epochs of a process.
 #[derive(Debug)]
@@ -24,22 +26,18 @@ pub(crate) struct Epochs {
     /// Held for reading while a push adds its rows.
     live: RwLock<u64>,
     replay: Mutex<u64>,
-    /// When the epochs began whose rows may still be in memory.
-    started_ns: Mutex<BTreeMap<u64, i64>>,
     /// Makes ids of this process different from those of others.
-    seeds: [RandomState; 2],
-    owner: u128,
+    seeds: [FixedState; 2],
 }
 
 impl Epochs {
     /// The first epochs begin.
-    pub(crate) fn new(owner: u128, now_ns: i64) -> Self {
+    pub(crate) fn new(now_ns: i64) -> Self {
+        let seed = || FixedState::with_seed(key::new_id(now_ns) as u64);
         Self {
-            live: RwLock::new(FIRST_LIVE),
-            replay: Mutex::new(0),
-            started_ns: Mutex::new(BTreeMap::from([(0, now_ns), (FIRST_LIVE, now_ns)])),
-            seeds: [RandomState::default(), RandomState::default()],
-            owner,
+            live: RwLock::new(next(LIVE, now_ns)),
+            replay: Mutex::new(next(0, now_ns)),
+            seeds: [seed(), seed()],
         }
     }
 
@@ -57,59 +55,89 @@ impl Epochs {
     /// under way. Returns the epoch that ended, and what `line` says.
     pub(crate) fn end_live<T>(&self, now_ns: i64, line: impl FnOnce() -> T) -> (u64, T) {
         let mut live = self.live.write();
-        let ended = *live;
         let drawn = line();
-        self.started_ns.lock().insert(ended + 1, now_ns);
-        *live = ended + 1;
-        (ended, drawn)
+        (advance(&mut live, now_ns), drawn)
+    }
+
+    /// Begins the live epoch anew if it has no rows, so that the ids of its objects are not much
+    /// older than the objects.
+    pub(crate) fn renew_live(&self, now_ns: i64, is_empty: impl FnOnce() -> bool) {
+        let mut live = self.live.write();
+        if is_empty() {
+            advance(&mut live, now_ns);
+        }
     }
 
     /// Ends the epoch of the replay and begins the next. Returns the epoch that ended.
     pub(crate) fn end_replay(&self, now_ns: i64) -> u64 {
-        let mut replay = self.replay.lock();
-        let ended = *replay;
-        self.started_ns.lock().insert(ended + 1, now_ns);
-        *replay = ended + 1;
-        ended
-    }
-
-    /// All rows of an epoch and those before are in the store. Epochs before the first live one end
-    /// with it.
-    pub(crate) fn is_stored(&self, epoch: u64) {
-        let mut started_ns = self.started_ns.lock();
-        *started_ns = started_ns.split_off(&(epoch + 1));
+        advance(&mut self.replay.lock(), now_ns)
     }
 
     /// The id of the object that will have the rows of an epoch of a tenant and day: a ULID whose
     /// time is the start of the epoch.
     pub(crate) fn object_id(&self, epoch: u64, tenant: &TenantId, day: i64) -> u128 {
-        let started_ns = self.started_ns.lock().get(&epoch).copied().unwrap_or(0);
-        let ms = u128::from(u64::try_from(started_ns / 1_000_000).unwrap_or(0));
-        let [low, high] =
-            self.seeds.each_ref().map(|seed| seed.hash_one((self.owner, epoch, tenant, day)));
-        (ms & 0xffff_ffff_ffff) << 80 | u128::from(high as u16) << 64 | u128::from(low)
+        let ms = u128::from(epoch & !LIVE) & 0xffff_ffff_ffff;
+        let hash = |seed: &FixedState| seed.hash_one((epoch, tenant, day));
+        let [low, high] = self.seeds.each_ref().map(hash);
+        ms << 80 | u128::from(high as u16) << 64 | u128::from(low)
     }
+}
+
+/// Goes to the next epoch; returns the one before.
+fn advance(epoch: &mut u64, now_ns: i64) -> u64 {
+    std::mem::replace(epoch, next(*epoch, now_ns))
+}
+
+fn next(epoch: u64, now_ns: i64) -> u64 {
+    let now_ms = u64::try_from(now_ns / NS_PER_MS).unwrap_or(0);
+    (now_ms | (epoch & LIVE)).max(epoch + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MS: i64 = NS_PER_MS;
+
+    #[test]
+    fn epochs_rise_whatever_the_clock_says_and_the_replay_is_before_all() {
+        let epochs = Epochs::new(5 * MS);
+        let first = *epochs.live();
+        assert!(epochs.replay() < first);
+        let (ended, drawn) = epochs.end_live(9 * MS, || 7);
+        assert_eq!((ended, drawn), (first, 7));
+        let second = *epochs.live();
+        epochs.end_live(MS, || ());
+        assert!(first < second && second < *epochs.live());
+        let replayed = epochs.end_replay(i64::MIN);
+        assert!(replayed < epochs.replay() && epochs.replay() < first);
+    }
+
+    #[test]
+    fn an_epoch_without_rows_begins_anew() {
+        let epochs = Epochs::new(5 * MS);
+        let first = *epochs.live();
+        epochs.renew_live(9 * MS, || false);
+        assert_eq!(*epochs.live(), first);
+        epochs.renew_live(9 * MS, || true);
+        let id = epochs.object_id(*epochs.live(), &TenantId::single(), 7);
+        assert_eq!(key::id_time_ns(id), 9 * MS);
+    }
+
     #[test]
     fn ids_are_fixed_from_the_start_of_an_epoch_and_differ() {
-        let epochs = Epochs::new(1, 5_000_000);
+        let epochs = Epochs::new(5 * MS);
         let tenant = TenantId::single();
-        let first = *epochs.live();
+        let (first, ()) = epochs.end_live(5 * MS, || ());
         let id = epochs.object_id(first, &tenant, 7);
-        assert_eq!(storage::key::id_time_ns(id), 5_000_000);
-        let (ended, ()) = epochs.end_live(9_000_000, || ());
-        assert_eq!((ended, *epochs.live()), (first, first + 1));
+        assert_eq!(key::id_time_ns(id), 5 * MS);
         assert_eq!(epochs.object_id(first, &tenant, 7), id);
         let others = [
             epochs.object_id(first, &tenant, 8),
-            epochs.object_id(first + 1, &tenant, 7),
+            epochs.object_id(*epochs.live(), &tenant, 7),
             epochs.object_id(epochs.replay(), &tenant, 7),
-            Epochs::new(1, 5_000_000).object_id(first, &tenant, 7),
+            epochs.object_id(first, &TenantId::new("other").unwrap(), 7),
+            Epochs::new(5 * MS).object_id(first, &tenant, 7),
         ];
         assert!(others.iter().all(|other| *other != id));
     }

@@ -1,8 +1,9 @@
 //! Flushes: everything in memory goes to the store.
 //!
 //! A flush draws a line: rows before it have sequence numbers up to a *watermark* and an
-//! [epoch](crate::epoch) up to its own, rows after it do not. It cuts and encodes all rows before the line, and writes for
-//! each tenant and day one object, its index, and one manifest entry that carries the watermark.
+//! [epoch](crate::epoch) up to its own, rows after it do not. It cuts and encodes all rows before
+//! the line, and writes for each tenant and day one object, its index, and one manifest entry that
+//! carries the watermark.
 //! When all entries are committed, the log up to the watermark is removed. A crash anywhere between
 //! is repaired by the replay: it asks each manifest for the watermark, and skips the rows that are
 //! committed.
@@ -51,7 +52,7 @@ enum FlushError {
 
 /// What a flush takes.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+pub(crate) struct Line {
     /// Rows of this epoch and before.
     epoch: u64,
     /// The highest sequence number of these rows, of which none is left out.
@@ -78,7 +79,7 @@ impl Inner {
             let mut waiting = Vec::new();
             let reason = tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = tick.tick() => self.flush_reason(),
+                _ = tick.tick() => self.tick(),
                 request = requests.recv() => {
                     waiting.extend(request);
                     Some(FlushReason::Request)
@@ -96,6 +97,13 @@ impl Inner {
                 let _ = request.send(());
             }
         }
+    }
+
+    /// What is to be done once in a while. Returns whether a flush is due.
+    fn tick(&self) -> Option<FlushReason> {
+        let is_empty = || self.oldest_ns.load(Ordering::Relaxed) == 0;
+        self.epochs.renew_live(self.clock.now_ns(), is_empty);
+        self.flush_reason()
     }
 
     /// Whether a flush is due.
@@ -120,6 +128,11 @@ impl Inner {
     /// Flushes all that was pushed before. Returns when it is in the store.
     pub(crate) async fn flush(&self, reason: FlushReason) {
         let _flush = self.flushing.lock().await;
+        // Each epoch has an object of its own, and what was replayed is before what was pushed.
+        let replayed = self.end_of_replay.lock().take();
+        if let Some(line) = replayed {
+            self.flush_line(line, reason).await;
+        }
         let (epoch, watermark) = self.epochs.end_live(self.clock.now_ns(), || {
             self.oldest_ns.store(0, Ordering::Relaxed);
             self.wal.last_seq()
@@ -134,6 +147,12 @@ impl Inner {
         let epoch = self.epochs.end_replay(self.clock.now_ns());
         self.flush_line(Line { epoch, watermark }, FlushReason::Replay)
             .await;
+    }
+
+    /// Everything up to `watermark` is replayed; the next flush takes what no flush has taken yet.
+    pub(crate) fn end_replay(&self, watermark: u64) {
+        let epoch = self.epochs.end_replay(self.clock.now_ns());
+        *self.end_of_replay.lock() = Some(Line { epoch, watermark });
     }
 
     #[tracing::instrument(name = "flush", skip_all, fields(watermark = line.watermark))]
@@ -151,14 +170,13 @@ impl Inner {
                     .await;
                 let stored = outgoing
                     .into_iter()
-                    .map(|object| self.store(object, line.watermark));
+                    .map(|object| self.store(object, line));
                 futures::stream::iter(stored)
                     .buffer_unordered(OBJECTS_AT_ONCE)
                     .count()
                     .await;
             }
         }
-        self.epochs.is_stored(line.epoch);
         let (wal, watermark) = (Arc::clone(&self.wal), line.watermark);
         let written = tokio::task::spawn_blocking(move || wal.done(watermark)).await;
         if let Ok(Err(error)) = written {

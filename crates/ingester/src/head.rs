@@ -163,6 +163,23 @@ pub(crate) fn rows_within(run: &Entries, range: TimeRange) -> std::ops::Range<us
     start..end.max(start)
 }
 
+/// The days of some rows of a run, in order, and which rows each has. Not every day between the
+/// first and the last may have rows, and there may be very many days between.
+pub(crate) fn days(
+    run: &Entries,
+    rows: std::ops::Range<usize>,
+) -> impl Iterator<Item = (i64, std::ops::Range<usize>)> {
+    let times = run.timestamps_ns().get(..rows.end).unwrap_or_default();
+    let mut start = rows.start;
+    std::iter::from_fn(move || {
+        let rest = times.get(start..)?;
+        let day = TimeRange::day_of(*rest.first()?);
+        let first = start;
+        start += rest.partition_point(|time| TimeRange::day_of(*time) <= day);
+        Some((day, first..start))
+    })
+}
+
 /// Oldest and newest time of a run.
 pub(crate) fn span(run: &Entries) -> Option<(i64, i64)> {
     let times = run.timestamps_ns();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use model::{Budget, CodedError, LabelSet, Limits, TenantId};
 use storage::{Catalog, Clock, key};
 use tokio::sync::{Semaphore, mpsc};
@@ -13,11 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::encode::Cutter;
+use crate::epoch::Epochs;
 use crate::error::StartError;
-use crate::flush::{FlushRequest, REQUESTS_MAX};
+use crate::flush::{FlushRequest, Line, REQUESTS_MAX};
 use crate::memory::Memory;
 use crate::metrics::{FlushReason, Metrics};
-use crate::epoch::Epochs;
 use crate::stream::Stream;
 use crate::tail::Tails;
 use crate::tenant::{StreamLimit, Tenant, Tenants};
@@ -134,6 +135,8 @@ pub(crate) struct Inner {
     pub(crate) started_ns: i64,
     /// Held by the flush that runs.
     pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// What was replayed last, which no flush has taken yet.
+    pub(crate) end_of_replay: Mutex<Option<Line>>,
     pub(crate) flush_requests: mpsc::Sender<FlushRequest>,
     pub(crate) encode_workers: usize,
     pub(crate) query_permits: Arc<Semaphore>,
@@ -172,12 +175,13 @@ impl Ingester {
             memory: Memory::new(&config, deps.metrics.clone()),
             cutter: Cutter::default(),
             tails: Arc::new(Tails::new(&config, deps.metrics.clone())),
-            epochs: Epochs::new(wal.owner(), now_ns),
+            epochs: Epochs::new(now_ns),
             next_stream: AtomicU64::new(wal.first_stream()),
             oldest_ns: AtomicI64::new(0),
             last_push_ns: AtomicI64::new(now_ns),
             started_ns: now_ns,
             flushing: tokio::sync::Mutex::new(()),
+            end_of_replay: Mutex::default(),
             flush_requests,
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
             query_permits: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),

@@ -6,9 +6,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Entries, LabelSet, TimeRange};
+use model::{Entries, LabelSet};
 
-use crate::head::{self, Run, row_size, rows_within, size_of};
+use crate::head::{self, Run, row_size, size_of};
 use crate::stream::Cut;
 
 /// The rows of a block.
@@ -93,26 +93,13 @@ pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
 
 /// The rows by day. Rows of one day, which is nearly always all, are not copied.
 fn days(rows: Run) -> Vec<(i64, Run)> {
-    let Some((min_ns, max_ns)) = head::span(&rows) else {
-        return Vec::new();
-    };
-    let (first, last) = (TimeRange::day_of(min_ns), TimeRange::day_of(max_ns));
-    if first == last {
-        return vec![(first, rows)];
+    let days: Vec<_> = head::days(&rows, 0..rows.len()).collect();
+    if let [(day, _)] = days.as_slice() {
+        return vec![(*day, rows)];
     }
-    // Not every day between may have rows, and there may be very many days between.
-    let mut days = Vec::new();
-    let mut start = 0;
-    while let Some(time) = rows.timestamps_ns().get(start) {
-        let day = TimeRange::day_of(*time);
-        let end_ns = day.saturating_add(1).saturating_mul(TimeRange::DAY_NS);
-        let end = rows_within(&rows, TimeRange::new(*time, end_ns))
-            .end
-            .max(start + 1);
-        days.push((day, Arc::new(rows.select(start..end))));
-        start = end;
-    }
-    days
+    let days = days.into_iter();
+    days.map(|(day, range)| (day, Arc::new(rows.select(range))))
+        .collect()
 }
 
 /// Rows that are too many for one block, in parts.
@@ -157,7 +144,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::{REPLAY_EPOCH, Rules, Stream};
+    use crate::stream::{Rules, Stream};
+    use model::TimeRange;
 
     const DAY: i64 = TimeRange::DAY_NS;
 
@@ -180,7 +168,6 @@ mod tests {
             stream.append(&rows, &rules).unwrap();
             stream.cut(1, &mut cuts);
         }
-        assert!(cuts.iter().all(|cut| cut.epoch > REPLAY_EPOCH));
         cuts
     }
 

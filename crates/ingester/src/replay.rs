@@ -62,6 +62,8 @@ struct Replay<'a> {
     watermarks: Watermarks,
     /// The highest number of which everything up to it was replayed.
     seq: u64,
+    /// Rows that no flush has taken yet.
+    unflushed: usize,
 }
 
 impl Inner {
@@ -74,6 +76,7 @@ impl Inner {
             left: &left,
             watermarks: Watermarks::new(),
             seq: left.done,
+            unflushed: 0,
         };
         self.metrics.replay.total_bytes.set(left.bytes as i64);
         if !left.segments.is_empty() {
@@ -94,9 +97,11 @@ impl Inner {
         if !left.segments.is_empty() {
             let rows = self.metrics.replay.rows.get();
             tracing::info!(seconds, rows, "replayed the log");
-            if rows == 0 {
-                // Everything was in the store: there is nothing whose flush would remove the log.
+            if replay.unflushed == 0 {
+                // There may be nothing whose flush would remove the log.
                 self.flush_replayed(replay.seq).await;
+            } else {
+                self.end_replay(replay.seq);
             }
         }
         self.replayed.cancel();
@@ -175,6 +180,7 @@ impl Replay<'_> {
                 };
                 let entries = self.not_stored(seq, &tenant, entries).await;
                 self.add(&owner, labels, &entries);
+                self.unflushed += entries.len();
             }
         } else {
             let rows = parts.iter().map(|(_, entries)| entries.len() as u64).sum();
@@ -242,12 +248,13 @@ impl Replay<'_> {
             return;
         }
         let inner = self.inner;
+        let epoch = inner.epochs.replay();
         let (bytes, head_bytes, stream) = loop {
             // Streams that were accepted once are not limited again.
             let Ok(stream) = inner.stream(tenant, labels, 0) else {
                 return;
             };
-            if let Ok((bytes, head_bytes)) = stream.replay(entries) {
+            if let Ok((bytes, head_bytes)) = stream.replay(entries, epoch) {
                 break (bytes, head_bytes, stream);
             }
         };
@@ -261,17 +268,17 @@ impl Replay<'_> {
     }
 
     /// Waits for the cutter if there is too much in memory, and flushes if that does not help.
-    async fn make_room(&self) {
+    async fn make_room(&mut self) {
         let inner = self.inner;
         if inner.memory.excess() > 0 {
             inner.cutter.wake();
         }
-        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize() {
+        // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
+        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize()
+            || !inner.memory.has_room()
+        {
             inner.flush_replayed(self.seq).await;
-        }
-        if !inner.memory.has_room() {
-            // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
-            inner.flush_replayed(self.seq).await;
+            self.unflushed = 0;
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::block::Block;
 use crate::ingester::{Ingester, Inner};
 use crate::metrics::QueryKind;
 use crate::stream::StreamSnapshot;
-use crate::tenant::InStore;
+use crate::tenant::TenantSnapshot;
 
 /// Batches of an answer that may wait for the reader.
 const BATCHES_MAX: usize = 4;
@@ -186,11 +186,19 @@ impl Inner {
         let (sender, receiver) = mpsc::channel(BATCHES_MAX);
         let (covered, coverage) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            let (in_store, streams) = match inner.tenants.get(&tenant) {
-                Some(tenant) => tenant.snapshot(&selectors, range),
-                None => (InStore::default(), Vec::new()),
+            let snapshot = inner.tenants.get(&tenant);
+            let snapshot = snapshot.map(|tenant| tenant.snapshot(&selectors, range, &inner.epochs));
+            let TenantSnapshot {
+                streams,
+                holding,
+                committed,
+            } = snapshot.unwrap_or_default();
+            let coverage = Coverage {
+                holding,
+                committed,
+                ingester: inner.id.clone(),
             };
-            if covered.send(inner.coverage(in_store)).is_err() {
+            if covered.send(coverage).is_err() {
                 return;
             }
             let open = HashMap::new();
@@ -209,14 +217,6 @@ impl Inner {
         let coverage = coverage.await.map_err(failed)?;
         let batches: BoxStream<'static, _> = ReceiverStream::new(receiver).boxed();
         Ok(Selected { coverage, batches })
-    }
-
-    fn coverage(&self, in_store: InStore) -> Coverage {
-        Coverage {
-            holding: in_store.holding,
-            committed: in_store.committed.into_iter().collect(),
-            ingester: self.id.clone(),
-        }
     }
 
     /// What an earlier run of this process committed shortly before it ended is not in its memory

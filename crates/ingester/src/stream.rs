@@ -9,20 +9,17 @@ mod order;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{Entries, LabelSet, TimeRange};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::block::{Block, BlockRun};
+use crate::block::BlockRun;
 use crate::head::{self, Head, Run};
 use crate::wal::StreamRef;
 use order::Order;
 pub(crate) use order::{Accepted, Appended, Rules};
-
-/// The epoch of rows that are replayed from the log. It is before all others: a flush during the
-/// replay takes these rows only.
-pub(crate) const REPLAY_EPOCH: u64 = 0;
 
 /// A stream of a tenant.
 #[derive(Debug)]
@@ -82,6 +79,9 @@ pub(crate) struct Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forgotten;
 
+/// Epochs and days of rows: they say in which objects the rows will be.
+pub(crate) type EpochDays = BTreeSet<(u64, i64)>;
+
 /// What a query takes of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamSnapshot {
@@ -121,17 +121,18 @@ impl Stream {
             return Err(Forgotten);
         }
         state.last_push_ns = rules.now_ns;
-        state.start_epoch(rules.epoch);
+        state.start_epoch(true, rules.epoch);
         Ok(state.append(rows, rules))
     }
 
     /// Adds rows of the log, which were accepted once. Returns the bytes added, and the bytes in
     /// the head.
-    pub(crate) fn replay(&self, rows: &Entries) -> Result<(usize, usize), Forgotten> {
+    pub(crate) fn replay(&self, rows: &Entries, epoch: u64) -> Result<(usize, usize), Forgotten> {
         let mut state = self.lock();
         if state.is_forgotten {
             return Err(Forgotten);
         }
+        state.start_epoch(false, epoch);
         Ok((state.replay(rows), state.replayed.bytes()))
     }
 
@@ -194,12 +195,18 @@ impl Stream {
         is_idle
     }
 
-    /// What a query of the range needs; `None` if there is nothing.
-    pub(crate) fn snapshot(&self, range: TimeRange) -> Option<StreamSnapshot> {
+    /// What a query of the range needs; `None` if there is nothing. Adds to `held` where the rows
+    /// will be.
+    pub(crate) fn snapshot(&self, range: TimeRange, held: &mut EpochDays) -> Option<StreamSnapshot> {
         let state = self.lock();
-        let is_wanted =
-            |run: &&Run| head::span(run).is_some_and(|(min, max)| range.overlaps(min, max));
-        let runs: Vec<Run> = state.runs().filter(is_wanted).cloned().collect();
+        let mut runs = Vec::new();
+        for (epoch, run) in state.runs() {
+            let rows = head::rows_within(run, range);
+            if !rows.is_empty() {
+                held.extend(head::days(run, rows).map(|(day, _)| (epoch, day)));
+                runs.push(Arc::clone(run));
+            }
+        }
         let is_wanted = |run: &&BlockRun| {
             let overlaps = run
                 .meta()
@@ -207,6 +214,7 @@ impl Stream {
             overlaps && !run.block.is_committed()
         };
         let blocks: Vec<BlockRun> = state.blocks().filter(is_wanted).cloned().collect();
+        held.extend(blocks.iter().map(|run| (run.block.epoch, run.block.day)));
         if runs.is_empty() && blocks.is_empty() {
             return None;
         }
@@ -224,15 +232,15 @@ impl Stream {
 }
 
 impl State {
-    /// All raw rows.
-    fn runs(&self) -> impl Iterator<Item = &Run> {
+    /// All raw rows, with their epochs.
+    fn runs(&self) -> impl Iterator<Item = (u64, &Run)> {
         let parts = self.parts.iter().filter_map(|part| match &part.contents {
-            Contents::Raw(runs) => Some(runs),
+            Contents::Raw(runs) => Some(runs.iter().map(|run| (part.epoch, run))),
             Contents::Blocks(_) => None,
         });
-        self.live
-            .runs()
-            .chain(self.replayed.runs())
+        let heads = [&self.live, &self.replayed].into_iter();
+        heads
+            .flat_map(|head| head.runs().map(|run| (head.epoch, run)))
             .chain(parts.flatten())
     }
 
@@ -247,20 +255,24 @@ impl State {
 
     /// Rows of an epoch must not lie in one head with rows of another: a flush takes all of one or
     /// nothing.
-    fn start_epoch(&mut self, epoch: u64) {
-        if self.live.epoch < epoch {
-            let before = self.live.epoch;
-            self.seal(true, before);
+    fn start_epoch(&mut self, live: bool, epoch: u64) {
+        let before = self.head(live).epoch;
+        if before < epoch {
+            self.seal(live, before);
         }
-        self.live.epoch = epoch;
+        self.head(live).epoch = epoch;
     }
 
-    fn seal(&mut self, live: bool, epoch: u64) {
-        let head = if live {
+    fn head(&mut self, live: bool) -> &mut Head {
+        if live {
             &mut self.live
         } else {
             &mut self.replayed
-        };
+        }
+    }
+
+    fn seal(&mut self, live: bool, epoch: u64) {
+        let head = self.head(live);
         if head.is_empty() || head.epoch > epoch {
             return;
         }
@@ -275,13 +287,5 @@ impl State {
             contents,
         });
         self.next_part += 1;
-    }
-}
-
-/// The blocks that some streams' parts became, for [`Stream::encoded`].
-pub(crate) fn block_run(block: &Arc<Block>, run: usize) -> BlockRun {
-    BlockRun {
-        block: Arc::clone(block),
-        run,
     }
 }

@@ -9,7 +9,8 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use crate::block::Block;
-use crate::stream::{Stream, StreamSnapshot};
+use crate::epoch::Epochs;
+use crate::stream::{EpochDays, Stream, StreamSnapshot};
 
 /// Parts of the map of streams, each with a lock.
 const SHARDS: usize = 16;
@@ -26,17 +27,22 @@ pub(crate) struct Tenant {
     streams: AtomicU64,
     /// Taken for reading while a query takes its snapshot, for writing when a flush is committed:
     /// no query sees the moment between "in memory" and "in the store".
-    coverage: RwLock<InStore>,
+    committed: RwLock<Committed>,
     blocks: Mutex<Vec<Waiting>>,
 }
 
-/// What of a tenant's rows in memory may be in the store, and what is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct InStore {
-    /// Objects that are being written.
+/// The newest manifest entry that is known to have rows of this ingester, by day.
+type Committed = BTreeMap<i64, u64>;
+
+/// What a query needs of a tenant.
+#[derive(Debug, Default)]
+pub(crate) struct TenantSnapshot {
+    /// Every row of matching streams that is in memory.
+    pub(crate) streams: Vec<StreamSnapshot>,
+    /// The objects that will have these rows, or have them by now.
     pub(crate) holding: Vec<u128>,
-    /// The newest manifest entry that is known to have rows of this ingester, by day.
-    pub(crate) committed: BTreeMap<i64, u64>,
+    /// Manifest entries with rows that are not in memory any more.
+    pub(crate) committed: Vec<(i64, u64)>,
 }
 
 /// A block that waits for a flush.
@@ -58,7 +64,7 @@ impl Tenant {
             id,
             shards: Default::default(),
             streams: AtomicU64::new(0),
-            coverage: RwLock::default(),
+            committed: RwLock::default(),
             blocks: Mutex::default(),
         }
     }
@@ -122,39 +128,43 @@ impl Tenant {
         forgotten
     }
 
-    /// What a query needs: every row of matching streams that is in memory, and, as of the same
-    /// moment, what is in the store.
+    /// What a query needs, all as of the same moment.
     pub(crate) fn snapshot(
         &self,
         selectors: &[Vec<Matcher>],
         range: TimeRange,
-    ) -> (InStore, Vec<StreamSnapshot>) {
-        let coverage = self.coverage.read();
+        epochs: &Epochs,
+    ) -> TenantSnapshot {
+        let committed = self.committed.read();
+        let mut held = EpochDays::new();
         let streams = self.streams();
-        let is_wanted = |stream: &&Arc<Stream>| matches_any(selectors, stream.labels());
-        let wanted = streams.iter().filter(is_wanted);
-        let snapshots = wanted.filter_map(|stream| stream.snapshot(range)).collect();
-        let days = range.days();
-        let committed = coverage
-            .committed
+        let wanted = streams
             .iter()
-            .filter(|(day, _)| days.contains(day));
-        let in_store = InStore {
-            holding: coverage.holding.clone(),
+            .filter(|stream| matches_any(selectors, stream.labels()));
+        let streams = wanted
+            .filter_map(|stream| stream.snapshot(range, &mut held))
+            .collect();
+        let days = range.days();
+        let committed = committed.iter().filter(|(day, _)| days.contains(day));
+        TenantSnapshot {
+            streams,
+            holding: held
+                .into_iter()
+                .map(|(epoch, day)| epochs.object_id(epoch, &self.id, day))
+                .collect(),
             committed: committed.map(|(day, seq)| (*day, *seq)).collect(),
-        };
-        (in_store, snapshots)
+        }
     }
 
     /// Whether anything is known about what this ingester has in the store for a day.
     pub(crate) fn knows_day(&self, day: i64) -> bool {
-        self.coverage.read().committed.contains_key(&day)
+        self.committed.read().contains_key(&day)
     }
 
     /// The newest manifest entry of a day that may have rows of this ingester.
     pub(crate) fn learn_day(&self, day: i64, seq: u64) {
-        let mut coverage = self.coverage.write();
-        let newest = coverage.committed.entry(day).or_default();
+        let mut committed = self.committed.write();
+        let newest = committed.entry(day).or_default();
         *newest = seq.max(*newest);
     }
 
@@ -170,7 +180,7 @@ impl Tenant {
             .blocks
             .lock()
             .iter()
-            .filter(|waiting| waiting.block.epoch <= epoch)
+            .filter(|waiting| waiting.block.epoch == epoch)
         {
             days.entry(waiting.block.day)
                 .or_default()
@@ -179,22 +189,16 @@ impl Tenant {
         days
     }
 
-    /// The rows of an object may be in the store from now on.
-    pub(crate) fn hold(&self, object: u128) {
-        self.coverage.write().holding.push(object);
-    }
-
     /// The object with these blocks is committed: from this moment on queries find its rows in the
     /// store and not here.
-    pub(crate) fn commit(&self, object: u128, day: i64, seq: u64, blocks: &[Waiting]) {
-        let mut coverage = self.coverage.write();
+    pub(crate) fn commit(&self, day: i64, seq: u64, blocks: &[Waiting]) {
+        let mut committed = self.committed.write();
         for waiting in blocks {
             waiting.block.set_committed();
         }
-        coverage.holding.retain(|held| *held != object);
-        let newest = coverage.committed.entry(day).or_default();
+        let newest = committed.entry(day).or_default();
         *newest = seq.max(*newest);
-        drop(coverage);
+        drop(committed);
         self.blocks
             .lock()
             .retain(|waiting| !waiting.block.is_committed());

@@ -46,7 +46,7 @@ impl Lookup {
     fn collect(&mut self, state: &State, at_ns: i64) {
         self.at_ns = Some(at_ns);
         self.hashes.clear();
-        for run in state.runs() {
+        for (_, run) in state.runs() {
             self.collect_from(run, at_ns);
         }
         for (number, run) in state.blocks().enumerate() {
