@@ -77,18 +77,19 @@ impl Inner {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let mut waiting = Vec::new();
-            let reason = tokio::select! {
+            let due = tokio::select! {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => self.tick(),
                 request = requests.recv() => {
                     waiting.extend(request);
-                    Some(FlushReason::Request)
+                    None
                 }
             };
             while let Ok(request) = requests.try_recv() {
                 waiting.push(request);
             }
-            if let Some(reason) = reason {
+            let asked = (!waiting.is_empty()).then_some(FlushReason::Request);
+            if let Some(reason) = due.or(asked) {
                 self.flush(reason).await;
                 self.forget_idle();
             }
@@ -168,9 +169,7 @@ impl Inner {
             if !outgoing.is_empty() {
                 self.until_ok("write down the flush", || self.intend(line.watermark))
                     .await;
-                let stored = outgoing
-                    .into_iter()
-                    .map(|object| self.store(object, line));
+                let stored = outgoing.into_iter().map(|object| self.store(object, line));
                 futures::stream::iter(stored)
                     .buffer_unordered(OBJECTS_AT_ONCE)
                     .count()

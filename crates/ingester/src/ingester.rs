@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use model::{Budget, CodedError, LabelSet, Limits, TenantId};
+use parking_lot::Mutex;
 use storage::{Catalog, Clock, key};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;

@@ -102,13 +102,20 @@ fn days(rows: Run) -> Vec<(i64, Run)> {
         .collect()
 }
 
-/// Rows that are too many for one block, in parts.
+/// Rows that are too many for one block, in parts. A small rest goes with the part before it.
 fn parts(rows: Run, block_bytes: usize) -> Vec<Run> {
     if size_of(&rows) <= block_bytes + block_bytes / 2 {
         return vec![rows];
     }
-    let ranges = split(&rows, block_bytes).into_iter();
+    let mut ranges = split(&rows, block_bytes);
+    if let [.., (before, _), (rest, bytes)] = ranges.as_mut_slice()
+        && *bytes < block_bytes / 2
+    {
+        before.end = rest.end;
+        ranges.pop();
+    }
     ranges
+        .into_iter()
         .map(|(range, _)| Arc::new(rows.select(range)))
         .collect()
 }

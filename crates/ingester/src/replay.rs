@@ -274,8 +274,7 @@ impl Replay<'_> {
             inner.cutter.wake();
         }
         // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
-        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize()
-            || !inner.memory.has_room()
+        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize() || !inner.memory.has_room()
         {
             inner.flush_replayed(self.seq).await;
             self.unflushed = 0;

@@ -197,7 +197,11 @@ impl Stream {
 
     /// What a query of the range needs; `None` if there is nothing. Adds to `held` where the rows
     /// will be.
-    pub(crate) fn snapshot(&self, range: TimeRange, held: &mut EpochDays) -> Option<StreamSnapshot> {
+    pub(crate) fn snapshot(
+        &self,
+        range: TimeRange,
+        held: &mut EpochDays,
+    ) -> Option<StreamSnapshot> {
         let state = self.lock();
         let mut runs = Vec::new();
         for (epoch, run) in state.runs() {

@@ -86,7 +86,7 @@ async fn a_retry_is_not_out_of_order_and_stored_once() {
     let life = bed.start().await;
     let tenant = TenantId::single();
     let rows: Vec<_> = (0..20)
-        .map(|i| row("a", NOW_NS + i / 3, format!("{i}")))
+        .map(|i| row("a", NOW_NS + i / 3, format!("{i:02}")))
         .collect();
     for _ in 0..2 {
         assert_eq!(life.push(&tenant, &rows).await.unwrap(), []);

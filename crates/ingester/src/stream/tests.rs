@@ -1,8 +1,8 @@
-use model::TenantId;
 use proptest::prelude::*;
 use proto::role::RefusalReason;
 
 use super::*;
+use crate::block::Block;
 
 fn rows(rows: &[(i64, &str)]) -> Entries {
     let mut entries = Entries::default();
@@ -13,7 +13,6 @@ fn rows(rows: &[(i64, &str)]) -> Entries {
 }
 
 fn stream() -> Arc<Stream> {
-    let _ = TenantId::single();
     Arc::new(Stream::new(1, LabelSet::from_pairs([("app", "web")]), 0))
 }
 
@@ -26,7 +25,8 @@ const STRICT: Rules = Rules {
 };
 
 fn all(stream: &Stream) -> Vec<(i64, String)> {
-    let Some(snapshot) = stream.snapshot(TimeRange::new(i64::MIN, i64::MAX)) else {
+    let Some(snapshot) = stream.snapshot(TimeRange::new(i64::MIN, i64::MAX), &mut EpochDays::new())
+    else {
         return Vec::new();
     };
     let mut runs: Vec<Entries> = snapshot.runs.iter().map(|run| (**run).clone()).collect();
@@ -55,7 +55,13 @@ fn encode(cuts: &[Cut]) -> Vec<Arc<Block>> {
         };
         let encoded = chunk::encode_block(&[run], &chunk::EncodeOptions::default()).unwrap();
         let block = Arc::new(Block::new(encoded, 0, cut.epoch));
-        cut.stream.encoded(cut.part, vec![block_run(&block, 0)]);
+        cut.stream.encoded(
+            cut.part,
+            vec![BlockRun {
+                block: Arc::clone(&block),
+                run: 0,
+            }],
+        );
         block
     };
     cuts.iter().map(encode).collect()
@@ -132,10 +138,10 @@ fn a_cut_takes_its_epoch_and_no_later_rows() {
     stream
         .append(&rows(&[(2, "b")]), &Rules { epoch: 2, ..STRICT })
         .unwrap();
-    stream.replay(&rows(&[(0, "z")])).unwrap();
+    stream.replay(&rows(&[(0, "z")]), 0).unwrap();
     let mut cuts = Vec::new();
-    stream.cut(REPLAY_EPOCH, &mut cuts);
-    assert_eq!((cuts.len(), cuts[0].epoch), (1, REPLAY_EPOCH));
+    stream.cut(0, &mut cuts);
+    assert_eq!((cuts.len(), cuts[0].epoch), (1, 0));
     encode(&cuts);
     cuts.clear();
     stream.cut(1, &mut cuts);
@@ -182,7 +188,7 @@ fn replayed_rows_that_were_pushed_again_meanwhile_are_there_once() {
         .append(&rows(&[(5, "e"), (6, "f")]), &STRICT)
         .unwrap();
     stream
-        .replay(&rows(&[(1, "a"), (5, "e"), (6, "f"), (6, "g")]))
+        .replay(&rows(&[(1, "a"), (5, "e"), (6, "f"), (6, "g")]), 0)
         .unwrap();
     let times: Vec<_> = all(&stream).iter().map(|row| row.0).collect();
     assert_eq!(times, [1, 5, 6, 6]);

@@ -149,6 +149,7 @@ async fn damage_in_the_middle_stops_that_segment_only() {
     let life = bed.start().await;
     assert_eq!(life.read(&tenant).await, some_rows(3, 1));
     life.ingester.flush().await.unwrap();
+    life.kill().await;
     assert!(!bed.has_segments());
     assert!(
         segment.with_extension("damaged").exists(),
@@ -239,5 +240,6 @@ async fn run(events: &[Event]) {
     assert_eq!(life.read(&tenant).await, expected, "after a last crash");
     life.ingester.flush().await.unwrap();
     assert_eq!(life.read(&tenant).await, expected, "after a last flush");
+    life.kill().await;
     assert!(!bed.has_segments());
 }

@@ -26,6 +26,7 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// All rows.
+    #[cfg(test)]
     pub(crate) fn all(entries: &'a Entries) -> Self {
         Self {
             entries,
