@@ -2,7 +2,7 @@
 //! and the `template` stage of the agent.
 //!
 //! A [`Template`] is parsed once and run for each row. Its text becomes a tree, errors
-//! quote the node they stopped at, and values are Go's ([`value`]), because all of it can be seen
+//! quote the node they stopped at, and values are Go's, because all of it can be seen
 //! in what a template prints. A template that is nothing but text and `{{.label}}` is kept as a flat
 //! list as well and runs without an allocation other than the growth of the output.
 //!
@@ -17,12 +17,13 @@ mod eval;
 mod functions;
 mod gofmt;
 pub mod gotime;
+mod json;
 mod lex;
 mod node;
 mod parse;
 mod reads;
 mod unquote;
-pub mod value;
+mod value;
 
 use node::{Kind, Node};
 use parse::Trees;

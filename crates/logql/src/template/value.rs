@@ -9,7 +9,7 @@ use super::gotime::GoTime;
 /// Which of Go's integer types a [`Value::Int`] has. It shows in `%T`, in comparisons and in how
 /// the value prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntKind {
+pub(super) enum IntKind {
     /// `int`: a literal, a length.
     Int,
     /// `int64`: the result of arithmetic.
@@ -26,7 +26,7 @@ pub enum IntKind {
 
 /// A value of a template. Strings are bytes, as in Go.
 #[derive(Clone, Debug)]
-pub enum Value<'a> {
+pub(super) enum Value<'a> {
     /// No value at all, which prints as `<no value>`.
     Missing,
     /// An interface that holds nothing: Go's nil.
@@ -56,26 +56,22 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// A borrowed string.
-    #[must_use]
-    pub fn str(text: &'a str) -> Self {
+    pub(super) fn str(text: &'a str) -> Self {
         Self::Str(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An owned string.
-    #[must_use]
-    pub fn string(text: impl Into<String>) -> Self {
+    pub(super) fn string(text: impl Into<String>) -> Self {
         Self::Str(Cow::Owned(text.into().into_bytes()))
     }
 
     /// An `int`.
-    #[must_use]
-    pub fn int(value: i64) -> Self {
+    pub(super) fn int(value: i64) -> Self {
         Self::Int(value, IntKind::Int)
     }
 
     /// Go's name of the type. `Labels` is replaced before anything asks.
-    #[must_use]
-    pub fn type_name(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Missing | Self::Nil => "interface {}",
             Self::Bool(_) => "bool",
@@ -95,8 +91,7 @@ impl<'a> Value<'a> {
     }
 
     /// Whether `if` takes the value for true: not the zero value, not empty.
-    #[must_use]
-    pub fn is_true(&self) -> bool {
+    pub(super) fn is_true(&self) -> bool {
         match self {
             Self::Missing | Self::Nil => false,
             Self::Bool(value) => *value,
@@ -110,48 +105,7 @@ impl<'a> Value<'a> {
     }
 
     /// Sprig's `empty`: as [`Self::is_true`], but a struct such as a time is never empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.is_true()
-    }
-
-    /// A copy that borrows nothing.
-    #[must_use]
-    pub fn into_owned(self) -> Value<'static> {
-        match self {
-            Self::Missing => Value::Missing,
-            Self::Nil => Value::Nil,
-            Self::Bool(value) => Value::Bool(value),
-            Self::Int(value, kind) => Value::Int(value, kind),
-            Self::Float(value) => Value::Float(value),
-            Self::Str(text) => Value::Str(Cow::Owned(text.into_owned())),
-            Self::Time(time) => Value::Time(time),
-            Self::List(items) => Value::List(items),
-            Self::Map { entries, strings } => Value::Map { entries, strings },
-            Self::Labels => Value::Labels,
-        }
-    }
-
-    /// The value of a JSON document, numbers as `float64`.
-    #[must_use]
-    pub fn from_json(json: serde_json::Value) -> Value<'static> {
-        match json {
-            serde_json::Value::Null => Value::Nil,
-            serde_json::Value::Bool(value) => Value::Bool(value),
-            serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(0.0)),
-            serde_json::Value::String(text) => Value::string(text),
-            serde_json::Value::Array(items) => {
-                Value::List(Arc::new(items.into_iter().map(Value::from_json).collect()))
-            }
-            serde_json::Value::Object(fields) => Value::Map {
-                entries: Arc::new(
-                    fields
-                        .into_iter()
-                        .map(|(name, value)| (name, Value::from_json(value)))
-                        .collect(),
-                ),
-                strings: false,
-            },
-        }
     }
 }

@@ -5,12 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use model::units::quote;
 
 use super::Type::{Any, String as Text};
-use super::{Called, Env, Function, bounded, owned, plain, text, utf8, variadic};
-use crate::template::gofmt;
+use super::{Called, Env, Function, bounded, owned, plain, text, variadic};
 use crate::template::value::Value;
-
-/// The longest JSON document that is read; its tree takes many times as much memory.
-const JSON_BYTES_MAX: usize = 1 << 20;
+use crate::template::{gofmt, json};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     variadic("html", &[], Any, |_, args| escaped(args, html)),
@@ -30,7 +27,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Err(at) => Value::string(format!("illegal base64 data at input byte {at}")),
         })
     }),
-    plain("fromJson", &[Text], from_json),
+    plain("fromJson", &[Text], |_, args| json::read(text(args, 0))),
 ];
 
 /// What the arguments print as, escaped.
@@ -205,14 +202,6 @@ fn base64_digit(byte: u8) -> Option<u32> {
         b'/' => 63,
         _ => return None,
     }))
-}
-
-/// The value of a document; nil if it is none.
-fn from_json<'a>(_: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
-    if text(args, 0).len() > JSON_BYTES_MAX {
-        return Err(format!("document is longer than {JSON_BYTES_MAX} bytes"));
-    }
-    Ok(serde_json::from_str(&utf8(args, 0)).map_or(Value::Nil, Value::from_json))
 }
 
 #[cfg(test)]
