@@ -8,6 +8,7 @@ mod compare;
 mod encoding;
 mod hash;
 mod math;
+mod sprig;
 mod strings;
 mod time;
 
@@ -28,7 +29,8 @@ pub enum Dialect {
     /// `line_format` and `label_format`: a missing label is an empty string.
     #[default]
     LogQl,
-    /// The `template` stage of the agent: a missing key has no value.
+    /// The `template` stage of the agent: a missing key has no value, `__line__` and `__timestamp__`
+    /// do not exist, more of sprig does.
     Promtail,
 }
 
@@ -133,6 +135,10 @@ const fn regex(name: &'static str, params: &'static [Type], body: Body) -> Funct
 
 /// The function of that name, if the dialect has it.
 pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
+    let own: [&'static [Function]; 2] = match dialect {
+        Dialect::LogQl => [builtin::LOGQL, &[]],
+        Dialect::Promtail => [hash::PROMTAIL, sprig::PROMTAIL],
+    };
     let common: [&'static [Function]; 6] = [
         builtin::FUNCTIONS,
         compare::FUNCTIONS,
@@ -141,12 +147,8 @@ pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
         encoding::FUNCTIONS,
         time::FUNCTIONS,
     ];
-    let find = |table: &'static [Function]| table.iter().find(|function| function.name == name);
-    let own: &'static [Function] = match dialect {
-        Dialect::LogQl => builtin::LOGQL,
-        Dialect::Promtail => hash::PROMTAIL,
-    };
-    find(own).or_else(|| common.into_iter().find_map(find))
+    let mut tables = own.into_iter().chain(common);
+    tables.find_map(|table| table.iter().find(|function| function.name == name))
 }
 
 /// Compiled expressions of one template. An expression is usually a constant of the template, so

@@ -62,6 +62,9 @@ pub(super) fn print_value(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::List(items) => {
             out.push(b'[');
             for (i, item) in items.iter().enumerate() {
+                if out.len() > OUTPUT_BYTES_MAX {
+                    break;
+                }
                 if i > 0 {
                     out.push(b' ');
                 }

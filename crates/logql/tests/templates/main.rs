@@ -86,6 +86,23 @@ fn the_agent_has_other_functions_and_no_zero_values() {
             .iter()
             .map(|(text, printed)| (*text, run(text), Ok((*printed).to_owned()))),
     );
+    for (text, fault) in [
+        ("{{ fail `no` }}", "error calling fail: no"),
+        (
+            "{{ first 1 }}",
+            "error calling first: Cannot find first on type int",
+        ),
+        (
+            "{{ list (list 1) }}",
+            "error calling list: cannot hold a value of type []interface {}",
+        ),
+        (
+            "{{ until 1000000 }}",
+            "error calling until: list has more than 65536 items",
+        ),
+    ] {
+        assert!(run(text).unwrap_err().ends_with(fault), "{text}");
+    }
     assert_eq!(
         run("{{ __line__ }}").unwrap_err(),
         r#"template: stage:1: function "__line__" not defined"#

@@ -372,4 +372,52 @@ pub(crate) const PROMTAIL: &[(&str, &str)] = &[
         "{{ regexReplaceAll `\\d` .status `x` }} {{ TrimPrefix .path `/` | ToUpper }}",
         "xxx STATIC/APP.JS",
     ),
+    (
+        "{{ .nosuch | empty }} {{ coalesce .nosuch .empty .n }} {{ ternary 1 2 true }} {{ ternary 1 2 (eq .n `x`) }}",
+        "true 234 1 2",
+    ),
+    (
+        "{{ quote .quoted 1 nil }} {{ squote .n }} {{ cat `a` 1 }} {{ toString 1.5 }}",
+        r#""Ana \"A\" <b>" "1" '234' a 1 1.5"#,
+    ),
+    (
+        "{{ nospace ` a b ` }} {{ swapcase `aB` }} {{ untitle `Hello World` }}",
+        "ab Ab hello world",
+    ),
+    (
+        "{{ snakecase `HTTPServer-firstName` }} {{ camelcase `http_server` }} {{ kebabcase `FirstName` }}",
+        "http_server_first_name HttpServer first-name",
+    ),
+    (
+        "{{ sha256sum `abc` | trunc 8 }} {{ base .path }} {{ ext .path }} {{ base `/` }}",
+        "ba7816bf app.js .js /",
+    ),
+    (
+        "{{ regexMatch `^/s` .path }} {{ regexFind `[a-z]+\\.` .path }} {{ regexFindAll `[a-z]+` .path 2 }} {{ regexSplit `/` .path -1 | len }}",
+        "true app. [static app] 3",
+    ),
+    (
+        "{{ int64 .val }} {{ atoi `7x` }} {{ atoi .n }} {{ add1 .n }} {{ until 3 }} {{ until -3 }}",
+        "12 0 234 235 [0 1 2] [0 -1 -2]",
+    ),
+    (
+        "{{ duration 95 }} {{ dateInZone `15:04` (unixToTime `1768435800`) `Europe/Berlin` }}",
+        "1m35s 01:10",
+    ),
+    (
+        "{{ splitList `/` .path | join `|` }} {{ list 1 `a` nil | join `-` }} {{ join `,` .n }}",
+        "|static|app.js 1-a 234",
+    ),
+    (
+        "{{ $l := list 1 2 3 }}{{ first $l }}{{ last $l }}{{ rest $l }}{{ initial $l }}{{ reverse $l }}",
+        "13[2 3][1 2][3 2 1]",
+    ),
+    (
+        "{{ append (list 1) 2 }} {{ prepend (list 1) 0 }} {{ compact (list 0 `` 1) }} {{ has 1 (list 1 2) }}",
+        "[1 2] [0 1] [1] true",
+    ),
+    (
+        "{{ $d := dict `b` 1 `a` }}{{ $d }} {{ get $d `b` }} {{ hasKey $d `c` }} {{ keys $d }} {{ values $d }}",
+        "map[a: b:1] 1 false [a b] [ 1]",
+    ),
 ];

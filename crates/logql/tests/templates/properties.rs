@@ -115,6 +115,12 @@ fn operand() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Those that only the agent has.
+const AGENT_NAMES: &str = "empty coalesce ternary fail quote squote cat toString nospace swapcase untitle snakecase \
+    kebabcase camelcase sha256sum base ext regexMatch regexFind regexFindAll regexSplit int64 atoi add1 until duration \
+    dateInZone list splitList join first last rest initial reverse append prepend compact has dict get hasKey keys \
+    values Hash Sha2Hash";
+
 /// Not a run that failed and printed something.
 fn is_whole(result: Result<String, String>) -> bool {
     !matches!(result, Err(fault) if !fault.starts_with("template: "))
@@ -142,6 +148,15 @@ proptest! {
     ) {
         let text = format!("{{{{ {name} {} }}}}", args.join(" "));
         prop_assert!(is_whole(run_on(&row(), "line", &text, Dialect::LogQl)));
+    }
+
+    #[test]
+    fn any_call_of_the_agent(
+        name in prop::sample::select(AGENT_NAMES.split_whitespace().collect::<Vec<_>>()),
+        args in prop::collection::vec(operand(), 0..4),
+    ) {
+        let text = format!("{{{{ {name} {} }}}}", args.join(" "));
+        prop_assert!(is_whole(run_on(&row(), "line", &text, Dialect::Promtail)));
     }
 
     #[test]

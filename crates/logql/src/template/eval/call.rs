@@ -68,11 +68,11 @@ impl<'a> State<'a, '_> {
         node: &'a Node,
         arguments: &[Value<'a>],
     ) -> Run<Value<'a>> {
-        let taken: usize = arguments.iter().map(text_len).sum();
+        let taken: usize = arguments.iter().map(weight).sum();
         self.spend(taken / STEP_BYTES)?;
         match body(&self.env, arguments) {
             Ok(value) => {
-                self.spend(text_len(&value) / STEP_BYTES)?;
+                self.spend(weight(&value) / STEP_BYTES)?;
                 Ok(value)
             }
             Err(message) => {
@@ -208,9 +208,12 @@ impl<'a> State<'a, '_> {
     }
 }
 
-fn text_len(value: &Value<'_>) -> usize {
+/// What a function has to look at, in bytes.
+fn weight(value: &Value<'_>) -> usize {
     match value {
         Value::Str(text) => text.len(),
+        Value::List(items) => items.len() * size_of::<Value<'_>>(),
+        Value::Map { entries, .. } => entries.len() * size_of::<Value<'_>>(),
         _ => 0,
     }
 }

@@ -22,7 +22,7 @@ fn salted(args: &[Value<'_>]) -> Vec<u8> {
     [text(args, 0), text(args, 1)].concat()
 }
 
-fn hex<'a>(digest: [u8; 32]) -> Value<'a> {
+pub(super) fn hex<'a>(digest: [u8; 32]) -> Value<'a> {
     Value::string(
         digest
             .iter()
@@ -109,7 +109,7 @@ const SHA2_ROUNDS: [u32; 64] = [
     0xc671_78f2,
 ];
 
-fn sha2_256(message: &[u8]) -> [u8; 32] {
+pub(super) fn sha2_256(message: &[u8]) -> [u8; 32] {
     let mut padded = message.to_vec();
     padded.push(0x80);
     padded.resize(padded.len().next_multiple_of(64), 0);

@@ -182,13 +182,17 @@ fn read_time<'a>(layout: &str, value: &str, zone: &Zone) -> Value<'a> {
     Value::Time(parse_in(layout, value, zone).unwrap_or_else(|_| GoTime::zero()))
 }
 
-/// Prints a time or seconds since the epoch; for anything else now.
-fn date<'a>(env: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
-    let time = match args.get(1) {
-        Some(Value::Time(time)) => time.clone().in_zone(Zone::Utc),
+/// A time or seconds since the epoch; for anything else now.
+pub(super) fn time_or_now(env: &Env<'_>, value: Option<&Value<'_>>) -> GoTime {
+    match value {
+        Some(Value::Time(time)) => time.clone(),
         Some(Value::Int(unix_s, IntKind::Int | IntKind::Int64)) => GoTime::from_unix(*unix_s, 0),
         _ => GoTime::from_unix_ns(env.now_ns),
-    };
+    }
+}
+
+fn date<'a>(env: &Env<'a>, args: &[Value<'a>]) -> Called<'a> {
+    let time = time_or_now(env, args.get(1)).in_zone(Zone::Utc);
     Ok(Value::string(time.format(&utf8(args, 0))))
 }
 
