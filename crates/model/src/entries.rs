@@ -302,7 +302,7 @@ pub struct RowLabels {
     pub stream: LabelSet,
     /// From structured metadata.
     pub metadata: LabelSet,
-    /// Parsed or set by a stage.
+    /// Parsed or set by a stage; values may be empty.
     pub parsed: LabelSet,
 }
 
@@ -313,12 +313,8 @@ impl RowLabels {
         if self.metadata.is_empty() && self.parsed.is_empty() {
             return self.stream.clone();
         }
-        self.stream
-            .iter()
-            .chain(&self.metadata)
-            .chain(&self.parsed)
-            .cloned()
-            .collect()
+        let stored = self.stream.iter().chain(&self.metadata);
+        LabelSet::keeping_empty(stored.chain(&self.parsed).cloned())
     }
 }
 

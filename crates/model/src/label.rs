@@ -10,12 +10,14 @@ use xxhash_rust::xxh3::Xxh3;
 pub struct Label {
     /// The name; in a stream's label set `[a-zA-Z_][a-zA-Z0-9_]*`.
     pub name: Arc<str>,
-    /// The value; never empty inside a [`LabelSet`].
+    /// The value; empty only where a stage of a query set it so, see [`LabelSet`].
     pub value: Arc<str>,
 }
 
-/// An immutable set of labels, sorted by name, names unique, no empty values. Cloning is a
-/// reference count.
+/// An immutable set of labels, sorted by name, names unique. Cloning is a reference count.
+///
+/// An empty label is an absent one, so there are no empty values, except in a set that
+/// [`LabelSet::keeping_empty`] made: answers show labels that a stage of the query left empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSet(Arc<[Label]>);
 
@@ -37,6 +39,14 @@ impl LabelSet {
             builder.push(name, value);
         }
         builder.build()
+    }
+
+    /// Builds a set from labels in any order, those without a value too. Of equal names the last
+    /// wins.
+    pub fn keeping_empty(labels: impl IntoIterator<Item = Label>) -> Self {
+        let mut labels: Vec<Label> = labels.into_iter().collect();
+        sort(&mut labels);
+        Self(labels.into())
     }
 
     /// The value of `name`, if the set has it.
@@ -90,10 +100,7 @@ impl LabelSet {
     /// The same set without the names that `drop` accepts.
     #[must_use]
     pub fn without(&self, mut drop: impl FnMut(&str) -> bool) -> Self {
-        self.iter()
-            .filter(|label| !drop(&label.name))
-            .cloned()
-            .collect()
+        Self::keeping_empty(self.iter().filter(|label| !drop(&label.name)).cloned())
     }
 }
 
@@ -151,24 +158,27 @@ impl LabelSetBuilder {
     /// Sorts, removes repeated names (the last wins) and empty values.
     #[must_use]
     pub fn build(mut self) -> LabelSet {
-        if !self
-            .labels
-            .windows(2)
-            .all(|pair| matches!(pair, [a, b] if a.name < b.name))
-        {
-            self.labels.sort_by(|a, b| a.name.cmp(&b.name));
-            // A stable sort keeps equal names in push order, so the later is the right one to keep.
-            self.labels.dedup_by(|later, kept| {
-                let same = later.name == kept.name;
-                if same {
-                    std::mem::swap(later, kept);
-                }
-                same
-            });
-        }
+        sort(&mut self.labels);
         self.labels.retain(|label| !label.value.is_empty());
         LabelSet(self.labels.into())
     }
+}
+
+/// Sorts by name; of equal names the last stays.
+fn sort(labels: &mut Vec<Label>) {
+    let is_sorted = |pair: &[Label]| matches!(pair, [a, b] if a.name < b.name);
+    if labels.windows(2).all(is_sorted) {
+        return;
+    }
+    labels.sort_by(|a, b| a.name.cmp(&b.name));
+    // A stable sort keeps equal names in push order, so the later is the right one to keep.
+    labels.dedup_by(|later, kept| {
+        let same = later.name == kept.name;
+        if same {
+            std::mem::swap(later, kept);
+        }
+        same
+    });
 }
 
 /// Whether `name` is a label name of the Prometheus data model: `[a-zA-Z_][a-zA-Z0-9_]*`.
@@ -190,6 +200,16 @@ mod tests {
         let set = LabelSet::from_pairs([("b", "1"), ("a", "x"), ("b", "2"), ("c", "")]);
         assert_eq!(set.to_string(), r#"{a="x", b="2"}"#);
         assert_eq!((set.get("b"), set.get("c")), (Some("2"), None));
+    }
+
+    #[test]
+    fn empty_labels_stay_when_asked_for() {
+        let label = |name: &str, value: &str| Label {
+            name: name.into(),
+            value: value.into(),
+        };
+        let set = LabelSet::keeping_empty([label("b", "1"), label("a", ""), label("b", "2")]);
+        assert_eq!(set.to_string(), r#"{a="", b="2"}"#);
     }
 
     #[test]

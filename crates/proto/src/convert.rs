@@ -63,6 +63,15 @@ fn option_labels_from_wire(labels: Option<wire::LabelSet>) -> LabelSet {
     labels.map(labels_from_wire).unwrap_or_default()
 }
 
+/// Labels that stages made, which may be empty.
+fn parsed_from_wire(labels: Option<wire::LabelSet>) -> LabelSet {
+    let labels = labels.into_iter().flat_map(|labels| labels.labels);
+    LabelSet::keeping_empty(labels.map(|label| Label {
+        name: label.name.into(),
+        value: label.value.into(),
+    }))
+}
+
 pub(crate) fn range_to_wire(range: TimeRange) -> wire::TimeRange {
     wire::TimeRange {
         start_ns: range.start_ns,
@@ -231,7 +240,7 @@ pub(crate) fn log_rows_from_wire(message: wire::LogRows) -> Result<LogRows, Code
             Arc::new(RowLabels {
                 stream: option_labels_from_wire(labels.stream),
                 metadata: option_labels_from_wire(labels.metadata),
-                parsed: option_labels_from_wire(labels.parsed),
+                parsed: parsed_from_wire(labels.parsed),
             })
         })
         .collect();
@@ -424,7 +433,12 @@ mod tests {
             Arc::new(RowLabels {
                 stream: LabelSet::from_pairs([("app", "web")]),
                 metadata: LabelSet::default(),
-                parsed: LabelSet::from_pairs([("level", level)]),
+                parsed: LabelSet::keeping_empty([("level", level), ("none", "")].map(
+                    |(name, value)| Label {
+                        name: name.into(),
+                        value: value.into(),
+                    },
+                )),
             })
         };
         let row = |timestamp_ns, line: &'static str, level| LogRow {
