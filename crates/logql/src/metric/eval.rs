@@ -34,6 +34,28 @@ pub struct Leaf<'a> {
     pub(crate) counted: bool,
 }
 
+impl Leaf<'_> {
+    /// The leaf as a query of its own whose leaf is the same, with the same reduction: what to ask
+    /// those who have a part of the rows.
+    #[must_use]
+    pub fn to_expr(&self) -> MetricExpr {
+        let inner = MetricExpr::Range(self.aggregation.clone());
+        let Some(grouping) = &self.reduce_to else {
+            return inner;
+        };
+        MetricExpr::Vector(VectorAggregation {
+            op: match self.aggregation.op {
+                RangeOp::Min => VectorOp::Min,
+                RangeOp::Max => VectorOp::Max,
+                _ => VectorOp::Sum,
+            },
+            parameter: None,
+            grouping: Some(grouping.clone()),
+            inner: Box::new(inner),
+        })
+    }
+}
+
 /// The leaves with what surrounds them.
 #[must_use]
 pub fn leaf_contexts(expr: &MetricExpr) -> Vec<Leaf<'_>> {

@@ -223,6 +223,28 @@ fn leaves_say_what_they_can_be_reduced_to() {
 }
 
 #[test]
+fn a_leaf_as_a_query_of_its_own_is_the_same_leaf() {
+    for query in [
+        r#"rate({a="1"}[1m])"#,
+        r#"sum without (x) (rate({a="1"} | json [1m]))"#,
+        r#"sum without () (rate({a="1"}[1m]))"#,
+        r#"sum(bytes_over_time({a="1"}[1m])) / 2"#,
+        r#"max by (x) (max_over_time({a="1"} | unwrap v [1m]))"#,
+        r#"avg(avg_over_time({a="1"} | unwrap v [1m]) by (y))"#,
+    ] {
+        let expr = metric(query);
+        for leaf in leaf_contexts(&expr) {
+            let alone = metric(&leaf.to_expr().to_string());
+            let [again] = &leaf_contexts(&alone)[..] else {
+                panic!("{query}")
+            };
+            assert_eq!(again.aggregation, leaf.aggregation, "{query}");
+            assert_eq!(again.reduce_to, leaf.reduce_to, "{query}");
+        }
+    }
+}
+
+#[test]
 fn memory_is_reserved_and_given_back() {
     let small = Budget::new("small", 4_000);
     let expr = r#"quantile_over_time(0.5, {a="b"} | unwrap x [5m])"#;

@@ -41,7 +41,10 @@ mod tests {
             let mut out = Vec::new();
             decolorize(line.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
         };
-        assert_eq!(plain("\u{1b}[38;5;244mdebug\u{1b}[0m x"), Some("debug x".to_owned()));
+        assert_eq!(
+            plain("\u{1b}[38;5;244mdebug\u{1b}[0m x"),
+            Some("debug x".to_owned())
+        );
         assert_eq!(plain("\u{1b}[2K\u{1b}[1Gok"), Some("ok".to_owned()));
         assert_eq!(plain("\u{1b}]0;title\u{7}a"), Some("a".to_owned()));
         assert_eq!(plain("no colours"), None);

@@ -19,9 +19,12 @@ impl EarlyFilters {
     /// Whether the label's value may pass. A value that a filter cannot read passes here: the
     /// filter itself will say so.
     pub(super) fn pass(&self, name: NameId, row: &Row) -> bool {
-        self.filters.iter().filter(|(wanted, _)| *wanted == name).all(|(_, test)| {
-            let value = row.get(name).unwrap_or_default();
-            row.has_error() || test.check(value).unwrap_or(true)
-        })
+        self.filters
+            .iter()
+            .filter(|(wanted, _)| *wanted == name)
+            .all(|(_, test)| {
+                let value = row.get(name).unwrap_or_default();
+                row.has_error() || test.check(value).unwrap_or(true)
+            })
     }
 }

@@ -65,7 +65,11 @@ impl KeyCache {
             let Some(at) = self.sequence.get(self.at + ahead) else {
                 break;
             };
-            if self.keys.get(*at as usize).is_some_and(|known| *known.text == *key) {
+            if self
+                .keys
+                .get(*at as usize)
+                .is_some_and(|known| *known.text == *key)
+            {
                 self.at += ahead + 1;
                 return *at;
             }
@@ -86,8 +90,7 @@ impl KeyCache {
         let mut name = String::with_capacity(key.len());
         push_sanitized(&mut name, key);
         let wanted = !name.is_empty()
-            && (row.wanted().has(&name)
-                || row.wanted().has(&format!("{name}{EXTRACTED_SUFFIX}")));
+            && (row.wanted().has(&name) || row.wanted().has(&format!("{name}{EXTRACTED_SUFFIX}")));
         let at = self.keys.len() as u32;
         self.keys.push(Key {
             text: key.into(),
@@ -115,7 +118,11 @@ mod tests {
         let names = Arc::new(FixedNames::default());
         let mut row = Row::new(&stream, names, Arc::new(Wanted::all()));
         let mut keys = KeyCache::default();
-        for line in [["a", "b.c", "app"], ["a", "app", "b.c"], ["app", "a", "b.c"]] {
+        for line in [
+            ["a", "b.c", "app"],
+            ["a", "app", "b.c"],
+            ["app", "a", "b.c"],
+        ] {
             row.begin(&LabelSet::default());
             keys.begin();
             let mut found = Vec::new();

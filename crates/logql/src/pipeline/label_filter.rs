@@ -2,12 +2,12 @@
 
 use model::Matcher;
 
-use crate::go_number::{NumberFault, parse_bytes, parse_duration, parse_float};
 use super::ip::IpMatcher;
 use super::names::{FixedNames, NameId};
 use super::row::Row;
 use super::wanted::ERROR_LABEL;
 use super::{PipelineError, StageFault};
+use crate::go_number::{NumberFault, parse_bytes, parse_duration, parse_float};
 use crate::syntax::ast::{CompareOp, LabelFilter};
 
 /// What a filter asks of the value of one label.
@@ -70,9 +70,10 @@ impl Condition {
             LabelFilter::Text(matcher) if matcher.name() == ERROR_LABEL => {
                 Self::Error(matcher.clone())
             }
-            LabelFilter::Text(matcher) => {
-                Self::Label(names.intern(matcher.name()), LabelTest::Text(matcher.clone()))
-            }
+            LabelFilter::Text(matcher) => Self::Label(
+                names.intern(matcher.name()),
+                LabelTest::Text(matcher.clone()),
+            ),
             LabelFilter::Number { name, op, value } => {
                 Self::Label(names.intern(name), LabelTest::Number(*op, *value))
             }
@@ -142,4 +143,3 @@ pub(super) fn names_in(filter: &LabelFilter, names: &mut Vec<String>) {
         }
     }
 }
-

@@ -127,7 +127,9 @@ impl LogfmtLookup {
 
     fn find(&self, key: &[u8], sanitized: &mut String) -> Option<usize> {
         let by_text = |text: &[u8]| {
-            self.labels.iter().position(|(_, source)| source.as_bytes() == text)
+            self.labels
+                .iter()
+                .position(|(_, source)| source.as_bytes() == text)
         };
         if key.iter().all(|b| *b == b'_' || b.is_ascii_alphabetic()) {
             return by_text(key);

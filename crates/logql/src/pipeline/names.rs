@@ -39,6 +39,10 @@ impl FixedNames {
         id
     }
 
+    pub(super) fn get(&self, id: NameId) -> &str {
+        self.list.get(id.index()).map_or("", |name| name)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }

@@ -132,7 +132,10 @@ impl Pattern {
                 capture.label = None;
             }
         }
-        let last = self.captures.iter().rposition(|capture| capture.label.is_some());
+        let last = self
+            .captures
+            .iter()
+            .rposition(|capture| capture.label.is_some());
         self.captures.truncate(last.map_or(0, |last| last + 1));
     }
 
@@ -216,7 +219,10 @@ mod tests {
             assert!(pattern.run(line.as_bytes(), &mut row, &EarlyFilters::default()));
             row.to_row_labels().parsed.to_string()
         };
-        assert_eq!(parsed("<ip> - <_> [<app>]", "1.1 - x [y]"), r#"{app_extracted="y", ip="1.1"}"#);
+        assert_eq!(
+            parsed("<ip> - <_> [<app>]", "1.1 - x [y]"),
+            r#"{app_extracted="y", ip="1.1"}"#
+        );
         assert_eq!(parsed("<a> - - <b>", "1 - 2"), r#"{a="1 - 2"}"#);
         assert_eq!(parsed("x<a>", "yx1"), "{}");
         assert_eq!(parsed("<a>=<b>", "="), r#"{a="", b=""}"#);

@@ -63,13 +63,18 @@ impl Regexp {
         if self.groups.is_empty() || row.needs_no_parser() {
             return true;
         }
-        if self.literal.as_ref().is_some_and(|literal| literal.find(line).is_none())
+        if self
+            .literal
+            .as_ref()
+            .is_some_and(|literal| literal.find(line).is_none())
             || self.regex.captures_read(locations, line).is_none()
         {
             return true;
         }
         for (group, label) in &self.groups {
-            let found = locations.get(*group).and_then(|(from, to)| line.get(from..to));
+            let found = locations
+                .get(*group)
+                .and_then(|(from, to)| line.get(from..to));
             let name = row.parsed_name(*label);
             if row.was_set(name) {
                 continue;

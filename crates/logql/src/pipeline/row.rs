@@ -136,13 +136,19 @@ impl Row {
 
     fn metadata_at(&self, name: NameId) -> Option<usize> {
         let at = self.metadata_ids.iter().position(|id| *id == Some(name))?;
-        let hidden = self.metadata_hidden.iter().any(|hidden| *hidden as usize == at);
+        let hidden = self
+            .metadata_hidden
+            .iter()
+            .any(|hidden| *hidden as usize == at);
         (!hidden).then_some(at)
     }
 
     fn stream_at(&self, name: NameId) -> Option<usize> {
         let at = self.names.stream_at(name)?;
-        let hidden = self.stream_hidden.iter().any(|hidden| *hidden as usize == at);
+        let hidden = self
+            .stream_hidden
+            .iter()
+            .any(|hidden| *hidden as usize == at);
         (!hidden).then_some(at)
     }
 
@@ -164,7 +170,10 @@ impl Row {
     /// The value of a label by its name as text.
     pub(super) fn get_by_name(&self, name: &str) -> Option<&str> {
         let set = self.set.iter();
-        if let Some(label) = set.clone().find(|label| **self.names.get(label.name) == *name) {
+        if let Some(label) = set
+            .clone()
+            .find(|label| **self.names.get(label.name) == *name)
+        {
             return Some(self.set_text(label));
         }
         let mut metadata = self.visible_metadata();
@@ -172,14 +181,24 @@ impl Row {
             return Some(value);
         }
         let at = self.stream.iter().position(|label| *label.name == *name)?;
-        let hidden = self.stream_hidden.iter().any(|hidden| *hidden as usize == at);
-        if hidden { None } else { value_at(&self.stream, at) }
+        let hidden = self
+            .stream_hidden
+            .iter()
+            .any(|hidden| *hidden as usize == at);
+        if hidden {
+            None
+        } else {
+            value_at(&self.stream, at)
+        }
     }
 
     fn visible_metadata(&self) -> impl Iterator<Item = (NameId, &str)> {
         let labels = std::iter::zip(&self.metadata_ids, &self.metadata).enumerate();
         labels.filter_map(|(at, (id, label))| {
-            let hidden = self.metadata_hidden.iter().any(|hidden| *hidden as usize == at);
+            let hidden = self
+                .metadata_hidden
+                .iter()
+                .any(|hidden| *hidden as usize == at);
             id.filter(|_| !hidden).map(|id| (id, &*label.value))
         })
     }
@@ -187,14 +206,19 @@ impl Row {
     fn visible_stream(&self) -> impl Iterator<Item = &Label> {
         let labels = self.stream.iter().enumerate();
         let visible = labels.filter(|(at, _)| {
-            !self.stream_hidden.iter().any(|hidden| *hidden as usize == *at)
+            !self
+                .stream_hidden
+                .iter()
+                .any(|hidden| *hidden as usize == *at)
         });
         visible.map(|(_, label)| label)
     }
 
     /// All labels, the error labels last.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let stream = self.visible_stream().map(|label| (&*label.name, &*label.value));
+        let stream = self
+            .visible_stream()
+            .map(|label| (&*label.name, &*label.value));
         let metadata = self.visible_metadata();
         let metadata = metadata.map(|(id, value)| (&**self.names.get(id), value));
         let set = self.set.iter();
@@ -266,9 +290,11 @@ impl Row {
             let (from, to) = (label.start, label.end);
             self.text.extend_from_within(from..to);
         } else if let Some(at) = self.metadata_at(other) {
-            self.text.push_str(value_at(&self.metadata, at).unwrap_or_default());
+            self.text
+                .push_str(value_at(&self.metadata, at).unwrap_or_default());
         } else if let Some(at) = self.stream_at(other) {
-            self.text.push_str(value_at(&self.stream, at).unwrap_or_default());
+            self.text
+                .push_str(value_at(&self.stream, at).unwrap_or_default());
         } else {
             return false;
         }
@@ -324,7 +350,9 @@ impl Row {
         }
         let metadata = std::iter::zip(&self.metadata_ids, &self.metadata);
         for (at, (id, label)) in metadata.enumerate() {
-            let (at, Some(id)) = (at as u32, id) else { continue };
+            let (at, Some(id)) = (at as u32, id) else {
+                continue;
+            };
             if !self.metadata_hidden.contains(&at) && !keep(self.names.get(*id), &label.value) {
                 self.metadata_hidden.push(at);
             }
@@ -404,13 +432,9 @@ impl Row {
             && self.error_details.is_empty()
     }
 
-    /// The metadata of the row as stored.
-    pub(super) fn stored_metadata(&self) -> &LabelSet {
-        &self.metadata
-    }
-
-    /// Writes what tells the labels of this row from those of other rows of the stream.
-    pub(super) fn write_key(&self, key: &mut Vec<u8>) {
+    /// Writes what tells the labels of this row, but for those of names in `but`, from those of
+    /// other rows of the stream.
+    pub(super) fn write_key(&self, key: &mut Vec<u8>, but: &[NameId]) {
         let part = |key: &mut Vec<u8>, name: u32, value: &str| {
             key.extend_from_slice(&name.to_le_bytes());
             key.extend_from_slice(&(value.len() as u32).to_le_bytes());
@@ -419,11 +443,11 @@ impl Row {
         for at in &self.stream_hidden {
             part(key, *at, "");
         }
-        for (id, value) in self.visible_metadata() {
+        for (id, value) in self.visible_metadata().filter(|(id, _)| !but.contains(id)) {
             part(key, id.number() | 1 << 31, value);
         }
         part(key, u32::MAX, "");
-        for label in &self.set {
+        for label in self.set.iter().filter(|label| !but.contains(&label.name)) {
             part(key, label.name.number(), self.set_text(label));
         }
         part(key, u32::MAX, &self.error);
@@ -448,7 +472,7 @@ impl Row {
         RowLabels {
             stream,
             metadata,
-            parsed: set.chain(self.error_labels().map(new_label)).collect(),
+            parsed: LabelSet::keeping_empty(set.chain(self.error_labels().map(new_label))),
         }
     }
 
@@ -460,7 +484,9 @@ impl Row {
         let set = set.map(|label| self.label(label.name, self.set_text(label)));
         let all = self.visible_stream().cloned().chain(metadata).chain(set);
         let errors = self.error_labels().map(new_label);
-        all.chain(errors).filter(|label| keep(&label.name)).collect()
+        all.chain(errors)
+            .filter(|label| keep(&label.name))
+            .collect()
     }
 
     fn label(&self, name: NameId, value: &str) -> Label {
@@ -490,7 +516,13 @@ fn new_label((name, value): (&str, &str)) -> Label {
 fn push_cleaned(text: &mut String, value: &[u8]) {
     for chunk in value.utf8_chunks() {
         let valid = chunk.valid().chars();
-        let space = |c| if c == char::REPLACEMENT_CHARACTER { ' ' } else { c };
+        let space = |c| {
+            if c == char::REPLACEMENT_CHARACTER {
+                ' '
+            } else {
+                c
+            }
+        };
         text.extend(valid.map(space));
         text.extend(chunk.invalid().iter().map(|_| ' '));
     }
@@ -535,7 +567,10 @@ mod tests {
     fn errors_are_labels_of_the_result_only() {
         let mut row = row();
         row.begin(&LabelSet::from_pairs([("__error__", "stored")]));
-        assert_eq!((row.error(), row.get_by_name("__error__")), ("stored", None));
+        assert_eq!(
+            (row.error(), row.get_by_name("__error__")),
+            ("stored", None)
+        );
         row.set_error("JSONParserErr", Some("why"));
         let parsed = row.to_row_labels().parsed;
         assert_eq!(parsed.get("__error__"), Some("JSONParserErr"));
@@ -552,6 +587,9 @@ mod tests {
         let (a, b) = (row.names.intern("a"), row.names.intern("b"));
         row.set_cleaned(a, b"x\xff\xfe\xef\xbf\xbdy");
         row.set_lossy(b, b"x\xffy");
-        assert_eq!((row.get(a), row.get(b)), (Some("x   y"), Some("x\u{fffd}y")));
+        assert_eq!(
+            (row.get(a), row.get(b)),
+            (Some("x   y"), Some("x\u{fffd}y"))
+        );
     }
 }

@@ -69,12 +69,7 @@ impl UnpackBuffers {
     }
 
     /// Collects the strings of the object. Whether there is a packed line among them.
-    fn read(
-        &mut self,
-        line: &[u8],
-        entry: &mut Vec<u8>,
-        row: &mut Row,
-    ) -> Result<bool, JsonFault> {
+    fn read(&mut self, line: &[u8], entry: &mut Vec<u8>, row: &mut Row) -> Result<bool, JsonFault> {
         let mut packed = false;
         let mut at = token::next_token(line, 1).ok_or(JsonFault::Malformed)?;
         if line.get(at) == Some(&b'}') {
@@ -141,8 +136,12 @@ mod tests {
         row.begin(&LabelSet::default());
         let mut entry = Vec::new();
         let mut buffers = UnpackBuffers::default();
-        let outcome =
-            buffers.run(line.as_bytes(), &mut entry, &mut row, &EarlyFilters::default());
+        let outcome = buffers.run(
+            line.as_bytes(),
+            &mut entry,
+            &mut row,
+            &EarlyFilters::default(),
+        );
         let labels = row.to_row_labels().parsed.to_string();
         (outcome, labels, String::from_utf8(entry).unwrap())
     }
@@ -151,8 +150,14 @@ mod tests {
     fn strings_become_labels_if_there_is_an_entry() {
         let line = r#"{"a-b":"1\n","n":2,"zone":"x","_entry":"the \"line\"","o":{"p":"q"}}"#;
         let labels = r#"{a_b="1\n", zone_extracted="x"}"#.to_owned();
-        assert_eq!(unpacked(line), (Unpacked::Replaced, labels, r#"the "line""#.to_owned()));
-        assert_eq!(unpacked(r#"{"a":"1"}"#), (Unpacked::Kept, "{}".to_owned(), String::new()));
+        assert_eq!(
+            unpacked(line),
+            (Unpacked::Replaced, labels, r#"the "line""#.to_owned())
+        );
+        assert_eq!(
+            unpacked(r#"{"a":"1"}"#),
+            (Unpacked::Kept, "{}".to_owned(), String::new())
+        );
         assert_eq!(unpacked("{}").0, Unpacked::Kept);
     }
 
@@ -160,6 +165,10 @@ mod tests {
     fn what_is_no_object_is_an_error() {
         let (_, labels, _) = unpacked("plain");
         assert!(labels.contains("expecting json object(6), but it is not"));
-        assert!(unpacked(r#"{"a":"x","_entry":"#).1.contains("JSONParserErr"));
+        assert!(
+            unpacked(r#"{"a":"x","_entry":"#)
+                .1
+                .contains("JSONParserErr")
+        );
     }
 }

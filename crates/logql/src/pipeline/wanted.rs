@@ -26,7 +26,6 @@ pub(super) struct Wanted {
     by_id: Vec<bool>,
     count: usize,
     none: bool,
-    metric: bool,
     preserve_error: bool,
 }
 
@@ -53,11 +52,11 @@ impl Wanted {
                 }
             }
         }
-        let preserve_error = wanted.iter().any(|name| name == ERROR_LABEL);
+        // Where every label counts the reference fails even if the error was asked for.
+        let preserve_error = !series && wanted.iter().any(|name| name == ERROR_LABEL);
         if series || (nothing && wanted.is_empty()) {
             return Self {
                 none: !series,
-                metric: true,
                 preserve_error,
                 ..Self::default()
             };
@@ -74,14 +73,8 @@ impl Wanted {
             names: Some(wanted),
             by_id,
             none: false,
-            metric: true,
             preserve_error,
         }
-    }
-
-    /// Whether the query is a metric query.
-    pub(super) fn is_metric(&self) -> bool {
-        self.metric
     }
 
     /// Whether parsers need not run.
@@ -144,6 +137,8 @@ mod tests {
         let some = Wanted::for_metric(&["a".to_owned()], false, true, &mut names);
         assert!(!some.is_none() && !some.is_all());
         let all = Wanted::for_metric(&[ERROR_LABEL.to_owned()], true, false, &mut names);
-        assert!(all.is_all() && all.preserves_error() && all.has("any"));
+        assert!(all.is_all() && !all.preserves_error() && all.has("any"));
+        let error = Wanted::for_metric(&[ERROR_LABEL.to_owned()], false, true, &mut names);
+        assert!(error.preserves_error());
     }
 }

@@ -166,7 +166,9 @@ impl JsonFields {
             Some((_, end)) => *end,
             None => remember_ends(data, start, &mut self.ends),
         };
-        let end = end.filter(|end| *end <= data.len()).ok_or(JsonFault::Object)?;
+        let end = end
+            .filter(|end| *end <= data.len())
+            .ok_or(JsonFault::Object)?;
         Ok(Value {
             kind: Kind::Object,
             start,

@@ -85,7 +85,9 @@ impl Walk<'_> {
         let (mut at, mut level) = (0, 0_usize);
         while !self.refused {
             let from = line.get(at..)?;
-            at += from.iter().position(|b| matches!(b, b'"' | b'{' | b'}' | b'[' | b']'))?;
+            at += from
+                .iter()
+                .position(|b| matches!(b, b'"' | b'{' | b'}' | b'[' | b']'))?;
             match line.get(at)? {
                 b'"' => at = self.string(line, at, level)?,
                 b'{' => level += 1,
@@ -151,7 +153,9 @@ impl Walk<'_> {
             return false;
         }
         let mut pairs = std::iter::zip(steps, &self.buffers.keys);
-        pairs.all(|(step, key)| matches!(step, PathSegment::Field(wanted) if *wanted.as_bytes() == **key))
+        pairs.all(
+            |(step, key)| matches!(step, PathSegment::Field(wanted) if *wanted.as_bytes() == **key),
+        )
     }
 
     fn mark(&mut self, path: usize) {
@@ -172,8 +176,9 @@ impl Walk<'_> {
             let around = steps.get(..*level)?;
             self.agrees(around).then_some((*path, *index))
         };
-        let wanted: Vec<(usize, usize)> =
-            (0..self.lookup.paths.len()).filter_map(|path| goes_on(&path)).collect();
+        let wanted: Vec<(usize, usize)> = (0..self.lookup.paths.len())
+            .filter_map(|path| goes_on(&path))
+            .collect();
         if wanted.is_empty() {
             return Some(token::block_end(line, at, b'[', b']')? - 1);
         }
@@ -206,7 +211,9 @@ impl Walk<'_> {
             for (path, _) in wanted.iter().filter(|(_, index)| *index == number) {
                 self.mark(*path);
                 let steps = self.lookup.paths.get(*path).map(Vec::as_slice);
-                let rest = steps.and_then(|steps| steps.get(level..)).unwrap_or_default();
+                let rest = steps
+                    .and_then(|steps| steps.get(level..))
+                    .unwrap_or_default();
                 if let Some(value) = find(line, value, rest) {
                     self.take(*path, line, value);
                 }
@@ -226,7 +233,8 @@ impl Walk<'_> {
         let value = match value {
             Ok(value) => value,
             Err(fault) => {
-                self.row.set_parser_error("JSONParserErr", Some(&fault.to_string()));
+                self.row
+                    .set_parser_error("JSONParserErr", Some(&fault.to_string()));
                 return;
             }
         };
@@ -255,9 +263,7 @@ fn find(line: &[u8], mut value: Value, steps: &[PathSegment]) -> Option<Result<V
     for step in steps {
         let inside = line.get(..value.end)?;
         value = match (step, value.kind) {
-            (PathSegment::Field(key), Kind::Object) => {
-                field(inside, value.start, key.as_bytes())?
-            },
+            (PathSegment::Field(key), Kind::Object) => field(inside, value.start, key.as_bytes())?,
             (PathSegment::Index(index), Kind::Array) => element(inside, value.start, *index)?,
             _ => return None,
         };

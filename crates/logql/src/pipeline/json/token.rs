@@ -25,7 +25,7 @@ pub(crate) enum JsonFault {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     String,
     Number,
     Boolean,
@@ -36,31 +36,33 @@ pub(super) enum Kind {
 
 /// A value: `data[start..end]`, without the quotes of a string; the text goes on at `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Value {
-    pub(super) kind: Kind,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) after: usize,
+pub(in super::super) struct Value {
+    pub(in super::super) kind: Kind,
+    pub(in super::super) start: usize,
+    pub(in super::super) end: usize,
+    pub(in super::super) after: usize,
     /// Whether a string has backslashes.
-    pub(super) escaped: bool,
+    pub(in super::super) escaped: bool,
 }
 
 impl Value {
-    pub(super) fn text(self, data: &[u8]) -> &[u8] {
+    pub(in super::super) fn text(self, data: &[u8]) -> &[u8] {
         data.get(self.start..self.end).unwrap_or_default()
     }
 }
 
 /// Where the next byte is that is no white space.
-pub(super) fn next_token(data: &[u8], from: usize) -> Option<usize> {
+pub(in super::super) fn next_token(data: &[u8], from: usize) -> Option<usize> {
     let rest = data.get(from..)?;
-    let at = rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t'))?;
+    let at = rest
+        .iter()
+        .position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t'))?;
     Some(from + at)
 }
 
 /// Where the string ends whose first byte, after the quote, is at `from`; behind the closing
 /// quote. And whether there is a backslash in it.
-pub(super) fn string_end(data: &[u8], from: usize) -> Option<(usize, bool)> {
+pub(in super::super) fn string_end(data: &[u8], from: usize) -> Option<(usize, bool)> {
     // Most strings are short; a call into vector code costs more than looking at their bytes.
     const LOOKED_AT: usize = 12;
     let (mut at, mut escaped) = (from, false);
@@ -81,7 +83,7 @@ pub(super) fn string_end(data: &[u8], from: usize) -> Option<(usize, bool)> {
 }
 
 /// Where the block ends that opens at `from`; behind its closing bracket.
-pub(super) fn block_end(data: &[u8], from: usize, open: u8, close: u8) -> Option<usize> {
+pub(in super::super) fn block_end(data: &[u8], from: usize, open: u8, close: u8) -> Option<usize> {
     let (mut at, mut depth) = (from, 0_usize);
     loop {
         at += memchr::memchr3(b'"', open, close, data.get(at..)?)?;
@@ -103,7 +105,7 @@ pub(super) fn block_end(data: &[u8], from: usize, open: u8, close: u8) -> Option
 }
 
 /// The value whose first byte is at `from` or after white space there.
-pub(super) fn value(data: &[u8], from: usize) -> Result<Value, JsonFault> {
+pub(in super::super) fn value(data: &[u8], from: usize) -> Result<Value, JsonFault> {
     let start = next_token(data, from).ok_or(JsonFault::Malformed)?;
     let whole = |kind, end| Value {
         kind,
@@ -148,7 +150,7 @@ pub(super) fn value(data: &[u8], from: usize) -> Result<Value, JsonFault> {
 }
 
 /// Writes what the text of a string means to `out`. `false` if a backslash means nothing.
-pub(super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> bool {
+pub(in super::super) fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> bool {
     while let Some(at) = memchr::memchr(b'\\', text) {
         out.extend_from_slice(text.get(..at).unwrap_or_default());
         let escape = text.get(at..).unwrap_or_default();
@@ -216,7 +218,10 @@ mod tests {
             (r#"{"a":"}"}}"#, Kind::Object, r#"{"a":"}"}"#),
         ] {
             let found = value(text.as_bytes(), 0).unwrap();
-            assert_eq!((found.kind, found.text(text.as_bytes())), (kind, content.as_bytes()));
+            assert_eq!(
+                (found.kind, found.text(text.as_bytes())),
+                (kind, content.as_bytes())
+            );
         }
         for (text, fault) in [
             ("", JsonFault::Malformed),
@@ -238,7 +243,10 @@ mod tests {
             let mut out = Vec::new();
             unescape(text.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
         };
-        assert_eq!(of(r#"a\n\"\\\/\u00e9\ud83d\ude00z"#).unwrap(), "a\n\"\\/é😀z");
+        assert_eq!(
+            of(r#"a\n\"\\\/\u00e9\ud83d\ude00z"#).unwrap(),
+            "a\n\"\\/é😀z"
+        );
         assert_eq!(of("plain").unwrap(), "plain");
         for bad in [r"\q", r"\", r"\u12", r"\ud800", r"\ud800\u0041", r"\u00zz"] {
             assert_eq!(of(bad), None, "{bad}");

@@ -238,7 +238,8 @@ fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
     }
     let second = rest.strip_prefix(b"\\u").and_then(hex4);
     let low = second.filter(|low| first < 0xdc00 && (0xdc00..0xe000).contains(low));
-    let pair = low.and_then(|low| char::from_u32(0x10000 + ((first - 0xd800) << 10) + low - 0xdc00));
+    let pair =
+        low.and_then(|low| char::from_u32(0x10000 + ((first - 0xd800) << 10) + low - 0xdc00));
     match pair {
         Some(c) => Some((c, rest.get(6..)?)),
         None => Some((char::REPLACEMENT_CHARACTER, rest)),
@@ -272,11 +273,29 @@ mod tests {
             ("a=1 b=\"x y\" c= d", vec!["a:1", "b:x y", "c:-", "d:-"]),
             ("a=\"b\"c=d", vec!["a:b", "c:d"]),
             (r#"m="q\"\n\u00e9" y=\u00e9"#, vec!["m:q\"\né", r"y:\u00e9"]),
-            ("=x a=b", vec!["!logfmt syntax error at pos 1 : unexpected '='", "a:b"]),
-            ("a=b=c d=e", vec!["!logfmt syntax error at pos 4 : unexpected '='", "d:e"]),
-            ("k\"2=v", vec!["!logfmt syntax error at pos 2 : unexpected '\"'"]),
-            ("a=\"b", vec!["!logfmt syntax error at pos 5 : unterminated quoted value"]),
-            (r#"a="\x" b=1"#, vec!["!logfmt syntax error at pos 7 : invalid quoted value", "b:1"]),
+            (
+                "=x a=b",
+                vec!["!logfmt syntax error at pos 1 : unexpected '='", "a:b"],
+            ),
+            (
+                "a=b=c d=e",
+                vec!["!logfmt syntax error at pos 4 : unexpected '='", "d:e"],
+            ),
+            (
+                "k\"2=v",
+                vec!["!logfmt syntax error at pos 2 : unexpected '\"'"],
+            ),
+            (
+                "a=\"b",
+                vec!["!logfmt syntax error at pos 5 : unterminated quoted value"],
+            ),
+            (
+                r#"a="\x" b=1"#,
+                vec![
+                    "!logfmt syntax error at pos 7 : invalid quoted value",
+                    "b:1",
+                ],
+            ),
             ("a=\"\" \t\n", vec!["a:-"]),
             ("", vec![]),
         ] {

@@ -13,7 +13,12 @@ fn parsed(line: &str, strict: bool, keep_empty: bool) -> String {
     row.begin(&LabelSet::default());
     let logfmt = Logfmt { strict, keep_empty };
     let mut buffers = LogfmtBuffers::default();
-    assert!(logfmt.run(line.as_bytes(), &mut row, &mut buffers, &EarlyFilters::default()));
+    assert!(logfmt.run(
+        line.as_bytes(),
+        &mut row,
+        &mut buffers,
+        &EarlyFilters::default()
+    ));
     row.to_row_labels().parsed.to_string()
 }
 

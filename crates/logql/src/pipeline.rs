@@ -1,0 +1,51 @@
+//! The row pipeline: what the stages of a query do to each line and its labels.
+//!
+//! [`Pipeline`] serves log queries and [`Extractor`] the range aggregations of metric queries. Both
+//! are compiled once; [`Pipeline::for_stream`] and [`Extractor::for_stream`] then give a runner for
+//! the rows of one stream that remembers what rows of a stream have in common: names of keys, label
+//! sets of results.
+//!
+//! While a row is in the pipeline its labels are a `Row`: names are numbers (`names`), values lie
+//! in one buffer. Lines that stages do not rewrite are never copied. A metric query looks only for
+//! labels that it needs (`wanted`).
+//!
+//! *Order.* Line filters run before the stages that leave the line alone, as nothing but the line
+//! decides them. The literals that they ask for are those of the stored line until a stage rewrites
+//! it: [`Pipeline::required_literals`] serves to search many lines at once.
+//!
+//! *Invariants.* No row makes the pipeline panic or fail: what goes wrong is in the labels
+//! `__error__` and `__error_details__`. What is remembered per stream is bounded. Pure: the time
+//! that templates call now is given.
+
+mod compile;
+mod decolorize;
+mod early;
+mod error;
+mod format;
+mod ip;
+mod json;
+mod keys;
+mod label_filter;
+mod line_filter;
+mod logfmt;
+mod logs;
+mod names;
+mod pattern;
+mod pick;
+mod regex_plan;
+mod regexp;
+mod results;
+mod row;
+mod runner;
+mod samples;
+mod stage;
+mod unpack;
+mod unwrap;
+mod wanted;
+
+pub use error::{PipelineError, StageFault};
+pub use logs::{Pipeline, StreamPipeline};
+pub use samples::{Extractor, StreamExtractor};
+
+#[cfg(test)]
+mod tests;

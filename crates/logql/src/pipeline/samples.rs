@@ -1,0 +1,292 @@
+//! Extraction of samples for range aggregations.
+
+use std::sync::Arc;
+
+use model::LabelSet;
+
+use super::compile::{Draft, Program};
+use super::error::PipelineError;
+use super::label_filter::Condition;
+use super::names::NameId;
+use super::results::Results;
+use super::row::Row;
+use super::runner::Runner;
+use super::unwrap;
+use super::wanted::{ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL, Wanted};
+use crate::syntax::ast::{Conversion, Grouping, LabelFormat, RangeAggregation, RangeOp, Stage};
+
+/// What turns the rows of a range aggregation into samples, compiled.
+#[derive(Clone, Debug)]
+pub struct Extractor {
+    program: Arc<Program>,
+    sample: Arc<Sample>,
+}
+
+/// What makes a sample of a row that passed the stages.
+#[derive(Debug)]
+struct Sample {
+    value: SampleValue,
+    /// Filters that come after the unwrapping.
+    filters: Vec<Condition>,
+    series: SeriesLabels,
+}
+
+#[derive(Debug)]
+enum SampleValue {
+    One,
+    LineLength,
+    Label(NameId, Option<Conversion>),
+}
+
+/// Which labels of a row tell its series.
+#[derive(Debug)]
+enum SeriesLabels {
+    None,
+    All,
+    By(Vec<NameId>),
+    Without(Vec<NameId>),
+}
+
+impl Extractor {
+    /// Compiles what a range aggregation takes from each row. With `reduce_to` series are reduced
+    /// to the labels that the aggregation around keeps, see [`crate::metric::Leaf::reduce_to`].
+    /// Templates call `now_ns` now: nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// If a stage makes no sense or becomes too large.
+    pub fn new(
+        aggregation: &RangeAggregation,
+        reduce_to: Option<&Grouping>,
+        now_ns: i64,
+    ) -> Result<Self, PipelineError> {
+        let mut draft = Draft::new(&needed_stages(aggregation))?;
+        let unwrap = aggregation.unwrap.as_ref();
+        let value = match unwrap {
+            Some(unwrap) => {
+                SampleValue::Label(draft.names.intern(&unwrap.label), unwrap.conversion)
+            }
+            None if is_of_bytes(aggregation.op) => SampleValue::LineLength,
+            None => SampleValue::One,
+        };
+        let filters = unwrap.into_iter().flat_map(|unwrap| &unwrap.filters);
+        let filters = filters.map(|filter| draft.condition(filter));
+        let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        let grouping = aggregation.grouping.as_ref().or(reduce_to);
+        let series = series_labels(aggregation, grouping, &mut draft);
+        let wanted = wanted(aggregation, grouping, &series, &mut draft);
+        Ok(Self {
+            program: Arc::new(draft.finish(wanted, now_ns)),
+            sample: Arc::new(Sample {
+                value,
+                filters,
+                series,
+            }),
+        })
+    }
+
+    /// Literals each of which every stored line that is a sample contains.
+    #[must_use]
+    pub fn required_literals(&self) -> Vec<Vec<u8>> {
+        self.program.literals.clone()
+    }
+
+    /// A runner for the rows of one stream.
+    #[must_use]
+    pub fn for_stream(&self, stream: &LabelSet) -> StreamExtractor {
+        StreamExtractor {
+            runner: Runner::new(Arc::clone(&self.program), stream),
+            sample: Arc::clone(&self.sample),
+            results: Results::default(),
+        }
+    }
+}
+
+fn is_of_bytes(op: RangeOp) -> bool {
+    matches!(op, RangeOp::Bytes | RangeOp::BytesRate)
+}
+
+/// The stages without `line_format` whose line nobody looks at. What goes wrong in those does not
+/// fail the query then, as in the reference.
+fn needed_stages(aggregation: &RangeAggregation) -> Vec<Stage> {
+    let reads_line = |stage: &Stage| {
+        match stage {
+        Stage::LineFilter(_)
+        | Stage::Json(_)
+        | Stage::Logfmt { .. }
+        | Stage::Regexp(_)
+        | Stage::Pattern(_)
+        | Stage::Unpack => true,
+        Stage::LabelFormat(formats) => formats.iter().any(|format| {
+            matches!(format, LabelFormat::Template { template, .. } if template.contains("__line__"))
+        }),
+        Stage::LabelFilter(_)
+        | Stage::LineFormat(_)
+        | Stage::Decolorize
+        | Stage::Drop(_)
+        | Stage::Keep(_) => false,
+    }
+    };
+    let stages = &aggregation.log.stages;
+    let last = stages.iter().rposition(reads_line).unwrap_or(0);
+    let needed = stages.iter().enumerate().filter(|(at, stage)| {
+        is_of_bytes(aggregation.op) || *at < last || !matches!(stage, Stage::LineFormat(_))
+    });
+    needed.map(|(_, stage)| stage.clone()).collect()
+}
+
+fn series_labels(
+    aggregation: &RangeAggregation,
+    grouping: Option<&Grouping>,
+    draft: &mut Draft,
+) -> SeriesLabels {
+    let unwrapped = aggregation.unwrap.as_ref().map(|unwrap| &unwrap.label);
+    match grouping {
+        _ if aggregation.op == RangeOp::Absent => SeriesLabels::None,
+        // In the reference `without ()` gives one series here, too.
+        Some(grouping) if grouping.labels.is_empty() => SeriesLabels::None,
+        Some(grouping) if !grouping.without => {
+            let labels = grouping.labels.iter();
+            SeriesLabels::By(labels.map(|label| draft.names.intern(label)).collect())
+        }
+        None if unwrapped.is_none() => SeriesLabels::All,
+        _ => {
+            let labels = grouping.into_iter().flat_map(|grouping| &grouping.labels);
+            let labels = labels.chain(unwrapped);
+            SeriesLabels::Without(labels.map(|label| draft.names.intern(label)).collect())
+        }
+    }
+}
+
+/// The labels that parsers have to find.
+fn wanted(
+    aggregation: &RangeAggregation,
+    grouping: Option<&Grouping>,
+    series: &SeriesLabels,
+    draft: &mut Draft,
+) -> Wanted {
+    let mut reads = std::mem::take(&mut draft.reads);
+    reads.extend(
+        grouping
+            .into_iter()
+            .flat_map(|grouping| &grouping.labels)
+            .cloned(),
+    );
+    reads.extend(aggregation.unwrap.iter().map(|unwrap| unwrap.label.clone()));
+    // A minimum around may be taken before, too, but the reference does not: there the faults of
+    // parsers are those of all labels.
+    let reduced = aggregation.grouping.is_none()
+        && grouping.is_some()
+        && matches!(aggregation.op, RangeOp::Min | RangeOp::Max);
+    let tells_all = matches!(series, SeriesLabels::All | SeriesLabels::Without(_));
+    let nothing = matches!(series, SeriesLabels::None);
+    let all = draft.reads_all || reduced || tells_all;
+    Wanted::for_metric(&reads, all, nothing, &mut draft.names)
+}
+
+/// Takes samples from the rows of one stream.
+#[derive(Debug)]
+pub struct StreamExtractor {
+    runner: Runner,
+    sample: Arc<Sample>,
+    results: Results<LabelSet>,
+}
+
+impl StreamExtractor {
+    /// Value of a row that is a sample, and the labels of its series. Rows of one series share
+    /// them.
+    ///
+    /// # Errors
+    /// If a stage failed on the row and the query did not ask for such rows; the text is for its
+    /// user.
+    pub fn process<'a>(
+        &'a mut self,
+        timestamp_ns: i64,
+        line: &[u8],
+        metadata: &LabelSet,
+    ) -> Option<Result<(f64, &'a LabelSet), String>> {
+        if self.runner.begin(metadata) {
+            self.results.clear();
+        }
+        if !self.runner.run(timestamp_ns, line) {
+            return None;
+        }
+        let value = match &self.sample.value {
+            SampleValue::One => 1.0,
+            SampleValue::LineLength => self.runner.line(line).len() as f64,
+            SampleValue::Label(name, conversion) => {
+                let row = &mut self.runner.row;
+                let text = row.get(*name).filter(|text| !text.is_empty())?;
+                unwrap::value(text, *conversion).unwrap_or_else(|fault| {
+                    row.set_error("SampleExtractionErr", Some(&fault.to_string()));
+                    0.0
+                })
+            }
+        };
+        let row = &mut self.runner.row;
+        if !self.sample.filters.iter().all(|filter| filter.pass(row)) {
+            return None;
+        }
+        let row = &self.runner.row;
+        let series = if !row.has_error() {
+            &self.sample.series
+        } else if row.get_by_name(PRESERVE_ERROR_LABEL) == Some("true") {
+            // Grouping comes later, it would lose the error.
+            &SeriesLabels::All
+        } else {
+            return Some(Err(failure(row)));
+        };
+        let (write, make) = (
+            |key: &mut Vec<u8>| series.write_key(row, key),
+            || series.of(row),
+        );
+        Some(Ok((value, self.results.get(write, make))))
+    }
+}
+
+impl SeriesLabels {
+    /// Writes what tells the series of this row from others of the stream.
+    fn write_key(&self, row: &Row, key: &mut Vec<u8>) {
+        match self {
+            Self::None => {}
+            Self::All => row.write_key(key, &[]),
+            Self::Without(names) => row.write_key(key, names),
+            Self::By(names) => {
+                for name in names {
+                    let value = row.get(*name).unwrap_or_default();
+                    key.extend_from_slice(&(value.len() as u32).to_le_bytes());
+                    key.extend_from_slice(value.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// The labels of the series.
+    fn of(&self, row: &Row) -> LabelSet {
+        match self {
+            Self::None => LabelSet::default(),
+            Self::All => row.to_label_set(|_| true),
+            Self::Without(names) => {
+                let names: Vec<&str> = names.iter().map(|name| &**row.names.get(*name)).collect();
+                row.to_label_set(|name| {
+                    name != ERROR_LABEL && name != ERROR_DETAILS_LABEL && !names.contains(&name)
+                })
+            }
+            Self::By(names) => {
+                let label = |name: &NameId| Some((row.names.get(*name).clone(), row.get(*name)?));
+                LabelSet::from_pairs(names.iter().filter_map(label))
+            }
+        }
+    }
+}
+
+/// The end of a query that came upon a row on which a stage failed.
+fn failure(row: &Row) -> String {
+    let (error, series) = (row.error(), row.to_label_set(|_| true));
+    format!(
+        "pipeline error: '{error}' for series: '{series}'.\n\
+         Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\
+         To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+         The label filter can also be specified after unwrap. \
+         (e.g | unwrap latency | __error__=\"\" )"
+    )
+}
