@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use chunk::Projection;
+use logql::pipeline::StreamPipeline;
 use model::{Direction, LabelSet, RowLabels, TimeRange, row_hash};
 
 use crate::cursor::Cursor;
@@ -20,6 +21,17 @@ pub trait LogStages {
         line: &'a [u8],
         metadata: &'a LabelSet,
     ) -> Option<(Cow<'a, [u8]>, &'a Arc<RowLabels>)>;
+}
+
+impl LogStages for StreamPipeline {
+    fn process<'a>(
+        &'a mut self,
+        timestamp_ns: i64,
+        line: &'a [u8],
+        metadata: &'a LabelSet,
+    ) -> Option<(Cow<'a, [u8]>, &'a Arc<RowLabels>)> {
+        Self::process(self, timestamp_ns, line, metadata)
+    }
 }
 
 /// Which lines are wanted, and how.

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use chunk::{BlockMeta, Projection};
+use logql::pipeline::StreamExtractor;
 use model::{Direction, LabelSet, TimeRange};
 
 use crate::merge::merge;
@@ -25,6 +26,17 @@ pub trait SampleStages {
         line: &'a [u8],
         metadata: &'a LabelSet,
     ) -> Option<Result<(f64, &'a LabelSet), String>>;
+}
+
+impl SampleStages for StreamExtractor {
+    fn process<'a>(
+        &'a mut self,
+        timestamp_ns: i64,
+        line: &'a [u8],
+        metadata: &'a LabelSet,
+    ) -> Option<Result<(f64, &'a LabelSet), String>> {
+        Self::process(self, timestamp_ns, line, metadata)
+    }
 }
 
 /// Which samples are wanted.
