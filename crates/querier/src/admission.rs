@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 /// Hands out [`Permit`]s.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     running_max: usize,
     waiting_per_tenant_max: usize,
     state: Mutex<State>,
@@ -25,7 +25,7 @@ struct State {
 
 /// The right to run one query; dropping it lets the next one run.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     /// `None` in a permit that nobody took.
     admission: Option<Arc<Admission>>,
 }
@@ -33,7 +33,7 @@ pub struct Permit {
 impl Admission {
     /// At most `running_max` permits exist at once.
     #[must_use]
-    pub fn new(running_max: usize, waiting_per_tenant_max: usize) -> Arc<Self> {
+    pub(crate) fn new(running_max: usize, waiting_per_tenant_max: usize) -> Arc<Self> {
         let state = Mutex::new(State::default());
         Arc::new(Self {
             running_max: running_max.max(1),
@@ -46,7 +46,7 @@ impl Admission {
     ///
     /// # Errors
     /// If the tenant has too many waiting already.
-    pub async fn acquire(self: &Arc<Self>, tenant: &TenantId) -> Result<Permit, CodedError> {
+    pub(crate) async fn acquire(self: &Arc<Self>, tenant: &TenantId) -> Result<Permit, CodedError> {
         let turn = {
             let mut state = self.state.lock();
             if state.running < self.running_max {
@@ -92,7 +92,7 @@ impl Admission {
 
     /// Queries that wait now.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         let state = self.state.lock();
         state.queues.iter().map(|(_, queue)| queue.len()).sum()
     }

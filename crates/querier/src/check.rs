@@ -14,7 +14,11 @@ fn refused(message: impl Into<String>) -> CodedError {
 ///
 /// # Errors
 /// If the range is too long, or nothing of it is left.
-pub fn time_range(range: TimeRange, limits: &Limits, now_ns: i64) -> Result<TimeRange, CodedError> {
+pub(crate) fn time_range(
+    range: TimeRange,
+    limits: &Limits,
+    now_ns: i64,
+) -> Result<TimeRange, CodedError> {
     let DurationNs(lookback_ns) = limits.max_query_lookback;
     let DurationNs(length_max_ns) = limits.max_query_length;
     let mut range = range;
@@ -41,7 +45,7 @@ pub fn time_range(range: TimeRange, limits: &Limits, now_ns: i64) -> Result<Time
 ///
 /// # Errors
 /// If not.
-pub fn entries_limit(limit: usize, limits: &Limits) -> Result<(), CodedError> {
+pub(crate) fn entries_limit(limit: usize, limits: &Limits) -> Result<(), CodedError> {
     let max = limits.max_entries_limit_per_query;
     if max > 0 && limit > max {
         return Err(refused(format!(
@@ -56,7 +60,12 @@ pub fn entries_limit(limit: usize, limits: &Limits) -> Result<(), CodedError> {
 /// # Errors
 /// If it is blocked, its selectors name too few, too many or the wrong labels, or a `[range]` is
 /// too long.
-pub fn query(text: &str, expr: &Expr, limits: &Limits, instant: bool) -> Result<(), CodedError> {
+pub(crate) fn query(
+    text: &str,
+    expr: &Expr,
+    limits: &Limits,
+    instant: bool,
+) -> Result<(), CodedError> {
     let canonical = expr.to_string();
     if limits
         .blocked_queries
@@ -148,7 +157,7 @@ fn fnv32(text: &str) -> u32 {
 }
 
 /// Calls `each` with every log expression of the query and the range it is under.
-pub fn visit<'a>(expr: &'a Expr, each: &mut impl FnMut(&'a LogExpr, i64)) {
+pub(crate) fn visit<'a>(expr: &'a Expr, each: &mut impl FnMut(&'a LogExpr, i64)) {
     match expr {
         Expr::Log(log) => each(log, 0),
         Expr::Metric(metric) => visit_metric(metric, each),

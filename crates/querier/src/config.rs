@@ -19,6 +19,8 @@ pub struct Config {
     pub ingester_timeout: DurationNs,
     /// Rows that wait for a slow tail client; more are dropped and counted.
     pub tail_buffer_rows: usize,
+    /// Lines in which patterns are looked for, the newest of what is asked for.
+    pub pattern_lines: usize,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             memory: ByteSize::mib(1024),
             ingester_timeout: DurationNs::from_secs(15),
             tail_buffer_rows: 10_000,
+            pattern_lines: 10_000,
         }
     }
 }

@@ -53,12 +53,7 @@ pub enum LabelStyle {
 
 /// The whole body of a query answer.
 #[must_use]
-pub fn query_response(
-    answer: &Answer,
-    style: LabelStyle,
-    report: &Report,
-    warnings: &[String],
-) -> Vec<u8> {
+pub(crate) fn query_response(answer: &Answer, style: LabelStyle, report: &Report) -> Vec<u8> {
     let mut out = String::from("{\"status\":\"success\",\"data\":{\"resultType\":");
     match answer {
         Answer::Streams(rows) => {
@@ -98,15 +93,17 @@ pub fn query_response(
             write_point(&mut out, *timestamp_ns, *value);
         }
     }
-    out.push_str(",\"stats\":");
-    out.push_str(&serde_json::to_string(report).unwrap_or_else(|_| "{}".to_owned()));
-    out.push('}');
-    if !warnings.is_empty() {
-        out.push_str(",\"warnings\":");
-        write_list(&mut out, warnings, |out, text| write_text(out, text));
-    }
-    out.push('}');
+    write_report(&mut out, report);
+    out.push_str("}}");
     out.into_bytes()
+}
+
+/// `,"stats":{…}`
+pub(crate) fn write_report(out: &mut String, report: &Report) {
+    // Numbers and names only: nothing in it cannot be written.
+    let report = serde_json::to_string(report).unwrap_or_else(|_| "{}".to_owned());
+    out.push_str(",\"stats\":");
+    out.push_str(&report);
 }
 
 /// Streams of rows that share their labels, streams in order of their first row.
@@ -148,7 +145,7 @@ fn write_categories(out: &mut String, labels: &RowLabels) {
 
 /// Rows by the labels that identify their stream in the answer.
 #[must_use]
-pub fn group_rows(rows: &[LogRow], style: LabelStyle) -> Vec<(LabelSet, Vec<&LogRow>)> {
+pub(crate) fn group_rows(rows: &[LogRow], style: LabelStyle) -> Vec<(LabelSet, Vec<&LogRow>)> {
     let mut streams: Vec<(LabelSet, Vec<&LogRow>)> = Vec::new();
     let mut places = std::collections::HashMap::<LabelSet, usize>::new();
     let mut newest: Option<(&Arc<RowLabels>, usize)> = None;
@@ -274,7 +271,7 @@ mod tests {
     }
 
     fn body(answer: &Answer, style: LabelStyle) -> serde_json::Value {
-        let body = query_response(answer, style, &Report::default(), &[]);
+        let body = query_response(answer, style, &Report::default());
         serde_json::from_slice(&body).unwrap()
     }
 

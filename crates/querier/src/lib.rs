@@ -1,1 +1,163 @@
-//! Query API, planning, splitting, execution, merging, tail.
+//! Answers queries: parses, checks, asks ingesters for what is recent and reads storage for the
+//! rest, merges both, and speaks Loki's HTTP API.
+//!
+//! A query goes from [`http`] (parameters) to [`query`] (its turn, time and memory) to `logs` or
+//! `samples`, which ask the ingesters (`recent`) before they take a snapshot of storage (`stored`)
+//! and let `scan` run over blocks on a bounded number of threads. Labels, series and sizes come
+//! from the index alone (`metadata`). `tail` passes on what is pushed.
+//!
+//! *Invariants.* Every row counts once and none is missed, also while it moves from an ingester to
+//! storage and where replicas have copies. All memory of a query that grows with its data comes
+//! from one budget. A query whose client went away ends.
+
+mod admission;
+mod check;
+mod config;
+mod encode;
+mod fields;
+mod http;
+mod logs;
+mod metadata;
+mod metrics;
+mod params;
+mod patterns;
+mod query;
+mod recent;
+mod samples;
+mod stats;
+mod stored;
+mod tail;
+mod tenancy;
+mod top;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Budget, Code, CodedError, Limits, TenantId, TimeRange};
+use server::Overrides;
+use storage::{Catalog, Clock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use admission::Admission;
+pub use config::Config;
+pub use encode::{Answer, LabelStyle};
+pub use fields::{Field, FieldKind, FieldsQuery};
+pub use http::{open_routes, routes};
+pub use metadata::{Aggregate, Shard, Shards, Sum, VolumeQuery, VolumeSeries};
+
+pub use metrics::Metrics;
+pub use patterns::{Pattern, PatternsQuery};
+pub use query::{Answered, InstantQuery, RangeQuery};
+pub use recent::{ReadSet, Readers};
+pub use stats::Report;
+use tail::Tails;
+
+/// The limit of what one query may hold.
+const QUERY_MEMORY: &str = "max_query_memory";
+
+/// Answers queries.
+pub struct Querier {
+    config: Config,
+    catalog: Catalog,
+    readers: ReadSet,
+    overrides: Overrides,
+    clock: Clock,
+    memory: Arc<Budget>,
+    admission: Arc<Admission>,
+    scans: Arc<Semaphore>,
+    scan_threads: usize,
+    tails: Arc<Tails>,
+    metrics: Metrics,
+}
+
+impl Querier {
+    /// A querier of what `catalog` and the ingesters of `readers` have.
+    pub fn new(
+        config: Config,
+        catalog: Catalog,
+        readers: ReadSet,
+        overrides: Overrides,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let scan_threads = if config.scan_threads == 0 {
+            cores
+        } else {
+            config.scan_threads
+        };
+        Arc::new(Self {
+            clock: catalog.clock().clone(),
+            catalog,
+            readers,
+            overrides,
+            memory: Budget::new("querier.memory", config.memory.0),
+            admission: Admission::new(config.max_concurrent, config.max_waiting_per_tenant),
+            scans: Arc::new(Semaphore::new(scan_threads)),
+            scan_threads,
+            tails: Arc::default(),
+            metrics,
+            config,
+        })
+    }
+
+    fn now_ns(&self) -> i64 {
+        self.clock.now_ns()
+    }
+
+    fn limits(&self, tenant: &TenantId) -> Arc<Limits> {
+        self.overrides.limits(tenant)
+    }
+
+    /// The part of a range that all tenants may ask about.
+    fn allowed_range(
+        &self,
+        tenants: &[TenantId],
+        range: TimeRange,
+    ) -> Result<TimeRange, CodedError> {
+        let now_ns = self.now_ns();
+        let allowed = |range, tenant| check::time_range(range, &self.limits(tenant), now_ns);
+        tenants.iter().try_fold(range, allowed)
+    }
+
+    fn readers(&self) -> Readers {
+        (self.readers)()
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    fn memory(&self) -> &Arc<Budget> {
+        &self.memory
+    }
+
+    fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    fn tails(&self) -> &Arc<Tails> {
+        &self.tails
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn ingester_timeout(&self) -> Duration {
+        self.config.ingester_timeout.as_std()
+    }
+
+    /// Parts of one query that run at once.
+    fn scan_threads(&self) -> usize {
+        self.scan_threads
+    }
+
+    /// The right to use a core; all queries share them.
+    async fn scan_permit(&self) -> Result<OwnedSemaphorePermit, CodedError> {
+        let permit = Arc::clone(&self.scans).acquire_owned().await;
+        permit.map_err(|_| CodedError::new(Code::Unavailable, "the querier is stopping"))
+    }
+}

@@ -40,28 +40,20 @@ impl Wanted {
     }
 }
 
-fn over_budget(error: &model::BudgetError) -> CodedError {
-    CodedError::new(
-        Code::InvalidArgument,
-        format!(
-            "the query needs too much memory: {error}; narrow the time range or the selector, or lower the limit"
-        ),
-    )
-}
-
-/// The lines in order.
+/// The lines of one tenant in order. The interval is up to the caller.
 pub(crate) async fn select(
     context: &Context,
     log: &LogExpr,
     wanted: Wanted,
 ) -> Result<Vec<LogRow>, CodedError> {
-    let pipeline = Pipeline::new(&log.stages)
+    let pipeline = Pipeline::new(log, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let mut top = Top::new(
         wanted.collected(),
         wanted.direction,
         context.memory.reservation(),
     );
+    context.check_bytes(&log.matchers, wanted.range).await?;
     let covered = recent_lines(context, log, wanted, &mut top).await?;
     let mut units = context.units(&log.matchers, wanted.range, &covered).await?;
     match wanted.direction {
@@ -77,20 +69,21 @@ pub(crate) async fn select(
         top: Mutex::new(top),
         open: OpenBlocks::default(),
     });
-    let workers = (0..context.querier.scan_threads()).map(|_| work(Arc::clone(&shared)));
+    let workers = (0..context.parallelism()).map(|_| work(Arc::clone(&shared)));
     futures::future::try_join_all(workers).await?;
     let shared = Arc::into_inner(shared)
         .ok_or_else(|| CodedError::new(Code::Internal, "a part of the query is still running"))?;
     let top = shared.top.into_inner();
     QueryStats::add(&context.stats.duplicates, top.duplicates());
-    // The memory is held until the answer is encoded and the query's budget goes with it.
-    let (rows, _memory) = top.into_rows();
-    Ok(apart(rows, wanted))
+    let (rows, memory) = top.into_rows();
+    context.hold(memory);
+    Ok(rows)
 }
 
-/// Leaves out lines that are closer to the one before than the interval.
-fn apart(rows: Vec<LogRow>, wanted: Wanted) -> Vec<LogRow> {
+/// Leaves out lines that are closer to the one before than the interval, and those over the limit.
+pub(crate) fn apart(mut rows: Vec<LogRow>, wanted: Wanted) -> Vec<LogRow> {
     if wanted.interval_ns == 0 {
+        rows.truncate(wanted.limit);
         return rows;
     }
     let mut last_ns: Option<i64> = None;
@@ -136,7 +129,7 @@ async fn recent_lines(
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
                 for row in stream.rows {
                     top.push(stream.stream_fingerprint, row)
-                        .map_err(|e| over_budget(&e))?;
+                        .map_err(|error| context.over_budget(&error))?;
                 }
             }
         }
@@ -172,14 +165,10 @@ impl Shared {
 async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
     while let Some(unit) = shared.next() {
         let (context, range) = (&shared.context, shared.wanted.range);
-        let blocks = shared
+        let sources = shared
             .open
             .open(context, &unit, Projection::ALL, range)
             .await?;
-        let sources: Vec<Source> = blocks
-            .into_iter()
-            .map(|(block, run)| Source::Block { block, run })
-            .collect();
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
@@ -200,7 +189,11 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
     let scan = LogScan {
         range: wanted.range,
         direction: wanted.direction,
-        limit: if wanted.interval_ns > 0 { 0 } else { wanted.limit },
+        limit: if wanted.interval_ns > 0 {
+            0
+        } else {
+            wanted.limit
+        },
         prefilter: &shared.prefilter,
         hashes: true,
     };
@@ -219,14 +212,12 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
         match top.push(stream, row) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                failed = Some(over_budget(&error));
+                failed = Some(context.over_budget(&error));
                 ControlFlow::Break(())
             }
         }
     };
     let mut stages = shared.pipeline.for_stream(&unit.labels);
-    context.scan(|scan_context| {
-        scan_logs(sources, &scan, &mut stages, scan_context, &mut sink)
-    })?;
+    context.scan(|scan_context| scan_logs(sources, &scan, &mut stages, scan_context, &mut sink))?;
     failed.map_or(Ok(()), Err)
 }

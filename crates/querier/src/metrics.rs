@@ -1,36 +1,85 @@
 //! Metrics of the querier, `skald_querier_*`.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use model::Code;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// What kind of query, and how it ended.
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum QueryKind {
+    /// Lines.
+    Logs,
+    /// Series over time.
+    Range,
+    /// Series at one time.
+    Instant,
+    /// Lines to look into: fields, patterns.
+    Samples,
+    /// Labels, streams and sizes: no block is read.
+    Metadata,
+}
+
+impl QueryKind {
+    /// Whether it is so much work that it has to wait for its turn.
+    pub(crate) fn waits_for_turn(self) -> bool {
+        self != Self::Metadata
+    }
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Well.
+    Ok,
+    /// Refused: it is wrong, or asks for too much.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// Ingesters, storage or the querier failed.
+    Failed,
+}
+
+impl Outcome {
+    pub(crate) fn of(error: Option<Code>) -> Self {
+        match error {
+            None => Self::Ok,
+            Some(Code::DeadlineExceeded) => Self::TimedOut,
+            Some(Code::Internal | Code::Unavailable | Code::Cancelled) => Self::Failed,
+            Some(_) => Self::Refused,
+        }
+    }
+}
+
+/// What was asked for, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueryLabels {
-    /// `logs`, `metric`, `instant` or `metadata`.
-    pub kind: &'static str,
-    /// `ok`, or the HTTP status of the error.
-    pub outcome: String,
+    /// What is asked for.
+    pub kind: QueryKind,
+    /// How it ended.
+    pub outcome: Outcome,
 }
 
 /// Counters and histograms of all queries.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Queries by kind and outcome.
     pub queries: Family<QueryLabels, Counter>,
     /// Time from the beginning of a query to its answer, in seconds.
-    pub duration: Option<Histogram>,
+    pub duration: Histogram,
     /// Time that queries waited for their turn, in seconds.
-    pub queued: Option<Histogram>,
+    pub queued: Histogram,
     /// Bytes of lines looked at.
     pub bytes_processed: Counter,
     /// Lines looked at.
     pub lines_processed: Counter,
     /// Memory that queries hold.
     pub memory_bytes: Gauge,
+    /// Queries that wait for their turn.
+    pub waiting: Gauge,
     /// Tails under way.
     pub tails: Gauge,
 }
@@ -38,45 +87,36 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all.
     #[must_use]
-    pub fn new(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry) -> Self {
         let histogram = || Histogram::new(exponential_buckets(0.001, 2.5, 12));
         let metrics = Self {
-            duration: Some(histogram()),
-            queued: Some(histogram()),
-            ..Self::default()
+            queries: Family::default(),
+            duration: histogram(),
+            queued: histogram(),
+            bytes_processed: Counter::default(),
+            lines_processed: Counter::default(),
+            memory_bytes: Gauge::default(),
+            waiting: Gauge::default(),
+            tails: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("skald_querier");
-        registry.register(
-            "queries",
-            "Queries by kind and outcome",
-            metrics.queries.clone(),
-        );
-        if let (Some(duration), Some(queued)) = (&metrics.duration, &metrics.queued) {
-            registry.register(
-                "query_duration_seconds",
-                "Time to an answer",
-                duration.clone(),
-            );
-            registry.register(
-                "query_queued_seconds",
-                "Time waited for a turn",
-                queued.clone(),
-            );
-        }
-        registry.register(
-            "bytes_processed",
-            "Bytes of lines looked at",
+        registry.register("queries", "Queries", metrics.queries.clone());
+        let (duration, queued) = (metrics.duration.clone(), metrics.queued.clone());
+        registry.register("query_duration_seconds", "Time to an answer", duration);
+        registry.register("query_queued_seconds", "Time waited for a turn", queued);
+        let (bytes, lines) = (
             metrics.bytes_processed.clone(),
-        );
-        registry.register(
-            "lines_processed",
-            "Lines looked at",
             metrics.lines_processed.clone(),
         );
+        registry.register("processed_bytes", "Bytes of lines looked at", bytes);
+        registry.register("processed_lines", "Lines looked at", lines);
+        let memory = metrics.memory_bytes.clone();
+        registry.register("memory_bytes", "Memory held by queries", memory);
+        let waiting = metrics.waiting.clone();
         registry.register(
-            "memory_bytes",
-            "Memory held by queries",
-            metrics.memory_bytes.clone(),
+            "waiting_queries",
+            "Queries that wait for their turn",
+            waiting,
         );
         registry.register("tails", "Tails under way", metrics.tails.clone());
         metrics

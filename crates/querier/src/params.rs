@@ -6,27 +6,29 @@
 use model::{Code, CodedError, Direction, TimeRange, units};
 
 /// Points of one series that a range query may have.
-pub const POINTS_MAX: i64 = 11_000;
+pub(crate) const POINTS_MAX: i64 = 11_000;
 /// Lines returned when no limit is given.
-pub const LIMIT_DEFAULT: usize = 100;
+pub(crate) const LIMIT_DEFAULT: usize = 100;
+/// Bytes of a shard when no target is given.
+const TARGET_BYTES_DEFAULT: u64 = 600 << 20;
 const HOUR_NS: i64 = 3_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// Names and values of a query string or form, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Parses `a=1&b=2`, percent-decoded. What comes first has precedence.
     #[must_use]
-    pub fn parse(texts: &[&str]) -> Self {
+    pub(crate) fn parse(texts: &[&str]) -> Self {
         let pairs = texts.iter().flat_map(|text| form_pairs(text)).collect();
         Self(pairs)
     }
 
     /// The first value of `name`; an empty one counts as absent.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(candidate, _)| candidate == name)
@@ -34,8 +36,14 @@ impl Params {
             .filter(|value| !value.is_empty())
     }
 
+    /// The first value of `name`, empty if absent.
+    #[must_use]
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
     /// All values of `name`.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
             .filter(move |(key, _)| key == name)
@@ -46,7 +54,7 @@ impl Params {
     ///
     /// # Errors
     /// If the value is no whole number.
-    pub fn count(&self, name: &str) -> Result<Option<i64>, CodedError> {
+    pub(crate) fn count(&self, name: &str) -> Result<Option<i64>, CodedError> {
         let parse = |text: &str| {
             text.parse::<i64>().map_err(|_| {
                 bad(format!(
@@ -62,19 +70,29 @@ impl Params {
     ///
     /// # Errors
     /// If it is no positive number.
-    pub fn limit(&self) -> Result<usize, CodedError> {
-        let limit = self.count("limit")?.unwrap_or(LIMIT_DEFAULT as i64);
-        usize::try_from(limit)
-            .ok()
-            .filter(|limit| *limit > 0)
-            .ok_or_else(|| bad("limit must be a positive value"))
+    pub(crate) fn limit(&self) -> Result<usize, CodedError> {
+        self.positive("limit", LIMIT_DEFAULT)
+    }
+
+    /// A count that is not zero.
+    ///
+    /// # Errors
+    /// If it is no positive number.
+    pub(crate) fn positive(&self, name: &str, default: usize) -> Result<usize, CodedError> {
+        match self.count(name)? {
+            None => Ok(default),
+            Some(count) => usize::try_from(count)
+                .ok()
+                .filter(|count| *count > 0)
+                .ok_or_else(|| bad("limit must be a positive value")),
+        }
     }
 
     /// `direction`, newest first if absent.
     ///
     /// # Errors
     /// If it is something else.
-    pub fn direction(&self) -> Result<Direction, CodedError> {
+    pub(crate) fn direction(&self) -> Result<Direction, CodedError> {
         match self
             .get("direction")
             .map(str::to_ascii_lowercase)
@@ -93,7 +111,7 @@ impl Params {
     ///
     /// # Errors
     /// If it is of none of the forms.
-    pub fn time(&self, name: &str) -> Result<Option<i64>, CodedError> {
+    pub(crate) fn time(&self, name: &str) -> Result<Option<i64>, CodedError> {
         self.get(name)
             .map(|text| parse_time(text).map_err(bad))
             .transpose()
@@ -103,7 +121,7 @@ impl Params {
     ///
     /// # Errors
     /// If one of them cannot be read.
-    pub fn range(&self, now_ns: i64) -> Result<TimeRange, CodedError> {
+    pub(crate) fn range(&self, now_ns: i64) -> Result<TimeRange, CodedError> {
         let time = |name: &str| {
             self.get(name)
                 .map(parse_time)
@@ -128,11 +146,40 @@ impl Params {
         Ok(TimeRange::new(start_ns, end_ns))
     }
 
+    /// [`Self::range`], which must not be empty or turned round.
+    ///
+    /// # Errors
+    /// If it is, or cannot be read.
+    pub(crate) fn forward_range(&self, now_ns: i64) -> Result<TimeRange, CodedError> {
+        let range = self.range(now_ns)?;
+        if range.end_ns <= range.start_ns {
+            return Err(bad(
+                "end timestamp must not be before or equal to start time",
+            ));
+        }
+        Ok(range)
+    }
+
+    /// `targetBytesPerShard`.
+    ///
+    /// # Errors
+    /// If it is no positive number.
+    pub(crate) fn target_bytes(&self) -> Result<u64, CodedError> {
+        match self.get("targetBytesPerShard") {
+            None => Ok(TARGET_BYTES_DEFAULT),
+            Some(text) => text
+                .parse::<u64>()
+                .ok()
+                .filter(|bytes| *bytes > 0)
+                .ok_or_else(|| bad("targetBytesPerShard must be a positive value")),
+        }
+    }
+
     /// `interval` in nanoseconds: lines closer together than that are left out; 0 if absent.
     ///
     /// # Errors
     /// If it cannot be read, or is negative.
-    pub fn interval(&self) -> Result<i64, CodedError> {
+    pub(crate) fn interval(&self) -> Result<i64, CodedError> {
         let interval_ns = self
             .get("interval")
             .map(parse_step)
@@ -148,7 +195,7 @@ impl Params {
     ///
     /// # Errors
     /// If it cannot be read, is not positive, or gives more than [`POINTS_MAX`] points.
-    pub fn step(&self, range: TimeRange) -> Result<i64, CodedError> {
+    pub(crate) fn step(&self, range: TimeRange) -> Result<i64, CodedError> {
         let step_ns = match self.get("step") {
             None => (range.len_ns() / SECOND_NS / 250).max(1) * SECOND_NS,
             Some(text) => parse_step(text)?,
@@ -222,7 +269,7 @@ fn go_float(text: &str) -> Option<f64> {
 ///
 /// # Errors
 /// The reason, in Go's words, if the text has none of the forms.
-pub fn parse_time(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     let refused = || {
         format!(
             "strconv.ParseInt: parsing {}: invalid syntax",

@@ -6,15 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use logql::metric::{self, Steps};
+use logql::metric::{self, Leaf, Series, Steps};
 use logql::syntax;
-use logql::syntax::ast::{Expr, MetricExpr, VectorOp};
-use model::{Budget, Code, CodedError, Direction, Limits, TenantId, TimeRange};
+use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
+use model::{
+    Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, TenantId, TimeRange,
+};
+use parking_lot::Mutex;
+use proto::role::LogRow;
 
 use crate::encode::Answer;
-use crate::metrics::QueryLabels;
+use crate::metrics::{Outcome, QueryKind, QueryLabels};
 use crate::stats::{QueryStats, Report};
-use crate::{Querier, check, logs, samples};
+use crate::{Querier, check, logs, samples, tenancy};
+
+/// The longest that a query of a tenant without `query_timeout` may take.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// `/query_range`
 #[derive(Clone, Debug)]
@@ -40,10 +47,17 @@ pub struct InstantQuery {
     pub text: String,
     /// When.
     pub at_ns: i64,
-    /// Lines wanted; of no use for metric queries, but checked.
-    pub limit: usize,
-    /// Of no use for metric queries.
-    pub direction: Direction,
+}
+
+/// What a query gave.
+#[derive(Debug)]
+pub struct Answered<T> {
+    /// It.
+    pub value: T,
+    /// What it cost.
+    pub report: Report,
+    /// Of what is in the value; kept until the value was encoded.
+    _memory: Vec<Reservation>,
 }
 
 /// What the parts of one query share.
@@ -53,11 +67,53 @@ pub(crate) struct Context {
     pub(crate) tenant: TenantId,
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Budget>,
+    /// When it began; what templates call now.
+    pub(crate) now_ns: i64,
     pub(crate) stats: Arc<QueryStats>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    held: Arc<Mutex<Vec<Reservation>>>,
 }
 
 impl Context {
+    /// The same query, of another of its tenants.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            limits: self.querier.limits(tenant),
+            ..self.clone()
+        }
+    }
+
+    /// Keeps memory until the answer was sent.
+    pub(crate) fn hold(&self, memory: Reservation) {
+        self.held.lock().push(memory);
+    }
+
+    /// Parts of the query that run at once.
+    pub(crate) fn parallelism(&self) -> usize {
+        let threads = self.querier.scan_threads();
+        match self.limits.max_query_parallelism {
+            0 => threads,
+            max => threads.min(max),
+        }
+    }
+
+    /// The query has no memory left. What a query may hold is its fault, what all may hold is not.
+    pub(crate) fn over_budget(&self, error: &BudgetError) -> CodedError {
+        let (code, advice) = if error.name == crate::QUERY_MEMORY {
+            let advice = "narrow the time range or the selector, lower the limit, or aggregate to fewer series";
+            (Code::InvalidArgument, advice)
+        } else {
+            let advice = "other queries hold it at the moment; try again, or ask for less";
+            (Code::ResourceExhausted, advice)
+        };
+        let tenant = &self.tenant;
+        CodedError::new(
+            code,
+            format!("the query of tenant {tenant} needs too much memory: {error}; {advice}"),
+        )
+    }
+
     /// Runs a scan with the query's memory and cancellation, and counts what it cost.
     pub(crate) fn scan(
         &self,
@@ -75,7 +131,10 @@ impl Context {
         QueryStats::add(&stats.bytes_processed, cost.line_bytes);
         QueryStats::add(&stats.lines_passed, cost.results);
         QueryStats::add(&stats.duplicates, cost.duplicates);
-        result.map_err(CodedError::from)
+        result.map_err(|error| match &error {
+            scan::ScanError::Memory(memory) => self.over_budget(memory),
+            _ => CodedError::from(error),
+        })
     }
 }
 
@@ -96,45 +155,48 @@ impl Querier {
     /// Lines, or series over time.
     ///
     /// # Errors
-    /// If the query is wrong, asks for more than its tenant may have, takes too long, or data
+    /// If the query is wrong, asks for more than its tenants may have, takes too long, or data
     /// cannot be read.
     pub async fn range_query(
         self: &Arc<Self>,
-        tenant: &TenantId,
+        tenants: &[TenantId],
         query: RangeQuery,
-    ) -> Result<(Answer, Report), CodedError> {
+    ) -> Result<Answered<Answer>, CodedError> {
         let expr = parse(&query.text)?;
-        let limits = self.limits(tenant);
-        check::query(&query.text, &expr, &limits, false)?;
-        let range = check::time_range(query.range, &limits, self.now_ns())?;
+        let mut range = query.range;
+        for tenant in tenants {
+            let limits = self.limits(tenant);
+            check::query(&query.text, &expr, &limits, false)?;
+            range = check::time_range(range, &limits, self.now_ns())?;
+            if matches!(expr, Expr::Log(_)) {
+                check::entries_limit(query.limit, &limits)?;
+            }
+        }
         match expr {
             Expr::Log(log) => {
-                check::entries_limit(query.limit, &limits)?;
                 let wanted = logs::Wanted {
                     range,
                     limit: query.limit,
                     direction: query.direction,
                     interval_ns: query.interval_ns,
                 };
-                self.run("logs", tenant, limits, |context| async move {
-                    Ok(Answer::Streams(logs::select(&context, &log, wanted).await?))
+                self.run(QueryKind::Logs, tenants, |context| async move {
+                    let rows = lines(&context, tenants, &log, wanted).await?;
+                    Ok(context.returned(Answer::Streams(rows)))
                 })
                 .await
             }
             Expr::Metric(expr) => {
                 let steps = Steps::aligned(range.start_ns, range.end_ns, query.step_ns);
-                self.run("metric", tenant, limits, |context| async move {
-                    Ok(Answer::Matrix(
-                        match evaluate(&context, &expr, steps).await? {
-                            metric::Value::Matrix(series) => series,
-                            metric::Value::Scalar(points) => {
-                                vec![metric::Series {
-                                    labels: Default::default(),
-                                    points,
-                                }]
-                            }
-                        },
-                    ))
+                self.run(QueryKind::Range, tenants, |context| async move {
+                    let series = match evaluate(&context, tenants, &expr, steps).await? {
+                        metric::Value::Matrix(series) => series,
+                        metric::Value::Scalar(points) => vec![Series {
+                            labels: Default::default(),
+                            points,
+                        }],
+                    };
+                    Ok(context.returned(Answer::Matrix(series)))
                 })
                 .await
             }
@@ -147,12 +209,13 @@ impl Querier {
     /// As [`Self::range_query`]; log queries are refused.
     pub async fn instant_query(
         self: &Arc<Self>,
-        tenant: &TenantId,
+        tenants: &[TenantId],
         query: InstantQuery,
-    ) -> Result<(Answer, Report), CodedError> {
+    ) -> Result<Answered<Answer>, CodedError> {
         let expr = parse(&query.text)?;
-        let limits = self.limits(tenant);
-        check::query(&query.text, &expr, &limits, true)?;
+        for tenant in tenants {
+            check::query(&query.text, &expr, &self.limits(tenant), true)?;
+        }
         let Expr::Metric(expr) = expr else {
             return Err(CodedError::new(
                 Code::InvalidArgument,
@@ -160,59 +223,48 @@ impl Querier {
             ));
         };
         let steps = Steps::instant(query.at_ns);
-        self.run("instant", tenant, limits, |context| async move {
-            Ok(match evaluate(&context, &expr, steps).await? {
-                metric::Value::Scalar(points) => {
-                    let value = points.first().map_or(f64::NAN, |(_, value)| *value);
-                    Answer::Scalar {
-                        timestamp_ns: query.at_ns,
-                        value,
-                    }
-                }
+        self.run(QueryKind::Instant, tenants, |context| async move {
+            let answer = match evaluate(&context, tenants, &expr, steps).await? {
+                metric::Value::Scalar(points) => Answer::Scalar {
+                    timestamp_ns: query.at_ns,
+                    value: points.first().map_or(f64::NAN, |(_, value)| *value),
+                },
                 metric::Value::Matrix(mut series) => {
                     if !is_sorted_by_value(&expr) {
                         series.sort_by(|a, b| a.labels.cmp(&b.labels));
                     }
                     Answer::Vector(series)
                 }
-            })
+            };
+            Ok(context.returned(answer))
         })
         .await
     }
 
-    /// Runs `work` in its turn, within the tenant's time and memory, and reports what it cost.
-    pub(crate) async fn run<F, Fut>(
+    /// Runs `work` in its turn, within the time and memory of the tenants, and reports what it
+    /// cost. The context given to it is that of the first tenant.
+    pub(crate) async fn run<T, F, Fut>(
         self: &Arc<Self>,
-        kind: &'static str,
-        tenant: &TenantId,
-        limits: Arc<Limits>,
+        kind: QueryKind,
+        tenants: &[TenantId],
         work: F,
-    ) -> Result<(Answer, Report), CodedError>
+    ) -> Result<Answered<T>, CodedError>
     where
         F: FnOnce(Context) -> Fut,
-        Fut: Future<Output = Result<Answer, CodedError>>,
+        Fut: Future<Output = Result<T, CodedError>>,
     {
         let arrived = Instant::now();
-        let timeout = match limits.query_timeout.as_std() {
-            Duration::ZERO => Duration::from_secs(3600),
-            timeout => timeout,
-        };
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let _cancel_on_drop = CancelOnDrop(Arc::clone(&cancelled));
-        let stats = Arc::new(QueryStats::default());
-        let context = Context {
-            querier: Arc::clone(self),
-            tenant: tenant.clone(),
-            memory: self
-                .memory()
-                .child("max_query_memory", limits.max_query_memory.0),
-            limits,
-            stats: Arc::clone(&stats),
-            cancelled,
-        };
+        let context = self.context(tenants)?;
+        let _cancel_on_drop = CancelOnDrop(Arc::clone(&context.cancelled));
+        let (stats, held) = (Arc::clone(&context.stats), Arc::clone(&context.held));
+        let timeout = self.timeout(tenants);
         let mut queued = Duration::ZERO;
+        let tenant = context.tenant.clone();
         let in_turn = async {
-            let permit = self.admission().acquire(tenant).await?;
+            let permit = match kind.waits_for_turn() {
+                true => Some(self.admission().acquire(&tenant).await?),
+                false => None,
+            };
             queued = arrived.elapsed();
             let answer = work(context).await;
             drop(permit);
@@ -226,55 +278,143 @@ impl Querier {
             ))
         });
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
-        let answer = result?;
-        QueryStats::add(&stats.entries_returned, answer.entries() as u64);
-        let report = stats.report(arrived.elapsed().saturating_sub(queued), queued);
-        Ok((answer, report))
+        let memory = std::mem::take(&mut *held.lock());
+        Ok(Answered {
+            value: result?,
+            report: stats.report(arrived.elapsed().saturating_sub(queued), queued),
+            _memory: memory,
+        })
+    }
+
+    /// A context with the tightest memory limit of the tenants.
+    fn context(self: &Arc<Self>, tenants: &[TenantId]) -> Result<Context, CodedError> {
+        let nobody = || CodedError::new(Code::Unauthenticated, "no org id");
+        let tenant = tenants.first().ok_or_else(nobody)?;
+        let limits = tenants
+            .iter()
+            .map(|tenant| self.limits(tenant).max_query_memory.0);
+        let bytes = limits.filter(|bytes| *bytes > 0).min().unwrap_or(u64::MAX);
+        Ok(Context {
+            querier: Arc::clone(self),
+            tenant: tenant.clone(),
+            limits: self.limits(tenant),
+            memory: self.memory().child(crate::QUERY_MEMORY, bytes),
+            now_ns: self.now_ns(),
+            stats: Arc::default(),
+            cancelled: Arc::default(),
+            held: Arc::default(),
+        })
+    }
+
+    fn timeout(&self, tenants: &[TenantId]) -> Duration {
+        let timeouts = tenants
+            .iter()
+            .map(|tenant| self.limits(tenant).query_timeout.as_std());
+        timeouts
+            .filter(|timeout| !timeout.is_zero())
+            .min()
+            .unwrap_or(TIMEOUT_MAX)
     }
 
     fn observe<T>(
         &self,
-        kind: &'static str,
+        kind: QueryKind,
         result: &Result<T, CodedError>,
         elapsed: Duration,
         queued: Duration,
         stats: &QueryStats,
     ) {
-        let outcome = match result {
-            Ok(_) => "ok".to_owned(),
-            Err(error) => error.code.http_status().to_string(),
-        };
+        let outcome = Outcome::of(result.as_ref().err().map(|error| error.code));
         let metrics = self.metrics();
         metrics
             .queries
             .get_or_create(&QueryLabels { kind, outcome })
             .inc();
-        if let (Some(duration), Some(waited)) = (&metrics.duration, &metrics.queued) {
-            duration.observe(elapsed.as_secs_f64());
-            waited.observe(queued.as_secs_f64());
-        }
+        metrics.duration.observe(elapsed.as_secs_f64());
+        metrics.queued.observe(queued.as_secs_f64());
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         metrics.bytes_processed.inc_by(get(&stats.bytes_processed));
         metrics.lines_processed.inc_by(get(&stats.lines_processed));
+        metrics.waiting.set(self.admission().waiting() as i64);
         metrics.memory_bytes.set(self.memory().used_bytes() as i64);
     }
 }
 
+impl Context {
+    /// Counts what is returned.
+    fn returned(&self, answer: Answer) -> Answer {
+        QueryStats::add(&self.stats.entries_returned, answer.entries() as u64);
+        answer
+    }
+}
+
+/// Lines of all tenants in order.
+pub(crate) async fn lines(
+    context: &Context,
+    tenants: &[TenantId],
+    log: &LogExpr,
+    wanted: logs::Wanted,
+) -> Result<Vec<LogRow>, CodedError> {
+    let parts = tenancy::log_shares(log, tenants)?;
+    let is_one = parts.len() == 1;
+    let mut rows = Vec::new();
+    for (share, log) in parts {
+        let context = context.of(&share.tenant);
+        rows.extend(share.rows(logs::select(&context, &log, wanted).await?));
+    }
+    if !is_one {
+        // Stable, so that rows of one time stay in the order of their tenants.
+        match wanted.direction {
+            Direction::Forward => rows.sort_by_key(|row| row.timestamp_ns),
+            Direction::Backward => rows.sort_by_key(|row| std::cmp::Reverse(row.timestamp_ns)),
+        }
+    }
+    Ok(logs::apart(rows, wanted))
+}
+
 async fn evaluate(
     context: &Context,
+    tenants: &[TenantId],
     expr: &MetricExpr,
     steps: Steps,
 ) -> Result<metric::Value, CodedError> {
     let mut results = VecDeque::new();
-    let mut memory = Vec::new();
     for leaf in metric::leaf_contexts(expr) {
-        let (series, reserved) = samples::aggregate(context, &leaf, steps).await?;
-        results.push_back(series);
-        memory.push(reserved);
+        results.push_back(leaf_series(context, tenants, &leaf, steps).await?);
     }
-    let limits = metric::Limits { max_series: context.limits.max_query_series };
-    metric::evaluate(expr, steps, limits, &mut |_| Ok(results.pop_front().unwrap_or_default()))
+    let series_max = tenants
+        .iter()
+        .map(|tenant| context.querier.limits(tenant).max_query_series);
+    let limits = metric::Limits {
+        max_series: series_max.filter(|max| *max > 0).min().unwrap_or(0),
+    };
+    let mut take = |_: &RangeAggregation| Ok(results.pop_front().unwrap_or_default());
+    metric::evaluate(expr, steps, limits, &mut take)
         .map_err(|error| CodedError::new(error.code(), error.to_string()))
+}
+
+/// The series of a range aggregation, of all tenants.
+async fn leaf_series(
+    context: &Context,
+    tenants: &[TenantId],
+    leaf: &Leaf<'_>,
+    steps: Steps,
+) -> Result<Vec<Series>, CodedError> {
+    let reduce_to = leaf.reduce_to.as_ref();
+    let mut all = Vec::new();
+    for (share, log) in tenancy::log_shares(&leaf.aggregation.log, tenants)? {
+        let aggregation = RangeAggregation {
+            log,
+            ..leaf.aggregation.clone()
+        };
+        let context = context.of(&share.tenant);
+        let mut series = samples::aggregate(&context, &aggregation, reduce_to, steps).await?;
+        for series in &mut series {
+            series.labels = share.labels(&series.labels);
+        }
+        all.append(&mut series);
+    }
+    Ok(all)
 }
 
 /// Whether the order of the series is that of their values.

@@ -19,8 +19,8 @@ use proto::role::{Coverage, Select};
 pub struct Readers {
     /// Name and read side of each.
     pub ingesters: Vec<(String, Arc<dyn Select>)>,
-    /// How many of them may fail without rows going missing.
-    pub failures_max: usize,
+    /// How many of them may fail without rows going missing; `None` if rows are missing already.
+    pub failures_max: Option<usize>,
 }
 
 /// Gives the ingesters to ask; called once for each query, as membership changes.
@@ -28,7 +28,7 @@ pub type ReadSet = Arc<dyn Fn() -> Readers + Send + Sync>;
 
 /// What all answers together cover.
 #[derive(Clone, Debug, Default)]
-pub struct Covered {
+pub(crate) struct Covered {
     /// Objects whose rows the ingesters have given.
     pub holding: HashSet<u128>,
     /// Per day the newest manifest entry that a store snapshot must have seen.
@@ -37,7 +37,7 @@ pub struct Covered {
 
 impl Covered {
     /// Adds the coverage of one answer.
-    pub fn add(&mut self, coverage: &Coverage) {
+    pub(crate) fn add(&mut self, coverage: &Coverage) {
         self.holding.extend(&coverage.holding);
         for (day, sequence) in &coverage.committed {
             let newest = self.at_least.entry(*day).or_default();
@@ -50,7 +50,7 @@ impl Covered {
 ///
 /// # Errors
 /// If a request is refused as wrong, or more ingesters fail than may.
-pub async fn ask<T, F, Fut>(
+pub(crate) async fn ask<T, F, Fut>(
     readers: &Readers,
     timeout: Duration,
     question: F,
@@ -59,6 +59,12 @@ where
     F: Fn(Arc<dyn Select>) -> Fut,
     Fut: Future<Output = Result<T, CodedError>>,
 {
+    let failures_max = readers.failures_max.ok_or_else(|| {
+        CodedError::new(
+            Code::Unavailable,
+            "too many ingesters are not reachable: recent lines would be missing",
+        )
+    })?;
     let asked = readers.ingesters.iter().map(|(name, ingester)| {
         let answer = question(Arc::clone(ingester));
         async move {
@@ -85,14 +91,14 @@ where
             }
         }
     }
-    if failed.len() > readers.failures_max {
+    if failed.len() > failures_max {
         return Err(CodedError::new(
             Code::Unavailable,
             format!(
                 "{} of {} ingesters did not answer, {} may be missing: {}",
                 failed.len(),
                 readers.ingesters.len(),
-                readers.failures_max,
+                failures_max,
                 failed.join("; ")
             ),
         ));

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use chunk::Projection;
 use futures::StreamExt;
-use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
+use logql::metric::{RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
-use logql::syntax::ast::{MetricExpr, RangeAggregation};
+use logql::syntax::ast::{Grouping, MetricExpr, RangeAggregation};
 use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values,
-    plan_samples, scan_samples,
+    Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values, plan_samples,
+    scan_samples,
 };
 
 use crate::query::Context;
@@ -25,27 +25,40 @@ use crate::stored::{OpenBlocks, Unit};
 /// Bytes that a remembered sample holds.
 const SAMPLE_BYTES: u64 = 64;
 
+/// Rows that ingesters gave, by stream.
+struct Recent {
+    streams: HashMap<u64, RecentRows>,
+    memory: Reservation,
+}
+
 /// Rows of a stream that ingesters gave: their first time, and which they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RecentRows {
     min_ts_ns: i64,
     rows: HashSet<(i64, u64)>,
 }
 
-/// The series of one range aggregation at all steps, and the memory that they hold.
+/// The series of one range aggregation of one tenant at all steps. With `reduce_to` they have no
+/// labels but those that the aggregation around keeps.
 pub(crate) async fn aggregate(
     context: &Context,
-    leaf: &Leaf<'_>,
+    aggregation: &RangeAggregation,
+    reduce_to: Option<&Grouping>,
     steps: Steps,
-) -> Result<(Vec<Series>, Reservation), CodedError> {
-    let aggregation = leaf.aggregation;
-    let extractor = Extractor::new(aggregation)
+) -> Result<Vec<Series>, CodedError> {
+    let extractor = Extractor::new(aggregation, reduce_to, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
     let range = steps.sample_range(aggregation);
+    context
+        .check_bytes(&aggregation.log.matchers, range)
+        .await?;
     let mut sum = new();
-    let (covered, recent) = recent_samples(context, aggregation, range, &mut sum).await?;
-    let units = context.units(&aggregation.log.matchers, range, &covered).await?;
+    let (covered, recent) =
+        recent_samples(context, aggregation, reduce_to, range, &mut sum).await?;
+    let units = context
+        .units(&aggregation.log.matchers, range, &covered)
+        .await?;
     let shared = Arc::new(Shared {
         context: context.clone(),
         shape: SampleShape::of(aggregation),
@@ -56,23 +69,26 @@ pub(crate) async fn aggregate(
         units: Mutex::new(units.into()),
         open: OpenBlocks::default(),
     });
-    let workers =
-        (0..context.querier.scan_threads()).map(|_| work(Arc::clone(&shared), new()));
+    let workers = (0..context.parallelism()).map(|_| work(Arc::clone(&shared), new()));
     for part in futures::future::try_join_all(workers).await? {
-        sum.merge(part).map_err(|error| over_budget(&error))?;
+        sum.merge(part)
+            .map_err(|error| context.over_budget(&error))?;
     }
-    sum.finish().map_err(|error| over_budget(&error))
+    let (series, memory) = sum.finish().map_err(|error| context.over_budget(&error))?;
+    context.hold(memory);
+    Ok(series)
 }
 
 async fn recent_samples(
     context: &Context,
-    leaf: &RangeAggregation,
+    aggregation: &RangeAggregation,
+    reduce_to: Option<&Grouping>,
     range: TimeRange,
     sum: &mut RangeAccumulator,
-) -> Result<(Covered, HashMap<u64, RecentRows>), CodedError> {
+) -> Result<(Covered, Recent), CodedError> {
     let request = SelectSamples {
         tenant: context.tenant.clone(),
-        query: MetricExpr::Range(leaf.clone()).to_string(),
+        query: MetricExpr::Range(aggregation.clone()).to_string(),
         range,
     };
     let querier = &context.querier;
@@ -82,57 +98,65 @@ async fn recent_samples(
     })
     .await?;
     let mut covered = Covered::default();
-    let mut recent: HashMap<u64, RecentRows> = HashMap::new();
-    let mut memory = context.memory.reservation();
+    let mut recent = Recent {
+        streams: HashMap::new(),
+        memory: context.memory.reservation(),
+    };
     for answer in answers {
         covered.add(&answer.coverage);
         QueryStats::add(&context.stats.ingesters_reached, 1);
         let mut batches = answer.batches;
         while let Some(batch) = batches.next().await {
             QueryStats::add(&context.stats.ingester_batches, 1);
-            for samples in batch? {
-                let count = samples.timestamps_ns.len() as u64;
-                QueryStats::add(&context.stats.ingester_lines, count);
-                memory
-                    .grow(count * SAMPLE_BYTES)
-                    .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
-                add_recent(context, &samples, &mut recent, sum)?;
+            for mut samples in batch? {
+                if let Some(grouping) = reduce_to {
+                    samples.labels = grouped(&samples.labels, grouping);
+                }
+                recent
+                    .add(context, &samples, sum)
+                    .map_err(|error| context.over_budget(&error))?;
             }
         }
     }
     Ok((covered, recent))
 }
 
-fn add_recent(
-    context: &Context,
-    samples: &SampleRows,
-    recent: &mut HashMap<u64, RecentRows>,
-    sum: &mut RangeAccumulator,
-) -> Result<(), CodedError> {
-    let known = recent
-        .entry(samples.stream_fingerprint)
-        .or_insert_with(|| RecentRows {
-            min_ts_ns: i64::MAX,
-            rows: HashSet::new(),
-        });
-    let wrong =
-        |error: &dyn std::fmt::Display| CodedError::new(Code::InvalidArgument, error.to_string());
-    let series = sum.series(&samples.labels).map_err(|error| wrong(&error))?;
-    let rows = samples
-        .timestamps_ns
-        .iter()
-        .zip(&samples.values)
-        .zip(&samples.row_hashes);
-    for ((timestamp_ns, value), row_hash) in rows {
-        known.min_ts_ns = known.min_ts_ns.min(*timestamp_ns);
-        if known.rows.insert((*timestamp_ns, *row_hash)) {
-            sum.add(series, *timestamp_ns, *value)
-                .map_err(|error| wrong(&error))?;
-        } else {
-            QueryStats::add(&context.stats.duplicates, 1);
+/// The labels that a grouping keeps.
+fn grouped(labels: &LabelSet, grouping: &Grouping) -> LabelSet {
+    let is_listed = |name: &str| grouping.labels.iter().any(|label| label == name);
+    labels.without(|name| is_listed(name) == grouping.without)
+}
+
+impl Recent {
+    /// Adds the samples that no other replica gave before.
+    fn add(
+        &mut self,
+        context: &Context,
+        samples: &SampleRows,
+        sum: &mut RangeAccumulator,
+    ) -> Result<(), BudgetError> {
+        let count = samples.timestamps_ns.len() as u64;
+        QueryStats::add(&context.stats.ingester_lines, count);
+        self.memory.grow(count * SAMPLE_BYTES)?;
+        let known = self
+            .streams
+            .entry(samples.stream_fingerprint)
+            .or_insert_with(|| RecentRows {
+                min_ts_ns: i64::MAX,
+                rows: HashSet::new(),
+            });
+        let series = sum.series(&samples.labels)?;
+        let times = samples.timestamps_ns.iter();
+        for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
+            known.min_ts_ns = known.min_ts_ns.min(*time_ns);
+            if known.rows.insert((*time_ns, *row_hash)) {
+                sum.add(series, *time_ns, *value)?;
+            } else {
+                QueryStats::add(&context.stats.duplicates, 1);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What the workers of a query share.
@@ -142,7 +166,7 @@ struct Shared {
     shape: SampleShape,
     prefilter: Prefilter,
     range: TimeRange,
-    recent: HashMap<u64, RecentRows>,
+    recent: Recent,
     units: Mutex<VecDeque<Unit>>,
     open: OpenBlocks,
 }
@@ -151,12 +175,18 @@ impl Shared {
     /// Rows of the unit's stream that were counted already and may be in the unit too.
     fn recent_of(&self, unit: &Unit) -> Option<&RecentRows> {
         self.recent
+            .streams
             .get(&unit.labels.fingerprint())
             .filter(|recent| recent.min_ts_ns <= unit.max_ts_ns)
     }
 
     fn scan(&self, hashes: bool) -> SampleScan<'_> {
-        SampleScan { range: self.range, shape: self.shape, prefilter: &self.prefilter, hashes }
+        SampleScan {
+            range: self.range,
+            shape: self.shape,
+            prefilter: &self.prefilter,
+            hashes,
+        }
     }
 
     /// Which columns of the unit's blocks are needed; `None` if counters gave its samples already.
@@ -171,9 +201,14 @@ impl Shared {
         let meta = run.block_meta(&self.context).await?;
         let mut stages = self.extractor.for_stream(&unit.labels);
         let mut sink = Sink::new(sum, None);
-        let plan =
-            plan_samples(&meta, run.run as usize, &self.scan(false), &mut stages, &mut sink);
-        sink.result()?;
+        let plan = plan_samples(
+            &meta,
+            run.run as usize,
+            &self.scan(false),
+            &mut stages,
+            &mut sink,
+        );
+        sink.result(&self.context)?;
         Ok(match plan {
             SamplePlan::Counted => None,
             SamplePlan::Fetch(_) if meta.runs().len() > 1 => Some(Projection::ALL),
@@ -187,10 +222,17 @@ async fn work(
     mut sum: RangeAccumulator,
 ) -> Result<RangeAccumulator, CodedError> {
     loop {
-        let Some(unit) = shared.units.lock().pop_front() else { return Ok(sum) };
+        let Some(unit) = shared.units.lock().pop_front() else {
+            return Ok(sum);
+        };
         let context = &shared.context;
-        let Some(projection) = shared.plan(&unit, &mut sum).await? else { continue };
-        let sources = shared.open.open(context, &unit, projection, shared.range).await?;
+        let Some(projection) = shared.plan(&unit, &mut sum).await? else {
+            continue;
+        };
+        let sources = shared
+            .open
+            .open(context, &unit, projection, shared.range)
+            .await?;
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
@@ -215,11 +257,10 @@ fn scan_unit(
     let scan = shared.scan(recent.is_some());
     let mut stages = shared.extractor.for_stream(&unit.labels);
     let mut sink = Sink::new(sum, recent);
-    context.scan(|scan_context| {
-        scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
-    })?;
+    context
+        .scan(|scan_context| scan_samples(sources, &scan, &mut stages, scan_context, &mut sink))?;
     QueryStats::add(&context.stats.duplicates, sink.duplicates);
-    sink.result()
+    sink.result(context)
 }
 
 /// Adds samples up, but for those of rows that ingesters gave already.
@@ -232,11 +273,17 @@ struct Sink<'a> {
 
 impl<'a> Sink<'a> {
     fn new(sum: &'a mut RangeAccumulator, recent: Option<&'a RecentRows>) -> Self {
-        Self { sum, recent, duplicates: 0, failed: None }
+        Self {
+            sum,
+            recent,
+            duplicates: 0,
+            failed: None,
+        }
     }
 
-    fn result(self) -> Result<(), CodedError> {
-        self.failed.map_or(Ok(()), |error| Err(over_budget(&error)))
+    fn result(self, context: &Context) -> Result<(), CodedError> {
+        self.failed
+            .map_or(Ok(()), |error| Err(context.over_budget(&error)))
     }
 
     fn checked(&mut self, added: Result<(), BudgetError>) -> ControlFlow<()> {
@@ -263,8 +310,10 @@ impl SampleSink for Sink<'_> {
             self.duplicates += 1;
             return ControlFlow::Continue(());
         }
-        let added =
-            self.sum.series(labels).and_then(|id| self.sum.add(id, timestamp_ns, value));
+        let added = self
+            .sum
+            .series(labels)
+            .and_then(|id| self.sum.add(id, timestamp_ns, value));
         self.checked(added)
     }
 
@@ -275,9 +324,9 @@ impl SampleSink for Sink<'_> {
         values: Values<'_>,
     ) -> ControlFlow<()> {
         let added = self.sum.series(labels).and_then(|id| match values {
-            Values::Ones => {
-                timestamps_ns.iter().try_for_each(|time_ns| self.sum.add(id, *time_ns, 1.0))
-            }
+            Values::Ones => timestamps_ns
+                .iter()
+                .try_for_each(|time_ns| self.sum.add(id, *time_ns, 1.0)),
             Values::Each(values) => self.sum.add_all(id, timestamps_ns, values),
         });
         self.checked(added)
@@ -285,7 +334,8 @@ impl SampleSink for Sink<'_> {
 
     fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
         let added = self.sum.series(labels).and_then(|id| {
-            self.sum.add_total(id, span.min_ts_ns, span.max_ts_ns, span.sum)
+            self.sum
+                .add_total(id, span.min_ts_ns, span.max_ts_ns, span.sum)
         });
         match added {
             Ok(true) => Some(ControlFlow::Continue(())),
@@ -293,11 +343,4 @@ impl SampleSink for Sink<'_> {
             Err(error) => Some(self.checked(Err(error))),
         }
     }
-}
-
-fn over_budget(error: &BudgetError) -> CodedError {
-    CodedError::new(
-        Code::InvalidArgument,
-        format!("the query needs too much memory: {error}; narrow the time range or the selector, or aggregate to fewer series"),
-    )
 }

@@ -76,7 +76,8 @@ impl Context {
         let runs = self
             .runs(&snapshot, matchers, range, &covered.holding)
             .await?;
-        self.check_size(&runs)?;
+        let matched = runs.values().map(|runs| runs.len() as u64).sum();
+        QueryStats::add(&self.stats.blocks_matched, matched);
         Ok(runs
             .into_iter()
             .flat_map(|(labels, runs)| group(&labels, runs))
@@ -136,23 +137,6 @@ impl Context {
             }
         }
         Ok(runs)
-    }
-
-    fn check_size(&self, runs: &HashMap<LabelSet, Vec<RunRef>>) -> Result<(), CodedError> {
-        let all = || runs.values().flatten();
-        let bytes: u64 = all().map(|run| run.raw_bytes).sum();
-        QueryStats::add(&self.stats.blocks_matched, all().count() as u64);
-        let limit = self.limits.max_query_bytes_read;
-        if limit.0 > 0 && bytes > limit.0 {
-            return Err(CodedError::new(
-                Code::InvalidArgument,
-                format!(
-                    "the query would read too many bytes (query: {}, limit: {limit}); consider adding more specific stream selectors or reduce the time range of the query",
-                    model::units::ByteSize(bytes),
-                ),
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -236,7 +220,10 @@ impl OpenBlocks {
                 Some(block) => block,
                 None => self.fetch(context, run, projection, range).await?,
             };
-            sources.push(Source::Block { block, run: run.run as usize });
+            sources.push(Source::Block {
+                block,
+                run: run.run as usize,
+            });
         }
         Ok(sources)
     }
@@ -271,10 +258,18 @@ impl OpenBlocks {
 impl RunRef {
     /// What the run's block says about itself.
     pub(crate) async fn block_meta(&self, context: &Context) -> Result<Arc<BlockMeta>, CodedError> {
-        let meta = context.querier.catalog().objects().meta(&self.object).await?;
+        let meta = context
+            .querier
+            .catalog()
+            .objects()
+            .meta(&self.object)
+            .await?;
         meta.block(self.block as usize).map_err(|error| {
             let key = &self.object.key;
-            CodedError::new(Code::Internal, format!("{key}, block {}: {error}", self.block))
+            CodedError::new(
+                Code::Internal,
+                format!("{key}, block {}: {error}", self.block),
+            )
         })
     }
 }

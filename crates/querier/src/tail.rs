@@ -5,6 +5,7 @@
 //! subscribed to as well. A client that reads too slowly is told how many lines it missed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Querier;
-use crate::encode::{self, LabelStyle, write_labels, write_list, write_text};
+use crate::encode::{self, LabelStyle, write_labels, write_list};
 use crate::params::Params;
 use crate::query::RangeQuery;
 
@@ -122,7 +123,9 @@ pub(crate) async fn upgrade(
         .begin(&query.tenant, limits.max_concurrent_tail_requests)?;
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => Ok(upgrade.on_upgrade(move |socket| async move {
+            querier.metrics().tails.inc();
             run(&querier, query, socket).await;
+            querier.metrics().tails.dec();
             drop(permit);
         })),
         Err(_) => Ok((http::StatusCode::BAD_REQUEST, "Bad Request\n").into_response()),
@@ -152,11 +155,14 @@ async fn serve(
     let now_ns = querier.now_ns();
     subscriptions.renew(querier, query, now_ns.min(query.start_ns), &sender);
     let mut seen = Seen::default();
-    let mut waiting = Waiting::default();
+    let mut waiting = Waiting::new(querier.config.tail_buffer_rows.max(query.limit));
     let history = querier
-        .range_query(&query.tenant, history_of(query, now_ns))
+        .range_query(
+            std::slice::from_ref(&query.tenant),
+            history_of(query, now_ns),
+        )
         .await?
-        .0;
+        .value;
     if let encode::Answer::Streams(mut rows) = history {
         rows.reverse();
         rows.retain(|row| seen.insert(row));
@@ -282,13 +288,27 @@ impl Seen {
 }
 
 /// Rows that are held back for `delay_for`, to bring the lines of several streams in order.
-#[derive(Default)]
 struct Waiting {
     batches: VecDeque<(Instant, Vec<LogRow>, u64)>,
+    rows: usize,
+    rows_max: usize,
 }
 
 impl Waiting {
-    fn push(&mut self, rows: Vec<LogRow>, dropped: u64, due: Instant) {
+    fn new(rows_max: usize) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            rows: 0,
+            rows_max,
+        }
+    }
+
+    /// Adds rows; those that there is no room for count as dropped.
+    fn push(&mut self, mut rows: Vec<LogRow>, mut dropped: u64, due: Instant) {
+        let kept = rows.len().min(self.rows_max.saturating_sub(self.rows));
+        dropped += (rows.len() - kept) as u64;
+        rows.truncate(kept);
+        self.rows += kept;
         if !rows.is_empty() || dropped > 0 {
             self.batches.push_back((due, rows, dropped));
         }
@@ -307,6 +327,7 @@ impl Waiting {
         let (mut rows, mut dropped) = (Vec::new(), 0);
         while self.batches.front().is_some_and(|(due, ..)| *due <= now) {
             if let Some((_, more, lost)) = self.batches.pop_front() {
+                self.rows -= more.len();
                 rows.extend(more);
                 dropped += lost;
             }
@@ -335,9 +356,10 @@ fn frame(rows: &[LogRow], dropped: u64, style: LabelStyle) -> String {
     }
     if dropped > 0 {
         let at = rows.last().map_or(0, |row| row.timestamp_ns);
-        out.push_str(",\"dropped_entries\":[{\"labels\":");
-        write_text(&mut out, &format!("{{dropped=\"{dropped}\"}}"));
-        out.push_str(&format!(",\"timestamp\":\"{at}\"}}]"));
+        let _ = write!(
+            out,
+            ",\"dropped_entries\":[{{\"labels\":{{\"dropped\":\"{dropped}\"}},\"timestamp\":\"{at}\"}}]"
+        );
     }
     out.push('}');
     out
@@ -371,13 +393,13 @@ mod tests {
 
     #[test]
     fn frames_are_in_time_order_and_say_what_was_lost() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(2);
         waiting.push(vec![row(2, 1)], 0, Instant::now());
-        waiting.push(vec![row(1, 1)], 3, Instant::now());
+        waiting.push(vec![row(1, 1), row(3, 1)], 3, Instant::now());
         let frame = waiting.take_due(LabelStyle::Merged).unwrap();
         let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
         assert_eq!(frame["streams"][0]["values"][0][0], "1");
-        assert_eq!(frame["dropped_entries"][0]["labels"], "{dropped=\"3\"}");
+        assert_eq!(frame["dropped_entries"][0]["labels"]["dropped"], "4");
         assert!(waiting.take_due(LabelStyle::Merged).is_none());
     }
 

@@ -99,37 +99,30 @@ fn refused(error: &syntax::ParseError) -> CodedError {
 }
 
 impl ApiRequest {
-    /// `query` as a stream selector; none if absent.
-    pub(crate) fn selector(&self) -> Result<Vec<Matcher>, CodedError> {
+    /// `query` as a stream selector; none, which selects everything, if absent.
+    pub(crate) fn selector_if_any(&self) -> Result<Vec<Matcher>, CodedError> {
         match self.params.get("query") {
             None => Ok(Vec::new()),
-            Some(text) => selector_of(text),
+            Some(_) => self.selector(),
         }
+    }
+
+    /// `query` as a stream selector.
+    pub(crate) fn selector(&self) -> Result<Vec<Matcher>, CodedError> {
+        syntax::parse_selector(self.params.text("query")).map_err(|error| refused(&error))
+    }
+
+    /// `query` as a stream selector, which must be there and may be `{}`.
+    pub(crate) fn open_selector(&self) -> Result<Vec<Matcher>, CodedError> {
+        let text = self.params.text("query");
+        syntax::parse_open_selector(text).map_err(|error| refused(&error))
     }
 
     /// `match[]` and `match` as stream selectors.
     pub(crate) fn match_selectors(&self) -> Result<Vec<Vec<Matcher>>, CodedError> {
-        self.params
-            .all("match[]")
-            .chain(self.params.all("match"))
-            .map(|text| {
-                if text == "{}" {
-                    Ok(Vec::new())
-                } else {
-                    selector_of(text)
-                }
-            })
+        let texts = self.params.all("match[]").chain(self.params.all("match"));
+        texts
+            .map(|text| syntax::parse_open_selector(text).map_err(|error| refused(&error)))
             .collect()
-    }
-}
-
-/// A selector and nothing else.
-fn selector_of(text: &str) -> Result<Vec<Matcher>, CodedError> {
-    match syntax::parse(text).map_err(|error| refused(&error))? {
-        syntax::ast::Expr::Log(log) if log.stages.is_empty() => Ok(log.matchers),
-        _ => Err(CodedError::new(
-            Code::InvalidArgument,
-            "only label matchers are supported",
-        )),
     }
 }

@@ -1,0 +1,105 @@
+//! Fields that lines have besides the labels of their streams: structured metadata, what the
+//! query's own stages parsed, and what JSON or logfmt finds in the line.
+
+mod detect;
+mod json_path;
+mod kind;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use logql::syntax::ast::LogExpr;
+use model::{CodedError, Direction, TenantId, TimeRange};
+
+use crate::metrics::QueryKind;
+use crate::query::{Answered, lines};
+use crate::{Querier, check, logs};
+use detect::Detector;
+pub use kind::FieldKind;
+
+/// Which lines to look into, and for how many fields.
+#[derive(Clone, Debug)]
+pub struct FieldsQuery {
+    /// Selector and stages.
+    pub log: LogExpr,
+    /// When.
+    pub range: TimeRange,
+    /// Lines to look into, the newest.
+    pub line_limit: usize,
+    /// Fields, or values of a field, wanted.
+    pub limit: usize,
+}
+
+/// A field that lines have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// What its values are.
+    pub kind: FieldKind,
+    /// How many values it has.
+    pub cardinality: usize,
+    /// Parsers that find it in lines; none for structured metadata.
+    pub parsers: Vec<&'static str>,
+    /// Where it is in a JSON line.
+    pub json_path: Vec<String>,
+}
+
+impl Querier {
+    /// Fields of lines, by name.
+    ///
+    /// # Errors
+    /// If the tenants may not ask for so much, or data cannot be read.
+    pub async fn detected_fields(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: FieldsQuery,
+    ) -> Result<Answered<Vec<Field>>, CodedError> {
+        let limit = query.limit;
+        self.detect(tenants, query, move |detector| detector.fields(limit))
+            .await
+    }
+
+    /// Values of one field, sorted.
+    ///
+    /// # Errors
+    /// As [`Self::detected_fields`].
+    pub async fn detected_field_values(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        name: &str,
+        query: FieldsQuery,
+    ) -> Result<Answered<BTreeSet<String>>, CodedError> {
+        let limit = query.limit;
+        self.detect(tenants, query, move |detector| detector.values(name, limit))
+            .await
+    }
+
+    async fn detect<T>(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: FieldsQuery,
+        finish: impl FnOnce(Detector) -> T,
+    ) -> Result<Answered<T>, CodedError> {
+        for tenant in tenants {
+            check::entries_limit(query.line_limit, &self.limits(tenant))?;
+        }
+        let wanted = logs::Wanted {
+            range: self.allowed_range(tenants, query.range)?,
+            limit: query.line_limit,
+            direction: Direction::Backward,
+            interval_ns: 0,
+        };
+        self.run(QueryKind::Samples, tenants, |context| async move {
+            let rows = lines(&context, tenants, &query.log, wanted).await?;
+            let mut detector = Detector::new(context.memory.reservation())?;
+            for row in &rows {
+                detector
+                    .add(row)
+                    .map_err(|error| context.over_budget(&error))?;
+            }
+            Ok(finish(detector))
+        })
+        .await
+    }
+}

@@ -1,0 +1,165 @@
+//! Looking into lines one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use logql::pipeline::{Pipeline, StreamPipeline};
+use logql::syntax::ast::{LogExpr, Stage};
+use model::{BudgetError, Code, CodedError, LabelSet, Reservation};
+use proto::role::LogRow;
+
+use super::json_path::json_paths;
+use super::{Field, FieldKind};
+
+/// Bytes that a value holds besides its text.
+const VALUE_BYTES: u64 = 64;
+const ERROR_LABEL: &str = "__error__";
+/// What a parsed field is called whose name the stream has as a label.
+const EXTRACTED: &str = "_extracted";
+
+/// What is known of a field.
+struct Known {
+    kind: FieldKind,
+    values: BTreeSet<Arc<str>>,
+    parsers: Vec<&'static str>,
+    json_path: Vec<String>,
+}
+
+/// Fields of the lines seen so far.
+pub(super) struct Detector {
+    json: Pipeline,
+    logfmt: Pipeline,
+    /// The stream of the last line, and both parsers for it.
+    stream: Option<(LabelSet, StreamPipeline, StreamPipeline)>,
+    fields: BTreeMap<Arc<str>, Known>,
+    memory: Reservation,
+}
+
+impl Detector {
+    pub(super) fn new(memory: Reservation) -> Result<Self, CodedError> {
+        let compile = |stage| {
+            let log = LogExpr {
+                matchers: Vec::new(),
+                stages: vec![stage],
+            };
+            // No template is in it that could ask for the time.
+            Pipeline::new(&log, 0)
+                .map_err(|error| CodedError::new(Code::Internal, error.to_string()))
+        };
+        let logfmt = Stage::Logfmt {
+            strict: false,
+            keep_empty: false,
+            extractions: Vec::new(),
+        };
+        Ok(Self {
+            json: compile(Stage::Json(Vec::new()))?,
+            logfmt: compile(logfmt)?,
+            stream: None,
+            fields: BTreeMap::new(),
+            memory,
+        })
+    }
+
+    /// Looks into a line.
+    pub(super) fn add(&mut self, row: &LogRow) -> Result<(), BudgetError> {
+        for label in &row.labels.metadata {
+            self.field(&label.name, &label.value, None, &[])?;
+        }
+        let (parser, found) = self.parse(row);
+        let paths = match parser {
+            Some("json") => json_paths(&row.line),
+            _ => Default::default(),
+        };
+        // What the query parsed counts as found by the parser that fits the line.
+        let parsed = row
+            .labels
+            .parsed
+            .iter()
+            .filter(|label| found.get(&label.name).is_none());
+        for label in parsed.chain(&found) {
+            if label.name.starts_with(ERROR_LABEL) {
+                continue;
+            }
+            let plain = label.name.strip_suffix(EXTRACTED).unwrap_or(&label.name);
+            let path = paths.get(&*label.name).or_else(|| paths.get(plain));
+            let path = path.map(Vec::as_slice).unwrap_or_default();
+            self.field(&label.name, &label.value, parser, path)?;
+        }
+        Ok(())
+    }
+
+    /// What JSON finds in the line or, if it is none, logfmt.
+    fn parse(&mut self, row: &LogRow) -> (Option<&'static str>, LabelSet) {
+        let labels = &row.labels.stream;
+        if self
+            .stream
+            .as_ref()
+            .is_none_or(|(stream, ..)| stream != labels)
+        {
+            let json = self.json.for_stream(labels);
+            self.stream = Some((labels.clone(), json, self.logfmt.for_stream(labels)));
+        }
+        let Some((_, json, logfmt)) = &mut self.stream else {
+            return (None, LabelSet::default());
+        };
+        for (name, stages) in [("json", json), ("logfmt", logfmt)] {
+            let none = LabelSet::default();
+            if let Some((_, labels)) = stages.process(row.timestamp_ns, &row.line, &none)
+                && labels.parsed.get(ERROR_LABEL).is_none()
+            {
+                return (Some(name), labels.parsed.clone());
+            }
+        }
+        (None, LabelSet::default())
+    }
+
+    fn field(
+        &mut self,
+        name: &Arc<str>,
+        value: &Arc<str>,
+        parser: Option<&'static str>,
+        json_path: &[String],
+    ) -> Result<(), BudgetError> {
+        let kind = FieldKind::of(value);
+        let known = match self.fields.get_mut(name) {
+            Some(known) => known,
+            None => {
+                self.memory.grow(VALUE_BYTES + name.len() as u64)?;
+                self.fields.entry(Arc::clone(name)).or_insert(Known {
+                    kind,
+                    values: BTreeSet::new(),
+                    parsers: Vec::new(),
+                    json_path: json_path.to_vec(),
+                })
+            }
+        };
+        known.kind = kind;
+        known
+            .parsers
+            .extend(parser.filter(|parser| !known.parsers.contains(parser)));
+        if !known.values.contains(value) {
+            self.memory.grow(VALUE_BYTES + value.len() as u64)?;
+            known.values.insert(Arc::clone(value));
+        }
+        Ok(())
+    }
+
+    /// At most `limit` fields.
+    pub(super) fn fields(self, limit: usize) -> Vec<Field> {
+        let field = |(name, known): (Arc<str>, Known)| Field {
+            name: name.to_string(),
+            kind: known.kind,
+            cardinality: known.values.len(),
+            parsers: known.parsers,
+            json_path: known.json_path,
+        };
+        self.fields.into_iter().take(limit).map(field).collect()
+    }
+
+    /// At most `limit` values of a field.
+    pub(super) fn values(self, name: &str, limit: usize) -> BTreeSet<String> {
+        let known = self.fields.get(name);
+        let values = known.into_iter().flat_map(|known| &known.values);
+        values.take(limit).map(ToString::to_string).collect()
+    }
+}

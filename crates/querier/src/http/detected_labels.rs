@@ -1,0 +1,36 @@
+//! `detected_labels`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use server::http::ApiError;
+
+use super::{ApiRequest, json};
+use crate::Querier;
+use crate::encode::{write_list, write_text};
+
+/// `/loki/api/v1/detected_labels`
+pub(super) async fn detected_labels(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let matchers = request.selector_if_any()?;
+    let range = request.params.forward_range(querier.now_ns())?;
+    let found = querier
+        .detected_labels(request.tenants.as_slice(), &matchers, range)
+        .await?;
+    let labels: Vec<(&String, &usize)> = found.value.iter().collect();
+    if labels.is_empty() {
+        return Ok(json("{}"));
+    }
+    let mut out = String::from("{\"detectedLabels\":");
+    write_list(&mut out, &labels, |out, (name, cardinality)| {
+        out.push_str("{\"label\":");
+        write_text(out, name);
+        let _ = write!(out, ",\"cardinality\":{cardinality}}}");
+    });
+    out.push('}');
+    Ok(json(out))
+}

@@ -1,0 +1,61 @@
+//! `index/stats` and `index/shards`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use server::http::ApiError;
+
+use super::{ApiRequest, json};
+use crate::encode::write_list;
+use crate::metadata::Sum;
+use crate::{Querier, Shard};
+
+fn write_sum(out: &mut String, sum: &Sum) {
+    let _ = write!(
+        out,
+        "{{\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}}}",
+        sum.streams, sum.chunks, sum.bytes, sum.rows
+    );
+}
+
+/// `/loki/api/v1/index/stats`
+pub(super) async fn stats(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let matchers = request.open_selector()?;
+    let range = request.params.forward_range(querier.now_ns())?;
+    let sum = querier
+        .index_stats(request.tenants.as_slice(), &matchers, range)
+        .await?;
+    let mut out = String::new();
+    write_sum(&mut out, &sum.value);
+    Ok(json(out))
+}
+
+/// `/loki/api/v1/index/shards`
+pub(super) async fn shards(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let matchers = request.open_selector()?;
+    let range = request.params.forward_range(querier.now_ns())?;
+    let target_bytes = request.params.target_bytes()?;
+    let shards = querier
+        .shards(request.tenants.as_slice(), &matchers, range, target_bytes)
+        .await?;
+    let mut out = String::from("{\"shards\":");
+    write_list(&mut out, &shards.value, |out, Shard { min, max, sum }| {
+        let _ = write!(
+            out,
+            "{{\"bounds\":{{\"min\":\"{min:016x}\",\"max\":\"{max:016x}\"}},\"stats\":"
+        );
+        write_sum(out, sum);
+        out.push('}');
+    });
+    let report = serde_json::to_string(&shards.report).unwrap_or_else(|_| "{}".to_owned());
+    let _ = write!(out, ",\"statistics\":{report}}}");
+    Ok(json(out))
+}

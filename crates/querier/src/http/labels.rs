@@ -1,0 +1,68 @@
+//! `labels`, `label/{name}/values` and `series`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use model::LabelSet;
+use server::http::ApiError;
+
+use super::{ApiRequest, json};
+use crate::Querier;
+use crate::encode::{write_labels, write_list, write_text};
+
+/// `{"status":"success","data":[…]}`; without `data` if there is none, as Loki has it.
+fn list_response(items: &[String]) -> Response {
+    let mut out = String::from("{\"status\":\"success\"");
+    if !items.is_empty() {
+        out.push_str(",\"data\":");
+        write_list(&mut out, items, |out, item| write_text(out, item));
+    }
+    out.push('}');
+    json(out)
+}
+
+/// `/loki/api/v1/labels`
+pub(super) async fn names(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let matchers = request.selector_if_any()?;
+    let range = request.params.range(querier.now_ns())?;
+    let names = querier
+        .label_names(request.tenants.as_slice(), &matchers, range)
+        .await?;
+    Ok(list_response(&names.value))
+}
+
+/// `/loki/api/v1/label/{name}/values`
+pub(super) async fn values(
+    State(querier): State<Arc<Querier>>,
+    Path(name): Path<String>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let matchers = request.selector_if_any()?;
+    let range = request.params.range(querier.now_ns())?;
+    let values = querier
+        .label_values(request.tenants.as_slice(), &name, &matchers, range)
+        .await?;
+    Ok(list_response(&values.value))
+}
+
+/// `/loki/api/v1/series`
+pub(super) async fn series(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let selectors = request.match_selectors()?;
+    let range = request.params.range(querier.now_ns())?;
+    let sets = querier
+        .series(request.tenants.as_slice(), &selectors, range)
+        .await?;
+    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    write_list(&mut out, &sets.value, |out, set: &LabelSet| {
+        write_labels(out, set)
+    });
+    out.push('}');
+    Ok(json(out))
+}

@@ -1,0 +1,76 @@
+//! `/api/prom/query`: log queries only, lines as objects.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use model::{Code, CodedError, LabelSet};
+use proto::role::LogRow;
+use server::http::ApiError;
+
+use super::{ApiRequest, json};
+use crate::Querier;
+use crate::encode::{self, Answer, LabelStyle, write_labels, write_list, write_report, write_text};
+use crate::query::{Answered, RangeQuery};
+
+/// `/api/prom/query`
+pub(super) async fn query(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let params = &request.params;
+    let range = params.range(querier.now_ns())?;
+    let mut text = params.text("query").to_owned();
+    if let Some(regexp) = params.get("regexp") {
+        let _ = write!(text, " |~ {}", model::units::quote(regexp));
+    }
+    let query = RangeQuery {
+        text,
+        range,
+        step_ns: params.step(range)?,
+        interval_ns: 0,
+        limit: params.limit()?,
+        direction: params.direction()?,
+    };
+    let answer = querier
+        .range_query(request.tenants.as_slice(), query)
+        .await?;
+    Ok(json(body(&answer)?))
+}
+
+fn body(answer: &Answered<Answer>) -> Result<String, CodedError> {
+    let Answer::Streams(rows) = &answer.value else {
+        return Err(CodedError::new(
+            Code::InvalidArgument,
+            "rpc error: code = Code(400) desc = legacy endpoints only support streams result type",
+        ));
+    };
+    let mut out = String::from("{\"streams\":");
+    let streams = encode::group_rows(rows, LabelStyle::Merged);
+    write_list(&mut out, &streams, |out, (labels, rows)| {
+        out.push_str("{\"labels\":");
+        write_text(out, &labels.to_string());
+        out.push_str(",\"entries\":");
+        write_list(out, rows, |out, row| write_entry(out, row));
+        out.push('}');
+    });
+    // The report is one of several fields of the object here.
+    write_report(&mut out, &answer.report);
+    out.push('}');
+    Ok(out)
+}
+
+fn write_entry(out: &mut String, row: &LogRow) {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(row.timestamp_ns));
+    out.push_str("{\"ts\":");
+    write_text(out, &time.map(|time| time.to_string()).unwrap_or_default());
+    out.push_str(",\"line\":");
+    write_text(out, &String::from_utf8_lossy(&row.line));
+    let parsed: &LabelSet = &row.labels.parsed;
+    if !parsed.is_empty() {
+        out.push_str(",\"parsed\":");
+        write_labels(out, parsed);
+    }
+    out.push('}');
+}

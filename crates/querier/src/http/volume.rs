@@ -1,0 +1,96 @@
+//! `index/volume` and `index/volume_range`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use server::http::ApiError;
+
+use super::{ApiRequest, json};
+use crate::Querier;
+use crate::encode::{write_list, write_point, write_report, write_text};
+use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
+
+fn volume_query(request: &ApiRequest, now_ns: i64) -> Result<VolumeQuery, ApiError> {
+    let params = &request.params;
+    let names = params
+        .get("targetLabels")
+        .map(|names| names.split(',').map(str::to_owned));
+    Ok(VolumeQuery {
+        matchers: request.open_selector()?,
+        range: params.forward_range(now_ns)?,
+        step_ns: None,
+        target_labels: names.map(Iterator::collect).unwrap_or_default(),
+        aggregate: match params.get("aggregateBy") {
+            None | Some("series") => Aggregate::Series,
+            Some("labels") => Aggregate::Labels,
+            Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
+        },
+        limit: params.limit()?,
+    })
+}
+
+/// `/loki/api/v1/index/volume`
+pub(super) async fn instant(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let query = volume_query(&request, querier.now_ns())?;
+    let answer = querier.volume(request.tenants.as_slice(), query).await?;
+    let mut out = head("vector");
+    write_list(&mut out, &answer.value, |out, series| {
+        write_metric(out, series);
+        out.push_str(",\"value\":");
+        let (at_ns, bytes) = series.points.first().copied().unwrap_or_default();
+        write_point(out, at_ns, bytes as f64);
+        out.push('}');
+    });
+    write_report(&mut out, &answer.report);
+    out.push_str("}}");
+    Ok(json(out))
+}
+
+/// `/loki/api/v1/index/volume_range`
+pub(super) async fn range(
+    State(querier): State<Arc<Querier>>,
+    request: ApiRequest,
+) -> Result<Response, ApiError> {
+    let mut query = volume_query(&request, querier.now_ns())?;
+    query.step_ns = Some(request.params.step(query.range)?);
+    let answer = querier.volume(request.tenants.as_slice(), query).await?;
+    // Loki says vector where there is nothing, and clients take either then.
+    let mut out = head(if answer.value.is_empty() {
+        "vector"
+    } else {
+        "matrix"
+    });
+    write_list(&mut out, &answer.value, |out, series| {
+        write_metric(out, series);
+        out.push_str(",\"values\":");
+        write_list(out, &series.points, |out, (at_ns, bytes)| {
+            write_point(out, *at_ns, *bytes as f64);
+        });
+        out.push('}');
+    });
+    write_report(&mut out, &answer.report);
+    out.push_str("}}");
+    Ok(json(out))
+}
+
+fn head(kind: &str) -> String {
+    format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":")
+}
+
+/// `{"metric":{…}`
+fn write_metric(out: &mut String, series: &VolumeSeries) {
+    out.push_str("{\"metric\":{");
+    for (i, (name, value)) in series.labels.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_text(out, name);
+        out.push(':');
+        write_text(out, value);
+    }
+    out.push('}');
+}

@@ -1,0 +1,225 @@
+//! How many bytes of lines there are, by labels, at one time or over time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use model::{Code, CodedError, LabelSet, MatchOp, Matcher, TenantId, TimeRange};
+
+use crate::Querier;
+use crate::metrics::QueryKind;
+use crate::query::Answered;
+use crate::tenancy::shares;
+
+/// What a volume is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregate {
+    /// Values of the labels together.
+    Series,
+    /// Each label by itself, whatever its value.
+    Labels,
+}
+
+/// `/index/volume` and `/index/volume_range`
+#[derive(Clone, Debug)]
+pub struct VolumeQuery {
+    /// Which streams.
+    pub matchers: Vec<Matcher>,
+    /// When.
+    pub range: TimeRange,
+    /// Between two points; `None` for one point at the end.
+    pub step_ns: Option<i64>,
+    /// Labels to count by: those of the selector if none are given.
+    pub target_labels: Vec<String>,
+    /// What is counted.
+    pub aggregate: Aggregate,
+    /// Series wanted, the largest first.
+    pub limit: usize,
+}
+
+/// What bytes are counted for: names and values of labels.
+type Key = Vec<(String, String)>;
+
+/// Bytes over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSeries {
+    /// What was counted. Counted by labels the name stands alone, with an empty value.
+    pub labels: Vec<(String, String)>,
+    /// Times in nanoseconds and bytes.
+    pub points: Vec<(i64, u64)>,
+}
+
+impl Querier {
+    /// Bytes of lines by labels, the largest first.
+    ///
+    /// # Errors
+    /// If a tenant has volumes switched off or may not ask for such a range, or data cannot be
+    /// read.
+    pub async fn volume(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: VolumeQuery,
+    ) -> Result<Answered<Vec<VolumeSeries>>, CodedError> {
+        let mut limit = query.limit;
+        for tenant in tenants {
+            let limits = self.limits(tenant);
+            if !limits.volume_enabled {
+                return Err(CodedError::new(Code::NotFound, "not found"));
+            }
+            if limits.volume_max_series > 0 {
+                limit = limit.min(limits.volume_max_series);
+            }
+        }
+        let range = self.allowed_range(tenants, query.range)?;
+        let counted = Counted::new(&query)?;
+        self.run(QueryKind::Metadata, tenants, |context| async move {
+            let mut volumes: BTreeMap<Key, Vec<(i64, u64)>> = BTreeMap::new();
+            let mut memory = context.memory.reservation();
+            for (part, at_ns) in parts(range, query.step_ns) {
+                let mut sums: HashMap<Key, u64> = HashMap::new();
+                for share in shares(&counted.matchers, tenants) {
+                    let context = context.of(&share.tenant);
+                    for (labels, sum) in context.stream_sizes(&share.matchers, part).await? {
+                        for key in counted.keys(&share.labels(&labels)) {
+                            *sums.entry(key).or_default() += sum.bytes;
+                        }
+                    }
+                }
+                for (key, bytes) in sums.into_iter().filter(|(_, bytes)| *bytes > 0) {
+                    let text: usize = key
+                        .iter()
+                        .map(|(name, value)| name.len() + value.len())
+                        .sum();
+                    memory
+                        .grow(64 + text as u64)
+                        .map_err(|error| context.over_budget(&error))?;
+                    volumes.entry(key).or_default().push((at_ns, bytes));
+                }
+            }
+            context.hold(memory);
+            let series = |(labels, points)| VolumeSeries { labels, points };
+            Ok(largest(volumes.into_iter().map(series).collect(), limit))
+        })
+        .await
+    }
+}
+
+/// Ranges and the time that stands for each: its end, or the last millisecond before it where
+/// another range begins there. Ranges begin at multiples of the step.
+fn parts(range: TimeRange, step_ns: Option<i64>) -> Vec<(TimeRange, i64)> {
+    let Some(step_ns) = step_ns.filter(|step| *step > 0) else {
+        return vec![(range, range.end_ns)];
+    };
+    let mut parts = Vec::new();
+    let mut start_ns = range.start_ns;
+    while start_ns < range.end_ns {
+        let next_ns = (start_ns.div_euclid(step_ns) + 1).saturating_mul(step_ns);
+        let end_ns = next_ns.min(range.end_ns);
+        let at_ns = if next_ns < range.end_ns {
+            end_ns - 1_000_000
+        } else {
+            end_ns
+        };
+        parts.push((TimeRange::new(start_ns, end_ns), at_ns));
+        start_ns = end_ns;
+    }
+    parts
+}
+
+fn largest(mut series: Vec<VolumeSeries>, limit: usize) -> Vec<VolumeSeries> {
+    let total = |series: &VolumeSeries| series.points.iter().map(|(_, bytes)| *bytes).sum::<u64>();
+    series.sort_by_cached_key(|series| std::cmp::Reverse(total(series)));
+    series.truncate(limit);
+    series
+}
+
+/// What streams are counted as.
+struct Counted {
+    /// The selector, and that streams have the target labels.
+    matchers: Vec<Matcher>,
+    aggregate: Aggregate,
+    /// All labels if `None`.
+    names: Option<Vec<String>>,
+}
+
+impl Counted {
+    fn new(query: &VolumeQuery) -> Result<Self, CodedError> {
+        let mut matchers = query.matchers.clone();
+        let is_matched = |name: &str| query.matchers.iter().any(|m| m.name() == name);
+        for name in query.target_labels.iter().filter(|name| !is_matched(name)) {
+            let present = Matcher::new(name.as_str(), MatchOp::Regex, ".+");
+            matchers.push(
+                present
+                    .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?,
+            );
+        }
+        let of_matchers = || query.matchers.iter().map(|m| m.name().to_owned()).collect();
+        let names = match (query.aggregate, query.target_labels.as_slice()) {
+            (Aggregate::Series, []) if !query.matchers.is_empty() => Some(of_matchers()),
+            (_, []) => None,
+            (_, names) => Some(names.to_vec()),
+        };
+        Ok(Self {
+            matchers,
+            aggregate: query.aggregate,
+            names,
+        })
+    }
+
+    fn keys(&self, labels: &LabelSet) -> Vec<Key> {
+        let is_named = |name: &str| {
+            let names = self.names.as_ref();
+            names.is_none_or(|names| names.iter().any(|candidate| candidate == name))
+        };
+        let named = labels.iter().filter(|label| is_named(&label.name));
+        match self.aggregate {
+            Aggregate::Series => {
+                let pair = |label: &model::Label| (label.name.to_string(), label.value.to_string());
+                vec![named.map(pair).collect()]
+            }
+            Aggregate::Labels => named
+                .map(|label| vec![(label.name.to_string(), String::new())])
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn parts_begin_at_multiples_of_the_step() {
+        let parts = parts(TimeRange::new(50 * S, 180 * S), Some(60 * S));
+        let times: Vec<_> = parts
+            .iter()
+            .map(|(part, at)| (part.start_ns / S, *at))
+            .collect();
+        let before = |seconds: i64| seconds * S - 1_000_000;
+        assert_eq!(times, [(50, before(60)), (60, before(120)), (120, 180 * S)]);
+    }
+
+    #[test]
+    fn streams_count_by_selector_targets_or_each_label() {
+        let matcher = Matcher::new("app", MatchOp::Equal, "x").unwrap();
+        let mut query = VolumeQuery {
+            matchers: vec![matcher],
+            range: TimeRange::new(0, 1),
+            step_ns: None,
+            target_labels: Vec::new(),
+            aggregate: Aggregate::Series,
+            limit: 1,
+        };
+        let labels = LabelSet::from_pairs([("app", "x"), ("env", "p")]);
+        let keys = |query: &VolumeQuery| Counted::new(query).unwrap().keys(&labels);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(keys(&query), [[pair("app", "x")]]);
+        query.target_labels = vec!["env".to_owned()];
+        assert_eq!(keys(&query), [[pair("env", "p")]]);
+        assert_eq!(Counted::new(&query).unwrap().matchers.len(), 2);
+        query.target_labels.clear();
+        query.aggregate = Aggregate::Labels;
+        assert_eq!(keys(&query), [[pair("app", "")], [pair("env", "")]]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Patterns: what lines have in common, and how many of each kind there are over time.
+//!
+//! They are found in the lines when they are asked for, in recent and stored ones alike; nothing is
+//! kept for them. The newest lines up to a bound are looked at.
+
+mod miner;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use logql::syntax::ast::LogExpr;
+use model::{CodedError, Direction, Matcher, TenantId, TimeRange};
+use proto::role::LogRow;
+
+use crate::metrics::QueryKind;
+use crate::query::{Answered, lines};
+use crate::{Querier, logs};
+use miner::Miner;
+
+/// Metadata that says how bad it is.
+const LEVEL: &str = "detected_level";
+/// Kinds of lines in one answer, the most frequent first.
+const PATTERNS_MAX: usize = 300;
+
+/// `/patterns`
+#[derive(Clone, Debug)]
+pub struct PatternsQuery {
+    /// Which streams.
+    pub matchers: Vec<Matcher>,
+    /// When.
+    pub range: TimeRange,
+    /// Between two samples.
+    pub step_ns: i64,
+}
+
+/// A kind of lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// Its text, with `<_>` for what differs; a pattern filter (`|>`) finds its lines.
+    pub text: String,
+    /// How bad its lines are; empty if nothing is known.
+    pub level: String,
+    /// Seconds since the epoch and lines in the step that begins then, ascending.
+    pub samples: Vec<(i64, u64)>,
+}
+
+impl Querier {
+    /// Kinds of the newest lines of a selector, the most frequent first.
+    ///
+    /// # Errors
+    /// If the range is too long for a tenant, or data cannot be read.
+    pub async fn patterns(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: PatternsQuery,
+    ) -> Result<Answered<Vec<Pattern>>, CodedError> {
+        let wanted = logs::Wanted {
+            range: self.allowed_range(tenants, query.range)?,
+            limit: self.config.pattern_lines,
+            direction: Direction::Backward,
+            interval_ns: 0,
+        };
+        let log = LogExpr {
+            matchers: query.matchers,
+            stages: Vec::new(),
+        };
+        let step_ns = query.step_ns;
+        self.run(QueryKind::Samples, tenants, |context| async move {
+            let rows = lines(&context, tenants, &log, wanted).await?;
+            Ok(mine(&rows, step_ns))
+        })
+        .await
+    }
+}
+
+/// Lines of different levels are of different kinds, even where their texts are alike.
+fn mine(rows: &[LogRow], step_ns: i64) -> Vec<Pattern> {
+    let mut levels: BTreeMap<&str, Miner> = BTreeMap::new();
+    for row in rows {
+        let level = row.labels.metadata.get(LEVEL).unwrap_or_default();
+        let line = String::from_utf8_lossy(&row.line);
+        let at_s = row.timestamp_ns.div_euclid(step_ns).saturating_mul(step_ns) / 1_000_000_000;
+        levels.entry(level).or_default().add(&line, at_s);
+    }
+    let of_level = |(level, miner): (&str, Miner)| {
+        let level = level.to_owned();
+        miner
+            .finish()
+            .into_iter()
+            .map(move |(text, samples)| Pattern {
+                text,
+                level: level.clone(),
+                samples,
+            })
+    };
+    let mut patterns: Vec<Pattern> = levels.into_iter().flat_map(of_level).collect();
+    let lines = |pattern: &Pattern| pattern.samples.iter().map(|(_, count)| *count).sum::<u64>();
+    patterns.sort_by_cached_key(|pattern| std::cmp::Reverse(lines(pattern)));
+    patterns.truncate(PATTERNS_MAX);
+    patterns
+}

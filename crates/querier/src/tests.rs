@@ -1,0 +1,6 @@
+//! Queries from text to answer, over a store in a directory and ingesters that the test controls.
+
+mod bed;
+mod bounds;
+mod endpoints;
+mod merging;

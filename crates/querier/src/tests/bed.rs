@@ -1,0 +1,371 @@
+//! A querier with a store in a directory and ingesters in memory.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chunk::{EncodeOptions, ObjectWriter, Run, encode_block};
+use futures::StreamExt;
+use logql::pipeline::{Extractor, Pipeline};
+use logql::syntax::ast::{Expr, MetricExpr};
+use model::{
+    Code, CodedError, Direction, Entries, LabelSet, Limits, Matcher, Reservation, TenantId,
+    TimeRange,
+};
+use parking_lot::Mutex;
+use proto::role::{
+    Coverage, LogRow, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
+    Selected, SeriesStats, TailRequest, Tailing,
+};
+use scan::{LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, Source};
+use server::Overrides;
+use storage::{Catalog, Clock, ManifestEntry, StorageConfig, Store};
+
+use crate::query::RangeQuery;
+use crate::{Answer, Config, Metrics, Querier, Readers};
+
+/// The day of all rows.
+pub(super) const DAY: i64 = 20_000;
+/// Its beginning.
+pub(super) const START_NS: i64 = DAY * TimeRange::DAY_NS;
+/// An hour after that, which is now.
+pub(super) const NOW_NS: i64 = START_NS + 3_600_000_000_000;
+/// A second.
+pub(super) const SECOND: i64 = 1_000_000_000;
+
+/// The tenant of most tests.
+pub(super) fn tenant() -> TenantId {
+    TenantId::new("team-a").unwrap()
+}
+
+/// Labels from text such as `app=web,env=prod`.
+pub(super) fn labels(text: &str) -> LabelSet {
+    LabelSet::from_pairs(text.split(',').map(|pair| pair.split_once('=').unwrap()))
+}
+
+/// Rows a second apart, from the second `from`, each with its second as line.
+pub(super) fn rows(seconds: std::ops::Range<i64>) -> Entries {
+    let mut entries = Entries::default();
+    for second in seconds {
+        let line = format!("line {second}");
+        assert!(entries.push(
+            START_NS + second * SECOND,
+            line.as_bytes(),
+            &LabelSet::default()
+        ));
+    }
+    entries
+}
+
+/// Everything that one test needs.
+pub(super) struct Bed {
+    pub(super) catalog: Catalog,
+    pub(super) ingesters: Vec<Arc<FakeIngester>>,
+    pub(super) limits: Limits,
+    pub(super) config: Config,
+    pub(super) failures_max: Option<usize>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StorageConfig::default();
+        let store = Store::open(&config, dir.path(), storage::Metrics::unregistered()).unwrap();
+        Self {
+            catalog: Catalog::new(store, &config, Clock::new(|| NOW_NS)),
+            ingesters: vec![Arc::default()],
+            limits: Limits::default(),
+            config: Config::default(),
+            failures_max: Some(0),
+            _dir: dir,
+        }
+    }
+
+    /// Puts the rows of a stream into storage as an object of their own.
+    pub(super) async fn store(&self, owner: &TenantId, id: u128, stream: &str, entries: &Entries) {
+        let labels = labels(stream);
+        let mut writer = ObjectWriter::new(id);
+        let run = Run {
+            labels: &labels,
+            entries,
+        };
+        writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
+        let object = writer.finish().unwrap();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        self.catalog
+            .publish(owner, DAY, &object, entry)
+            .await
+            .unwrap();
+    }
+
+    pub(super) fn querier(&self) -> Arc<Querier> {
+        let ingesters: Vec<(String, Arc<dyn Select>)> = self
+            .ingesters
+            .iter()
+            .enumerate()
+            .map(|(number, ingester)| {
+                (
+                    format!("ingester-{number}"),
+                    Arc::clone(ingester) as Arc<dyn Select>,
+                )
+            })
+            .collect();
+        let failures_max = self.failures_max;
+        let readers = move || Readers {
+            ingesters: ingesters.clone(),
+            failures_max,
+        };
+        Querier::new(
+            self.config.clone(),
+            self.catalog.clone(),
+            Arc::new(readers),
+            Overrides::new(self.limits.clone()),
+            Metrics::register(&mut Default::default()),
+        )
+    }
+
+    /// Lines of the whole day in a direction.
+    pub(super) async fn lines(
+        &self,
+        text: &str,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<String>, CodedError> {
+        let mut query = range_query(text);
+        (query.limit, query.direction) = (limit, direction);
+        let answer = self.querier().range_query(&[tenant()], query).await?;
+        let Answer::Streams(rows) = answer.value else {
+            panic!("not lines: {:?}", answer.value);
+        };
+        let text = |row: &LogRow| String::from_utf8(row.line.to_vec()).unwrap();
+        Ok(rows.iter().map(text).collect())
+    }
+
+    /// The number that an instant query gives at the end of the hour.
+    pub(super) async fn number(&self, text: &str) -> Result<f64, CodedError> {
+        let query = crate::InstantQuery {
+            text: text.to_owned(),
+            at_ns: NOW_NS,
+        };
+        let answer = self.querier().instant_query(&[tenant()], query).await?;
+        let Answer::Vector(series) = answer.value else {
+            panic!("not a vector: {:?}", answer.value);
+        };
+        Ok(series
+            .iter()
+            .flat_map(|series| &series.points)
+            .map(|(_, value)| *value)
+            .sum())
+    }
+}
+
+/// A range query over the first hour of the day.
+pub(super) fn range_query(text: &str) -> RangeQuery {
+    RangeQuery {
+        text: text.to_owned(),
+        range: TimeRange::new(START_NS, NOW_NS),
+        step_ns: 60 * SECOND,
+        interval_ns: 0,
+        limit: 1000,
+        direction: Direction::Backward,
+    }
+}
+
+/// What an ingester has and how it answers.
+#[derive(Default)]
+pub(super) struct FakeIngester {
+    pub(super) streams: Mutex<Vec<(TenantId, LabelSet, Arc<Entries>)>>,
+    pub(super) coverage: Mutex<Coverage>,
+    /// Never answers.
+    pub(super) is_stuck: bool,
+    /// Refuses everything.
+    pub(super) fails: bool,
+}
+
+impl FakeIngester {
+    pub(super) fn with(owner: &TenantId, stream: &str, entries: Entries) -> Self {
+        let ingester = Self::default();
+        ingester.add(owner, stream, entries);
+        ingester
+    }
+
+    pub(super) fn add(&self, owner: &TenantId, stream: &str, entries: Entries) {
+        let stream = (owner.clone(), labels(stream), Arc::new(entries));
+        self.streams.lock().push(stream);
+    }
+
+    async fn answers(&self) -> Result<(), CodedError> {
+        if self.is_stuck {
+            std::future::pending::<()>().await;
+        }
+        if self.fails {
+            return Err(CodedError::new(Code::Unavailable, "on purpose"));
+        }
+        Ok(())
+    }
+
+    fn matching(&self, owner: &TenantId, matchers: &[Matcher]) -> Vec<(LabelSet, Source)> {
+        let streams = self.streams.lock();
+        let is_match = |labels: &LabelSet| matchers.iter().all(|matcher| matcher.matches(labels));
+        let found = streams
+            .iter()
+            .filter(|(of, labels, _)| of == owner && is_match(labels));
+        found
+            .map(|(_, labels, rows)| (labels.clone(), Source::Rows(Arc::clone(rows))))
+            .collect()
+    }
+
+    fn selected<T: Send + 'static>(&self, rows: Vec<T>) -> Selected<T> {
+        Selected {
+            coverage: self.coverage.lock().clone(),
+            batches: futures::stream::iter([Ok(rows)]).boxed(),
+        }
+    }
+}
+
+fn scanning(work: impl FnOnce(&mut scan::Context<'_>)) {
+    let mut memory: Reservation = model::Budget::new("test", u64::MAX).reservation();
+    work(&mut scan::Context {
+        is_cancelled: &|| false,
+        memory: &mut memory,
+        stats: &mut ScanStats::default(),
+    });
+}
+
+#[async_trait]
+impl Select for FakeIngester {
+    async fn select_logs(&self, request: SelectLogs) -> Result<Selected<LogRows>, CodedError> {
+        self.answers().await?;
+        let log = logql::syntax::parse_log(&request.query).unwrap();
+        let pipeline = Pipeline::new(&log, NOW_NS).unwrap();
+        let mut answer = Vec::new();
+        for (labels, source) in self.matching(&request.tenant, &log.matchers) {
+            let prefilter = Prefilter::default();
+            let scan = LogScan {
+                range: request.range,
+                direction: request.direction,
+                limit: request.limit as usize,
+                prefilter: &prefilter,
+                hashes: true,
+            };
+            let mut rows = Vec::new();
+            let mut stages = pipeline.for_stream(&labels);
+            scanning(|context| {
+                scan::scan_logs(&[source], &scan, &mut stages, context, &mut |row| {
+                    rows.push(LogRow {
+                        timestamp_ns: row.timestamp_ns,
+                        line: Bytes::copy_from_slice(row.line),
+                        labels: Arc::clone(row.labels),
+                        row_hash: row.row_hash.unwrap(),
+                    });
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            });
+            answer.push(LogRows {
+                stream_fingerprint: labels.fingerprint(),
+                rows,
+            });
+        }
+        Ok(self.selected(answer))
+    }
+
+    async fn select_samples(
+        &self,
+        request: SelectSamples,
+    ) -> Result<Selected<SampleRows>, CodedError> {
+        self.answers().await?;
+        let Ok(Expr::Metric(MetricExpr::Range(aggregation))) = logql::syntax::parse(&request.query)
+        else {
+            panic!("not a range aggregation: {}", request.query);
+        };
+        let extractor = Extractor::new(&aggregation, None, NOW_NS).unwrap();
+        let mut answer = Vec::new();
+        for (labels, source) in self.matching(&request.tenant, &aggregation.log.matchers) {
+            let prefilter = Prefilter::default();
+            let scan = SampleScan {
+                range: request.range,
+                shape: SampleShape::of(&aggregation),
+                prefilter: &prefilter,
+                hashes: true,
+            };
+            let mut stages = extractor.for_stream(&labels);
+            let mut sink = Samples {
+                fingerprint: labels.fingerprint(),
+                rows: Vec::new(),
+            };
+            scanning(|context| {
+                scan::scan_samples(&[source], &scan, &mut stages, context, &mut sink).unwrap();
+            });
+            answer.append(&mut sink.rows);
+        }
+        Ok(self.selected(answer))
+    }
+
+    async fn select_series(
+        &self,
+        request: SelectSeries,
+    ) -> Result<(Coverage, Vec<SeriesStats>), CodedError> {
+        self.answers().await?;
+        let selectors: Vec<Vec<Matcher>> = match request.selectors.as_slice() {
+            [] => vec![Vec::new()],
+            texts => {
+                let parse = |text: &String| logql::syntax::parse_open_selector(text).unwrap();
+                texts.iter().map(parse).collect()
+            }
+        };
+        let mut answer = Vec::new();
+        for matchers in selectors {
+            for (labels, source) in self.matching(&request.tenant, &matchers) {
+                let Source::Rows(entries) = source else {
+                    continue;
+                };
+                let inside = entries
+                    .iter()
+                    .filter(|row| request.range.contains(row.timestamp_ns));
+                let lengths: Vec<u64> = inside.map(|row| row.line.len() as u64).collect();
+                if !lengths.is_empty() {
+                    answer.push(SeriesStats {
+                        labels,
+                        rows: lengths.len() as u64,
+                        bytes: lengths.iter().sum(),
+                        chunks: 1,
+                    });
+                }
+            }
+        }
+        Ok((self.coverage.lock().clone(), answer))
+    }
+
+    async fn tail(&self, _: TailRequest) -> Result<Tailing, CodedError> {
+        self.answers().await?;
+        Ok(futures::stream::pending().boxed())
+    }
+}
+
+/// Samples as they come, each a series.
+struct Samples {
+    fingerprint: u64,
+    rows: Vec<SampleRows>,
+}
+
+impl SampleSink for Samples {
+    fn sample(
+        &mut self,
+        labels: &LabelSet,
+        timestamp_ns: i64,
+        value: f64,
+        row_hash: Option<u64>,
+    ) -> ControlFlow<()> {
+        self.rows.push(SampleRows {
+            stream_fingerprint: self.fingerprint,
+            labels: labels.clone(),
+            timestamps_ns: vec![timestamp_ns],
+            values: vec![value],
+            row_hashes: vec![row_hash.unwrap()],
+        });
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What a query may not do: run for ever, hold too much, go on when nobody waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::units::{ByteSize, DurationNs};
+use model::{Code, Direction};
+
+use super::bed::{Bed, FakeIngester, range_query, rows, tenant};
+
+const QUERY: &str = r#"{app="web"}"#;
+
+#[tokio::test]
+async fn a_query_that_holds_too_much_is_refused_and_gives_its_memory_back() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(0..1000)).await;
+    bed.limits.max_query_memory = ByteSize(30_000);
+    let querier = bed.querier();
+    let error = querier
+        .range_query(&[tenant()], range_query(QUERY))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument);
+    for part in ["max_query_memory", "30000", "team-a", "narrow"] {
+        assert!(error.message.contains(part), "{part}: {error}");
+    }
+    assert_eq!(querier.memory().used_bytes(), 0);
+}
+
+#[tokio::test]
+async fn all_queries_share_the_memory_of_the_process() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(0..1000)).await;
+    bed.config.memory = ByteSize(30_000);
+    let error = bed
+        .lines(QUERY, 1000, Direction::Forward)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, Code::ResourceExhausted);
+    assert!(error.message.contains("querier.memory"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_holds_its_memory_until_it_is_dropped() {
+    let bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(0..10)).await;
+    let querier = bed.querier();
+    let answer = querier
+        .range_query(&[tenant()], range_query(QUERY))
+        .await
+        .unwrap();
+    assert!(querier.memory().used_bytes() > 0);
+    drop(answer);
+    assert_eq!(querier.memory().used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_ends_at_its_timeout_and_names_it() {
+    let mut bed = Bed::new();
+    bed.ingesters = vec![Arc::new(FakeIngester {
+        is_stuck: true,
+        ..FakeIngester::default()
+    })];
+    bed.limits.query_timeout = DurationNs::from_secs(2);
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+    assert!(
+        error
+            .message
+            .contains("query_timeout (2s) of tenant team-a"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_query_that_nobody_waits_for_gives_its_turn_to_the_next() {
+    let mut bed = Bed::new();
+    bed.config.max_concurrent = 1;
+    let stuck = Arc::new(FakeIngester {
+        is_stuck: true,
+        ..FakeIngester::default()
+    });
+    bed.ingesters = vec![stuck];
+    let querier = bed.querier();
+    let ask = || {
+        let querier = Arc::clone(&querier);
+        tokio::spawn(async move { querier.range_query(&[tenant()], range_query(QUERY)).await })
+    };
+    let (first, second) = (ask(), ask());
+    while querier.admission().waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while querier.admission().waiting() > 0 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the second query still waits"
+        );
+        tokio::task::yield_now().await;
+    }
+    second.abort();
+}
+
+#[tokio::test]
+async fn as_many_ingesters_may_fail_as_leave_every_row_a_holder() {
+    let mut bed = Bed::new();
+    let failing = Arc::new(FakeIngester {
+        fails: true,
+        ..FakeIngester::default()
+    });
+    let healthy = Arc::new(FakeIngester::with(&tenant(), "app=web", rows(0..3)));
+    bed.ingesters = vec![failing, healthy];
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert_eq!(error.code, Code::Unavailable);
+    bed.failures_max = Some(1);
+    assert_eq!(
+        bed.lines(QUERY, 10, Direction::Forward)
+            .await
+            .unwrap()
+            .len(),
+        3
+    );
+    bed.failures_max = None;
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert_eq!(error.code, Code::Unavailable);
+}
+
+#[tokio::test]
+async fn too_many_streams_or_bytes_are_refused_before_blocks_are_read() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web,pod=a", &rows(0..10)).await;
+    bed.store(&tenant(), 2, "app=web,pod=b", &rows(0..10)).await;
+    bed.limits.cardinality_limit = 1;
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("cardinality_limit (1) of tenant team-a"),
+        "{error}"
+    );
+    bed.limits.cardinality_limit = 0;
+    bed.limits.max_query_bytes_read = ByteSize(1);
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument);
+    assert!(
+        error
+            .message
+            .starts_with("the query would read too many bytes (query: 120B, limit: 1B)"),
+        "{error}"
+    );
+}

@@ -1,0 +1,257 @@
+//! Paths, parameters, status codes and JSON.
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use server::http::{Auth, tenant_routes};
+use tower::ServiceExt;
+
+use super::bed::{Bed, NOW_NS, START_NS, rows, tenant};
+
+async fn bed() -> Bed {
+    let bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web,env=prod", &rows(1..11))
+        .await;
+    bed.store(&tenant(), 2, "app=db", &rows(1..3)).await;
+    bed
+}
+
+fn router(bed: &Bed) -> Router {
+    tenant_routes(crate::routes(bed.querier()), Auth::TenantHeader).merge(crate::open_routes())
+}
+
+async fn send(bed: &Bed, request: Request<Body>) -> (u16, String) {
+    let answer = router(bed).oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn get(bed: &Bed, path: &str, params: &[(&str, &str)]) -> (u16, String) {
+    let range = [("start", START_NS.to_string()), ("end", NOW_NS.to_string())];
+    let mut url = format!("{path}?");
+    for (name, value) in range.iter().map(|(name, value)| (*name, value.as_str())) {
+        if !params.iter().any(|(given, _)| *given == name) {
+            url.push_str(&format!("{name}={value}&"));
+        }
+    }
+    for (name, value) in params {
+        let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        url.push_str(&format!("{name}={escaped}&"));
+    }
+    let request = Request::get(url)
+        .header("x-scope-orgid", "team-a")
+        .body(Body::empty());
+    send(bed, request.unwrap()).await
+}
+
+async fn get_json(bed: &Bed, path: &str, params: &[(&str, &str)]) -> Value {
+    let (status, body) = get(bed, path, params).await;
+    assert_eq!(status, 200, "{body}");
+    let mut body: Value = serde_json::from_str(&body).unwrap();
+    if let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) {
+        data.remove("stats");
+    }
+    body
+}
+
+#[tokio::test]
+async fn lines_come_as_streams() {
+    let bed = bed().await;
+    let params = [("query", r#"{app="web"}"#), ("limit", "2")];
+    let body = get_json(&bed, "/loki/api/v1/query_range", &params).await;
+    let at = |second: i64| (START_NS + second * 1_000_000_000).to_string();
+    let expected = json!({"status": "success", "data": {"resultType": "streams", "result": [
+        {"stream": {"app": "web", "env": "prod"},
+         "values": [[at(10), "line 10"], [at(9), "line 9"]]}
+    ]}});
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn numbers_come_as_vector_matrix_or_scalar() {
+    let bed = bed().await;
+    let query = ("query", r#"sum(count_over_time({app="web"}[1h]))"#);
+    let now = (NOW_NS / 1_000_000_000).to_string();
+    let vector = get_json(&bed, "/loki/api/v1/query", &[query, ("time", &now)]).await;
+    let seconds: i64 = now.parse().unwrap();
+    assert_eq!(
+        vector["data"]["result"],
+        json!([{"metric": {}, "value": [seconds, "10"]}])
+    );
+    let params = [query, ("step", "1h")];
+    let matrix = get_json(&bed, "/loki/api/v1/query_range", &params).await;
+    assert_eq!(matrix["data"]["resultType"], "matrix");
+    assert_eq!(
+        matrix["data"]["result"][0]["values"],
+        json!([[seconds, "10"]])
+    );
+    let scalar = get_json(
+        &bed,
+        "/loki/api/v1/query",
+        &[("query", "1+1"), ("time", &now)],
+    )
+    .await;
+    assert_eq!(scalar["data"]["result"], json!([seconds, "2"]));
+}
+
+#[tokio::test]
+async fn metadata_endpoints_speak_loki() {
+    let bed = bed().await;
+    let labels = get_json(&bed, "/loki/api/v1/labels", &[]).await;
+    assert_eq!(labels, json!({"status": "success", "data": ["app", "env"]}));
+    let none = get_json(&bed, "/loki/api/v1/label/nosuch/values", &[]).await;
+    assert_eq!(none, json!({"status": "success"}));
+    let web = ("query", r#"{app="web"}"#);
+    let stats = get_json(&bed, "/loki/api/v1/index/stats", &[web]).await;
+    assert_eq!(
+        stats,
+        json!({"streams": 1, "chunks": 1, "bytes": 61, "entries": 10})
+    );
+    let series = [("match[]", r#"{app="db"}"#)];
+    let series = get_json(&bed, "/loki/api/v1/series", &series).await;
+    assert_eq!(series["data"], json!([{"app": "db"}]));
+    let detected = get_json(&bed, "/loki/api/v1/detected_labels", &[]).await;
+    assert_eq!(
+        detected["detectedLabels"][0],
+        json!({"label": "app", "cardinality": 2})
+    );
+    let shards = get_json(&bed, "/loki/api/v1/index/shards", &[web]).await;
+    assert_eq!(shards["shards"][0]["bounds"]["max"], "ffffffffffffffff");
+    let limits = get_json(&bed, "/loki/api/v1/drilldown-limits", &[]).await;
+    assert_eq!(limits["limits"]["max_query_series"], 500);
+}
+
+#[tokio::test]
+async fn volumes_are_sums_of_bytes() {
+    let bed = bed().await;
+    let seconds = NOW_NS / 1_000_000_000;
+    let all = ("query", r#"{app=~".+"}"#);
+    let volume = get_json(&bed, "/loki/api/v1/index/volume", &[all]).await;
+    let expected = json!([
+        {"metric": {"app": "web"}, "value": [seconds, "61"]},
+        {"metric": {"app": "db"}, "value": [seconds, "12"]},
+    ]);
+    assert_eq!(volume["data"]["result"], expected);
+    let params = [all, ("aggregateBy", "labels"), ("limit", "1")];
+    let by_label = get_json(&bed, "/loki/api/v1/index/volume", &params).await;
+    let expected = json!([{"metric": {"app": ""}, "value": [seconds, "73"]}]);
+    assert_eq!(by_label["data"]["result"], expected);
+    let params = [all, ("step", "30m"), ("targetLabels", "env")];
+    let range = get_json(&bed, "/loki/api/v1/index/volume_range", &params).await;
+    let first = (START_NS / 1_000_000_000 + 1799) as f64 + 0.999;
+    let expected = json!([{"metric": {"env": "prod"}, "values": [[first, "61"]]}]);
+    assert_eq!(range["data"]["result"], expected);
+}
+
+#[tokio::test]
+async fn legacy_answers_have_lines_as_objects() {
+    let bed = bed().await;
+    let params = [("query", r#"{app="db"}"#), ("regexp", "2$")];
+    let body = get_json(&bed, "/api/prom/query", &params).await;
+    let expected = json!([{"labels": "{app=\"db\"}", "entries": [
+        {"ts": "2024-10-04T00:00:02Z", "line": "line 2"}
+    ]}]);
+    assert_eq!(body["streams"], expected);
+    let metric = [("query", r#"rate({app="db"}[1m])"#)];
+    assert_eq!(get(&bed, "/api/prom/query", &metric).await.0, 400);
+}
+
+#[tokio::test]
+async fn errors_are_plain_text_with_lokis_status() {
+    let mut bed = bed().await;
+    bed.limits.volume_enabled = false;
+    let end = START_NS.to_string();
+    let web = ("query", r#"{app="web"}"#);
+    for (path, params, status, text) in [
+        (
+            "query_range",
+            vec![("query", "")],
+            400,
+            "parse error : syntax error: unexpected $end\n",
+        ),
+        (
+            "query_range",
+            vec![web, ("limit", "6000")],
+            400,
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (6000 > 5000)\n",
+        ),
+        (
+            "query",
+            vec![web],
+            400,
+            "log queries are not supported as an instant query type, please change your query to a range query type\n",
+        ),
+        (
+            "index/stats",
+            vec![web, ("end", end.as_str())],
+            400,
+            "end timestamp must not be before or equal to start time\n",
+        ),
+        ("index/volume", vec![web], 404, "not found\n"),
+        (
+            "series",
+            vec![("match[]", r#"{app="web"} |= "x""#)],
+            400,
+            "only label matchers are supported\n",
+        ),
+        (
+            "labels",
+            vec![("start", "x")],
+            400,
+            "could not parse 'start' parameter: strconv.ParseInt: parsing \"x\": invalid syntax\n",
+        ),
+        (
+            "tail",
+            vec![("query", "{")],
+            400,
+            "parse error at line 1, col 2: ",
+        ),
+        (
+            "tail",
+            vec![web, ("delay_for", "6")],
+            400,
+            "delay_for can't be greater than 5\n",
+        ),
+    ] {
+        let (code, body) = get(&bed, &format!("/loki/api/v1/{path}"), &params).await;
+        assert_eq!(code, status, "{path}: {body}");
+        assert!(body.starts_with(text), "{path}: {body}");
+    }
+    let nobody = Request::get("/loki/api/v1/labels")
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(send(&bed, nobody).await, (401, "no org id\n".to_owned()));
+}
+
+#[tokio::test]
+async fn forms_are_read_and_formatting_needs_no_tenant() {
+    let bed = bed().await;
+    let form = format!("query=%7Bapp%3D%22web%22%7D&start={START_NS}&end={NOW_NS}");
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/loki/api/v1/index/stats")
+        .header("x-scope-orgid", "team-a")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(form));
+    let (status, body) = send(&bed, request.unwrap()).await;
+    assert_eq!(status, 200);
+    assert!(body.contains("\"entries\":10"), "{body}");
+    let format = Request::get("/loki/api/v1/format_query?query=%7Ba%3D%22b%22%7D%7C%3D%22c%22");
+    let (status, body) = send(&bed, format.body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (200, r#"{"status":"success","data":"{a=\"b\"} |= \"c\""}"#)
+    );
+    let wrong = Request::get("/loki/api/v1/format_query?query=%7B")
+        .body(Body::empty())
+        .unwrap();
+    let (status, body) = send(&bed, wrong).await;
+    assert_eq!(status, 400);
+    assert!(
+        body.starts_with(r#"{"status":"invalid-query","error":"parse error"#),
+        "{body}"
+    );
+}

@@ -1,0 +1,148 @@
+//! Every row once, wherever it is.
+
+use std::sync::Arc;
+
+use model::{Direction, LabelSet, TenantId, TimeRange};
+use proto::role::Coverage;
+
+use super::bed::{Bed, FakeIngester, NOW_NS, START_NS, labels, range_query, rows, tenant};
+use crate::Answer;
+
+#[tokio::test]
+async fn rows_of_ingesters_and_storage_are_in_order_and_each_once() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(0..10)).await;
+    bed.store(&tenant(), 2, "app=web", &rows(5..15)).await;
+    let replica = || Arc::new(FakeIngester::with(&tenant(), "app=web", rows(12..20)));
+    bed.ingesters = vec![replica(), replica()];
+    let lines: Vec<String> = (0..20).map(|second| format!("line {second}")).collect();
+    let query = r#"{app="web"}"#;
+    assert_eq!(
+        bed.lines(query, 100, Direction::Forward).await.unwrap(),
+        lines
+    );
+    let backward = bed.lines(query, 3, Direction::Backward).await.unwrap();
+    assert_eq!(backward, ["line 19", "line 18", "line 17"]);
+    let count = bed
+        .number(r#"sum(count_over_time({app="web"}[1h]))"#)
+        .await
+        .unwrap();
+    // The first row is at the open end of the window.
+    assert_eq!(count, 19.0);
+}
+
+#[tokio::test]
+async fn what_an_ingester_still_holds_is_left_out_of_storage() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 7, "app=web", &rows(1..5)).await;
+    bed.store(&tenant(), 8, "app=web", &rows(5..9)).await;
+    let ingester = FakeIngester::with(&tenant(), "app=web", rows(5..9));
+    *ingester.coverage.lock() = Coverage {
+        holding: vec![8],
+        ..Coverage::default()
+    };
+    bed.ingesters = vec![Arc::new(ingester)];
+    let answer = bed
+        .querier()
+        .range_query(&[tenant()], range_query(r#"{app="web"}"#))
+        .await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.value.entries(), 8);
+    assert_eq!(answer.report.querier.store.total_chunks_ref, 1);
+    assert_eq!(
+        bed.number(r#"count_over_time({app="web"}[1h])"#)
+            .await
+            .unwrap(),
+        8.0
+    );
+}
+
+#[tokio::test]
+async fn metadata_comes_from_both() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web,env=prod", &rows(0..10))
+        .await;
+    bed.ingesters = vec![Arc::new(FakeIngester::with(
+        &tenant(),
+        "app=db",
+        rows(10..14),
+    ))];
+    let (querier, of) = (bed.querier(), [tenant()]);
+    let range = TimeRange::new(START_NS, NOW_NS);
+    let names = querier.label_names(&of, &[], range).await.unwrap().value;
+    assert_eq!(names, ["app", "env"]);
+    let values = querier
+        .label_values(&of, "app", &[], range)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!(values, ["db", "web"]);
+    let series = querier.series(&of, &[], range).await.unwrap().value;
+    assert_eq!(series, [labels("app=db"), labels("app=web,env=prod")]);
+    let sum = querier.index_stats(&of, &[], range).await.unwrap().value;
+    assert_eq!((sum.streams, sum.rows), (2, 14));
+    let before = TimeRange::new(START_NS - 10, START_NS);
+    assert!(
+        querier
+            .series(&of, &[], before)
+            .await
+            .unwrap()
+            .value
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn several_tenants_answer_together_and_say_whose_a_line_is() {
+    let mut bed = Bed::new();
+    let other = TenantId::new("team-b").unwrap();
+    bed.store(&tenant(), 1, "app=web", &rows(1..5)).await;
+    bed.ingesters = vec![Arc::new(FakeIngester::with(&other, "app=web", rows(3..9)))];
+    let (querier, both) = (bed.querier(), [tenant(), other.clone()]);
+    let answer = querier
+        .range_query(&both, range_query(r#"{app="web"}"#))
+        .await
+        .unwrap();
+    let Answer::Streams(lines) = answer.value else {
+        panic!("not lines")
+    };
+    assert_eq!(lines.len(), 10);
+    assert!(
+        lines
+            .windows(2)
+            .all(|pair| pair[0].timestamp_ns >= pair[1].timestamp_ns)
+    );
+    let text = r#"sum by (__tenant_id__) (count_over_time({app="web"}[1h]))"#;
+    let query = crate::InstantQuery {
+        text: text.to_owned(),
+        at_ns: NOW_NS,
+    };
+    let answer = querier.instant_query(&both, query).await.unwrap();
+    let Answer::Vector(series) = answer.value else {
+        panic!("not a vector")
+    };
+    let found: Vec<(LabelSet, f64)> = series
+        .into_iter()
+        .map(|series| (series.labels, series.points[0].1))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (labels("__tenant_id__=team-a"), 4.0),
+            (labels("__tenant_id__=team-b"), 6.0)
+        ]
+    );
+    let range = TimeRange::new(START_NS, NOW_NS);
+    let values = querier
+        .label_values(&both, "__tenant_id__", &[], range)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!(values, ["team-a", "team-b"]);
+    // Nothing of the other tenant without its name.
+    let alone = querier
+        .range_query(&[tenant()], range_query(r#"{app="web"}"#))
+        .await
+        .unwrap();
+    assert_eq!(alone.value.entries(), 4);
+}
