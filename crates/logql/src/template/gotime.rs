@@ -8,10 +8,10 @@ mod layout;
 mod parse;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 pub use civil::Civil;
 pub(super) use layout::{month_name, weekday_name};
@@ -19,6 +19,9 @@ pub use parse::{TimeError, parse_in};
 
 /// Seconds from Go's zero time (1 January of year 1) to the Unix epoch.
 const ZERO_UNIX_S: i64 = -62_135_596_800;
+
+/// The zones are part of the program, so that none depends on the machine.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// Where a time is shown.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ impl Zone {
         match name {
             "" | "UTC" | "Local" => Some(Self::Utc),
             _ if name.contains("..") || name.starts_with(['/', '\\']) => None,
-            _ => TimeZone::get(name).ok().map(Self::Named),
+            _ => ZONES.get(name).ok().map(Self::Named),
         }
     }
 
