@@ -33,27 +33,29 @@ pub struct Admin {
     pub telemetry: Telemetry,
     /// For `/config`.
     pub config: PrintConfig,
-    /// For `/runtime_config` and `/config/tenant/v1/limits`.
-    pub overrides: Overrides,
-    /// Whether requests must name their tenant.
-    pub auth: Auth,
 }
 
 /// The routes that every process has.
 pub fn routes(admin: &Admin) -> Router {
-    let of_tenant = Router::new()
-        .route("/config/tenant/v1/limits", get(tenant_limits))
-        .with_state(admin.clone());
-    let of_process = Router::new()
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/ready", get(ready))
         .route("/services", get(services))
         .route("/config", get(config))
-        .route("/runtime_config", get(runtime_config))
         .route("/log_level", get(log_level).post(set_log_level))
         .route("/loki/api/v1/status/buildinfo", get(build_info))
-        .with_state(admin.clone());
-    of_process.merge(tenant_routes(of_tenant, admin.auth))
+        .with_state(admin.clone())
+}
+
+/// The routes of a process that knows the limits of tenants.
+pub fn limit_routes(overrides: &Overrides, auth: Auth) -> Router {
+    let of_tenant = Router::new()
+        .route("/config/tenant/v1/limits", get(tenant_limits))
+        .with_state(overrides.clone());
+    let of_process = Router::new()
+        .route("/runtime_config", get(runtime_config))
+        .with_state(overrides.clone());
+    of_process.merge(tenant_routes(of_tenant, auth))
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
@@ -101,16 +103,15 @@ async fn config(
     Ok(yaml((admin.config)(what)))
 }
 
-async fn runtime_config(State(admin): State<Admin>) -> Response {
-    let overrides = &admin.overrides;
+async fn runtime_config(State(overrides): State<Overrides>) -> Response {
     let of = |tenant| (format!("{tenant}"), overrides.limits(&tenant));
     let by_tenant: std::collections::BTreeMap<_, _> =
         overrides.tenants().into_iter().map(of).collect();
     yaml(to_yaml(&json!({ "overrides": by_tenant })))
 }
 
-async fn tenant_limits(State(admin): State<Admin>, Tenant(tenant): Tenant) -> Response {
-    yaml(to_yaml(admin.overrides.limits(&tenant).as_ref()))
+async fn tenant_limits(State(overrides): State<Overrides>, Tenant(tenant): Tenant) -> Response {
+    yaml(to_yaml(overrides.limits(&tenant).as_ref()))
 }
 
 fn to_yaml(value: &impl serde::Serialize) -> String {
@@ -184,14 +185,14 @@ mod tests {
             health: Health::new(),
             telemetry: Telemetry::disabled(),
             config: Arc::new(|what| format!("mode: {what:?}\n")),
-            overrides: Overrides::new(Limits::default()),
-            auth: Auth::TenantHeader,
         }
     }
 
     async fn ask(admin: &Admin, request: http::request::Builder, body: &str) -> (u16, String) {
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let answer = routes(admin).oneshot(request).await.unwrap();
+        let limits = limit_routes(&Overrides::new(Limits::default()), Auth::TenantHeader);
+        let routes = routes(admin).merge(limits);
+        let answer = routes.oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())

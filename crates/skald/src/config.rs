@@ -31,6 +31,8 @@ pub struct Config {
     pub distributor: distributor::Config,
     /// What holds recent lines.
     pub ingester: ingester::Config,
+    /// What answers queries.
+    pub querier: querier::Config,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             cluster: cluster::Config::default(),
             distributor: distributor::Config::default(),
             ingester: ingester::Config::default(),
+            querier: querier::Config::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use cluster::{Cluster, LocalIngester, Member, MemberState, Role};
 use ingester::Ingester;
 use server::admin::Admin;
-use server::http::{Auth, HttpMetrics};
+use server::http::HttpMetrics;
 use server::{
     Health, Listener, Metrics, Modules, Overrides, StopReason, Telemetry, admin, grpc_router, http,
 };
@@ -117,7 +117,7 @@ struct Build {
 }
 
 /// How long most modules may take to stop.
-const STOP_SOON: Duration = Duration::from_secs(5);
+pub(crate) const STOP_SOON: Duration = Duration::from_secs(5);
 
 impl Build {
     fn new(parts: Parts, http_addr: SocketAddr, grpc_addr: SocketAddr) -> Self {
@@ -153,17 +153,18 @@ impl Build {
             Some(catalog) if target.has(Target::Ingester) => Some(self.new_ingester(catalog)?),
             _ => None,
         };
-        if target != Target::Agent {
-            let cluster = self.start_cluster(ingester.as_ref()).await?;
-            if target.has(Target::Distributor) {
-                self.add_distributor(&cluster);
-            }
-            self.start_listeners(http, grpc);
-            if let Some(ingester) = ingester {
-                self.start_ingester(ingester);
-            }
-            self.start_presence(cluster);
+        let cluster = self.start_cluster(ingester.as_ref()).await?;
+        if target.has(Target::Distributor) {
+            self.add_distributor(&cluster);
         }
+        if let Some(catalog) = catalog.filter(|_| target.has(Target::Querier)) {
+            self.add_querier(catalog, cluster.clone());
+        }
+        self.start_listeners(http, grpc);
+        if let Some(ingester) = ingester {
+            self.start_ingester(ingester);
+        }
+        self.start_presence(cluster);
         Ok(())
     }
 
@@ -267,10 +268,11 @@ impl Build {
             health: self.health.clone(),
             telemetry: self.parts.telemetry.clone(),
             config: print_config(config.clone()),
-            overrides: self.parts.overrides.clone(),
-            auth: Auth::from_enabled(config.auth_enabled),
         });
-        let routes = std::mem::take(&mut self.routes).merge(admin);
+        let limit_routes = admin::limit_routes(&self.parts.overrides, self.auth());
+        let routes = std::mem::take(&mut self.routes)
+            .merge(admin)
+            .merge(limit_routes);
         let body_timeout = config.server.body_timeout.as_std();
         let routes = http::finish(routes, &self.http_metrics, body_timeout);
         let services = std::mem::take(&mut self.services).routes();

@@ -12,6 +12,7 @@ use distributor::Distributor;
 use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
 use model::TenantId;
 use proto::service::{ingest_server, select_server};
+use querier::Querier;
 use server::http::{ApiError, Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
@@ -23,11 +24,11 @@ const LAST_FLUSH_MAX: Duration = Duration::from_secs(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Build {
-    fn auth(&self) -> Auth {
+    pub(super) fn auth(&self) -> Auth {
         Auth::from_enabled(self.parts.config.auth_enabled)
     }
 
-    fn add_routes(&mut self, routes: Router) {
+    pub(super) fn add_routes(&mut self, routes: Router) {
         self.routes = std::mem::take(&mut self.routes).merge(routes);
     }
 
@@ -107,6 +108,26 @@ impl Build {
         let routes = distributor::routes(distributor.clone());
         self.add_routes(tenant_routes(routes, self.auth()));
         distributor
+    }
+
+    /// Routes of the querier, which asks the ingesters that the cluster knows at the time.
+    pub(super) fn add_querier(&mut self, catalog: Catalog, cluster: Arc<Cluster>) {
+        let readers = move || {
+            let readers = cluster.readers();
+            querier::Readers {
+                ingesters: readers.ingesters,
+                failures_max: readers.failures_max,
+            }
+        };
+        let querier = Querier::new(
+            self.parts.config.querier.clone(),
+            catalog,
+            Arc::new(readers),
+            self.parts.overrides.clone(),
+            querier::Metrics::register(&mut self.metrics.registry()),
+        );
+        let routes = tenant_routes(querier::routes(querier), self.auth());
+        self.add_routes(routes.merge(querier::open_routes()));
     }
 }
 
