@@ -1,0 +1,397 @@
+//! The agent as a whole: its parts, their start and their stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{BatchLimits, Batcher};
+use crate::config::{ClientConfig, Config, ConfigError};
+use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
+use crate::discover::{GlobError, Targets, Watch};
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, OutboxLimits, RateLimit};
+use crate::positions::{Book, PositionsFile, Saver};
+use crate::reader::drive::{Clock, Inbox, drive};
+use crate::reader::{Reader, ReaderConfig};
+use crate::routes::Status;
+use crate::scout::Scout;
+use crate::stageless::{Pipeline, StageError};
+use crate::tail::restore::Names;
+
+/// Batches on their way from a reader to its courier.
+const BATCHES_IN_CHANNEL: usize = 16;
+/// How long what was read may still be delivered at the stop.
+const LAST_FLUSH_MAX: Duration = Duration::from_secs(4);
+/// Bytes of a line that are read at most, whatever the limits say.
+const LINE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a line may have at least before its stages, since these may make it shorter.
+const LINE_BYTES_MIN: usize = 1 << 20;
+/// How often files are looked at where changes are told.
+const POLL_MIN: Duration = Duration::from_secs(1);
+/// The same for files that have not changed for long.
+const POLL_MAX: Duration = Duration::from_secs(5);
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not hold.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A job's stages cannot be made.
+    #[error(transparent)]
+    Stages(#[from] StageError),
+    /// A path is no glob.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// A client cannot be made.
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    /// There is nowhere to deliver to.
+    #[error("clients: there is none")]
+    NoClient,
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What an agent needs from its process.
+pub struct Deps<'r> {
+    /// Where metrics are registered.
+    pub registry: &'r mut Registry,
+    /// What `__host__` of a target is compared with.
+    pub hostname: String,
+    /// Who takes what is collected, besides the clients of the configuration: its name and itself.
+    pub deliver: Option<(String, Arc<dyn Deliver>)>,
+}
+
+/// An agent that collects lines.
+pub struct Agent {
+    config: Config,
+    clients: Vec<Running>,
+    scout: Scout,
+    saver: Saver,
+    status: Arc<Status>,
+}
+
+struct Running {
+    name: String,
+    inbox: Arc<Inbox>,
+    reader: JoinHandle<Option<Reader>>,
+    courier: JoinHandle<()>,
+    give_up: CancellationToken,
+}
+
+/// Someone who takes what is collected.
+struct Recipient {
+    config: ClientConfig,
+    deliver: Arc<dyn Deliver>,
+    host: String,
+}
+
+impl Agent {
+    /// Reads the positions, starts a reader and a courier per client, and looks for files. Must be
+    /// called in a runtime.
+    ///
+    /// # Errors
+    /// If the configuration does not hold. What the disk and the network do is no error here.
+    pub fn start(config: Config, deps: Deps<'_>) -> Result<Self, StartError> {
+        config.validate()?;
+        let metrics = Metrics::register(deps.registry);
+        let stage_metrics = crate::stageless::Metrics::register(deps.registry);
+        let targets = Arc::new(Targets::new(&config.scrape_configs, &deps.hostname)?);
+        let recipients = recipients(&config, deps.deliver, &metrics)?;
+        if recipients.is_empty() {
+            return Err(StartError::NoClient);
+        }
+        let (positions, loaded) = PositionsFile::open(&config.positions.filename);
+        for (file, reason) in &loaded.broken {
+            metrics.positions_broken.inc();
+            let file = file.display();
+            tracing::error!(%file, reason, "positions are broken, the other generation is taken");
+        }
+        let book = Arc::new(Book::new(loaded));
+        let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(|_| Arc::default()).collect();
+        let (rescan, rescans) = watch::channel(());
+        let watch = watch_for(&inboxes, rescan.clone());
+        let mut clients = Vec::new();
+        for (recipient, inbox) in recipients.iter().zip(&inboxes) {
+            // The stages' own metrics count each line once, whoever it goes to.
+            let stage_metrics = if clients.is_empty() {
+                stage_metrics.clone()
+            } else {
+                crate::stageless::Metrics::register(&mut Registry::default())
+            };
+            let pipelines = pipelines(&config, &stage_metrics)?;
+            let reader_config = reader_config(&config, &recipients, recipient, watch.is_complete());
+            let outbox = outbox(&config, recipient, &metrics);
+            let reader = Reader::new(
+                reader_config,
+                pipelines,
+                book.clone(),
+                outbox,
+                metrics.clone(),
+            );
+            clients.push(start_client(recipient, reader, inbox.clone(), &metrics)?);
+        }
+        metrics
+            .targets_active
+            .set(i64::try_from(targets.active().len()).unwrap_or(i64::MAX));
+        metrics.target_failed("dropped", targets.dropped().len());
+        let status = Arc::new(Status::new(targets.clone(), &clients_of(&clients)));
+        let scout = Scout {
+            targets,
+            watch,
+            rescans,
+            inboxes,
+            files_max: config.limits_config.tailed_files_max,
+            interval: config.target_config.sync_period.as_std(),
+            metrics: metrics.clone(),
+        };
+        let sync_period = config.positions.sync_period.as_std();
+        Ok(Self {
+            config,
+            clients,
+            scout,
+            saver: Saver::new(positions, book, metrics, sync_period),
+            status,
+        })
+    }
+
+    /// Why it is not ready yet: ready is who reads a file.
+    ///
+    /// # Errors
+    /// While no file is read.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.status.ready(self.config.server.health_check_target)
+    }
+
+    /// What tells whether it is ready when the agent itself is running elsewhere.
+    pub fn readiness(
+        &self,
+    ) -> impl Fn() -> Result<(), &'static str> + Clone + Send + Sync + 'static {
+        let (status, waits) = (self.status.clone(), self.config.server.health_check_target);
+        move || status.ready(waits)
+    }
+
+    /// The routes `/targets` and `/service-discovery`.
+    pub fn routes(&self) -> axum::Router {
+        crate::routes::routes(self.status.clone())
+    }
+
+    /// Collects until `stop`. Then nothing more is read, what was read is delivered if that can be
+    /// done soon, and the positions are saved.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(self.scout.run(stop.clone()), self.saver.clone().run(stop));
+        let readers = self.clients.into_iter().map(Running::stop);
+        futures::future::join_all(readers).await;
+        self.saver.save().await;
+    }
+}
+
+fn clients_of(clients: &[Running]) -> Vec<(String, Arc<Inbox>)> {
+    clients
+        .iter()
+        .map(|client| (client.name.clone(), client.inbox.clone()))
+        .collect()
+}
+
+fn recipients(
+    config: &Config,
+    own: Option<(String, Arc<dyn Deliver>)>,
+    metrics: &Metrics,
+) -> Result<Vec<Recipient>, HttpClientError> {
+    let mut recipients = Vec::new();
+    if let Some((name, deliver)) = own {
+        let config = ClientConfig {
+            name: name.clone(),
+            ..ClientConfig::default()
+        };
+        recipients.push(Recipient {
+            config,
+            deliver,
+            host: name,
+        });
+    }
+    for config in config.all_clients() {
+        let url = reqwest::Url::parse(&config.url).ok();
+        let host = url.and_then(|url| {
+            let host = url.host_str()?.to_owned();
+            Some(
+                url.port()
+                    .map_or(host.clone(), |port| format!("{host}:{port}")),
+            )
+        });
+        let host = host.unwrap_or_else(|| config.name());
+        let deliver = HttpClient::new(config, metrics.client(&host))?;
+        recipients.push(Recipient {
+            config: config.clone(),
+            deliver: Arc::new(deliver),
+            host,
+        });
+    }
+    Ok(recipients)
+}
+
+fn pipelines(
+    config: &Config,
+    metrics: &crate::stageless::Metrics,
+) -> Result<Vec<Pipeline>, StageError> {
+    let pipeline = |job: &crate::config::ScrapeConfig| {
+        Pipeline::new(&job.pipeline_stages, &job.job_name, metrics)
+    };
+    config.scrape_configs.iter().map(pipeline).collect()
+}
+
+fn reader_config(
+    config: &Config,
+    recipients: &[Recipient],
+    recipient: &Recipient,
+    is_watched: bool,
+) -> ReaderConfig {
+    let poll = &config.global.file_watch_config;
+    let (poll_min, poll_max) = if is_watched {
+        (POLL_MIN, POLL_MAX)
+    } else {
+        (
+            poll.min_poll_frequency.as_std(),
+            poll.max_poll_frequency.as_std(),
+        )
+    };
+    let line_max = config.limits_config.max_line_size.as_usize();
+    ReaderConfig {
+        client: recipient.config.name().into(),
+        names: Names {
+            clients: recipients
+                .iter()
+                .map(|recipient| recipient.config.name())
+                .collect(),
+            jobs: config
+                .scrape_configs
+                .iter()
+                .map(|job| job.job_name.clone())
+                .collect(),
+        },
+        line_bytes_max: match line_max {
+            0 => LINE_BYTES_MAX,
+            max => max.saturating_mul(8).clamp(LINE_BYTES_MIN, LINE_BYTES_MAX),
+        },
+        poll_min: poll_min.max(Duration::from_millis(10)),
+        poll_max: poll_max.max(poll_min),
+        deleted_hold_max: config.target_config.deleted_hold_max.as_std(),
+    }
+}
+
+fn outbox(config: &Config, recipient: &Recipient, metrics: &Metrics) -> Outbox {
+    let (limits, client) = (&config.limits_config, &recipient.config);
+    let batcher = Batcher::new(BatchLimits {
+        bytes_max: client.batchsize.as_usize(),
+        wait_max: client.batchwait.as_std(),
+        streams_max: limits.max_streams,
+        external_labels: client.external_labels.clone(),
+    });
+    let rate = limits.readline_rate_enabled.then_some(RateLimit {
+        lines_per_second: limits.readline_rate,
+        burst: limits.readline_burst as f64,
+        drops: limits.readline_rate_drop,
+    });
+    let limits = OutboxLimits {
+        line_bytes_max: limits.max_line_size.as_usize(),
+        is_line_cut: limits.max_line_size_truncate,
+        owed_bytes_max: limits.unacknowledged_size_max.as_usize(),
+        rate,
+    };
+    Outbox::new(batcher, limits, metrics.client(&recipient.host))
+}
+
+fn start_client(
+    recipient: &Recipient,
+    reader: Reader,
+    inbox: Arc<Inbox>,
+    metrics: &Metrics,
+) -> Result<Running, StartError> {
+    let config = &recipient.config;
+    let (sender, receiver) = mpsc::channel(BATCHES_IN_CHANNEL);
+    let (reader_done, reader_result) = tokio::sync::oneshot::channel();
+    let of_reader = inbox.clone();
+    std::thread::Builder::new()
+        .name("agent-reader".to_owned())
+        .spawn(move || {
+            let reader = drive(reader, &of_reader, &sender);
+            drop(sender);
+            // Nobody waits for the reader only when the agent was dropped.
+            let _ = reader_done.send(reader);
+        })
+        .map_err(StartError::Thread)?;
+    let reader = tokio::spawn(async move { reader_result.await.ok() });
+    let give_up = CancellationToken::new();
+    let tenant = (!config.tenant_id.is_empty()).then(|| config.tenant_id.as_str().into());
+    let courier = Courier {
+        client: config.name().into(),
+        tenant,
+        deliver: recipient.deliver.clone(),
+        backoff: Backoff {
+            min: config.backoff_config.min_period.as_std(),
+            max: config.backoff_config.max_period.as_std(),
+            tries_max: config.backoff_config.max_retries,
+            drops_rate_limited: config.drop_rate_limited_batches,
+        },
+        metrics: metrics.client(&recipient.host),
+    };
+    let (of_courier, token) = (inbox.clone(), give_up.clone());
+    let courier = tokio::spawn(async move {
+        courier
+            .run(receiver, |outcome| of_courier.done(outcome), token)
+            .await;
+    });
+    Ok(Running {
+        name: config.name(),
+        inbox,
+        reader,
+        courier,
+        give_up,
+    })
+}
+
+impl Running {
+    /// Stops reading, waits for what is under way as long as that may take, and notes what was
+    /// acknowledged.
+    async fn stop(mut self) {
+        self.inbox.stop();
+        let deadline = tokio::time::Instant::now() + LAST_FLUSH_MAX;
+        let flushed = tokio::time::timeout_at(deadline, &mut self.courier).await;
+        if flushed.is_err() {
+            tracing::warn!(
+                client = self.name,
+                "not all that was read could be delivered; it will be read again"
+            );
+            self.give_up.cancel();
+        }
+        if let Ok(Some(mut reader)) = self.reader.await {
+            reader.take_outcomes(&self.inbox.take_outcomes(), Clock::start().now());
+        }
+    }
+}
+
+/// Tells all readers of changed files, and the scout of new names.
+fn watch_for(inboxes: &[Arc<Inbox>], rescan: watch::Sender<()>) -> Watch {
+    let inboxes = inboxes.to_vec();
+    Watch::new(move |notice| match notice {
+        None => {
+            rescan.send_replace(());
+            inboxes.iter().for_each(|inbox| inbox.all_changed());
+        }
+        Some((path, change)) => {
+            inboxes.iter().for_each(|inbox| inbox.changed(path));
+            if change == crate::discover::Change::Name {
+                rescan.send_replace(());
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use proto::logproto::PushRequest;
+
+use super::*;
+use crate::deliver::DeliverError;
+
+/// Takes everything, unless it was told otherwise.
+#[derive(Default)]
+struct Sink {
+    lines: Mutex<Vec<String>>,
+    is_down: Mutex<bool>,
+    answers: Mutex<VecDeque<DeliverError>>,
+}
+
+#[async_trait]
+impl Deliver for Sink {
+    async fn push(&self, _: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+        if *self.is_down.lock() {
+            return Err(DeliverError::Later {
+                is_rate_limited: false,
+                after: None,
+                message: "down".to_owned(),
+            });
+        }
+        if let Some(error) = self.answers.lock().pop_front() {
+            return Err(error);
+        }
+        let entries = request.streams.iter().flat_map(|stream| &stream.entries);
+        let lines = entries.map(|entry| String::from_utf8_lossy(&entry.line).into_owned());
+        self.lines.lock().extend(lines);
+        Ok(())
+    }
+}
+
+struct Run {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    routes: axum::Router,
+    registry: Registry,
+}
+
+fn config(directory: &Path) -> Config {
+    let glob = format!("{}/*.log", directory.display());
+    let positions = directory.join("agent/positions.yaml");
+    Config::for_paths(&[("j", vec![glob])], positions)
+}
+
+fn start(config: Config, sink: &Arc<Sink>) -> Run {
+    server::install_crypto_provider();
+    let mut registry = Registry::default();
+    let deps = Deps {
+        registry: &mut registry,
+        hostname: "host".to_owned(),
+        deliver: Some(("own".to_owned(), sink.clone())),
+    };
+    let agent = Agent::start(config, deps).unwrap();
+    let stop = CancellationToken::new();
+    Run {
+        routes: agent.routes(),
+        task: tokio::spawn(agent.run(stop.clone())),
+        stop,
+        registry,
+    }
+}
+
+impl Run {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not in time: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_go_from_files_to_the_sink_once_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.log");
+    let sink = Arc::new(Sink::default());
+    append(&file, "one\n");
+    let run = start(config(directory.path()), &sink);
+    until("the first line", || sink.lines.lock().len() == 1).await;
+    append(&file, "two\n");
+    until("the second line", || sink.lines.lock().len() == 2).await;
+    append(&directory.path().join("b.log"), "three\n");
+    until("a new file", || sink.lines.lock().len() == 3).await;
+    run.stop().await;
+    append(&file, "four\n");
+    let run = start(config(directory.path()), &sink);
+    until("the line after the restart", || {
+        sink.lines.lock().len() == 4
+    })
+    .await;
+    run.stop().await;
+    assert_eq!(*sink.lines.lock(), ["one", "two", "three", "four"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_sink_is_down_is_quick_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    *sink.is_down.lock() = true;
+    append(&directory.path().join("a.log"), "one\ntwo\n");
+    let run = start(config(directory.path()), &sink);
+    let retries = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &run.registry).unwrap();
+        text.contains("promtail_batch_retries_total{")
+    };
+    until("a first try", retries).await;
+    run.stop().await;
+    assert!(sink.lines.lock().is_empty());
+    *sink.is_down.lock() = false;
+    let run = start(config(directory.path()), &sink);
+    until("both lines", || sink.lines.lock().len() == 2).await;
+    run.stop().await;
+    assert_eq!(*sink.lines.lock(), ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_down_holds_up_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let mut config = config(directory.path());
+    config.limits_config.unacknowledged_size_max = model::units::ByteSize::kib(64);
+    config.clients.push(ClientConfig {
+        // Nobody listens there.
+        url: "http://127.0.0.1:1/loki/api/v1/push".to_owned(),
+        batchsize: model::units::ByteSize::kib(16),
+        ..ClientConfig::default()
+    });
+    let text: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
+    append(&directory.path().join("a.log"), &text);
+    let run = start(config, &sink);
+    until("all lines", || sink.lines.lock().len() == 20_000).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_positions_stop_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let config = config(directory.path());
+    fs::create_dir_all(directory.path().join("agent")).unwrap();
+    fs::write(&config.positions.filename, "\u{0}broken").unwrap();
+    append(&directory.path().join("a.log"), "one\n");
+    let run = start(config, &sink);
+    until("the line", || sink.lines.lock().len() == 1).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_and_files_are_shown() {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    append(&directory.path().join("a<b.log"), "one\n");
+    let run = start(config(directory.path()), &sink);
+    until("the line", || sink.lines.lock().len() == 1).await;
+    let ask = async |path: &str, accept: &str| {
+        let request = http::Request::get(path).header("accept", accept);
+        let request = request.body(Body::empty()).unwrap();
+        let answer = run.routes.clone().oneshot(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let json = ask("/service-discovery", "*/*").await;
+    let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        shown["active"][0]["discovered_labels"]["__address__"],
+        "localhost"
+    );
+    let json: serde_json::Value = serde_json::from_str(&ask("/targets", "*/*").await).unwrap();
+    assert!(json["clients"]["own"].is_array());
+    let page = ask("/service-discovery", "text/html").await;
+    assert!(page.contains("<table"), "{page}");
+    run.stop().await;
+}
+
+#[test]
+fn what_does_not_hold_is_refused_with_its_reason() {
+    let load = |text: &str| -> Result<(), String> {
+        let config: Config = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        config.validate().map_err(|error| error.to_string())
+    };
+    for (text, reason) in [
+        (
+            "scrape_configs: [{job_name: k, kafka: {brokers: [a]}}]",
+            "job \"k\": kafka: not supported",
+        ),
+        (
+            "scrape_configs: [{job_name: k}, {job_name: k}]",
+            "two jobs are called \"k\"",
+        ),
+        ("scrape_configs: [{}]", "no job_name"),
+        ("clients: [{url: ''}]", "url: is missing"),
+        (
+            "clients: [{url: a, headers: {User-Agent: x}}]",
+            "the agent's own",
+        ),
+        ("clients: [{url: a}, {url: a}]", "give each a name"),
+        ("positions: {file: x}", "filename"),
+        ("wal: {enabled: true}", "wal.enabled"),
+        (
+            "server: {http_tls_config: {cert_file: x}}",
+            "http_tls_config",
+        ),
+    ] {
+        let error = load(text).unwrap_err();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+    for text in [
+        "wal: {enabled: false}",
+        "",
+        "client: {url: 'http://a'}",
+        "scrape_configs: []",
+    ] {
+        load(text).unwrap();
+    }
+}
+
+#[test]
+fn the_example_of_promtails_users_loads() {
+    let text = "
+server: {http_listen_port: 9080, grpc_listen_port: 0}
+positions: {filename: /tmp/positions.yaml}
+clients:
+  - url: http://loki:3100/loki/api/v1/push
+    tenant_id: a
+    batchwait: 500ms
+    batchsize: 102400
+    backoff_config: {min_period: 100ms, max_period: 10s, max_retries: 5}
+    external_labels: {cluster: 1}
+scrape_configs:
+  - job_name: system
+    static_configs:
+      - targets: [localhost]
+        labels: {job: varlogs, __path__: '/var/log/*log', __path_exclude__: '/var/log/*.gz'}
+limits_config: {max_line_size: 256kb, max_line_size_truncate: true}
+";
+    let config: Config = serde_yaml::from_str(text).unwrap();
+    config.validate().unwrap();
+    assert_eq!(config.clients[0].batchsize.0, 102_400);
+    assert_eq!(config.clients[0].external_labels["cluster"], "1");
+    assert_eq!(config.limits_config.max_line_size.0, 256 << 10);
+    let printed = serde_yaml::to_string(&config).unwrap();
+    assert_eq!(serde_yaml::from_str::<Config>(&printed).unwrap(), config);
+    let repeated = server::repeated_variables(&Config::default());
+    assert!(repeated.is_empty(), "{repeated:?}");
+}
+
+#[test]
+fn globs_exclusions_and_hosts_decide_on_targets() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["a.log", "b.log", "c.txt"] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let root = directory.path().display();
+    let text = format!(
+        "scrape_configs:
+  - job_name: j
+    static_configs:
+      - labels: {{__path__: '{root}/*.log', __path_exclude__: '{root}/b*'}}
+      - labels: {{__path__: '{root}/c.txt', __host__: other}}
+      - labels: {{nothing: x}}
+"
+    );
+    let config: Config = serde_yaml::from_str(&text).unwrap();
+    let targets = Targets::new(&config.scrape_configs, "host").unwrap();
+    let scan = targets.scan(10);
+    let found: Vec<PathBuf> = scan.files.keys().map(|(_, path)| path.clone()).collect();
+    assert_eq!(found, [directory.path().join("a.log")]);
+    let reasons: Vec<&str> = targets
+        .dropped()
+        .iter()
+        .map(|dropped| dropped.reason)
+        .collect();
+    assert_eq!(reasons, ["__host__ is another host", "no __path__"]);
+}

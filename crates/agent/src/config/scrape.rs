@@ -1,0 +1,156 @@
+//! The `scrape_configs` section: what is collected, job by job.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ConfigError;
+use crate::stageless::RelabelConfig;
+use crate::stageless::StageConfig;
+
+/// One job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScrapeConfig {
+    /// Its name, of which there is no other.
+    pub job_name: String,
+    /// What is done to its lines.
+    pub pipeline_stages: Vec<StageConfig>,
+    /// What is done to the labels of its targets.
+    pub relabel_configs: Vec<RelabelConfig>,
+    /// Targets that are written down here.
+    pub static_configs: Vec<StaticConfig>,
+    /// Not supported yet.
+    pub file_sd_configs: Value,
+    /// Not supported yet.
+    pub encoding: String,
+    /// Not supported yet.
+    pub decompression: Value,
+    /// Not supported yet.
+    pub kubernetes_sd_configs: Value,
+    /// Not supported yet.
+    pub journal: Value,
+    /// Not supported yet.
+    pub syslog: Value,
+    /// Not supported yet.
+    pub loki_push_api: Value,
+    /// Not supported yet.
+    pub docker_sd_configs: Value,
+    /// Not supported.
+    pub gelf: Value,
+    /// Not supported.
+    pub kafka: Value,
+    /// Not supported.
+    pub azure_event_hubs: Value,
+    /// Not supported.
+    pub gcplog: Value,
+    /// Not supported.
+    pub cloudflare: Value,
+    /// Not supported.
+    pub heroku_drain: Value,
+    /// Not supported.
+    pub windows_events: Value,
+    /// Not supported.
+    pub consul_sd_configs: Value,
+    /// Not supported.
+    pub consulagent_sd_configs: Value,
+    /// Not supported.
+    pub dns_sd_configs: Value,
+    /// Not supported.
+    pub ec2_sd_configs: Value,
+    /// Not supported.
+    pub gce_sd_configs: Value,
+    /// Not supported.
+    pub azure_sd_configs: Value,
+    /// Not supported.
+    pub entry_parser: String,
+}
+
+/// Targets that share labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StaticConfig {
+    /// Their addresses. Each becomes a target; none is as if `localhost` were there.
+    pub targets: Vec<String>,
+    /// Their labels. `__path__` is the glob of their files, `__path_exclude__` of those left out.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ScrapeConfig {
+    /// What is given but not supported: the key and what to do instead.
+    fn unsupported(&self) -> Option<(&'static str, &'static str)> {
+        const SOON: &str = "not in this version";
+        const NEVER: &str = "the agent does not collect from there; keep another collector for it";
+        let values = [
+            ("file_sd_configs", &self.file_sd_configs, SOON),
+            ("decompression", &self.decompression, SOON),
+            ("kubernetes_sd_configs", &self.kubernetes_sd_configs, SOON),
+            ("journal", &self.journal, SOON),
+            ("syslog", &self.syslog, SOON),
+            ("loki_push_api", &self.loki_push_api, SOON),
+            ("docker_sd_configs", &self.docker_sd_configs, SOON),
+            ("gelf", &self.gelf, NEVER),
+            ("kafka", &self.kafka, NEVER),
+            ("azure_event_hubs", &self.azure_event_hubs, NEVER),
+            ("gcplog", &self.gcplog, NEVER),
+            ("cloudflare", &self.cloudflare, NEVER),
+            ("heroku_drain", &self.heroku_drain, NEVER),
+            ("windows_events", &self.windows_events, NEVER),
+            ("consul_sd_configs", &self.consul_sd_configs, NEVER),
+            (
+                "consulagent_sd_configs",
+                &self.consulagent_sd_configs,
+                NEVER,
+            ),
+            ("dns_sd_configs", &self.dns_sd_configs, NEVER),
+            ("ec2_sd_configs", &self.ec2_sd_configs, NEVER),
+            ("gce_sd_configs", &self.gce_sd_configs, NEVER),
+            ("azure_sd_configs", &self.azure_sd_configs, NEVER),
+        ];
+        let texts = [
+            ("encoding", &self.encoding, SOON),
+            ("entry_parser", &self.entry_parser, "use pipeline_stages"),
+        ];
+        let given = values.iter().find(|(_, value, _)| !is_nothing(value));
+        let value = given.map(|(key, _, why)| (*key, *why));
+        let text = texts.iter().find(|(_, text, _)| !text.is_empty());
+        value.or(text.map(|(key, _, why)| (*key, *why)))
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+pub(super) fn validate(jobs: &[ScrapeConfig]) -> Result<(), ConfigError> {
+    let mut names: Vec<&str> = Vec::new();
+    for job in jobs {
+        let name = job.job_name.as_str();
+        if name.is_empty() {
+            return Err(ConfigError(
+                "scrape_configs: a job has no job_name".to_owned(),
+            ));
+        }
+        if names.contains(&name) {
+            let text = format!("scrape_configs: two jobs are called {name:?}");
+            return Err(ConfigError(text));
+        }
+        names.push(name);
+        if !job.relabel_configs.is_empty() {
+            return Err(ConfigError(format!(
+                "job {name:?}: relabel_configs: not in this version"
+            )));
+        }
+        if let Some((key, why)) = job.unsupported() {
+            return Err(ConfigError(format!(
+                "job {name:?}: {key}: not supported: {why}"
+            )));
+        }
+    }
+    Ok(())
+}

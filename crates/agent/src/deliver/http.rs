@@ -1,0 +1,295 @@
+//! Push requests over HTTP: snappy-compressed protobuf, as Loki and what speaks like it take them.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use base64::Engine;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use prost::Message;
+use proto::logproto::PushRequest;
+use reqwest::redirect::Policy;
+
+use super::{Deliver, DeliverError};
+use crate::config::{ClientConfig, TlsConfig};
+use crate::metrics::ClientMetrics;
+
+/// Bytes of an answer's text that are read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer's text that are shown.
+const SHOWN_BYTES_MAX: usize = 1024;
+/// The longest wait that a server can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// A client that cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("client {client:?}: {message}")]
+pub struct HttpClientError {
+    /// The client.
+    pub client: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Sends push requests to one address.
+pub struct HttpClient {
+    http: reqwest::Client,
+    url: reqwest::Url,
+    headers: HeaderMap,
+    config: ClientConfig,
+    metrics: ClientMetrics,
+}
+
+impl HttpClient {
+    pub(crate) fn new(
+        config: &ClientConfig,
+        metrics: ClientMetrics,
+    ) -> Result<Self, HttpClientError> {
+        let wrong = |message: String| HttpClientError {
+            client: config.name(),
+            message,
+        };
+        let url =
+            reqwest::Url::parse(&config.url).map_err(|error| wrong(format!("url: {error}")))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let header = name
+                .parse::<HeaderName>()
+                .ok()
+                .zip(HeaderValue::from_str(value).ok());
+            let (name, value) =
+                header.ok_or_else(|| wrong(format!("headers: {name} is no header")))?;
+            headers.insert(name, value);
+        }
+        Ok(Self {
+            http: build(config).map_err(wrong)?,
+            url,
+            headers,
+            config: config.clone(),
+            metrics,
+        })
+    }
+
+    /// `Authorization`, its secrets read anew where they lie in files.
+    fn authorization(&self) -> Result<Option<HeaderValue>, String> {
+        let config = &self.config;
+        let text = if let Some(basic) = &config.basic_auth {
+            let user = secret(&basic.username, &basic.username_file)?;
+            let password = secret(&basic.password, &basic.password_file)?;
+            let pair =
+                base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            format!("Basic {pair}")
+        } else if let Some(given) = &config.authorization {
+            let kind = if given.kind.is_empty() {
+                "Bearer"
+            } else {
+                &given.kind
+            };
+            format!(
+                "{kind} {}",
+                secret(&given.credentials, &given.credentials_file)?
+            )
+        } else {
+            let token = secret(&config.bearer_token, &config.bearer_token_file)?;
+            if token.is_empty() {
+                return Ok(None);
+            }
+            format!("Bearer {token}")
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| "credentials are no header")?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    async fn request(
+        &self,
+        tenant: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<reqwest::Response, String> {
+        let mut request = self
+            .http
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
+        if let Some(tenant) = tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        if let Some(authorization) = self.authorization()? {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.send().await.map_err(|error| with_causes(&error))
+    }
+}
+
+#[async_trait]
+impl Deliver for HttpClient {
+    async fn push(&self, tenant: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+        let later = |message: String| DeliverError::Later {
+            is_rate_limited: false,
+            after: None,
+            message,
+        };
+        let encoded = request.encode_to_vec();
+        let body = snap::raw::Encoder::new().compress_vec(&encoded);
+        drop(encoded);
+        let body = body.map_err(|error| DeliverError::Refused {
+            entries: None,
+            message: error.to_string(),
+        })?;
+        self.metrics.encoded(body.len());
+        let began = Instant::now();
+        let answer = self.request(tenant, body).await;
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        self.metrics.requested(status, began.elapsed());
+        let answer = answer.map_err(later)?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(refusal(answer).await)
+    }
+}
+
+/// What an answer that is no success means.
+async fn refusal(answer: reqwest::Response) -> DeliverError {
+    let status = answer.status();
+    let after = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| retry_after(value.to_str().ok()?));
+    let text = text_of(answer).await;
+    let message = format!("{status}: {}", first_line(&text));
+    if status == StatusCode::TOO_MANY_REQUESTS || !status.is_client_error() {
+        DeliverError::Later {
+            is_rate_limited: status == StatusCode::TOO_MANY_REQUESTS,
+            after,
+            message,
+        }
+    } else {
+        let entries = (status == StatusCode::BAD_REQUEST)
+            .then(|| ignored_entries(&text))
+            .flatten();
+        DeliverError::Refused { entries, message }
+    }
+}
+
+/// The beginning of an answer's text.
+async fn text_of(mut answer: reqwest::Response) -> String {
+    let mut text = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        text.extend_from_slice(&chunk);
+        if text.len() >= ANSWER_BYTES_MAX {
+            text.truncate(ANSWER_BYTES_MAX);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let mut end = line.len().min(SHOWN_BYTES_MAX);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line.get(..end).unwrap_or_default()
+}
+
+/// How many entries a 400 says were refused, when it says that others were stored: the sum of the
+/// `total ignored: 1 out of 2` of its streams.
+fn ignored_entries(text: &str) -> Option<usize> {
+    let counts = text.split("total ignored: ").skip(1).map(|rest| {
+        let (ignored, rest) = rest.split_once(" out of ")?;
+        rest.starts_with(|c: char| c.is_ascii_digit())
+            .then_some(())?;
+        ignored.parse::<usize>().ok()
+    });
+    let counts: Option<Vec<usize>> = counts.collect();
+    counts
+        .filter(|counts| !counts.is_empty())
+        .map(|counts| counts.iter().sum())
+}
+
+/// Seconds, or a date as of now.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    let wait = date.timestamp().duration_since(jiff::Timestamp::now());
+    Some(
+        Duration::try_from(wait)
+            .unwrap_or_default()
+            .min(RETRY_AFTER_MAX),
+    )
+}
+
+fn with_causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What is written, or what lies in the file.
+fn secret(written: &str, file: &Path) -> Result<String, String> {
+    if file.as_os_str().is_empty() {
+        return Ok(written.to_owned());
+    }
+    std::fs::read_to_string(file)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn build(config: &ClientConfig) -> Result<reqwest::Client, String> {
+    let text = |error: reqwest::Error| with_causes(&error);
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("skald-agent/", env!("CARGO_PKG_VERSION")))
+        .timeout(config.timeout.as_std())
+        .no_proxy();
+    if !config.proxy_url.is_empty() {
+        builder = builder.proxy(reqwest::Proxy::all(&config.proxy_url).map_err(text)?);
+    }
+    if !config.follow_redirects {
+        builder = builder.redirect(Policy::none());
+    }
+    if !config.enable_http2 {
+        builder = builder.http1_only();
+    }
+    with_tls(builder, &config.tls_config)?.build().map_err(text)
+}
+
+fn with_tls(
+    mut builder: reqwest::ClientBuilder,
+    tls: &TlsConfig,
+) -> Result<reqwest::ClientBuilder, String> {
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let is_given = |path: &Path| !path.as_os_str().is_empty();
+    let mut bundle = tls.ca.clone().into_bytes();
+    if is_given(&tls.ca_file) {
+        bundle.extend(read(&tls.ca_file)?);
+    }
+    if !bundle.is_empty() {
+        let certificates = reqwest::Certificate::from_pem_bundle(&bundle);
+        for certificate in certificates.map_err(|error| format!("ca: {error}"))? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if is_given(&tls.cert_file) {
+        let mut pem = read(&tls.cert_file)?;
+        pem.extend(read(&tls.key_file)?);
+        let identity = reqwest::Identity::from_pem(&pem);
+        builder = builder.identity(identity.map_err(|error| format!("cert_file: {error}"))?);
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
+}
+
+#[cfg(test)]
+mod tests;

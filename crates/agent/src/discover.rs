@@ -1,0 +1,67 @@
+//! Which files are to be collected: targets from the configuration, and what their globs match.
+
+mod glob;
+mod target;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use glob::GlobError;
+pub(crate) use target::{Target, Targets};
+pub(crate) use watch::{Change, Watch};
+
+use glob::Walked;
+
+/// A file of a target.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) target: Arc<Target>,
+}
+
+/// What one look at all globs has found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// By job and path; a path counts once in a job, for the target that is written first.
+    pub(crate) files: BTreeMap<(usize, PathBuf), Found>,
+    /// Directories in which a new name may become a match.
+    pub(crate) directories: Vec<PathBuf>,
+    /// Matches that are neither files nor directories.
+    pub(crate) special: usize,
+    /// Whether there are more files than may be tailed.
+    pub(crate) too_many: bool,
+}
+
+impl Targets {
+    /// Looks at all globs.
+    pub(crate) fn scan(&self, files_max: usize) -> Scan {
+        let mut scan = Scan::default();
+        let mut directories = std::collections::BTreeSet::new();
+        for target in self.active() {
+            let mut walked = Walked {
+                files_max,
+                ..Walked::default()
+            };
+            target.glob.walk(&mut walked);
+            directories.append(&mut walked.directories);
+            scan.special += walked.special;
+            scan.too_many |= walked.too_many;
+            for path in walked.files {
+                if target.excludes(&path) {
+                    continue;
+                }
+                if scan.files.len() >= files_max {
+                    scan.too_many = true;
+                    break;
+                }
+                let target = target.clone();
+                let key = (target.job, path.clone());
+                scan.files.entry(key).or_insert(Found { path, target });
+            }
+        }
+        scan.directories = directories.into_iter().collect();
+        scan
+    }
+}

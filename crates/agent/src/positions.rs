@@ -1,0 +1,114 @@
+//! How far each file was read and acknowledged, and how that is kept over a restart.
+//!
+//! *Invariants.* A position is noted only when everything before it was acknowledged, or dropped
+//! on purpose. The file on disk is always whole: it is written under another name, synced, and
+//! renamed, and the one before it stays as a second generation. A broken file is told and counted
+//! but stops nobody: the other generation is taken, and if both are broken, files are read from
+//! their beginning.
+
+mod file;
+mod saver;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use file::{Loaded, PositionsFile};
+pub(crate) use saver::Saver;
+
+use crate::tail::identity::{FileId, Mark};
+
+/// A file and how far it was acknowledged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// By which client.
+    pub(crate) client: String,
+    /// For which job.
+    pub(crate) job: String,
+    /// Under which name its lines are known.
+    pub(crate) path: PathBuf,
+    /// Where it was seen last; rotation makes that another name.
+    pub(crate) file: PathBuf,
+    pub(crate) id: FileId,
+    pub(crate) mark: Mark,
+    /// When it was modified, in nanoseconds since 1970.
+    pub(crate) mtime_ns: i64,
+    /// Whether it had been rotated and was read to its end.
+    pub(crate) is_done: bool,
+}
+
+/// What a record is of.
+pub(crate) type RecordKey = (String, String, FileId);
+
+impl Record {
+    pub(crate) fn key(&self) -> RecordKey {
+        (self.client.clone(), self.job.clone(), self.id)
+    }
+}
+
+/// All records, shared by who reads and who saves.
+#[derive(Debug, Default)]
+pub(crate) struct Book(Mutex<Pages>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    records: BTreeMap<RecordKey, Record>,
+    imported: BTreeMap<PathBuf, u64>,
+    is_changed: bool,
+}
+
+impl Book {
+    pub(crate) fn new(loaded: Loaded) -> Self {
+        let by_key = |record: Record| (record.key(), record);
+        Self(Mutex::new(Pages {
+            records: loaded.records.into_iter().map(by_key).collect(),
+            imported: loaded.imported,
+            is_changed: false,
+        }))
+    }
+
+    /// Notes how far a file is.
+    pub(crate) fn put(&self, record: Record) {
+        let mut pages = self.0.lock();
+        let key = record.key();
+        if pages.records.get(&key) != Some(&record) {
+            pages.records.insert(key, record);
+            pages.is_changed = true;
+        }
+    }
+
+    /// Forgets a file.
+    pub(crate) fn remove(&self, key: &RecordKey) {
+        let mut pages = self.0.lock();
+        let removed = pages.records.remove(key);
+        pages.is_changed |= removed.is_some();
+    }
+
+    /// What is known of a file.
+    pub(crate) fn get(&self, key: &RecordKey) -> Option<Record> {
+        self.0.lock().records.get(key).cloned()
+    }
+
+    /// All records.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.0.lock().records.values().cloned().collect()
+    }
+
+    /// Where promtail was in the file at `path`.
+    pub(crate) fn imported(&self, path: &Path) -> Option<u64> {
+        self.0.lock().imported.get(path).copied()
+    }
+
+    /// All records, if there are other ones than when this was last called.
+    pub(crate) fn take_changed(&self) -> Option<Vec<Record>> {
+        let mut pages = self.0.lock();
+        std::mem::take(&mut pages.is_changed).then(|| pages.records.values().cloned().collect())
+    }
+
+    /// Says that records which were taken could not be saved.
+    pub(crate) fn set_changed(&self) {
+        self.0.lock().is_changed = true;
+    }
+}

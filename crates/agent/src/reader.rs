@@ -1,0 +1,537 @@
+//! Reads all sources for one client: which when, and what is then to be sent.
+//!
+//! A reader does no more than [`Reader::turn`] at a time and takes the time as an argument; a
+//! thread ([`drive`](drive::drive)) turns it. Each client has a reader of its own, with its own
+//! positions, so that one that is held up holds up no other.
+
+pub(crate) mod drive;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::{Batch, SourceId};
+use crate::clock::{Now, Stamps};
+use crate::deliver::Outcome;
+use crate::discover::{Found, Scan};
+use crate::metrics::{FileState, Metrics};
+use crate::outbox::Outbox;
+use crate::positions::Book;
+use crate::stageless::Pipeline;
+use crate::tail::generation::{Buffer, open_regular};
+use crate::tail::identity::FileId;
+use crate::tail::known::Known;
+use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place};
+use crate::tail::siblings::may_come_from;
+use crate::tail::source::{Desk, Source};
+
+/// Chunks that are read in one turn.
+const CHUNKS_PER_TURN: usize = 16;
+/// How long a file that begins like another may be its copy under way, and is left alone.
+const COPY_WAIT: Duration = Duration::from_secs(15);
+/// A file that did not change for so long is looked at less often.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+
+/// How a reader goes about it.
+#[derive(Debug)]
+pub(crate) struct ReaderConfig {
+    pub(crate) client: Arc<str>,
+    pub(crate) names: Names,
+    /// Bytes of a line that are kept when it is read.
+    pub(crate) line_bytes_max: usize,
+    /// How often a file is looked at that changed lately.
+    pub(crate) poll_min: Duration,
+    /// How often a file is looked at that did not.
+    pub(crate) poll_max: Duration,
+    pub(crate) deleted_hold_max: Duration,
+}
+
+/// What came in since the last turn.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// What the globs match now.
+    pub(crate) scan: Option<Arc<Scan>>,
+    /// Paths that changed.
+    pub(crate) changed: HashSet<PathBuf>,
+    /// Whether any path may have changed.
+    pub(crate) all_changed: bool,
+    /// Batches that are done with.
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+/// How a source stands, for people.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct SourceStatus {
+    pub(crate) job: String,
+    pub(crate) path: PathBuf,
+    pub(crate) read_bytes: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) lag_bytes: u64,
+    pub(crate) lag_seconds: f64,
+}
+
+/// Reads all sources for one client.
+pub(crate) struct Reader {
+    config: ReaderConfig,
+    /// The stages of each job.
+    pipelines: Vec<Pipeline>,
+    sources: HashMap<SourceId, Source>,
+    by_path: HashMap<(usize, PathBuf), SourceId>,
+    /// Sources by the paths under which changes of their files are told.
+    by_notice: HashMap<PathBuf, Vec<SourceId>>,
+    ready: VecDeque<SourceId>,
+    /// Sources whose pipelines wait for a time.
+    waiting: HashSet<SourceId>,
+    known: Known,
+    buffer: Buffer,
+    outbox: Outbox,
+    stamps: Stamps,
+    metrics: Metrics,
+    next_id: SourceId,
+    next_sweep: Duration,
+    /// Files that may be copies under way, and since when.
+    suspects: HashMap<(usize, PathBuf), Duration>,
+    /// When the globs were looked at, in nanoseconds since 1970.
+    scanned_at_ns: Option<i64>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        config: ReaderConfig,
+        pipelines: Vec<Pipeline>,
+        book: Arc<Book>,
+        outbox: Outbox,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            known: Known::new(config.client.clone(), book),
+            buffer: Buffer::new(config.line_bytes_max),
+            config,
+            pipelines,
+            sources: HashMap::new(),
+            by_path: HashMap::new(),
+            by_notice: HashMap::new(),
+            ready: VecDeque::new(),
+            waiting: HashSet::new(),
+            outbox,
+            stamps: Stamps::default(),
+            metrics,
+            next_id: 1,
+            next_sweep: Duration::ZERO,
+            suspects: HashMap::new(),
+            scanned_at_ns: None,
+        }
+    }
+
+    /// Takes in the news, reads for a while, and gives the batches to send. How long nothing has to
+    /// be done unless there is news.
+    pub(crate) fn turn(&mut self, news: &News, now: Now, send: &mut Vec<Batch>) -> Duration {
+        self.outbox.refill(now.mono);
+        self.take_outcomes(&news.outcomes, now);
+        if let Some(scan) = &news.scan {
+            self.take_scan(scan, now);
+        }
+        self.take_changes(news, now);
+        self.sweep(now);
+        self.read_some(now);
+        self.let_go(now);
+        send.extend(self.outbox.due(now.mono));
+        self.idle_time(now)
+    }
+
+    /// Stops reading: the batches that are left. What pipelines hold back will be read again.
+    pub(crate) fn finish(&mut self) -> Vec<Batch> {
+        self.outbox.finish()
+    }
+
+    /// Takes in that batches are done with, and notes it.
+    pub(crate) fn take_outcomes(&mut self, outcomes: &[Outcome], now: Now) {
+        let mut touched = HashSet::new();
+        for outcome in outcomes {
+            for id in self.outbox.done(*outcome) {
+                if let Some(source) = self.sources.get_mut(&id) {
+                    source.acknowledge(outcome.batch);
+                    touched.insert(id);
+                }
+            }
+        }
+        for id in touched {
+            self.with(id, now, |source, desk| source.note(desk));
+        }
+    }
+
+    fn with<R>(
+        &mut self,
+        id: SourceId,
+        now: Now,
+        act: impl FnOnce(&mut Source, &mut Desk<'_>) -> R,
+    ) -> Option<R> {
+        let source = self.sources.get_mut(&id)?;
+        let mut desk = Desk {
+            known: &mut self.known,
+            buffer: &mut self.buffer,
+            outbox: &mut self.outbox,
+            stamps: &mut self.stamps,
+            metrics: &self.metrics,
+            now,
+        };
+        Some(act(source, &mut desk))
+    }
+
+    fn take_scan(&mut self, scan: &Scan, now: Now) {
+        self.known.set_listed(scan.files.keys().cloned().collect());
+        let mut new = Vec::new();
+        for source in self.sources.values_mut() {
+            source.is_listed = scan
+                .files
+                .contains_key(&(source.target.job, source.path.clone()));
+        }
+        for (key, found) in &scan.files {
+            if !self.by_path.contains_key(key) {
+                new.push(found);
+            }
+        }
+        if !new.is_empty() {
+            self.meet(&new, now);
+        }
+        self.suspects.retain(|key, _| scan.files.contains_key(key));
+        self.forget_done();
+        self.scanned_at_ns = Some(now.wall_ns);
+    }
+
+    /// Begins to read files that were not there before: first those that are where the book has
+    /// them, so that the others are not taken for what they are not.
+    fn meet(&mut self, new: &[&Found], now: Now) {
+        let records = self.known.book.records();
+        let memory = Memory::new(records, &self.config.client, &self.config.names);
+        let mut rest = Vec::new();
+        for found in new {
+            if !self.begin(found, &memory, now, in_place) {
+                rest.push(*found);
+            }
+        }
+        for found in rest {
+            if self.is_spoken_for(found) || self.is_copy_under_way(found, now) {
+                continue;
+            }
+            self.begin(found, &memory, now, from_the_book);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        found: &Found,
+        memory: &Memory,
+        now: Now,
+        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
+    ) -> bool {
+        if self.is_spoken_for(found) {
+            return false;
+        }
+        let Some(pipeline) = self.pipelines.get(found.target.job) else {
+            return false;
+        };
+        let id = self.next_id;
+        let mut source = Source::new(id, found, pipeline.fork(), &self.metrics);
+        let names = std::mem::take(&mut self.config.names);
+        let meeting = Meeting {
+            memory,
+            names: &names,
+            absent_at_ns: self.scanned_at_ns,
+        };
+        let mut desk = Desk {
+            known: &mut self.known,
+            buffer: &mut self.buffer,
+            outbox: &mut self.outbox,
+            stamps: &mut self.stamps,
+            metrics: &self.metrics,
+            now,
+        };
+        let has_begun = how(&mut source, &meeting, &mut desk);
+        self.config.names = names;
+        if has_begun {
+            self.next_id += 1;
+            self.suspects
+                .remove(&(found.target.job, found.path.clone()));
+            self.add(source, now);
+        }
+        has_begun
+    }
+
+    fn add(&mut self, source: Source, now: Now) {
+        let id = source.id;
+        for path in notice_paths(&source.path) {
+            self.by_notice.entry(path).or_default().push(id);
+        }
+        self.by_path
+            .insert((source.target.job, source.path.clone()), id);
+        self.sources.insert(id, source);
+        self.with(id, now, |source, desk| source.note(desk));
+        self.queue(id);
+    }
+
+    /// Whether the file is read under another name, as it was rotated or has two names.
+    fn is_spoken_for(&self, found: &Found) -> bool {
+        let id = std::fs::metadata(&found.path).map(|metadata| FileId::of(&metadata));
+        id.is_ok_and(|id| self.known.owner(found.target.job, id).is_some())
+    }
+
+    /// Whether the file begins like one that is read and has a name that rotation may have given:
+    /// then that one may be about to be truncated, and goes on here.
+    fn is_copy_under_way(&mut self, found: &Found, now: Now) -> bool {
+        let originals = self.sources.values().filter(|source| {
+            source.target.job == found.target.job && may_come_from(&source.path, &found.path)
+        });
+        let Ok(file) = open_regular(&found.path) else {
+            return false;
+        };
+        let begins_like = |source: &Source| {
+            source.current().is_some_and(|current| {
+                let mark = current.mark();
+                let is_whole = mark.offset > 0 && mark.holds_in(&file).unwrap_or(false);
+                is_whole || mark.begins_like(current.file(), &file).unwrap_or(false)
+            })
+        };
+        let mut originals = originals;
+        if !originals.any(begins_like) {
+            return false;
+        }
+        let key = (found.target.job, found.path.clone());
+        let since = *self.suspects.entry(key).or_insert(now.mono);
+        now.mono < since + COPY_WAIT
+    }
+
+    /// Forgets files that were read to their end and are gone.
+    fn forget_done(&mut self) {
+        let mut there: HashMap<PathBuf, HashSet<FileId>> = HashMap::new();
+        for record in self.known.book.records() {
+            let is_ours = *record.client == *self.config.client && record.is_done;
+            let Some(directory) = record.file.parent().filter(|_| is_ours) else {
+                continue;
+            };
+            let ids = there
+                .entry(directory.to_owned())
+                .or_insert_with(|| ids_in(directory));
+            if !ids.contains(&record.id) {
+                self.known.book.remove(&record.key());
+            }
+        }
+    }
+
+    fn take_changes(&mut self, news: &News, now: Now) {
+        let ids: Vec<SourceId> = if news.all_changed {
+            self.sources.keys().copied().collect()
+        } else {
+            let changed = news
+                .changed
+                .iter()
+                .filter_map(|path| self.by_notice.get(path));
+            changed.flatten().copied().collect()
+        };
+        for id in ids {
+            self.look(id, now);
+        }
+    }
+
+    fn look(&mut self, id: SourceId, now: Now) {
+        let (poll_min, poll_max) = (self.config.poll_min, self.config.poll_max);
+        let may_have_more = self.with(id, now, |source, desk| {
+            let may_have_more = source.look(desk);
+            let is_idle = now.mono > source.grown_at() + IDLE_AFTER;
+            source.next_look = now.mono + if is_idle { poll_max } else { poll_min };
+            may_have_more
+        });
+        if may_have_more == Some(true) {
+            self.queue(id);
+        }
+    }
+
+    fn queue(&mut self, id: SourceId) {
+        if let Some(source) = self.sources.get_mut(&id)
+            && !source.is_queued
+        {
+            source.is_queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Looks at files that were not looked at for long, closes those that are done with.
+    fn sweep(&mut self, now: Now) {
+        if now.mono < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.mono + self.config.poll_min;
+        let due: Vec<SourceId> = self
+            .sources
+            .values()
+            .filter(|source| now.mono >= source.next_look)
+            .map(|source| source.id)
+            .collect();
+        let hold_max = self.config.deleted_hold_max;
+        for id in due {
+            self.look(id, now);
+            let is_finished = self.with(id, now, |source, desk| {
+                let is_finished = source.close_finished(desk, hold_max);
+                source.note(desk);
+                source.show(now.mono);
+                is_finished
+            });
+            if is_finished == Some(true) {
+                self.remove(id);
+            }
+        }
+        let deleted: usize = self.sources.values().map(Source::deleted_open).sum();
+        self.metrics
+            .files_deleted_open
+            .set(i64::try_from(deleted).unwrap_or(i64::MAX));
+        self.metrics
+            .files_active
+            .set(i64::try_from(self.sources.len()).unwrap_or(i64::MAX));
+    }
+
+    fn remove(&mut self, id: SourceId) {
+        let Some(source) = self.sources.remove(&id) else {
+            return;
+        };
+        self.by_path
+            .remove(&(source.target.job, source.path.clone()));
+        self.by_notice.retain(|_, ids| {
+            ids.retain(|other| *other != id);
+            !ids.is_empty()
+        });
+        self.waiting.remove(&id);
+    }
+
+    /// Reads what is ready, one chunk of each in turn.
+    fn read_some(&mut self, now: Now) {
+        let mut left = self.ready.len().clamp(1, CHUNKS_PER_TURN);
+        let mut looked_at = 0;
+        let ready = self.ready.len();
+        while left > 0
+            && looked_at < ready.max(CHUNKS_PER_TURN)
+            && self.outbox.paused_until().is_none()
+        {
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            looked_at += 1;
+            let read = self.with(id, now, |source, desk| {
+                let may_read = source.may_read(desk.outbox, now);
+                if may_read {
+                    source.read(desk);
+                    source.note_if_nothing_is_owed(desk);
+                }
+                source.is_queued = source.may_have_more();
+                (may_read, source.is_queued, source.deadline_ns().is_some())
+            });
+            let Some((has_read, has_more, waits)) = read else {
+                continue;
+            };
+            if has_more {
+                self.ready.push_back(id);
+            }
+            if waits {
+                self.waiting.insert(id);
+            }
+            left -= usize::from(has_read);
+        }
+    }
+
+    /// Lets pipelines let go what they have held back for long enough.
+    fn let_go(&mut self, now: Now) {
+        let due: Vec<SourceId> = self
+            .waiting
+            .iter()
+            .copied()
+            .filter(|id| {
+                let source = self.sources.get(id);
+                source.is_none_or(|source| source.deadline_ns().is_none_or(|at| at <= now.wall_ns))
+            })
+            .collect();
+        for id in due {
+            self.waiting.remove(&id);
+            let waits = self.with(id, now, |source, desk| {
+                source.idle(desk);
+                source.deadline_ns().is_some_and(|at| at > now.wall_ns)
+            });
+            if waits == Some(true) {
+                self.waiting.insert(id);
+            }
+        }
+    }
+
+    fn idle_time(&self, now: Now) -> Duration {
+        let mut wait = self.next_sweep.saturating_sub(now.mono);
+        if let Some(due) = self.outbox.next_due() {
+            wait = wait.min(due.saturating_sub(now.mono));
+        }
+        for source in self.waiting.iter().filter_map(|id| self.sources.get(id)) {
+            if let Some(at) = source.deadline_ns() {
+                let ns = u64::try_from(at.saturating_sub(now.wall_ns)).unwrap_or(0);
+                wait = wait.min(Duration::from_nanos(ns));
+            }
+        }
+        let mut ready = self.ready.iter().filter_map(|id| self.sources.get(id));
+        let may_read = ready.any(|source| source.may_read(&self.outbox, now));
+        if may_read {
+            wait = match self.outbox.paused_until() {
+                Some(until) => wait.min(until.saturating_sub(now.mono)),
+                None => Duration::ZERO,
+            };
+        }
+        wait
+    }
+
+    /// Whether a file is tailed.
+    pub(crate) fn is_tailing(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// How all sources stand.
+    pub(crate) fn status(&self) -> Vec<SourceStatus> {
+        let status = |source: &Source| {
+            let FileState {
+                read_bytes,
+                file_bytes,
+                lag_bytes,
+                lag,
+            } = source.state();
+            SourceStatus {
+                job: source.target.job_name.clone(),
+                path: source.path.clone(),
+                read_bytes,
+                file_bytes,
+                lag_bytes,
+                lag_seconds: lag.as_secs_f64(),
+            }
+        };
+        let mut all: Vec<SourceStatus> = self.sources.values().map(status).collect();
+        all.sort_by(|a, b| (&a.job, &a.path).cmp(&(&b.job, &b.path)));
+        all
+    }
+}
+
+/// The paths under which changes of the file are told: its own and, if that is a link, the one it
+/// leads to.
+fn notice_paths(path: &std::path::Path) -> Vec<PathBuf> {
+    let mut paths = vec![path.to_owned()];
+    if let Ok(resolved) = std::fs::canonicalize(path)
+        && resolved != path
+    {
+        paths.push(resolved);
+    }
+    paths
+}
+
+fn ids_in(directory: &std::path::Path) -> HashSet<FileId> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let id = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        Some(FileId::of(&std::fs::metadata(path).ok()?))
+    };
+    entries.filter_map(id).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What happens while the agent is not there.
+
+use std::time::Duration;
+
+use super::rig::{Rig, lines, lines_of};
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// A reader that has read three lines of `a.log` and was killed.
+fn killed(glob: &str) -> Rig {
+    let mut rig = Rig::new(glob);
+    rig.write("a.log", &lines("a", 0..3));
+    assert_eq!(rig.read().len(), 3);
+    rig.kill();
+    rig
+}
+
+#[test]
+fn reading_goes_on_where_it_was_acknowledged() {
+    let mut rig = killed("a.log");
+    rig.append("a.log", &lines("a", 3..5));
+    rig.start();
+    assert_eq!(rig.read(), ["a 3", "a 4"]);
+    rig.restart();
+    assert_eq!(rig.read(), [""; 0]);
+}
+
+#[test]
+fn what_was_not_acknowledged_comes_again() {
+    let mut rig = killed("a.log");
+    rig.append("a.log", &lines("a", 3..5));
+    rig.start();
+    let batches = rig.turn_without_delivery();
+    assert_eq!(lines_of(&batches[0]), ["a 3", "a 4"]);
+    rig.restart();
+    assert_eq!(rig.read(), ["a 3", "a 4"]);
+}
+
+#[test]
+fn the_rest_of_a_file_that_was_rotated_meanwhile_is_read_first() {
+    for glob in ["a.log", "a.log*"] {
+        let mut rig = killed(glob);
+        rig.append("a.log", &lines("a", 3..5));
+        rig.rename("a.log", "a.log.1");
+        rig.write("a.log", &lines("b", 0..20));
+        rig.start();
+        let mut read = rig.read();
+        let mut expected: Vec<String> = (lines("a", 3..5) + &lines("b", 0..20))
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        if glob != "a.log" {
+            // There the two are files of their own, read side by side.
+            read.sort();
+            expected.sort();
+        }
+        assert_eq!(read, expected, "{glob}");
+        assert_eq!(rig.read_after(LONG), [""; 0], "{glob}");
+        rig.restart();
+        assert_eq!(rig.read(), [""; 0], "{glob}");
+    }
+}
+
+#[test]
+fn generations_that_came_and_went_meanwhile_are_read() {
+    let mut rig = killed("a.log");
+    rig.append("a.log", "a 3\n");
+    rig.rename("a.log", "a.log.3");
+    rig.write("a.log.2", &lines("b", 0..2));
+    rig.write("a.log.1", &lines("c", 0..2));
+    rig.write("a.log", &lines("d", 0..2));
+    rig.start();
+    assert_eq!(
+        rig.read(),
+        ["a 3", "b 0", "b 1", "c 0", "c 1", "d 0", "d 1"]
+    );
+    rig.restart();
+    assert_eq!(rig.read(), [""; 0]);
+}
+
+#[test]
+fn an_inode_that_was_given_away_again_is_another_file() {
+    let mut rig = killed("a.log");
+    // Written in place, the file keeps its inode.
+    rig.write("a.log", &lines("another file, and longer", 0..5));
+    rig.start();
+    assert_eq!(rig.read().len(), 5);
+}
+
+#[test]
+fn a_file_that_is_gone_is_told_as_lost_and_the_new_one_read() {
+    let mut rig = killed("a.log");
+    rig.remove("a.log");
+    rig.write("b.tmp", "holds the inode");
+    rig.write("a.log", &lines("b", 0..2));
+    rig.start();
+    assert_eq!(rig.read(), ["b 0", "b 1"]);
+    assert_eq!(rig.metrics.files_lost.get(), 1);
+}
+
+#[test]
+fn a_copy_made_meanwhile_is_read_from_where_the_original_was() {
+    for glob in ["a.log", "a.log*"] {
+        let mut rig = killed(glob);
+        rig.append("a.log", &lines("a", 3..6));
+        rig.copy("a.log", "a.log.1");
+        rig.write("a.log", &lines("b", 0..20));
+        rig.start();
+        let mut read = rig.read_after(LONG);
+        read.sort();
+        let mut expected: Vec<String> = (lines("a", 3..6) + &lines("b", 0..20))
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        expected.sort();
+        assert_eq!(read, expected, "{glob}");
+    }
+}
+
+#[test]
+fn a_rotated_file_that_was_not_delivered_is_found_again() {
+    let mut rig = Rig::new("a.log");
+    rig.write("a.log", &lines("a", 0..3));
+    assert_eq!(rig.turn_without_delivery().len(), 1);
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", &lines("b", 0..2));
+    assert_eq!(rig.turn_without_delivery().len(), 1);
+    rig.restart();
+    assert_eq!(rig.read(), ["a 0", "a 1", "a 2", "b 0", "b 1"]);
+}
+
+#[test]
+fn kills_at_any_point_lose_nothing() {
+    for kill_at in 0..12 {
+        let mut rig = Rig::new("a.log");
+        let mut read = std::collections::BTreeSet::new();
+        for step in 0..12 {
+            if step % 4 == 3 {
+                rig.rename("a.log", &format!("a.log.{step}"));
+            }
+            let text = lines(&format!("s{step}"), 0..3);
+            let old = std::fs::read_to_string(rig.path("a.log")).unwrap_or_default();
+            if old.is_empty() {
+                rig.write("a.log", &text);
+            } else {
+                rig.append("a.log", &text);
+            }
+            let batches = rig.turn_without_delivery();
+            // What reached the sink before the kill stays there; that it did may not be known.
+            read.extend(batches.iter().flat_map(lines_of));
+            if step == kill_at {
+                rig.restart();
+            } else {
+                rig.deliver(&batches);
+            }
+        }
+        read.extend(rig.read_after(LONG));
+        assert_eq!(read.len(), 36, "killed at {kill_at}");
+    }
+}
+
+#[test]
+fn positions_of_promtail_are_gone_on_from() {
+    let mut rig = Rig::new("a.log");
+    rig.write("a.log", "one\ntwo\n");
+    rig.import("a.log", 4);
+    assert_eq!(rig.read(), ["two"]);
+    rig.write("b.tmp", "");
+    let mut rig = Rig::new("a.log");
+    rig.write("a.log", "one\n");
+    rig.import("a.log", 400);
+    assert_eq!(rig.read(), ["one"], "the file is shorter, so it is another");
+}

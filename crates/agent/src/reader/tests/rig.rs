@@ -1,0 +1,256 @@
+//! A reader over a directory of its own, with time that only tests let pass.
+
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+use crate::batch::{Batch, BatchLimits, Batcher};
+use crate::clock::Now;
+use crate::config::Config;
+use crate::deliver::Outcome;
+use crate::discover::Targets;
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, OutboxLimits};
+use crate::positions::{Book, Loaded, Record};
+use crate::reader::{News, Reader, ReaderConfig};
+use crate::stageless::Pipeline;
+use crate::tail::restore::Names;
+
+/// What a reader may owe.
+pub(super) const OWED_BYTES_MAX: usize = 4 << 20;
+
+pub(super) struct Rig {
+    directory: tempfile::TempDir,
+    config: Config,
+    pub(super) reader: Reader,
+    book: Arc<Book>,
+    pub(super) metrics: Metrics,
+    now: Now,
+    done: Vec<Outcome>,
+}
+
+/// `name 0`, `name 1` and so on, each with a line end.
+pub(super) fn lines(name: &str, numbers: Range<usize>) -> String {
+    numbers.map(|i| format!("{name} {i}\n")).collect()
+}
+
+impl Rig {
+    pub(super) fn new(glob: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let glob = format!("{}/{glob}", directory.path().display());
+        let config = Config::for_paths(&[("j", vec![glob])], PathBuf::from("unused"));
+        Self::with_config(directory, config)
+    }
+
+    pub(super) fn with_config(directory: tempfile::TempDir, config: Config) -> Self {
+        let book = Arc::new(Book::new(Loaded::default()));
+        let metrics = Metrics::register(&mut Registry::default());
+        Self {
+            directory,
+            reader: new_reader(&config, &book, &metrics),
+            config,
+            book,
+            metrics,
+            now: Now {
+                mono: Duration::ZERO,
+                wall_ns: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap(),
+            },
+            done: Vec::new(),
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(super) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(super) fn append(&self, name: &str, text: &str) {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.path(name))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub(super) fn copy(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    pub(super) fn make_fifo(&self, name: &str) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, self.path(name), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.mono += time;
+        self.now.wall_ns += i64::try_from(time.as_nanos()).unwrap();
+    }
+
+    /// Reads until nothing more comes, and acknowledges all of it: the lines.
+    pub(super) fn read(&mut self) -> Vec<String> {
+        let mut read = Vec::new();
+        let mut quiet_turns = 0;
+        while quiet_turns < 2 {
+            let batches = self.turn_without_delivery();
+            quiet_turns = if batches.is_empty() {
+                quiet_turns + 1
+            } else {
+                0
+            };
+            for batch in &batches {
+                read.extend(lines_of(batch));
+            }
+            self.deliver(&batches);
+        }
+        read
+    }
+
+    /// Reads as after a long while of quiet.
+    pub(super) fn read_after(&mut self, time: Duration) -> Vec<String> {
+        self.pass(time);
+        self.read()
+    }
+
+    /// Reads once: the batches, which are not acknowledged.
+    pub(super) fn turn_without_delivery(&mut self) -> Vec<Batch> {
+        let targets = Targets::new(&self.config.scrape_configs, "host").unwrap();
+        let mut news = News {
+            scan: Some(Arc::new(targets.scan(10_000))),
+            all_changed: true,
+            outcomes: std::mem::take(&mut self.done),
+            ..News::default()
+        };
+        let mut batches = Vec::new();
+        // Long enough for batches to be due.
+        for _ in 0..12 {
+            self.pass(Duration::from_millis(100));
+            self.reader.turn(&news, self.now, &mut batches);
+            news = News::default();
+        }
+        batches
+    }
+
+    pub(super) fn deliver(&mut self, batches: &[Batch]) {
+        self.done
+            .extend(batches.iter().map(|batch| Outcome { batch: batch.id }));
+    }
+
+    /// Stops as if killed, and starts again with what was noted.
+    pub(super) fn restart(&mut self) {
+        self.kill();
+        self.start();
+    }
+
+    /// Stops as if killed: what is not noted yet is not noted.
+    pub(super) fn kill(&mut self) {
+        let records = self.records();
+        self.done.clear();
+        self.book = Arc::new(Book::new(Loaded {
+            records,
+            ..Loaded::default()
+        }));
+        // A file that is no longer read must not be held open either.
+        self.reader = new_reader(&self.config, &self.book, &self.metrics);
+    }
+
+    /// Starts with what was noted.
+    pub(super) fn start(&mut self) {
+        self.pass(Duration::from_secs(60));
+        self.reader = new_reader(&self.config, &self.book, &self.metrics);
+    }
+
+    pub(super) fn records(&self) -> Vec<Record> {
+        // What is written and read again is the same.
+        let text = serde_json::to_string(&self.book.records()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The acknowledged offset in the file that now has this name.
+    pub(super) fn offset(&self, name: &str) -> Option<u64> {
+        let path = self.path(name);
+        let records = self.records();
+        let record = records.iter().find(|record| record.file == path)?;
+        Some(record.mark.offset)
+    }
+}
+
+pub(super) fn lines_of(batch: &Batch) -> Vec<String> {
+    let entries = batch
+        .request
+        .streams
+        .iter()
+        .flat_map(|stream| &stream.entries);
+    entries
+        .map(|entry| String::from_utf8_lossy(&entry.line).into_owned())
+        .collect()
+}
+
+fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
+    let stage_metrics = crate::stageless::Metrics::register(&mut Registry::default());
+    let pipeline = |job: &crate::config::ScrapeConfig| {
+        Pipeline::new(&job.pipeline_stages, &job.job_name, &stage_metrics).unwrap()
+    };
+    let pipelines = config.scrape_configs.iter().map(pipeline).collect();
+    let batcher = Batcher::new(BatchLimits {
+        bytes_max: 1 << 20,
+        wait_max: Duration::from_secs(1),
+        streams_max: 0,
+        external_labels: Default::default(),
+    });
+    let limits = OutboxLimits {
+        line_bytes_max: 0,
+        is_line_cut: false,
+        owed_bytes_max: OWED_BYTES_MAX,
+        rate: None,
+    };
+    let reader_config = ReaderConfig {
+        client: "c".into(),
+        names: Names {
+            clients: ["c".to_owned()].into(),
+            jobs: config
+                .scrape_configs
+                .iter()
+                .map(|job| job.job_name.clone())
+                .collect(),
+        },
+        line_bytes_max: 1 << 20,
+        poll_min: Duration::from_millis(250),
+        poll_max: Duration::from_millis(250),
+        deleted_hold_max: Duration::from_secs(3600),
+    };
+    let outbox = Outbox::new(batcher, limits, metrics.client("c"));
+    Reader::new(
+        reader_config,
+        pipelines,
+        book.clone(),
+        outbox,
+        metrics.clone(),
+    )
+}
+
+impl Rig {
+    /// Starts with an offset that promtail had.
+    pub(super) fn import(&mut self, name: &str, offset: u64) {
+        self.book = Arc::new(Book::new(Loaded {
+            imported: [(self.path(name), offset)].into(),
+            ..Loaded::default()
+        }));
+        self.start();
+    }
+}
