@@ -8,7 +8,6 @@
 mod logs;
 mod samples;
 mod series;
-mod stages;
 mod tailing;
 mod top;
 
@@ -49,7 +48,7 @@ impl Select for Ingester {
     async fn select_logs(&self, request: SelectLogs) -> Result<Selected<LogRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Logs);
-        let query = logs::Query::parse(&request)?;
+        let query = logs::Query::parse(&request, inner.clock.now_ns())?;
         inner.learn_days(&request.tenant, request.range).await;
         inner
             .run(request.tenant, vec![query.matchers()], request.range, query)
@@ -62,7 +61,7 @@ impl Select for Ingester {
     ) -> Result<Selected<SampleRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Samples);
-        let query = samples::Query::parse(&request)?;
+        let query = samples::Query::parse(&request, inner.clock.now_ns())?;
         inner.learn_days(&request.tenant, request.range).await;
         inner
             .run(request.tenant, vec![query.matchers()], request.range, query)

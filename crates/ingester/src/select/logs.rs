@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use logql::pipeline::Pipeline;
 use model::{CodedError, Direction, Matcher, TimeRange};
 use proto::role::{LogRow, LogRows, SelectLogs};
-use scan::{Context, LogScan, ScanStats, scan_logs};
+use scan::{Context, LogScan, Prefilter, ScanStats, scan_logs};
 
-use super::stages::LogPipeline;
 use super::top::Top;
 use super::{Output, Scan, wrong};
 use crate::head;
@@ -20,7 +20,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// A log query.
 pub(super) struct Query {
     matchers: Vec<Matcher>,
-    pipeline: LogPipeline,
+    pipeline: Pipeline,
+    prefilter: Prefilter,
     range: TimeRange,
     direction: Direction,
     limit: usize,
@@ -28,10 +29,12 @@ pub(super) struct Query {
 
 impl Query {
     /// Reads and compiles the query.
-    pub(super) fn parse(request: &SelectLogs) -> Result<Self, CodedError> {
+    pub(super) fn parse(request: &SelectLogs, now_ns: i64) -> Result<Self, CodedError> {
         let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
+        let pipeline = Pipeline::new(&log, now_ns).map_err(wrong)?;
         Ok(Self {
-            pipeline: LogPipeline::new(&log.stages)?,
+            prefilter: Prefilter::new(pipeline.required_literals()),
+            pipeline,
             matchers: log.matchers,
             range: request.range,
             direction: request.direction,
@@ -57,7 +60,7 @@ impl Query {
             range: self.range,
             direction: self.direction,
             limit: self.limit,
-            prefilter: self.pipeline.prefilter(),
+            prefilter: &self.prefilter,
             hashes: true,
         };
         let mut stages = self.pipeline.for_stream(&stream.labels);

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use logql::syntax::ast::{Expr, MetricExpr, RangeAggregation};
+use logql::metric::leaf_contexts;
+use logql::pipeline::Extractor;
+use logql::syntax::ast::Expr;
 use model::{CodedError, LabelSet, Matcher, TimeRange};
 use proto::role::{SampleRows, SelectSamples};
-use scan::{Context, SampleScan, SampleShape, SampleSink, ScanStats, scan_samples};
+use scan::{Context, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, scan_samples};
 
-use super::stages::SamplePipeline;
 use super::{Output, Scan, wrong};
 use crate::stream::StreamSnapshot;
 
@@ -18,23 +19,31 @@ const BATCH_SAMPLES: usize = 16 << 10;
 /// What of a metric query concerns single rows.
 pub(super) struct Query {
     matchers: Vec<Matcher>,
-    pipeline: SamplePipeline,
+    extractor: Extractor,
+    prefilter: Prefilter,
     shape: SampleShape,
     range: TimeRange,
 }
 
 impl Query {
     /// Reads and compiles the query.
-    pub(super) fn parse(request: &SelectSamples) -> Result<Self, CodedError> {
+    pub(super) fn parse(request: &SelectSamples, now_ns: i64) -> Result<Self, CodedError> {
         let expression = logql::syntax::parse(&request.query).map_err(wrong)?;
         let Expr::Metric(expression) = &expression else {
             return Err(wrong("samples are wanted of a query that gives lines"));
         };
-        let aggregation = aggregation(expression)
-            .ok_or_else(|| wrong("samples are wanted of a query without one range aggregation"))?;
+        let leaves = leaf_contexts(expression);
+        let [leaf] = leaves.as_slice() else {
+            return Err(wrong(
+                "samples are wanted of a query without one range aggregation",
+            ));
+        };
+        let (aggregation, reduce_to) = (leaf.aggregation, leaf.reduce_to.as_ref());
+        let extractor = Extractor::new(aggregation, reduce_to, now_ns).map_err(wrong)?;
         Ok(Self {
             matchers: aggregation.log.matchers.clone(),
-            pipeline: SamplePipeline::new(aggregation)?,
+            prefilter: Prefilter::new(extractor.required_literals()),
+            extractor,
             shape: SampleShape::of(aggregation),
             range: request.range,
         })
@@ -43,15 +52,6 @@ impl Query {
     /// What selects streams.
     pub(super) fn matchers(&self) -> Vec<Matcher> {
         self.matchers.clone()
-    }
-}
-
-/// The range aggregation under any vector aggregations.
-fn aggregation(expression: &MetricExpr) -> Option<&RangeAggregation> {
-    match expression {
-        MetricExpr::Range(aggregation) => Some(aggregation),
-        MetricExpr::Vector(vector) => aggregation(&vector.inner),
-        _ => None,
     }
 }
 
@@ -66,12 +66,12 @@ impl Scan for Query {
         let scan = SampleScan {
             range: self.range,
             shape: self.shape,
-            prefilter: self.pipeline.prefilter(),
+            prefilter: &self.prefilter,
             hashes: true,
         };
         for stream in &streams {
             let sources = out.sources(stream);
-            let mut stages = self.pipeline.for_stream(&stream.labels);
+            let mut stages = self.extractor.for_stream(&stream.labels);
             let mut memory = out.budget.reservation();
             let mut stats = ScanStats::default();
             let is_cancelled = || out.is_cancelled();

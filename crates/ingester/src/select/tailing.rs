@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use logql::pipeline::{Pipeline, StreamPipeline};
 use model::{Code, CodedError, StreamBatch, row_hash};
 use proto::role::{LogRow, LogRows, TailBatch, TailRequest, Tailing};
-use scan::LogStages;
 
-use super::stages::{LogPipeline, StreamStages};
 use super::wrong;
 use crate::ingester::Inner;
 use crate::tail::{TailReader, TooManyTails};
@@ -20,14 +19,14 @@ const PIPELINES_MAX: usize = 1024;
 /// A tail and what it has compiled.
 struct State {
     reader: TailReader,
-    pipeline: LogPipeline,
-    streams: HashMap<u64, StreamStages, foldhash::fast::RandomState>,
+    pipeline: Pipeline,
+    streams: HashMap<u64, StreamPipeline, foldhash::fast::RandomState>,
 }
 
 /// Starts a tail.
 pub(super) fn tail(inner: &Arc<Inner>, request: &TailRequest) -> Result<Tailing, CodedError> {
     let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
-    let pipeline = LogPipeline::new(&log.stages)?;
+    let pipeline = Pipeline::new(&log, inner.clock.now_ns()).map_err(wrong)?;
     let too_many = |TooManyTails| {
         let text = "too many tails, see tails_max of the ingester";
         CodedError::new(Code::ResourceExhausted, text)
