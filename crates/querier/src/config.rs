@@ -21,6 +21,8 @@ pub struct Config {
     pub tail_buffer_rows: usize,
     /// Lines in which patterns are looked for, the newest of what is asked for.
     pub pattern_lines: usize,
+    /// Rule groups that a tenant may have.
+    pub rule_groups_per_tenant: usize,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             ingester_timeout: DurationNs::from_secs(15),
             tail_buffer_rows: 10_000,
             pattern_lines: 10_000,
+            rule_groups_per_tenant: 1000,
         }
     }
 }

@@ -11,6 +11,7 @@ mod legacy;
 mod patterns;
 mod query;
 mod request;
+mod rules;
 mod volume;
 
 use std::sync::Arc;
@@ -74,8 +75,9 @@ pub fn routes(querier: Arc<Querier>) -> Router {
         .route("/series", get(labels::series).post(labels::series))
         .route("/tail", get(tail::upgrade).post(tail::upgrade));
     Router::new()
-        .nest("/loki/api/v1", loki)
-        .nest("/api/prom", legacy)
+        .nest("/loki/api/v1", loki.merge(rules::routes()))
+        .nest("/api/prom", legacy.merge(rules::routes()))
+        .merge(rules::prometheus_routes())
         .with_state(querier)
 }
 

@@ -23,6 +23,7 @@ mod params;
 mod patterns;
 mod query;
 mod recent;
+mod rules;
 mod samples;
 mod stats;
 mod stored;
@@ -52,6 +53,7 @@ pub use metrics::Metrics;
 pub use patterns::{Pattern, PatternsQuery};
 pub use query::{Answered, InstantQuery, RangeQuery};
 pub use recent::{ReadSet, Readers};
+pub use rules::{Namespaces, Rule, RuleGroup};
 pub use stats::Report;
 use tail::Tails;
 

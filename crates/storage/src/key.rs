@@ -5,6 +5,7 @@
 //! index/<tenant>/<yyyy-mm-dd>/<ulid>.lgix          label index files
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
+//! rules/<tenant>/<namespace>/<group>               rule groups, names escaped
 //! ```
 //!
 //! Days are UTC. In code a day is an `i64`, days since the Unix epoch, and an object's id a `u128`,
@@ -20,6 +21,9 @@ pub const DATA_ROOT: &str = "data";
 pub const INDEX_ROOT: &str = "index";
 /// Root of manifests.
 pub const MANIFEST_ROOT: &str = "manifest";
+
+/// Root of rule groups.
+pub const RULES_ROOT: &str = "rules";
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
@@ -101,6 +105,60 @@ pub fn partition(root: &str, tenant: &TenantId, day: i64) -> String {
     format!("{root}/{tenant}/{}", day_text(day))
 }
 
+/// The directory of a tenant's rule groups, or of those of one namespace.
+#[must_use]
+pub fn rules_directory(tenant: &TenantId, namespace: Option<&str>) -> String {
+    match namespace {
+        None => format!("{RULES_ROOT}/{tenant}"),
+        Some(namespace) => format!("{RULES_ROOT}/{tenant}/{}", escaped(namespace)),
+    }
+}
+
+/// The key of a rule group.
+#[must_use]
+pub fn rule_group_key(tenant: &TenantId, namespace: &str, group: &str) -> String {
+    let directory = rules_directory(tenant, Some(namespace));
+    format!("{directory}/{}", escaped(group))
+}
+
+/// Namespace and group of a rule group's key; `None` if it is nothing of ours.
+#[must_use]
+pub fn parse_rule_group_key(key: &str) -> Option<(String, String)> {
+    let mut parts = key.strip_prefix(RULES_ROOT)?.strip_prefix('/')?.split('/');
+    let (_tenant, namespace, group) = (parts.next()?, parts.next()?, parts.next()?);
+    let names = (unescaped(namespace)?, unescaped(group)?);
+    parts.next().is_none().then_some(names)
+}
+
+/// A name as a part of a key: all but letters, digits, `-` and `_` as `=` and two hex digits for
+/// each byte.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("={byte:02x}")),
+        }
+    }
+    out
+}
+
+fn unescaped(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first != b'=' {
+            bytes.push(*first);
+            continue;
+        }
+        let hex = std::str::from_utf8(tail.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(hex, 16).ok()?);
+        rest = tail.get(2..)?;
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// A file of a manifest by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ManifestFile {
@@ -151,6 +209,21 @@ mod tests {
         }
         for bad in ["", "2026-13-01", "2026-1-1", "x", "2026-11-23T00:00"] {
             assert_eq!(parse_day(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_rules_may_be_anything() {
+        let tenant = TenantId::new("team-1").unwrap();
+        for name in ["g1", "with / slash", "ü=%", ".."] {
+            let key = rule_group_key(&tenant, name, name);
+            assert_eq!(key.split('/').count(), 4, "{key}");
+            let names = parse_rule_group_key(&key);
+            assert_eq!(names, Some((name.to_owned(), name.to_owned())));
+        }
+        assert_eq!(rule_group_key(&tenant, "a b", "c"), "rules/team-1/a=20b/c");
+        for bad in ["rules/t/a", "rules/t/a/b/c", "rules/t/=2/b", "data/t/a/b"] {
+            assert_eq!(parse_rule_group_key(bad), None, "{bad}");
         }
     }
 

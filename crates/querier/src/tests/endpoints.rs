@@ -255,3 +255,39 @@ async fn forms_are_read_and_formatting_needs_no_tenant() {
         "{body}"
     );
 }
+
+#[tokio::test]
+async fn rule_groups_are_kept_listed_and_deleted() {
+    let bed = Bed::new();
+    let ask = |method: Method, path: &str, body: &'static str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/loki/api/v1/rules{path}"))
+            .header("x-scope-orgid", "team-a")
+            .body(Body::from(body))
+            .unwrap();
+        send(&bed, request)
+    };
+    let group = "name: g 1\ninterval: 1m\nrules:\n  - alert: A\n    expr: vector(1) > 0\n";
+    let none = (404, "no rule groups found\n".to_owned());
+    assert_eq!(ask(Method::GET, "", "").await, none);
+    assert_eq!(ask(Method::POST, "/n%2Fs", group).await.0, 202);
+    let (status, listed) = ask(Method::GET, "", "").await;
+    assert_eq!(status, 200);
+    for part in [
+        "n/s:",
+        "name: g 1",
+        "interval: 1m",
+        "alert: A",
+        "expr: vector(1) > 0",
+    ] {
+        assert!(listed.contains(part), "{part}:\n{listed}");
+    }
+    assert_eq!(ask(Method::GET, "/n%2Fs/g%201", "").await.0, 200);
+    let shown = get_json(&bed, "/prometheus/api/v1/rules", &[("type", "alert")]).await;
+    assert_eq!(shown["data"]["groups"][0]["rules"][0]["state"], "inactive");
+    let wrong = ask(Method::POST, "/ns", "{not yaml").await;
+    assert_eq!(wrong, (400, "unable to decoded rule group\n".to_owned()));
+    assert_eq!(ask(Method::DELETE, "/n%2Fs/g%201", "").await.0, 202);
+    assert_eq!(ask(Method::GET, "/n%2Fs", "").await, none);
+}

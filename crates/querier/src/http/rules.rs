@@ -1,0 +1,209 @@
+//! Rule groups: `rules` and what Prometheus' clients ask of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use model::{Code, CodedError};
+use serde::Serialize;
+use serde_json::{Value, json as value};
+use server::http::{ApiError, Tenant};
+
+use super::json;
+use crate::Querier;
+use crate::rules::{Namespaces, Rule, RuleGroup};
+
+/// Bytes of a group.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// The routes below `/loki/api/v1` and `/api/prom`.
+pub(super) fn routes() -> Router<Arc<Querier>> {
+    Router::new()
+        .route("/rules", get(list_all))
+        .route(
+            "/rules/{namespace}",
+            get(list).post(put).delete(delete_namespace),
+        )
+        .route("/rules/{namespace}/{group}", get(show).delete(delete_group))
+        .layer(DefaultBodyLimit::max(GROUP_BYTES_MAX))
+}
+
+/// The routes that Prometheus has too.
+pub(super) fn prometheus_routes() -> Router<Arc<Querier>> {
+    Router::new()
+        .route("/prometheus/api/v1/rules", get(prometheus_rules))
+        .route("/prometheus/api/v1/alerts", get(prometheus_alerts))
+}
+
+fn missing(message: &str) -> ApiError {
+    ApiError(CodedError::new(Code::NotFound, message))
+}
+
+fn yaml(value: &impl Serialize) -> Result<Response, ApiError> {
+    let text =
+        serde_yaml::to_string(value).map_err(|error| ApiError::internal(error.to_string()))?;
+    let mut answer = text.into_response();
+    let kind = HeaderValue::from_static("application/yaml");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(answer)
+}
+
+fn accepted() -> Response {
+    let body = r#"{"status":"success","data":null,"errorType":"","error":""}"#;
+    (StatusCode::ACCEPTED, json(body)).into_response()
+}
+
+fn listing(namespaces: &Namespaces) -> Result<Response, ApiError> {
+    if namespaces.is_empty() {
+        return Err(missing("no rule groups found"));
+    }
+    yaml(namespaces)
+}
+
+async fn list_all(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+) -> Result<Response, ApiError> {
+    listing(&querier.rule_groups(&tenant, None).await?)
+}
+
+async fn list(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+    Path(namespace): Path<String>,
+) -> Result<Response, ApiError> {
+    listing(&querier.rule_groups(&tenant, Some(&namespace)).await?)
+}
+
+async fn show(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+    Path((namespace, group)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let group = querier.rule_group(&tenant, &namespace, &group).await?;
+    yaml(&group.ok_or_else(|| missing("group does not exist"))?)
+}
+
+async fn put(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+    Path(namespace): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let undecodable = |_| ApiError::invalid("unable to decoded rule group");
+    let text = std::str::from_utf8(&body).map_err(|_| undecodable(()))?;
+    let group: RuleGroup = match text.trim() {
+        "" => RuleGroup::default(),
+        text => serde_yaml::from_str(text).map_err(|_| undecodable(()))?,
+    };
+    querier.put_rule_group(&tenant, &namespace, &group).await?;
+    Ok(accepted())
+}
+
+async fn delete_namespace(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+    Path(namespace): Path<String>,
+) -> Result<Response, ApiError> {
+    match querier
+        .delete_rule_groups(&tenant, &namespace, None)
+        .await?
+    {
+        true => Ok(accepted()),
+        false => Err(missing("no rule groups found")),
+    }
+}
+
+async fn delete_group(
+    State(querier): State<Arc<Querier>>,
+    Tenant(tenant): Tenant,
+    Path((namespace, group)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    match querier
+        .delete_rule_groups(&tenant, &namespace, Some(&group))
+        .await?
+    {
+        true => Ok(accepted()),
+        false => Err(missing("group does not exist")),
+    }
+}
+
+fn prometheus(data: &Value) -> Response {
+    let data = value!({"status": "success", "data": data, "errorType": "", "error": ""});
+    json(data.to_string())
+}
+
+async fn prometheus_rules(
+    State(querier): State<Arc<Querier>>,
+    request: super::ApiRequest,
+) -> Result<Response, ApiError> {
+    let params = &request.params;
+    let namespaces = querier.rule_groups(request.tenants.single()?, None).await?;
+    let wants = |name: &str, value: &str| {
+        params.all(name).next().is_none() || params.all(name).any(|wanted| wanted == value)
+    };
+    let mut groups = Vec::new();
+    for (namespace, group) in namespaces
+        .iter()
+        .flat_map(|(n, groups)| groups.iter().map(move |g| (n, g)))
+    {
+        let is_wanted = |rule: &&Rule| {
+            let (kind, name) = kind_and_name(rule);
+            wants("rule_name[]", name)
+                && params
+                    .get("type")
+                    .is_none_or(|wanted| kind.starts_with(wanted))
+        };
+        let rules: Vec<Value> = group
+            .rules
+            .iter()
+            .filter(is_wanted)
+            .map(prometheus_rule)
+            .collect();
+        if wants("file[]", namespace) && wants("rule_group[]", &group.name) && !rules.is_empty() {
+            let interval_s = group
+                .interval
+                .map_or(0.0, |interval| interval.0 as f64 / 1e9);
+            groups.push(value!({
+                "name": group.name, "file": namespace, "interval": interval_s,
+                "limit": group.limit, "rules": rules,
+            }));
+        }
+    }
+    Ok(prometheus(&value!({"groups": groups})))
+}
+
+/// `alerting` or `recording`, and the rule's name.
+fn kind_and_name(rule: &Rule) -> (&'static str, &str) {
+    match rule.alert.as_str() {
+        "" => ("recording", &rule.record),
+        alert => ("alerting", alert),
+    }
+}
+
+/// A rule that was never evaluated.
+fn prometheus_rule(rule: &Rule) -> Value {
+    let (kind, name) = kind_and_name(rule);
+    let mut shown = value!({
+        "type": kind, "name": name, "query": rule.expr, "labels": rule.labels,
+        "health": "unknown", "lastError": "",
+    });
+    if let (Some(shown), "alerting") = (shown.as_object_mut(), kind) {
+        let holds_for_s = rule.holds_for.map_or(0.0, |time| time.0 as f64 / 1e9);
+        shown.insert("state".to_owned(), value!("inactive"));
+        shown.insert("duration".to_owned(), value!(holds_for_s));
+        shown.insert("annotations".to_owned(), value!(rule.annotations));
+        shown.insert("alerts".to_owned(), value!([]));
+    }
+    shown
+}
+
+/// No alert fires while nothing evaluates them.
+async fn prometheus_alerts(Tenant(_): Tenant) -> Response {
+    prometheus(&value!({"alerts": []}))
+}

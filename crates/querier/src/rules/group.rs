@@ -1,0 +1,168 @@
+//! A rule group as users write it, and what is wrong with one, in Loki's words.
+
+use std::collections::BTreeMap;
+
+use logql::syntax;
+use model::units::DurationNs;
+use model::{Code, CodedError, is_valid_label_name};
+use serde::{Deserialize, Serialize};
+
+/// Rules that are evaluated together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleGroup {
+    /// Its name, unique in its namespace.
+    pub name: String,
+    /// How often it is evaluated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<DurationNs>,
+    /// Alerts or series that one rule may give; 0 for any number.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub limit: u64,
+    /// In order.
+    pub rules: Vec<Rule>,
+}
+
+/// An alert or a recording.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Name of the alert.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub alert: String,
+    /// Name of the series recorded.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub record: String,
+    /// A metric query.
+    pub expr: String,
+    /// For how long it must hold before the alert fires.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub holds_for: Option<DurationNs>,
+    /// For how long the alert goes on firing after it holds no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_firing_for: Option<DurationNs>,
+    /// Labels added.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Texts about the alert.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives the signature"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn refused(message: impl Into<String>) -> CodedError {
+    CodedError::new(Code::InvalidArgument, message)
+}
+
+impl RuleGroup {
+    /// Whether the group makes sense.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self) -> Result<(), CodedError> {
+        if self.name.is_empty() {
+            return Err(refused("group 0: Groupname must not be empty"));
+        }
+        self.rules
+            .iter()
+            .try_for_each(|rule| rule.check(&self.name))
+    }
+}
+
+impl Rule {
+    fn check(&self, group: &str) -> Result<(), CodedError> {
+        let (kind, name) = match (self.alert.as_str(), self.record.as_str()) {
+            ("", "") => return Err(refused("one of 'record' or 'alert' must be set")),
+            (alert, "") => ("alert", alert),
+            ("", record) => ("record", record),
+            _ => return Err(refused("only one of 'record' and 'alert' must be set")),
+        };
+        if self.expr.is_empty() {
+            return Err(refused("field 'expr' must be set in rule"));
+        }
+        if let Err(error) = syntax::parse(&self.expr) {
+            return Err(refused(format!(
+                "could not parse expression for {kind} '{name}' in group '{group}': {error}"
+            )));
+        }
+        if kind == "record" {
+            self.check_record()?;
+        }
+        let is_name = |name: &&String| is_valid_label_name(name);
+        if let Some(name) = self
+            .labels
+            .keys()
+            .find(|name| !is_name(name) || *name == "__name__")
+        {
+            return Err(refused(format!("invalid label name: {name}")));
+        }
+        match self.annotations.keys().find(|name| !is_name(name)) {
+            Some(name) => Err(refused(format!("invalid annotation name: {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_record(&self) -> Result<(), CodedError> {
+        if !self.annotations.is_empty() {
+            return Err(refused("invalid field 'annotations' in recording rule"));
+        }
+        if self.holds_for.is_some_and(|time| time.0 != 0) {
+            return Err(refused("invalid field 'for' in recording rule"));
+        }
+        // Names of series may have colons besides what label names have.
+        if !is_valid_label_name(&self.record.replace(':', "_")) {
+            return Err(refused(format!(
+                "invalid recording rule name: {}",
+                self.record
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_groups_are_refused_in_lokis_words() {
+        for (text, reason) in [
+            ("{}", "group 0: Groupname must not be empty"),
+            (
+                r#"{"name":"g","rules":[{"alert":"A"}]}"#,
+                "field 'expr' must be set in rule",
+            ),
+            (
+                r#"{"name":"g","rules":[{"expr":"1"}]}"#,
+                "one of 'record' or 'alert' must be set",
+            ),
+            (
+                r#"{"name":"g","rules":[{"record":"bad-name","expr":"1"}]}"#,
+                "invalid recording rule name: bad-name",
+            ),
+            (
+                r#"{"name":"g","rules":[{"record":"r:1","expr":"1","for":"5m"}]}"#,
+                "invalid field 'for' in recording rule",
+            ),
+            (
+                r#"{"name":"g","rules":[{"alert":"A","expr":"1","labels":{"a-b":"c"}}]}"#,
+                "invalid label name: a-b",
+            ),
+        ] {
+            let group: RuleGroup = serde_json::from_str(text).unwrap();
+            assert_eq!(group.check().unwrap_err().message, reason);
+        }
+        let text = r#"{"name":"g","rules":[{"alert":"A","expr":"not logql ("}]}"#;
+        let group: RuleGroup = serde_json::from_str(text).unwrap();
+        let message = group.check().unwrap_err().message;
+        let start = "could not parse expression for alert 'A' in group 'g': parse error at line 1";
+        assert!(message.starts_with(start), "{message}");
+    }
+}
