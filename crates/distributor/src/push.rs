@@ -113,6 +113,17 @@ impl Distributor {
         .await
     }
 
+    /// Takes a message of Loki's push protocol, not compressed, from within this process.
+    pub async fn push_message(&self, tenant: &TenantId, message: Bytes) -> PushOutcome {
+        let mut reservation = self.0.budget.reservation();
+        if let Err(rejection) = body::reserve(&mut reservation, message.len()) {
+            return rejection.into();
+        }
+        let (format, encoding) = (Format::Protobuf, Encoding::Plain);
+        self.push_body(tenant, format, encoding, message, reservation)
+            .await
+    }
+
     /// Takes the body of a request.
     pub(crate) async fn push_body(
         &self,

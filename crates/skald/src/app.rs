@@ -1,5 +1,6 @@
 //! From arguments to an exit code.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,27 +8,34 @@ use anyhow::Context;
 use clap::Parser;
 use server::{ConfigError, DataDir, Environment, Loaded, Print, Telemetry};
 
-use crate::args::{Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
+use crate::agent_process;
+use crate::args::{AgentArgs, Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
 use crate::process::{Parts, Process};
 use crate::{Config, Target};
 
 /// Exit code of a usage or configuration that is wrong.
-const EXIT_USAGE: u8 = ConfigError::EXIT_CODE;
+pub(crate) const EXIT_USAGE: u8 = ConfigError::EXIT_CODE;
 
 /// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
 /// are wrong, 1 otherwise.
 pub fn run(target: Target) -> ExitCode {
     server::install_crypto_provider();
-    if target == Target::All {
-        match parse::<SkaldArgs>(target) {
+    let arguments = std::env::args_os();
+    match target {
+        Target::All => match parse::<SkaldArgs>(target, arguments) {
             Ok(args) => match args.command {
                 Command::Serve(args) => serve(target, &args),
                 Command::Client(command) => ask(target, command),
             },
             Err(code) => code,
+        },
+        Target::Agent => {
+            match parse::<AgentArgs>(target, arguments.map(AgentArgs::with_two_dashes)) {
+                Ok(args) => agent_process::run(&args),
+                Err(code) => code,
+            }
         }
-    } else {
-        match parse::<RoleArgs>(target) {
+        _ => match parse::<RoleArgs>(target, arguments) {
             Ok(args) => {
                 let process = args.process;
                 serve(
@@ -39,7 +47,7 @@ pub fn run(target: Target) -> ExitCode {
                 )
             }
             Err(code) => code,
-        }
+        },
     }
 }
 
@@ -55,13 +63,16 @@ fn ask(target: Target, command: cli::Command) -> ExitCode {
 }
 
 /// The arguments, or the exit code after help, version or an error was printed.
-fn parse<A: Parser>(target: Target) -> Result<A, ExitCode> {
+fn parse<A: Parser>(
+    target: Target,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<A, ExitCode> {
     let command = A::command()
         .name(target.binary())
         .about(target.about())
         .version(server::VERSION);
     let parsed = command
-        .try_get_matches()
+        .try_get_matches_from(arguments)
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
     parsed.map_err(|error| {
         // Nothing is left to do if even that cannot be printed.
@@ -184,7 +195,7 @@ fn announce(target: Target, process: &Process, data_dir: &Path, args: &ServeArgs
     println!("  {skald} tail{addr} '{{job=~\".+\"}}'");
 }
 
-fn fail(target: Target, error: &anyhow::Error, code: u8) -> ExitCode {
+pub(crate) fn fail(target: Target, error: &anyhow::Error, code: u8) -> ExitCode {
     eprintln!("{target}: {error:#}");
     ExitCode::from(code)
 }

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -35,6 +36,86 @@ pub(crate) struct ServeArgs {
     /// Files to collect lines from; may be globs, and may be given several times
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(crate) tail: Vec<String>,
+}
+
+/// The arguments of `skald-agent`: promtail's, also with one dash, and those of the other binaries.
+#[derive(Debug, Default, Parser)]
+pub(crate) struct AgentArgs {
+    /// Configuration file, YAML in promtail's keys
+    #[arg(long, alias = "config.file", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Accepted: the environment is always expanded in the file
+    #[arg(long = "config.expand-env", num_args = 0..=1, default_missing_value = "true", hide = true)]
+    pub(crate) expand_env: Option<bool>,
+    /// Check the configuration and exit
+    #[arg(long, alias = "check-syntax")]
+    pub(crate) check_config: bool,
+    /// Print the configuration in force as YAML, without secrets, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// Print the configuration in force to standard error, and go on
+    #[arg(long)]
+    pub(crate) print_config_stderr: bool,
+    /// Where to serve HTTP; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http_listen: Option<ListenAddr>,
+    /// Port of HTTP
+    #[arg(long = "server.http-listen-port", value_name = "PORT")]
+    pub(crate) http_listen_port: Option<u16>,
+    /// Address of HTTP
+    #[arg(long = "server.http-listen-address", value_name = "ADDR")]
+    pub(crate) http_listen_address: Option<String>,
+    /// Where lines are sent to, besides the clients of the file; may be repeated
+    #[arg(long = "client.url", value_name = "URL")]
+    pub(crate) client_urls: Vec<String>,
+    /// Where positions are kept
+    #[arg(long = "positions.file", value_name = "FILE")]
+    pub(crate) positions_file: Option<PathBuf>,
+    /// How much is logged
+    #[arg(long = "log.level", value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+impl AgentArgs {
+    /// Puts what was typed over what was written.
+    pub(crate) fn apply(&self, config: &mut agent::Config) {
+        if let Some(addr) = self.http_listen {
+            config.server.http_listen_address = addr.0.ip().to_string();
+            if addr.0.is_ipv6() {
+                config.server.http_listen_address = format!("[{}]", addr.0.ip());
+            }
+            config.server.http_listen_port = addr.0.port();
+        }
+        if let Some(port) = self.http_listen_port {
+            config.server.http_listen_port = port;
+        }
+        if let Some(address) = &self.http_listen_address {
+            config.server.http_listen_address.clone_from(address);
+        }
+        config.clients.extend(self.client_urls.iter().map(|url| {
+            let url = url.clone();
+            agent::config::ClientConfig {
+                url,
+                ..Default::default()
+            }
+        }));
+        if let Some(file) = &self.positions_file {
+            config.positions.filename.clone_from(file);
+        }
+        if let Some(level) = &self.log_level {
+            config.server.log_level.clone_from(level);
+        }
+    }
+
+    /// Promtail's flags have one dash; clap's have two.
+    pub(crate) fn with_two_dashes(argument: OsString) -> OsString {
+        match argument.to_str() {
+            Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
+                format!("-{text}").into()
+            }
+            _ => argument,
+        }
+    }
 }
 
 /// The arguments of a process with one role.

@@ -7,6 +7,7 @@
 //! *Invariants.* A wrong configuration ends with exit code 64 before a port is bound. Roles meet only
 //! here: they know each other by the traits of `proto::role`.
 
+mod agent_process;
 pub mod app;
 mod args;
 mod config;

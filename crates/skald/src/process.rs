@@ -1,5 +1,6 @@
 //! A running process: its parts in the order in which they start.
 
+mod collect;
 mod roles;
 
 use std::future::Future;
@@ -146,7 +147,7 @@ impl Build {
         let target = self.parts.target;
         self.start_overrides();
         let catalog = match target {
-            Target::Agent | Target::Distributor => None,
+            Target::Distributor => None,
             _ => Some(self.start_catalog()?),
         };
         let ingester = match &catalog {
@@ -154,17 +155,24 @@ impl Build {
             _ => None,
         };
         let cluster = self.start_cluster(ingester.as_ref()).await?;
-        if target.has(Target::Distributor) {
-            self.add_distributor(&cluster);
-        }
+        let distributor = target
+            .has(Target::Distributor)
+            .then(|| self.add_distributor(&cluster));
         if let Some(catalog) = catalog.filter(|_| target.has(Target::Querier)) {
             self.add_querier(catalog, cluster.clone());
         }
+        let agent = match &distributor {
+            Some(distributor) if target.has(Target::Agent) => self.new_agent(distributor)?,
+            _ => None,
+        };
         self.start_listeners(http, grpc);
         if let Some(ingester) = ingester {
             self.start_ingester(ingester);
         }
         self.start_presence(cluster);
+        if let Some(agent) = agent {
+            self.start_agent(agent);
+        }
         Ok(())
     }
 

@@ -1,0 +1,206 @@
+//! `skald-agent`: the agent as a process of its own. Its configuration has promtail's keys, so that
+//! a promtail.yaml can be kept.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Agent, Config, Deps};
+use anyhow::Context;
+use server::admin::Admin;
+use server::http::HttpMetrics;
+use server::{
+    ConfigError, Environment, Health, ListenAddr, Listener, Loaded, LogConfig, LogFormat, Metrics,
+    Modules, Print, Telemetry, admin, http,
+};
+
+use crate::Target;
+use crate::app::{EXIT_USAGE, fail};
+use crate::args::AgentArgs;
+use crate::process::STOP_SOON;
+
+/// How often it is asked whether a file is read by now.
+const READINESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long what was read may take to be delivered and written down at the stop.
+const LAST_DELIVERY_MAX: Duration = Duration::from_secs(5);
+
+/// Runs the binary.
+pub(crate) fn run(args: &AgentArgs) -> ExitCode {
+    let loaded = match load(args, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(Target::Agent, &error.into(), EXIT_USAGE),
+    };
+    if args.print_config {
+        print!("{}", server::print(&loaded.config, Print::Effective));
+        return ExitCode::SUCCESS;
+    }
+    if args.check_config {
+        println!("Valid config file! No syntax issues found");
+        return ExitCode::SUCCESS;
+    }
+    if args.print_config_stderr {
+        eprint!("{}", server::print(&loaded.config, Print::Effective));
+    }
+    match serve(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if error.is::<ConfigError>() {
+                EXIT_USAGE
+            } else {
+                1
+            };
+            fail(Target::Agent, &error, code)
+        }
+    }
+}
+
+fn load(args: &AgentArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
+    let mut loaded: Loaded<Config> = server::load(args.config.as_deref(), environment)?;
+    args.apply(&mut loaded.config);
+    let config = &loaded.config;
+    let wrong = |error: agent::ConfigError| ConfigError::Invalid(error.to_string());
+    config.validate().map_err(wrong)?;
+    if config.all_clients().next().is_none() {
+        return Err(ConfigError::Invalid("clients: there is none".to_owned()));
+    }
+    log_config(config)?;
+    listen_addr(config)?;
+    Ok(loaded)
+}
+
+fn log_config(config: &Config) -> Result<LogConfig, ConfigError> {
+    let level = config.server.log_level.parse();
+    let wrong = |error| ConfigError::Invalid(format!("server.log_level: {error}"));
+    Ok(LogConfig {
+        level: level.map_err(wrong)?,
+        format: match config.server.log_format.as_str() {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Text,
+        },
+        file: false,
+        ..LogConfig::default()
+    })
+}
+
+/// Where HTTP is served; `None` if it is not.
+fn listen_addr(config: &Config) -> Result<Option<ListenAddr>, ConfigError> {
+    let server = &config.server;
+    if server.disable {
+        return Ok(None);
+    }
+    let text = format!("{}:{}", server.http_listen_address, server.http_listen_port);
+    let wrong = |error| ConfigError::Invalid(format!("server.http_listen_address: {error}"));
+    text.parse().map(Some).map_err(wrong)
+}
+
+fn serve(loaded: Loaded<Config>) -> anyhow::Result<()> {
+    server::raise_open_files_limit();
+    let telemetry = Telemetry::init(&log_config(&loaded.config)?, None)?;
+    for name in &loaded.unknown_environment {
+        tracing::warn!(
+            name,
+            "this variable of the environment sets no key of the configuration"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let stop = server::stop_signal().context("cannot handle signals")?;
+        let modules = start(loaded.config, telemetry.clone()).await?;
+        Ok(modules.run(stop, Duration::ZERO).await?)
+    });
+    runtime.shutdown_background();
+    if let Err(error) = &outcome {
+        let error: &anyhow::Error = error;
+        tracing::error!(error = format!("{error:#}"), "ended");
+    }
+    telemetry.flush();
+    outcome
+}
+
+/// Binds the port, then starts the agent.
+async fn start(config: Config, telemetry: Telemetry) -> anyhow::Result<Modules> {
+    let listener = match listen_addr(&config)? {
+        Some(addr) => Some(Listener::bind(addr).await?),
+        None => None,
+    };
+    let (metrics, health) = (Metrics::new(), Health::new());
+    telemetry.register(&mut metrics.registry());
+    let mut modules = Modules::new(health.clone());
+    let agent = Agent::start(
+        config.clone(),
+        Deps {
+            registry: &mut metrics.registry(),
+            hostname: server::hostname(),
+            deliver: None,
+        },
+    )?;
+    let admin = Admin {
+        metrics,
+        health,
+        telemetry,
+        config: print_config(config.clone()),
+    };
+    match listener {
+        Some(listener) => start_http(&mut modules, &config, &agent, &admin, listener),
+        None => tracing::info!(version = server::VERSION, "started"),
+    }
+    start_agent(&mut modules, agent);
+    Ok(modules)
+}
+
+fn print_config(config: Config) -> admin::PrintConfig {
+    Arc::new(move |what| server::print(&config, what))
+}
+
+fn start_http(
+    modules: &mut Modules,
+    config: &Config,
+    agent: &Agent,
+    admin: &Admin,
+    listener: Listener,
+) {
+    let http_addr: SocketAddr = listener.local_addr();
+    tracing::info!(version = server::VERSION, http = %http_addr, "started");
+    let metrics = HttpMetrics::new(&mut admin.metrics.registry());
+    let routes = agent.routes().merge(admin::routes(admin));
+    let prefix = config.server.http_path_prefix.trim_matches('/');
+    let routes = match prefix {
+        "" => routes,
+        prefix => axum::Router::new().nest(&format!("/{prefix}"), routes),
+    };
+    let settings = server::Config::default();
+    let limits = settings.connection_limits();
+    let body_timeout = config.server.http_server_read_timeout.as_std();
+    let routes = http::finish(routes, &metrics, body_timeout);
+    let deadline = limits.drain_timeout + STOP_SOON;
+    modules.spawn("http", deadline, |module| async move {
+        module.health.running();
+        listener.serve(routes, limits, module.stop).await;
+        Ok(())
+    });
+}
+
+fn start_agent(modules: &mut Modules, agent: Agent) {
+    let deadline = LAST_DELIVERY_MAX + STOP_SOON;
+    modules.spawn("agent", deadline, |module| async move {
+        let (ready, stop, health) = (agent.readiness(), module.stop.clone(), module.health);
+        let watched = async {
+            loop {
+                match ready() {
+                    Ok(()) => health.running(),
+                    Err(reason) => health.starting(reason),
+                }
+                tokio::time::sleep(READINESS_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = agent.run(stop) => {}
+            () = watched => {}
+        }
+        Ok(())
+    });
+}
