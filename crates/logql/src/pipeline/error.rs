@@ -5,6 +5,8 @@ use std::fmt;
 use model::re2::Re2Error;
 use model::units::quote;
 
+use crate::template::TemplateError;
+
 /// A stage that cannot be compiled. Parsing refuses nearly all of them; what is left are
 /// expressions that grow too large.
 #[derive(Debug)]
@@ -67,9 +69,17 @@ pub enum StageFault {
         /// What is wrong with it.
         reason: String,
     },
-    /// A template that cannot be read.
-    #[error("{0}")]
-    Template(String),
+    /// A template of a line that cannot be read.
+    #[error("invalid line template: {0}")]
+    LineTemplate(TemplateError),
+    /// A template of a label that cannot be read.
+    #[error("invalid template for label '{label}': {error}")]
+    LabelTemplate {
+        /// The label.
+        label: String,
+        /// What is wrong with its template.
+        error: TemplateError,
+    },
 }
 
 impl StageFault {

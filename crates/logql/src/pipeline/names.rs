@@ -92,7 +92,8 @@ impl Names {
         id
     }
 
-    fn find(&self, name: &str) -> Option<NameId> {
+    /// The number of `name`, if it has one.
+    pub(super) fn find(&self, name: &str) -> Option<NameId> {
         let fixed = self.fixed.index.get(name);
         fixed.or_else(|| self.index.get(name)).copied()
     }

@@ -169,27 +169,12 @@ impl Row {
 
     /// The value of a label by its name as text.
     pub(super) fn get_by_name(&self, name: &str) -> Option<&str> {
-        let set = self.set.iter();
-        if let Some(label) = set
-            .clone()
-            .find(|label| **self.names.get(label.name) == *name)
-        {
-            return Some(self.set_text(label));
+        if let Some(id) = self.names.find(name) {
+            return self.get(id);
         }
-        let mut metadata = self.visible_metadata();
-        if let Some((_, value)) = metadata.find(|(id, _)| **self.names.get(*id) == *name) {
-            return Some(value);
-        }
-        let at = self.stream.iter().position(|label| *label.name == *name)?;
-        let hidden = self
-            .stream_hidden
-            .iter()
-            .any(|hidden| *hidden as usize == at);
-        if hidden {
-            None
-        } else {
-            value_at(&self.stream, at)
-        }
+        // Only the stream has names without numbers.
+        let label = self.visible_stream().find(|label| *label.name == *name)?;
+        Some(&label.value)
     }
 
     fn visible_metadata(&self) -> impl Iterator<Item = (NameId, &str)> {

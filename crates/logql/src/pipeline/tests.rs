@@ -213,6 +213,65 @@ fn errors_are_labels() {
 }
 
 #[test]
+fn templates() {
+    let line = |stages| row(stages, "a=1 b=x", &[("m", "y")]).unwrap();
+    let text = |stages| line(stages).0;
+    assert_eq!(
+        text("| logfmt | line_format `{{.a}}-{{.m}}-{{.app}}-{{.no}}`"),
+        "1-y-web-"
+    );
+    assert_eq!(
+        text("| line_format `{{__line__}}!` | line_format `{{__line__}}?`"),
+        "a=1 b=x!?"
+    );
+    assert_eq!(text("| line_format `{{ now | unixEpoch }}`"), "1768435200");
+    assert_eq!(
+        text("| json | line_format `{{.__error__}}`"),
+        "JSONParserErr"
+    );
+    let (same, labels) = line("| line_format `{{ b64dec .b | trunc 1 }}{{ index .m 5 }}`");
+    assert_eq!(same, "a=1 b=x");
+    assert!(labels.contains("TemplateFormatErr"), "{labels}");
+}
+
+#[test]
+fn labels_are_formatted_from_left_to_right() {
+    for (format, parsed) in [
+        ("c=a", r#"{b="2", c="1"}"#),
+        ("c=no", r#"{a="1", b="2"}"#),
+        ("a=a", r#"{b="2"}"#),
+        ("c=`{{.a}}`, d=c", r#"{a="1", b="2", d="1"}"#),
+        ("c=`{{.a}}`, d=`{{.c}}`", r#"{a="1", b="2", c="1", d=""}"#),
+        ("c=a, d=`{{.c}}{{.a}}`", r#"{b="2", c="1", d="1"}"#),
+        ("a=`{{.b}}`, b=`{{.a}}`", r#"{a="2", b="1"}"#),
+    ] {
+        let found = labels(&format!("| logfmt | label_format {format}"), "a=1 b=2");
+        assert_eq!(
+            found,
+            format!(r#"{{app="web", env="prod"}} {{}} {parsed}"#),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn lines_that_nobody_reads_are_not_formatted_for_samples() {
+    let broken = "line_format `{{ index .app 99 }}`";
+    for (query, fails) in [
+        (format!(r#"rate({{a="b"}} | {broken} [1m])"#), false),
+        (format!(r#"bytes_rate({{a="b"}} | {broken} [1m])"#), true),
+        (format!(r#"rate({{a="b"}} | {broken} != "x" [1m])"#), true),
+        (
+            format!(r#"rate({{a="b"}} | {broken} | label_format c=`{{{{__line__}}}}` [1m])"#),
+            true,
+        ),
+    ] {
+        let sample = sample(&query, "y", &[]).unwrap();
+        assert_eq!(sample.is_err(), fails, "{query}");
+    }
+}
+
+#[test]
 fn samples() {
     for (query, expected) in [
         (

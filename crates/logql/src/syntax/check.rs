@@ -14,6 +14,7 @@ use super::ast::{
     Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, LogExpr, MetricExpr,
     Stage,
 };
+use crate::template::{Dialect, Template};
 
 pub(crate) use capture::capture_pattern;
 pub use path::{PathSegment, parse_json_path, parse_logfmt_key};
@@ -103,6 +104,9 @@ fn stage(stage: &Stage) -> Result<(), ParseError> {
             extraction_fault(extractions, |source| parse_logfmt_key(source).map(drop))
         }
         Stage::LabelFilter(filter) => return label_filter(filter),
+        Stage::LineFormat(template) => Template::parse("line", template, Dialect::LogQl)
+            .err()
+            .map(|error| format!("invalid line template: {error}")),
         Stage::LabelFormat(formats) => label_format_fault(formats),
         _ => None,
     };
@@ -149,7 +153,13 @@ fn label_format_fault(formats: &[LabelFormat]) -> Option<String> {
             ));
         }
     }
-    None
+    formats.iter().find_map(|format| {
+        let LabelFormat::Template { to, template } = format else {
+            return None;
+        };
+        let error = Template::parse("label", template, Dialect::LogQl).err()?;
+        Some(format!("invalid template for label '{to}': {error}"))
+    })
 }
 
 /// Checks the expression of `| regexp`.
