@@ -39,6 +39,7 @@ mod row;
 mod runner;
 mod samples;
 mod stage;
+mod text_test;
 mod unpack;
 mod unwrap;
 mod wanted;

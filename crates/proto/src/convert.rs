@@ -288,7 +288,7 @@ pub(crate) fn sample_rows_from_wire(message: wire::Samples) -> Result<SampleRows
     }
     Ok(SampleRows {
         stream_fingerprint: message.stream_fingerprint,
-        labels: option_labels_from_wire(message.labels),
+        labels: parsed_from_wire(message.labels),
         timestamps_ns: message.timestamps_ns,
         values: message.values,
         row_hashes: message.row_hashes,

@@ -90,7 +90,13 @@ fn is_counted(outer: Option<&VectorAggregation>) -> bool {
     !outer.is_some_and(|outer| {
         matches!(
             outer.op,
-            VectorOp::Sum | VectorOp::Avg | VectorOp::Count | VectorOp::Min | VectorOp::Max
+            VectorOp::Sum
+                | VectorOp::Avg
+                | VectorOp::Count
+                | VectorOp::Min
+                | VectorOp::Max
+                | VectorOp::Stddev
+                | VectorOp::Stdvar
         )
     })
 }

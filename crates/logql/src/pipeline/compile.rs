@@ -6,7 +6,7 @@ use super::early::EarlyFilters;
 use super::error::{PipelineError, StageFault};
 use super::format::{LabelFormats, LineFormat};
 use super::json::lookup::JsonLookup;
-use super::label_filter::{Condition, LabelTest, names_in};
+use super::label_filter::{Condition, names_in};
 use super::line_filter::LineFilter;
 use super::logfmt::{Logfmt, LogfmtLookup};
 use super::names::{FixedNames, NameId};
@@ -14,7 +14,7 @@ use super::pattern::Pattern;
 use super::pick::{Drop, Keep};
 use super::regexp::Regexp;
 use super::stage::Stage;
-use super::wanted::{ERROR_LABEL, Wanted};
+use super::wanted::Wanted;
 use crate::syntax::ast::{self, Extraction, LabelFilter};
 use crate::syntax::{parse_json_path, parse_logfmt_key};
 
@@ -43,15 +43,22 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(stages: &[ast::Stage]) -> Result<Self, PipelineError> {
-        let ordered = ordered(stages);
+    /// Compiles stages. About `filters_see_removed` see [`EarlyFilters::among`].
+    pub(super) fn new(
+        stages: &[ast::Stage],
+        filters_see_removed: bool,
+    ) -> Result<Self, PipelineError> {
         let mut draft = Self::default();
-        for (at, stage) in ordered.iter().enumerate() {
-            let behind = ordered.get(at + 1..).unwrap_or_default();
-            let compiled = draft
-                .stage(stage, behind)
-                .map_err(|error| error.of(stage))?;
+        for stage in ordered(stages) {
+            let compiled = draft.stage(stage).map_err(|error| error.of(stage))?;
             draft.stages.push(compiled);
+        }
+        let mut rest = draft.stages.as_mut_slice();
+        while let [stage, behind @ ..] = rest {
+            if let Some(early) = stage.early_mut() {
+                *early = EarlyFilters::among(behind, filters_see_removed);
+            }
+            rest = behind;
         }
         for stage in &draft.stages {
             match stage {
@@ -87,18 +94,13 @@ impl Draft {
         Condition::compile(filter, &mut self.names)
     }
 
-    fn stage(
-        &mut self,
-        stage: &ast::Stage,
-        behind: &[&ast::Stage],
-    ) -> Result<Stage, PipelineError> {
+    fn stage(&mut self, stage: &ast::Stage) -> Result<Stage, PipelineError> {
+        let early = EarlyFilters::default();
         Ok(match stage {
             ast::Stage::LineFilter(filter) => Stage::LineFilter(LineFilter::compile(filter)?),
-            ast::Stage::Json(extractions) if extractions.is_empty() => {
-                Stage::Json(self.early(behind))
-            }
+            ast::Stage::Json(extractions) if extractions.is_empty() => Stage::Json(early),
             ast::Stage::Json(extractions) => {
-                Stage::JsonLookup(self.json_lookup(extractions)?, self.early(behind))
+                Stage::JsonLookup(self.json_lookup(extractions)?, early)
             }
             ast::Stage::Logfmt {
                 strict,
@@ -106,7 +108,7 @@ impl Draft {
                 extractions,
             } if extractions.is_empty() => {
                 let (strict, keep_empty) = (*strict, *keep_empty);
-                Stage::Logfmt(Logfmt { strict, keep_empty }, self.early(behind))
+                Stage::Logfmt(Logfmt { strict, keep_empty }, early)
             }
             ast::Stage::Logfmt {
                 strict,
@@ -114,15 +116,15 @@ impl Draft {
                 ..
             } => {
                 let lookup = self.logfmt_lookup(*strict, extractions)?;
-                Stage::LogfmtLookup(lookup, self.early(behind))
+                Stage::LogfmtLookup(lookup, early)
             }
             ast::Stage::Regexp(pattern) => {
                 let regexp = Regexp::compile(pattern, &mut self.names)?;
-                Stage::Regexp(regexp, self.early(behind))
+                Stage::Regexp(regexp, early)
             }
             ast::Stage::Pattern(pattern) => {
                 let pattern = Pattern::compile(pattern, &mut self.names);
-                Stage::Pattern(pattern, self.early(behind))
+                Stage::Pattern(pattern, early)
             }
             ast::Stage::Unpack => Stage::Unpack,
             ast::Stage::LabelFilter(filter) => Stage::LabelFilter(self.condition(filter)?),
@@ -183,34 +185,6 @@ impl Draft {
     fn labels(&mut self, extractions: &[Extraction]) -> Vec<NameId> {
         let labels = extractions.iter().map(|Extraction { label, .. }| label);
         labels.map(|label| self.names.intern(label)).collect()
-    }
-
-    /// What a parser may ask as soon as it has found a label. Only text is compared early: numbers
-    /// pass once there is an error, and the rest of the line may have one.
-    fn early(&mut self, behind: &[&ast::Stage]) -> EarlyFilters {
-        let mut early = EarlyFilters::default();
-        for stage in behind {
-            match stage {
-                ast::Stage::LabelFilter(filter) => self.add_early(filter, &mut early),
-                ast::Stage::LineFilter(_) => {}
-                _ => break,
-            }
-        }
-        early
-    }
-
-    fn add_early(&mut self, filter: &LabelFilter, early: &mut EarlyFilters) {
-        match filter {
-            LabelFilter::Text(matcher) if matcher.name() != ERROR_LABEL => {
-                let name = self.names.intern(matcher.name());
-                early.push(name, LabelTest::Text(matcher.clone()));
-            }
-            LabelFilter::And(left, right) => {
-                self.add_early(left, early);
-                self.add_early(right, early);
-            }
-            _ => {}
-        }
     }
 }
 

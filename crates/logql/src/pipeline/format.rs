@@ -17,8 +17,8 @@ const FAILED: &str = "TemplateFormatErr";
 impl Labels for Row {
     fn get(&self, name: &str) -> Option<&str> {
         match name {
-            ERROR_LABEL => Some(self.error()).filter(|error| !error.is_empty()),
-            ERROR_DETAILS_LABEL => Some(self.error_details()).filter(|text| !text.is_empty()),
+            ERROR_LABEL if self.has_error() => Some(self.error()),
+            ERROR_DETAILS_LABEL if !self.error_details().is_empty() => Some(self.error_details()),
             name => self.get_by_name(name),
         }
     }
@@ -112,6 +112,21 @@ impl LabelFormats {
             }
         }
         Some(read)
+    }
+
+    /// The labels that it sets.
+    pub(super) fn set(&self) -> impl Iterator<Item = NameId> {
+        self.0.iter().map(|format| match format {
+            Format::Rename { to, .. } | Format::Template { to, .. } => *to,
+        })
+    }
+
+    /// The labels that it removes.
+    pub(super) fn removed(&self) -> impl Iterator<Item = NameId> {
+        self.0.iter().filter_map(|format| match format {
+            Format::Rename { from, .. } => Some(*from),
+            Format::Template { .. } => None,
+        })
     }
 
     /// Sets labels from left to right. All templates see the labels as the first one does: what a

@@ -25,7 +25,7 @@ impl Pipeline {
     /// # Errors
     /// If a stage makes no sense or becomes too large.
     pub fn new(log: &LogExpr, now_ns: i64) -> Result<Self, PipelineError> {
-        let program = Draft::new(&log.stages)?.finish(Wanted::all(), now_ns);
+        let program = Draft::new(&log.stages, true)?.finish(Wanted::all(), now_ns);
         Ok(Self {
             program: Arc::new(program),
         })

@@ -36,6 +36,14 @@ impl Drop {
         Self(picks.iter().map(compile).collect())
     }
 
+    /// The labels that it may remove.
+    pub(super) fn labels(&self) -> impl Iterator<Item = NameId> {
+        self.0.iter().filter_map(|(target, _)| match target {
+            Target::Label(name) => Some(*name),
+            Target::Error | Target::ErrorDetails => None,
+        })
+    }
+
     pub(super) fn run(&self, row: &mut Row) {
         for (target, matcher) in &self.0 {
             let value = match target {

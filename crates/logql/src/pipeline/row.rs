@@ -246,12 +246,14 @@ impl Row {
         self.set_from(name, start);
     }
 
-    /// Sets a label to bytes of the line; what is no UTF-8 becomes U+FFFD.
+    /// Sets a label to bytes of the line; each byte that is no UTF-8 becomes U+FFFD.
     pub(super) fn set_lossy(&mut self, name: NameId, value: &[u8]) {
         let start = self.text.len();
-        match std::str::from_utf8(value) {
-            Ok(value) => self.text.push_str(value),
-            Err(_) => self.text.push_str(&String::from_utf8_lossy(value)),
+        for chunk in value.utf8_chunks() {
+            self.text.push_str(chunk.valid());
+            let invalid = chunk.invalid().iter();
+            self.text
+                .extend(invalid.map(|_| char::REPLACEMENT_CHARACTER));
         }
         self.set_from(name, start);
     }
@@ -469,12 +471,11 @@ impl Row {
         let set = set.map(|label| self.label(label.name, self.set_text(label)));
         let all = self.visible_stream().cloned().chain(metadata).chain(set);
         let errors = self.error_labels().map(new_label);
-        all.chain(errors)
-            .filter(|label| keep(&label.name))
-            .collect()
+        LabelSet::keeping_empty(all.chain(errors).filter(|label| keep(&label.name)))
     }
 
-    fn label(&self, name: NameId, value: &str) -> Label {
+    /// A label of its own.
+    pub(super) fn label(&self, name: NameId, value: &str) -> Label {
         Label {
             name: Arc::clone(self.names.get(name)),
             value: Arc::from(value),
@@ -571,10 +572,10 @@ mod tests {
         row.begin(&LabelSet::default());
         let (a, b) = (row.names.intern("a"), row.names.intern("b"));
         row.set_cleaned(a, b"x\xff\xfe\xef\xbf\xbdy");
-        row.set_lossy(b, b"x\xffy");
+        row.set_lossy(b, b"x\xe5\xbcy");
         assert_eq!(
             (row.get(a), row.get(b)),
-            (Some("x   y"), Some("x\u{fffd}y"))
+            (Some("x   y"), Some("x\u{fffd}\u{fffd}y"))
         );
     }
 }

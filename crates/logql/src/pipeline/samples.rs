@@ -59,7 +59,10 @@ impl Extractor {
         reduce_to: Option<&Grouping>,
         now_ns: i64,
     ) -> Result<Self, PipelineError> {
-        let mut draft = Draft::new(&needed_stages(aggregation))?;
+        let grouping = aggregation.grouping.as_ref().or(reduce_to);
+        let is_by =
+            grouping.is_some_and(|grouping| !grouping.without && !grouping.labels.is_empty());
+        let mut draft = Draft::new(&needed_stages(aggregation), !is_by)?;
         let unwrap = aggregation.unwrap.as_ref();
         let value = match unwrap {
             Some(unwrap) => {
@@ -71,7 +74,6 @@ impl Extractor {
         let filters = unwrap.into_iter().flat_map(|unwrap| &unwrap.filters);
         let filters = filters.map(|filter| draft.condition(filter));
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        let grouping = aggregation.grouping.as_ref().or(reduce_to);
         let series = series_labels(aggregation, grouping, &mut draft);
         let wanted = wanted(aggregation, grouping, &series, &mut draft);
         Ok(Self {
@@ -183,12 +185,30 @@ fn wanted(
     Wanted::for_metric(&reads, all, nothing, &mut draft.names)
 }
 
+/// The labels of a series.
+#[derive(Clone, Debug, Default)]
+struct Series {
+    labels: LabelSet,
+    /// Whether a stage failed on its rows and the query did not ask for that.
+    failed: bool,
+}
+
+impl Series {
+    fn new(labels: LabelSet) -> Self {
+        let asked = labels.get(PRESERVE_ERROR_LABEL) == Some("true");
+        Self {
+            failed: labels.get(ERROR_LABEL).is_some() && !asked,
+            labels,
+        }
+    }
+}
+
 /// Takes samples from the rows of one stream.
 #[derive(Debug)]
 pub struct StreamExtractor {
     runner: Runner,
     sample: Arc<Sample>,
-    results: Results<LabelSet>,
+    results: Results<Series>,
 }
 
 impl StreamExtractor {
@@ -227,19 +247,21 @@ impl StreamExtractor {
             return None;
         }
         let row = &self.runner.row;
-        let series = if !row.has_error() {
-            &self.sample.series
-        } else if row.get_by_name(PRESERVE_ERROR_LABEL) == Some("true") {
-            // Grouping comes later, it would lose the error.
+        // Grouping comes later if a stage failed: it would lose the error.
+        let labels = if row.has_error() {
             &SeriesLabels::All
         } else {
-            return Some(Err(failure(row)));
+            &self.sample.series
         };
-        let (write, make) = (
-            |key: &mut Vec<u8>| series.write_key(row, key),
-            || series.of(row),
-        );
-        Some(Ok((value, self.results.get(write, make))))
+        let write = |key: &mut Vec<u8>| {
+            key.push(u8::from(row.has_error()));
+            labels.write_key(row, key);
+        };
+        let series = self.results.get(write, || Series::new(labels.of(row)));
+        if series.failed {
+            return Some(Err(failure(&series.labels)));
+        }
+        Some(Ok((value, &series.labels)))
     }
 }
 
@@ -252,9 +274,11 @@ impl SeriesLabels {
             Self::Without(names) => row.write_key(key, names),
             Self::By(names) => {
                 for name in names {
-                    let value = row.get(*name).unwrap_or_default();
-                    key.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                    key.extend_from_slice(value.as_bytes());
+                    // An empty label is not an absent one.
+                    let value = row.get(*name);
+                    let len = value.map_or(u32::MAX, |value| value.len() as u32);
+                    key.extend_from_slice(&len.to_le_bytes());
+                    key.extend_from_slice(value.unwrap_or_default().as_bytes());
                 }
             }
         }
@@ -272,16 +296,16 @@ impl SeriesLabels {
                 })
             }
             Self::By(names) => {
-                let label = |name: &NameId| Some((row.names.get(*name).clone(), row.get(*name)?));
-                LabelSet::from_pairs(names.iter().filter_map(label))
+                let label = |name: &NameId| Some(row.label(*name, row.get(*name)?));
+                LabelSet::keeping_empty(names.iter().filter_map(label))
             }
         }
     }
 }
 
 /// The end of a query that came upon a row on which a stage failed.
-fn failure(row: &Row) -> String {
-    let (error, series) = (row.error(), row.to_label_set(|_| true));
+fn failure(series: &LabelSet) -> String {
+    let error = series.get(ERROR_LABEL).unwrap_or_default();
     format!(
         "pipeline error: '{error}' for series: '{series}'.\n\
          Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\

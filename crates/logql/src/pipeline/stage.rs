@@ -87,6 +87,19 @@ pub(super) struct Current<'a> {
 }
 
 impl Stage {
+    /// The filters that a parser asks early.
+    pub(super) fn early_mut(&mut self) -> Option<&mut EarlyFilters> {
+        match self {
+            Self::Json(early)
+            | Self::JsonLookup(_, early)
+            | Self::Logfmt(_, early)
+            | Self::LogfmtLookup(_, early)
+            | Self::Regexp(_, early)
+            | Self::Pattern(_, early) => Some(early),
+            _ => None,
+        }
+    }
+
     /// Runs the stage. A new line is written to `out`.
     pub(super) fn run(
         &self,

@@ -170,7 +170,7 @@ fn label_filters() {
         ("n > 4", true),
         ("n = 5 and d < 1s", false),
         ("n = 6 or d > 1s", true),
-        ("s >= 2KB, s < 2KiB", true),
+        ("s >= 2KB, s < 3KB", true),
         (r#"ip = ip("10.0.0.0/8")"#, true),
         (r#"ip != ip("10.0.0.0/8")"#, false),
         (r#"t =~ "x|y""#, true),
@@ -179,6 +179,9 @@ fn label_filters() {
         ("none > 0", false),
         (r#"app = "web""#, true),
         ("bad > 1", true),
+        ("bad > 1 | n > 5", false),
+        ("n > 4KiB or s = 2KiB", true),
+        (r#"t =~ """#, true),
         (r#"bad > 1 | __error__ = """#, false),
         (r#"bad > 1 | __error__ = "LabelFilterErr""#, true),
     ] {
@@ -188,14 +191,24 @@ fn label_filters() {
 }
 
 #[test]
-fn a_filter_that_is_asked_early_decides_nothing_else() {
-    // The number passes because of the fault behind it.
-    assert!(passes("| json | a > 5", r#"{"a":1, broken"#));
-    assert!(!passes(r#"| json | a = "5""#, r#"{"a":1, broken"#));
-    assert!(passes(
-        r#"| json | label_format a=b | a = "2""#,
-        r#"{"a":1,"b":2}"#
-    ));
+fn filters_are_asked_early() {
+    for (stages, expected) in [
+        (r#"| json | a = "5""#, false),
+        ("| json | a > 5", false),
+        ("| json | b > 5 | a = 1", true),
+        (r#"| json | label_format a=b | a = "x""#, true),
+        (r#"| json | label_format a=`{{.b}}` | a != "1""#, true),
+        (r#"| json | json a="b" | a = "x""#, true),
+        (r#"| json | drop a | a = "1""#, false),
+        // The reference looks at what was parsed.
+        (r#"| json | drop a | a = """#, false),
+        (r#"| json | label_format d=a | a = """#, false),
+    ] {
+        let line = r#"{"a":1,"b":"x","c":"#;
+        assert_eq!(passes(stages, line), expected, "{stages}");
+    }
+    let by = r#"sum by (x) (rate({a="b"} | logfmt | drop a | a="" [1m]))"#;
+    assert!(sample(by, "a=1", &[]).is_some());
 }
 
 #[test]
@@ -289,6 +302,10 @@ fn samples() {
             r#"1 {app="web", k="v"}"#,
         ),
         (
+            r#"sum by (e, k) (rate({a="b"} | logfmt --keep-empty [1m]))"#,
+            r#"1 {e="", k="v"}"#,
+        ),
+        (
             r#"sum without (k, d, n) (rate({a="b"} | logfmt [1m]))"#,
             r#"1 {app="web", env="prod", m="x", s="1KB"}"#,
         ),
@@ -309,7 +326,7 @@ fn samples() {
             r#"7 {env="prod", s="1KB"}"#,
         ),
     ] {
-        let found = sample(query, "n=7 k=v d=90ms s=1KB  x", &[("m", "x")]);
+        let found = sample(query, "n=7 k=v d=90ms s=1KB e=", &[("m", "x")]);
         assert_eq!(found, Some(Ok(expected.to_owned())), "{query}");
     }
     for query in [
@@ -335,6 +352,14 @@ fn faults_end_metric_queries_that_did_not_ask_for_them() {
              To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
              The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )"
         )
+    );
+    let named = r#"sum by (__error__) (rate({a="b"} | json [1m]))"#;
+    let failed = sample(named, r#"{"__error__":"mine"}"#, &[])
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        failed.starts_with("pipeline error: 'mine' for series: '{__error__=\"mine\"}'"),
+        "{failed}"
     );
     for (query, expected) in [
         // Nobody looks at labels: the parser does not run.
@@ -374,8 +399,8 @@ fn literals_are_those_of_the_stored_line() {
         literals.collect::<Vec<_>>()
     };
     assert_eq!(
-        of(r#"|= "a" | json | b="c" |~ "de+f.g" |> "<_>h""#),
-        ["a", "d", "h"]
+        of(r#"|= "a" | json | b="c" |~ "de+fg.h" |> "<_>i""#),
+        ["a", "fg", "i"]
     );
     assert_eq!(of(r#"!= "a" |= "b" or "c" |= ip("1.1.1.1")"#), [""; 0]);
     assert_eq!(of(r#"|= "a" | unpack |= "b""#), ["a"]);
