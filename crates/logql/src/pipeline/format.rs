@@ -69,7 +69,7 @@ impl LineFormat {
 #[derive(Debug)]
 enum Format {
     Rename { to: NameId, from: NameId },
-    Template { to: NameId, template: Template },
+    Template { to: NameId, template: Box<Template> },
 }
 
 /// `| label_format`, compiled.
@@ -96,7 +96,10 @@ impl LabelFormats {
                     error,
                 })?;
                 let to = names.intern(to);
-                Ok(Format::Template { to, template })
+                Ok(Format::Template {
+                    to,
+                    template: Box::new(template),
+                })
             }
         };
         Ok(Self(formats.iter().map(compile).collect::<Result<_, _>>()?))

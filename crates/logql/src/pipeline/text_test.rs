@@ -30,7 +30,7 @@ enum Kind {
 #[derive(Clone, Debug)]
 enum Alternative {
     Equal(String),
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
 }
 
 impl TextTest {
@@ -127,7 +127,7 @@ fn alternatives(pattern: &str) -> Option<Vec<Alternative>> {
             found.push(if whole {
                 Alternative::Equal(piece.literal.to_owned())
             } else {
-                Alternative::Contains(Finder::new(piece.literal).into_owned())
+                Alternative::Contains(Box::new(Finder::new(piece.literal).into_owned()))
             });
         }
     }
