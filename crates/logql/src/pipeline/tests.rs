@@ -7,6 +7,8 @@ use crate::metric::leaf_contexts;
 use crate::syntax::ast::Expr;
 use crate::syntax::parse;
 
+mod properties;
+
 const STREAM: [(&str, &str); 2] = [("app", "web"), ("env", "prod")];
 /// 2026-01-15 00:00:00 UTC.
 const NOW_NS: i64 = 1_768_435_200_000_000_000;
