@@ -30,6 +30,7 @@ mod line_filter;
 mod logfmt;
 mod logs;
 mod names;
+mod near;
 mod pattern;
 mod pick;
 mod regex_plan;

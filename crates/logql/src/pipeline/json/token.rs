@@ -1,5 +1,7 @@
 //! Pieces of JSON text.
 
+use super::super::near;
+
 /// Why text is not the JSON that was expected; the texts are those of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JsonFault {
@@ -63,17 +65,17 @@ pub(in super::super) fn next_token(data: &[u8], from: usize) -> Option<usize> {
 /// Where the string ends whose first byte, after the quote, is at `from`; behind the closing
 /// quote. And whether there is a backslash in it.
 pub(in super::super) fn string_end(data: &[u8], from: usize) -> Option<(usize, bool)> {
-    // Most strings are short; a call into vector code costs more than looking at their bytes.
-    const LOOKED_AT: usize = 12;
+    const NEAR: usize = 64;
     let (mut at, mut escaped) = (from, false);
     loop {
         let rest = data.get(at..)?;
-        let is_stop = |b: &u8| *b == b'"' || *b == b'\\';
-        let head = rest.get(..LOOKED_AT).unwrap_or(rest);
-        let found = match head.iter().position(is_stop) {
-            Some(found) => found,
-            None => head.len() + memchr::memchr2(b'"', b'\\', rest.get(head.len()..)?)?,
-        };
+        let head = rest.get(..NEAR).unwrap_or(rest);
+        let mut found = near::position(head, |word| {
+            near::equal(word, b'"') | near::equal(word, b'\\')
+        });
+        if found == head.len() {
+            found += memchr::memchr2(b'"', b'\\', rest.get(found..)?)?;
+        }
         if rest.get(found) == Some(&b'"') {
             return Some((at + found + 1, escaped));
         }
@@ -102,6 +104,14 @@ pub(in super::super) fn block_end(data: &[u8], from: usize, open: u8, close: u8)
             }
         }
     }
+}
+
+/// Marks what ends a number or a word.
+fn ends_value(word: u64) -> u64 {
+    let space = near::equal(word, b' ') | near::equal(word, b'\n');
+    let space = space | near::equal(word, b'\r') | near::equal(word, b'\t');
+    let structure = near::equal(word, b',') | near::equal(word, b'}') | near::equal(word, b']');
+    space | structure
 }
 
 /// The value whose first byte is at `from` or after white space there.
@@ -135,8 +145,7 @@ pub(in super::super) fn value(data: &[u8], from: usize) -> Result<Value, JsonFau
         }
         Some(first) => {
             let rest = data.get(start..).unwrap_or_default();
-            let is_end = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b',' | b'}' | b']');
-            let len = rest.iter().position(is_end).unwrap_or(rest.len());
+            let len = near::position(rest, ends_value);
             let kind = match (first, rest.get(..len).unwrap_or_default()) {
                 (_, b"true" | b"false") => Kind::Boolean,
                 (_, b"null") => Kind::Null,

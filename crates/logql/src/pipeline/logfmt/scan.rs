@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::super::near;
+
 /// What is wrong at a place of the line; prints with the words of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -86,8 +88,7 @@ impl<'a> Scanner<'a> {
         };
         self.at += start;
         let rest = self.rest();
-        let is_end = |b: &u8| *b == b'=' || *b == b'"' || *b <= b' ';
-        let len = rest.iter().position(is_end).unwrap_or(rest.len());
+        let len = near::position(rest, ends_word);
         let key = rest.get(..len).unwrap_or_default();
         self.at += len;
         let end = rest.get(len).copied();
@@ -116,8 +117,7 @@ impl<'a> Scanner<'a> {
 
     fn plain(&mut self, key: &'a [u8]) -> Pair<'a> {
         let rest = self.rest();
-        let is_end = |b: &u8| *b == b'=' || *b == b'"' || *b <= b' ';
-        let len = rest.iter().position(is_end).unwrap_or(rest.len());
+        let len = near::position(rest, ends_word);
         self.at += len;
         match rest.get(len) {
             Some(b @ (b'=' | b'"')) => self.unexpected(*b),
@@ -179,6 +179,11 @@ impl<'a> Scanner<'a> {
         let rest = self.rest();
         self.at += rest.iter().position(|b| *b <= b' ').unwrap_or(rest.len());
     }
+}
+
+/// Marks what no key and no unquoted value goes on behind.
+fn ends_word(word: u64) -> u64 {
+    near::equal(word, b'=') | near::equal(word, b'"') | near::below(word, b'!')
 }
 
 /// Whether the text is UTF-8 without U+FFFD, which stands for what is not.
