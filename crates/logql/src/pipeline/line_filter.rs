@@ -11,8 +11,8 @@ use super::pattern::LinePattern;
 use super::regex_plan;
 use crate::syntax::ast::{self, LineMatch, LineOp};
 
-/// Literals from which on they are searched together.
-const TOGETHER_MIN: usize = 3;
+/// Literals from which on they are searched together: a few are found faster one by one.
+const TOGETHER_MIN: usize = 8;
 
 /// A line filter, compiled.
 #[derive(Debug)]

@@ -69,6 +69,16 @@ fn line_filters() {
         (r#"|= "a" or "b""#, "b", true),
         (r#"|= "a" or "b" or "c" or "d""#, "xd", true),
         (r#"|= "a" or "b" or "c" or "d""#, "x", false),
+        (
+            r#"|= "1" or "2" or "3" or "4" or "5" or "6" or "7" or "xy""#,
+            "axyb",
+            true,
+        ),
+        (
+            r#"!= "1" or "2" or "3" or "4" or "5" or "6" or "7" or "xy""#,
+            "ax",
+            true,
+        ),
         (r#"!= "a" or "b""#, "b", false),
         (r#"!= "a" or "b""#, "c", true),
         (r#"|= """#, "", true),
