@@ -41,6 +41,23 @@ pub(crate) fn time_range(
     Ok(range)
 }
 
+/// [`time_range`] of a query, for which there is nothing, rather than an error, in a range that lies
+/// before `max_query_lookback` as a whole.
+///
+/// # Errors
+/// If the range is too long.
+pub(crate) fn query_range(
+    range: TimeRange,
+    limits: &Limits,
+    now_ns: i64,
+) -> Result<TimeRange, CodedError> {
+    let DurationNs(lookback_ns) = limits.max_query_lookback;
+    if lookback_ns > 0 && range.end_ns < now_ns.saturating_sub(lookback_ns) {
+        return Ok(TimeRange::new(range.end_ns, range.end_ns));
+    }
+    time_range(range, limits, now_ns)
+}
+
 /// Whether the tenant may have so many lines.
 ///
 /// # Errors

@@ -51,18 +51,34 @@ pub enum LabelStyle {
     Categorized,
 }
 
+/// How a client wants its answer, by `X-Loki-Response-Encoding-Flags`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// How labels are shown.
+    pub style: LabelStyle,
+    /// The flags as sent; lines come with them.
+    pub flags: Vec<String>,
+}
+
+/// `"encodingFlags":[…]`
+pub(crate) fn write_flags(out: &mut String, encoding: &Encoding) {
+    out.push_str("\"encodingFlags\":");
+    write_list(out, &encoding.flags, |out, flag| write_text(out, flag));
+}
+
 /// The whole body of a query answer.
 #[must_use]
-pub(crate) fn query_response(answer: &Answer, style: LabelStyle, report: &Report) -> Vec<u8> {
+pub(crate) fn query_response(answer: &Answer, encoding: &Encoding, report: &Report) -> Vec<u8> {
     let mut out = String::from("{\"status\":\"success\",\"data\":{\"resultType\":");
     match answer {
         Answer::Streams(rows) => {
             out.push_str("\"streams\",");
-            if style == LabelStyle::Categorized {
-                out.push_str("\"encodingFlags\":[\"categorize-labels\"],");
+            if !encoding.flags.is_empty() {
+                write_flags(&mut out, encoding);
+                out.push(',');
             }
             out.push_str("\"result\":");
-            write_streams(&mut out, rows, style);
+            write_streams(&mut out, rows, encoding.style);
         }
         Answer::Matrix(series) => {
             out.push_str("\"matrix\",\"result\":");
@@ -271,7 +287,11 @@ mod tests {
     }
 
     fn body(answer: &Answer, style: LabelStyle) -> serde_json::Value {
-        let body = query_response(answer, style, &Report::default());
+        let flags = match style {
+            LabelStyle::Merged => Vec::new(),
+            LabelStyle::Categorized => vec!["categorize-labels".to_owned()],
+        };
+        let body = query_response(answer, &Encoding { style, flags }, &Report::default());
         serde_json::from_slice(&body).unwrap()
     }
 

@@ -17,6 +17,9 @@ use crate::{Querier, check, logs};
 use detect::Detector;
 pub use kind::FieldKind;
 
+/// Fields that are looked at for the values of one.
+const FIELDS_MAX: usize = 10_000;
+
 /// Which lines to look into, and for how many fields.
 #[derive(Clone, Debug)]
 pub struct FieldsQuery {
@@ -55,8 +58,8 @@ impl Querier {
         tenants: &[TenantId],
         query: FieldsQuery,
     ) -> Result<Answered<Vec<Field>>, CodedError> {
-        let limit = query.limit;
-        self.detect(tenants, query, move |detector| detector.fields(limit))
+        let fields_max = query.limit;
+        self.detect(tenants, query, fields_max, Detector::fields)
             .await
     }
 
@@ -71,14 +74,15 @@ impl Querier {
         query: FieldsQuery,
     ) -> Result<Answered<BTreeSet<String>>, CodedError> {
         let limit = query.limit;
-        self.detect(tenants, query, move |detector| detector.values(name, limit))
-            .await
+        let values = move |detector: Detector| detector.values(name, limit);
+        self.detect(tenants, query, FIELDS_MAX, values).await
     }
 
     async fn detect<T>(
         self: &Arc<Self>,
         tenants: &[TenantId],
         query: FieldsQuery,
+        fields_max: usize,
         finish: impl FnOnce(Detector) -> T,
     ) -> Result<Answered<T>, CodedError> {
         for tenant in tenants {
@@ -91,8 +95,10 @@ impl Querier {
             interval_ns: 0,
         };
         self.run(QueryKind::Samples, tenants, |context| async move {
-            let rows = lines(&context, tenants, &query.log, wanted).await?;
-            let mut detector = Detector::new(context.memory.reservation())?;
+            let mut rows = lines(&context, tenants, &query.log, wanted).await?;
+            // Stream by stream, as the last line that has a field decides of what kind it is.
+            rows.sort_by(|a, b| a.labels.stream.cmp(&b.labels.stream));
+            let mut detector = Detector::new(fields_max, context.memory.reservation())?;
             for row in &rows {
                 detector
                     .add(row)

@@ -26,7 +26,7 @@ use http::header::CONTENT_TYPE;
 use crate::{Querier, tail};
 
 use request::ApiRequest;
-pub(crate) use request::label_style;
+pub(crate) use request::encoding;
 
 /// The routes that belong to tenants.
 pub fn routes(querier: Arc<Querier>) -> Router {

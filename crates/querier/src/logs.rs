@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chunk::Projection;
@@ -113,6 +114,7 @@ async fn recent_lines(
         direction: wanted.direction,
     };
     let querier = &context.querier;
+    let asked = Instant::now();
     let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
         let request = request.clone();
         async move { ingester.select_logs(request).await }
@@ -134,6 +136,8 @@ async fn recent_lines(
             }
         }
     }
+    let waited_ns = asked.elapsed().as_nanos() as u64;
+    QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
     Ok(covered)
 }
 

@@ -167,7 +167,7 @@ impl Querier {
         for tenant in tenants {
             let limits = self.limits(tenant);
             check::query(&query.text, &expr, &limits, false)?;
-            range = check::time_range(range, &limits, self.now_ns())?;
+            range = check::query_range(range, &limits, self.now_ns())?;
             if matches!(expr, Expr::Log(_)) {
                 check::entries_limit(query.limit, &limits)?;
             }

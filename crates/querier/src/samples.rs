@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chunk::Projection;
 use futures::StreamExt;
 use logql::metric::{RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
-use logql::syntax::ast::{Grouping, MetricExpr, RangeAggregation};
+use logql::syntax::ast::{
+    Grouping, MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp,
+};
 use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
@@ -79,6 +82,24 @@ pub(crate) async fn aggregate(
     Ok(series)
 }
 
+/// A query with this leaf, which has an ingester reduce its series alike.
+fn of_one_leaf(aggregation: &RangeAggregation, reduce_to: Option<&Grouping>) -> MetricExpr {
+    let range = MetricExpr::Range(aggregation.clone());
+    let Some(grouping) = reduce_to else {
+        return range;
+    };
+    MetricExpr::Vector(VectorAggregation {
+        op: match aggregation.op {
+            RangeOp::Min => VectorOp::Min,
+            RangeOp::Max => VectorOp::Max,
+            _ => VectorOp::Sum,
+        },
+        parameter: None,
+        grouping: Some(grouping.clone()),
+        inner: Box::new(range),
+    })
+}
+
 async fn recent_samples(
     context: &Context,
     aggregation: &RangeAggregation,
@@ -88,10 +109,11 @@ async fn recent_samples(
 ) -> Result<(Covered, Recent), CodedError> {
     let request = SelectSamples {
         tenant: context.tenant.clone(),
-        query: MetricExpr::Range(aggregation.clone()).to_string(),
+        query: of_one_leaf(aggregation, reduce_to).to_string(),
         range,
     };
     let querier = &context.querier;
+    let asked = Instant::now();
     let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
         let request = request.clone();
         async move { ingester.select_samples(request).await }
@@ -108,23 +130,16 @@ async fn recent_samples(
         let mut batches = answer.batches;
         while let Some(batch) = batches.next().await {
             QueryStats::add(&context.stats.ingester_batches, 1);
-            for mut samples in batch? {
-                if let Some(grouping) = reduce_to {
-                    samples.labels = grouped(&samples.labels, grouping);
-                }
+            for samples in batch? {
                 recent
                     .add(context, &samples, sum)
                     .map_err(|error| context.over_budget(&error))?;
             }
         }
     }
+    let waited_ns = asked.elapsed().as_nanos() as u64;
+    QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
     Ok((covered, recent))
-}
-
-/// The labels that a grouping keeps.
-fn grouped(labels: &LabelSet, grouping: &Grouping) -> LabelSet {
-    let is_listed = |name: &str| grouping.labels.iter().any(|label| label == name);
-    labels.without(|name| is_listed(name) == grouping.without)
 }
 
 impl Recent {

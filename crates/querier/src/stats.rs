@@ -27,6 +27,8 @@ pub(crate) struct QueryStats {
     pub compressed_bytes: AtomicU64,
     /// Ingesters asked.
     pub ingesters_reached: AtomicU64,
+    /// Nanoseconds waited for lines or samples of ingesters.
+    pub ingester_wait_ns: AtomicU64,
     /// Pieces of answers that came from ingesters.
     pub ingester_batches: AtomicU64,
     /// Lines or samples that came from ingesters.
@@ -77,6 +79,7 @@ impl QueryStats {
                 store,
             },
             ingester: Ingester {
+                recv_wait_time: Some(get(&self.ingester_wait_ns)).filter(|wait| *wait > 0),
                 total_reached: get(&self.ingesters_reached),
                 total_batches: get(&self.ingester_batches),
                 total_lines_sent: get(&self.ingester_lines),

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Querier;
-use crate::encode::{self, LabelStyle, write_labels, write_list};
+use crate::encode::{self, Encoding, write_labels, write_list};
 use crate::params::Params;
 use crate::query::RangeQuery;
 
@@ -85,7 +85,7 @@ pub(crate) struct TailQuery {
     start_ns: i64,
     limit: usize,
     delay: Duration,
-    style: LabelStyle,
+    encoding: Encoding,
 }
 
 fn tail_query(parts: &Parts, tenants: &Tenants, now_ns: i64) -> Result<TailQuery, CodedError> {
@@ -105,7 +105,7 @@ fn tail_query(parts: &Parts, tenants: &Tenants, now_ns: i64) -> Result<TailQuery
         start_ns: params.range(now_ns)?.start_ns,
         limit: params.limit()?,
         delay: Duration::from_secs(u64::try_from(delay_s).unwrap_or(0)),
-        style: crate::http::label_style(&parts.headers),
+        encoding: crate::http::encoding(&parts.headers),
     })
 }
 
@@ -171,7 +171,7 @@ async fn serve(
     let mut renew = tokio::time::interval(RESUBSCRIBE);
     renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if let Some(frame) = waiting.take_due(query.style) {
+        if let Some(frame) = waiting.take_due(&query.encoding) {
             socket
                 .send(Message::Text(frame.into()))
                 .await
@@ -322,7 +322,7 @@ impl Waiting {
     }
 
     /// A frame of all rows that are due, oldest first.
-    fn take_due(&mut self, style: LabelStyle) -> Option<String> {
+    fn take_due(&mut self, encoding: &Encoding) -> Option<String> {
         let now = Instant::now();
         let (mut rows, mut dropped) = (Vec::new(), 0);
         while self.batches.front().is_some_and(|(due, ..)| *due <= now) {
@@ -336,12 +336,13 @@ impl Waiting {
             return None;
         }
         rows.sort_by_key(|row| row.timestamp_ns);
-        Some(frame(&rows, dropped, style))
+        Some(frame(&rows, dropped, encoding))
     }
 }
 
 /// `{"streams":[…]}`, with `dropped_entries` if rows were lost.
-fn frame(rows: &[LogRow], dropped: u64, style: LabelStyle) -> String {
+fn frame(rows: &[LogRow], dropped: u64, encoding: &Encoding) -> String {
+    let style = encoding.style;
     let mut out = String::from("{\"streams\":");
     let streams = encode::group_rows(rows, style);
     write_list(&mut out, &streams, |out, (labels, rows)| {
@@ -351,8 +352,9 @@ fn frame(rows: &[LogRow], dropped: u64, style: LabelStyle) -> String {
         write_list(out, rows, |out, row| encode::write_row(out, row, style));
         out.push('}');
     });
-    if style == LabelStyle::Categorized {
-        out.push_str(",\"encodingFlags\":[\"categorize-labels\"]");
+    if !encoding.flags.is_empty() {
+        out.push(',');
+        encode::write_flags(&mut out, encoding);
     }
     if dropped > 0 {
         let at = rows.last().map_or(0, |row| row.timestamp_ns);
@@ -385,6 +387,10 @@ mod tests {
         }
     }
 
+    fn merged() -> Encoding {
+        crate::http::encoding(&http::HeaderMap::new())
+    }
+
     #[test]
     fn copies_are_sent_once() {
         let mut seen = Seen::default();
@@ -396,11 +402,11 @@ mod tests {
         let mut waiting = Waiting::new(2);
         waiting.push(vec![row(2, 1)], 0, Instant::now());
         waiting.push(vec![row(1, 1), row(3, 1)], 3, Instant::now());
-        let frame = waiting.take_due(LabelStyle::Merged).unwrap();
+        let frame = waiting.take_due(&merged()).unwrap();
         let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
         assert_eq!(frame["streams"][0]["values"][0][0], "1");
         assert_eq!(frame["dropped_entries"][0]["labels"]["dropped"], "4");
-        assert!(waiting.take_due(LabelStyle::Merged).is_none());
+        assert!(waiting.take_due(&merged()).is_none());
     }
 
     #[test]

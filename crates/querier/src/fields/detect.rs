@@ -32,11 +32,13 @@ pub(super) struct Detector {
     /// The stream of the last line, and both parsers for it.
     stream: Option<(LabelSet, StreamPipeline, StreamPipeline)>,
     fields: BTreeMap<Arc<str>, Known>,
+    fields_max: usize,
     memory: Reservation,
 }
 
 impl Detector {
-    pub(super) fn new(memory: Reservation) -> Result<Self, CodedError> {
+    /// Keeps at most `fields_max` fields, those found first.
+    pub(super) fn new(fields_max: usize, memory: Reservation) -> Result<Self, CodedError> {
         let compile = |stage| {
             let log = LogExpr {
                 matchers: Vec::new(),
@@ -56,6 +58,7 @@ impl Detector {
             logfmt: compile(logfmt)?,
             stream: None,
             fields: BTreeMap::new(),
+            fields_max,
             memory,
         })
     }
@@ -121,8 +124,10 @@ impl Detector {
         json_path: &[String],
     ) -> Result<(), BudgetError> {
         let kind = FieldKind::of(value);
+        let is_full = self.fields.len() >= self.fields_max;
         let known = match self.fields.get_mut(name) {
             Some(known) => known,
+            None if is_full => return Ok(()),
             None => {
                 self.memory.grow(VALUE_BYTES + name.len() as u64)?;
                 self.fields.entry(Arc::clone(name)).or_insert(Known {
@@ -144,8 +149,8 @@ impl Detector {
         Ok(())
     }
 
-    /// At most `limit` fields.
-    pub(super) fn fields(self, limit: usize) -> Vec<Field> {
+    /// The fields by name.
+    pub(super) fn fields(self) -> Vec<Field> {
         let field = |(name, known): (Arc<str>, Known)| Field {
             name: name.to_string(),
             kind: known.kind,
@@ -153,7 +158,7 @@ impl Detector {
             parsers: known.parsers,
             json_path: known.json_path,
         };
-        self.fields.into_iter().take(limit).map(field).collect()
+        self.fields.into_iter().map(field).collect()
     }
 
     /// At most `limit` values of a field.

@@ -35,7 +35,7 @@ pub(super) async fn range(
         .await?;
     Ok(json(encode::query_response(
         &answer.value,
-        request.style,
+        &request.encoding,
         &answer.report,
     )))
 }
@@ -58,7 +58,7 @@ pub(super) async fn instant(
         .await?;
     Ok(json(encode::query_response(
         &answer.value,
-        request.style,
+        &request.encoding,
         &answer.report,
     )))
 }

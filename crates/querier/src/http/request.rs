@@ -8,7 +8,7 @@ use logql::syntax;
 use model::{Code, CodedError, Matcher};
 use server::http::{ApiError, Tenants};
 
-use crate::encode::LabelStyle;
+use crate::encode::{Encoding, LabelStyle};
 use crate::params::Params;
 
 /// Bytes of a form body.
@@ -18,7 +18,7 @@ const FORM_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct ApiRequest {
     pub(crate) params: Params,
     pub(crate) tenants: Tenants,
-    pub(crate) style: LabelStyle,
+    pub(crate) encoding: Encoding,
 }
 
 /// A request of nobody in particular.
@@ -32,12 +32,12 @@ impl<S: Send + Sync> FromRequest<S> for ApiRequest {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let tenants = Tenants::from_request_parts(&mut parts, state).await?;
-        let style = label_style(&parts.headers);
+        let encoding = encoding(&parts.headers);
         let params = params_of(Request::from_parts(parts, body)).await?;
         Ok(Self {
             params,
             tenants,
-            style,
+            encoding,
         })
     }
 }
@@ -53,20 +53,21 @@ impl<S: Send + Sync> FromRequest<S> for OpenRequest {
 }
 
 /// `X-Loki-Response-Encoding-Flags: categorize-labels`
-pub(crate) fn label_style(headers: &HeaderMap) -> LabelStyle {
+pub(crate) fn encoding(headers: &HeaderMap) -> Encoding {
     let flags = headers
         .get("x-loki-response-encoding-flags")
-        .and_then(|flags| flags.to_str().ok());
-    let categorized = flags.is_some_and(|flags| {
-        flags
-            .split(',')
-            .any(|flag| flag.trim() == "categorize-labels")
-    });
-    if categorized {
-        LabelStyle::Categorized
-    } else {
-        LabelStyle::Merged
-    }
+        .and_then(|flags| flags.to_str().ok())
+        .unwrap_or_default();
+    let flags: Vec<String> = flags
+        .split(',')
+        .map(|flag| flag.trim().to_owned())
+        .filter(|flag| !flag.is_empty())
+        .collect();
+    let style = match flags.iter().any(|flag| flag == "categorize-labels") {
+        true => LabelStyle::Categorized,
+        false => LabelStyle::Merged,
+    };
+    Encoding { style, flags }
 }
 
 /// Parameters of a form come before those of the query string, as Go's `Request.Form` has it.

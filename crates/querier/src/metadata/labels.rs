@@ -1,7 +1,6 @@
 //! Names and values of labels, streams.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{CodedError, LabelSet, Matcher, TenantId, TimeRange};
@@ -12,8 +11,18 @@ use crate::metrics::QueryKind;
 use crate::query::{Answered, Context};
 use crate::tenancy::{Share, TENANT_LABEL, shares};
 
+/// The days that a range touches, whole. Which labels there are is looked up by days, as in Loki:
+/// what a menu of labels offers should not come and go with the minutes shown.
+fn whole_days(range: TimeRange) -> TimeRange {
+    let days = TimeRange::new(range.start_ns, range.end_ns.max(range.start_ns + 1)).days();
+    TimeRange::new(
+        days.start().saturating_mul(TimeRange::DAY_NS),
+        (days.end() + 1).saturating_mul(TimeRange::DAY_NS),
+    )
+}
+
 impl Querier {
-    /// Names of labels, sorted.
+    /// Names of labels, sorted, of the days that a range touches.
     ///
     /// # Errors
     /// If the range is too long for a tenant, or data cannot be read.
@@ -23,7 +32,7 @@ impl Querier {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Answered<Vec<String>>, CodedError> {
-        let range = self.allowed_range(tenants, range)?;
+        let range = whole_days(self.allowed_range(tenants, range)?);
         self.run(QueryKind::Metadata, tenants, |context| async move {
             let mut names = Found::new(&context);
             if tenants.len() > 1 {
@@ -40,7 +49,7 @@ impl Querier {
         .await
     }
 
-    /// Values of a label, sorted.
+    /// Values of a label, sorted, of the days that a range touches.
     ///
     /// # Errors
     /// If the range is too long for a tenant, or data cannot be read.
@@ -51,7 +60,7 @@ impl Querier {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Answered<Vec<String>>, CodedError> {
-        let range = self.allowed_range(tenants, range)?;
+        let range = whole_days(self.allowed_range(tenants, range)?);
         self.run(QueryKind::Metadata, tenants, |context| async move {
             let mut values = Found::new(&context);
             for share in shares(matchers, tenants) {

@@ -26,6 +26,16 @@ pub struct Sum {
     pub rows: u64,
 }
 
+impl Sum {
+    /// Whole KiB, which is what Loki's index keeps of each stream and its clients see.
+    fn in_kib(self) -> Self {
+        Self {
+            bytes: (self.bytes + 512) >> 10 << 10,
+            ..self
+        }
+    }
+}
+
 impl std::ops::AddAssign for Sum {
     fn add_assign(&mut self, other: Self) {
         self.streams += other.streams;
@@ -50,8 +60,11 @@ impl Querier {
         self.run(QueryKind::Metadata, tenants, |context| async move {
             let mut total = Sum::default();
             for share in shares(matchers, tenants) {
-                let context = context.of(&share.tenant);
-                total += context.total(&share.matchers, range).await?;
+                let sizes = context
+                    .of(&share.tenant)
+                    .stream_sizes(&share.matchers, range)
+                    .await?;
+                sizes.into_values().for_each(|sum| total += sum.in_kib());
             }
             Ok(total)
         })

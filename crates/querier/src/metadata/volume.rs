@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use model::{Code, CodedError, LabelSet, MatchOp, Matcher, TenantId, TimeRange};
+use model::{
+    Code, CodedError, LabelSet, MatchOp, Matcher, TenantId, TimeRange, is_valid_label_name,
+};
 
 use crate::Querier;
 use crate::metrics::QueryKind;
@@ -71,10 +73,18 @@ impl Querier {
         }
         let range = self.allowed_range(tenants, query.range)?;
         let counted = Counted::new(&query)?;
+        // No stream has a label whose name is none.
+        let is_possible = query
+            .target_labels
+            .iter()
+            .all(|name| is_valid_label_name(name));
         self.run(QueryKind::Metadata, tenants, |context| async move {
             let mut volumes: BTreeMap<Key, Vec<(i64, u64)>> = BTreeMap::new();
             let mut memory = context.memory.reservation();
-            for (part, at_ns) in parts(range, query.step_ns) {
+            let parts = parts(range, query.step_ns)
+                .into_iter()
+                .filter(|_| is_possible);
+            for (part, at_ns) in parts {
                 let mut sums: HashMap<Key, u64> = HashMap::new();
                 for share in shares(&counted.matchers, tenants) {
                     let context = context.of(&share.tenant);

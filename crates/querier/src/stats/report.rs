@@ -106,7 +106,8 @@ pub struct DataObject {
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "named by the API")]
 pub struct Ingester {
-    pub recv_wait_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recv_wait_time: Option<u64>,
     pub total_reached: u64,
     pub total_chunks_matched: u64,
     pub total_batches: u64,

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chunk::{EncodeOptions, ObjectWriter, Run, encode_block};
 use futures::StreamExt;
+use logql::metric::leaf_contexts;
 use logql::pipeline::{Extractor, Pipeline};
-use logql::syntax::ast::{Expr, MetricExpr};
+use logql::syntax::ast::Expr;
 use model::{
     Code, CodedError, Direction, Entries, LabelSet, Limits, Matcher, Reservation, TenantId,
     TimeRange,
@@ -277,17 +278,18 @@ impl Select for FakeIngester {
         request: SelectSamples,
     ) -> Result<Selected<SampleRows>, CodedError> {
         self.answers().await?;
-        let Ok(Expr::Metric(MetricExpr::Range(aggregation))) = logql::syntax::parse(&request.query)
-        else {
-            panic!("not a range aggregation: {}", request.query);
+        let Ok(Expr::Metric(expr)) = logql::syntax::parse(&request.query) else {
+            panic!("no metric query: {}", request.query);
         };
-        let extractor = Extractor::new(&aggregation, None, NOW_NS).unwrap();
+        let [leaf] = leaf_contexts(&expr).try_into().unwrap();
+        let aggregation = leaf.aggregation;
+        let extractor = Extractor::new(aggregation, leaf.reduce_to.as_ref(), NOW_NS).unwrap();
         let mut answer = Vec::new();
         for (labels, source) in self.matching(&request.tenant, &aggregation.log.matchers) {
             let prefilter = Prefilter::default();
             let scan = SampleScan {
                 range: request.range,
-                shape: SampleShape::of(&aggregation),
+                shape: SampleShape::of(aggregation),
                 prefilter: &prefilter,
                 hashes: true,
             };
