@@ -53,11 +53,11 @@ pub enum LabelStyle {
 
 /// How a client wants its answer, by `X-Loki-Response-Encoding-Flags`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoding {
+pub(crate) struct Encoding {
     /// How labels are shown.
-    pub style: LabelStyle,
+    pub(crate) style: LabelStyle,
     /// The flags as sent; lines come with them.
-    pub flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
 }
 
 /// `"encodingFlags":[…]`

@@ -61,7 +61,7 @@ pub(super) async fn series(
         .await?;
     let mut out = String::from("{\"status\":\"success\",\"data\":");
     write_list(&mut out, &sets.value, |out, set: &LabelSet| {
-        write_labels(out, set)
+        write_labels(out, set);
     });
     out.push('}');
     Ok(json(out))
