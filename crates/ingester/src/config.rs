@@ -39,6 +39,8 @@ pub struct Config {
     pub query_workers: usize,
     /// Bytes that all queries may hold for rows they decode.
     pub query_memory_max: ByteSize,
+    /// Queries at once, of all tenants; what comes on top is refused.
+    pub queries_max: usize,
     /// Live tails at once, of all tenants.
     pub tails_max: usize,
     /// Lines that may wait for a slow reader of a tail; what comes on top is dropped and counted.
@@ -62,6 +64,7 @@ impl Default for Config {
             stream_idle: DurationNs::from_secs(1800),
             query_workers: 0,
             query_memory_max: ByteSize::mib(256),
+            queries_max: 256,
             tails_max: 256,
             tail_rows_max: 10_000,
         }

@@ -237,7 +237,7 @@ impl Inner {
             Ok(published?)
         };
         let seq = self.until_ok("store an object", publish).await;
-        tenant.commit(day, seq, &blocks);
+        tenant.commit(day, seq, &blocks, self.clock.now_ns());
         let bytes = blocks.iter().map(|waiting| waiting.block.bytes()).sum();
         self.memory.drop_blocks(bytes);
         self.metrics.blocks.dec_by(blocks.len() as i64);
@@ -266,16 +266,15 @@ impl Inner {
         }
     }
 
-    /// Forgets streams that nobody pushes to any more.
+    /// Forgets streams that nobody pushes to any more, and tenants without streams.
     fn forget_idle(&self) {
-        let since_ns = self
-            .clock
-            .now_ns()
-            .saturating_sub(self.config.stream_idle.0);
+        let now_ns = self.clock.now_ns();
+        let since_ns = now_ns.saturating_sub(self.config.stream_idle.0);
         for tenant in self.tenants.all() {
             let forgotten = tenant.forget(since_ns);
             self.metrics.streams.dec_by(forgotten as i64);
         }
+        self.tenants.forget(now_ns);
     }
 
     /// Asks the flusher for a flush and waits for it.

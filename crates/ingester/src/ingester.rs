@@ -139,7 +139,10 @@ pub(crate) struct Inner {
     pub(crate) end_of_replay: Mutex<Option<Line>>,
     pub(crate) flush_requests: mpsc::Sender<FlushRequest>,
     pub(crate) encode_workers: usize,
-    pub(crate) query_permits: Arc<Semaphore>,
+    /// One for each query that may run.
+    pub(crate) queries: Arc<Semaphore>,
+    /// One for each query that may use a processor.
+    pub(crate) query_places: Arc<Semaphore>,
     pub(crate) query_memory: Arc<Budget>,
     /// Cancelled when the replay is complete.
     pub(crate) replayed: CancellationToken,
@@ -184,7 +187,8 @@ impl Ingester {
             end_of_replay: Mutex::default(),
             flush_requests,
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
-            query_permits: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
+            queries: Arc::new(Semaphore::new(config.queries_max.clamp(1, 1 << 20))),
+            query_places: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
             query_memory: Budget::new("query_memory_max", config.query_memory_max.0),
             replayed: CancellationToken::new(),
             stopping: CancellationToken::new(),

@@ -1,6 +1,6 @@
 //! How much is in memory, and who waits until it is less.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::{Code, CodedError};
@@ -10,12 +10,15 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// Bytes of rows that are not in the store yet.
+///
+/// Rows are counted a moment after they are added to heads, and may be encoded before that: the
+/// counts are signed.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// In heads, and cut but not encoded yet.
-    raw: AtomicUsize,
+    raw: AtomicI64,
     /// In encoded blocks.
-    encoded: AtomicUsize,
+    encoded: AtomicI64,
     raw_max: usize,
     all_max: usize,
     push_wait: Duration,
@@ -29,8 +32,8 @@ impl Memory {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         let raw_max = config.head_memory_max.as_usize();
         Self {
-            raw: AtomicUsize::new(0),
-            encoded: AtomicUsize::new(0),
+            raw: AtomicI64::new(0),
+            encoded: AtomicI64::new(0),
             raw_max,
             all_max: config.memory_max.as_usize().max(raw_max),
             push_wait: config.push_wait.as_std(),
@@ -41,40 +44,48 @@ impl Memory {
 
     /// Rows were added to heads.
     pub(crate) fn add_raw(&self, bytes: usize) {
-        let raw = self.raw.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.metrics.head_bytes.set(raw as i64);
+        let raw = add(&self.raw, bytes as i64);
+        self.metrics.head_bytes.set(raw);
     }
 
     /// Raw rows have become blocks.
     pub(crate) fn encode(&self, raw_bytes: usize, block_bytes: usize) {
-        let encoded = self.encoded.fetch_add(block_bytes, Ordering::Relaxed) + block_bytes;
-        let raw = self.raw.fetch_sub(raw_bytes, Ordering::Relaxed) - raw_bytes;
-        self.metrics.head_bytes.set(raw as i64);
-        self.metrics.block_bytes.set(encoded as i64);
+        self.metrics
+            .block_bytes
+            .set(add(&self.encoded, block_bytes as i64));
+        self.metrics
+            .head_bytes
+            .set(add(&self.raw, -(raw_bytes as i64)));
         self.freed.notify_waiters();
     }
 
     /// Blocks are in the store.
     pub(crate) fn drop_blocks(&self, bytes: usize) {
-        let encoded = self.encoded.fetch_sub(bytes, Ordering::Relaxed) - bytes;
-        self.metrics.block_bytes.set(encoded as i64);
+        let encoded = add(&self.encoded, -(bytes as i64));
+        self.metrics.block_bytes.set(encoded);
         self.freed.notify_waiters();
     }
 
     /// Bytes in encoded blocks.
     pub(crate) fn encoded(&self) -> usize {
-        self.encoded.load(Ordering::Relaxed)
+        usize::try_from(self.encoded.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Bytes that are not encoded yet.
+    fn raw(&self) -> usize {
+        usize::try_from(self.raw.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Whether there is nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.raw.load(Ordering::Relaxed) == 0 && self.encoded() == 0
+        let is_zero = |count: &AtomicI64| count.load(Ordering::Relaxed) == 0;
+        is_zero(&self.raw) && is_zero(&self.encoded)
     }
 
     /// Raw bytes that should be cut now: above the limit, a third of it, so that cuts are not many
     /// and small.
     pub(crate) fn excess(&self) -> usize {
-        let raw = self.raw.load(Ordering::Relaxed);
+        let raw = self.raw();
         if raw > self.raw_max {
             raw - self.raw_max + self.raw_max / 3
         } else {
@@ -82,17 +93,21 @@ impl Memory {
         }
     }
 
-    /// Whether more rows may come.
-    pub(crate) fn has_room(&self) -> bool {
-        let raw = self.raw.load(Ordering::Relaxed);
-        raw <= self.raw_max + self.raw_max / 4 && raw + self.encoded() <= self.all_max
+    /// Whether heads have room for more rows.
+    pub(crate) fn heads_have_room(&self) -> bool {
+        self.raw() <= self.raw_max + self.raw_max / 4
     }
 
-    /// Waits until there is room for more rows.
-    pub(crate) async fn room(&self) {
+    /// Whether more rows may come.
+    pub(crate) fn has_room(&self) -> bool {
+        self.heads_have_room() && self.raw() + self.encoded() <= self.all_max
+    }
+
+    /// Waits for a change of what is in memory until `is_enough`.
+    pub(crate) async fn until(&self, is_enough: impl Fn(&Self) -> bool) {
         loop {
             let freed = self.freed.notified();
-            if self.has_room() {
+            if is_enough(self) {
                 return;
             }
             freed.await;
@@ -105,10 +120,31 @@ impl Memory {
             return Ok(());
         }
         self.metrics.push_waits.inc();
-        let waited = tokio::time::timeout(self.push_wait, self.room()).await;
+        let room = self.until(Self::has_room);
+        let waited = tokio::time::timeout(self.push_wait, room).await;
         waited.map_err(|_| {
             let text = "the ingester has no memory for more rows until it has flushed some";
             CodedError::new(Code::Unavailable, text)
         })
+    }
+}
+
+/// Adds to a count; the sum.
+fn add(count: &AtomicI64, bytes: i64) -> i64 {
+    count.fetch_add(bytes, Ordering::Relaxed) + bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_may_be_encoded_before_they_are_counted() {
+        let memory = Memory::new(&Config::default(), Metrics::unregistered());
+        memory.encode(100, 10);
+        assert!(memory.has_room() && memory.excess() == 0 && !memory.is_empty());
+        memory.add_raw(100);
+        memory.drop_blocks(10);
+        assert!(memory.is_empty());
     }
 }

@@ -265,6 +265,12 @@ impl Metrics {
         self.flushes.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// Flushes begun for a reason.
+    #[cfg(test)]
+    pub(crate) fn flushes(&self, reason: FlushReason) -> u64 {
+        self.flushes.get_or_create(&ReasonLabels { reason }).get()
+    }
+
     pub(crate) fn flush_object(&self, outcome: Outcome) {
         self.flush_objects
             .get_or_create(&OutcomeLabels { outcome })

@@ -162,7 +162,7 @@ impl Inner {
         reservation: Reservation,
     ) -> Result<(Vec<Refusal>, Durable), CodedError> {
         let limits = (self.limits)(tenant);
-        let owner = self.tenants.get_or_add(tenant);
+        let owner = self.tenants.get_or_add(tenant, self.clock.now_ns());
         let epoch = self.epochs.live();
         if self.stopping.is_cancelled() {
             return Err(WalError::Closed.into());

@@ -1,6 +1,7 @@
 //! The replay of the log at the start.
 //!
-//! Segments of earlier runs are read in order, a few records at a time. Rows that are in the store
+//! Segments of earlier runs are read in order, a few records at a time, the next while those before
+//! are added. Rows that are in the store
 //! are skipped: those up to the last finished flush without asking, those of the last unfinished
 //! one by the watermark in the manifest of their tenant and day. The others go to heads of their
 //! own, with their own epoch, because a flush during the replay must not claim more than was
@@ -12,21 +13,28 @@
 //! replayed is accepted, which strict order would have refused: the only leniency.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Entries, LabelSet, TenantId, TimeRange};
 use storage::key;
+use tokio::sync::mpsc;
 
 use crate::ingester::Inner;
+use crate::memory::Memory;
 use crate::tenant::Tenant;
-use crate::wal::segment::{Next, SegmentReader};
+use crate::wal::segment::{self, Next, SegmentReader};
 use crate::wal::{Left, Record, Sealed};
 
-/// Bytes of records that are read before their rows are added.
+/// Bytes of rows that are read before they are added.
 const BATCH_BYTES: usize = 8 << 20;
+/// Batches that wait to be added.
+const BATCHES_MAX: usize = 1;
 /// The pause after the store did not say what it has.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the cutter may do nothing before it is asked again.
+const WAKE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A `rows` record, decoded.
 struct Decoded {
@@ -40,7 +48,10 @@ struct Decoded {
 struct Batch {
     streams: Vec<(u64, LabelSet)>,
     rows: Vec<Decoded>,
+    /// Bytes in the segment.
     bytes: usize,
+    /// Bytes decoded.
+    raw_bytes: usize,
     /// Set with the last batch.
     end: Option<End>,
 }
@@ -112,16 +123,22 @@ impl Replay<'_> {
     async fn segment(&mut self, number: u64, len: Option<u64>) {
         let directory = self.inner.wal.directory().to_owned();
         let opened = SegmentReader::open(&directory, number, len);
+        let file = segment::path(&directory, number).metadata();
         let mut sealed = Sealed {
             number,
             max_seq: 0,
-            bytes: 0,
+            bytes: file.map_or(0, |file| file.len()),
             is_damaged: false,
         };
+        let metrics = &self.inner.metrics.replay;
         match opened {
             Ok(reader) => self.records(reader, &mut sealed).await,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                metrics.torn.inc();
+                tracing::warn!(segment = number, "a segment of the log was just begun");
+            }
             Err(error) => {
-                self.inner.metrics.replay.damaged.inc();
+                metrics.damaged.inc();
                 tracing::error!(segment = number, %error, "a segment of the log cannot be read");
                 sealed.is_damaged = true;
             }
@@ -133,16 +150,19 @@ impl Replay<'_> {
 
     async fn records(&mut self, mut reader: SegmentReader, sealed: &mut Sealed) {
         let number = sealed.number;
+        let (sender, mut batches) = mpsc::channel(BATCHES_MAX);
+        let reading = tokio::task::spawn_blocking(move || {
+            loop {
+                let batch = read_batch(&mut reader, number);
+                let is_last = batch.end.is_some();
+                // Nobody waits for it if the process stops.
+                if sender.blocking_send(batch).is_err() || is_last {
+                    return;
+                }
+            }
+        });
         let mut labels: HashMap<u64, LabelSet> = HashMap::new();
-        loop {
-            let read =
-                tokio::task::spawn_blocking(move || (read_batch(&mut reader, number), reader));
-            let Ok((batch, back)) = read.await else {
-                sealed.is_damaged = true;
-                return;
-            };
-            reader = back;
-            sealed.bytes += batch.bytes as u64;
+        while let Some(batch) = batches.recv().await {
             self.inner
                 .metrics
                 .replay
@@ -164,15 +184,16 @@ impl Replay<'_> {
                         sealed.is_damaged = true;
                     }
                 }
-                return;
             }
         }
+        sealed.is_damaged |= reading.await.is_err();
     }
 
     async fn record(&mut self, record: Decoded, labels: &HashMap<u64, LabelSet>) {
         let Decoded { seq, tenant, parts } = record;
         if seq > self.left.done {
-            let owner = self.inner.tenants.get_or_add(&tenant);
+            let now_ns = self.inner.clock.now_ns();
+            let owner = self.inner.tenants.get_or_add(&tenant, now_ns);
             for (stream, entries) in parts {
                 let Some(labels) = labels.get(&stream) else {
                     tracing::error!(stream, seq, "the log has rows of a stream it does not name");
@@ -270,8 +291,14 @@ impl Replay<'_> {
     /// Waits for the cutter if there is too much in memory, and flushes if that does not help.
     async fn make_room(&mut self) {
         let inner = self.inner;
-        if inner.memory.excess() > 0 {
-            inner.cutter.wake();
+        loop {
+            if inner.memory.excess() > 0 {
+                inner.cutter.wake();
+            }
+            let room = inner.memory.until(Memory::heads_have_room);
+            if tokio::time::timeout(WAKE_AGAIN, room).await.is_ok() {
+                break;
+            }
         }
         // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
         if inner.memory.encoded() >= inner.config.flush_bytes.as_usize() || !inner.memory.has_room()
@@ -285,7 +312,7 @@ impl Replay<'_> {
 /// Reads some records of a segment and decodes them.
 fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
     let mut batch = Batch::default();
-    while batch.bytes < BATCH_BYTES {
+    while batch.raw_bytes < BATCH_BYTES {
         let (record, len) = match reader.next() {
             Ok(Next::Record(record, len)) => (record, len),
             Ok(Next::End) => {
@@ -318,9 +345,13 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
         };
         batch.bytes += len;
         match record {
-            Record::Streams(streams) => batch.streams.extend(streams),
+            Record::Streams(streams) => {
+                batch.raw_bytes += len;
+                batch.streams.extend(streams);
+            }
             Record::Rows(rows) => match rows.decode() {
                 Ok(entries) => {
+                    batch.raw_bytes += entries.iter().map(Entries::heap_bytes).sum::<usize>();
                     let ids = rows.parts.iter().map(|(id, _)| *id);
                     let parts = ids.zip(entries).collect();
                     batch.rows.push(Decoded {
@@ -339,4 +370,48 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
         }
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WalConfig;
+    use crate::metrics::WalMetrics;
+    use crate::wal::{Append, Body, OsDisk, Part, StreamRef, Wal};
+
+    #[test]
+    fn batches_are_bounded_by_what_they_become() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, metrics) = (WalConfig::default(), WalMetrics::unregistered());
+        let (wal, _) = Wal::open(&config, dir.path(), Arc::new(OsDisk), 1, metrics).unwrap();
+        let stream = Arc::new(StreamRef::new(1, LabelSet::from_pairs([("app", "web")])));
+        let mut entries = Entries::default();
+        entries.push(1, &vec![b'x'; 3 << 20], &LabelSet::default());
+        for _ in 0..20 {
+            let durable = wal.append(Append {
+                tenant: TenantId::single(),
+                records: vec![(vec![(1, 1)], Body::rows(&[Part::all(&entries)]))],
+                streams: vec![Arc::clone(&stream)],
+                on_durable: None,
+                reservation: None,
+            });
+            durable.blocking_recv().unwrap().unwrap();
+        }
+        wal.close();
+        let mut reader = SegmentReader::open(dir.path(), 1, None).unwrap();
+        let (mut rows, mut batches) = (0, 0);
+        loop {
+            let batch = read_batch(&mut reader, 1);
+            assert!(batch.raw_bytes < BATCH_BYTES + (4 << 20));
+            rows += batch.rows.len();
+            batches += 1;
+            if batch.end.is_some() {
+                break;
+            }
+        }
+        assert!(
+            rows == 20 && batches >= 7,
+            "{rows} rows in {batches} batches"
+        );
+    }
 }

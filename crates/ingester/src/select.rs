@@ -4,28 +4,33 @@
 //! finds goes through a bounded channel. With the rows goes the [`Coverage`]: the objects that are
 //! being written with these rows, and the manifest entries that a reader of the store must have
 //! seen because their rows are not here any more. Both are taken under one lock with the snapshot.
+//! An object that is held may get rows pushed later, which the answer does not have: a query that
+//! began before they were pushed may or may not see them.
 
+mod earlier;
 mod logs;
 mod samples;
 mod series;
 mod tailing;
 mod top;
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chunk::Block as OpenBlock;
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, future};
-use model::units::DurationNs;
 use model::{Budget, Code, CodedError, Matcher, TenantId, TimeRange};
 use proto::role::{
     Coverage, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries, Selected,
     SeriesStats, TailRequest, Tailing,
 };
 use scan::Source;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::block::Block;
@@ -38,10 +43,6 @@ use crate::tenant::TenantSnapshot;
 const BATCHES_MAX: usize = 4;
 /// Open blocks that a query keeps for the next stream: small streams share blocks.
 const OPEN_BLOCKS_MAX: usize = 16;
-/// For so long after the start it is asked what an earlier run has committed.
-const EARLIER_RUN: DurationNs = DurationNs::from_secs(3600);
-/// Days before today in which an earlier run may have committed something.
-const EARLIER_DAYS: i64 = 31;
 
 #[async_trait]
 impl Select for Ingester {
@@ -49,7 +50,6 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Logs);
         let query = logs::Query::parse(&request, inner.clock.now_ns())?;
-        inner.learn_days(&request.tenant, request.range).await;
         inner
             .run(request.tenant, vec![query.matchers()], request.range, query)
             .await
@@ -62,7 +62,6 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Samples);
         let query = samples::Query::parse(&request, inner.clock.now_ns())?;
-        inner.learn_days(&request.tenant, request.range).await;
         inner
             .run(request.tenant, vec![query.matchers()], request.range, query)
             .await
@@ -78,7 +77,6 @@ impl Select for Ingester {
             range: request.range,
         };
         let selectors = series::parse(&request.selectors)?;
-        inner.learn_days(&request.tenant, request.range).await;
         let selected = inner
             .run(request.tenant, selectors, request.range, query)
             .await?;
@@ -103,7 +101,7 @@ trait Scan: Send + 'static {
     fn scan(
         self,
         streams: Vec<StreamSnapshot>,
-        out: &mut Output<'_, Self::Row>,
+        out: &Output<'_, Self::Row>,
     ) -> Result<(), CodedError>;
 }
 
@@ -113,14 +111,45 @@ struct Output<'a, T> {
     /// Memory for decoded rows.
     budget: Arc<Budget>,
     /// Blocks that were opened for an earlier stream.
-    open: HashMap<*const Block, Arc<OpenBlock>>,
+    open: RefCell<HashMap<*const Block, Arc<OpenBlock>>>,
+    turn: Turn,
+}
+
+/// A place among the queries that may use a processor. It is left while a query waits for its
+/// reader: who reads slowly, or reads another answer first, keeps nobody waiting.
+struct Turn {
+    places: Arc<Semaphore>,
+    held: Cell<Option<OwnedSemaphorePermit>>,
+    runtime: Handle,
+}
+
+impl Turn {
+    /// Does something that may take long and needs no processor.
+    fn leave_for<T>(&self, waiting: impl FnOnce() -> T) -> T {
+        drop(self.held.take());
+        let done = waiting();
+        let place = Arc::clone(&self.places).acquire_owned();
+        // Nobody closes the places.
+        self.held.set(self.runtime.block_on(place).ok());
+        done
+    }
 }
 
 impl<T> Output<'_, T> {
     /// Hands a batch over, waiting for the reader. An error means that nobody reads any more.
     fn send(&self, batch: Vec<T>) -> Result<(), CodedError> {
-        let gone = |_| CodedError::new(Code::Cancelled, "the query was cancelled");
-        self.sender.blocking_send(Ok(batch)).map_err(gone)
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let gone = || CodedError::new(Code::Cancelled, "the query was cancelled");
+        match self.sender.try_send(Ok(batch)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(gone()),
+            Err(TrySendError::Full(batch)) => {
+                let sent = self.turn.leave_for(|| self.sender.blocking_send(batch));
+                sent.map_err(|_| gone())
+            }
+        }
     }
 
     /// Whether nobody reads any more.
@@ -129,7 +158,7 @@ impl<T> Output<'_, T> {
     }
 
     /// The rows of a stream as the scanner wants them.
-    fn sources(&mut self, stream: &StreamSnapshot) -> Vec<Source> {
+    fn sources(&self, stream: &StreamSnapshot) -> Vec<Source> {
         let mut sources: Vec<Source> = stream
             .runs
             .iter()
@@ -145,18 +174,15 @@ impl<T> Output<'_, T> {
         sources
     }
 
-    fn open(&mut self, block: &Arc<Block>) -> Arc<OpenBlock> {
+    fn open(&self, block: &Arc<Block>) -> Arc<OpenBlock> {
         // The snapshot keeps the block, so nothing else can get its address.
         let key = Arc::as_ptr(block);
-        if let Some(open) = self.open.get(&key) {
-            return Arc::clone(open);
+        let mut known = self.open.borrow_mut();
+        if known.len() >= OPEN_BLOCKS_MAX && !known.contains_key(&key) {
+            known.clear();
         }
-        if self.open.len() >= OPEN_BLOCKS_MAX {
-            self.open.clear();
-        }
-        let open = Arc::new(block.encoded.open());
-        self.open.insert(key, Arc::clone(&open));
-        open
+        let open = known.entry(key);
+        Arc::clone(open.or_insert_with(|| Arc::new(block.encoded.open())))
     }
 }
 
@@ -169,11 +195,20 @@ impl Inner {
         range: TimeRange,
         query: S,
     ) -> Result<Selected<S::Row>, CodedError> {
+        let too_many = |_| {
+            let text = "too many queries at once, see queries_max of the ingester";
+            CodedError::new(Code::ResourceExhausted, text)
+        };
         let stopped = |_| CodedError::new(Code::Unavailable, "the ingester is stopping");
-        let permit = Arc::clone(&self.query_permits)
-            .acquire_owned()
-            .await
-            .map_err(stopped)?;
+        let running = Arc::clone(&self.queries).try_acquire_owned();
+        let running = running.map_err(too_many)?;
+        let earlier = self.earlier_commits(&tenant, range).await;
+        let place = Arc::clone(&self.query_places).acquire_owned();
+        let turn = Turn {
+            places: Arc::clone(&self.query_places),
+            held: Cell::new(Some(place.await.map_err(stopped)?)),
+            runtime: Handle::current(),
+        };
         let budget = self.query_memory.child(
             "max_query_memory",
             match (self.limits)(&tenant).max_query_memory.0 {
@@ -188,10 +223,11 @@ impl Inner {
             let snapshot = inner.tenants.get(&tenant);
             let snapshot = snapshot.map(|tenant| tenant.snapshot(&selectors, range, &inner.epochs));
             let TenantSnapshot {
-                streams,
+                mut streams,
                 holding,
-                committed,
+                mut committed,
             } = snapshot.unwrap_or_default();
+            committed.extend(earlier.iter().filter(|(_, seq)| *seq > 0));
             let coverage = Coverage {
                 holding,
                 committed,
@@ -200,58 +236,29 @@ impl Inner {
             if covered.send(coverage).is_err() {
                 return;
             }
-            let open = HashMap::new();
-            let mut out = Output {
+            let out = Output {
                 sender: &sender,
                 budget,
-                open,
+                open: RefCell::default(),
+                turn,
             };
-            if let Err(error) = query.scan(streams, &mut out) {
+            // Streams that share a block next to each other: it is opened once.
+            streams.sort_by_key(|stream| stream.blocks.last().map(|run| Arc::as_ptr(&run.block)));
+            if let Err(error) = query.scan(streams, &out) {
+                drop(out);
                 // Fails only if nobody reads any more.
                 let _ = sender.blocking_send(Err(error));
             }
-            drop(permit);
+            drop(running);
         });
         let failed = |_| CodedError::new(Code::Internal, "the query ended abnormally");
         let coverage = coverage.await.map_err(failed)?;
         let batches: BoxStream<'static, _> = ReceiverStream::new(receiver).boxed();
         Ok(Selected { coverage, batches })
     }
-
-    /// What an earlier run of this process committed shortly before it ended is not in its memory
-    /// any more, and readers of the store may not have seen it yet. So for some time after the
-    /// start the manifests are asked.
-    async fn learn_days(&self, tenant: &TenantId, range: TimeRange) {
-        let now_ns = self.clock.now_ns();
-        if now_ns.saturating_sub(self.started_ns) > EARLIER_RUN.0 {
-            return;
-        }
-        let owner = self.tenants.get_or_add(tenant);
-        let today = TimeRange::day_of(now_ns);
-        let days = range.days();
-        let (first, last) = (*days.start(), *days.end());
-        let days = first.max(today - EARLIER_DAYS)..=last.min(today + 1);
-        let unknown = days.filter(|day| !owner.knows_day(*day));
-        let asked = unknown.map(|day| {
-            let owner = Arc::clone(&owner);
-            async move {
-                match self.catalog.latest(&owner.id, day).await {
-                    Ok(state) => owner.learn_day(day, state.seq),
-                    // Then the store cannot be read by the querier either, who will say so.
-                    Err(error) => tracing::debug!(%error, day, "cannot read a manifest"),
-                }
-            }
-        });
-        future::join_all(asked).await;
-    }
 }
 
 /// An error of the query's text.
 fn wrong(error: impl std::fmt::Display) -> CodedError {
     CodedError::new(Code::InvalidArgument, error.to_string())
-}
-
-/// The query has no memory left.
-fn over_budget(error: model::BudgetError) -> CodedError {
-    CodedError::new(Code::ResourceExhausted, error.to_string())
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use model::units::DurationNs;
 use model::{LabelSet, Matcher, TenantId, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
@@ -14,6 +15,8 @@ use crate::stream::{EpochDays, Stream, StreamSnapshot};
 
 /// Parts of the map of streams, each with a lock.
 const SHARDS: usize = 16;
+/// Every reader of the store has seen a manifest entry that is older.
+pub(crate) const READER_LAG_MAX: DurationNs = DurationNs::from_secs(3600);
 
 /// Streams by fingerprint; nearly always one each.
 type Shard = HashMap<u64, SmallVec<[Arc<Stream>; 1]>, foldhash::fast::RandomState>;
@@ -29,6 +32,8 @@ pub(crate) struct Tenant {
     /// no query sees the moment between "in memory" and "in the store".
     committed: RwLock<Committed>,
     blocks: Mutex<Vec<Waiting>>,
+    /// When something was last pushed or committed.
+    used_ns: AtomicI64,
 }
 
 /// The newest manifest entry that is known to have rows of this ingester, by day.
@@ -66,6 +71,7 @@ impl Tenant {
             streams: AtomicU64::new(0),
             committed: RwLock::default(),
             blocks: Mutex::default(),
+            used_ns: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -145,7 +151,9 @@ impl Tenant {
             .filter_map(|stream| stream.snapshot(range, &mut held))
             .collect();
         let days = range.days();
-        let committed = committed.iter().filter(|(day, _)| days.contains(day));
+        let committed = committed
+            .iter()
+            .filter(|(day, seq)| days.contains(day) && **seq > 0);
         TenantSnapshot {
             streams,
             holding: held
@@ -191,7 +199,8 @@ impl Tenant {
 
     /// The object with these blocks is committed: from this moment on queries find its rows in the
     /// store and not here.
-    pub(crate) fn commit(&self, day: i64, seq: u64, blocks: &[Waiting]) {
+    pub(crate) fn commit(&self, day: i64, seq: u64, blocks: &[Waiting], now_ns: i64) {
+        self.used_ns.fetch_max(now_ns, Ordering::Relaxed);
         let mut committed = self.committed.write();
         for waiting in blocks {
             waiting.block.set_committed();
@@ -223,14 +232,28 @@ impl Tenants {
         self.0.read().get(id).cloned()
     }
 
-    /// A tenant, new or not.
-    pub(crate) fn get_or_add(&self, id: &TenantId) -> Arc<Tenant> {
-        if let Some(tenant) = self.get(id) {
-            return tenant;
-        }
-        let mut tenants = self.0.write();
-        let tenant = tenants.entry(id.clone());
-        Arc::clone(tenant.or_insert_with(|| Arc::new(Tenant::new(id.clone()))))
+    /// A tenant that pushes, new or not.
+    pub(crate) fn get_or_add(&self, id: &TenantId, now_ns: i64) -> Arc<Tenant> {
+        let tenant = self.get(id).unwrap_or_else(|| {
+            let mut tenants = self.0.write();
+            let tenant = tenants.entry(id.clone());
+            Arc::clone(tenant.or_insert_with(|| Arc::new(Tenant::new(id.clone()))))
+        });
+        tenant.used_ns.fetch_max(now_ns, Ordering::Relaxed);
+        tenant
+    }
+
+    /// Forgets tenants that have no streams and of which every reader of the store has seen what
+    /// was committed.
+    pub(crate) fn forget(&self, now_ns: i64) {
+        let since_ns = now_ns.saturating_sub(READER_LAG_MAX.0);
+        let is_idle = |tenant: &Arc<Tenant>| {
+            // Whoever else has it may be adding a stream.
+            Arc::strong_count(tenant) == 1
+                && tenant.streams.load(Ordering::Relaxed) == 0
+                && tenant.used_ns.load(Ordering::Relaxed) < since_ns
+        };
+        self.0.write().retain(|_, tenant| !is_idle(tenant));
     }
 
     /// All of them.

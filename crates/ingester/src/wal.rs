@@ -133,6 +133,7 @@ impl Wal {
             next_number: left.segments.last().map_or(1, |(number, _)| number + 1),
             active: None,
             sealed: Vec::new(),
+            left_bytes: left.bytes,
             unwritten: Vec::new(),
             buffer: Vec::new(),
             previous: (0, 0),

@@ -1,5 +1,6 @@
 //! Lines.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,8 +15,13 @@ use super::{Output, Scan, wrong};
 use crate::head;
 use crate::stream::StreamSnapshot;
 
-/// Bytes of lines of a batch.
+/// Bytes of a batch.
 const BATCH_BYTES: usize = 1 << 20;
+/// What a row costs besides its line.
+const ROW_BYTES: usize = 96;
+
+/// Takes a row that passes, and says whether more are wanted.
+type RowSink<'a> = dyn FnMut(LogRow) -> Result<ControlFlow<()>, CodedError> + 'a;
 
 /// A log query.
 pub(super) struct Query {
@@ -51,8 +57,8 @@ impl Query {
     fn stream(
         &self,
         stream: &StreamSnapshot,
-        out: &mut Output<'_, LogRows>,
-        sink: &mut dyn FnMut(&Output<'_, LogRows>, LogRow) -> Result<ControlFlow<()>, CodedError>,
+        out: &Output<'_, LogRows>,
+        sink: &mut RowSink<'_>,
         is_wanted: &dyn Fn(i64) -> bool,
     ) -> Result<(), CodedError> {
         let sources = out.sources(stream);
@@ -66,7 +72,6 @@ impl Query {
         let mut stages = self.pipeline.for_stream(&stream.labels);
         let mut memory = out.budget.reservation();
         let mut stats = ScanStats::default();
-        let out = &*out;
         let is_cancelled = || out.is_cancelled();
         let mut context = Context {
             is_cancelled: &is_cancelled,
@@ -84,7 +89,7 @@ impl Query {
                 labels: Arc::clone(row.labels),
                 row_hash: row.row_hash.unwrap_or_default(),
             };
-            sink(out, row).unwrap_or_else(|error| {
+            sink(row).unwrap_or_else(|error| {
                 failed = Err(error);
                 ControlFlow::Break(())
             })
@@ -97,7 +102,7 @@ impl Query {
     fn first(
         &self,
         mut streams: Vec<StreamSnapshot>,
-        out: &mut Output<'_, LogRows>,
+        out: &Output<'_, LogRows>,
     ) -> Result<(), CodedError> {
         // The stream that has the first row comes first: the others then show early that they have
         // none that is wanted.
@@ -105,7 +110,7 @@ impl Query {
             Direction::Forward => streams.sort_by_key(|stream| bounds(stream).0),
             Direction::Backward => streams.sort_by_key(|stream| !bounds(stream).1),
         }
-        let top = std::cell::RefCell::new(Top::new(self.limit, self.direction, &out.budget));
+        let top = RefCell::new(Top::new(self.limit, self.direction, &out.budget));
         for (number, stream) in streams.iter().enumerate() {
             let (min_ns, max_ns) = bounds(stream);
             let first_ns = match self.direction {
@@ -115,7 +120,7 @@ impl Query {
             if !top.borrow().wants(first_ns) {
                 break;
             }
-            let mut sink = |_: &Output<'_, LogRows>, row| {
+            let mut sink = |row| {
                 top.borrow_mut().push(number, row)?;
                 Ok(ControlFlow::Continue(()))
             };
@@ -128,37 +133,49 @@ impl Query {
     }
 
     /// All rows, stream by stream.
-    fn all(
-        &self,
-        streams: &[StreamSnapshot],
-        out: &mut Output<'_, LogRows>,
-    ) -> Result<(), CodedError> {
+    fn all(&self, streams: &[StreamSnapshot], out: &Output<'_, LogRows>) -> Result<(), CodedError> {
+        let batch = RefCell::new(Batch::default());
         for stream in streams {
-            let mut rows: Vec<LogRow> = Vec::new();
-            let mut bytes = 0;
-            let stream_fingerprint = stream.fingerprint;
-            let mut sink = |out: &Output<'_, LogRows>, row: LogRow| {
-                bytes += row.line.len() + 64;
-                rows.push(row);
-                if bytes >= BATCH_BYTES {
-                    bytes = 0;
-                    let rows = std::mem::take(&mut rows);
-                    out.send(vec![LogRows {
-                        stream_fingerprint,
-                        rows,
-                    }])?;
-                }
+            batch.borrow_mut().start(stream.fingerprint);
+            let mut sink = |row: LogRow| {
+                let full = batch.borrow_mut().push(row);
+                full.map_or(Ok(()), |full| out.send(full))?;
                 Ok(ControlFlow::Continue(()))
             };
             self.stream(stream, out, &mut sink, &|_| true)?;
-            if !rows.is_empty() {
-                out.send(vec![LogRows {
-                    stream_fingerprint,
-                    rows,
-                }])?;
-            }
         }
-        Ok(())
+        out.send(batch.into_inner().streams)
+    }
+}
+
+/// Rows that go out together.
+#[derive(Default)]
+struct Batch {
+    stream: u64,
+    streams: Vec<LogRows>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// What follows is of this stream.
+    fn start(&mut self, fingerprint: u64) {
+        self.stream = fingerprint;
+    }
+
+    /// Adds a row; gives the batch if it is full.
+    fn push(&mut self, row: LogRow) -> Option<Vec<LogRows>> {
+        self.bytes += row.line.len() + ROW_BYTES;
+        match self.streams.last_mut() {
+            Some(last) if last.stream_fingerprint == self.stream => last.rows.push(row),
+            _ => self.streams.push(LogRows {
+                stream_fingerprint: self.stream,
+                rows: vec![row],
+            }),
+        }
+        (self.bytes >= BATCH_BYTES).then(|| {
+            self.bytes = 0;
+            std::mem::take(&mut self.streams)
+        })
     }
 }
 
@@ -168,7 +185,7 @@ impl Scan for Query {
     fn scan(
         self,
         streams: Vec<StreamSnapshot>,
-        out: &mut Output<'_, LogRows>,
+        out: &Output<'_, LogRows>,
     ) -> Result<(), CodedError> {
         if self.limit == 0 {
             self.all(&streams, out)

@@ -38,13 +38,13 @@ impl Query {
                 "samples are wanted of a query without one range aggregation",
             ));
         };
-        let (aggregation, reduce_to) = (leaf.aggregation, leaf.reduce_to.as_ref());
-        let extractor = Extractor::new(aggregation, reduce_to, now_ns).map_err(wrong)?;
+        let extractor = Extractor::new(leaf.aggregation, leaf.reduce_to.as_ref(), now_ns);
+        let extractor = extractor.map_err(wrong)?;
         Ok(Self {
-            matchers: aggregation.log.matchers.clone(),
+            matchers: leaf.aggregation.log.matchers.clone(),
             prefilter: Prefilter::new(extractor.required_literals()),
             extractor,
-            shape: SampleShape::of(aggregation),
+            shape: SampleShape::of(leaf.aggregation),
             range: request.range,
         })
     }
@@ -61,7 +61,7 @@ impl Scan for Query {
     fn scan(
         self,
         streams: Vec<StreamSnapshot>,
-        out: &mut Output<'_, SampleRows>,
+        out: &Output<'_, SampleRows>,
     ) -> Result<(), CodedError> {
         let scan = SampleScan {
             range: self.range,
@@ -69,6 +69,7 @@ impl Scan for Query {
             prefilter: &self.prefilter,
             hashes: true,
         };
+        let mut collected = Collected::new(out);
         for stream in &streams {
             let sources = out.sources(stream);
             let mut stages = self.extractor.for_stream(&stream.labels);
@@ -80,19 +81,20 @@ impl Scan for Query {
                 memory: &mut memory,
                 stats: &mut stats,
             };
-            let mut collected = Collected::new(stream.fingerprint, out);
+            collected.start(stream.fingerprint);
             scan_samples(&sources, &scan, &mut stages, &mut context, &mut collected)?;
-            collected.finish()?;
+            std::mem::replace(&mut collected.failed, Ok(()))?;
         }
-        Ok(())
+        collected.send()
     }
 }
 
-/// Samples of one stream on their way out.
+/// Samples on their way out.
 struct Collected<'a> {
     out: &'a Output<'a, SampleRows>,
     fingerprint: u64,
     series: Vec<SampleRows>,
+    /// Series of the stream that is scanned.
     number_of: HashMap<LabelSet, usize, foldhash::fast::RandomState>,
     /// The series of the last sample: the next is mostly of the same.
     last: usize,
@@ -101,16 +103,23 @@ struct Collected<'a> {
 }
 
 impl<'a> Collected<'a> {
-    fn new(fingerprint: u64, out: &'a Output<'a, SampleRows>) -> Self {
+    fn new(out: &'a Output<'a, SampleRows>) -> Self {
         Self {
             out,
-            fingerprint,
+            fingerprint: 0,
             series: Vec::new(),
             number_of: HashMap::default(),
-            last: 0,
+            last: usize::MAX,
             samples: 0,
             failed: Ok(()),
         }
+    }
+
+    /// What follows is of this stream.
+    fn start(&mut self, fingerprint: u64) {
+        self.fingerprint = fingerprint;
+        self.number_of.clear();
+        self.last = usize::MAX;
     }
 
     fn number(&mut self, labels: &LabelSet) -> usize {
@@ -137,17 +146,8 @@ impl<'a> Collected<'a> {
 
     fn send(&mut self) -> Result<(), CodedError> {
         self.number_of.clear();
-        (self.last, self.samples) = (0, 0);
+        (self.last, self.samples) = (usize::MAX, 0);
         self.out.send(std::mem::take(&mut self.series))
-    }
-
-    fn finish(mut self) -> Result<(), CodedError> {
-        std::mem::replace(&mut self.failed, Ok(()))?;
-        if self.series.is_empty() {
-            Ok(())
-        } else {
-            self.send()
-        }
     }
 }
 

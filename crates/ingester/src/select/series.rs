@@ -30,7 +30,7 @@ impl Scan for Query {
     fn scan(
         self,
         streams: Vec<StreamSnapshot>,
-        out: &mut Output<'_, SeriesStats>,
+        out: &Output<'_, SeriesStats>,
     ) -> Result<(), CodedError> {
         for streams in streams.chunks(BATCH_STREAMS) {
             let mut batch = Vec::with_capacity(streams.len());
@@ -52,7 +52,7 @@ impl Query {
     fn stats(
         &self,
         stream: &StreamSnapshot,
-        out: &mut Output<'_, SeriesStats>,
+        out: &Output<'_, SeriesStats>,
     ) -> Result<SeriesStats, CodedError> {
         let mut stats = SeriesStats {
             labels: stream.labels.clone(),

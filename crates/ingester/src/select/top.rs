@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use model::{Budget, CodedError, Direction, Reservation};
+use model::{Budget, Code, CodedError, Direction, Reservation};
 use proto::role::{LogRow, LogRows};
 
 /// What a row costs besides its line.
@@ -81,7 +81,9 @@ impl Top {
     /// Adds a row that is wanted.
     pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), CodedError> {
         let bytes = |row: &LogRow| row.line.len() as u64 + ROW_BYTES;
-        self.memory.grow(bytes(&row)).map_err(super::over_budget)?;
+        self.memory
+            .grow(bytes(&row))
+            .map_err(|error| CodedError::new(Code::ResourceExhausted, error.to_string()))?;
         let key = self.key(row.timestamp_ns);
         self.heap.push(Entry {
             key,
@@ -90,10 +92,10 @@ impl Top {
             row,
         });
         self.pushed += 1;
-        if self.heap.len() > self.limit {
-            if let Some(last) = self.heap.pop() {
-                self.memory.shrink(bytes(&last.row));
-            }
+        if self.heap.len() > self.limit
+            && let Some(last) = self.heap.pop()
+        {
+            self.memory.shrink(bytes(&last.row));
         }
         Ok(())
     }

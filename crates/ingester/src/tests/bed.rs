@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chunk::{ObjectMeta, Piece, Projection};
@@ -58,6 +61,7 @@ pub(crate) struct Bed {
     pub(crate) disk: FullDisk,
     pub(crate) config: Config,
     pub(crate) limits: Limits,
+    now_ns: Arc<AtomicI64>,
 }
 
 impl Bed {
@@ -80,7 +84,13 @@ impl Bed {
             disk: FullDisk::default(),
             config,
             limits: Limits::default(),
+            now_ns: Arc::new(AtomicI64::new(NOW_NS)),
         }
+    }
+
+    /// Time passes for the ingester; its timers are those of the runtime.
+    pub(crate) fn pass(&self, time: DurationNs) {
+        self.now_ns.fetch_add(time.0, Ordering::SeqCst);
     }
 
     /// A process starts.
@@ -93,7 +103,9 @@ impl Bed {
     /// A process starts; its replay may be under way.
     pub(crate) fn start_replay(&self) -> Life {
         let store = faulty_directory(&self.dir.path().join("store"), self.faults.clone()).unwrap();
-        let catalog = Catalog::new(store, &StorageConfig::default(), Clock::new(|| NOW_NS));
+        let now_ns = Arc::clone(&self.now_ns);
+        let clock = Clock::new(move || now_ns.load(Ordering::SeqCst));
+        let catalog = Catalog::new(store, &StorageConfig::default(), clock);
         let limits = Arc::new(self.limits.clone());
         let deps = Deps {
             limits: Arc::new(move |_| Arc::clone(&limits)),
@@ -111,6 +123,22 @@ impl Bed {
             .is_empty()
     }
 
+    /// A process dies while it makes a segment.
+    pub(crate) fn begin_segment(&self) {
+        let directory = self.dir.path().join("wal");
+        let newest = segment::list(&directory).unwrap().pop().unwrap_or(0);
+        std::fs::write(segment::path(&directory, newest + 1), []).unwrap();
+    }
+
+    /// A process dies while it writes: a part of a record follows what is durable.
+    pub(crate) fn tear_segment(&self, bytes: usize) {
+        let path = self.last_segment();
+        let mut torn = std::fs::read(&path).unwrap();
+        let record = torn[segment::HEADER_LEN..].to_vec();
+        torn.extend_from_slice(&record[..bytes.min(record.len())]);
+        std::fs::write(path, torn).unwrap();
+    }
+
     /// The file of the newest segment.
     pub(crate) fn last_segment(&self) -> std::path::PathBuf {
         let directory = self.dir.path().join("wal");
@@ -126,6 +154,15 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// Lets timers run until something is so.
+    pub(crate) async fn until(&self, what: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !what(self) {
+            assert!(Instant::now() < deadline, "it is not so in time");
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+    }
+
     pub(crate) async fn kill(self) {
         self.ingester.kill().await;
     }

@@ -1,12 +1,17 @@
 //! Full disks, full memory, many streams.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use futures::StreamExt;
 use model::units::{ByteSize, DurationNs};
-use model::{Code, TenantId};
+use model::{Code, Direction, TenantId};
+use proto::role::{Select, SelectLogs, SelectSeries};
 use tower::ServiceExt;
 
-use super::bed::{Bed, NOW_NS, Row, row};
+use super::bed::{ALL, Bed, Life, NOW_NS, Row, row};
+use crate::metrics::FlushReason;
 
 fn long_rows(from: i64, count: i64) -> Vec<Row> {
     let line = |i: i64| format!("{i:0100}");
@@ -151,4 +156,164 @@ async fn the_flush_route_answers_when_all_is_stored() {
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
     assert_eq!(life.recent(&tenant).await.1, []);
     assert_eq!(life.read(&tenant).await.len(), 5);
+}
+
+fn everything(tenant: &TenantId) -> SelectLogs {
+    SelectLogs {
+        tenant: tenant.clone(),
+        query: r#"{job="test"}"#.to_owned(),
+        range: ALL,
+        limit: 0,
+        direction: Direction::Forward,
+    }
+}
+
+async fn streams(life: &Life, selector: &str) -> usize {
+    let request = SelectSeries {
+        tenant: TenantId::single(),
+        selectors: vec![selector.to_owned()],
+        range: ALL,
+    };
+    life.ingester.select_series(request).await.unwrap().1.len()
+}
+
+#[tokio::test]
+async fn who_does_not_read_an_answer_keeps_nobody_waiting() {
+    let mut bed = Bed::new();
+    bed.config.query_workers = 1;
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let line = "x".repeat(1 << 20);
+    let rows: Vec<_> = (0..10)
+        .map(|i| row("a", NOW_NS + i, line.as_str()))
+        .collect();
+    life.push(&tenant, &rows).await.unwrap();
+    let unread = life
+        .ingester
+        .select_logs(everything(&tenant))
+        .await
+        .unwrap();
+    assert_eq!(streams(&life, r#"{app="a"}"#).await, 1);
+    let batches: Vec<_> = unread.batches.collect().await;
+    let rows: usize = batches
+        .iter()
+        .flat_map(|batch| batch.as_ref().unwrap())
+        .map(|stream| stream.rows.len())
+        .sum();
+    assert_eq!((batches.len(), rows), (10, 10));
+}
+
+#[tokio::test]
+async fn one_query_too_many_is_refused() {
+    let mut bed = Bed::new();
+    bed.config.queries_max = 1;
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let line = "x".repeat(1 << 20);
+    for i in 0..10 {
+        let row = row("a", NOW_NS + i, line.as_str());
+        life.push(&tenant, &[row]).await.unwrap();
+    }
+    let unread = life
+        .ingester
+        .select_logs(everything(&tenant))
+        .await
+        .unwrap();
+    let error = life.ingester.select_logs(everything(&tenant)).await;
+    assert_eq!(error.err().unwrap().code, Code::ResourceExhausted);
+    drop(unread);
+    // The first ends when it sees that nobody reads it.
+    while life
+        .ingester
+        .select_logs(everything(&tenant))
+        .await
+        .is_err()
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_leaves_no_tenant_behind_and_idle_tenants_are_forgotten() {
+    let mut bed = Bed::new();
+    bed.config.stream_idle = DurationNs::from_secs(60);
+    let life = bed.start().await;
+    let (tenant, other) = (TenantId::single(), TenantId::new("other").unwrap());
+    life.push(&tenant, &long_rows(0, 5)).await.unwrap();
+    assert!(life.recent(&other).await.1.is_empty());
+    let tenants = &life.ingester.inner().tenants;
+    assert!(tenants.get(&other).is_none());
+    life.ingester.flush().await.unwrap();
+    bed.pass(DurationNs::from_secs(1800));
+    life.ingester.flush().await.unwrap();
+    assert!(
+        !life.recent(&tenant).await.0.committed.is_empty(),
+        "not every reader knows what was committed"
+    );
+    bed.pass(DurationNs::from_secs(1801));
+    life.ingester.flush().await.unwrap();
+    assert!(tenants.get(&tenant).is_none());
+    life.push(&tenant, &long_rows(5, 5)).await.unwrap();
+    assert_eq!(life.read(&tenant).await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushes_come_by_size_by_age_and_when_nothing_comes() {
+    let mut bed = Bed::new();
+    bed.config.flush_bytes = ByteSize::kib(4);
+    bed.config.flush_interval = DurationNs::from_secs(300);
+    bed.config.flush_idle = DurationNs::from_secs(100);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let count = |life: &Life, reason| life.ingester.inner().metrics.flushes(reason);
+    life.push(&tenant, &long_rows(0, 1)).await.unwrap();
+    bed.pass(DurationNs::from_secs(99));
+    life.push(&tenant, &long_rows(1, 1)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    bed.pass(DurationNs::from_secs(100));
+    life.until(|life| count(life, FlushReason::Idle) == 1).await;
+    life.until(|life| life.ingester.inner().memory.is_empty())
+        .await;
+    for i in 2..6 {
+        life.push(&tenant, &long_rows(i, 1)).await.unwrap();
+        bed.pass(DurationNs::from_secs(80));
+    }
+    life.until(|life| count(life, FlushReason::Age) == 1).await;
+    life.until(|life| life.ingester.inner().memory.is_empty())
+        .await;
+    let rows: Vec<_> = (6..506)
+        .map(|i| row("a", NOW_NS + i, format!("{i:0100}")))
+        .collect();
+    life.push(&tenant, &rows).await.unwrap();
+    life.until(|life| count(life, FlushReason::Size) > 0).await;
+    assert_eq!(life.read(&tenant).await.len(), 506);
+    assert_eq!(
+        count(&life, FlushReason::Idle) + count(&life, FlushReason::Age),
+        2
+    );
+}
+
+#[tokio::test]
+async fn many_streams_are_pushed_found_flushed_and_replayed() {
+    const STREAMS: i64 = 20_000;
+    let mut bed = Bed::new();
+    bed.limits.max_global_streams_per_user = 0;
+    bed.config.block_bytes = ByteSize::mib(1);
+    bed.config.wal.segment_bytes = ByteSize::mib(4);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    for from in (0..STREAMS).step_by(10_000) {
+        let rows: Vec<_> = (from..from + 10_000)
+            .map(|i| row(&format!("app-{i}"), NOW_NS + i, "started"))
+            .collect();
+        assert_eq!(life.push(&tenant, &rows).await.unwrap(), []);
+    }
+    assert_eq!(life.count(&tenant).await, STREAMS as f64);
+    assert_eq!(streams(&life, r#"{app="app-7777"}"#).await, 1);
+    life.kill().await;
+    let life = bed.start().await;
+    assert_eq!(life.count(&tenant).await, STREAMS as f64);
+    life.ingester.flush().await.unwrap();
+    assert_eq!(life.count(&tenant).await, 0.0);
+    assert_eq!(life.read(&tenant).await.len(), STREAMS as usize);
 }

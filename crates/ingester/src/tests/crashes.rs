@@ -131,6 +131,25 @@ async fn a_torn_tail_of_the_log_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_segment_that_was_just_begun_is_no_damage() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    life.push(&tenant, &some_rows(1, 3)).await.unwrap();
+    life.kill().await;
+    bed.begin_segment();
+    let empty = bed.last_segment();
+    let life = bed.start().await;
+    assert_eq!(life.read(&tenant).await, sorted(&some_rows(1, 3)));
+    let replay = &life.ingester.inner().metrics.replay;
+    assert_eq!((replay.torn.get(), replay.damaged.get()), (1, 0));
+    life.ingester.flush().await.unwrap();
+    life.kill().await;
+    assert!(!bed.has_segments());
+    assert!(!empty.with_extension("damaged").exists());
+}
+
+#[tokio::test]
 async fn damage_in_the_middle_stops_that_segment_only() {
     let bed = Bed::new();
     let life = bed.start().await;
@@ -164,7 +183,8 @@ enum Event {
     PushAgain,
     Flush,
     DieIn(u8, bool),
-    Kill,
+    /// With so many bytes of a record that was never finished.
+    Kill(u8),
     Shutdown,
 }
 
@@ -174,7 +194,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::PushAgain),
         2 => Just(Event::Flush),
         2 => (0..12u8, any::<bool>()).prop_map(|(requests, effect)| Event::DieIn(requests, effect)),
-        2 => Just(Event::Kill),
+        2 => (0..60u8).prop_map(Event::Kill),
         1 => Just(Event::Shutdown),
     ]
 }
@@ -221,12 +241,17 @@ async fn run(events: &[Event]) {
                 let _ = tokio::time::timeout(Duration::from_secs(2), flush).await;
             }
             Event::DieIn(requests, effect) => bed.faults.die_after(u64::from(*requests), *effect),
-            Event::Kill | Event::Shutdown => {
-                if matches!(event, Event::Shutdown) {
-                    life.ingester.shutdown(Duration::from_secs(2)).await;
-                } else {
-                    life.kill().await;
+            Event::Kill(torn) => {
+                life.kill().await;
+                if bed.has_segments() {
+                    bed.tear_segment(usize::from(*torn));
                 }
+                bed.faults.revive();
+                life = bed.start().await;
+            }
+            Event::Shutdown => {
+                life.ingester.shutdown(Duration::from_secs(2)).await;
+                drop(life);
                 bed.faults.revive();
                 life = bed.start().await;
             }

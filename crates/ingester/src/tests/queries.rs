@@ -1,5 +1,6 @@
 //! Queries while everything moves.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,7 +8,7 @@ use futures::StreamExt;
 use model::{Code, Direction, TenantId, TimeRange};
 use proto::role::{Select, SelectLogs, SelectSamples, SelectSeries, TailRequest};
 
-use super::bed::{ALL, Bed, Life, NOW_NS, batch, row};
+use super::bed::{ALL, Bed, Life, NOW_NS, row};
 
 /// Reads again and again while rows are pushed and flushed: every answer has each row once, and
 /// none that was acknowledged before is missing. Rows pushed meanwhile may be there or not.
@@ -220,5 +221,82 @@ async fn coverage_names_what_an_earlier_process_committed() {
             .contains(&(NOW_NS / TimeRange::DAY_NS, 1)),
         "{coverage:?}"
     );
-    let _ = batch(&[row("a", 0, "x")]);
+}
+
+/// Samples by series, as `labels: values`.
+async fn samples(life: &Life, query: &str) -> Vec<String> {
+    let request = SelectSamples {
+        tenant: TenantId::single(),
+        query: query.to_owned(),
+        range: ALL,
+    };
+    let selected = life.ingester.select_samples(request).await.unwrap();
+    let batches: Vec<_> = selected.batches.collect().await;
+    let mut series: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for rows in batches.into_iter().flat_map(Result::unwrap) {
+        assert_eq!(rows.timestamps_ns.len(), rows.values.len());
+        assert_eq!(rows.row_hashes.len(), rows.values.len());
+        let values = series.entry(rows.labels.to_string()).or_default();
+        values.extend(rows.values);
+    }
+    let text = |(labels, mut values): (String, Vec<f64>)| {
+        values.sort_by(f64::total_cmp);
+        format!("{labels}: {values:?}")
+    };
+    series.into_iter().map(text).collect()
+}
+
+/// Asks everything of rows in heads, in blocks, and in both.
+#[tokio::test]
+async fn pipelines_and_unwraps_see_rows_wherever_they_are() {
+    for cut_after in [0, 6, 12] {
+        let mut bed = Bed::new();
+        bed.config.block_bytes = model::units::ByteSize::mib(1);
+        let life = bed.start().await;
+        for i in 0..12 {
+            if i == cut_after {
+                life.ingester.inner().encode_all(u64::MAX).await.unwrap();
+            }
+            let (app, status) = (["a", "b"][i % 2], [200, 404, 500][i % 3]);
+            let line = format!(r#"{{"status":{status},"took":"{i}ms","path":"/{i}"}}"#);
+            let pushed = [row(app, NOW_NS + i as i64, line)];
+            life.push(&TenantId::single(), &pushed).await.unwrap();
+        }
+        if cut_after == 12 {
+            life.ingester.inner().encode_all(u64::MAX).await.unwrap();
+        }
+        pipelines_and_unwraps(&life).await;
+    }
+}
+
+async fn pipelines_and_unwraps(life: &Life) {
+    let failed = r#"{job="test"} |= "status" | json | status >= 500 | path != "/11""#;
+    let found = lines(life, failed, 0, Direction::Forward).await;
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("/2") && found[2].contains("/8"));
+    let newest = lines(life, failed, 1, Direction::Backward).await;
+    assert_eq!(newest, found[2..]);
+    let counted = r#"sum by (app) (count_over_time({job="test"} | json | status >= 404 [1h]))"#;
+    assert_eq!(
+        samples(life, counted).await,
+        [
+            r#"{app="a"}: [1.0, 1.0, 1.0, 1.0]"#,
+            r#"{app="b"}: [1.0, 1.0, 1.0, 1.0]"#
+        ]
+    );
+    let took = r#"sum by (status) (sum_over_time({app="a"} | json | unwrap duration(took) [1h]))"#;
+    assert_eq!(
+        samples(life, took).await,
+        [
+            r#"{status="200"}: [0.0, 0.006]"#,
+            r#"{status="404"}: [0.004, 0.01]"#,
+            r#"{status="500"}: [0.002, 0.008]"#
+        ]
+    );
+    let longest =
+        r#"max_over_time({app="b", job="test"} | json status | unwrap status [1h]) by (level)"#;
+    assert_eq!(
+        samples(life, longest).await,
+        [r#"{level="info"}: [200.0, 200.0, 404.0, 404.0, 500.0, 500.0]"#]
+    );
 }

@@ -61,10 +61,10 @@ impl Item {
 
     /// The records are durable.
     pub(crate) fn succeed(mut self) {
+        self.tell(Ok(()));
         if let Some(on_durable) = self.on_durable.take() {
             on_durable();
         }
-        self.tell(Ok(()));
     }
 }
 

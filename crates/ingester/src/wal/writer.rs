@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     pub(crate) next_number: u64,
     pub(crate) active: Option<Active>,
     pub(crate) sealed: Vec<Sealed>,
+    /// Bytes of segments of earlier runs that are not replayed yet.
+    pub(crate) left_bytes: u64,
     /// Taken from the queue and not durable yet.
     pub(crate) unwritten: Vec<Item>,
     pub(crate) buffer: Vec<u8>,
@@ -68,7 +70,10 @@ impl Writer {
                 .queue
                 .take(self.settings.delay, self.settings.commit_bytes, retry);
             self.accept(work.items);
-            self.sealed.extend(work.replayed);
+            for segment in work.replayed {
+                self.left_bytes = self.left_bytes.saturating_sub(segment.bytes);
+                self.sealed.push(segment);
+            }
             if let Some(done) = work.truncate {
                 self.truncate(done);
             }
@@ -280,8 +285,9 @@ impl Writer {
         let active = self.active.as_ref().map_or(0, |active| active.len);
         let sealed: u64 = self.sealed.iter().map(|segment| segment.bytes).sum();
         let segments = self.sealed.len() + usize::from(self.active.is_some());
-        self.queue.set_bytes(active + sealed);
-        self.metrics.bytes.set((active + sealed) as i64);
+        let bytes = self.left_bytes + sealed + active;
+        self.queue.set_bytes(bytes);
+        self.metrics.bytes.set(bytes as i64);
         self.metrics.segments.set(segments as i64);
     }
 
