@@ -1,118 +1,231 @@
-//! Measures encoding and decoding on one core: `cargo run --release -p chunk --example speed -- FILE…`
+//! Measures size and speed of the layouts on one core:
+//! `cargo run --release -p chunk --example speed -- FILE… [json] [logfmt]`
 //!
-//! Lines of all files, repeated with other numbers until there are 64 MB, in blocks of 4 MiB, with
-//! a level on every row. MB are 10^6 bytes of lines.
+//! Each file is a data set, as is; `json` and `logfmt` are 32 MB of invented lines. Blocks are of
+//! 4 MiB. The ratio counts all bytes of an object, times included. MB are 10^6 bytes of lines, time
+//! is that of the CPU where the system tells (`/proc`). What is decoded is compared with what was
+//! encoded.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use chunk::{Block, Codec, EncodeOptions, Projection, Run, encode_block};
+use chunk::{
+    EncodeOptions, EncodedBlock, LinesPolicy, ObjectWriter, Projection, Run, encode_block,
+};
 use model::{Entries, LabelSet};
 
 const BLOCK_BYTES: usize = 4 << 20;
-const TOTAL_BYTES: usize = 64 << 20;
-const ROUNDS: usize = 3;
+const INVENTED_BYTES: usize = 32_000_000;
+/// Small files are encoded again and again for so long.
+const MEASURED_BYTES: usize = 32 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files: Vec<Vec<u8>> = std::env::args()
-        .skip(1)
-        .map(std::fs::read)
-        .collect::<Result<_, _>>()?;
-    let blocks = blocks(&files);
-    let bytes: usize = blocks.iter().map(|entries| entries.lines().len()).sum();
-    let rows: usize = blocks.iter().map(Entries::len).sum();
-    println!(
-        "{} blocks, {:.1} MB, {rows} rows",
-        blocks.len(),
-        bytes as f64 / 1e6
-    );
-    let labels = LabelSet::from_pairs([("job", "speed")]);
-    for codec in [Codec::Zstd, Codec::Lz4, Codec::Stored] {
-        let mut encoded = Vec::new();
-        let encode = best(|| {
-            encoded.clear();
-            for entries in &blocks {
-                let run = Run {
-                    labels: &labels,
-                    entries,
-                };
-                encoded.push(encode_block(&[run], &EncodeOptions { codec })?);
-            }
-            Ok(())
-        })?;
-        let stored: usize = encoded.iter().map(|block| block.body().len()).sum();
-        let decode = |projection| {
-            best(|| {
-                for block in &encoded {
-                    black_box(Block::rows(&block.open(), 0, projection, None)?);
-                }
-                Ok(())
-            })
+    println!("set, MB, rows: policy ratio, encode MB/s, decode MB/s (all, times)");
+    let (mut raw, mut stored) = (0, [0u64; 3]);
+    for set in std::env::args().skip(1) {
+        let blocks = match set.as_str() {
+            "json" => invented(json_line),
+            "logfmt" => invented(logfmt_line),
+            file => cut(std::fs::read(file)?.split(|byte| *byte == b'\n')),
         };
-        let speed = |time: Duration| bytes as f64 / 1e6 / time.as_secs_f64();
-        println!(
-            "{codec:?}: ratio {:.2}, encode {:.0} MB/s, decode all {:.0}, times {:.0}, times and metadata {:.0}",
-            bytes as f64 / stored as f64,
-            speed(encode),
-            speed(decode(Projection::ALL)?),
-            speed(decode(Projection::TIMESTAMPS)?),
-            speed(decode(Projection::METADATA)?),
-        );
+        let bytes: usize = blocks.iter().map(|entries| entries.lines().len()).sum();
+        let rows: usize = blocks.iter().map(Entries::len).sum();
+        println!("{set}, {:.1} MB, {rows} rows", bytes as f64 / 1e6);
+        raw += bytes;
+        let policies = [
+            LinesPolicy::Plain,
+            LinesPolicy::Structured,
+            LinesPolicy::Probe,
+        ];
+        for (policy, stored) in policies.into_iter().zip(&mut stored) {
+            *stored += measure(&blocks, bytes, policy)?;
+        }
     }
+    let ratio = stored.map(|stored| format!("{:.2}", raw as f64 / stored as f64));
+    println!("all: plain, structured, probe {ratio:?}");
     Ok(())
 }
 
-fn blocks(files: &[Vec<u8>]) -> Vec<Entries> {
-    let levels = ["info", "info", "info", "warn", "error"]
-        .map(|level| LabelSet::from_pairs([("detected_level", level)]));
-    let mut blocks = Vec::new();
-    let mut entries = Entries::default();
-    let mut total = 0;
-    let (mut time, mut random) = (1_768_435_200_000_000_000i64, 88_172_645_463_325_252u64);
-    let all = files
-        .iter()
-        .flat_map(|file| file.split(|byte| *byte == b'\n'));
-    for line in all.collect::<Vec<_>>().into_iter().cycle() {
-        if total >= TOTAL_BYTES {
-            break;
+fn measure(blocks: &[Entries], bytes: usize, lines: LinesPolicy) -> Result<u64, Box<dyn Error>> {
+    let labels = LabelSet::from_pairs([("job", "speed")]);
+    let options = EncodeOptions {
+        lines,
+        ..EncodeOptions::default()
+    };
+    let rounds = (MEASURED_BYTES / bytes.max(1)).max(2);
+    let mut encoded: Vec<EncodedBlock> = Vec::new();
+    let encode = best(rounds, || {
+        encoded.clear();
+        for entries in blocks {
+            let run = Run {
+                labels: &labels,
+                entries,
+            };
+            encoded.push(encode_block(&[run], &options)?);
         }
-        // Xorshift: bursts of microseconds with pauses of milliseconds.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        time += (random
-            % if random.is_multiple_of(3) {
-                6_000_000
-            } else {
-                40_000
-            }) as i64;
-        // Repeated files must not compress as repetitions.
-        let line: Vec<u8> = line
-            .iter()
-            .map(|byte| {
-                if byte.is_ascii_digit() {
-                    b'0' + ((u64::from(*byte) + random) % 10) as u8
-                } else {
-                    *byte
-                }
-            })
-            .collect();
-        entries.push(time, &line, &levels[random as usize % levels.len()]);
-        total += line.len();
-        if entries.lines().len() >= BLOCK_BYTES {
-            blocks.push(std::mem::take(&mut entries));
+        Ok(())
+    })?;
+    for (block, entries) in encoded.iter().zip(blocks) {
+        let rows = block.open().rows(0, Projection::ALL, None)?;
+        if rows.lines() != entries.lines() || rows.line_ends() != entries.line_ends() {
+            return Err("what was decoded is not what was encoded".into());
         }
     }
+    let decode = |projection| {
+        best(rounds, || {
+            for block in &encoded {
+                black_box(block.open().rows(0, projection, None)?);
+            }
+            Ok(())
+        })
+    };
+    let (all, times) = (decode(Projection::ALL)?, decode(Projection::TIMESTAMPS)?);
+    let mut object = ObjectWriter::new(0);
+    encoded.iter().for_each(|block| {
+        object.add_block(block.clone());
+    });
+    let stored = object.finish()?.len;
+    let speed = |seconds: f64| bytes as f64 / 1e6 / seconds;
+    println!(
+        "  {lines:?} {:.2}, {:.0}, {:.0}, {:.0}",
+        bytes as f64 / stored as f64,
+        speed(encode),
+        speed(all),
+        speed(times),
+    );
+    Ok(stored)
+}
+
+/// Xorshift.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.next() % most
+    }
+
+    /// Small numbers are commoner than large ones.
+    fn skewed(&mut self, most: u64) -> u64 {
+        let bits = self.below(u64::from(64 - most.leading_zeros()) + 1);
+        (self.next() & ((1 << bits) - 1)) % most
+    }
+}
+
+/// Blocks of lines, with times in bursts of microseconds and pauses of milliseconds.
+fn cut<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<Entries> {
+    let mut random = Random(88_172_645_463_325_252);
+    let mut time = 1_768_435_200_000_000_000i64;
+    let mut blocks = vec![Entries::default()];
+    for line in lines {
+        let pause = if random.below(10) < 3 {
+            6_000_000
+        } else {
+            40_000
+        };
+        time += random.below(pause) as i64;
+        if let Some(block) = blocks.last_mut() {
+            block.push(time, line, &LabelSet::default());
+            if block.lines().len() >= BLOCK_BYTES {
+                blocks.push(Entries::default());
+            }
+        }
+    }
+    blocks.retain(|block| !block.is_empty());
     blocks
 }
 
-fn best(mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Result<Duration, Box<dyn Error>> {
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        run()?;
-        best = best.min(start.elapsed());
+fn invented(mut line: impl FnMut(&mut Random, u64, &mut String)) -> Vec<Entries> {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut lines = String::new();
+    let mut time = 1_768_435_200_000u64;
+    while lines.len() < INVENTED_BYTES {
+        time += random.below(5);
+        line(&mut random, time, &mut lines);
+        lines.push('\n');
     }
-    Ok(best)
+    cut(lines.as_bytes().split(|byte| *byte == b'\n'))
+}
+
+const LEVELS: [&str; 6] = ["info", "info", "info", "debug", "warn", "error"];
+const MESSAGES: [&str; 5] = [
+    "request completed",
+    "cache miss, reading from the database",
+    "rpc error: connection refused",
+    "retrying after a timeout",
+    "user signed in",
+];
+
+fn clock(time: u64) -> String {
+    let (second, milli) = (time / 1000, time % 1000);
+    let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
+    format!(
+        "2026-01-15T{hour:02}:{minute:02}:{:02}.{milli:03}Z",
+        second % 60
+    )
+}
+
+fn json_line(random: &mut Random, time: u64, out: &mut String) {
+    // A trace is a few lines long.
+    let trace = u128::from(time / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let user = random.skewed(20_000);
+    let message = MESSAGES[random.below(5) as usize];
+    let _ = write!(
+        out,
+        "{{\"ts\":\"{}\",\"level\":\"{}\",\"service\":\"svc-{}\",\"trace_id\":\"{trace:032x}\",\"span_id\":\"{:016x}\",\"user_id\":{user},\"status\":{},\"duration_ms\":{}.{},\"msg\":\"{message} for item {}\"}}",
+        clock(time),
+        LEVELS[random.below(6) as usize],
+        random.skewed(12),
+        random.next(),
+        [200, 200, 200, 201, 404, 500][random.below(6) as usize],
+        random.skewed(3000),
+        random.below(10),
+        random.skewed(100_000),
+    );
+}
+
+fn logfmt_line(random: &mut Random, time: u64, out: &mut String) {
+    let trace = u128::from(time / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let _ = write!(
+        out,
+        "ts={} caller=metrics.go:{} level={} component=querier org_id={} traceID={:016x} latency=fast query_type=filter duration={}ms status={} msg=\"{}\"",
+        clock(time),
+        100 + random.skewed(60),
+        LEVELS[random.below(6) as usize],
+        random.skewed(300),
+        trace as u64,
+        random.skewed(9000),
+        [200, 200, 200, 429, 500][random.below(5) as usize],
+        MESSAGES[random.below(5) as usize],
+    );
+}
+
+/// The fastest of some rounds, in seconds.
+fn best(
+    rounds: usize,
+    mut run: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<f64, Box<dyn Error>> {
+    let mut best = f64::MAX;
+    for _ in 0..rounds {
+        let start = (Instant::now(), cpu_seconds());
+        run()?;
+        let cpu = cpu_seconds().zip(start.1).map(|(end, start)| end - start);
+        best = best.min(cpu.unwrap_or_else(|| start.0.elapsed().as_secs_f64()));
+    }
+    Ok(best.max(1e-9))
+}
+
+/// What this thread has used so far.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = stat.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
 }

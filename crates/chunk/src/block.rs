@@ -10,7 +10,10 @@ use model::{LabelSet, TimeRange};
 
 use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, RunMeta, Span};
 use crate::metadata::{RunColumn, ValueTable};
+use crate::values::Decoded;
 use crate::{ChunkError, EncodedBlock, Part, Projection, RunMetadata, RunRows};
+
+mod lines;
 
 /// A fetched part of an object.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct Block {
     timestamps: OnceLock<Vec<i64>>,
     /// Ends of all lines of the block.
     ends: OnceLock<Vec<u32>>,
+    /// All lines of a structured block of several runs.
+    lines: OnceLock<Bytes>,
+    /// What was decoded of a structured block in order to search it.
+    decoded: OnceLock<Decoded>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 
@@ -49,6 +56,8 @@ impl Block {
             frames: meta.frames.iter().map(|_| OnceLock::new()).collect(),
             timestamps: OnceLock::new(),
             ends: OnceLock::new(),
+            lines: OnceLock::new(),
+            decoded: OnceLock::new(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,
             pieces,
@@ -105,18 +114,7 @@ impl Block {
             ..RunRows::default()
         };
         if projection.lengths || projection.lines {
-            let mut ends = self.run_ends(meta)?;
-            let end_of = |row: usize| ends.get(row).copied().unwrap_or(0);
-            let start = kept.start.checked_sub(1).map_or(0, end_of);
-            let end = kept.end.checked_sub(1).map_or(0, end_of).max(start);
-            keep(&mut ends, &kept);
-            ends.iter_mut().for_each(|end| *end -= start);
-            rows.line_ends = ends;
-            if projection.lines {
-                let base = meta.first_byte as usize;
-                rows.lines =
-                    self.bytes(&self.meta.lines, base + start as usize..base + end as usize)?;
-            }
+            self.run_lines(meta, &kept, projection, &mut rows)?;
         }
         if projection.metadata {
             let mut metadata = self.run_metadata(meta, wanted)?;
@@ -341,38 +339,6 @@ impl Block {
             }
         }
         Ok(times)
-    }
-
-    /// Ends of the lines of a run, from the start of its first line.
-    fn run_ends(&self, run: &RunMeta) -> Result<Vec<u32>, ChunkError> {
-        let mut ends = self.of_run(&self.ends, || self.decode_ends(), run)?;
-        if run.first_byte > 0 {
-            ends.iter_mut().for_each(|end| *end -= run.first_byte);
-        }
-        Ok(ends)
-    }
-
-    fn decode_ends(&self) -> Result<Vec<u32>, ChunkError> {
-        let rows = self.meta.rows as usize;
-        let mut end = 0u64;
-        let ends = self.ints(&self.meta.lengths, rows, "length", |len| {
-            end = end.saturating_add(len);
-            end as u32
-        })?;
-        let agree = end == self.meta.raw_bytes
-            && self.meta.runs.iter().all(|run| {
-                let last = run
-                    .row_range()
-                    .end
-                    .checked_sub(1)
-                    .and_then(|last| ends.get(last));
-                last.is_some_and(|last| *last as usize == run.byte_range().end)
-            });
-        if !agree {
-            let part = self.column_part("length");
-            return Err(ChunkError::invalid(part, "lengths do not agree"));
-        }
-        Ok(ends)
     }
 
     fn run_metadata(

@@ -7,11 +7,15 @@ use codec::frame::{Compressor, checksum};
 use codec::{Codec, ints};
 use model::{Entries, LabelSet};
 
-use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, Layout, MARK_ROWS, Mark, RunMeta, Span};
+use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, MARK_ROWS, Mark, RunMeta, Span};
 use crate::{
     Block, ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
     MAX_BODY_RAW_BYTES, Piece, metadata,
 };
+
+mod lines;
+
+use lines::Lines;
 
 /// Columns are cut into frames of this size, so that a part can be read alone.
 const FRAME_BYTES: usize = 1 << 20;
@@ -34,6 +38,22 @@ pub struct Run<'a> {
 pub struct EncodeOptions {
     /// How frames are compressed, unless that gains less than 6 %.
     pub codec: Codec,
+    /// How lines are laid out.
+    pub lines: LinesPolicy,
+}
+
+/// How the lines of a block are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinesPolicy {
+    /// One after the other.
+    #[default]
+    Plain,
+    /// As templates and columns, unless much of them fits no template.
+    Structured,
+    /// As `Structured` if that makes a part of them smaller. The layout of the block says what was
+    /// chosen: what a stream's lines look like rarely changes, so who encodes its next block can
+    /// ask for the same and save the trial.
+    Probe,
 }
 
 /// A block in memory, complete and searchable, not part of an object yet.
@@ -96,14 +116,18 @@ pub fn encode_block(runs: &[Run<'_>], options: &EncodeOptions) -> Result<Encoded
     let mut body = Body::new(options.codec);
     let (unit_ns, timestamps) = timestamps(runs, &mut body);
     let columns = columns(runs, &mut body)?;
-    let lengths = lengths(runs, &mut body);
-    let lines = lines(runs, &mut body);
+    let Lines {
+        layout,
+        lengths,
+        lines,
+        shape,
+    } = lines::lines(runs, options, &mut body);
     let (frames, body) = body.finish();
     let raw: usize = frames.iter().map(|frame| frame.raw_len as usize).sum();
     ChunkError::cap("bytes of all columns of a block", raw, MAX_BODY_RAW_BYTES)?;
     let meta = BlockMeta {
         ordinal: 0,
-        layout: Layout::Plain,
+        layout,
         rows: metas.iter().map(|run| run.rows).sum(),
         raw_bytes: metas.iter().map(|run| run.raw_bytes).sum(),
         min_ts_ns,
@@ -116,6 +140,7 @@ pub fn encode_block(runs: &[Run<'_>], options: &EncodeOptions) -> Result<Encoded
         timestamps,
         lengths,
         lines,
+        shape,
         columns,
     };
     Ok(EncodedBlock {
@@ -196,27 +221,6 @@ fn timestamps(runs: &[Run<'_>], body: &mut Body) -> (u64, Blob) {
     (unit_ns, body.add_ints(&deltas))
 }
 
-fn lengths(runs: &[Run<'_>], body: &mut Body) -> Blob {
-    let mut lengths = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
-    for run in runs {
-        let mut start = 0;
-        lengths.extend(run.entries.line_ends().iter().map(|end| {
-            let len = u64::from(end - start);
-            start = *end;
-            len
-        }));
-    }
-    body.add_ints(&lengths)
-}
-
-fn lines(runs: &[Run<'_>], body: &mut Body) -> Blob {
-    if let [run] = runs {
-        return body.add(run.entries.lines());
-    }
-    let parts: Vec<&[u8]> = runs.iter().map(|run| run.entries.lines()).collect();
-    body.add(&parts.concat())
-}
-
 fn columns(runs: &[Run<'_>], body: &mut Body) -> Result<Vec<ColumnMeta>, ChunkError> {
     let mut metas = Vec::new();
     if runs.iter().all(|run| run.entries.metadata_sets().len() < 2) {
@@ -260,7 +264,7 @@ fn marks(runs: &[Run<'_>]) -> Vec<Mark> {
 }
 
 /// Collects frames.
-struct Body {
+pub(crate) struct Body {
     codec: Codec,
     compressor: Compressor,
     pool: Vec<u8>,
@@ -286,11 +290,11 @@ impl Body {
         self.add(&packed)
     }
 
-    fn add(&mut self, raw: &[u8]) -> Blob {
+    pub(crate) fn add(&mut self, raw: &[u8]) -> Blob {
         if raw.is_empty() {
             return Blob::default();
         }
-        if raw.len() < POOLED_BYTES {
+        if raw.len() < POOLED_BYTES && self.pool.len() < FRAME_BYTES {
             let span = Span {
                 frame: 0,
                 offset: self.pool.len() as u32,

@@ -26,18 +26,22 @@
 //! A block says how its rows are laid out ([`Layout`]); `Plain` is the one written today.
 
 mod block;
+mod draft;
 mod encode;
 mod error;
+mod format;
 pub mod fuzz;
 mod level;
 mod meta;
 mod metadata;
 mod object;
 mod rows;
+mod shape;
+mod values;
 
 pub use block::{Block, Piece};
 pub use codec::Codec;
-pub use encode::{EncodeOptions, EncodedBlock, Run, encode_block};
+pub use encode::{EncodeOptions, EncodedBlock, LinesPolicy, Run, encode_block};
 pub use error::{ChunkError, Part};
 pub use level::{LEVEL_KEY, LEVELS, LevelCounts};
 pub use meta::{BlockMeta, Layout, MetadataKey, Projection, RunMeta};

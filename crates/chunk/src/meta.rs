@@ -1,26 +1,45 @@
 //! What a block says about itself: runs with their counters, frames, and where each column is.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use codec::Codec;
 use model::TimeRange;
 
-use crate::LevelCounts;
+use crate::shape::Shape;
+use crate::{ChunkError, LevelCounts, Part};
 
 mod wire;
+
+pub(crate) use wire::{parse_blob, put_blob};
 
 /// How the rows of a block are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// Columns of time and length, and the lines one after the other.
     Plain,
+    /// Lines as templates and columns of their values.
+    Text,
+    /// As `Text`, and some templates are JSON objects.
+    Json,
 }
 
 impl Layout {
     fn to_byte(self) -> u8 {
         match self {
             Self::Plain => 0,
+            Self::Text => 1,
+            Self::Json => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Plain),
+            1 => Some(Self::Text),
+            2 => Some(Self::Json),
+            _ => None,
         }
     }
 }
@@ -167,6 +186,31 @@ pub(crate) struct ColumnMeta {
     pub(crate) text: Blob,
 }
 
+/// The shape of a block's lines, read when it is first asked for: most queries that only count do
+/// not need it.
+#[derive(Clone, Debug)]
+pub(crate) struct LazyShape {
+    bytes: Bytes,
+    shape: OnceLock<Shape>,
+}
+
+impl LazyShape {
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self {
+            bytes: shape.to_bytes().into(),
+            shape: shape.into(),
+        }
+    }
+}
+
+impl PartialEq for LazyShape {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for LazyShape {}
+
 /// Time and position of every 1,024th row but the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
@@ -197,7 +241,10 @@ pub struct BlockMeta {
     pub(crate) unit_ns: u64,
     pub(crate) timestamps: Blob,
     pub(crate) lengths: Blob,
+    /// Empty unless the layout is plain, as are the lengths.
     pub(crate) lines: Blob,
+    /// There unless the layout is plain.
+    pub(crate) shape: Option<LazyShape>,
     /// Sorted by name, `Pairs` first.
     pub(crate) columns: Vec<ColumnMeta>,
 }
@@ -279,18 +326,56 @@ impl BlockMeta {
             return 0;
         };
         let mut bytes = u64::from(run.rows) * 8;
+        if (projection.lengths || projection.lines) && self.shape.is_some() {
+            return bytes
+                + self.decoded_lines_bytes()
+                + self.decoded_metadata_bytes(projection, run);
+        }
         if projection.lengths || projection.lines {
             bytes += u64::from(run.rows) * 4;
         }
         if projection.lines {
             bytes += run.raw_bytes;
         }
-        if projection.metadata {
-            let text: usize = self.columns.iter().map(|c| c.text.len()).sum();
-            let tables: u64 = self.columns.iter().map(|c| u64::from(c.values) * 4).sum();
-            bytes += u64::from(run.rows) * 4 * self.columns.len() as u64 + text as u64 + tables;
+        bytes + self.decoded_metadata_bytes(projection, run)
+    }
+
+    fn decoded_metadata_bytes(&self, projection: Projection, run: &RunMeta) -> u64 {
+        if !projection.metadata {
+            return 0;
         }
-        bytes
+        let text: usize = self.columns.iter().map(|c| c.text.len()).sum();
+        let tables: u64 = self.columns.iter().map(|c| u64::from(c.values) * 4).sum();
+        u64::from(run.rows) * 4 * self.columns.len() as u64 + text as u64 + tables
+    }
+
+    /// All lines of a structured block, and the columns that they are put together from.
+    fn decoded_lines_bytes(&self) -> u64 {
+        let values = match self.shape() {
+            Ok(Some(shape)) => shape.lines.values(),
+            _ => 0,
+        };
+        let frames = self.frames.iter().map(|frame| u64::from(frame.raw_len));
+        self.raw_bytes + u64::from(self.rows) * 6 + values * 8 + frames.sum::<u64>()
+    }
+
+    /// The shape of the lines, unless the layout is plain.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub(crate) fn shape(&self) -> Result<Option<&Shape>, ChunkError> {
+        let Some(lazy) = &self.shape else {
+            return Ok(None);
+        };
+        if let Some(shape) = lazy.shape.get() {
+            return Ok(Some(shape));
+        }
+        let part = Part::BlockMeta {
+            block: self.ordinal,
+        };
+        let shape = Shape::parse(&lazy.bytes, &self.frames, self.rows, self.raw_bytes)
+            .map_err(ChunkError::at(part))?;
+        Ok(Some(lazy.shape.get_or_init(|| shape)))
     }
 
     /// An upper bound of what an open [`Block`](crate::Block) with several runs keeps for all of
@@ -310,7 +395,9 @@ impl BlockMeta {
         } else {
             0
         };
-        let used = if projection.lines {
+        let used = if self.shape.is_some() && (projection.lines || projection.lengths) {
+            frames + self.decoded_lines_bytes()
+        } else if projection.lines {
             frames
         } else {
             frames.saturating_sub(self.raw_bytes)
@@ -338,6 +425,7 @@ impl BlockMeta {
         want(&self.timestamps.spans);
         if projection.lengths || projection.lines {
             want(&self.lengths.spans);
+            self.want_structure(&mut want);
         }
         if projection.metadata {
             for column in &self.columns {
@@ -358,6 +446,29 @@ impl BlockMeta {
             }
         }
         self.ranges_of(&wanted)
+    }
+
+    /// All frames of a structured block that are not of other columns.
+    fn want_structure(&self, want: &mut dyn FnMut(&[Span])) {
+        if self.shape.is_none() {
+            return;
+        }
+        let mut others = vec![false; self.frames.len()];
+        let metadata = self.columns.iter();
+        let metadata = metadata.flat_map(|column| [&column.ids, &column.lengths, &column.text]);
+        for span in metadata
+            .chain([&self.timestamps])
+            .flat_map(|blob| &blob.spans)
+        {
+            if let Some(other) = others.get_mut(span.frame as usize) {
+                // Everything may be in the pool.
+                *other = span.frame > 0;
+            }
+        }
+        for (frame, _) in (0u32..).zip(others).filter(|(_, is_other)| !is_other) {
+            let (offset, len) = (0, 0);
+            want(&[Span { frame, offset, len }]);
+        }
     }
 
     /// The spans that hold these bytes of the lines.
@@ -444,6 +555,9 @@ impl BlockMeta {
             + self.frames.len() * size_of::<FrameMeta>()
             + self.marks.len() * size_of::<Mark>()
             + self.columns.len() * (size_of::<ColumnMeta>() + 32)
+            + self.shape.as_ref().map_or(0, |lazy| {
+                lazy.bytes.len() + lazy.shape.get().map_or(0, Shape::heap_bytes)
+            })
             + spans * size_of::<Span>()
     }
 }

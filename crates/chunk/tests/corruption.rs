@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
 use bytes::Bytes;
-use chunk::{ChunkError, EncodeOptions, ObjectMeta, Piece, Projection, fuzz};
+use chunk::{
+    ChunkError, Codec, EncodeOptions, EncodedBlock, LinesPolicy, ObjectMeta, Piece, Projection,
+    fuzz,
+};
 use codec::container::{Container, ContainerWriter};
-use model::Entries;
+use model::{Entries, LabelSet};
 
 mod sample;
-use sample::{object, stream};
+use sample::lines::{Kind, lines};
+use sample::{Stream, object, stream};
 
 fn small() -> (Vec<u8>, Vec<Entries>) {
     let blocks = [vec![stream(0, 40)], vec![stream(1, 5), stream(2, 9)]];
@@ -132,6 +136,72 @@ fn sections_whose_checksum_is_right_may_still_lie() {
                 bad[byte] = value;
                 let _ = fuzz::object(&with_section(body, &file, at, &bad));
             }
+        }
+    }
+}
+
+/// A block with every kind of column.
+fn structured(codec: Codec) -> EncodedBlock {
+    let streams: Vec<Stream> = (0u64..2)
+        .map(|run| {
+            let mut entries = Entries::default();
+            let kinds = [
+                Kind::Json,
+                Kind::NestedJson,
+                Kind::Logfmt,
+                Kind::Access,
+                Kind::Syslog,
+            ];
+            let all = kinds.into_iter().flat_map(|kind| lines(kind, 40, run + 1));
+            for (row, line) in all.chain(["\u{1}".to_owned()]).enumerate() {
+                entries.push(row as i64, line.as_bytes(), &LabelSet::default());
+            }
+            (LabelSet::from_pairs([("run", run.to_string())]), entries)
+        })
+        .collect();
+    let lines = LinesPolicy::Structured;
+    sample::encode(&streams, &EncodeOptions { codec, lines })
+}
+
+#[test]
+fn a_shape_whose_checksum_is_right_may_still_lie() {
+    let encoded = structured(Codec::Zstd);
+    let (meta, body) = (fuzz::meta_of(&encoded), encoded.body().clone());
+    assert!(fuzz::block(&meta, &body).is_ok());
+    for at in 0..meta.len() {
+        let values = [0x00, 0x01, 0x7f, 0xff, meta[at] ^ 1];
+        let mut bad = meta.clone();
+        bad[at] = values[at % values.len()];
+        let _ = fuzz::block(&bad, &body);
+        bad[at] = meta[at].wrapping_add(1);
+        let _ = fuzz::block(&bad, &body);
+        let _ = fuzz::block(&meta[..at], &body);
+    }
+}
+
+#[test]
+fn columns_whose_checksum_is_right_may_still_lie() {
+    let encoded = structured(Codec::Stored);
+    let (meta, body) = (fuzz::meta_of(&encoded), encoded.body().to_vec());
+    for (number, at) in (0..body.len()).step_by(5).enumerate() {
+        let mut bad = body.clone();
+        bad[at] = [0x00, 0x7f, 0xff, body[at] ^ 1][number % 4];
+        let _ = fuzz::block(&meta, &bad.into());
+    }
+}
+
+#[test]
+fn damage_of_structured_lines_is_noticed() {
+    let encoded = structured(Codec::Zstd);
+    let mut writer = chunk::ObjectWriter::new(1);
+    writer.add_block(encoded);
+    let good = writer.finish().unwrap().to_bytes().to_vec();
+    let rows = read(good.clone()).unwrap();
+    for at in (0..good.len()).step_by(3) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        if let Ok(read) = read(bad) {
+            assert!(same(&read, &rows), "byte {at} flipped");
         }
     }
 }

@@ -8,7 +8,7 @@ use model::{Entries, LabelSet, TimeRange};
 use proptest::prelude::*;
 
 mod sample;
-use sample::{Stream, encode, stream};
+use sample::{Stream, encode, stream, with_codec};
 
 fn arbitrary_metadata() -> impl Strategy<Value = Vec<(String, String)>> {
     let pair = prop_oneof![
@@ -69,7 +69,7 @@ proptest! {
         streams in arbitrary_streams(),
         codec in codecs(),
     ) {
-        let block = encode(&streams, &EncodeOptions { codec });
+        let block = encode(&streams, &with_codec(codec));
         expect_rows(&block.open(), &streams)?;
 
         let mut writer = ObjectWriter::new(7);
@@ -145,10 +145,7 @@ fn large_blocks_are_read_in_part() {
         assert!(entries.push(row * 1_000_000, line.as_bytes(), &LabelSet::default()));
     }
     let streams = [(labels, entries)];
-    let options = EncodeOptions {
-        codec: Codec::Stored,
-    };
-    let encoded = encode(&streams, &options);
+    let encoded = encode(&streams, &with_codec(Codec::Stored));
     let range = TimeRange::new(20_000_000_000, 20_010_000_000);
     let fetched = encoded
         .meta()

@@ -165,6 +165,7 @@ impl Inner {
         let cuts = Arc::new(cuts);
         let options = EncodeOptions {
             codec: self.config.codec.into(),
+            ..EncodeOptions::default()
         };
         let encoded = jobs.into_iter().map(|job| {
             let (cuts, metrics) = (Arc::clone(&cuts), self.metrics.clone());

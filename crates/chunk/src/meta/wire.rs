@@ -3,21 +3,23 @@
 //! Column-wise where there is one value per run or frame, because the whole is compressed and
 //! equal fields next to each other compress better.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use codec::frame::MAX_RAW_BYTES;
 use codec::{Codec, CodecError, Reader, put_bytes, put_varint, put_zigzag};
 
 use super::{
-    Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, Layout, MARK_ROWS, Mark, RunMeta, Span,
+    Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, Layout, LazyShape, MARK_ROWS, Mark,
+    RunMeta, Span,
 };
 use crate::{
     ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
-    MAX_BODY_RAW_BYTES, MAX_COLUMNS, Part,
+    MAX_BODY_RAW_BYTES, MAX_COLUMNS, Part, shape,
 };
 
-/// Frames of one block: 1 MiB each, and as many columns as there may be.
-const MAX_FRAMES: usize = 3 * MAX_COLUMNS + (MAX_BODY_RAW_BYTES >> 20);
+/// Frames of one block: 1 MiB each, three for each metadata key and ten for each column of lines.
+const MAX_FRAMES: usize = 3 * MAX_COLUMNS + 10 * shape::MAX_COLUMNS + (MAX_BODY_RAW_BYTES >> 20);
 
 impl BlockMeta {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -35,6 +37,9 @@ impl BlockMeta {
         put_blob(&mut out, &self.lengths);
         put_blob(&mut out, &self.lines);
         self.put_columns(&mut out);
+        if let Some(shape) = &self.shape {
+            out.extend_from_slice(&shape.bytes);
+        }
         out
     }
 
@@ -112,20 +117,17 @@ impl BlockMeta {
     /// Reads what [`Self::to_bytes`] wrote.
     pub(crate) fn parse(ordinal: u32, bytes: &[u8]) -> Result<Self, ChunkError> {
         let part = Part::BlockMeta { block: ordinal };
-        match bytes.first() {
-            None | Some(0) => parse(ordinal, bytes).map_err(ChunkError::at(part)),
-            Some(layout) => Err(ChunkError::UnsupportedLayout {
-                part,
-                layout: *layout,
-            }),
+        let layout = bytes.first().copied().unwrap_or_default();
+        match Layout::from_byte(layout) {
+            Some(layout) => parse(ordinal, layout, bytes).map_err(ChunkError::at(part)),
+            None => Err(ChunkError::UnsupportedLayout { part, layout }),
         }
     }
 }
 
-fn parse(ordinal: u32, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
+fn parse(ordinal: u32, layout: Layout, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
     let mut reader = Reader::new(bytes);
-    let layout = reader.array::<2>()?;
-    if layout != [Layout::Plain.to_byte(), 0] {
+    if reader.array::<2>()? != [layout.to_byte(), 0] {
         return Err(CodecError::Invalid("unknown flags"));
     }
     let rows = reader.count("rows", MAX_BLOCK_ROWS)?;
@@ -141,10 +143,14 @@ fn parse(ordinal: u32, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
     let lengths = parse_blob(&mut reader, &frames)?;
     let lines = parse_blob(&mut reader, &frames)?;
     let columns = parse_columns(&mut reader, &frames)?;
+    let shape = (layout != Layout::Plain).then(|| LazyShape {
+        bytes: Bytes::copy_from_slice(reader.take(reader.remaining()).unwrap_or_default()),
+        shape: OnceLock::new(),
+    });
     reader.finish()?;
     let meta = BlockMeta {
         ordinal,
-        layout: Layout::Plain,
+        layout,
         rows: rows as u32,
         raw_bytes: raw_bytes as u64,
         min_ts_ns,
@@ -157,6 +163,7 @@ fn parse(ordinal: u32, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
         timestamps,
         lengths,
         lines,
+        shape,
         columns,
     };
     check(&meta)?;
@@ -169,6 +176,11 @@ fn check(meta: &BlockMeta) -> Result<(), CodecError> {
     let bytes: u64 = meta.runs.iter().map(|run| run.raw_bytes).sum();
     let min = meta.runs.iter().map(|run| run.min_ts_ns).min();
     let max = meta.runs.iter().map(|run| run.max_ts_ns).max();
+    let plain_bytes = if meta.shape.is_none() {
+        meta.raw_bytes
+    } else {
+        0
+    };
     let levels = |run: &RunMeta| run.levels.total() <= u64::from(run.rows);
     let agrees = rows == u64::from(meta.rows)
         && bytes == meta.raw_bytes
@@ -180,7 +192,8 @@ fn check(meta: &BlockMeta) -> Result<(), CodecError> {
             .iter()
             .all(|run| run.rows > 0 && run.min_ts_ns <= run.max_ts_ns)
         && meta.runs.iter().all(levels)
-        && meta.lines.len() as u64 == meta.raw_bytes
+        && meta.lines.len() as u64 == plain_bytes
+        && (meta.shape.is_none() || meta.lengths.spans.is_empty())
         && meta.unit_ns > 0
         && meta.body_off.checked_add(meta.body_len()).is_some();
     if agrees {
@@ -335,7 +348,7 @@ impl ColumnKind {
     }
 }
 
-fn put_blob(out: &mut Vec<u8>, blob: &Blob) {
+pub(crate) fn put_blob(out: &mut Vec<u8>, blob: &Blob) {
     put_varint(out, blob.spans.len() as u64);
     for span in &blob.spans {
         put_varint(out, u64::from(span.frame));
@@ -344,7 +357,10 @@ fn put_blob(out: &mut Vec<u8>, blob: &Blob) {
     }
 }
 
-fn parse_blob(reader: &mut Reader<'_>, frames: &[FrameMeta]) -> Result<Blob, CodecError> {
+pub(crate) fn parse_blob(
+    reader: &mut Reader<'_>,
+    frames: &[FrameMeta],
+) -> Result<Blob, CodecError> {
     let count = reader.items("spans", MAX_FRAMES)?;
     let mut left = MAX_BLOCK_RAW_BYTES;
     let spans = (0..count)

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
+pub(crate) mod lines;
+
 use chunk::{Codec, EncodeOptions, EncodedBlock, FinishedObject, ObjectWriter, Run, encode_block};
 use model::{Entries, LabelSet};
 
@@ -14,6 +16,13 @@ pub(crate) fn encode(streams: &[Stream], options: &EncodeOptions) -> EncodedBloc
         .map(|(labels, entries)| Run { labels, entries })
         .collect();
     encode_block(&runs, options).unwrap()
+}
+
+pub(crate) fn with_codec(codec: Codec) -> EncodeOptions {
+    EncodeOptions {
+        codec,
+        ..EncodeOptions::default()
+    }
 }
 
 /// Rows with everything the format can say: a level on every row, an id on every other, keys that
@@ -79,7 +88,7 @@ pub(crate) fn golden_object() -> FinishedObject {
         .iter()
         .zip([Codec::Zstd, Codec::Lz4, Codec::Zstd])
     {
-        writer.add_block(encode(streams, &EncodeOptions { codec }));
+        writer.add_block(encode(streams, &with_codec(codec)));
     }
     writer.finish().unwrap()
 }

@@ -1,0 +1,115 @@
+//! Lines and their lengths.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use codec::CodecError;
+
+use super::{Block, keep};
+use crate::meta::{Blob, RunMeta};
+use crate::shape::Shape;
+use crate::values::{Decoded, Store, TextCursor};
+use crate::{ChunkError, Projection, RunRows};
+
+impl Block {
+    /// Decodes ends and lines of the rows `kept` of a run.
+    pub(super) fn run_lines(
+        &self,
+        run: &RunMeta,
+        kept: &Range<usize>,
+        projection: Projection,
+        rows: &mut RunRows,
+    ) -> Result<(), ChunkError> {
+        let shape = self.meta.shape()?;
+        if let (Some(shape), false) = (shape, self.is_shared()) {
+            (rows.line_ends, rows.lines) = self.put_together(shape, kept.clone())?;
+            return Ok(());
+        }
+        let mut ends = self.of_run(&self.ends, || self.decode_ends(shape), run)?;
+        ends.iter_mut().for_each(|end| *end -= run.first_byte);
+        let end_of = |row: usize| ends.get(row).copied().unwrap_or(0);
+        let start = kept.start.checked_sub(1).map_or(0, end_of);
+        let end = kept.end.checked_sub(1).map_or(0, end_of).max(start);
+        keep(&mut ends, kept);
+        ends.iter_mut().for_each(|end| *end -= start);
+        rows.line_ends = ends;
+        if projection.lines {
+            let bytes = (run.first_byte + start) as usize..(run.first_byte + end) as usize;
+            rows.lines = match (shape, self.lines.get()) {
+                (Some(_), Some(lines)) => lines.slice(bytes),
+                _ => self.bytes(&self.meta.lines, bytes)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Ends of all lines. Those of a structured block are known when the lines are, which are kept.
+    fn decode_ends(&self, shape: Option<&Shape>) -> Result<Vec<u32>, ChunkError> {
+        let rows = self.meta.rows as usize;
+        let ends = if let Some(shape) = shape {
+            let (ends, lines) = self.put_together(shape, 0..rows)?;
+            self.lines.get_or_init(|| lines);
+            ends
+        } else {
+            let mut end = 0u64;
+            self.ints(&self.meta.lengths, rows, "length", |len| {
+                end = end.saturating_add(len).min(u64::from(u32::MAX));
+                end as u32
+            })?
+        };
+        let last = |run: &RunMeta| ends.get(run.row_range().end.checked_sub(1)?).copied();
+        let agree = self
+            .meta
+            .runs
+            .iter()
+            .all(|run| last(run).is_some_and(|last| last as usize == run.byte_range().end));
+        if agree {
+            Ok(ends)
+        } else {
+            let part = self.column_part("length");
+            Err(ChunkError::invalid(part, "lengths do not agree"))
+        }
+    }
+
+    /// The lines of some rows of a structured block, and where each ends.
+    fn put_together(
+        &self,
+        shape: &Shape,
+        rows: Range<usize>,
+    ) -> Result<(Vec<u32>, Bytes), ChunkError> {
+        let once;
+        let decoded = match self.decoded.get() {
+            Some(kept) => kept,
+            None => {
+                once = Decoded::new(shape);
+                &once
+            }
+        };
+        let most = self.meta.raw_bytes as usize;
+        let is_all = rows.len() == self.meta.rows as usize;
+        let mut cursor = TextCursor::new(Store::new(self, shape, decoded).lines(), most)?;
+        let mut ends = Vec::with_capacity(rows.len());
+        let mut lines = Vec::with_capacity(if is_all { most } else { 0 });
+        for row in rows {
+            cursor.put(row, &mut lines)?;
+            ends.push(lines.len() as u32);
+        }
+        if lines.len() > most || (is_all && lines.len() != most) {
+            return Err(self.damaged_lines("lengths do not agree"));
+        }
+        Ok((ends, lines.into()))
+    }
+
+    /// All of a payload.
+    pub(crate) fn blob(&self, blob: &Blob) -> Result<Bytes, ChunkError> {
+        self.bytes(blob, 0..blob.len())
+    }
+
+    pub(crate) fn damaged_lines(&self, why: &'static str) -> ChunkError {
+        self.at_lines(CodecError::Invalid(why))
+    }
+
+    pub(crate) fn at_lines(&self, reason: CodecError) -> ChunkError {
+        ChunkError::at(self.column_part("line"))(reason)
+    }
+}

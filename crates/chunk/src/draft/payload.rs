@@ -1,0 +1,137 @@
+//! Payloads on their way to the body.
+
+use crate::encode::Body;
+use crate::format::{planes_of, width_of};
+use crate::meta::Blob;
+use crate::shape::{Integers, Order, Payload, Planes, SPLIT_PLANES};
+
+/// How often queries want a payload; they lie in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Heat {
+    /// Text of which each value is there once.
+    Dictionary,
+    /// Which template a text has.
+    Template,
+    /// Which value of a dictionary or identifier of a table a row has.
+    Place,
+    Number,
+    Identifier,
+    /// Values as they are.
+    Text,
+}
+
+/// Bytes of columns, numbered in the order in which they come.
+#[derive(Debug, Default)]
+pub(super) struct Payloads {
+    all: Vec<(Heat, Vec<u8>)>,
+}
+
+impl Payloads {
+    pub(super) fn add(&mut self, heat: Heat, bytes: Vec<u8>) -> Payload {
+        self.all.push((heat, bytes));
+        self.all.len() as Payload - 1
+    }
+
+    /// A payload whose bytes come later.
+    pub(super) fn reserve(&mut self, heat: Heat) -> Payload {
+        self.add(heat, Vec::new())
+    }
+
+    pub(super) fn fill(&mut self, payload: Payload, bytes: Vec<u8>) {
+        if let Some((_, reserved)) = self.all.get_mut(payload as usize) {
+            *reserved = bytes;
+        }
+    }
+
+    pub(super) fn add_packed(&mut self, heat: Heat, values: &[u64]) -> Payload {
+        let mut packed = Vec::new();
+        codec::ints::pack(values, &mut packed);
+        self.add(heat, packed)
+    }
+
+    pub(super) fn add_planes(&mut self, heat: Heat, numbers: &[u64]) -> Planes {
+        let width = width_of(numbers.iter().copied().max().unwrap_or(0));
+        if width == 0 {
+            return Planes::default();
+        }
+        let all = planes_of(numbers, width);
+        let first = self.all.len() as Payload;
+        if all.len() < SPLIT_PLANES {
+            self.add(heat, all);
+        } else {
+            for plane in all.chunks(numbers.len()) {
+                self.add(heat, plane.to_vec());
+            }
+        }
+        Planes {
+            width: width as u8,
+            first,
+        }
+    }
+
+    /// Numbers relative to the smallest or to the one before, whatever makes them smaller.
+    pub(super) fn add_integers(&mut self, heat: Heat, mut numbers: Vec<u64>) -> Integers {
+        let smallest = numbers.iter().copied().min().unwrap_or(0);
+        let first = numbers.first().copied().unwrap_or(0);
+        let (mut by_base, mut by_delta) = (0, 0);
+        let mut last = first;
+        for number in &numbers {
+            by_base += bits(number - smallest);
+            by_delta += bits(zigzag(number.wrapping_sub(last) as i64));
+            last = *number;
+        }
+        let (order, base) = if by_delta * 10 < by_base * 9 {
+            let mut last = first;
+            for number in &mut numbers {
+                let delta = zigzag(number.wrapping_sub(last) as i64);
+                last = *number;
+                *number = delta;
+            }
+            (Order::Delta, first)
+        } else {
+            numbers.iter_mut().for_each(|number| *number -= smallest);
+            (Order::Base, smallest)
+        };
+        Integers {
+            order,
+            base,
+            planes: self.add_planes(heat, &numbers),
+        }
+    }
+
+    /// Places in a table that is filled in order.
+    pub(super) fn add_places(&mut self, mut places: Vec<u64>) -> Integers {
+        let mut next = 0u64;
+        for place in &mut places {
+            let own = *place;
+            *place = zigzag(own.wrapping_sub(next) as i64);
+            next = next.max(own + 1);
+        }
+        Integers {
+            order: Order::Newest,
+            base: 0,
+            planes: self.add_planes(Heat::Place, &places),
+        }
+    }
+
+    /// Puts all into the body, the hottest first.
+    pub(super) fn write(self, body: &mut Body) -> Vec<Blob> {
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        order.sort_by_key(|at| self.all.get(*at).map(|(heat, _)| *heat));
+        let mut blobs = vec![Blob::default(); self.all.len()];
+        for at in order {
+            if let (Some((_, bytes)), Some(blob)) = (self.all.get(at), blobs.get_mut(at)) {
+                *blob = body.add(bytes);
+            }
+        }
+        blobs
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+fn bits(number: u64) -> u64 {
+    u64::from(64 - number.leading_zeros())
+}

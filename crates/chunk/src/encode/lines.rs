@@ -1,0 +1,101 @@
+//! The lines of a block, in the layout that suits them.
+
+use std::borrow::Cow;
+
+use codec::frame::Compressor;
+
+use super::{Body, EncodeOptions, LinesPolicy, Run};
+use crate::draft::{Draft, draft};
+use crate::meta::{Blob, Layout, LazyShape};
+
+/// What is laid out both ways to see what is smaller, in bytes. Templates pay the more the longer
+/// a block is; of much less than this they often do not.
+const PROBE_BYTES: u32 = 256 << 10;
+
+/// Where the lines went.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) layout: Layout,
+    pub(super) lengths: Blob,
+    pub(super) lines: Blob,
+    pub(super) shape: Option<LazyShape>,
+}
+
+/// Adds the lines of all runs to the body.
+pub(super) fn lines(runs: &[Run<'_>], options: &EncodeOptions, body: &mut Body) -> Lines {
+    let text = text(runs);
+    let ends = ends(runs);
+    let structured = match options.lines {
+        LinesPolicy::Plain => None,
+        LinesPolicy::Probe if !pays(&text, &ends, options) => None,
+        LinesPolicy::Probe | LinesPolicy::Structured => structured(&text, &ends),
+    };
+    match structured {
+        Some(draft) => Lines {
+            layout: if draft.has_json() {
+                Layout::Json
+            } else {
+                Layout::Text
+            },
+            lengths: Blob::default(),
+            lines: Blob::default(),
+            shape: Some(LazyShape::new(draft.write(body))),
+        },
+        None => Lines {
+            layout: Layout::Plain,
+            lengths: body.add_ints(&lengths(&ends)),
+            lines: body.add(&text),
+            shape: None,
+        },
+    }
+}
+
+/// Lines as templates and columns, unless more than 30 % of them fits no template.
+fn structured(text: &[u8], ends: &[u32]) -> Option<Draft> {
+    let draft = draft(text, ends.iter().copied())?;
+    (draft.raw_bytes * 10 <= text.len() * 3).then_some(draft)
+}
+
+/// Whether the first lines are smaller as templates and columns.
+fn pays(text: &[u8], ends: &[u32], options: &EncodeOptions) -> bool {
+    let rows = ends.partition_point(|end| *end <= PROBE_BYTES).max(1);
+    let ends = ends.get(..rows).unwrap_or(ends);
+    let bytes = ends.last().map_or(0, |end| *end as usize);
+    let text = text.get(..bytes).unwrap_or_default();
+    let Some(draft) = structured(text, ends) else {
+        return false;
+    };
+    let mut body = Body::new(options.codec);
+    let shape = draft.write(&mut body).to_bytes();
+    let mut columns = body.finish().1.to_vec();
+    Compressor::default().append(options.codec, &shape, &mut columns);
+    let mut body = Body::new(options.codec);
+    body.add_ints(&lengths(ends));
+    body.add(text);
+    columns.len() < body.finish().1.len()
+}
+
+fn text<'a>(runs: &[Run<'a>]) -> Cow<'a, [u8]> {
+    if let [run] = runs {
+        return run.entries.lines().into();
+    }
+    let parts: Vec<&[u8]> = runs.iter().map(|run| run.entries.lines()).collect();
+    parts.concat().into()
+}
+
+fn ends(runs: &[Run<'_>]) -> Vec<u32> {
+    let mut ends = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
+    let mut first = 0;
+    for run in runs {
+        ends.extend(run.entries.line_ends().iter().map(|end| first + end));
+        first += run.entries.lines().len() as u32;
+    }
+    ends
+}
+
+fn lengths(ends: &[u32]) -> Vec<u64> {
+    let mut start = 0;
+    ends.iter()
+        .map(|end| u64::from(end - std::mem::replace(&mut start, *end)))
+        .collect()
+}

@@ -1,0 +1,240 @@
+//! Decoded columns of a structured block, and lines put together from them.
+//!
+//! Columns are decoded when they are first asked for. Values stay what they are stored as, numbers
+//! and places in tables; text is made of those only that are wanted ([`TextCursor`]).
+
+mod cursor;
+mod decode;
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+pub(crate) use cursor::TextCursor;
+
+use crate::format::put_ip4;
+use crate::shape::{Column, Group, Kind, Shape};
+use crate::{Block, ChunkError};
+
+/// Texts one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    pub(crate) ends: Vec<u32>,
+    pub(crate) text: Bytes,
+}
+
+impl Strings {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = start.map_or(0, |start| *start as usize);
+        let end = self.ends.get(at).map_or(start, |end| *end as usize);
+        self.text.get(start..end).unwrap_or_default()
+    }
+}
+
+/// The values of a column.
+#[derive(Debug)]
+pub(crate) enum Values {
+    Constant,
+    Number { numbers: Vec<u64>, scales: Vec<u8> },
+    Id(Vec<u32>),
+    Ip4(Vec<u32>),
+    Dictionary { ids: Vec<u32>, values: Strings },
+    Text(Box<GroupValues>),
+    Plain(Strings),
+}
+
+/// Which template each text of a group has, and what was decoded of its columns.
+#[derive(Debug)]
+pub(crate) struct GroupValues {
+    /// Empty if there is one template only.
+    numbers: OnceLock<Vec<u16>>,
+    columns: Vec<OnceLock<Values>>,
+}
+
+/// What was decoded of a structured block.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) lines: GroupValues,
+    /// Per table its identifiers.
+    ids: Vec<OnceLock<Bytes>>,
+}
+
+impl Decoded {
+    pub(crate) fn new(shape: &Shape) -> Self {
+        Self {
+            lines: GroupValues::new(&shape.lines),
+            ids: shape.ids.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+impl GroupValues {
+    fn new(group: &Group) -> Self {
+        Self {
+            numbers: OnceLock::new(),
+            columns: group.columns.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+/// A group and what was decoded of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupView<'a> {
+    pub(crate) store: Store<'a>,
+    pub(crate) group: &'a Group,
+    values: &'a GroupValues,
+}
+
+/// Where columns come from and are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Store<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) shape: &'a Shape,
+    decoded: &'a Decoded,
+}
+
+impl<'a> Store<'a> {
+    pub(crate) fn new(block: &'a Block, shape: &'a Shape, decoded: &'a Decoded) -> Self {
+        Self {
+            block,
+            shape,
+            decoded,
+        }
+    }
+
+    /// All lines.
+    pub(crate) fn lines(self) -> GroupView<'a> {
+        GroupView {
+            store: self,
+            group: &self.shape.lines,
+            values: &self.decoded.lines,
+        }
+    }
+
+    /// The identifiers of a table, packed.
+    pub(crate) fn identifiers(self, table: u32) -> Result<&'a [u8], ChunkError> {
+        let kept = self.decoded.ids.get(table as usize);
+        let shape = self.shape.ids.get(table as usize);
+        let (Some(kept), Some(table)) = (kept, shape) else {
+            return Err(self.damaged("identifier table that is not there"));
+        };
+        keep(kept, || {
+            let packed = self.payload(table.packed)?;
+            if packed.len() != table.count as usize * table.pattern.width() {
+                return Err(self.damaged("identifiers of another length"));
+            }
+            Ok(packed)
+        })
+        .map(|packed| &**packed)
+    }
+
+    fn payload(self, number: u32) -> Result<Bytes, ChunkError> {
+        let blob = self.shape.payloads.get(number as usize);
+        let blob = blob.ok_or_else(|| self.damaged("payload that is not there"))?;
+        self.block.blob(blob)
+    }
+
+    pub(crate) fn damaged(self, why: &'static str) -> ChunkError {
+        self.block.damaged_lines(why)
+    }
+}
+
+impl<'a> GroupView<'a> {
+    /// Which template each text has; empty if there is one template only.
+    pub(crate) fn numbers(self) -> Result<&'a [u16], ChunkError> {
+        keep(&self.values.numbers, || decode::numbers(self)).map(Vec::as_slice)
+    }
+
+    pub(crate) fn template_of(numbers: &[u16], text: usize) -> usize {
+        numbers.get(text).map_or(0, |number| usize::from(*number))
+    }
+
+    /// A column, decoded.
+    pub(crate) fn column(self, number: u32) -> Result<ColumnView<'a>, ChunkError> {
+        let column = self.group.columns.get(number as usize);
+        let kept = self.values.columns.get(number as usize);
+        let (Some(column), Some(kept)) = (column, kept) else {
+            return Err(self.store.damaged("column that is not there"));
+        };
+        let values = keep(kept, || decode::column(self.store, column))?;
+        let ids = match column.kind {
+            Kind::Id { table, .. } => self.store.identifiers(table)?,
+            _ => &[],
+        };
+        Ok(ColumnView {
+            store: self.store,
+            column,
+            values,
+            ids,
+        })
+    }
+}
+
+/// A decoded column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnView<'a> {
+    pub(crate) store: Store<'a>,
+    pub(crate) column: &'a Column,
+    pub(crate) values: &'a Values,
+    /// Of a column of identifiers, their table.
+    pub(crate) ids: &'a [u8],
+}
+
+impl<'a> ColumnView<'a> {
+    /// The values of a column of structured text.
+    pub(crate) fn group(self) -> Option<GroupView<'a>> {
+        match (&self.column.kind, self.values) {
+            (Kind::Text(group), Values::Text(values)) => Some(GroupView {
+                store: self.store,
+                group,
+                values,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Appends a value, of any column but one of structured text.
+    #[inline]
+    pub(crate) fn put(&self, at: usize, out: &mut Vec<u8>) {
+        match (&self.column.kind, self.values) {
+            (Kind::Constant(value), _) => out.extend_from_slice(value),
+            (Kind::Number { format, .. }, Values::Number { numbers, scales }) => {
+                let scale = scales.get(at).copied().unwrap_or(0);
+                format.render(numbers.get(at).copied().unwrap_or(0), scale, out);
+            }
+            (Kind::Id { table, .. }, Values::Id(places)) => {
+                let Some(table) = self.store.shape.ids.get(*table as usize) else {
+                    return;
+                };
+                let width = table.pattern.width();
+                let start = places.get(at).map_or(0, |place| *place as usize) * width;
+                let packed = self.ids.get(start..start + width).unwrap_or_default();
+                table.pattern.render(packed, out);
+            }
+            (_, Values::Ip4(addresses)) => put_ip4(addresses.get(at).copied().unwrap_or(0), out),
+            (_, Values::Dictionary { ids, values }) => {
+                let id = ids.get(at).map_or(0, |id| *id as usize);
+                out.extend_from_slice(values.get(id));
+            }
+            (_, Values::Plain(values)) => out.extend_from_slice(values.get(at)),
+            _ => {}
+        }
+    }
+}
+
+/// What is kept in `cell`, decoded first if it is not there yet.
+fn keep<T>(
+    cell: &OnceLock<T>,
+    decode: impl FnOnce() -> Result<T, ChunkError>,
+) -> Result<&T, ChunkError> {
+    if let Some(kept) = cell.get() {
+        return Ok(kept);
+    }
+    let decoded = decode()?;
+    Ok(cell.get_or_init(|| decoded))
+}

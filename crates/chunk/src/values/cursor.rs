@@ -1,0 +1,141 @@
+//! Texts of a group, one after the other.
+
+use super::{ColumnView, GroupView};
+use crate::ChunkError;
+use crate::shape::Template;
+
+/// Goes forward through the texts of a group and puts those together that are wanted.
+#[derive(Debug)]
+pub(crate) struct TextCursor<'a> {
+    view: GroupView<'a>,
+    numbers: &'a [u16],
+    /// The next text.
+    next: usize,
+    /// More bytes than this are too many.
+    most: usize,
+    columns: Vec<ColumnCursor<'a>>,
+    /// How many texts of each template are passed over; zeros between calls.
+    passed: Vec<u32>,
+}
+
+/// A column and its next value.
+#[derive(Debug)]
+struct ColumnCursor<'a> {
+    next: usize,
+    /// Decoded when a value is wanted first.
+    column: Option<ColumnView<'a>>,
+    inner: Option<Box<TextCursor<'a>>>,
+}
+
+impl<'a> TextCursor<'a> {
+    /// A cursor before the first text, for at most so many bytes.
+    pub(crate) fn new(view: GroupView<'a>, most: usize) -> Result<Self, ChunkError> {
+        let columns = view.group.columns.iter().map(|_| ColumnCursor {
+            next: 0,
+            column: None,
+            inner: None,
+        });
+        Ok(Self {
+            numbers: view.numbers()?,
+            next: 0,
+            most,
+            columns: columns.collect(),
+            passed: vec![0; view.group.templates.len()],
+            view,
+        })
+    }
+
+    /// Appends text `at`, which is not before the one asked for last.
+    pub(crate) fn put(&mut self, at: usize, out: &mut Vec<u8>) -> Result<(), ChunkError> {
+        if at > self.next {
+            self.pass(at);
+        }
+        self.next = at + 1;
+        let group = self.view.group;
+        let Some(template) = group
+            .templates
+            .get(GroupView::template_of(self.numbers, at))
+        else {
+            return Err(self.view.store.damaged("template that is not there"));
+        };
+        for (number, slot) in template.slots.iter().enumerate() {
+            out.extend_from_slice(template.piece(number));
+            let Some(column) = self.columns.get_mut(*slot as usize) else {
+                continue;
+            };
+            if column.column.is_none() {
+                column.open(self.view, *slot, self.most)?;
+            }
+            column.put(out)?;
+            if out.len() > self.most {
+                return Err(self.view.store.damaged("lines longer than the block says"));
+            }
+        }
+        out.extend_from_slice(template.piece(template.slots.len()));
+        Ok(())
+    }
+
+    /// Leaves out the texts up to `to`.
+    fn pass(&mut self, to: usize) {
+        let templates = &self.view.group.templates;
+        if self.numbers.is_empty() {
+            let texts = to - self.next;
+            if let Some(template) = templates.first() {
+                advance(&mut self.columns, template, texts);
+            }
+            return;
+        }
+        let between = self.numbers.get(self.next..to).unwrap_or_default();
+        if between.len() < templates.len() {
+            let passed = between
+                .iter()
+                .filter_map(|number| templates.get(usize::from(*number)));
+            passed.for_each(|template| advance(&mut self.columns, template, 1));
+            return;
+        }
+        for number in between {
+            if let Some(passed) = self.passed.get_mut(usize::from(*number)) {
+                *passed += 1;
+            }
+        }
+        for (template, passed) in templates.iter().zip(&mut self.passed) {
+            let texts = std::mem::take(passed) as usize;
+            if texts > 0 {
+                advance(&mut self.columns, template, texts);
+            }
+        }
+    }
+}
+
+fn advance(columns: &mut [ColumnCursor<'_>], template: &Template, texts: usize) {
+    for slot in &template.slots {
+        if let Some(column) = columns.get_mut(*slot as usize) {
+            column.next += texts;
+        }
+    }
+}
+
+impl<'a> ColumnCursor<'a> {
+    fn open(&mut self, view: GroupView<'a>, number: u32, most: usize) -> Result<(), ChunkError> {
+        let column = view.column(number)?;
+        if let Some(group) = column.group() {
+            self.inner = Some(Box::new(TextCursor::new(group, most)?));
+        }
+        self.column = Some(column);
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, out: &mut Vec<u8>) -> Result<(), ChunkError> {
+        let at = self.next;
+        self.next += 1;
+        match (&mut self.inner, &self.column) {
+            (Some(inner), _) => inner.put(at, out),
+            (None, Some(column)) => {
+                column.put(at, out);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
