@@ -1,5 +1,6 @@
-//! Writes the golden object of the current version, once, when a version is new:
-//! `cargo run -p chunk --example golden > crates/chunk/testdata/object-v1.lgob`.
+//! Writes a golden object of the current version, once, when a version or a layout is new:
+//! `cargo run -p chunk --example golden -- plain > crates/chunk/testdata/object-v1.lgob`, and
+//! `structured` for `object-v1-structured.lgob`.
 
 use std::io::Write;
 
@@ -7,5 +8,9 @@ use std::io::Write;
 mod sample;
 
 fn main() -> std::io::Result<()> {
-    std::io::stdout().write_all(&sample::golden_object().to_bytes())
+    let object = match std::env::args().nth(1).as_deref() {
+        Some("structured") => sample::golden_structured(),
+        _ => sample::golden_object(),
+    };
+    std::io::stdout().write_all(&object.to_bytes())
 }

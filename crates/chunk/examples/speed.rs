@@ -56,7 +56,7 @@ fn measure(blocks: &[Entries], bytes: usize, lines: LinesPolicy) -> Result<u64, 
     };
     let rounds = (MEASURED_BYTES / bytes.max(1)).max(2);
     let mut encoded: Vec<EncodedBlock> = Vec::new();
-    let encode = best(rounds, || {
+    let encode = mean(rounds, || {
         encoded.clear();
         for entries in blocks {
             let run = Run {
@@ -74,7 +74,7 @@ fn measure(blocks: &[Entries], bytes: usize, lines: LinesPolicy) -> Result<u64, 
         }
     }
     let decode = |projection| {
-        best(rounds, || {
+        mean(rounds, || {
             for block in &encoded {
                 black_box(block.open().rows(0, projection, None)?);
             }
@@ -208,19 +208,16 @@ fn logfmt_line(random: &mut Random, time: u64, out: &mut String) {
     );
 }
 
-/// The fastest of some rounds, in seconds.
-fn best(
+/// Seconds that a round takes on average.
+fn mean(
     rounds: usize,
     mut run: impl FnMut() -> Result<(), Box<dyn Error>>,
 ) -> Result<f64, Box<dyn Error>> {
-    let mut best = f64::MAX;
-    for _ in 0..rounds {
-        let start = (Instant::now(), cpu_seconds());
-        run()?;
-        let cpu = cpu_seconds().zip(start.1).map(|(end, start)| end - start);
-        best = best.min(cpu.unwrap_or_else(|| start.0.elapsed().as_secs_f64()));
-    }
-    Ok(best.max(1e-9))
+    let start = (Instant::now(), cpu_seconds());
+    (0..rounds).try_for_each(|_| run())?;
+    let cpu = cpu_seconds().zip(start.1).map(|(end, start)| end - start);
+    let seconds = cpu.unwrap_or_else(|| start.0.elapsed().as_secs_f64());
+    Ok(seconds.max(1e-6) / rounds as f64)
 }
 
 /// What this thread has used so far.

@@ -1,7 +1,7 @@
 //! An open block: decodes what was fetched of it.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use codec::frame::Decompressor;
@@ -37,13 +37,15 @@ pub struct Block {
     meta: Arc<BlockMeta>,
     pieces: Vec<Piece>,
     frames: Vec<OnceLock<Bytes>>,
+    /// Many small frames are read one after the other, and setting up costs more than reading.
+    decompressor: Mutex<Decompressor>,
     timestamps: OnceLock<Vec<i64>>,
     /// Ends of all lines of the block.
     ends: OnceLock<Vec<u32>>,
     /// All lines of a structured block of several runs.
     lines: OnceLock<Bytes>,
     /// What was decoded of a structured block in order to search it.
-    decoded: OnceLock<Decoded>,
+    pub(crate) decoded: OnceLock<Decoded>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 
@@ -54,6 +56,7 @@ impl Block {
         pieces.sort_by_key(|piece| piece.offset);
         Self {
             frames: meta.frames.iter().map(|_| OnceLock::new()).collect(),
+            decompressor: Mutex::default(),
             timestamps: OnceLock::new(),
             ends: OnceLock::new(),
             lines: OnceLock::new(),
@@ -62,6 +65,12 @@ impl Block {
             meta,
             pieces,
         }
+    }
+
+    /// Adds more of the body: what a search found wanting.
+    pub fn add_pieces(&mut self, pieces: Vec<Piece>) {
+        self.pieces.extend(pieces);
+        self.pieces.sort_by_key(|piece| piece.offset);
     }
 
     /// What the block says about itself.
@@ -188,14 +197,14 @@ impl Block {
             .ok_or(ChunkError::invalid(part, "there is no such frame"))?;
         let start = self.meta.body_off + frame.offset;
         let after = self.pieces.partition_point(|piece| piece.offset <= start);
-        after
-            .checked_sub(1)
-            .and_then(|at| self.pieces.get(at))
-            .and_then(|piece| {
+        let before = self.pieces.iter().take(after).rev();
+        before
+            .filter_map(|piece| {
                 let from = usize::try_from(start - piece.offset).ok()?;
                 let to = from.checked_add(frame.len as usize)?;
                 (to <= piece.bytes.len()).then(|| piece.bytes.slice(from..to))
             })
+            .next()
             .map(|stored| (frame, stored))
             .ok_or(ChunkError::NotFetched { part })
     }
@@ -207,9 +216,13 @@ impl Block {
             return Ok(raw.clone());
         }
         let (frame, stored) = self.stored(number)?;
-        let raw = Decompressor::default()
-            .read(frame.codec, &stored, frame.crc, frame.raw_len as usize)
-            .map_err(ChunkError::at(self.frame_part(number)))?;
+        let raw_len = frame.raw_len as usize;
+        // Who finds it in use by another thread does without.
+        let raw = match self.decompressor.try_lock() {
+            Ok(mut kept) => kept.read(frame.codec, &stored, frame.crc, raw_len),
+            Err(_) => Decompressor::default().read(frame.codec, &stored, frame.crc, raw_len),
+        };
+        let raw = raw.map_err(ChunkError::at(self.frame_part(number)))?;
         match cell {
             Some(cell) if self.is_shared() || number == 0 => Ok(cell.get_or_init(|| raw).clone()),
             _ => Ok(raw),

@@ -14,6 +14,9 @@ use crate::{
 };
 
 mod lines;
+mod memory;
+
+pub use memory::LinesMemory;
 
 use lines::Lines;
 

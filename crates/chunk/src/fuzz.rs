@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::{Block, BlockMeta, ChunkError, EncodedBlock, ObjectMeta, Piece, Projection};
+use crate::{Block, BlockMeta, ChunkError, EncodedBlock, Needle, ObjectMeta, Piece, Projection};
 
 /// Reads a whole object: everything that describes it and every row.
 ///
@@ -46,6 +46,12 @@ pub fn block(meta: &[u8], body: &Bytes) -> Result<(), ChunkError> {
         bytes: body.clone(),
     }];
     let block = Block::new(meta.into(), pieces);
+    for needle in [Needle::new("a"), Needle::new("1 x")] {
+        if let Ok(rows) = block.find_rows(&needle) {
+            let _ = block.lines_of(&rows);
+        }
+        let _ = block.meta().find_ranges(&needle);
+    }
     for run in 0..block.meta().runs().len() {
         rows(&block, run)?;
     }

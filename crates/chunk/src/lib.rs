@@ -13,17 +13,25 @@
 //! time column, metadata, line lengths, lines. Counting rows reads the front of a body only, and
 //! often nothing: the [`BlockMeta`] has counters per run.
 //!
+//! A block says how its lines are laid out ([`Layout`]). *Plain* is lines one after the other. The
+//! structured layouts, *text* and *JSON*, take the variable parts out of lines: what is left is few
+//! templates, and the parts become columns, each stored as what it is, numbers, dates, identifiers,
+//! addresses, words of a dictionary (`shape.rs` says how; `draft.rs` is the way there, `values.rs`
+//! the way back). That is half the bytes, and a literal is found in templates and dictionaries
+//! without putting lines together (`search.rs`). Lines that have no structure stay plain.
+//!
 //! *Writing.* [`encode_block`] turns runs into an [`EncodedBlock`], which is searchable at once
 //! ([`EncodedBlock::open`]) and is added to an [`ObjectWriter`] when it is time to store it.
 //!
 //! *Reading.* [`ObjectMeta::parse`] takes the end of an object, [`BlockMeta::fetch_ranges`] says
 //! which bytes a [`Projection`] needs, and [`Block::rows`] decodes what was fetched.
 //!
+//! *Searching.* [`BlockMeta::find_ranges`] says which bytes a [`Needle`] needs,
+//! [`Block::find_rows`] finds its rows, and [`Block::lines_of`] gives only their lines.
+//!
 //! *Invariants.* A length is capped before memory is taken for it. Every stored byte is covered by
 //! a checksum that is verified before the byte is believed. A damaged object gives an error that
 //! names its part, never a panic. What a version wrote stays readable (`testdata/`).
-//!
-//! A block says how its rows are laid out ([`Layout`]); `Plain` is the one written today.
 
 mod block;
 mod draft;
@@ -36,12 +44,14 @@ mod meta;
 mod metadata;
 mod object;
 mod rows;
+mod rowset;
+mod search;
 mod shape;
 mod values;
 
 pub use block::{Block, Piece};
 pub use codec::Codec;
-pub use encode::{EncodeOptions, EncodedBlock, LinesPolicy, Run, encode_block};
+pub use encode::{EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block};
 pub use error::{ChunkError, Part};
 pub use level::{LEVEL_KEY, LEVELS, LevelCounts};
 pub use meta::{BlockMeta, Layout, MetadataKey, Projection, RunMeta};
@@ -50,7 +60,9 @@ pub use object::{
     BlockInfo, FinishedObject, HEADER_LEN, ObjectMeta, ObjectWriter, StreamInfo, TRAILER_LEN,
     Trailer,
 };
-pub use rows::RunRows;
+pub use rows::{FoundLines, RunRows};
+pub use rowset::RowSet;
+pub use search::Needle;
 
 /// Rows of one block.
 pub const MAX_BLOCK_ROWS: usize = 1 << 24;

@@ -517,7 +517,7 @@ impl BlockMeta {
         start..end
     }
 
-    fn ranges_of(&self, wanted: &[bool]) -> Vec<Range<u64>> {
+    pub(crate) fn ranges_of(&self, wanted: &[bool]) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for (frame, _) in self
             .frames

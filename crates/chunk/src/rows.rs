@@ -82,3 +82,34 @@ impl RunRows {
             + self.metadata.heap_bytes()
     }
 }
+
+/// Lines of some rows of a block, one after the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundLines {
+    pub(crate) ends: Vec<u32>,
+    pub(crate) lines: Vec<u8>,
+}
+
+impl FoundLines {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The lines in the order of their rows.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let line = self.lines.get(start..*end as usize).unwrap_or_default();
+            start = *end as usize;
+            line
+        })
+    }
+}

@@ -1,19 +1,19 @@
 //! What a version wrote stays readable.
+#![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
 use bytes::Bytes;
-use chunk::{ObjectMeta, Piece, Projection};
+use chunk::{Layout, ObjectMeta, Piece, Projection};
 
 mod sample;
 
 static VERSION_1: &[u8] = include_bytes!("../testdata/object-v1.lgob");
+static VERSION_1_STRUCTURED: &[u8] = include_bytes!("../testdata/object-v1-structured.lgob");
 
-#[test]
-fn version_1_reads_as_it_was_written() {
-    let object = Bytes::from_static(VERSION_1);
-    let meta = ObjectMeta::parse_object(&object).unwrap();
-    let blocks = sample::golden_blocks();
+/// Reads every run of an object and compares it with the streams of its blocks.
+fn expect_rows(object: &Bytes, blocks: &[Vec<sample::Stream>]) -> ObjectMeta {
+    let meta = ObjectMeta::parse_object(object).unwrap();
     assert_eq!(meta.object_id(), 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
-    assert_eq!((meta.block_count(), meta.stream_count()), (3, 10));
+    assert_eq!(meta.block_count(), blocks.len());
     for (ordinal, streams) in blocks.iter().enumerate() {
         let pieces = vec![Piece {
             offset: 0,
@@ -32,6 +32,23 @@ fn version_1_reads_as_it_was_written() {
             assert!(rows.iter().eq(entries.iter()), "block {ordinal} run {run}");
         }
     }
+    meta
+}
+
+#[test]
+fn version_1_reads_as_it_was_written() {
+    let object = Bytes::from_static(VERSION_1);
+    let meta = expect_rows(&object, &sample::golden_blocks());
+    assert_eq!(meta.stream_count(), 10);
+}
+
+#[test]
+fn structured_lines_read_as_they_were_written() {
+    let object = Bytes::from_static(VERSION_1_STRUCTURED);
+    let meta = expect_rows(&object, &sample::golden_structured_blocks());
+    let layouts = (0..7).map(|block| meta.block(block).unwrap().layout());
+    let (json, text) = (Layout::Json, Layout::Text);
+    assert!(layouts.eq([json, json, text, text, text, json, json]));
 }
 
 #[test]

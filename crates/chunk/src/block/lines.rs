@@ -100,6 +100,12 @@ impl Block {
         Ok((ends, lines.into()))
     }
 
+    /// Ends of all lines of a plain block, and the lines.
+    pub(crate) fn plain_lines(&self) -> Result<(Vec<u32>, Bytes), ChunkError> {
+        let lines = &self.meta.lines;
+        Ok((self.decode_ends(None)?, self.bytes(lines, 0..lines.len())?))
+    }
+
     /// All of a payload.
     pub(crate) fn blob(&self, blob: &Blob) -> Result<Bytes, ChunkError> {
         self.bytes(blob, 0..blob.len())

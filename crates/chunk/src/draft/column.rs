@@ -67,7 +67,7 @@ impl<'a> ColumnWriter<'a> {
     }
 
     /// Stores templates and columns. `None` if a template is not what it should be.
-    pub(super) fn group(&mut self, gathered: Gathered, depth: usize) -> Option<Group> {
+    pub(super) fn group(&mut self, gathered: &Gathered, depth: usize) -> Option<Group> {
         let numbers: Vec<u64> = gathered.numbers.iter().map(|n| u64::from(*n)).collect();
         let numbers = self.payloads.add_planes(Heat::Template, &numbers);
         let templates = gathered.templates.iter();
@@ -119,7 +119,7 @@ impl<'a> ColumnWriter<'a> {
         }
         let sample = Sample::new(self.base, values);
         if let Some(pattern) = IdPattern::infer(sample.iter())
-            && let Some(stored) = self.identifiers(pattern, values)
+            && let Some(stored) = self.identifiers(&pattern, values)
         {
             return stored;
         }
@@ -151,13 +151,13 @@ impl<'a> ColumnWriter<'a> {
         self.plain(values)
     }
 
-    fn identifiers(&mut self, pattern: IdPattern, values: &[Part]) -> Option<(Kind, u16)> {
+    fn identifiers(&mut self, pattern: &IdPattern, values: &[Part]) -> Option<(Kind, u16)> {
         let ids = values.iter().map(|value| pattern.parse(self.value(*value)));
         let ids = ids.collect::<Option<Vec<u128>>>()?;
         let number = match self
             .tables
             .iter()
-            .position(|table| table.pattern == pattern)
+            .position(|table| table.pattern == *pattern)
         {
             Some(number) => number,
             None if self.tables.len() == MAX_ID_TABLES => return None,
@@ -263,7 +263,7 @@ impl<'a> ColumnWriter<'a> {
             return None;
         }
         self.columns_left = self.columns_left.checked_sub(gathered.columns.len())?;
-        let group = self.group(gathered, depth + 1)?;
+        let group = self.group(&gathered, depth + 1)?;
         let texts = group
             .templates
             .iter()

@@ -1,7 +1,7 @@
 //! Collects templates and the values of their columns.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use super::tokens::{Class, Mode, Part, Tokens};
 use super::{json, text};
@@ -124,9 +124,7 @@ impl Gathering {
         let mut contexts = Vec::with_capacity(tokens.parts.len());
         let hasher = self.by_context.hasher().clone();
         let mut visit = |context: &[u8]| {
-            let mut hash = hasher.build_hasher();
-            (tokens.is_json, context).hash(&mut hash);
-            contexts.push(hash.finish());
+            contexts.push(hasher.hash_one((tokens.is_json, context)));
         };
         if tokens.is_json {
             json::contexts(&tokens.template, &mut visit);

@@ -33,7 +33,7 @@ pub(crate) fn draft(text: &[u8], ends: impl Iterator<Item = u32>) -> Option<Draf
     let gathered = gather(text, &lines, Mode::Lines, MAX_TEMPLATES, LINE_COLUMNS);
     let raw_bytes = gathered.raw_bytes;
     let mut writer = ColumnWriter::new(text, MAX_COLUMNS - gathered.columns.len());
-    let lines = writer.group(gathered, 0)?;
+    let lines = writer.group(&gathered, 0)?;
     let (ids, payloads) = writer.finish();
     Some(Draft {
         lines,

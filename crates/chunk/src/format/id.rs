@@ -110,11 +110,6 @@ impl IdPattern {
         self.places.len().div_ceil(2)
     }
 
-    /// How many digits there are.
-    pub(crate) fn digits(&self) -> usize {
-        self.places.len()
-    }
-
     /// Appends a number to the table of identifiers.
     pub(crate) fn pack(&self, number: u128, out: &mut Vec<u8>) {
         let bytes = (number << (128 - 4 * self.places.len())).to_be_bytes();

@@ -163,14 +163,6 @@ impl NumberFormat {
         super::class_mask(b"0") | super::class_mask(&text)
     }
 
-    /// The most bytes a value has.
-    pub(crate) fn max_len(&self) -> usize {
-        match self {
-            Self::Decimal { prefix, suffix, .. } => prefix.len() + suffix.len() + 256,
-            Self::Skeleton { text, .. } => text.len(),
-        }
-    }
-
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Decimal {

@@ -4,7 +4,10 @@
 
 pub(crate) mod lines;
 
-use chunk::{Codec, EncodeOptions, EncodedBlock, FinishedObject, ObjectWriter, Run, encode_block};
+use chunk::{
+    Codec, EncodeOptions, EncodedBlock, FinishedObject, LinesPolicy, ObjectWriter, Run,
+    encode_block,
+};
 use model::{Entries, LabelSet};
 
 /// A stream and its rows.
@@ -89,6 +92,44 @@ pub(crate) fn golden_object() -> FinishedObject {
         .zip([Codec::Zstd, Codec::Lz4, Codec::Zstd])
     {
         writer.add_block(encode(streams, &with_codec(codec)));
+    }
+    writer.finish().unwrap()
+}
+
+/// The blocks of the golden object with structured lines: one of each kind of line, one of several
+/// streams.
+pub(crate) fn golden_structured_blocks() -> Vec<Vec<Stream>> {
+    let stream = |kind: lines::Kind, rows: usize, seed: u64| {
+        let mut entries = Entries::default();
+        for (row, line) in lines::lines(kind, rows, seed).iter().enumerate() {
+            let (time, metadata) = (row as i64 * 1_000_003, LabelSet::default());
+            assert!(entries.push(time, line.as_bytes(), &metadata));
+        }
+        assert!(entries.push(
+            i64::MAX,
+            b"\x01 fits no template \xff",
+            &LabelSet::default()
+        ));
+        let labels = LabelSet::from_pairs([("kind", format!("{kind:?}"))]);
+        (labels, entries)
+    };
+    let kinds = lines::Kind::ALL;
+    let mut blocks: Vec<Vec<Stream>> = kinds
+        .iter()
+        .map(|kind| vec![stream(*kind, 700, 1)])
+        .collect();
+    blocks.push(kinds.iter().map(|kind| stream(*kind, 40, 2)).collect());
+    blocks
+}
+
+pub(crate) fn golden_structured() -> FinishedObject {
+    let mut writer = ObjectWriter::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    for streams in golden_structured_blocks() {
+        let options = EncodeOptions {
+            lines: LinesPolicy::Structured,
+            ..EncodeOptions::default()
+        };
+        writer.add_block(encode(&streams, &options));
     }
     writer.finish().unwrap()
 }

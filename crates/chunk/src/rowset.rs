@@ -1,0 +1,129 @@
+//! Sets of rows.
+
+/// Some rows of a block, one bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSet {
+    len: usize,
+    words: Vec<u64>,
+}
+
+impl RowSet {
+    /// None of so many rows.
+    #[must_use]
+    pub fn none(len: usize) -> Self {
+        Self {
+            len,
+            words: vec![0; len.div_ceil(64)],
+        }
+    }
+
+    /// All of so many rows.
+    #[must_use]
+    pub fn all(len: usize) -> Self {
+        let mut all = Self::none(len);
+        all.complement();
+        all
+    }
+
+    /// Rows there are, in the set or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no row is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// Rows in the set.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+
+    /// Whether a row is in the set.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, row: usize) -> bool {
+        self.words
+            .get(row / 64)
+            .is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// Adds a row; one that there is not is passed over.
+    #[inline]
+    pub fn insert(&mut self, row: usize) {
+        if row < self.len
+            && let Some(word) = self.words.get_mut(row / 64)
+        {
+            *word |= 1 << (row % 64);
+        }
+    }
+
+    /// Adds the rows of another set over as many rows.
+    pub fn union(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    /// Keeps only rows that are also in another set over as many rows.
+    pub fn intersect(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
+    }
+
+    /// Makes it the set of all other rows.
+    pub fn complement(&mut self) {
+        self.words.iter_mut().for_each(|word| *word = !*word);
+        let beyond = self.len % 64;
+        if beyond > 0
+            && let Some(last) = self.words.last_mut()
+        {
+            *last &= (1 << beyond) - 1;
+        }
+    }
+
+    /// The rows of the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..).zip(&self.words).flat_map(|(number, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                left &= left.checked_sub(1)?;
+                Some(number * 64 + bit)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RowSet;
+
+    #[test]
+    fn sets_are_sets() {
+        let mut set = RowSet::none(130);
+        [0, 63, 64, 129, 130]
+            .into_iter()
+            .for_each(|row| set.insert(row));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 129]);
+        assert_eq!(
+            (set.count(), set.contains(64), set.contains(130)),
+            (4, true, false)
+        );
+        let mut rest = set.clone();
+        rest.complement();
+        assert_eq!(rest.count(), 126);
+        rest.intersect(&set);
+        assert!(rest.is_empty());
+        rest.union(&RowSet::all(130));
+        assert_eq!(rest.count(), 130);
+    }
+}

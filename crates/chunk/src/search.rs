@@ -1,0 +1,136 @@
+//! Finds the rows whose line contains a literal, without putting lines together.
+//!
+//! A literal is in a line if it is in the text of its template, in a value, or begins in one of
+//! these and goes on in those behind it. [`plan`] lists these possibilities per template, as
+//! conditions on values ("starts with", "is", "ends with"), and drops those that the stamps of the
+//! columns rule out; what is left is looked up, column by column ([`column`]), and brought together
+//! as rows ([`rows`]). A template with too many possibilities has its lines put together and
+//! searched, so the answer is always exact.
+
+mod column;
+mod identifiers;
+mod literal;
+mod plain;
+mod plan;
+mod rows;
+
+use std::ops::Range;
+
+pub use literal::Needle;
+
+use crate::meta::Span;
+use crate::shape::Shape;
+use crate::values::{Decoded, Store, TextCursor};
+use crate::{Block, BlockMeta, ChunkError, FoundLines, RowSet};
+use plan::Plan;
+
+impl BlockMeta {
+    /// The bytes of the object that [`Block::find_rows`] needs; ranges that touch are one.
+    ///
+    /// # Errors
+    /// If the meta is damaged.
+    pub fn find_ranges(&self, needle: &Needle) -> Result<Vec<Range<u64>>, ChunkError> {
+        let mut wanted = vec![false; self.frames.len()];
+        match self.shape()? {
+            None => {
+                self.want(&self.lengths.spans, &mut wanted);
+                self.want(&self.lines.spans, &mut wanted);
+            }
+            Some(shape) => {
+                let visit = &mut |payload| self.want_payload(shape, payload, &mut wanted);
+                Plan::new(&shape.lines, &needle.anywhere()).payloads(shape, &shape.lines, visit);
+            }
+        }
+        Ok(self.ranges_of(&wanted))
+    }
+
+    fn want_payload(&self, shape: &Shape, payload: u32, wanted: &mut [bool]) {
+        if let Some(blob) = shape.payloads.get(payload as usize) {
+            self.want(&blob.spans, wanted);
+        }
+    }
+
+    fn want(&self, spans: &[Span], wanted: &mut [bool]) {
+        for span in spans {
+            if let Some(wanted) = wanted.get_mut(span.frame as usize) {
+                *wanted = true;
+            }
+        }
+    }
+}
+
+impl Block {
+    /// The rows of the block whose line contains the needle: exactly these. What is decoded for
+    /// it, see [`BlockMeta::find_ranges`], is kept for the next search and for
+    /// [`Self::lines_of`].
+    ///
+    /// # Errors
+    /// If needed bytes were not fetched, or they are damaged.
+    pub fn find_rows(&self, needle: &Needle) -> Result<RowSet, ChunkError> {
+        let rows = self.meta().rows() as usize;
+        if needle.is_empty() {
+            return Ok(RowSet::all(rows));
+        }
+        match self.store()? {
+            None => plain::find(self, needle),
+            Some(store) => rows::find(store.lines(), &needle.anywhere()),
+        }
+    }
+
+    /// The lines of some rows of the block.
+    ///
+    /// # Errors
+    /// As [`Self::find_rows`].
+    pub fn lines_of(&self, rows: &RowSet) -> Result<FoundLines, ChunkError> {
+        let Some(store) = self.store()? else {
+            return plain::lines_of(self, rows);
+        };
+        let mut found = FoundLines::default();
+        let mut cursor = TextCursor::new(store.lines(), self.meta().raw_bytes() as usize)?;
+        for row in rows.iter() {
+            cursor.put(row, &mut found.lines)?;
+            found.ends.push(found.lines.len() as u32);
+        }
+        Ok(found)
+    }
+
+    /// The bytes of the object that [`Self::lines_of`] needs for these rows. Needs itself what
+    /// [`Self::find_rows`] needs to find them.
+    ///
+    /// # Errors
+    /// As [`Self::find_rows`].
+    pub fn lines_ranges(&self, rows: &RowSet) -> Result<Vec<Range<u64>>, ChunkError> {
+        let meta = self.meta();
+        let mut wanted = vec![false; meta.frames.len()];
+        let Some(store) = self.store()? else {
+            meta.want(&meta.lengths.spans, &mut wanted);
+            meta.want(&meta.lines.spans, &mut wanted);
+            return Ok(meta.ranges_of(&wanted));
+        };
+        let (shape, group) = (store.shape, store.lines().group);
+        let mut of_column = vec![false; group.columns.len()];
+        for template in rows::templates_of(store.lines(), rows)? {
+            for slot in &template.slots {
+                if let Some(column) = of_column.get_mut(*slot as usize) {
+                    *column = true;
+                }
+            }
+        }
+        let visit = &mut |payload| meta.want_payload(shape, payload, &mut wanted);
+        group.number_payloads(visit);
+        let columns = group.columns.iter().zip(of_column);
+        for (column, _) in columns.filter(|(_, wanted)| *wanted) {
+            column.payloads(shape, visit);
+        }
+        Ok(meta.ranges_of(&wanted))
+    }
+
+    /// What a structured block is searched in.
+    fn store(&self) -> Result<Option<Store<'_>>, ChunkError> {
+        let shape = self.meta().shape()?;
+        Ok(shape.map(|shape| {
+            let decoded = self.decoded.get_or_init(|| Decoded::new(shape));
+            Store::new(self, shape, decoded)
+        }))
+    }
+}

@@ -1,0 +1,237 @@
+//! Where a literal can be in the texts of a template.
+
+use std::collections::HashMap;
+
+use super::literal::{Condition, Test};
+use crate::shape::{Group, Kind, Payload, Shape, Template};
+
+/// More possibilities of one template are not looked into one by one.
+const MAX_ALTERNATIVES: usize = 200;
+/// Values that a literal goes over.
+const MAX_SPAN: usize = 12;
+/// Possibilities with several conditions, of all templates.
+const MAX_SPANNING: usize = 64;
+
+/// A value's place in its template, and what it must be.
+pub(super) type Part<'n> = (usize, Condition<'n>);
+
+/// What is to be looked up.
+#[derive(Debug, Default)]
+pub(super) struct Plan<'n> {
+    /// Templates all of whose texts contain it.
+    pub(super) whole: Vec<usize>,
+    /// Per column and condition the templates and places that it decides.
+    pub(super) single: HashMap<(u32, Condition<'n>), Vec<(usize, usize)>>,
+    /// Templates and conditions that must all be met.
+    pub(super) spanning: Vec<(usize, Vec<Part<'n>>)>,
+    /// Templates whose texts have to be put together.
+    pub(super) rebuilt: Vec<usize>,
+}
+
+impl<'n> Plan<'n> {
+    pub(super) fn new(group: &Group, condition: &Condition<'n>) -> Self {
+        let mut plan = Self::default();
+        for (number, template) in group.templates.iter().enumerate() {
+            let mut walk = Walk {
+                group,
+                template,
+                condition: *condition,
+                pieces: (0..=template.slots.len())
+                    .map(|at| condition.fold(template.piece(at)))
+                    .collect(),
+                found: Vec::new(),
+                too_many: false,
+            };
+            if walk.run() {
+                plan.whole.push(number);
+                continue;
+            }
+            let spanning = walk.found.iter().filter(|parts| parts.len() > 1).count();
+            if walk.too_many || plan.spanning.len() + spanning > MAX_SPANNING {
+                plan.rebuilt.push(number);
+                continue;
+            }
+            for parts in walk.found {
+                match parts.as_slice() {
+                    [(place, condition)] => {
+                        let column = template.slots.get(*place).copied().unwrap_or_default();
+                        let places = plan.single.entry((column, *condition)).or_default();
+                        places.push((number, *place));
+                    }
+                    _ => plan.spanning.push((number, parts)),
+                }
+            }
+        }
+        plan
+    }
+
+    /// Whether no text contains it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.whole.is_empty()
+            && self.single.is_empty()
+            && self.spanning.is_empty()
+            && self.rebuilt.is_empty()
+    }
+
+    /// Hands over the payloads that the plan needs.
+    pub(super) fn payloads(&self, shape: &Shape, group: &Group, visit: &mut dyn FnMut(Payload)) {
+        if self.is_empty() {
+            return;
+        }
+        group.number_payloads(visit);
+        let slot = |template: usize, place: usize| {
+            let template = group.templates.get(template)?;
+            template.slots.get(place).copied()
+        };
+        let single = self.single.keys().copied();
+        let spanning = self.spanning.iter().flat_map(|(template, parts)| {
+            let parts = parts.iter();
+            parts.filter_map(move |(place, condition)| Some((slot(*template, *place)?, *condition)))
+        });
+        for (column, condition) in single.chain(spanning) {
+            let Some(column) = group.columns.get(column as usize) else {
+                continue;
+            };
+            match &column.kind {
+                Kind::Text(inner) => Plan::new(inner, &condition).payloads(shape, inner, visit),
+                _ => column.payloads(shape, visit),
+            }
+        }
+        let rebuilt = self
+            .rebuilt
+            .iter()
+            .filter_map(|template| group.templates.get(*template));
+        for slot in rebuilt.flat_map(|template| &template.slots) {
+            if let Some(column) = group.columns.get(*slot as usize) {
+                column.payloads(shape, visit);
+            }
+        }
+    }
+}
+
+/// Goes through the places where the literal may begin in a template.
+struct Walk<'a, 'n> {
+    group: &'a Group,
+    template: &'a Template,
+    condition: Condition<'n>,
+    /// Text before each value and behind the last.
+    pieces: Vec<std::borrow::Cow<'a, [u8]>>,
+    found: Vec<Vec<Part<'n>>>,
+    too_many: bool,
+}
+
+impl<'n> Walk<'_, 'n> {
+    /// `true` if all texts contain it; otherwise `found` has what must hold.
+    fn run(&mut self) -> bool {
+        let text = self.condition.text;
+        let last = self.pieces.len() - 1;
+        if self.condition.at_start {
+            let first = self.piece(0).len();
+            if text.len() <= first {
+                let holds = self.piece(0).starts_with(text);
+                return holds && (!self.condition.at_end || (last == 0 && text.len() == first));
+            }
+            if text.starts_with(self.piece(0)) {
+                self.at_value(0, first, &mut Vec::new());
+            }
+            return false;
+        }
+        let inside = Test::new(self.condition);
+        let searched = if self.condition.at_end {
+            last..=last
+        } else {
+            0..=last
+        };
+        if searched.into_iter().any(|at| inside.holds(self.piece(at))) {
+            return true;
+        }
+        for at in 0..last {
+            // It begins in the text before a value and goes on in the value.
+            let most = self.piece(at).len().min(text.len().saturating_sub(1));
+            for len in 1..=most {
+                if self
+                    .piece(at)
+                    .ends_with(text.get(..len).unwrap_or_default())
+                {
+                    self.at_value(at, len, &mut Vec::new());
+                }
+            }
+            // It begins in the value.
+            self.in_value(at, 0, false, &mut Vec::new());
+        }
+        false
+    }
+
+    fn piece(&self, at: usize) -> &[u8] {
+        self.pieces.get(at).map_or(&[], |piece| piece)
+    }
+
+    /// The rest of the literal, from `from`, starts where value `place` starts.
+    fn at_value(&mut self, place: usize, from: usize, parts: &mut Vec<Part<'n>>) {
+        if parts.len() == MAX_SPAN {
+            self.too_many = true;
+            return;
+        }
+        self.in_value(place, from, true, parts);
+    }
+
+    /// The rest of the literal is in value `place`, or its first part is, and ends there.
+    fn in_value(&mut self, place: usize, from: usize, at_start: bool, parts: &mut Vec<Part<'n>>) {
+        if self.too_many {
+            return;
+        }
+        let rest = self.condition.text.get(from..).unwrap_or_default();
+        let is_last = place + 1 == self.template.slots.len();
+        let ends_here = is_last && self.piece(place + 1).is_empty();
+        if !self.condition.at_end || ends_here {
+            let whole = self.condition.with(rest, at_start, self.condition.at_end);
+            self.push(place, whole, parts);
+        }
+        let least = usize::from(!at_start);
+        for len in least..rest.len() {
+            let (value, after) = rest.split_at(len);
+            let piece = self.piece(place + 1);
+            let (ends, goes_on) = if after.len() <= piece.len() {
+                let at_end = is_last && after.len() == piece.len();
+                (
+                    piece.starts_with(after) && (at_end || !self.condition.at_end),
+                    false,
+                )
+            } else {
+                (false, !is_last && after.starts_with(piece))
+            };
+            if !ends && !goes_on {
+                continue;
+            }
+            let condition = self.condition.with(value, at_start, true);
+            if ends {
+                self.push(place, condition, parts);
+            } else if self.may_hold(place, &condition) {
+                let next = from + len + piece.len();
+                parts.push((place, condition));
+                self.at_value(place + 1, next, parts);
+                parts.pop();
+            }
+        }
+    }
+
+    fn may_hold(&self, place: usize, condition: &Condition<'n>) -> bool {
+        let slot = self.template.slots.get(place).copied().unwrap_or_default();
+        let column = self.group.columns.get(slot as usize);
+        column.is_some_and(|column| condition.may_hold(&column.stamp))
+    }
+
+    /// A possibility: the parts so far and this last one.
+    fn push(&mut self, place: usize, condition: Condition<'n>, parts: &[Part<'n>]) {
+        if !self.may_hold(place, &condition) {
+            return;
+        }
+        if self.found.len() == MAX_ALTERNATIVES {
+            self.too_many = true;
+            return;
+        }
+        let mut all = parts.to_vec();
+        all.push((place, condition));
+        self.found.push(all);
+    }
+}

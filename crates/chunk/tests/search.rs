@@ -1,0 +1,211 @@
+//! A search finds exactly the rows whose line has the literal.
+#![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
+
+use std::sync::Arc;
+
+use chunk::{Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, RowSet};
+use model::{Entries, LabelSet};
+use proptest::prelude::*;
+
+mod sample;
+use sample::encode;
+use sample::lines::{Kind, Random, lines};
+
+fn block(lines: &[String], policy: LinesPolicy) -> EncodedBlock {
+    let mut entries = Entries::default();
+    for (row, line) in lines.iter().enumerate() {
+        entries.push(row as i64, line.as_bytes(), &LabelSet::default());
+    }
+    let options = EncodeOptions {
+        lines: policy,
+        ..EncodeOptions::default()
+    };
+    encode(&[(LabelSet::default(), entries)], &options)
+}
+
+fn part(encoded: &EncodedBlock, ranges: Vec<std::ops::Range<u64>>) -> Vec<Piece> {
+    let piece = |range: std::ops::Range<u64>| Piece {
+        offset: range.start,
+        bytes: encoded
+            .body()
+            .slice(range.start as usize..range.end as usize),
+    };
+    ranges.into_iter().map(piece).collect()
+}
+
+/// Searches with nothing but the bytes that the meta names, then reads the lines found.
+fn find_by_parts(encoded: &EncodedBlock, needle: &Needle) -> (RowSet, Vec<Vec<u8>>) {
+    let first = part(encoded, encoded.meta().find_ranges(needle).unwrap());
+    let mut block = Block::new(Arc::clone(encoded.meta()), first);
+    let rows = block.find_rows(needle).unwrap();
+    if rows.is_empty() {
+        return (rows, Vec::new());
+    }
+    let more = part(encoded, block.lines_ranges(&rows).unwrap());
+    block.add_pieces(more);
+    let found = block.lines_of(&rows).unwrap();
+    (rows, found.iter().map(<[u8]>::to_vec).collect())
+}
+
+fn check(lines: &[String], encoded: &EncodedBlock, open: &Block, text: &str) {
+    let expected: Vec<usize> = (0..lines.len())
+        .filter(|row| lines[*row].contains(text))
+        .collect();
+    let needle = Needle::new(text);
+    let rows = open.find_rows(&needle).unwrap();
+    assert_eq!(rows.iter().collect::<Vec<_>>(), expected, "{text:?}");
+    let (rows, found) = find_by_parts(encoded, &needle);
+    assert_eq!(
+        rows.iter().collect::<Vec<_>>(),
+        expected,
+        "{text:?} by parts"
+    );
+    if !rows.is_empty() {
+        let wanted = expected.iter().map(|row| lines[*row].as_bytes());
+        assert!(
+            found.iter().map(Vec::as_slice).eq(wanted),
+            "lines of {text:?}"
+        );
+    }
+    let fold = |text: &str| {
+        text.to_ascii_lowercase()
+            .replace('\u{212a}', "k")
+            .replace('ſ', "s")
+    };
+    if let Some(needle) = Needle::any_case(&text.to_ascii_uppercase()) {
+        let folded = fold(text);
+        let expected: Vec<usize> = (0..lines.len())
+            .filter(|row| fold(&lines[*row]).contains(&folded))
+            .collect();
+        let rows = open.find_rows(&needle).unwrap();
+        assert_eq!(
+            rows.iter().collect::<Vec<_>>(),
+            expected,
+            "{text:?} in any case"
+        );
+        assert_eq!(find_by_parts(encoded, &needle).0, rows);
+    }
+}
+
+/// A part of some line, sometimes with a byte changed.
+fn needle(lines: &[String], random: &mut Random) -> String {
+    let line = &lines[random.below(lines.len() as u64) as usize];
+    let chars: Vec<char> = line.chars().collect();
+    let most = [2, 6, 14, 40, 200][random.below(5) as usize]
+        .min(chars.len() as u64)
+        .max(1);
+    let start = random.below(chars.len().max(1) as u64) as usize;
+    let len = 1 + random.below(most) as usize;
+    let mut text: Vec<char> = chars.into_iter().skip(start).take(len).collect();
+    if random.below(4) == 0 && !text.is_empty() {
+        let at = random.below(text.len() as u64) as usize;
+        text[at] = random
+            .of(&["0", "a", "\"", " ", "5", "="])
+            .chars()
+            .next()
+            .unwrap();
+    }
+    text.into_iter().collect()
+}
+
+#[test]
+fn parts_of_lines_are_found_where_they_are() {
+    for kind in Kind::ALL {
+        for (rows, seed) in [(700, 3), (40, 9), (7, 1)] {
+            let lines = lines(kind, rows, seed);
+            let encoded = block(&lines, LinesPolicy::Structured);
+            let open = encoded.open();
+            let mut random = Random(seed * 77 + 1);
+            for _ in 0..400 {
+                check(&lines, &encoded, &open, &needle(&lines, &mut random));
+            }
+            check(&lines, &encoded, &open, "");
+            check(&lines, &encoded, &open, "\u{1}");
+        }
+    }
+}
+
+#[test]
+fn plain_blocks_are_searched_too() {
+    let lines = lines(Kind::Mixed, 300, 5);
+    let encoded = block(&lines, LinesPolicy::Plain);
+    let open = encoded.open();
+    let mut random = Random(5);
+    for _ in 0..100 {
+        check(&lines, &encoded, &open, &needle(&lines, &mut random));
+    }
+}
+
+#[test]
+fn many_possibilities_are_not_given_up() {
+    // A literal of one byte again and again is at every place of these.
+    let lines: Vec<String> = (0..60)
+        .map(|n| {
+            (0..30)
+                .map(|at| if at % 7 == n % 7 { "1 1" } else { "11 " })
+                .collect()
+        })
+        .collect();
+    let encoded = block(&lines, LinesPolicy::Structured);
+    let open = encoded.open();
+    for text in [
+        "11 11 11 11 11 11 11 11 11 11 1",
+        "1 1 1",
+        "1 11 11 11 11 1 1",
+        "1",
+    ] {
+        check(&lines, &encoded, &open, text);
+    }
+    let spaced = |text: &str| text.replace("11", "1111111111");
+    let lines: Vec<String> = lines.iter().map(|line| spaced(line)).collect();
+    let encoded = block(&lines, LinesPolicy::Structured);
+    check(&lines, &encoded, &encoded.open(), "1111111111 1111111111 1");
+}
+
+#[test]
+fn an_absent_word_needs_few_bytes() {
+    let lines = lines(Kind::Json, 20_000, 2);
+    let encoded = block(&lines, LinesPolicy::Structured);
+    let ranges = encoded
+        .meta()
+        .find_ranges(&Needle::new("absentword"))
+        .unwrap();
+    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    assert!(
+        bytes * 10 < encoded.body().len() as u64,
+        "{bytes} of {}",
+        encoded.body().len()
+    );
+}
+
+fn tricky_line() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[01a]{1,3}",
+        "[0-9]{1,2}",
+        "=",
+        " ",
+        "\"",
+        "[kKsSſ\u{212a}]",
+        "[0-9a]{8}",
+        "1\\.[0-9]",
+        "a=[01]{0,2} ",
+        "\\{\"a\":[01]\\}",
+    ];
+    prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_literal_is_found_where_it_is(
+        lines in prop::collection::vec(tricky_line(), 1..20),
+        repeat in 1..4usize,
+        needles in prop::collection::vec("[01ak =\".sK]{1,5}|[0-9a]{1,4}", 10),
+    ) {
+        let lines = vec![lines; repeat].concat();
+        let encoded = block(&lines, LinesPolicy::Structured);
+        let open = encoded.open();
+        for needle in needles {
+            check(&lines, &encoded, &open, &needle);
+        }
+    }
+}
