@@ -28,5 +28,9 @@ pub fn faulty_directory(directory: &Path, faults: Faults) -> Result<Store, Stora
         max_retries: 0,
         ..RequestConfig::default()
     };
-    Ok(Store::with_object_store(store, &requests, Metrics::unregistered()))
+    Ok(Store::with_object_store(
+        store,
+        &requests,
+        Metrics::unregistered(),
+    ))
 }

@@ -1,6 +1,6 @@
 //! `ip("...")`: addresses in lines and labels.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// An address, a network or a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

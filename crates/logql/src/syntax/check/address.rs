@@ -1,6 +1,6 @@
 //! What `ip("...")` accepts.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Checks an address, a network or a range.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
