@@ -23,6 +23,8 @@ pub struct Config {
     pub pattern_lines: usize,
     /// Rule groups that a tenant may have.
     pub rule_groups_per_tenant: usize,
+    /// Requests to delete lines that a tenant may have.
+    pub delete_requests_per_tenant: usize,
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             tail_buffer_rows: 10_000,
             pattern_lines: 10_000,
             rule_groups_per_tenant: 1000,
+            delete_requests_per_tenant: 1000,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The query API over HTTP: Loki's paths, parameters and JSON. A file for each endpoint or pair of
 //! endpoints; what they share is in [`request`] and in [`crate::encode`].
 
+mod deletes;
 mod detected_fields;
 mod detected_labels;
 mod drilldown;
@@ -18,10 +19,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::{Querier, tail};
 
@@ -64,6 +67,13 @@ pub fn routes(querier: Arc<Querier>) -> Router {
             get(patterns::patterns).post(patterns::patterns),
         )
         .route("/drilldown-limits", get(drilldown::limits))
+        .route(
+            "/delete",
+            get(deletes::list)
+                .post(deletes::create)
+                .put(deletes::create)
+                .delete(deletes::cancel),
+        )
         .route("/tail", get(tail::upgrade).post(tail::upgrade));
     let legacy = Router::new()
         .route("/query", get(legacy::query).post(legacy::query))
@@ -79,6 +89,26 @@ pub fn routes(querier: Arc<Querier>) -> Router {
         .nest("/api/prom", legacy.merge(rules::routes()))
         .merge(rules::prometheus_routes())
         .with_state(querier)
+        .route_layer(from_fn(like_loki))
+}
+
+/// What Loki's router does before a handler is asked: no `HEAD`, and a path with an empty part is
+/// another path.
+async fn like_loki(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if request.method() == Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if !path.contains("//") {
+        return next.run(request).await;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut location = format!("/{}", parts.join("/"));
+    if let Some(query) = request.uri().query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response()
 }
 
 /// The routes that belong to nobody.

@@ -13,6 +13,7 @@
 mod admission;
 mod check;
 mod config;
+mod deletes;
 mod encode;
 mod fields;
 mod http;
@@ -44,6 +45,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use admission::Admission;
 pub use config::Config;
+pub use deletes::DeleteRequest;
+use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
 pub use fields::{Field, FieldKind, FieldsQuery};
 pub use http::{open_routes, routes};
@@ -72,6 +75,7 @@ pub struct Querier {
     scans: Arc<Semaphore>,
     scan_threads: usize,
     tails: Arc<Tails>,
+    deletes: KnownDeletes,
     metrics: Metrics,
 }
 
@@ -100,6 +104,7 @@ impl Querier {
             scans: Arc::new(Semaphore::new(scan_threads)),
             scan_threads,
             tails: Arc::default(),
+            deletes: KnownDeletes::default(),
             metrics,
             config,
         })

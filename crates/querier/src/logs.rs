@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use proto::role::{LogRow, SelectLogs};
 use scan::{LogScan, Prefilter, Source, scan_logs};
 
+use crate::deletes::{Deleting, HiddenRows, Keeping};
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
@@ -55,7 +56,9 @@ pub(crate) async fn select(
         context.memory.reservation(),
     );
     context.check_bytes(&log.matchers, wanted.range).await?;
-    let covered = recent_lines(context, log, wanted, &mut top).await?;
+    let deleting = context.deleting(wanted.range).await?;
+    let hidden = context.hidden_rows(&deleting).await?;
+    let covered = recent_lines(context, log, wanted, &hidden, &mut top).await?;
     let mut units = context.units(&log.matchers, wanted.range, &covered).await?;
     match wanted.direction {
         Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
@@ -65,6 +68,7 @@ pub(crate) async fn select(
         context: context.clone(),
         prefilter: Prefilter::new(pipeline.required_literals()),
         pipeline,
+        deleting,
         wanted,
         units: Mutex::new(units.into()),
         top: Mutex::new(top),
@@ -104,13 +108,20 @@ async fn recent_lines(
     context: &Context,
     log: &LogExpr,
     wanted: Wanted,
+    hidden: &HiddenRows,
     top: &mut Top,
 ) -> Result<Covered, CodedError> {
+    // Of rows that may be hidden others may have to take the place.
+    let limit = if hidden.is_empty() {
+        wanted.collected()
+    } else {
+        usize::MAX
+    };
     let request = SelectLogs {
         tenant: context.tenant.clone(),
         query: log.to_string(),
         range: wanted.range,
-        limit: u32::try_from(wanted.collected()).unwrap_or(0),
+        limit: u32::try_from(limit).unwrap_or(0),
         direction: wanted.direction,
     };
     let querier = &context.querier;
@@ -129,8 +140,11 @@ async fn recent_lines(
             QueryStats::add(&context.stats.ingester_batches, 1);
             for stream in batch? {
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
-                for row in stream.rows {
-                    top.push(stream.stream_fingerprint, row)
+                let fingerprint = stream.stream_fingerprint;
+                let is_shown =
+                    |row: &LogRow| !hidden.has(fingerprint, row.timestamp_ns, row.row_hash);
+                for row in stream.rows.into_iter().filter(is_shown) {
+                    top.push(fingerprint, row)
                         .map_err(|error| context.over_budget(&error))?;
                 }
             }
@@ -146,6 +160,7 @@ struct Shared {
     context: Context,
     pipeline: Pipeline,
     prefilter: Prefilter,
+    deleting: Deleting,
     wanted: Wanted,
     /// Those that come first in the direction first.
     units: Mutex<VecDeque<Unit>>,
@@ -221,7 +236,10 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
             }
         }
     };
-    let mut stages = shared.pipeline.for_stream(&unit.labels);
+    let mut stages = Keeping {
+        deletes: shared.deleting.of_unit(unit).unwrap_or_default(),
+        stages: shared.pipeline.for_stream(&unit.labels),
+    };
     context.scan(|scan_context| scan_logs(sources, &scan, &mut stages, scan_context, &mut sink))?;
     failed.map_or(Ok(()), Err)
 }

@@ -302,6 +302,12 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     Err(refused())
 }
 
+/// A time of a request to delete lines: Unix seconds with up to ten digits, or RFC 3339.
+pub(crate) fn parse_delete_time(text: &str) -> Option<i64> {
+    let is_long = text.len() > 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+    parse_time(text).ok().filter(|_| !is_long)
+}
+
 fn form_pairs(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
@@ -363,6 +369,17 @@ mod tests {
         ] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn deletes_take_no_nanoseconds() {
+        assert_eq!(
+            parse_delete_time("1768435200"),
+            Some(1_768_435_200 * SECOND_NS)
+        );
+        assert!(parse_delete_time("2026-01-15T00:00:00Z").is_some());
+        assert_eq!(parse_delete_time("1768435200000000000"), None);
+        assert_eq!(parse_delete_time("99999999999"), None);
     }
 
     #[test]

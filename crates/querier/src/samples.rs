@@ -20,6 +20,7 @@ use scan::{
     scan_samples,
 };
 
+use crate::deletes::{Deleting, HiddenRows, Keeping};
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
@@ -57,8 +58,10 @@ pub(crate) async fn aggregate(
         .check_bytes(&aggregation.log.matchers, range)
         .await?;
     let mut sum = new();
-    let (covered, recent) =
-        recent_samples(context, aggregation, reduce_to, range, &mut sum).await?;
+    let deleting = context.deleting(range).await?;
+    let hidden = context.hidden_rows(&deleting).await?;
+    let query = of_one_leaf(aggregation, reduce_to).to_string();
+    let (covered, recent) = recent_samples(context, query, range, &hidden, &mut sum).await?;
     let units = context
         .units(&aggregation.log.matchers, range, &covered)
         .await?;
@@ -67,6 +70,7 @@ pub(crate) async fn aggregate(
         shape: SampleShape::of(aggregation),
         prefilter: Prefilter::new(extractor.required_literals()),
         extractor,
+        deleting,
         range,
         recent,
         units: Mutex::new(units.into()),
@@ -102,14 +106,14 @@ fn of_one_leaf(aggregation: &RangeAggregation, reduce_to: Option<&Grouping>) -> 
 
 async fn recent_samples(
     context: &Context,
-    aggregation: &RangeAggregation,
-    reduce_to: Option<&Grouping>,
+    query: String,
     range: TimeRange,
+    hidden: &HiddenRows,
     sum: &mut RangeAccumulator,
 ) -> Result<(Covered, Recent), CodedError> {
     let request = SelectSamples {
         tenant: context.tenant.clone(),
-        query: of_one_leaf(aggregation, reduce_to).to_string(),
+        query,
         range,
     };
     let querier = &context.querier;
@@ -132,7 +136,7 @@ async fn recent_samples(
             QueryStats::add(&context.stats.ingester_batches, 1);
             for samples in batch? {
                 recent
-                    .add(context, &samples, sum)
+                    .add(context, &samples, hidden, sum)
                     .map_err(|error| context.over_budget(&error))?;
             }
         }
@@ -148,6 +152,7 @@ impl Recent {
         &mut self,
         context: &Context,
         samples: &SampleRows,
+        hidden: &HiddenRows,
         sum: &mut RangeAccumulator,
     ) -> Result<(), BudgetError> {
         let count = samples.timestamps_ns.len() as u64;
@@ -163,6 +168,9 @@ impl Recent {
         let series = sum.series(&samples.labels)?;
         let times = samples.timestamps_ns.iter();
         for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
+            if hidden.has(samples.stream_fingerprint, *time_ns, *row_hash) {
+                continue;
+            }
             known.min_ts_ns = known.min_ts_ns.min(*time_ns);
             if known.rows.insert((*time_ns, *row_hash)) {
                 sum.add(series, *time_ns, *value)?;
@@ -178,6 +186,7 @@ impl Recent {
 struct Shared {
     context: Context,
     extractor: Extractor,
+    deleting: Deleting,
     shape: SampleShape,
     prefilter: Prefilter,
     range: TimeRange,
@@ -213,6 +222,10 @@ impl Shared {
         let ([run], None) = (unit.blocks.as_slice(), self.recent_of(unit)) else {
             return Ok(Some(Projection::ALL));
         };
+        // Counters count deleted rows too.
+        if self.deleting.of_unit(unit).is_some() {
+            return Ok(Some(Projection::ALL));
+        }
         let meta = run.block_meta(&self.context).await?;
         let mut stages = self.extractor.for_stream(&unit.labels);
         let mut sink = Sink::new(sum, None);
@@ -269,11 +282,21 @@ fn scan_unit(
 ) -> Result<(), CodedError> {
     let context = &shared.context;
     let recent = shared.recent_of(unit);
-    let scan = shared.scan(recent.is_some());
+    let mut scan = shared.scan(recent.is_some());
     let mut stages = shared.extractor.for_stream(&unit.labels);
     let mut sink = Sink::new(sum, recent);
-    context
-        .scan(|scan_context| scan_samples(sources, &scan, &mut stages, scan_context, &mut sink))?;
+    match shared.deleting.of_unit(unit) {
+        None => context.scan(|scan_context| {
+            scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
+        })?,
+        Some(deletes) => {
+            scan.shape = SampleShape::UNKNOWN;
+            let mut stages = Keeping { deletes, stages };
+            context.scan(|scan_context| {
+                scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
+            })?;
+        }
+    }
     QueryStats::add(&context.stats.duplicates, sink.duplicates);
     sink.result(context)
 }

@@ -6,6 +6,7 @@
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
 //! rules/<tenant>/<namespace>/<group>               rule groups, names escaped
+//! deletes/<tenant>/<ulid>                          requests to delete lines
 //! ```
 //!
 //! Days are UTC. In code a day is an `i64`, days since the Unix epoch, and an object's id a `u128`,
@@ -22,6 +23,8 @@ pub const INDEX_ROOT: &str = "index";
 /// Root of manifests.
 pub const MANIFEST_ROOT: &str = "manifest";
 
+/// Root of requests to delete lines.
+pub const DELETES_ROOT: &str = "deletes";
 /// Root of rule groups.
 pub const RULES_ROOT: &str = "rules";
 
@@ -103,6 +106,18 @@ pub fn checkpoint_key(tenant: &TenantId, day: i64, seq: u64) -> String {
 #[must_use]
 pub fn partition(root: &str, tenant: &TenantId, day: i64) -> String {
     format!("{root}/{tenant}/{}", day_text(day))
+}
+
+/// The directory of a tenant's requests to delete lines.
+#[must_use]
+pub fn deletes_directory(tenant: &TenantId) -> String {
+    format!("{DELETES_ROOT}/{tenant}")
+}
+
+/// The key of a request to delete lines.
+#[must_use]
+pub fn delete_key(tenant: &TenantId, id: u128) -> String {
+    format!("{}/{}", deletes_directory(tenant), id_text(id))
 }
 
 /// The directory of a tenant's rule groups, or of those of one namespace.

@@ -291,3 +291,74 @@ async fn rule_groups_are_kept_listed_and_deleted() {
     assert_eq!(ask(Method::DELETE, "/n%2Fs/g%201", "").await.0, 202);
     assert_eq!(ask(Method::GET, "/n%2Fs", "").await, none);
 }
+
+#[tokio::test]
+async fn delete_requests_are_made_listed_and_withdrawn() {
+    let bed = Bed::new();
+    let ask = |method: Method, params: String| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/loki/api/v1/delete?{params}"))
+            .header("x-scope-orgid", "team-a")
+            .body(Body::empty())
+            .unwrap();
+        send(&bed, request)
+    };
+    let start = START_NS / 1_000_000_000;
+    assert_eq!(
+        ask(Method::GET, String::new()).await,
+        (200, "[]".to_owned())
+    );
+    let query = "query=%7Ba%3D%22b%22%7D";
+    let made = ask(
+        Method::POST,
+        format!("{query}&start={start}&end={}", start + 5),
+    )
+    .await;
+    assert_eq!(made.0, 204);
+    let (_, listed) = ask(Method::GET, String::new()).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["start_time"], json!(start));
+    assert_eq!(listed[0]["user_id"], "team-a");
+    let id = listed[0]["request_id"].as_str().unwrap();
+    assert_eq!(ask(Method::DELETE, format!("request_id={id}")).await.0, 204);
+    assert_eq!(ask(Method::DELETE, format!("request_id={id}")).await.0, 404);
+    for (params, reason) in [
+        (
+            format!("query=%7B&start={start}"),
+            "invalid query expression\n",
+        ),
+        (
+            format!("{query}&start={start}000000000"),
+            "invalid start time: require unix seconds",
+        ),
+        (
+            format!("{query}&start={start}&end={start}"),
+            "start time can't be greater",
+        ),
+        (
+            format!("{query}&start={start}&end=3000000000"),
+            "deletes in the future are",
+        ),
+        (query.to_owned(), "start time not set\n"),
+    ] {
+        let (status, body) = ask(Method::POST, params).await;
+        assert_eq!(status, 400);
+        assert!(body.starts_with(reason), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn paths_with_empty_parts_move_and_head_is_refused() {
+    let bed = Bed::new();
+    let ask = |method: Method, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request
+            .header("x-scope-orgid", "team-a")
+            .body(Body::empty())
+            .unwrap();
+        send(&bed, request)
+    };
+    assert_eq!(ask(Method::GET, "/loki/api/v1/label//values").await.0, 301);
+    assert_eq!(ask(Method::HEAD, "/loki/api/v1/labels").await.0, 405);
+}

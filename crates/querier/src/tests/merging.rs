@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Direction, LabelSet, TenantId, TimeRange};
 use proto::role::Coverage;
 
-use super::bed::{Bed, FakeIngester, NOW_NS, START_NS, labels, range_query, rows, tenant};
+use super::bed::{Bed, FakeIngester, NOW_NS, SECOND, START_NS, labels, range_query, rows, tenant};
 use crate::Answer;
 
 #[tokio::test]
@@ -145,4 +145,45 @@ async fn several_tenants_answer_together_and_say_whose_a_line_is() {
         .await
         .unwrap();
     assert_eq!(alone.value.entries(), 4);
+}
+
+#[tokio::test]
+async fn deleted_rows_are_shown_nowhere_until_the_request_is_withdrawn() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(1..10)).await;
+    bed.ingesters = vec![Arc::new(FakeIngester::with(
+        &tenant(),
+        "app=web",
+        rows(10..20),
+    ))];
+    let (querier, of) = (bed.querier(), [tenant()]);
+    let id = querier
+        .delete_lines(
+            &tenant(),
+            r#"{app="web"} |~ "5|9$""#,
+            START_NS,
+            START_NS + 18 * SECOND,
+        )
+        .await
+        .unwrap();
+    // Of 1 to 19 the lines 5, 9 and 15 are deleted; 19 comes after the range.
+    for (limit, left) in [(1000, 16), (3, 3)] {
+        let mut query = range_query(r#"{app="web"}"#);
+        query.limit = limit;
+        let answer = querier.range_query(&of, query).await.unwrap();
+        assert_eq!(answer.value.entries(), left);
+    }
+    let count = bed
+        .number(r#"sum(count_over_time({app="web"}[1h]))"#)
+        .await
+        .unwrap();
+    assert_eq!(count, 16.0);
+    assert_eq!(querier.delete_requests(&tenant()).await.unwrap().len(), 1);
+    assert!(querier.cancel_delete(&tenant(), "nope").await.is_err());
+    querier.cancel_delete(&tenant(), &id).await.unwrap();
+    let answer = querier
+        .range_query(&of, range_query(r#"{app="web"}"#))
+        .await
+        .unwrap();
+    assert_eq!(answer.value.entries(), 19);
 }
