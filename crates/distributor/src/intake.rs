@@ -456,12 +456,15 @@ mod tests {
 
     const NOW_NS: i64 = 1_768_435_300_000_000_000;
 
+    /// Time, line, metadata.
+    type Row<'a> = (i64, &'a [u8], &'a [(&'a str, &'a str)]);
+
     struct Tried {
         rows: Vec<(i64, String, String)>,
         report: Report,
     }
 
-    fn try_rows(limits: Limits, rows: &[(i64, &[u8], &[(&str, &str)])]) -> Tried {
+    fn try_rows(limits: Limits, rows: &[Row<'_>]) -> Tried {
         let (tenant, limits) = (TenantId::new("t").unwrap(), Arc::new(limits));
         let cache = StreamCache::new(1 << 20);
         let stream = cache.of_text(&tenant, &limits, r#"{case="x"}"#).unwrap();
@@ -585,7 +588,7 @@ mod tests {
 
     #[test]
     fn levels_come_from_metadata_then_from_the_line() {
-        let rows: Vec<(i64, &[u8], &[(&str, &str)])> = vec![
+        let rows: Vec<Row<'_>> = vec![
             (NOW_NS, b"level=warn", &[("level", "Error")]),
             (NOW_NS, b"level=warn", &[("severity_number", "17")]),
             (
@@ -624,7 +627,7 @@ mod tests {
         let fields = &mut limits.discover_generic_fields.fields;
         fields.insert("trace".to_owned(), hints(&["traceID", "span.id"]));
         fields.insert("org".to_owned(), hints(&["tenant"]));
-        let rows: Vec<(i64, &[u8], &[(&str, &str)])> = vec![
+        let rows: Vec<Row<'_>> = vec![
             (NOW_NS, br#"{"span":{"id":"7"},"tenant":"a"}"#, &[]),
             (NOW_NS, b"traceID=8 x=y", &[("tenant", "m")]),
             (NOW_NS, b"plain", &[]),
@@ -666,8 +669,7 @@ mod tests {
     #[test]
     fn a_long_stream_continues_in_another_batch() {
         let line = [b'x'; 60];
-        let rows: Vec<(i64, &[u8], &[(&str, &str)])> =
-            (0..5).map(|i| (NOW_NS + i, &line[..], &[][..])).collect();
+        let rows: Vec<Row<'_>> = (0..5).map(|i| (NOW_NS + i, &line[..], &[][..])).collect();
         let tried = try_rows(Limits::default(), &rows);
         let times: Vec<i64> = tried.rows.iter().map(|row| row.0).collect();
         assert_eq!(times, [0, 1, 2, 3, 4]);

@@ -170,7 +170,7 @@ impl Mapper<'_, '_> {
                 OtlpAction::Drop => {}
                 OtlpAction::IndexLabel => {
                     flatten("", name, value, &mut |name, value| {
-                        set(&mut labels, name, value)
+                        set(&mut labels, name, value);
                     })?;
                 }
                 OtlpAction::StructuredMetadata => match value {

@@ -28,12 +28,12 @@ pub(super) fn decode(body: &[u8], mapper: &mut Mapper<'_, '_>) -> Result<(), Rej
         let resource: Resource<'_> = part("resource", logs.resource)?;
         mapper.begin_resource(&pairs(resource.attributes))?;
         each(logs.scope_logs, |logs: ScopeLogs<'_>| {
-            scope_logs(logs, mapper)
+            scope_logs(&logs, mapper)
         })
     })
 }
 
-fn scope_logs(logs: ScopeLogs<'_>, mapper: &mut Mapper<'_, '_>) -> Result<(), Rejection> {
+fn scope_logs(logs: &ScopeLogs<'_>, mapper: &mut Mapper<'_, '_>) -> Result<(), Rejection> {
     let scope: JsonScope<'_> = part("scope", logs.scope)?;
     mapper.begin_scope(&Scope {
         name: scope.name,
