@@ -25,7 +25,7 @@ pub fn run(target: Target) -> ExitCode {
         Target::All => match parse::<SkaldArgs>(target, arguments) {
             Ok(args) => match args.command {
                 Command::Serve(args) => serve(target, &args),
-                Command::Client(command) => ask(target, command),
+                Command::Client(command) => ask(target, *command),
             },
             Err(code) => code,
         },

@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Ask a running system
     #[command(flatten)]
-    Client(cli::Command),
+    Client(Box<cli::Command>),
 }
 
 /// Arguments of `skald serve`.
