@@ -19,7 +19,7 @@ use crate::reader::drive::{Clock, Inbox, drive};
 use crate::reader::{Reader, ReaderConfig};
 use crate::routes::Status;
 use crate::scout::Scout;
-use crate::stageless::{Pipeline, StageError};
+use crate::stages::{Pipeline, StageError};
 use crate::tail::restore::Names;
 
 /// Batches on their way from a reader to its courier.
@@ -101,7 +101,7 @@ impl Agent {
     pub fn start(config: Config, deps: Deps<'_>) -> Result<Self, StartError> {
         config.validate()?;
         let metrics = Metrics::register(deps.registry);
-        let stage_metrics = crate::stageless::Metrics::register(deps.registry);
+        let stage_metrics = crate::stages::Metrics::register(deps.registry);
         let targets = Arc::new(Targets::new(&config.scrape_configs, &deps.hostname)?);
         let recipients = recipients(&config, deps.deliver, &metrics)?;
         if recipients.is_empty() {
@@ -123,7 +123,7 @@ impl Agent {
             let stage_metrics = if clients.is_empty() {
                 stage_metrics.clone()
             } else {
-                crate::stageless::Metrics::register(&mut Registry::default())
+                crate::stages::Metrics::register(&mut Registry::default())
             };
             let pipelines = pipelines(&config, &stage_metrics)?;
             let reader_config = reader_config(&config, &recipients, recipient, watch.is_complete());
@@ -238,7 +238,7 @@ fn recipients(
 
 fn pipelines(
     config: &Config,
-    metrics: &crate::stageless::Metrics,
+    metrics: &crate::stages::Metrics,
 ) -> Result<Vec<Pipeline>, StageError> {
     let pipeline = |job: &crate::config::ScrapeConfig| {
         Pipeline::new(&job.pipeline_stages, &job.job_name, metrics)

@@ -27,9 +27,10 @@ mod metrics;
 mod outbox;
 mod positions;
 mod reader;
+mod relabel;
 mod routes;
 mod scout;
-pub mod stageless;
+pub mod stages;
 mod tail;
 
 pub use agent::{Agent, Deps, StartError};
@@ -37,3 +38,4 @@ pub use config::{Config, ConfigError};
 pub use deliver::{Deliver, DeliverError, HttpClient, HttpClientError};
 pub use discover::GlobError;
 pub use entry::Entry;
+pub use relabel::{RelabelConfig, RelabelError, relabel};

@@ -18,7 +18,7 @@ use crate::discover::{Found, Scan};
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::Book;
-use crate::stageless::Pipeline;
+use crate::stages::Pipeline;
 use crate::tail::generation::{Buffer, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::known::Known;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ConfigError;
-use crate::stageless::RelabelConfig;
-use crate::stageless::StageConfig;
+use crate::relabel::RelabelConfig;
+use crate::stages::StageConfig;
 
 /// One job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,11 +141,6 @@ pub(super) fn validate(jobs: &[ScrapeConfig]) -> Result<(), ConfigError> {
             return Err(ConfigError(text));
         }
         names.push(name);
-        if !job.relabel_configs.is_empty() {
-            return Err(ConfigError(format!(
-                "job {name:?}: relabel_configs: not in this version"
-            )));
-        }
         if let Some((key, why)) = job.unsupported() {
             return Err(ConfigError(format!(
                 "job {name:?}: {key}: not supported: {why}"

@@ -8,7 +8,7 @@ use globset::GlobMatcher;
 
 use super::glob::{GlobError, PathGlob, exclusion};
 use crate::config::{ScrapeConfig, StaticConfig};
-use crate::stageless::relabel;
+use crate::relabel::relabel;
 
 /// The labels of a target.
 pub(crate) type Labels = BTreeMap<String, String>;

@@ -18,7 +18,7 @@ use crate::entry::Entry;
 use crate::metrics::{FileMetrics, FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::Record;
-use crate::stageless::Pipeline;
+use crate::stages::Pipeline;
 
 /// How long a file that was rotated must not grow until its last line counts as whole.
 pub(super) const HALF_LINE_QUIET: Duration = Duration::from_secs(5);

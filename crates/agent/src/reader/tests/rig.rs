@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
 use crate::reader::{News, Reader, ReaderConfig};
-use crate::stageless::Pipeline;
+use crate::stages::Pipeline;
 use crate::tail::restore::Names;
 
 /// What a reader may owe.
@@ -202,7 +202,7 @@ pub(super) fn lines_of(batch: &Batch) -> Vec<String> {
 }
 
 fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
-    let stage_metrics = crate::stageless::Metrics::register(&mut Registry::default());
+    let stage_metrics = crate::stages::Metrics::register(&mut Registry::default());
     let pipeline = |job: &crate::config::ScrapeConfig| {
         Pipeline::new(&job.pipeline_stages, &job.job_name, &stage_metrics).unwrap()
     };

@@ -1,0 +1,97 @@
+//! Pipeline stages: what is done to each line between the file and the client.
+//!
+//! The stages are those of promtail, in its YAML. A [`Pipeline`] is made of a list of
+//! [`StageConfig`] once per job and forked for each file. A line enters as an [`Entry`] and leaves
+//! as none, one or several; between two stages it is a `Row`, an entry with the values that stages
+//! extracted from it. Stages that join lines (`cri`, `multiline`) hold entries back: while
+//! [`Pipeline::holds`] says so, the position of the file must not pass them.
+//!
+//! *Invariants.* No clock of its own: time comes with the line. Nothing in a line makes a stage
+//! panic. What is held back is bounded in lines and bytes.
+//!
+//! Start reading at `chain`, then any stage: there is a file for each.
+
+mod build;
+mod chain;
+mod config;
+mod metrics;
+mod row;
+
+use crate::Entry;
+use chain::Chain;
+use row::Row;
+
+pub use config::{StageConfig, StageError};
+pub use metrics::Metrics;
+
+/// The stages of a job for the lines of one file.
+pub struct Pipeline {
+    chain: Chain,
+    rows: Vec<Row>,
+    /// The latest time that a caller gave.
+    now_ns: i64,
+}
+
+impl Pipeline {
+    /// Makes the stages of a job.
+    ///
+    /// # Errors
+    /// If a stage is unknown, or its options are; the error names the job.
+    pub fn new(config: &[StageConfig], job: &str, metrics: &Metrics) -> Result<Self, StageError> {
+        Ok(Self::of(build::Builder::new(job, metrics).chain(config)?))
+    }
+
+    fn of(chain: Chain) -> Self {
+        Self { chain, rows: Vec::new(), now_ns: 0 }
+    }
+
+    /// The same stages for another file of the job. What is compiled is shared, and so are the
+    /// rates of `limit`; what is held back belongs to one file.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::of(self.chain.fork())
+    }
+
+    /// Takes a line and appends to `out` what leaves the pipeline because of it.
+    pub fn process(&mut self, entry: Entry, now_ns: i64, out: &mut Vec<Entry>) {
+        self.now_ns = now_ns;
+        self.chain.process(Row::new(entry), now_ns, &mut self.rows);
+        self.take(out);
+    }
+
+    /// Appends the lines that waited long enough for others to be joined with.
+    pub fn idle(&mut self, now_ns: i64, out: &mut Vec<Entry>) {
+        self.now_ns = now_ns;
+        self.chain.idle(now_ns, &mut self.rows);
+        self.take(out);
+    }
+
+    /// Appends all lines that are held back: the file has ended, or nobody will read it again.
+    pub fn finish(&mut self, out: &mut Vec<Entry>) {
+        self.chain.finish(self.now_ns, &mut self.rows);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: &mut Vec<Entry>) {
+        out.extend(self.rows.drain(..).map(|row| row.entry));
+    }
+
+    /// When [`Pipeline::idle`] should be called, in nanoseconds since 1970.
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<i64> {
+        self.chain.next_deadline_ns()
+    }
+
+    /// Whether some line is held back: positions wait for it.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.chain.holds()
+    }
+
+    /// Until when no more of the file should be read, in nanoseconds since 1970: a `limit` stage
+    /// that does not drop let lines through on credit.
+    #[must_use]
+    pub fn paused_until_ns(&self) -> Option<i64> {
+        self.chain.paused_until_ns()
+    }
+}
