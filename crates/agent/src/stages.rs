@@ -14,8 +14,21 @@
 mod build;
 mod chain;
 mod config;
+mod cri;
+mod docker;
+mod expression;
+mod jmespath;
+mod json;
+mod json_text;
+mod labels;
 mod metrics;
+mod output;
+mod regex;
 mod row;
+#[cfg(test)]
+mod testing;
+mod time_format;
+mod timestamp;
 
 use crate::Entry;
 use chain::Chain;
@@ -23,6 +36,9 @@ use row::Row;
 
 pub use config::{StageConfig, StageError};
 pub use metrics::Metrics;
+
+/// How long a line may become by joining, in bytes. A longer one is let go as it is.
+const JOINED_BYTES_MAX: usize = 16 << 20;
 
 /// The stages of a job for the lines of one file.
 pub struct Pipeline {
