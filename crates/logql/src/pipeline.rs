@@ -45,7 +45,12 @@ mod unpack;
 mod unwrap;
 mod wanted;
 
+pub use decolorize::decolorize;
 pub use error::{PipelineError, StageFault};
+pub use line_filter::LineFilter;
+pub use logfmt::{
+    Fault as LogfmtFault, Pair as LogfmtPair, PairValue as LogfmtValue, Scanner as LogfmtScanner,
+};
 pub use logs::{Pipeline, StreamPipeline};
 pub use samples::{Extractor, StreamExtractor};
 

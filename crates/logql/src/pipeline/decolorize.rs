@@ -13,7 +13,7 @@ static SEQUENCES: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// Writes the line without sequences to `out`. `false`, and nothing written, if it has none.
-pub(super) fn decolorize(line: &[u8], out: &mut Vec<u8>) -> bool {
+pub fn decolorize(line: &[u8], out: &mut Vec<u8>) -> bool {
     // U+009B is C2 9B in UTF-8.
     if memchr::memchr2(0x1b, 0x9b, line).is_none() {
         return false;

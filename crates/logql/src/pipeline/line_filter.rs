@@ -16,7 +16,7 @@ const TOGETHER_MIN: usize = 8;
 
 /// A line filter, compiled.
 #[derive(Debug)]
-pub(super) struct LineFilter {
+pub struct LineFilter {
     /// Whether no alternative may match, instead of at least one.
     negative: bool,
     alternatives: Vec<LineTest>,
@@ -37,7 +37,11 @@ enum LineTest {
 }
 
 impl LineFilter {
-    pub(super) fn compile(filter: &ast::LineFilter) -> Result<Self, StageFault> {
+    /// Compiles a line filter.
+    ///
+    /// # Errors
+    /// If an expression or an address is none.
+    pub fn compile(filter: &ast::LineFilter) -> Result<Self, StageFault> {
         let mut alternatives = Vec::new();
         let mut literals = Vec::new();
         for alternative in &filter.alternatives {
@@ -76,7 +80,9 @@ impl LineFilter {
         })
     }
 
-    pub(super) fn pass(&self, line: &[u8]) -> bool {
+    /// Whether the line is one that is looked for.
+    #[must_use]
+    pub fn pass(&self, line: &[u8]) -> bool {
         self.alternatives.iter().any(|test| test.matches(line)) != self.negative
     }
 

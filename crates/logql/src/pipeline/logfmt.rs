@@ -2,7 +2,7 @@
 
 mod scan;
 
-use self::scan::{Pair, Scanner};
+pub use self::scan::{Fault, Pair, PairValue, Scanner};
 use super::early::EarlyFilters;
 use super::keys::KeyCache;
 use super::names::{NameId, push_sanitized};

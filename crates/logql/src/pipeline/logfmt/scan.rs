@@ -6,7 +6,7 @@ use super::super::near;
 
 /// What is wrong at a place of the line; prints with the words of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub struct Fault {
     /// Counted from one.
     position: usize,
     kind: FaultKind,
@@ -34,7 +34,7 @@ impl fmt::Display for Fault {
 
 /// The value of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PairValue<'a> {
+pub enum PairValue<'a> {
     /// As it stands in the line.
     Plain(&'a [u8]),
     /// In the buffer that was given to [`Scanner::next`].
@@ -42,7 +42,9 @@ pub(super) enum PairValue<'a> {
 }
 
 impl<'a> PairValue<'a> {
-    pub(super) fn of(self, unquoted: &'a [u8]) -> &'a [u8] {
+    /// The value, if `unquoted` is that buffer.
+    #[must_use]
+    pub fn of(self, unquoted: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Plain(value) => value,
             Self::Unquoted => unquoted,
@@ -52,10 +54,12 @@ impl<'a> PairValue<'a> {
 
 /// What the scanner came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pair<'a> {
+pub enum Pair<'a> {
     /// A key; without value if there is none or it is empty.
     Found {
+        /// As it stands in the line.
         key: &'a [u8],
+        /// What stands behind the `=`.
         value: Option<PairValue<'a>>,
     },
     /// Something else, which was passed over.
@@ -66,13 +70,15 @@ pub(super) enum Pair<'a> {
 
 /// Reads pairs one after the other. What is no pair ends at the next white space, as a rule.
 #[derive(Debug)]
-pub(super) struct Scanner<'a> {
+pub struct Scanner<'a> {
     line: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(line: &'a [u8]) -> Self {
+    /// At the start of a line.
+    #[must_use]
+    pub fn new(line: &'a [u8]) -> Self {
         Self { line, at: 0 }
     }
 
@@ -81,7 +87,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next pair. A quoted value with escapes is written to `unquoted`.
-    pub(super) fn next(&mut self, unquoted: &mut Vec<u8>) -> Pair<'a> {
+    pub fn next(&mut self, unquoted: &mut Vec<u8>) -> Pair<'a> {
         let Some(start) = self.rest().iter().position(|b| *b > b' ') else {
             self.at = self.line.len();
             return Pair::End;
