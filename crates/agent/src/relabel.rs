@@ -111,7 +111,10 @@ impl TryFrom<Written> for RelabelConfig {
             let action = format!("{:?}", written.action).to_lowercase();
             return Err(RelabelError::Action { action, reason });
         }
-        let refused = |reason: String| RelabelError::Regex { regex: written.regex.clone(), reason };
+        let refused = |reason: String| RelabelError::Regex {
+            regex: written.regex.clone(),
+            reason,
+        };
         let inside = re2::translate(&written.regex).map_err(|error| refused(error.to_string()))?;
         let regex = Regex::new(&format!("^(?s:{})$", inside.pattern))
             .map_err(|error| refused(error.to_string()))?;
@@ -138,8 +141,7 @@ impl Written {
                 Some("needs a target_label that is a label name")
             }
             Replace
-                if !self.target_label.contains('$')
-                    && !is_valid_label_name(&self.target_label) =>
+                if !self.target_label.contains('$') && !is_valid_label_name(&self.target_label) =>
             {
                 Some("needs a target_label that is a label name")
             }
@@ -158,7 +160,11 @@ impl Written {
             LabelMap if self.replacement.is_empty() => Some("needs a replacement"),
             LabelDrop | LabelKeep
                 if *self
-                    != (Self { regex: self.regex.clone(), action: self.action, ..Self::default() }) =>
+                    != (Self {
+                        regex: self.regex.clone(),
+                        action: self.action,
+                        ..Self::default()
+                    }) =>
             {
                 Some("takes a regex and nothing else")
             }
@@ -195,7 +201,11 @@ impl RelabelConfig {
         let rule = &self.written;
         let target = rule.target_label.as_str();
         let value_of = |name: &str| labels.get(name).map_or("", String::as_str);
-        let sources: Vec<&str> = rule.source_labels.iter().map(|name| value_of(name)).collect();
+        let sources: Vec<&str> = rule
+            .source_labels
+            .iter()
+            .map(|name| value_of(name))
+            .collect();
         let source = sources.join(&rule.separator);
         match rule.action {
             Action::Keep => return self.regex.is_match(&source),
@@ -233,7 +243,12 @@ impl RelabelConfig {
         let mapped: Vec<(String, String)> = labels
             .iter()
             .filter(|(name, _)| self.regex.is_match(name))
-            .map(|(name, value)| (self.regex.replace(name, replacement).into_owned(), value.clone()))
+            .map(|(name, value)| {
+                (
+                    self.regex.replace(name, replacement).into_owned(),
+                    value.clone(),
+                )
+            })
             .collect();
         for (name, value) in mapped {
             set(labels, &name, value);
@@ -258,8 +273,12 @@ mod tests {
     }
 
     fn labels(text: &str) -> Labels {
-        let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let pairs = text
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// The labels after the rules, as `a=1 b=2`, or `dropped`.
@@ -267,7 +286,10 @@ mod tests {
         let Some(after) = relabel(labels(before), &rules(yaml)) else {
             return "dropped".to_owned();
         };
-        let pairs: Vec<_> = after.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<_> = after
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         pairs.join(" ")
     }
 
@@ -275,27 +297,79 @@ mod tests {
     fn actions() {
         for (before, yaml, expected) in [
             ("a=1", "[{source_labels: [a], target_label: b}]", "a=1 b=1"),
-            ("a=1 b=2", "[{source_labels: [a, b], target_label: c}]", "a=1 b=2 c=1;2"),
+            (
+                "a=1 b=2",
+                "[{source_labels: [a, b], target_label: c}]",
+                "a=1 b=2 c=1;2",
+            ),
             (
                 "a=u1 b=c",
                 "[{source_labels: [a, b], separator: /, target_label: __path__, \
                  replacement: /var/log/pods/*$1/*.log}]",
                 "__path__=/var/log/pods/*u1/c/*.log a=u1 b=c",
             ),
-            ("a=xy", "[{source_labels: [a], regex: x, target_label: b}]", "a=xy"),
-            ("a=xy", "[{source_labels: [a], regex: 'x(.)', target_label: 'n_${1}'}]", "a=xy n_y=y"),
-            ("a=xy", "[{source_labels: [a], target_label: '$1-', replacement: z}]", "a=xy"),
+            (
+                "a=xy",
+                "[{source_labels: [a], regex: x, target_label: b}]",
+                "a=xy",
+            ),
+            (
+                "a=xy",
+                "[{source_labels: [a], regex: 'x(.)', target_label: 'n_${1}'}]",
+                "a=xy n_y=y",
+            ),
+            (
+                "a=xy",
+                "[{source_labels: [a], target_label: '$1-', replacement: z}]",
+                "a=xy",
+            ),
             ("a=1", "[{target_label: a, replacement: ''}]", ""),
             ("a=1", "[{target_label: b, replacement: '$$x'}]", "a=1 b=$x"),
-            ("a=1", "[{source_labels: [a], target_label: b, replacement: '$1x'}]", "a=1"),
-            ("a=1", "[{action: keep, source_labels: [a], regex: '[12]'}]", "a=1"),
-            ("a=12", "[{action: keep, source_labels: [a], regex: '[12]'}]", "dropped"),
-            ("a=1", "[{action: Drop, source_labels: [a], regex: 1|2}]", "dropped"),
-            ("a=1", "[{action: drop, source_labels: [b], regex: .+}]", "a=1"),
-            ("a=1 b=1", "[{action: keepequal, source_labels: [a], target_label: b}]", "a=1 b=1"),
-            ("a=1 b=2", "[{action: keepequal, source_labels: [a], target_label: b}]", "dropped"),
-            ("a=1 b=1", "[{action: dropequal, source_labels: [a], target_label: b}]", "dropped"),
-            ("a=1 b=2", "[{action: dropequal, source_labels: [a], target_label: b}]", "a=1 b=2"),
+            (
+                "a=1",
+                "[{source_labels: [a], target_label: b, replacement: '$1x'}]",
+                "a=1",
+            ),
+            (
+                "a=1",
+                "[{action: keep, source_labels: [a], regex: '[12]'}]",
+                "a=1",
+            ),
+            (
+                "a=12",
+                "[{action: keep, source_labels: [a], regex: '[12]'}]",
+                "dropped",
+            ),
+            (
+                "a=1",
+                "[{action: Drop, source_labels: [a], regex: 1|2}]",
+                "dropped",
+            ),
+            (
+                "a=1",
+                "[{action: drop, source_labels: [b], regex: .+}]",
+                "a=1",
+            ),
+            (
+                "a=1 b=1",
+                "[{action: keepequal, source_labels: [a], target_label: b}]",
+                "a=1 b=1",
+            ),
+            (
+                "a=1 b=2",
+                "[{action: keepequal, source_labels: [a], target_label: b}]",
+                "dropped",
+            ),
+            (
+                "a=1 b=1",
+                "[{action: dropequal, source_labels: [a], target_label: b}]",
+                "dropped",
+            ),
+            (
+                "a=1 b=2",
+                "[{action: dropequal, source_labels: [a], target_label: b}]",
+                "a=1 b=2",
+            ),
             (
                 "a=foo b=bar",
                 "[{action: hashmod, source_labels: [a, b], target_label: d, modulus: 1000}]",
@@ -307,8 +381,16 @@ mod tests {
                 "x=1 y=2 z=3",
             ),
             ("a=1 b=2 ab=3", "[{action: labelkeep, regex: a}]", "a=1"),
-            ("a=FoO", "[{action: lowercase, source_labels: [a], target_label: b}]", "a=FoO b=foo"),
-            ("a=FoO", "[{action: uppercase, source_labels: [a], target_label: a}]", "a=FOO"),
+            (
+                "a=FoO",
+                "[{action: lowercase, source_labels: [a], target_label: b}]",
+                "a=FoO b=foo",
+            ),
+            (
+                "a=FoO",
+                "[{action: uppercase, source_labels: [a], target_label: a}]",
+                "a=FOO",
+            ),
         ] {
             assert_eq!(after(before, yaml), expected, "{yaml}");
         }
@@ -320,8 +402,14 @@ mod tests {
             ("[{action: replace}]", "needs a target_label"),
             ("[{target_label: 'a-b'}]", "that is a label name"),
             ("[{action: hashmod, target_label: a}]", "modulus above 0"),
-            ("[{action: labeldrop, regex: a, target_label: b}]", "a regex and nothing else"),
-            ("[{action: keepequal, target_label: a, regex: b}]", "nothing else"),
+            (
+                "[{action: labeldrop, regex: a, target_label: b}]",
+                "a regex and nothing else",
+            ),
+            (
+                "[{action: keepequal, target_label: a, regex: b}]",
+                "nothing else",
+            ),
             ("[{action: keep, regex: '(a'}]", "missing closing )"),
             ("[{action: explode}]", "unknown variant"),
             ("[{action: keep, sources: [a]}]", "sources"),
@@ -335,7 +423,10 @@ mod tests {
     fn what_is_printed_reads_the_same() {
         let rules = rules("[{action: hashmod, source_labels: [a], target_label: b, modulus: 2}]");
         let printed = serde_yaml::to_string(&rules).unwrap();
-        assert_eq!(serde_yaml::from_str::<Vec<RelabelConfig>>(&printed).unwrap(), rules);
+        assert_eq!(
+            serde_yaml::from_str::<Vec<RelabelConfig>>(&printed).unwrap(),
+            rules
+        );
     }
 
     proptest! {

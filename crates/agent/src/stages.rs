@@ -3,8 +3,8 @@
 //! The stages are those of promtail, in its YAML. A [`Pipeline`] is made of a list of
 //! [`StageConfig`] once per job and forked for each file. A line enters as an [`Entry`] and leaves
 //! as none, one or several; between two stages it is a `Row`, an entry with the values that stages
-//! extracted from it. Stages that join lines (`cri`, `multiline`) hold entries back: while
-//! [`Pipeline::holds`] says so, the position of the file must not pass them.
+//! extracted from it. Stages that join lines (`cri`, `multiline`) hold entries back: the
+//! position of the file must not pass [`Pipeline::oldest_held`].
 //!
 //! *Invariants.* No clock of its own: time comes with the line. Nothing in a line makes a stage
 //! panic. What is held back is bounded in lines and bytes.
@@ -15,16 +15,34 @@ mod build;
 mod chain;
 mod config;
 mod cri;
+mod custom;
+mod decolorize;
 mod docker;
+mod drop;
 mod expression;
 mod jmespath;
 mod json;
 mod json_text;
+mod labelallow;
+mod labeldrop;
 mod labels;
+mod limit;
+mod logfmt;
+mod match_stage;
+mod metric_stage;
 mod metrics;
+mod multiline;
 mod output;
+mod pack;
 mod regex;
+mod replace;
 mod row;
+mod sampling;
+mod static_labels;
+mod structured_metadata;
+mod template;
+mod template_data;
+mod tenant;
 #[cfg(test)]
 mod testing;
 mod time_format;
@@ -35,6 +53,7 @@ use chain::Chain;
 use row::Row;
 
 pub use config::{StageConfig, StageError};
+pub use custom::SERIES_MAX;
 pub use metrics::Metrics;
 
 /// How long a line may become by joining, in bytes. A longer one is let go as it is.
@@ -58,7 +77,11 @@ impl Pipeline {
     }
 
     fn of(chain: Chain) -> Self {
-        Self { chain, rows: Vec::new(), now_ns: 0 }
+        Self {
+            chain,
+            rows: Vec::new(),
+            now_ns: 0,
+        }
     }
 
     /// The same stages for another file of the job. What is compiled is shared, and so are the
@@ -98,16 +121,18 @@ impl Pipeline {
         self.chain.next_deadline_ns()
     }
 
-    /// Whether some line is held back: positions wait for it.
+    /// The smallest origin of the lines that are held back: positions wait for it.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.chain.holds()
+    pub fn oldest_held(&self) -> Option<u64> {
+        self.chain.oldest_held()
     }
 
     /// Until when no more of the file should be read, in nanoseconds since 1970: a `limit` stage
     /// that does not drop let lines through on credit.
     #[must_use]
     pub fn paused_until_ns(&self) -> Option<i64> {
-        self.chain.paused_until_ns()
+        self.chain
+            .paused_until_ns()
+            .filter(|until_ns| *until_ns > self.now_ns)
     }
 }

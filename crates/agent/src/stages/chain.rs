@@ -39,9 +39,9 @@ pub(crate) trait Stage: Send {
         None
     }
 
-    /// Whether a row is held back.
-    fn holds(&self) -> bool {
-        false
+    /// The smallest origin of the rows that are held back.
+    fn oldest_held(&self) -> Option<u64> {
+        None
     }
 
     /// Until when no more rows should come.
@@ -84,15 +84,21 @@ impl Chain {
     }
 
     pub(crate) fn next_deadline_ns(&self) -> Option<i64> {
-        self.0.iter().filter_map(|stage| stage.next_deadline_ns()).min()
+        self.0
+            .iter()
+            .filter_map(|stage| stage.next_deadline_ns())
+            .min()
     }
 
-    pub(crate) fn holds(&self) -> bool {
-        self.0.iter().any(|stage| stage.holds())
+    pub(crate) fn oldest_held(&self) -> Option<u64> {
+        self.0.iter().filter_map(|stage| stage.oldest_held()).min()
     }
 
     pub(crate) fn paused_until_ns(&self) -> Option<i64> {
-        self.0.iter().filter_map(|stage| stage.paused_until_ns()).max()
+        self.0
+            .iter()
+            .filter_map(|stage| stage.paused_until_ns())
+            .max()
     }
 
     pub(crate) fn fork(&self) -> Self {

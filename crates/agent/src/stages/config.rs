@@ -60,6 +60,21 @@ impl Serialize for StageConfig {
     }
 }
 
+/// Text that may stand without quotes where YAML sees a number or a truth value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scalar(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            Value::Number(number) => Ok(Self(number.to_string())),
+            Value::Bool(value) => Ok(Self(value.to_string())),
+            other => Err(D::Error::custom(format!("expected a text, not {other}"))),
+        }
+    }
+}
+
 /// A stage that cannot be made from its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("job {job:?}: pipeline stage {place}: {reason}")]
@@ -83,7 +98,10 @@ mod tests {
         let names: Vec<_> = stages.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(names, ["docker", "cri", "regex"]);
         for (text, error) in [
-            ("- cri: {}\n  docker: {}\n", "one key, but here are cri and docker"),
+            (
+                "- cri: {}\n  docker: {}\n",
+                "one key, but here are cri and docker",
+            ),
             ("- {}\n", "has no name"),
             ("- cri\n", "expected mapping"),
         ] {
@@ -97,6 +115,9 @@ mod tests {
         let text = "- match:\n    selector: '{a=\"b\"}'\n    stages:\n    - labels: {x: null}\n";
         let stages: Vec<StageConfig> = serde_yaml::from_str(text).unwrap();
         let printed = serde_yaml::to_string(&stages).unwrap();
-        assert_eq!(serde_yaml::from_str::<Vec<StageConfig>>(&printed).unwrap(), stages);
+        assert_eq!(
+            serde_yaml::from_str::<Vec<StageConfig>>(&printed).unwrap(),
+            stages
+        );
     }
 }

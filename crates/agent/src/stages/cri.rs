@@ -7,11 +7,11 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use serde::Deserialize;
 
+use super::JOINED_BYTES_MAX;
 use super::chain::{Flow, Stage};
 use super::row::{Row, Value};
 use super::time_format::rfc3339;
 use super::timestamp::LastTimes;
-use super::JOINED_BYTES_MAX;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -160,8 +160,8 @@ impl Stage for Cri {
         self.partials.drain(..).map(|(_, row)| row).collect()
     }
 
-    fn holds(&self) -> bool {
-        !self.partials.is_empty()
+    fn oldest_held(&self) -> Option<u64> {
+        self.partials.iter().map(|(_, row)| row.entry.origin).min()
     }
 
     fn fork(&self) -> Box<dyn Stage> {
@@ -195,7 +195,9 @@ impl<'a> Parts<'a> {
 
 /// What stands before the first space, which must not be empty or contain other white space.
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let len = text.iter().position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r'))?;
+    let len = text
+        .iter()
+        .position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r'))?;
     let (word, rest) = text.split_at(len);
     let rest = rest.strip_prefix(b" ")?;
     (len > 0).then_some((word, rest))
@@ -219,14 +221,26 @@ mod tests {
         assert_eq!(entries[0].line, b"hello  world ");
         assert_eq!(label_text(&entries[0].labels), "stream=stderr");
         assert_eq!(entries[0].timestamp_ns - NOW_NS, 1_500_000_000);
-        let values = extracted("- cri: {}\n- labels: {flags: }", &format!("{T} stdout F:x hi"));
-        assert_eq!(values, format!("content=hi flags=F:x stream=stdout time={T}"));
+        let values = extracted(
+            "- cri: {}\n- labels: {flags: }",
+            &format!("{T} stdout F:x hi"),
+        );
+        assert_eq!(
+            values,
+            format!("content=hi flags=F:x stream=stdout time={T}")
+        );
     }
 
     #[test]
     fn other_lines_pass_unchanged() {
         for line in [
-            "", "plain", "a stdout F", "a stdout", "a stdin F x", " stdout F x", "a\tb stdout F x",
+            "",
+            "plain",
+            "a stdout F",
+            "a stdout",
+            "a stdin F x",
+            " stdout F x",
+            "a\tb stdout F x",
             "a stdout  x",
         ] {
             let out = entries("- cri: {}", [entry(line)]);
@@ -246,8 +260,20 @@ mod tests {
     #[test]
     fn parts_are_joined_per_label_set() {
         for (parts, expected) in [
-            (vec!["stdout P a", "stdout P b", "stdout F c", "stdout F d"], vec!["abc", "d"]),
-            (vec!["stdout P a", "stderr F x", "stderr P y", "stdout F b", "stderr F z"], vec!["x", "ab", "yz"]),
+            (
+                vec!["stdout P a", "stdout P b", "stdout F c", "stdout F d"],
+                vec!["abc", "d"],
+            ),
+            (
+                vec![
+                    "stdout P a",
+                    "stderr F x",
+                    "stderr P y",
+                    "stdout F b",
+                    "stderr F z",
+                ],
+                vec!["x", "ab", "yz"],
+            ),
             (vec!["stdout P a", "stderr P b"], vec!["a", "b"]),
         ] {
             assert_eq!(cri("{}", &parts), expected);
@@ -279,22 +305,28 @@ mod tests {
         }
         let lengths: Vec<_> = out.iter().map(|entry| entry.line.len()).collect();
         assert_eq!(lengths, [JOINED_BYTES_MAX; 2]);
-        assert!(!pipeline.holds());
+        assert_eq!(pipeline.oldest_held(), None);
     }
 
     #[test]
     fn a_held_part_shows_and_keeps_its_origin() {
         let (mut pipeline, mut out) = (pipeline("- cri: {}"), Vec::new());
-        let at = |origin, part: &str| crate::Entry { origin, ..labelled(format!("{T} {part}"), &[]) };
+        let at = |origin, part: &str| crate::Entry {
+            origin,
+            ..labelled(format!("{T} {part}"), &[])
+        };
         pipeline.process(at(7, "stdout P a"), NOW_NS, &mut out);
-        assert!(pipeline.holds() && out.is_empty());
+        assert!(pipeline.oldest_held() == Some(7) && out.is_empty());
         let mut fork = pipeline.fork();
-        assert!(!fork.holds());
+        assert_eq!(fork.oldest_held(), None);
         fork.process(at(9, "stdout F z"), NOW_NS, &mut out);
         assert_eq!(out.pop().unwrap().line, b"z");
         pipeline.process(at(20, "stdout F b"), NOW_NS, &mut out);
-        assert!(!pipeline.holds());
-        assert_eq!((out[0].origin, out[0].line.as_slice()), (7, b"ab".as_slice()));
+        assert_eq!(pipeline.oldest_held(), None);
+        assert_eq!(
+            (out[0].origin, out[0].line.as_slice()),
+            (7, b"ab".as_slice())
+        );
     }
 
     #[test]

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_line_is_taken_apart() {
-        let line = r#"{"log":"hi \"you\"\n","stream":"stderr","time":"2026-01-15T00:00:02.000000001Z"}"#;
+        let line =
+            r#"{"log":"hi \"you\"\n","stream":"stderr","time":"2026-01-15T00:00:02.000000001Z"}"#;
         let out = entries("- docker: {}", [entry(line)]);
         assert_eq!(out[0].line, b"hi \"you\"\n");
         assert_eq!(label_text(&out[0].labels), "stream=stderr");

@@ -14,7 +14,9 @@ pub(crate) fn compile(expression: &str) -> Result<Regex, String> {
 /// The named groups of an expression with their numbers.
 pub(crate) fn groups(regex: &Regex) -> Vec<(usize, Arc<str>)> {
     let names = regex.capture_names().enumerate();
-    names.filter_map(|(group, name)| Some((group, name?.into()))).collect()
+    names
+        .filter_map(|(group, name)| Some((group, name?.into())))
+        .collect()
 }
 
 /// An option that must have some text if it is given.

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn functions() {
-        const DATA: &str = r#"{"n":[3,1,2],"s":["b","a"],"t":"héllo","o":{"x":1,"y":null},"f":-1.5}"#;
+        const DATA: &str =
+            r#"{"n":[3,1,2],"s":["b","a"],"t":"héllo","o":{"x":1,"y":null},"f":-1.5}"#;
         for (expression, expected) in [
             ("length(t)", "5"),
             ("length(n)", "3"),
@@ -262,7 +263,10 @@ mod tests {
             ("map(&a, b)", "function map is not supported"),
             ("length()", "length takes 1 argument"),
             ("a[99999999999999999999]", "number"),
-            ("&a", "a name, literal or bracket was expected at position 0"),
+            (
+                "&a",
+                "a name, literal or bracket was expected at position 0",
+            ),
         ] {
             let refused = search(expression, "null");
             assert!(refused.contains(expected), "{expression}: {refused}");
@@ -285,7 +289,9 @@ mod tests {
             ("a[?b].c", Some(vec!["a"])),
         ] {
             let compiled = Expression::compile(expression).unwrap();
-            let roots = compiled.roots().map(|roots| roots.into_iter().collect::<Vec<_>>());
+            let roots = compiled
+                .roots()
+                .map(|roots| roots.into_iter().collect::<Vec<_>>());
             assert_eq!(roots, expected, "{expression}");
         }
     }

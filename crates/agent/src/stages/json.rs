@@ -49,8 +49,10 @@ impl JsonStage {
             Ok((Arc::from(name), compiled))
         });
         let named = named.collect::<Result<Vec<_>, String>>()?;
-        let roots: Option<Vec<BTreeSet<&str>>> =
-            named.iter().map(|(_, expression)| expression.roots()).collect();
+        let roots: Option<Vec<BTreeSet<&str>>> = named
+            .iter()
+            .map(|(_, expression)| expression.roots())
+            .collect();
         let roots = roots.map(|roots| roots.into_iter().flatten().map(str::to_owned).collect());
         Ok(Self {
             source: expression::non_empty(options.source, "source")?.map(Arc::from),
@@ -66,7 +68,11 @@ impl Stage for JsonStage {
             return Flow::On;
         };
         let Some(object) = self.expressions.read(&input) else {
-            return if self.drop_malformed { Flow::Stop } else { Flow::On };
+            return if self.drop_malformed {
+                Flow::Stop
+            } else {
+                Flow::On
+            };
         };
         for (name, expression) in &self.expressions.named {
             row.set(name, value(expression.search(&object)));
@@ -97,7 +103,9 @@ impl Expressions {
     fn read(&self, input: &[u8]) -> Option<Json> {
         let text = String::from_utf8_lossy(input);
         let mut deserializer = serde_json::Deserializer::from_str(&text);
-        let object = Fields(self.roots.as_ref()).deserialize(&mut deserializer).ok()?;
+        let object = Fields(self.roots.as_ref())
+            .deserialize(&mut deserializer)
+            .ok()?;
         deserializer.end().ok()?;
         Some(object)
     }
@@ -177,8 +185,14 @@ mod tests {
         const LINE: &str = r#"{"a":"x","n":1.50,"big":12345678,"t":false,"z":null,
             "o":{"y":[1,2.0],"x":"<"},"l":["p",{"q":2}]}"#;
         for (expressions, expected) in [
-            ("{a: , n: , big: , t: , z: }", "a=x big=12345678 n=1.5 t=false z"),
-            ("{o: , l: }", r#"l=["p",{"q":2}] o={"x":"\u003c","y":[1,2]}"#),
+            (
+                "{a: , n: , big: , t: , z: }",
+                "a=x big=12345678 n=1.5 t=false z",
+            ),
+            (
+                "{o: , l: }",
+                r#"l=["p",{"q":2}] o={"x":"\u003c","y":[1,2]}"#,
+            ),
             ("{q: 'l[1].q', y: 'o.y[0]', missing: }", "missing q=2 y=1"),
             ("{k: 'length(@)'}", "k=7"),
             ("{r: 'a || n'}", "r=x"),
@@ -222,8 +236,14 @@ mod tests {
             ("{}", "missing field `expressions`"),
             ("{expressions: {}}", "at least one expression"),
             ("{expressions: {a: 'b['}}", "ends too early"),
-            ("{expressions: {a: 'max_by(b, &c)'}}", "function max_by is not supported"),
-            ("{expressions: {a: }, source: ''}", "source must not be empty"),
+            (
+                "{expressions: {a: 'max_by(b, &c)'}}",
+                "function max_by is not supported",
+            ),
+            (
+                "{expressions: {a: }, source: ''}",
+                "source must not be empty",
+            ),
         ] {
             let message = refused(&format!("- json: {options}"));
             assert!(message.contains(error), "{message}");

@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn numbers_and_booleans_are_written_out_and_null_is_none() {
         let stages = "- json: {expressions: {n: , t: , z: }}\n- labels: {n: , t: , z: }";
-        assert_eq!(labels(stages, br#"{"n":1e3,"t":true,"z":null}"#), "n=1000 t=true");
+        assert_eq!(
+            labels(stages, br#"{"n":1e3,"t":true,"z":null}"#),
+            "n=1000 t=true"
+        );
     }
 
     #[test]

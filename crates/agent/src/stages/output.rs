@@ -16,7 +16,9 @@ pub(crate) struct Options {
 
 impl Options {
     pub(super) fn of(source: &str) -> Self {
-        Self { source: source.to_owned() }
+        Self {
+            source: source.to_owned(),
+        }
     }
 }
 
@@ -53,7 +55,9 @@ mod tests {
     #[test]
     fn the_source_becomes_the_line() {
         for (source, expected) in [("m", "hello"), ("k", "2"), ("z", ""), ("missing", "")] {
-            let stages = format!("- json: {{expressions: {{m: , k: , z: }}}}\n- output: {{source: {source}}}");
+            let stages = format!(
+                "- json: {{expressions: {{m: , k: , z: }}}}\n- output: {{source: {source}}}"
+            );
             let line = r#"{"m":"hello","k":2,"z":null}"#;
             let expected = if expected.is_empty() { line } else { expected };
             assert_eq!(lines(&stages, &[line]), [expected], "{source}");

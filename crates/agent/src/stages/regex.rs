@@ -48,7 +48,11 @@ impl Stage for RegexStage {
         let Some(input) = row.input(self.source.as_deref()) else {
             return Flow::On;
         };
-        if self.regex.captures_read(&mut self.locations, &input).is_none() {
+        if self
+            .regex
+            .captures_read(&mut self.locations, &input)
+            .is_none()
+        {
             return Flow::On;
         }
         let values: Vec<Value> = self
@@ -78,13 +82,21 @@ mod tests {
     #[test]
     fn named_groups_are_extracted() {
         for (options, line, expected) in [
-            (r"{expression: '^(?P<ip>\S+) (?P<n>\d+)?'}", "1.2.3.4 57 x", "ip=1.2.3.4 n=57"),
+            (
+                r"{expression: '^(?P<ip>\S+) (?P<n>\d+)?'}",
+                "1.2.3.4 57 x",
+                "ip=1.2.3.4 n=57",
+            ),
             // A group that took no part has the empty value.
             (r"{expression: 'a(?P<b>b)?(?P<c>c)'}", "xxac", "b= c=c"),
             (r"{expression: '(?P<a>z)'}", "no match", ""),
             (r"{expression: '(?P<a>.)(.)', source: missing}", "xy", ""),
         ] {
-            assert_eq!(extracted(&format!("- regex: {options}"), line), expected, "{options}");
+            assert_eq!(
+                extracted(&format!("- regex: {options}"), line),
+                expected,
+                "{options}"
+            );
         }
     }
 
@@ -102,8 +114,14 @@ mod tests {
             ("{expression: ''}", "must not be empty"),
             ("{expression: '('}", "missing closing )"),
             ("{expression: 'a(b)'}", "at least one named group"),
-            ("{expression: '(?P<a>.)', source: ''}", "source must not be empty"),
-            ("{expression: '(?P<a>.)', sauce: b}", "unknown field `sauce`"),
+            (
+                "{expression: '(?P<a>.)', source: ''}",
+                "source must not be empty",
+            ),
+            (
+                "{expression: '(?P<a>.)', sauce: b}",
+                "unknown field `sauce`",
+            ),
         ] {
             let message = refused(&format!("- regex: {options}"));
             assert!(message.contains(error), "{message}");

@@ -45,7 +45,9 @@ impl Value {
         match self {
             Self::Raw(bytes) => Some(Cow::Borrowed(bytes)),
             Self::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
-            _ => self.text().map(|text| Cow::Owned(text.into_owned().into_bytes())),
+            _ => self
+                .text()
+                .map(|text| Cow::Owned(text.into_owned().into_bytes())),
         }
     }
 }
@@ -107,7 +109,10 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(entry: Entry) -> Self {
-        Self { entry, extracted: Vec::new() }
+        Self {
+            entry,
+            extracted: Vec::new(),
+        }
     }
 
     pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
@@ -201,8 +206,13 @@ mod tests {
     use super::*;
 
     fn row(labels: &[(&str, &str)]) -> Row {
-        let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        Row::new(Entry { labels: labels.collect(), ..Entry::default() })
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        Row::new(Entry {
+            labels: labels.collect(),
+            ..Entry::default()
+        })
     }
 
     fn text(row: &Row, name: &str) -> Option<String> {

@@ -28,12 +28,21 @@ pub(crate) fn refused(yaml: &str) -> String {
 }
 
 pub(crate) fn entry(line: impl AsRef<[u8]>) -> Entry {
-    Entry { line: line.as_ref().to_vec(), timestamp_ns: NOW_NS, ..Entry::default() }
+    Entry {
+        line: line.as_ref().to_vec(),
+        timestamp_ns: NOW_NS,
+        ..Entry::default()
+    }
 }
 
 pub(crate) fn labelled(line: impl AsRef<[u8]>, labels: &[(&str, &str)]) -> Entry {
-    let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-    Entry { labels: labels.collect(), ..entry(line) }
+    let labels = labels
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    Entry {
+        labels: labels.collect(),
+        ..entry(line)
+    }
 }
 
 /// What leaves the pipeline for these entries, including what was held back.
@@ -48,24 +57,42 @@ pub(crate) fn entries(yaml: &str, entries: impl IntoIterator<Item = Entry>) -> V
 
 /// The lines that leave the pipeline.
 pub(crate) fn lines(yaml: &str, lines: &[&str]) -> Vec<String> {
-    let entries = entries(yaml, lines.iter().map(entry));
-    entries.into_iter().map(|entry| String::from_utf8(entry.line).unwrap()).collect()
+    let numbered = lines.iter().zip(0..);
+    let entries = entries(
+        yaml,
+        numbered.map(|(line, origin)| Entry {
+            origin,
+            ..entry(line)
+        }),
+    );
+    entries
+        .into_iter()
+        .map(|entry| String::from_utf8(entry.line).unwrap())
+        .collect()
 }
 
 /// The labels that one line has at the end, as `a=1 b=2`.
 pub(crate) fn labels(yaml: &str, line: &[u8]) -> String {
-    entries(yaml, [entry(line)]).iter().map(|entry| label_text(&entry.labels)).collect()
+    entries(yaml, [entry(line)])
+        .iter()
+        .map(|entry| label_text(&entry.labels))
+        .collect()
 }
 
 pub(crate) fn label_text(labels: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<_> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     pairs.join(" ")
 }
 
 /// The extracted values that one line has at the end, as `a=1 b=2`; null is `a`.
 pub(crate) fn extracted(yaml: &str, line: &str) -> String {
     let (mut pipeline, mut rows) = (pipeline(yaml), Vec::new());
-    pipeline.chain.process(Row::new(entry(line)), NOW_NS, &mut rows);
+    pipeline
+        .chain
+        .process(Row::new(entry(line)), NOW_NS, &mut rows);
     let values = rows.iter().flat_map(Row::values);
     let texts: Vec<_> = values
         .map(|(name, value)| match value.text() {

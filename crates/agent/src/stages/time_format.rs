@@ -41,7 +41,10 @@ impl TimeFormat {
         };
         let (layout, zone) = (format.to_owned(), zone.clone());
         if !standard.is_empty() {
-            Self::Layout { layout: standard.to_owned(), zone: Zone::Utc }
+            Self::Layout {
+                layout: standard.to_owned(),
+                zone: Zone::Utc,
+            }
         } else if format.contains("06") {
             Self::Layout { layout, zone }
         } else {
@@ -55,7 +58,9 @@ impl TimeFormat {
             Self::Unix => unix(text),
             Self::UnixUnit(unit_ns) => Some(text.parse::<i64>().ok()?.wrapping_mul(*unit_ns)),
             Self::Rfc3339 => rfc3339(text),
-            Self::Layout { layout, zone } => nanoseconds(&gotime::parse_in(layout, text, zone).ok()?),
+            Self::Layout { layout, zone } => {
+                nanoseconds(&gotime::parse_in(layout, text, zone).ok()?)
+            }
             Self::YearLess { layout, zone } => year_less(layout, text, zone, now_ns),
         }
     }
@@ -63,7 +68,9 @@ impl TimeFormat {
 
 /// `None` for years that no entry can have.
 fn nanoseconds(time: &GoTime) -> Option<i64> {
-    time.unix_s().checked_mul(1_000_000_000)?.checked_add(i64::from(time.nanos()))
+    time.unix_s()
+        .checked_mul(1_000_000_000)?
+        .checked_add(i64::from(time.nanos()))
 }
 
 fn unix(text: &str) -> Option<i64> {
@@ -90,7 +97,9 @@ fn year_less(layout: &str, text: &str, zone: &Zone, now_ns: i64) -> Option<i64> 
     if civil.year != 0 {
         return None;
     }
-    let now = GoTime::from_unix_ns(now_ns).in_zone(time.zone().clone()).civil();
+    let now = GoTime::from_unix_ns(now_ns)
+        .in_zone(time.zone().clone())
+        .civil();
     civil.year = match (civil.month, now.month) {
         (12, 1) => now.year - 1,
         (1, 12) => now.year + 1,
@@ -110,7 +119,8 @@ fn plain_rfc3339(text: &[u8]) -> Option<i64> {
     let two = |at: usize| -> Option<i64> {
         let pair = text.get(at..at + 2)?;
         pair.iter().all(u8::is_ascii_digit).then(|| {
-            pair.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
+            pair.iter()
+                .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
         })
     };
     let is = |at: usize, c: u8| text.get(at) == Some(&c);
@@ -135,7 +145,12 @@ fn plain_rfc3339(text: &[u8]) -> Option<i64> {
         if !(1..=9).contains(&digits) {
             return None;
         }
-        let padded = rest.iter().take(digits).copied().chain(std::iter::repeat(b'0')).take(9);
+        let padded = rest
+            .iter()
+            .take(digits)
+            .copied()
+            .chain(std::iter::repeat(b'0'))
+            .take(9);
         nanos = padded.fold(0, |nanos, digit| nanos * 10 + i64::from(digit - b'0'));
         at += 1 + digits;
     }
@@ -184,21 +199,51 @@ mod tests {
             ("UnixMs", "", "1768435200001", Some(DAY + 1_000_000)),
             ("UnixUs", "", "1768435200000001", Some(DAY + 1_000)),
             ("UnixNs", "", "1768435200000000001", Some(DAY + 1)),
-            ("RFC3339", "", "2026-01-15T00:00:00.5+01:00", Some(DAY + S / 2 - 3_600 * S)),
-            ("RFC3339Nano", "", "2026-01-31T00:00:00Z", Some(DAY + 16 * 86_400 * S)),
+            (
+                "RFC3339",
+                "",
+                "2026-01-15T00:00:00.5+01:00",
+                Some(DAY + S / 2 - 3_600 * S),
+            ),
+            (
+                "RFC3339Nano",
+                "",
+                "2026-01-31T00:00:00Z",
+                Some(DAY + 16 * 86_400 * S),
+            ),
             ("RFC3339Nano", "", "2026-02-30T00:00:00Z", None),
             ("RFC3339Nano", "", "2026-01-15 00:00:00Z", None),
-            ("RFC1123", "", "Thu, 15 Jan 2026 00:00:01 UTC", Some(DAY + S)),
+            (
+                "RFC1123",
+                "",
+                "Thu, 15 Jan 2026 00:00:01 UTC",
+                Some(DAY + S),
+            ),
             ("ANSIC", "", "Thu Jan 15 00:00:00 2026", Some(DAY)),
             ("RFC850", "", "Thursday, 15-Jan-26 00:00:00 UTC", Some(DAY)),
             ("2006-01-02 15:04:05", "", "2026-01-15 00:00:00", Some(DAY)),
-            ("2006-01-02 15:04:05", "Europe/Berlin", "2026-01-15 01:00:00", Some(DAY)),
+            (
+                "2006-01-02 15:04:05",
+                "Europe/Berlin",
+                "2026-01-15 01:00:00",
+                Some(DAY),
+            ),
             ("2006-01-02 15:04:05", "", "2026-01-15", None),
             ("2006-01-02", "", "1500-01-01", None),
             ("Jan _2 15:04:05", "", "Jan 15 00:00:01", Some(DAY + S)),
-            ("Jan _2 15:04:05", "America/New_York", "Jan 14 19:00:00", Some(DAY)),
+            (
+                "Jan _2 15:04:05",
+                "America/New_York",
+                "Jan 14 19:00:00",
+                Some(DAY),
+            ),
             // In January, December is that of the year before.
-            ("Jan _2 15:04:05", "", "Dec 31 00:00:00", Some(DAY - 15 * 86_400 * S)),
+            (
+                "Jan _2 15:04:05",
+                "",
+                "Dec 31 00:00:00",
+                Some(DAY - 15 * 86_400 * S),
+            ),
         ] {
             let format = TimeFormat::new(format, &Zone::load(zone).unwrap());
             assert_eq!(format.read(text, DAY), expected, "{format:?} {text}");

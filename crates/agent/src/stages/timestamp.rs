@@ -67,7 +67,9 @@ impl Timestamp {
         let formats = std::iter::once(&options.format).chain(&options.fallback_formats);
         Ok(Self {
             source: options.source.into(),
-            formats: formats.map(|format| TimeFormat::new(format, &zone)).collect(),
+            formats: formats
+                .map(|format| TimeFormat::new(format, &zone))
+                .collect(),
             last: (options.action_on_failure == OnFailure::Fudge).then(LastTimes::default),
         })
     }
@@ -77,7 +79,9 @@ impl Stage for Timestamp {
     fn process(&mut self, row: &mut Row, now_ns: i64) -> Flow {
         let text = row.get(&self.source).and_then(super::row::Found::text);
         let time_ns = text.and_then(|text| {
-            self.formats.iter().find_map(|format| format.read(&text, now_ns))
+            self.formats
+                .iter()
+                .find_map(|format| format.read(&text, now_ns))
         });
         match &mut self.last {
             Some(last) => last.apply(row, time_ns),
@@ -87,7 +91,10 @@ impl Stage for Timestamp {
     }
 
     fn fork(&self) -> Box<dyn Stage> {
-        Box::new(Self { last: self.last.as_ref().map(|_| LastTimes::default()), ..self.clone() })
+        Box::new(Self {
+            last: self.last.as_ref().map(|_| LastTimes::default()),
+            ..self.clone()
+        })
     }
 }
 
@@ -128,14 +135,20 @@ mod tests {
     fn times(options: &str, lines: &[&str]) -> Vec<i64> {
         let stages = format!("{PARSE}- timestamp: {options}");
         let entries = entries(&stages, lines.iter().map(entry));
-        entries.iter().map(|entry| entry.timestamp_ns - NOW_NS).collect()
+        entries
+            .iter()
+            .map(|entry| entry.timestamp_ns - NOW_NS)
+            .collect()
     }
 
     #[test]
     fn times_that_cannot_be_read_follow_the_last_one() {
         let lines = ["x", "1768435201", "x", "x", "1768435200", "x"];
         let s = 1_000_000_000;
-        assert_eq!(times("{source: t, format: Unix}", &lines), [0, s, s + 1, s + 2, 0, 1]);
+        assert_eq!(
+            times("{source: t, format: Unix}", &lines),
+            [0, s, s + 1, s + 2, 0, 1]
+        );
         let skip = "{source: t, format: Unix, action_on_failure: skip}";
         assert_eq!(times(skip, &lines), [0, s, 0, 0, 0, 0]);
         assert_eq!(times("{source: missing, format: Unix}", &lines), [0; 6]);
@@ -145,8 +158,14 @@ mod tests {
     fn each_label_set_has_its_own_last_time() {
         let stages = format!("{PARSE}- timestamp: {{source: t, format: Unix}}");
         let lines = [("1768435205", "a"), ("x", "b"), ("x", "a")];
-        let entries = entries(&stages, lines.map(|(line, app)| labelled(line, &[("app", app)])));
-        let times: Vec<_> = entries.iter().map(|entry| entry.timestamp_ns - NOW_NS).collect();
+        let entries = entries(
+            &stages,
+            lines.map(|(line, app)| labelled(line, &[("app", app)])),
+        );
+        let times: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.timestamp_ns - NOW_NS)
+            .collect();
         assert_eq!(times, [5_000_000_000, 0, 5_000_000_001]);
     }
 
@@ -154,7 +173,10 @@ mod tests {
     fn fallback_formats_are_tried_in_order() {
         let options = "{source: t, format: RFC3339, fallback_formats: [UnixMs, '2006-01-02']}";
         let lines = ["2026-01-15T00:00:01Z", "1768435200002", "2026-01-16"];
-        assert_eq!(times(options, &lines), [1_000_000_000, 2_000_000, 86_400_000_000_000]);
+        assert_eq!(
+            times(options, &lines),
+            [1_000_000_000, 2_000_000, 86_400_000_000_000]
+        );
     }
 
     #[test]
@@ -163,8 +185,14 @@ mod tests {
             ("{format: Unix}", "missing field `source`"),
             ("{source: t}", "missing field `format`"),
             ("{source: t, format: ''}", "format must not be empty"),
-            ("{source: t, format: Unix, location: Mars/North}", "unknown location \"Mars/North\""),
-            ("{source: t, format: Unix, action_on_failure: guess}", "unknown variant `guess`"),
+            (
+                "{source: t, format: Unix, location: Mars/North}",
+                "unknown location \"Mars/North\"",
+            ),
+            (
+                "{source: t, format: Unix, action_on_failure: guess}",
+                "unknown variant `guess`",
+            ),
         ] {
             let message = refused(&format!("- timestamp: {options}"));
             assert!(message.contains(error), "{message}");

@@ -45,7 +45,11 @@ pub(super) fn eval<'a>(node: &'a Node, value: &Found<'a>) -> Result<Found<'a>, W
             Some(elements) => Cow::Owned(Value::Array(flattened(elements))),
             None => null(),
         },
-        Node::Filter { left, condition, right } => match elements(eval(left, value)?) {
+        Node::Filter {
+            left,
+            condition,
+            right,
+        } => match elements(eval(left, value)?) {
             Some(mut elements) => {
                 let mut kept = Vec::new();
                 for element in elements.drain(..) {
@@ -63,9 +67,9 @@ pub(super) fn eval<'a>(node: &'a Node, value: &Found<'a>) -> Result<Found<'a>, W
             Cow::Owned(Value::Array(found.collect::<Result<_, _>>()?))
         }
         Node::Map(pairs) => {
-            let found = pairs.iter().map(|(key, node)| {
-                Ok((key.clone(), eval(node, value)?.into_owned()))
-            });
+            let found = pairs
+                .iter()
+                .map(|(key, node)| Ok((key.clone(), eval(node, value)?.into_owned())));
             Cow::Owned(Value::Object(found.collect::<Result<Map<_, _>, _>>()?))
         }
         Node::Compare(comparison, left, right) => {
@@ -98,9 +102,7 @@ fn part<'a>(value: &Found<'a>, of: impl for<'b> Fn(&'b Value) -> Option<&'b Valu
 
 fn elements(value: Found<'_>) -> Option<Vec<Found<'_>>> {
     match value {
-        Cow::Borrowed(Value::Array(elements)) => {
-            Some(elements.iter().map(Cow::Borrowed).collect())
-        }
+        Cow::Borrowed(Value::Array(elements)) => Some(elements.iter().map(Cow::Borrowed).collect()),
         Cow::Owned(Value::Array(elements)) => Some(elements.into_iter().map(Cow::Owned).collect()),
         _ => None,
     }
@@ -109,9 +111,12 @@ fn elements(value: Found<'_>) -> Option<Vec<Found<'_>>> {
 fn values(value: Found<'_>) -> Option<Vec<Found<'_>>> {
     match value {
         Cow::Borrowed(Value::Object(fields)) => Some(fields.values().map(Cow::Borrowed).collect()),
-        Cow::Owned(Value::Object(fields)) => {
-            Some(fields.into_iter().map(|(_, value)| Cow::Owned(value)).collect())
-        }
+        Cow::Owned(Value::Object(fields)) => Some(
+            fields
+                .into_iter()
+                .map(|(_, value)| Cow::Owned(value))
+                .collect(),
+        ),
         _ => None,
     }
 }
@@ -151,17 +156,34 @@ fn position(index: i64, len: usize) -> Option<usize> {
 fn sliced(slice: Slice, elements: &[Value]) -> Vec<Value> {
     let len = i64::try_from(elements.len()).unwrap_or(i64::MAX);
     // Where the slice ends if nothing is said: one past the last element of its direction.
-    let (low, high) = if slice.step > 0 { (0, len) } else { (-1, len - 1) };
+    let (low, high) = if slice.step > 0 {
+        (0, len)
+    } else {
+        (-1, len - 1)
+    };
     let bound = |index: i64| {
-        let index = if index < 0 { index.saturating_add(len) } else { index };
+        let index = if index < 0 {
+            index.saturating_add(len)
+        } else {
+            index
+        };
         index.clamp(low, high)
     };
-    let (first, last) = if slice.step > 0 { (low, high) } else { (high, low) };
+    let (first, last) = if slice.step > 0 {
+        (low, high)
+    } else {
+        (high, low)
+    };
     let mut at = slice.start.map_or(first, bound);
     let stop = slice.stop.map_or(last, bound);
     let mut found = Vec::new();
     while (slice.step > 0 && at < stop) || (slice.step < 0 && at > stop) {
-        found.extend(usize::try_from(at).ok().and_then(|at| elements.get(at)).cloned());
+        found.extend(
+            usize::try_from(at)
+                .ok()
+                .and_then(|at| elements.get(at))
+                .cloned(),
+        );
         at = at.saturating_add(slice.step);
     }
     found
@@ -188,9 +210,9 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(name, value)| {
-                    right.get(name).is_some_and(|other| equal(value, other))
-                })
+                && left
+                    .iter()
+                    .all(|(name, value)| right.get(name).is_some_and(|other| equal(value, other)))
         }
         _ => left == right,
     }

@@ -149,7 +149,12 @@ fn of_number(value: &Value) -> Result<f64, WrongType> {
 }
 
 fn numbers(value: &Value) -> Result<Vec<f64>, WrongType> {
-    value.as_array().ok_or(WrongType)?.iter().map(of_number).collect()
+    value
+        .as_array()
+        .ok_or(WrongType)?
+        .iter()
+        .map(of_number)
+        .collect()
 }
 
 fn text(value: &Value) -> Result<&str, WrongType> {
@@ -182,7 +187,11 @@ fn merged(arguments: &[Found<'_>]) -> Result<Value, WrongType> {
     let mut merged = Map::new();
     for argument in arguments {
         let fields = argument.as_object().ok_or(WrongType)?;
-        merged.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        merged.extend(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
     }
     Ok(Value::Object(merged))
 }

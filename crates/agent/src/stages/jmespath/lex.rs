@@ -7,7 +7,10 @@ use super::Comparison;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     /// `name` or `"quoted name"`; only the former may be a function.
-    Name { text: String, quoted: bool },
+    Name {
+        text: String,
+        quoted: bool,
+    },
     Number(i64),
     /// `'text'` or JSON in backquotes.
     Literal(Value),
@@ -58,7 +61,11 @@ pub(super) fn tokens(expression: &str) -> Result<Vec<(usize, Token)>, Fault> {
 fn token(c: char, rest: &str) -> Result<(Token, usize), String> {
     let pair = rest.as_bytes().get(1).copied();
     let one_or_two = |second: u8, two: Token, one: Token| {
-        if pair == Some(second) { (two, 2) } else { (one, 1) }
+        if pair == Some(second) {
+            (two, 2)
+        } else {
+            (one, 1)
+        }
     };
     let comparison = |alone: Comparison, with_equal: Comparison| {
         one_or_two(b'=', Token::Compare(with_equal), Token::Compare(alone))
@@ -68,7 +75,13 @@ fn token(c: char, rest: &str) -> Result<(Token, usize), String> {
             let is_end = |c: char| c != '_' && !c.is_ascii_alphanumeric();
             let len = rest.find(is_end).unwrap_or(rest.len());
             let text = rest.get(..len).unwrap_or_default().to_owned();
-            (Token::Name { text, quoted: false }, len)
+            (
+                Token::Name {
+                    text,
+                    quoted: false,
+                },
+                len,
+            )
         }
         '0'..='9' | '-' => number(rest)?,
         '"' => {

@@ -32,13 +32,25 @@ pub(super) fn parse(expression: &str) -> Result<Node, JmesError> {
         position,
     };
     let tokens = tokens(expression).map_err(syntax)?;
-    let mut parser = Parser { tokens, at: 0, end: expression.len(), depth: 0, nodes: 0, unknown: None };
-    let parsed = parser.expression(power::END).and_then(|node| match parser.peek() {
-        None => Ok(node),
-        Some(_) => parser.fault("nothing was expected any more"),
-    });
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        end: expression.len(),
+        depth: 0,
+        nodes: 0,
+        unknown: None,
+    };
+    let parsed = parser
+        .expression(power::END)
+        .and_then(|node| match parser.peek() {
+            None => Ok(node),
+            Some(_) => parser.fault("nothing was expected any more"),
+        });
     match (parsed, parser.unknown) {
-        (_, Some(name)) => Err(JmesError::Function { expression: expression.to_owned(), name }),
+        (_, Some(name)) => Err(JmesError::Function {
+            expression: expression.to_owned(),
+            name,
+        }),
         (Ok(node), None) => Ok(node),
         (Err(fault), None) => Err(syntax(fault)),
     }
@@ -125,9 +137,10 @@ impl Parser {
     fn prefix(&mut self) -> Parsed {
         let start = self.at;
         match self.next() {
-            Some(Token::Name { text, quoted: false }) if self.peek() == Some(&Token::OpenParen) => {
-                self.call(&text)
-            }
+            Some(Token::Name {
+                text,
+                quoted: false,
+            }) if self.peek() == Some(&Token::OpenParen) => self.call(&text),
             Some(Token::Name { text, .. }) => Ok(Node::Field(text)),
             Some(Token::Literal(value)) => Ok(Node::Literal(value)),
             Some(Token::Current) => Ok(Node::Current),
@@ -163,9 +176,10 @@ impl Parser {
                 Ok(Node::ProjectValues(boxed(left), boxed(right)))
             }
             Some(Token::Dot) => Ok(Node::Then(boxed(left), boxed(self.after_dot(power::DOT)?))),
-            Some(Token::Pipe) => {
-                Ok(Node::Then(boxed(left), boxed(self.expression(power::PIPE)?)))
-            }
+            Some(Token::Pipe) => Ok(Node::Then(
+                boxed(left),
+                boxed(self.expression(power::PIPE)?),
+            )),
             Some(Token::Or) => Ok(Node::Or(boxed(left), boxed(self.expression(power::OR)?))),
             Some(Token::And) => Ok(Node::And(boxed(left), boxed(self.expression(power::AND)?))),
             Some(Token::Compare(comparison)) => self.comparison(comparison, left),
@@ -218,7 +232,10 @@ impl Parser {
 
     fn flatten(&mut self, left: Node) -> Parsed {
         let right = self.projected(power::FLATTEN)?;
-        Ok(Node::Project(boxed(Node::Flatten(boxed(left))), boxed(right)))
+        Ok(Node::Project(
+            boxed(Node::Flatten(boxed(left))),
+            boxed(right),
+        ))
     }
 
     fn filter(&mut self, left: Node) -> Parsed {
@@ -229,7 +246,11 @@ impl Parser {
             Some(Token::Flatten) => Node::Current,
             _ => self.projected(power::FILTER)?,
         });
-        Ok(Node::Filter { left: boxed(left), condition, right })
+        Ok(Node::Filter {
+            left: boxed(left),
+            condition,
+            right,
+        })
     }
 
     /// Behind `[`: whether an index, a slice or `*]` follows, and not a multiselect.
@@ -259,7 +280,11 @@ impl Parser {
             };
         }
         self.take(&Token::Colon, "':' or ']' was expected")?;
-        let mut slice = Slice { start: first, stop: self.number(), step: 1 };
+        let mut slice = Slice {
+            start: first,
+            stop: self.number(),
+            step: 1,
+        };
         if self.peek() == Some(&Token::Colon) {
             self.at += 1;
             slice.step = self.number().unwrap_or(1);
@@ -284,7 +309,9 @@ impl Parser {
 
     /// Behind `[` of a multiselect.
     fn list(&mut self) -> Parsed {
-        Ok(Node::List(self.separated(&Token::Close, "',' or ']' was expected")?))
+        Ok(Node::List(
+            self.separated(&Token::Close, "',' or ']' was expected")?,
+        ))
     }
 
     fn separated(&mut self, close: &Token, reason: &str) -> Result<Vec<Node>, Fault> {
@@ -336,4 +363,3 @@ impl Parser {
         Ok(Node::Call(function, arguments))
     }
 }
-
