@@ -13,7 +13,10 @@ use super::row::{Found, Row};
 pub(crate) type Options = BTreeMap<String, Option<String>>;
 
 /// Names of labels with the names of their sources.
-pub(crate) fn pairs(options: Options) -> Result<Arc<[(Arc<str>, Arc<str>)]>, String> {
+pub(crate) type Pairs = Arc<[(Arc<str>, Arc<str>)]>;
+
+/// Reads the options.
+pub(crate) fn pairs(options: Options) -> Result<Pairs, String> {
     if options.is_empty() {
         return Err("at least one label is needed".to_owned());
     }
@@ -29,7 +32,7 @@ pub(crate) fn pairs(options: Options) -> Result<Arc<[(Arc<str>, Arc<str>)]>, Str
 }
 
 #[derive(Clone)]
-pub(crate) struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+pub(crate) struct Labels(Pairs);
 
 impl Labels {
     pub(crate) fn new(options: Options) -> Result<Self, String> {

@@ -1,14 +1,13 @@
 //! `structured_metadata`: extracted values, or else labels, become structured metadata.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::chain::{Flow, Stage};
-use super::labels::{Options, pairs};
+use super::labels::{Options, Pairs, pairs};
 use super::row::{Found, Row};
 
 #[derive(Clone)]
-pub(crate) struct StructuredMetadata(Arc<[(Arc<str>, Arc<str>)]>);
+pub(crate) struct StructuredMetadata(Pairs);
 
 impl StructuredMetadata {
     pub(crate) fn new(options: Options) -> Result<Self, String> {
