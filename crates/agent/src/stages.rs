@@ -20,6 +20,7 @@ mod decolorize;
 mod docker;
 mod drop;
 mod expression;
+mod inspect;
 mod jmespath;
 mod json;
 mod json_text;
@@ -45,6 +46,8 @@ mod template_data;
 mod tenant;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod time_format;
 mod timestamp;
 
@@ -54,6 +57,7 @@ use row::Row;
 
 pub use config::{StageConfig, StageError};
 pub use custom::SERIES_MAX;
+pub use inspect::{Change, Fate, Inspect, Inspection};
 pub use metrics::Metrics;
 
 /// How long a line may become by joining, in bytes. A longer one is let go as it is.
@@ -73,7 +77,23 @@ impl Pipeline {
     /// # Errors
     /// If a stage is unknown, or its options are; the error names the job.
     pub fn new(config: &[StageConfig], job: &str, metrics: &Metrics) -> Result<Self, StageError> {
-        Ok(Self::of(build::Builder::new(job, metrics).chain(config)?))
+        Ok(Self::of(
+            build::Builder::new(job, metrics, None).chain(config)?,
+        ))
+    }
+
+    /// As [`Pipeline::new`], but `inspect` is told what each stage does to each line.
+    ///
+    /// # Errors
+    /// As [`Pipeline::new`].
+    pub fn inspected(
+        config: &[StageConfig],
+        job: &str,
+        metrics: &Metrics,
+        inspect: Inspect,
+    ) -> Result<Self, StageError> {
+        let mut builder = build::Builder::new(job, metrics, Some(inspect));
+        Ok(Self::of(builder.chain(config)?))
     }
 
     fn of(chain: Chain) -> Self {

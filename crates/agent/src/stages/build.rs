@@ -9,6 +9,7 @@ use super::cri::Cri;
 use super::decolorize::Decolorize;
 use super::docker::Docker;
 use super::drop::Drop;
+use super::inspect::{Inspect, Inspected};
 use super::json::JsonStage;
 use super::labelallow::LabelAllow;
 use super::labeldrop::LabelDrop;
@@ -36,6 +37,7 @@ const DEPTH_MAX: usize = 16;
 pub(crate) struct Builder<'a> {
     job: &'a str,
     metrics: &'a Metrics,
+    inspect: Option<Inspect>,
     /// The stages around those that are made now, outermost first.
     around: Vec<String>,
 }
@@ -44,10 +46,12 @@ pub(crate) struct Builder<'a> {
 type Built = Result<Box<dyn Stage>, String>;
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(job: &'a str, metrics: &'a Metrics) -> Self {
+    /// With `inspect`, each stage tells what it does.
+    pub(crate) fn new(job: &'a str, metrics: &'a Metrics, inspect: Option<Inspect>) -> Self {
         Self {
             job,
             metrics,
+            inspect,
             around: Vec::new(),
         }
     }
@@ -56,11 +60,23 @@ impl<'a> Builder<'a> {
         let mut stages = Vec::with_capacity(config.len());
         for (at, stage) in config.iter().enumerate() {
             self.around.push(format!("{} ({})", at + 1, stage.name));
-            let last = at + 1 == config.len() && self.around.len() == 1;
-            stages.push(self.stage(stage, last)?);
+            let last = at + 1 == config.len() && self.around.len() == 1 && self.inspect.is_none();
+            let stage = self.stage(stage, last)?;
+            stages.push(self.watched(stage));
             self.around.pop();
         }
         Ok(Chain(stages))
+    }
+
+    fn watched(&self, stage: Box<dyn Stage>) -> Box<dyn Stage> {
+        match &self.inspect {
+            None => stage,
+            Some(inspect) => Box::new(Inspected {
+                stage,
+                place: self.around.join(" / ").into(),
+                inspect: inspect.clone(),
+            }),
+        }
     }
 
     fn error(&self, reason: String) -> StageError {

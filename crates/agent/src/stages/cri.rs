@@ -50,7 +50,7 @@ pub(crate) struct Cri {
     hasher: RandomState,
     /// The beginnings of lines by the hash of their label set, in the order in which they came.
     partials: Vec<(u64, Row)>,
-    /// Set if stages follow that may look at extracted values.
+    /// Set if someone may look at extracted values.
     names: Option<Names>,
 }
 
@@ -106,7 +106,13 @@ impl Cri {
             row.set(name, value);
         }
         row.entry.line.drain(..content);
-        row.set_label("stream", stream);
+        match &self.names {
+            Some(_) => row.set_label("stream", stream),
+            // Nobody asks any more what the label was.
+            None => {
+                row.entry.labels.insert("stream".to_owned(), stream);
+            }
+        }
         self.last.apply(row, time_ns);
         Some(partial)
     }

@@ -49,7 +49,9 @@ impl Pack {
 impl Stage for Pack {
     fn process(&mut self, row: &mut Row, now_ns: i64) -> Flow {
         let texts = self.labels.iter().filter_map(|label| {
-            let text = row.get(label).and_then(Found::text)?;
+            // Labels that stages added are not among the extracted values.
+            let label_text = || row.labels().get(label).map(|text| text.as_str().into());
+            let text = row.get(label).and_then(Found::text).or_else(label_text)?;
             Some((label, text.into_owned()))
         });
         let texts: BTreeMap<&String, String> = texts.collect();
