@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 /// Labels of a stream.
 pub type Labels = BTreeMap<String, String>;
 
+/// Where lines are pushed.
+pub const PUSH: &str = "/loki/api/v1/push";
+/// Lines of one page: what tenants may ask for by default.
+const PAGE_LINES: usize = 5000;
+
 /// A line as it comes back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
@@ -18,10 +23,20 @@ pub struct Line {
     pub text: String,
 }
 
+/// A push of one stream in JSON.
+#[must_use]
+pub fn json_push(labels: &Labels, lines: &[Line]) -> Vec<u8> {
+    let value = |line: &Line| json!([line.timestamp_ns.to_string(), line.text]);
+    let values: Vec<Value> = lines.iter().map(value).collect();
+    let body = json!({"streams": [{"stream": labels, "values": values}]});
+    body.to_string().into_bytes()
+}
+
 /// One server.
 #[derive(Clone, Debug)]
 pub struct Api {
     base: String,
+    tenant: Option<String>,
     http: reqwest::Client,
 }
 
@@ -35,7 +50,17 @@ impl Api {
             .build();
         Self {
             base: base.to_owned(),
+            tenant: None,
             http: http.unwrap_or_default(),
+        }
+    }
+
+    /// The same for a tenant.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: &str) -> Self {
+        Self {
+            tenant: Some(tenant.to_owned()),
+            ..self.clone()
         }
     }
 
@@ -60,12 +85,8 @@ impl Api {
     /// # Errors
     /// If there is no answer.
     pub async fn get(&self, path: &str, params: &[(&str, &str)]) -> anyhow::Result<(u16, String)> {
-        let answer = self
-            .http
-            .get(format!("{}{path}", self.base))
-            .query(params)
-            .send()
-            .await?;
+        let request = self.http.get(format!("{}{path}", self.base)).query(params);
+        let answer = self.with_tenant(request).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
@@ -98,8 +119,15 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await?;
+        let answer = self.with_tenant(request).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    fn with_tenant(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.tenant {
+            Some(tenant) => request.header("X-Scope-OrgID", tenant),
+            None => request,
+        }
     }
 
     /// Pushes lines of one stream as JSON; gives status and body.
@@ -107,21 +135,37 @@ impl Api {
     /// # Errors
     /// If there is no answer.
     pub async fn push(&self, labels: &Labels, lines: &[Line]) -> anyhow::Result<(u16, String)> {
-        let values: Vec<Value> = lines
-            .iter()
-            .map(|line| json!([line.timestamp_ns.to_string(), line.text]))
-            .collect();
-        let body = json!({"streams": [{"stream": labels, "values": values}]});
-        self.post(
-            "/loki/api/v1/push",
-            "application/json",
-            &[],
-            body.to_string().into_bytes(),
-        )
-        .await
+        self.post(PUSH, "application/json", &[], json_push(labels, lines))
+            .await
     }
 
-    /// All lines that a query gives, oldest first.
+    /// All lines of a query that the times of each two of tell apart, oldest first, a page at a
+    /// time.
+    ///
+    /// # Errors
+    /// If a query fails.
+    pub async fn all_lines(
+        &self,
+        query: &str,
+        start_ns: i64,
+        end_ns: i64,
+    ) -> anyhow::Result<Vec<Line>> {
+        let (mut all, mut from_ns) = (Vec::new(), start_ns);
+        loop {
+            let page = self.lines(query, from_ns, end_ns).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            from_ns = last.timestamp_ns + 1;
+            let is_last = page.len() < PAGE_LINES;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The first lines that a query gives, oldest first.
     ///
     /// # Errors
     /// If the query fails.
@@ -132,11 +176,12 @@ impl Api {
         end_ns: i64,
     ) -> anyhow::Result<Vec<Line>> {
         let (start, end) = (start_ns.to_string(), end_ns.to_string());
+        let limit = PAGE_LINES.to_string();
         let params = [
             ("query", query),
             ("start", &start),
             ("end", &end),
-            ("limit", "5000"),
+            ("limit", &limit),
             ("direction", "forward"),
         ];
         let answer = self.json("/loki/api/v1/query_range", &params).await?;

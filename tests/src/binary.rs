@@ -1,5 +1,7 @@
 //! Where the binaries are. `cargo test --workspace` has built them by the time a test runs; when
-//! one suite is run alone they may be missing or older than the sources, and are built first.
+//! one suite is run alone they may be missing or older than the sources, and are built first: as a
+//! test of the workspace, since any other selection of packages would mean other features of
+//! dependencies, and so building these again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +37,7 @@ fn directory() -> anyhow::Result<PathBuf> {
     let built = binary.metadata().and_then(|file| file.modified()).ok();
     if built.is_none_or(|built| newest_source(&workspace.join("crates")) > built) {
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--package", "skald", "--bins"])
+            .args(["test", "--workspace", "--no-run", "--test", "binaries"])
             .current_dir(workspace)
             .env(
                 "CARGO_TARGET_DIR",

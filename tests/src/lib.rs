@@ -6,9 +6,15 @@
 
 pub mod api;
 pub mod binary;
+pub mod cluster;
+pub mod command;
+pub mod encode;
 pub mod lines;
+pub mod load;
+pub mod port;
 pub mod process;
 pub mod s3;
+pub mod server;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Real processes: started with a configuration, awaited, killed.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,18 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::api::Api;
+use crate::port::free_port;
 use crate::{binary, wait_for};
 
 /// The longest that a process may take to become ready or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A port of 127.0.0.1 that was free a moment ago.
-///
-/// # Errors
-/// If there is none.
-pub fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
-}
 
 /// How to start a process; kept so that it can be started again.
 #[derive(Clone, Debug)]
@@ -62,10 +55,41 @@ impl Launch {
         })
     }
 
+    /// A binary with a file of `config/`, or of one's own, and a directory of its own.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub fn role(binary: &'static str, config: &Path, directory: &Path) -> anyhow::Result<Self> {
+        let http = free_port()?;
+        let mut args = vec![
+            format!("--config={}", config.display()),
+            format!("--http-listen={http}"),
+            format!("--grpc-listen={}", free_port()?),
+        ];
+        if binary == "skald" {
+            args.insert(0, "serve".to_owned());
+        }
+        let launch = Self {
+            binary,
+            args,
+            env: Vec::new(),
+            http,
+            log: directory.join(format!("{binary}.out")),
+        };
+        Ok(launch.with_env("SKALD_HOME", &directory.display().to_string()))
+    }
+
     /// The same with a variable set.
     #[must_use]
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with one more argument.
+    #[must_use]
+    pub fn with_arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
         self
     }
 
@@ -85,7 +109,14 @@ impl Launch {
     /// If it does not start.
     pub fn spawn(&self) -> anyhow::Result<Process> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(binary::path(self.binary)?)
+        let mut command = Command::new(binary::path(self.binary)?);
+        // What the shell of the tests has set is not for the processes that they start.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SKALD_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
@@ -145,6 +176,23 @@ impl Process {
             Ok(true) => anyhow::bail!("{} ended:\n{}", self.launch.binary, self.output()),
             Err(error) => Err(error.context(self.output())),
         }
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// The most memory that it has held so far, in bytes.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn memory_peak_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("no VmHWM")?.trim().parse()?;
+        Ok(kib << 10)
     }
 
     /// The end of what it printed.

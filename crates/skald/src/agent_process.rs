@@ -36,13 +36,17 @@ pub(crate) fn run(args: &AgentArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if args.check_config {
+        println!("configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    if args.check_syntax {
         println!("Valid config file! No syntax issues found");
         return ExitCode::SUCCESS;
     }
     if args.print_config_stderr {
         eprint!("{}", server::print(&loaded.config, Print::Effective));
     }
-    match serve(loaded) {
+    match serve(loaded, args.grpc_listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<ConfigError>() {
@@ -94,7 +98,7 @@ fn listen_addr(config: &Config) -> Result<Option<ListenAddr>, ConfigError> {
     text.parse().map(Some).map_err(wrong)
 }
 
-fn serve(loaded: Loaded<Config>) -> anyhow::Result<()> {
+fn serve(loaded: Loaded<Config>, addr_without_effect: Option<ListenAddr>) -> anyhow::Result<()> {
     server::raise_open_files_limit();
     let telemetry = Telemetry::init(&log_config(&loaded.config)?, None)?;
     for name in &loaded.unknown_environment {
@@ -102,6 +106,9 @@ fn serve(loaded: Loaded<Config>) -> anyhow::Result<()> {
             name,
             "this variable of the environment sets no key of the configuration"
         );
+    }
+    if let Some(addr) = addr_without_effect {
+        tracing::info!(%addr, "the agent serves no gRPC: nothing listens there");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

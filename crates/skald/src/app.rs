@@ -16,6 +16,10 @@ use crate::{Config, Target};
 /// Exit code of a usage or configuration that is wrong.
 pub(crate) const EXIT_USAGE: u8 = ConfigError::EXIT_CODE;
 
+/// Stack of each thread. The deepest query that the parser accepts is walked by recursion; what of a
+/// stack is not used costs no memory.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
 /// are wrong, 1 otherwise.
 pub fn run(target: Target) -> ExitCode {
@@ -141,6 +145,7 @@ fn serve_until_stopped(
         );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -48,8 +48,11 @@ pub(crate) struct AgentArgs {
     #[arg(long = "config.expand-env", num_args = 0..=1, default_missing_value = "true", hide = true)]
     pub(crate) expand_env: Option<bool>,
     /// Check the configuration and exit
-    #[arg(long, alias = "check-syntax")]
+    #[arg(long)]
     pub(crate) check_config: bool,
+    /// The same, in promtail's words
+    #[arg(long)]
+    pub(crate) check_syntax: bool,
     /// Print the configuration in force as YAML, without secrets, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
@@ -59,6 +62,9 @@ pub(crate) struct AgentArgs {
     /// Where to serve HTTP; port 0 lets the system choose
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<ListenAddr>,
+    /// Accepted as by the other binaries: the agent serves no gRPC
+    #[arg(long, value_name = "ADDR:PORT", hide = true)]
+    pub(crate) grpc_listen: Option<ListenAddr>,
     /// Port of HTTP
     #[arg(long = "server.http-listen-port", value_name = "PORT")]
     pub(crate) http_listen_port: Option<u16>,
