@@ -1,0 +1,67 @@
+//! Configuration of the compactor.
+
+use model::units::{ByteSize, DurationNs};
+use serde::{Deserialize, Serialize};
+
+/// When and how partitions are compacted. How long tenants keep what is in [`model::Limits`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether `skald serve` compacts. One process of a cluster is enough, more do no harm.
+    pub enabled: bool,
+    /// How often partitions of the last days are looked at.
+    pub interval: DurationNs,
+    /// How often all others are.
+    pub old_interval: DurationNs,
+    /// How often files that nobody refers to are looked for.
+    pub sweep_interval: DurationNs,
+    /// Partitions that are compacted at once.
+    pub max_concurrent: usize,
+    /// The size of large objects. One is held in memory while it is written.
+    pub target_object_size: ByteSize,
+    /// Lines of a block that is written anew.
+    pub block_size: ByteSize,
+    /// Objects are left alone until they are so old.
+    pub min_age: DurationNs,
+    /// So many objects of a day that still goes on are merged, or fewer if they are large enough.
+    pub merge_objects: usize,
+    /// After so long a day that has passed is expected to be complete.
+    pub day_settle: DurationNs,
+    /// Bytes of objects that are read for one commit.
+    pub job_size: ByteSize,
+    /// Memory for rows while they are merged, and for blocks that are open, for all jobs together.
+    pub memory: ByteSize,
+    /// For so long a delete request waits before rows are taken out of the data; until then it can
+    /// be cancelled without loss.
+    pub delete_request_cancel_period: DurationNs,
+    /// For so long after that rows are looked for that ingesters had not stored yet.
+    pub delete_settle: DurationNs,
+    /// Replaced files are deleted after so long: no query may take longer.
+    pub removed_delay: DurationNs,
+    /// Files that were never referred to are deleted after so long: no flush may take longer.
+    pub orphan_delay: DurationNs,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let minutes = |minutes: i64| DurationNs::from_secs(60 * minutes);
+        Self {
+            enabled: true,
+            interval: minutes(1),
+            old_interval: minutes(60),
+            sweep_interval: minutes(60),
+            max_concurrent: 1,
+            target_object_size: ByteSize::mib(128),
+            block_size: ByteSize::mib(8),
+            min_age: minutes(5),
+            merge_objects: 8,
+            day_settle: minutes(120),
+            job_size: ByteSize::mib(1024),
+            memory: ByteSize::mib(256),
+            delete_request_cancel_period: minutes(24 * 60),
+            delete_settle: minutes(60),
+            removed_delay: minutes(120),
+            orphan_delay: minutes(24 * 60),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The loop: looks at all partitions, again and again.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use model::{TenantId, TimeRange};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::deletes::Due;
+use crate::retention::Retention;
+use crate::{CompactError, Compactor};
+
+/// Days before today that are looked at in every cycle: they change.
+const RECENT_DAYS: i64 = 2;
+/// The shortest interval: an interval of 0 must not keep a core busy.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// What one cycle is about.
+#[derive(Clone, Copy, Debug)]
+struct Cycle {
+    /// All days, not only those that change.
+    all_days: bool,
+    sweeps: bool,
+}
+
+/// When something was last done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    all_days_ns: Option<i64>,
+    swept_ns: Option<i64>,
+}
+
+impl Last {
+    fn next(&mut self, now_ns: i64, old_interval_ns: i64, sweep_interval_ns: i64) -> Cycle {
+        let due = |last: &mut Option<i64>, interval_ns: i64| {
+            let is_due = last.is_none_or(|last| now_ns.saturating_sub(last) >= interval_ns);
+            if is_due {
+                *last = Some(now_ns);
+            }
+            is_due
+        };
+        Cycle {
+            all_days: due(&mut self.all_days_ns, old_interval_ns),
+            sweeps: due(&mut self.swept_ns, sweep_interval_ns),
+        }
+    }
+}
+
+impl Compactor {
+    /// Compacts until `stop`. What is under way then is left; the next run does it.
+    pub async fn run(&self, stop: CancellationToken) {
+        let interval = self.config.interval.as_std().max(INTERVAL_MIN);
+        let mut last = Last::default();
+        while stop
+            .run_until_cancelled(tokio::time::sleep(interval))
+            .await
+            .is_some()
+        {
+            let config = &self.config;
+            let (old, sweep) = (config.old_interval.0, config.sweep_interval.0);
+            let cycle = last.next(self.now_ns(), old, sweep);
+            if stop.run_until_cancelled(self.cycle(cycle)).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Looks at all partitions and files once, whatever the intervals are.
+    pub async fn run_once(&self) {
+        self.cycle(Cycle {
+            all_days: true,
+            sweeps: true,
+        })
+        .await;
+    }
+
+    async fn cycle(&self, cycle: Cycle) {
+        let tenants = match self.catalog.tenants_with_files().await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot list tenants");
+                return;
+            }
+        };
+        let mut partitions = 0;
+        for tenant in tenants {
+            match self.compact_tenant(&tenant, cycle).await {
+                Ok(looked_at) => partitions += looked_at,
+                Err(error) => warn(&tenant, "cannot compact a tenant", &error),
+            }
+            if cycle.sweeps
+                && let Err(error) = self.sweep(&tenant).await
+            {
+                warn(&tenant, "cannot delete files that are not needed", &error);
+            }
+        }
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.partitions.set(count(partitions));
+        self.metrics
+            .last_cycle_seconds
+            .set(self.now_ns() / 1_000_000_000);
+    }
+
+    /// Looks at the partitions of a tenant; returns how many.
+    async fn compact_tenant(
+        &self,
+        tenant: &TenantId,
+        cycle: Cycle,
+    ) -> Result<usize, CompactError> {
+        let limits = self.overrides.limits(tenant);
+        let retention = Retention::of(&limits).unwrap_or_else(|error| {
+            tracing::error!(%tenant, error, "everything is kept until this is corrected");
+            Retention::default()
+        });
+        let due = self.due_deletes(tenant).await?;
+        let recent = TimeRange::day_of(self.now_ns()) - RECENT_DAYS;
+        let mut days = self.catalog.days(tenant).await?;
+        days.retain(|day| cycle.all_days || *day >= recent || due.touches(*day));
+        let failed = Mutex::new(Vec::new());
+        futures::stream::iter(&days)
+            .for_each_concurrent(self.config.max_concurrent.max(1), |day| {
+                let (retention, due, failed) = (&retention, &due, &failed);
+                async move {
+                    if !self.visited(tenant, *day, retention, due).await {
+                        failed.lock().push(*day);
+                    }
+                }
+            })
+            .await;
+        self.finish_deletes(tenant, &due, &failed.into_inner())
+            .await?;
+        Ok(days.len())
+    }
+
+    /// Whether a partition is as it should be. Why not is logged.
+    async fn visited(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        retention: &Retention,
+        due: &Due,
+    ) -> bool {
+        match self.visit(tenant, day, retention, due).await {
+            Ok(done) => done,
+            Err(error) if error.is_conflict() => {
+                tracing::debug!(%tenant, day, %error, "another compactor was faster");
+                false
+            }
+            Err(error) => {
+                let what = format!("cannot compact {}", storage::key::day_text(day));
+                warn(tenant, &what, &error);
+                false
+            }
+        }
+    }
+}
+
+/// Logs an error with its causes.
+fn warn(tenant: &TenantId, what: &str, error: &CompactError) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    tracing::warn!(%tenant, error = text, "{what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_days_and_files_are_looked_at_first_and_then_seldom() {
+        let mut last = Last::default();
+        let mut next = |now_ns| {
+            let cycle = last.next(now_ns, 100, 50);
+            (cycle.all_days, cycle.sweeps)
+        };
+        assert_eq!(next(1000), (true, true));
+        assert_eq!(next(1049), (false, false));
+        assert_eq!(next(1050), (false, true));
+        assert_eq!(next(1100), (true, true));
+    }
+}
