@@ -66,6 +66,32 @@ async fn decompression_bombs_are_cut_short() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_100_megabytes_are_refused() -> anyhow::Result<()> {
+    let siege = Siege::start().await?;
+    let api = siege.api();
+    for path in [PUSH, "/otlp/v1/logs", "/api/prom/push"] {
+        let answer = api.post(path, JSON, &[], vec![b' '; 100 << 20]).await?;
+        assert_eq!(answer.0, 413, "{path}: {}", answer.1);
+        assert_refused(path, &answer, "max_recv_msg_size");
+    }
+    // Endpoints that take no large body do not read one either.
+    let form = "application/x-www-form-urlencoded";
+    for path in [
+        "/loki/api/v1/query_range",
+        "/loki/api/v1/query",
+        "/loki/api/v1/labels",
+        "/loki/api/v1/series",
+        "/loki/api/v1/index/stats",
+        "/loki/api/v1/format_query",
+        "/log_level",
+    ] {
+        let answer = api.post(path, form, &[], vec![b'a'; 100 << 20]).await?;
+        assert_refused(path, &answer, "");
+    }
+    siege.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_line_of_many_megabytes_refuses_only_itself() -> anyhow::Result<()> {
     let siege = Siege::start().await?;
     let api = siege.api();

@@ -5,6 +5,7 @@
 //! tenant; their handlers take [`Tenants`] or [`Tenant`] as arguments and return [`ApiError`].
 
 mod error;
+mod leftover;
 mod observe;
 mod tenant;
 mod trace;
@@ -33,6 +34,7 @@ pub fn finish(routes: Router, metrics: &HttpMetrics, body_timeout: Duration) -> 
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(RequestBodyTimeoutLayer::new(body_timeout))
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(body_timeout, leftover::read))
         .layer(from_fn_with_state(metrics.clone(), observe))
 }
 
