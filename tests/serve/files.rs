@@ -38,7 +38,17 @@ async fn check(site: &Site, web: &[String], db: &[String]) -> anyhow::Result<()>
 /// The output modes of `skald query`.
 async fn modes(site: &Site, selector: &str, all: &[String]) -> anyhow::Result<()> {
     let [from, to] = last_minutes();
-    let query = ["query", selector, "--limit=0", "--batch=300", &from, &to];
+    // Labels that all lines of a page share are said once, on standard error, unless asked for.
+    let all_labels = "--include-common-labels";
+    let query = [
+        "query",
+        selector,
+        "--limit=0",
+        "--batch=300",
+        all_labels,
+        &from,
+        &to,
+    ];
     let with = |more: &[&'static str]| [&query[..], more].concat();
 
     let output = site.skald(&with(&["--output=jsonl"])).await?;

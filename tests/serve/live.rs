@@ -36,21 +36,21 @@ async fn tail_shows_every_line_once_as_it_is_written() -> anyhow::Result<()> {
     assert_eq!(shown, expected);
 
     // A filter is applied before lines are sent.
-    let filter = format!(r#"{selector} |= "ERROR""#);
-    let args = ["tail", &filter, &addr, "--output=raw", "--limit=0"];
+    let filter = format!(r#"{selector} |= "ERROR" |= "more""#);
+    let args = ["tail", &filter, &addr, "--output=raw", "--limit=1"];
     let errors = Running::start("skald", &args)?;
     let more = program_lines("more", 60);
     let wanted: Vec<&String> = more.iter().filter(|line| line.contains("ERROR")).collect();
     // Lines that were written before the tail was connected are not shown, so write until one is.
     let mut number = 0;
     while errors.lines().is_empty() {
-        append(&path, &[format!("ERROR first {number}")])?;
+        append(&path, &[format!("ERROR before more {number}")])?;
         number += 1;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         anyhow::ensure!(number < 600, "nothing is shown");
     }
     append(&path, &more)?;
-    let is_wanted = |line: &&String| !line.starts_with("ERROR first");
+    let is_wanted = |line: &&String| !line.starts_with("ERROR before");
     let enough = |shown: &[String]| shown.iter().filter(is_wanted).count() >= wanted.len();
     let shown = errors.until("filtered lines", enough).await?;
     let shown: Vec<&String> = shown.iter().filter(is_wanted).collect();
