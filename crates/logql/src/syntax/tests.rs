@@ -244,6 +244,15 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z \"\\\\\n\t`é{}]{0,8}", ".{0,6}"]
 }
 
+/// A template that parses: an action is opened only where it is closed.
+fn template() -> impl Strategy<Value = String> {
+    let plain = || text().prop_map(|text| text.replace('{', "["));
+    prop_oneof![
+        plain(),
+        (plain(), plain()).prop_map(|(before, after)| format!("{before}{{{{.a}}}}{after}")),
+    ]
+}
+
 fn finite() -> impl Strategy<Value = f64> {
     prop_oneof![(-1000i32..1000).prop_map(f64::from), any::<f64>()]
         .prop_filter("finite", |value| value.is_finite())
@@ -339,7 +348,7 @@ fn extractions() -> impl Strategy<Value = Vec<Extraction>> {
 }
 
 fn stage() -> impl Strategy<Value = Stage> {
-    let format = (name(), text(), any::<bool>()).prop_map(|(to, text, rename)| {
+    let format = (name(), template(), any::<bool>()).prop_map(|(to, text, rename)| {
         if rename {
             LabelFormat::Rename {
                 from: to.clone(),
@@ -371,7 +380,7 @@ fn stage() -> impl Strategy<Value = Stage> {
         Just(Stage::Unpack),
         Just(Stage::Decolorize),
         label_filter().prop_map(Stage::LabelFilter),
-        text().prop_map(Stage::LineFormat),
+        template().prop_map(Stage::LineFormat),
         format.prop_map(|format| Stage::LabelFormat(vec![format])),
         picks().prop_map(Stage::Drop),
         picks().prop_map(Stage::Keep),
