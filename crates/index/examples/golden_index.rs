@@ -1,5 +1,5 @@
 //! Writes the golden index file of the current version, once, when a version is new:
-//! `cargo run -p index --example golden > crates/index/testdata/index-v1.lgix`.
+//! `cargo run -p index --example golden_index > crates/index/testdata/index-v1.lgix`.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
 //! Writes a golden object of the current version, once, when a version or a layout is new:
-//! `cargo run -p chunk --example golden -- plain > crates/chunk/testdata/object-v1.lgob`, and
+//! `cargo run -p chunk --example golden_object -- plain > crates/chunk/testdata/object-v1.lgob`, and
 //! `structured` for `object-v1-structured.lgob`.
 
 use std::io::Write;

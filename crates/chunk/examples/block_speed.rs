@@ -1,5 +1,5 @@
 //! Measures size and speed of the layouts on one core:
-//! `cargo run --release -p chunk --example speed -- FILE… [json] [logfmt]`
+//! `cargo run --release -p chunk --example block_speed -- FILE… [json] [logfmt]`
 //!
 //! Each file is a data set, as is; `json` and `logfmt` are 32 MB of invented lines. Blocks are of
 //! 4 MiB. The ratio counts all bytes of an object, times included. MB are 10^6 bytes of lines, time

@@ -1,4 +1,4 @@
-//! Measures an index of 100,000 series with 20 labels: `cargo run --release -p index --example speed`
+//! Measures an index of 100,000 series with 20 labels: `cargo run --release -p index --example index_speed`
 
 use std::error::Error;
 use std::time::Instant;
