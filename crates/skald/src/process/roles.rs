@@ -4,16 +4,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
 use cluster::{Cluster, Role};
 use distributor::Distributor;
 use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
 use model::TenantId;
 use proto::service::{ingest_server, select_server};
 use querier::Querier;
-use server::http::{ApiError, Auth, tenant_routes};
+use server::http::{Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
 use super::{Build, STOP_SOON};
@@ -54,12 +51,7 @@ impl Build {
         self.services
             .add_service(ingest_server(ingest, message_bytes_max))
             .add_service(select_server(select, message_bytes_max));
-        let flush = get(flush).post(flush);
-        self.add_routes(
-            Router::new()
-                .route("/flush", flush)
-                .with_state(ingester.clone()),
-        );
+        self.add_routes(ingester::routes(ingester.clone()));
         Ok(ingester)
     }
 
@@ -129,10 +121,4 @@ impl Build {
         let routes = tenant_routes(querier::routes(querier), self.auth());
         self.add_routes(routes.merge(querier::open_routes()));
     }
-}
-
-/// Moves everything to storage and answers when it is there.
-async fn flush(State(ingester): State<Ingester>) -> Result<StatusCode, ApiError> {
-    ingester.flush().await?;
-    Ok(StatusCode::NO_CONTENT)
 }
