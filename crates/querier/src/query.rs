@@ -400,7 +400,6 @@ async fn leaf_series(
     leaf: &Leaf<'_>,
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
-    let reduce_to = leaf.reduce_to.as_ref();
     let mut all = Vec::new();
     for (share, log) in tenancy::log_shares(&leaf.aggregation.log, tenants)? {
         let aggregation = RangeAggregation {
@@ -408,7 +407,7 @@ async fn leaf_series(
             ..leaf.aggregation.clone()
         };
         let context = context.of(&share.tenant);
-        let mut series = samples::aggregate(&context, &aggregation, reduce_to, steps).await?;
+        let mut series = samples::aggregate(&context, &leaf.over(&aggregation), steps).await?;
         for series in &mut series {
             series.labels = share.labels(&series.labels);
         }

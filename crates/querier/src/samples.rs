@@ -7,11 +7,8 @@ use std::time::Instant;
 
 use chunk::Projection;
 use futures::StreamExt;
-use logql::metric::{RangeAccumulator, Series, Steps};
+use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
-use logql::syntax::ast::{
-    Grouping, MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp,
-};
 use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
@@ -42,14 +39,14 @@ struct RecentRows {
     rows: HashSet<(i64, u64)>,
 }
 
-/// The series of one range aggregation of one tenant at all steps. With `reduce_to` they have no
-/// labels but those that the aggregation around keeps.
+/// The series of one range aggregation of one tenant at all steps, with no labels but those that
+/// the aggregation around keeps.
 pub(crate) async fn aggregate(
     context: &Context,
-    aggregation: &RangeAggregation,
-    reduce_to: Option<&Grouping>,
+    leaf: &Leaf<'_>,
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
+    let (aggregation, reduce_to) = (leaf.aggregation, leaf.reduce_to.as_ref());
     let extractor = Extractor::new(aggregation, reduce_to, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
@@ -60,7 +57,7 @@ pub(crate) async fn aggregate(
     let mut sum = new();
     let deleting = context.deleting(range).await?;
     let hidden = context.hidden_rows(&deleting).await?;
-    let query = of_one_leaf(aggregation, reduce_to).to_string();
+    let query = leaf.to_expr().to_string();
     let (covered, recent) = recent_samples(context, query, range, &hidden, &mut sum).await?;
     let units = context
         .units(&aggregation.log.matchers, range, &covered)
@@ -84,24 +81,6 @@ pub(crate) async fn aggregate(
     let (series, memory) = sum.finish().map_err(|error| context.over_budget(&error))?;
     context.hold(memory);
     Ok(series)
-}
-
-/// A query with this leaf, which has an ingester reduce its series alike.
-fn of_one_leaf(aggregation: &RangeAggregation, reduce_to: Option<&Grouping>) -> MetricExpr {
-    let range = MetricExpr::Range(aggregation.clone());
-    let Some(grouping) = reduce_to else {
-        return range;
-    };
-    MetricExpr::Vector(VectorAggregation {
-        op: match aggregation.op {
-            RangeOp::Min => VectorOp::Min,
-            RangeOp::Max => VectorOp::Max,
-            _ => VectorOp::Sum,
-        },
-        parameter: None,
-        grouping: Some(grouping.clone()),
-        inner: Box::new(range),
-    })
 }
 
 async fn recent_samples(

@@ -35,6 +35,16 @@ pub struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
+    /// The leaf at its place, over another aggregation: a tenant's share of it.
+    #[must_use]
+    pub fn over<'a>(&self, aggregation: &'a RangeAggregation) -> Leaf<'a> {
+        Leaf {
+            aggregation,
+            reduce_to: self.reduce_to.clone(),
+            counted: self.counted,
+        }
+    }
+
     /// The leaf as a query of its own whose leaf is the same, with the same reduction: what to ask
     /// those who have a part of the rows.
     #[must_use]
