@@ -91,10 +91,10 @@ async fn modes(site: &Site, selector: &str, all: &[String]) -> anyhow::Result<()
     Ok(())
 }
 
-fn times(jsonl: &str) -> anyhow::Result<Vec<String>> {
-    let time = |line: &str| {
+fn times(jsonl: &str) -> anyhow::Result<Vec<jiff::Timestamp>> {
+    let time = |line: &str| -> anyhow::Result<jiff::Timestamp> {
         let line: Value = serde_json::from_str(line)?;
-        Ok(line["timestamp"].as_str().unwrap_or_default().to_owned())
+        Ok(line["timestamp"].as_str().unwrap_or_default().parse()?)
     };
     jsonl.lines().map(time).collect()
 }
