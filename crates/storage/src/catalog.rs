@@ -2,6 +2,7 @@
 
 mod commit;
 mod days;
+mod deletes;
 mod files;
 mod log;
 mod poll;
@@ -51,6 +52,7 @@ struct Inner {
     clock: Clock,
     slots: Slots,
     book: DayBook,
+    deletes: deletes::ReadDeletes,
 }
 
 impl Catalog {
@@ -66,6 +68,7 @@ impl Catalog {
             clock,
             slots: Slots::default(),
             book: DayBook::default(),
+            deletes: deletes::ReadDeletes::default(),
         }))
     }
 

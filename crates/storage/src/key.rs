@@ -6,7 +6,8 @@
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
 //! rules/<tenant>/<namespace>/<group>               rule groups, names escaped
-//! deletes/<tenant>/<ulid>                          requests to delete lines
+//! deletes/<tenant>/<ulid>.lgdr                     requests to delete lines
+//! deletes/<tenant>/<ulid>.done                     those of them that were carried out
 //! ```
 //!
 //! Days are UTC. In code a day is an `i64`, days since the Unix epoch, and an object's id a `u128`,
@@ -117,7 +118,13 @@ pub fn deletes_directory(tenant: &TenantId) -> String {
 /// The key of a request to delete lines.
 #[must_use]
 pub fn delete_key(tenant: &TenantId, id: u128) -> String {
-    format!("{}/{}", deletes_directory(tenant), id_text(id))
+    format!("{}/{}.lgdr", deletes_directory(tenant), id_text(id))
+}
+
+/// The key of the note that a request to delete lines was carried out.
+#[must_use]
+pub fn finished_delete_key(tenant: &TenantId, id: u128) -> String {
+    format!("{}/{}.done", deletes_directory(tenant), id_text(id))
 }
 
 /// The directory of a tenant's rule groups, or of those of one namespace.
@@ -195,6 +202,23 @@ pub(crate) fn parse_manifest_key(key: &str) -> Option<ManifestFile> {
     }
 }
 
+/// A file about a request to delete lines, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeleteFile {
+    Request(u128),
+    Finished(u128),
+}
+
+/// What a key of a directory of delete requests is; `None` if it is nothing of ours.
+pub(crate) fn parse_delete_key(key: &str) -> Option<DeleteFile> {
+    let (id, extension) = file_name(key).split_once('.')?;
+    match extension {
+        "lgdr" => parse_id(id).map(DeleteFile::Request),
+        "done" => parse_id(id).map(DeleteFile::Finished),
+        _ => None,
+    }
+}
+
 /// The id in a key of a data object or an index file; `None` if it is nothing of ours.
 #[must_use]
 pub fn parse_file_id(key: &str) -> Option<u128> {
@@ -255,6 +279,11 @@ mod tests {
         assert_eq!(parse_file_id(&data_key(&tenant, 0, id)), Some(id));
         assert_eq!(parse_file_id(&index_key(&tenant, 0, id)), Some(id));
         assert_eq!(parse_file_id("data/x/.DS_Store"), None);
+        let key = delete_key(&tenant, id);
+        assert_eq!(parse_delete_key(&key), Some(DeleteFile::Request(id)));
+        let key = finished_delete_key(&tenant, id);
+        assert_eq!(parse_delete_key(&key), Some(DeleteFile::Finished(id)));
+        assert_eq!(parse_delete_key("deletes/x/.DS_Store"), None);
         assert_eq!(parse_manifest_key("manifest/t/d/+7.lgmf"), None);
     }
 }

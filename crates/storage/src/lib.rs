@@ -28,6 +28,7 @@ mod cache;
 mod catalog;
 mod clock;
 mod config;
+mod delete_request;
 mod error;
 pub mod key;
 pub mod manifest;
@@ -45,6 +46,7 @@ pub use config::{
     AzureConfig, Backend, CacheConfig, CatalogConfig, GcsConfig, LocalConfig, RequestConfig,
     S3Config, Secret, StorageConfig,
 };
+pub use delete_request::DeleteRequest;
 pub use error::StorageError;
 pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Tombstone};
 pub use metrics::{Metrics, Operation};

@@ -10,6 +10,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::config::RequestConfig;
+use crate::delete_request::DeleteRequest;
 use crate::key::{checkpoint_key, entry_key};
 use crate::manifest::{ManifestEntry, ObjectFile};
 use crate::metrics::Metrics;
@@ -295,4 +296,53 @@ async fn partitions_out_of_use_leave_memory() {
     assert_eq!(process.ids(0).await, ids(1..2));
     assert_eq!(process.catalog.tenants().await.unwrap(), [tenant()]);
     assert_eq!(process.catalog.days(&tenant()).await.unwrap(), [DAY]);
+}
+
+#[tokio::test]
+async fn delete_requests_are_seen_by_all_until_they_are_cancelled() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    let request = |id| DeleteRequest {
+        id,
+        query: r#"{app="web"}"#.to_owned(),
+        start_ns: 0,
+        end_ns: 9,
+        created_ns: 10,
+        processed_ns: None,
+    };
+    a.faults.die_after(1, true);
+    assert!(a.catalog.add_delete(&tenant(), &request(7)).await.is_err());
+    a.faults.revive();
+    for id in [7, 3] {
+        a.catalog.add_delete(&tenant(), &request(id)).await.unwrap();
+    }
+    let seen = b.catalog.latest_deletes(&tenant()).await.unwrap();
+    assert_eq!(seen, [request(3), request(7)]);
+
+    a.catalog.finish_delete(&tenant(), 7).await.unwrap();
+    b.sleep(HOUR_NS);
+    b.catalog.finish_delete(&tenant(), 7).await.unwrap();
+    let finished_ns = Some(a.now_ns.load(Ordering::SeqCst));
+    let seen = b.catalog.latest_deletes(&tenant()).await.unwrap();
+    assert_eq!(seen[0].processed_ns, None);
+    assert_eq!(seen[1].processed_ns, finished_ns, "the first note counts");
+
+    for id in [3, 7, 8] {
+        b.catalog.remove_delete(&tenant(), id).await.unwrap();
+    }
+    a.catalog.finish_delete(&tenant(), 3).await.unwrap();
+    assert_eq!(a.catalog.latest_deletes(&tenant()).await.unwrap(), []);
+    let other = TenantId::new("other").unwrap();
+    assert_eq!(a.catalog.latest_deletes(&other).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_damaged_delete_request_names_its_key() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    let key = crate::key::delete_key(&tenant(), 5);
+    let store = process.catalog.store();
+    store.put(&key, Bytes::from_static(b"{}")).await.unwrap();
+    let error = process.catalog.latest_deletes(&tenant()).await.unwrap_err();
+    assert!(error.to_string().contains(&key), "{error}");
 }

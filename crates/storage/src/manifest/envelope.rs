@@ -1,7 +1,8 @@
-//! Manifest entries and checkpoints as bytes.
+//! Manifest entries, checkpoints and delete requests as bytes.
 //!
 //! ```text
-//! magic "LGMF" | u16 version = 1 | u16 kind (0 entry, 1 checkpoint) | u32 length | u32 CRC32C | JSON
+//! magic "LGMF" | u16 version = 1 | u16 kind (0 entry, 1 checkpoint, 2 delete request)
+//!              | u32 length | u32 CRC32C | JSON
 //! ```
 //! Little endian. The checksum is of the JSON.
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ManifestEntry, PartitionState};
+use crate::delete_request::DeleteRequest;
 use crate::error::StorageError;
 
 const MAGIC: &[u8; 4] = b"LGMF";
@@ -25,6 +27,8 @@ pub enum FileKind {
     Entry,
     /// A [`PartitionState`].
     Checkpoint,
+    /// A [`DeleteRequest`].
+    DeleteRequest,
 }
 
 impl FileKind {
@@ -32,6 +36,7 @@ impl FileKind {
         match self {
             Self::Entry => 0,
             Self::Checkpoint => 1,
+            Self::DeleteRequest => 2,
         }
     }
 }
@@ -108,6 +113,16 @@ pub fn encode_checkpoint(state: &PartitionState) -> Result<Bytes, StorageError> 
 /// Says what is wrong with the bytes.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<PartitionState, String> {
     decode(FileKind::Checkpoint, bytes)
+}
+
+/// A delete request as bytes.
+pub(crate) fn encode_delete(request: &DeleteRequest) -> Result<Bytes, StorageError> {
+    encode(FileKind::DeleteRequest, request)
+}
+
+/// The delete request in `bytes`, or what is wrong with them.
+pub(crate) fn decode_delete(bytes: &[u8]) -> Result<DeleteRequest, String> {
+    decode(FileKind::DeleteRequest, bytes)
 }
 
 #[cfg(test)]
@@ -189,6 +204,17 @@ mod tests {
         let bytes = include_bytes!("../../golden/checkpoint-v1.ckpt");
         assert_eq!(decode_checkpoint(bytes), Ok(state.clone()));
         assert_eq!(encode_checkpoint(&state).unwrap(), bytes.as_slice());
+        let request = DeleteRequest {
+            id: 9,
+            query: r#"{app="web"} |= "secret""#.to_owned(),
+            start_ns: -1,
+            end_ns: 1_763_942_400_000_000_000,
+            created_ns: 1_763_942_400_000_000_001,
+            processed_ns: Some(1_763_942_400_000_000_002),
+        };
+        let bytes = include_bytes!("../../golden/delete-v1.lgdr");
+        assert_eq!(decode_delete(bytes), Ok(request.clone()));
+        assert_eq!(encode_delete(&request).unwrap(), bytes.as_slice());
     }
 
     proptest! {
@@ -201,6 +227,7 @@ mod tests {
             prop_assert!(decode_entry(&flipped).is_err());
             prop_assert!(decode_entry(&bytes[..cut % bytes.len()]).is_err());
             prop_assert!(decode_checkpoint(&bytes).is_err());
+            prop_assert!(decode_delete(&bytes).is_err());
         }
 
         #[test]

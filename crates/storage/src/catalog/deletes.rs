@@ -1,0 +1,144 @@
+//! Requests to delete lines: listed, added, finished, cancelled.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt};
+use model::TenantId;
+use parking_lot::Mutex;
+
+use super::Catalog;
+use crate::delete_request::DeleteRequest;
+use crate::error::StorageError;
+use crate::key::{
+    DeleteFile, delete_key, deletes_directory, finished_delete_key, parse_delete_key,
+};
+use crate::manifest::{decode_delete, encode_delete};
+
+/// Requests that are read at once.
+const READS_AT_ONCE: usize = 16;
+/// Requests that are remembered. They never change, so that each is read once.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Requests by key.
+#[derive(Debug, Default)]
+pub(super) struct ReadDeletes(Mutex<HashMap<String, DeleteRequest>>);
+
+impl ReadDeletes {
+    fn get(&self, key: &str) -> Option<DeleteRequest> {
+        self.0.lock().get(key).cloned()
+    }
+
+    fn keep(&self, key: String, request: DeleteRequest) {
+        let mut read = self.0.lock();
+        if read.len() >= REMEMBERED_MAX {
+            read.clear();
+        }
+        read.insert(key, request);
+    }
+}
+
+impl Catalog {
+    /// A tenant's requests to delete lines, the oldest first, asked of the store.
+    ///
+    /// # Errors
+    /// If the store fails, or a request is damaged.
+    pub async fn latest_deletes(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<DeleteRequest>, StorageError> {
+        let (mut requests, mut finished) = (BTreeSet::new(), HashSet::new());
+        for file in self.0.store.list(&deletes_directory(tenant), None).await? {
+            match parse_delete_key(&file.key) {
+                Some(DeleteFile::Request(id)) => _ = requests.insert(id),
+                Some(DeleteFile::Finished(id)) => _ = finished.insert(id),
+                None => {}
+            }
+        }
+        // Of a request that is finished the second file says all; alone it means nothing.
+        let key = |id: u128| match finished.contains(&id) {
+            true => finished_delete_key(tenant, id),
+            false => delete_key(tenant, id),
+        };
+        let reads = requests.into_iter().map(key).map(|key| self.delete_of(key));
+        let read: Vec<Option<DeleteRequest>> = futures::stream::iter(reads)
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Keeps a new request. Made again after a failure, it has no further effect.
+    ///
+    /// # Errors
+    /// If the store fails; the request may be there all the same.
+    pub async fn add_delete(
+        &self,
+        tenant: &TenantId,
+        request: &DeleteRequest,
+    ) -> Result<(), StorageError> {
+        self.create_delete(delete_key(tenant, request.id), request)
+            .await
+    }
+
+    /// Notes that the rows of a request are out of the data. If it was cancelled meanwhile, or
+    /// somebody noted it before, nothing changes.
+    ///
+    /// # Errors
+    /// If the store fails, or the request is damaged.
+    pub async fn finish_delete(&self, tenant: &TenantId, id: u128) -> Result<(), StorageError> {
+        let Some(request) = self.read_delete(&delete_key(tenant, id)).await? else {
+            return Ok(());
+        };
+        let finished = DeleteRequest {
+            processed_ns: Some(self.0.clock.now_ns()),
+            ..request
+        };
+        self.create_delete(finished_delete_key(tenant, id), &finished)
+            .await
+    }
+
+    /// Forgets a request. That there is none is no error.
+    ///
+    /// # Errors
+    /// If the store fails; the request may be there then, and not be finished any more.
+    pub async fn remove_delete(&self, tenant: &TenantId, id: u128) -> Result<(), StorageError> {
+        // In this order: the second file alone would stay for ever.
+        for key in [finished_delete_key(tenant, id), delete_key(tenant, id)] {
+            self.0.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_delete(
+        &self,
+        key: String,
+        request: &DeleteRequest,
+    ) -> Result<(), StorageError> {
+        match self.0.store.create(&key, encode_delete(request)?).await {
+            // The id is the maker's own, so this is an attempt of which it did not hear.
+            Ok(()) | Err(StorageError::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A request by its key; `None` if it was cancelled meanwhile.
+    async fn delete_of(&self, key: String) -> Result<Option<DeleteRequest>, StorageError> {
+        if let Some(request) = self.0.deletes.get(&key) {
+            return Ok(Some(request));
+        }
+        let request = self.read_delete(&key).await?;
+        if let Some(request) = &request {
+            self.0.deletes.keep(key, request.clone());
+        }
+        Ok(request)
+    }
+
+    async fn read_delete(&self, key: &str) -> Result<Option<DeleteRequest>, StorageError> {
+        let bytes = match self.0.store.get(key).await {
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            other => other?,
+        };
+        let request = decode_delete(&bytes).map_err(|reason| StorageError::corrupt(key, reason))?;
+        Ok(Some(request))
+    }
+}
