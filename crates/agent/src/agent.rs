@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config, ConfigError};
 use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
-use crate::discover::{GlobError, Targets, Watch};
+use crate::discover::{Targets, Watch};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::positions::{Book, PositionsFile, Saver};
@@ -44,9 +44,6 @@ pub enum StartError {
     /// A job's stages cannot be made.
     #[error(transparent)]
     Stages(#[from] StageError),
-    /// A path is no glob.
-    #[error(transparent)]
-    Glob(#[from] GlobError),
     /// A client cannot be made.
     #[error(transparent)]
     Client(#[from] HttpClientError),
@@ -148,6 +145,7 @@ impl Agent {
             rescans,
             inboxes,
             files_max: config.limits_config.tailed_files_max,
+            positions: config.positions.filename.clone(),
             interval: config.target_config.sync_period.as_std(),
             metrics: metrics.clone(),
         };

@@ -11,8 +11,12 @@ mod server;
 use std::path::PathBuf;
 
 use model::units::{ByteSize, DurationNs};
+use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::discover::Targets;
+use crate::stages::{self, Pipeline};
 
 pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, TlsConfig};
 pub use scrape::{ScrapeConfig, StaticConfig};
@@ -237,6 +241,14 @@ impl Config {
             }
             names.push(name);
         }
-        scrape::validate(&self.scrape_configs)
+        scrape::validate(&self.scrape_configs)?;
+        // That a glob or a stage is wrong shows when it is made.
+        Targets::new(&self.scrape_configs, "")?;
+        let metrics = stages::Metrics::register(&mut Registry::default());
+        for job in &self.scrape_configs {
+            Pipeline::new(&job.pipeline_stages, &job.job_name, &metrics)
+                .map_err(|error| ConfigError(error.to_string()))?;
+        }
+        Ok(())
     }
 }

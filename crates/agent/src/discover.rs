@@ -5,10 +5,9 @@ mod target;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use glob::GlobError;
 pub(crate) use target::{Target, Targets};
 pub(crate) use watch::{Change, Watch};
 
@@ -35,8 +34,9 @@ pub(crate) struct Scan {
 }
 
 impl Targets {
-    /// Looks at all globs.
-    pub(crate) fn scan(&self, files_max: usize) -> Scan {
+    /// Looks at all globs. What `is_own` says is the agent's own file is never collected: it would
+    /// grow with each line that is collected from it.
+    pub(crate) fn scan(&self, files_max: usize, is_own: &dyn Fn(&Path) -> bool) -> Scan {
         let mut scan = Scan::default();
         let mut directories = std::collections::BTreeSet::new();
         for target in self.active() {
@@ -49,7 +49,7 @@ impl Targets {
             scan.special += walked.special;
             scan.too_many |= walked.too_many;
             for path in walked.files {
-                if target.excludes(&path) {
+                if target.excludes(&path) || is_own(&path) {
                     continue;
                 }
                 if scan.files.len() >= files_max {

@@ -36,6 +36,5 @@ mod tail;
 pub use agent::{Agent, Deps, StartError};
 pub use config::{Config, ConfigError};
 pub use deliver::{Deliver, DeliverError, HttpClient, HttpClientError};
-pub use discover::GlobError;
 pub use entry::Entry;
 pub use relabel::{RelabelConfig, RelabelError, relabel};

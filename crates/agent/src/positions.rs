@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use file::{Loaded, PositionsFile};
+pub(crate) use file::{Loaded, PositionsFile, is_positions_file};
 pub(crate) use saver::Saver;
 
 use crate::tail::identity::{FileId, Mark};

@@ -280,6 +280,10 @@ impl Reader {
     /// Whether the file begins like one that is read and has a name that rotation may have given:
     /// then that one may be about to be truncated, and goes on here.
     fn is_copy_under_way(&mut self, found: &Found, now: Now) -> bool {
+        if self.scanned_at_ns.is_none() {
+            // Nothing was read yet that could have been copied.
+            return false;
+        }
         let originals = self.sources.values().filter(|source| {
             source.target.job == found.target.job && may_come_from(&source.path, &found.path)
         });

@@ -1,5 +1,6 @@
 //! Looks for files: at the start, when a name comes or goes, and from time to time.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Scan, Targets, Watch};
 use crate::metrics::Metrics;
+use crate::positions::is_positions_file;
 use crate::reader::drive::Inbox;
 
 /// The shortest time between two looks.
@@ -22,6 +24,8 @@ pub(crate) struct Scout {
     pub(crate) rescans: watch::Receiver<()>,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) files_max: usize,
+    /// Where positions are kept.
+    pub(crate) positions: PathBuf,
     /// The longest time between two looks.
     pub(crate) interval: Duration,
     pub(crate) metrics: Metrics,
@@ -59,12 +63,18 @@ impl Scout {
 
     async fn look(&mut self) -> Option<Arc<Scan>> {
         let (targets, files_max) = (self.targets.clone(), self.files_max);
+        let positions = self.positions.clone();
         let mut watch = std::mem::take(&mut self.watch);
         let looked = tokio::task::spawn_blocking(move || {
-            let scan = targets.scan(files_max);
+            let is_own = |path: &Path| is_positions_file(&positions, path);
+            let scan = targets.scan(files_max, &is_own);
             // A name that came after the look and before the watch would go unnoticed.
             let again = watch.set(scan.directories.iter().cloned().collect());
-            let scan = if again { targets.scan(files_max) } else { scan };
+            let scan = if again {
+                targets.scan(files_max, &is_own)
+            } else {
+                scan
+            };
             (scan, watch)
         });
         match looked.await {

@@ -219,6 +219,10 @@ fn what_does_not_hold_is_refused_with_its_reason() {
             "two jobs are called \"k\"",
         ),
         ("scrape_configs: [{}]", "no job_name"),
+        (
+            "scrape_configs: [{job_name: k, static_configs: [{labels: {__path__: '/a[.log'}}]}]",
+            "job \"k\": \"a[.log\" is no glob",
+        ),
         ("clients: [{url: ''}]", "url: is missing"),
         (
             "clients: [{url: a, headers: {User-Agent: x}}]",
@@ -278,7 +282,7 @@ limits_config: {max_line_size: 256kb, max_line_size_truncate: true}
 #[test]
 fn globs_exclusions_and_hosts_decide_on_targets() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["a.log", "b.log", "c.txt"] {
+    for name in ["a.log", "b.log", "c.txt", "own.log"] {
         fs::write(directory.path().join(name), "").unwrap();
     }
     let root = directory.path().display();
@@ -293,7 +297,7 @@ fn globs_exclusions_and_hosts_decide_on_targets() {
     );
     let config: Config = serde_yaml::from_str(&text).unwrap();
     let targets = Targets::new(&config.scrape_configs, "host").unwrap();
-    let scan = targets.scan(10);
+    let scan = targets.scan(10, &|path| path.ends_with("own.log"));
     let found: Vec<PathBuf> = scan.files.keys().map(|(_, path)| path.clone()).collect();
     assert_eq!(found, [directory.path().join("a.log")]);
     let reasons: Vec<&str> = targets

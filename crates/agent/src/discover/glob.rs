@@ -14,7 +14,7 @@ const ALTERNATIVES_MAX: usize = 256;
 /// Text that is no glob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{glob:?} is no glob: {message}")]
-pub struct GlobError {
+pub(crate) struct GlobError {
     glob: String,
     message: String,
 }

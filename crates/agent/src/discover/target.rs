@@ -7,7 +7,7 @@ use std::sync::Arc;
 use globset::GlobMatcher;
 
 use super::glob::{GlobError, PathGlob, exclusion};
-use crate::config::{ScrapeConfig, StaticConfig};
+use crate::config::{ConfigError, ScrapeConfig, StaticConfig};
 use crate::relabel::relabel;
 
 /// The labels of a target.
@@ -55,13 +55,15 @@ impl Target {
 
 impl Targets {
     /// The targets of all jobs. `hostname` is what a target's `__host__` must be, if it has one.
-    pub(crate) fn new(jobs: &[ScrapeConfig], hostname: &str) -> Result<Self, GlobError> {
+    pub(crate) fn new(jobs: &[ScrapeConfig], hostname: &str) -> Result<Self, ConfigError> {
         let mut targets = Self::default();
         let mut seen = BTreeSet::new();
         for (at, job) in jobs.iter().enumerate() {
             for group in &job.static_configs {
                 for discovered in labels_of(group) {
-                    targets.add(at, job, discovered, hostname, &mut seen)?;
+                    targets
+                        .add(at, job, discovered, hostname, &mut seen)
+                        .map_err(|error| ConfigError(format!("job {:?}: {error}", job.job_name)))?;
                 }
             }
         }

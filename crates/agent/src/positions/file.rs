@@ -85,6 +85,15 @@ impl PositionsFile {
     }
 }
 
+/// Whether `path` is the positions file, its second generation, or the next one being written.
+pub(crate) fn is_positions_file(positions: &Path, path: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (positions, path) = (absolute(positions), absolute(path));
+    ["", ".bak", ".tmp"]
+        .iter()
+        .any(|ending| with_ending(&positions, ending) == path)
+}
+
 fn backup_of(path: &Path) -> PathBuf {
     with_ending(path, ".bak")
 }

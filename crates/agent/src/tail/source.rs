@@ -341,18 +341,21 @@ impl Source {
                 .oldest_owed()
                 .is_none_or(|oldest| place(oldest).0 > generation.no);
         }
+        let is_read = generation.is_rotated
+            && !generation.may_have_more
+            && generation.unread() == 0
+            && self
+                .oldest_owed()
+                .is_none_or(|oldest| place(oldest).0 > generation.no);
+        if !is_read {
+            return false;
+        }
         let quiet = if generation.is_deleted() {
             DELETED_QUIET
         } else {
             ROTATED_QUIET
         };
-        generation.is_rotated
-            && !generation.may_have_more
-            && generation.unread() == 0
-            && now >= generation.grown_at + quiet
-            && self
-                .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no)
+        now >= generation.grown_at + quiet
     }
 
     /// Whether a deleted file takes room on the disk for longer than it may.
