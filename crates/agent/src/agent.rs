@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config, ConfigError};
+use crate::console::Console;
 use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
 use crate::discover::{Targets, Watch};
 use crate::metrics::Metrics;
@@ -26,6 +27,8 @@ use crate::tail::restore::Names;
 const BATCHES_IN_CHANNEL: usize = 16;
 /// How long what was read may still be delivered at the stop.
 const LAST_FLUSH_MAX: Duration = Duration::from_secs(4);
+/// The client of a dry run.
+const DRY_RUN: &str = "dry-run";
 /// Bytes of a line that are read at most, whatever the limits say.
 const LINE_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a line may have at least before its stages, since these may make it shorter.
@@ -183,7 +186,15 @@ impl Agent {
     /// Collects until `stop`. Then nothing more is read, what was read is delivered if that can be
     /// done soon, and the positions are saved.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(self.scout.run(stop.clone()), self.saver.clone().run(stop));
+        if self.config.is_dry_run {
+            self.scout.run(stop).await;
+            futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
+            return;
+        }
+        tokio::join!(
+            self.scout.run(stop.clone()),
+            self.saver.clone().run(stop)
+        );
         let readers = self.clients.into_iter().map(Running::stop);
         futures::future::join_all(readers).await;
         self.saver.save().await;
@@ -203,6 +214,16 @@ fn recipients(
     metrics: &Metrics,
 ) -> Result<Vec<Recipient>, HttpClientError> {
     let mut recipients = Vec::new();
+    if config.is_dry_run {
+        return Ok(vec![Recipient {
+            config: ClientConfig {
+                name: DRY_RUN.to_owned(),
+                ..ClientConfig::default()
+            },
+            deliver: Arc::new(Console::new(std::io::stdout())),
+            host: DRY_RUN.to_owned(),
+        }]);
+    }
     if let Some((name, deliver)) = own {
         let config = ClientConfig {
             name: name.clone(),

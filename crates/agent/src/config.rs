@@ -57,6 +57,10 @@ pub struct Config {
     /// Promtail's options of old.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub options_config: Value,
+    /// Whether entries are printed instead of sent, and positions are left as they are. Given as a
+    /// flag, not in the file.
+    #[serde(skip)]
+    pub is_dry_run: bool,
 }
 
 /// Where positions are kept.

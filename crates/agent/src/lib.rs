@@ -20,6 +20,7 @@ mod agent;
 mod batch;
 mod clock;
 pub mod config;
+mod console;
 mod deliver;
 mod discover;
 mod entry;

@@ -65,7 +65,7 @@ fn load(args: &AgentArgs, environment: &Environment) -> Result<Loaded<Config>, C
     let config = &loaded.config;
     let wrong = |error: agent::ConfigError| ConfigError::Invalid(error.to_string());
     config.validate().map_err(wrong)?;
-    if config.all_clients().next().is_none() {
+    if !config.is_dry_run && config.all_clients().next().is_none() {
         return Err(ConfigError::Invalid("clients: there is none".to_owned()));
     }
     log_config(config)?;

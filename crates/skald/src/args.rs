@@ -59,6 +59,9 @@ pub(crate) struct AgentArgs {
     /// Print the configuration in force to standard error, and go on
     #[arg(long)]
     pub(crate) print_config_stderr: bool,
+    /// Print entries instead of sending them, and leave positions as they are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Where to serve HTTP; port 0 lets the system choose
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<ListenAddr>,
@@ -85,6 +88,7 @@ pub(crate) struct AgentArgs {
 impl AgentArgs {
     /// Puts what was typed over what was written.
     pub(crate) fn apply(&self, config: &mut agent::Config) {
+        config.is_dry_run = self.dry_run;
         if let Some(addr) = self.http_listen {
             config.server.http_listen_address = addr.0.ip().to_string();
             if addr.0.is_ipv6() {

@@ -174,6 +174,25 @@ async fn broken_positions_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_sends_nothing_and_notes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    append(&directory.path().join("a.log"), "one\n");
+    let mut config = config(directory.path());
+    config.is_dry_run = true;
+    let run = start(config.clone(), &sink);
+    let printed = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &run.registry).unwrap();
+        text.contains("promtail_sent_entries_total{host=\"dry-run\"} 1")
+    };
+    until("the line is printed", printed).await;
+    run.stop().await;
+    assert!(sink.lines.lock().is_empty());
+    assert!(!config.positions.filename.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn targets_and_files_are_shown() {
     use axum::body::Body;
     use http_body_util::BodyExt;

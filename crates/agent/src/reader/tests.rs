@@ -4,6 +4,7 @@
 mod restarts;
 mod rig;
 mod rotation;
+mod stages;
 
 use rig::{Rig, lines};
 

@@ -115,7 +115,7 @@ impl Source {
     pub(crate) fn look(&mut self, desk: &mut Desk<'_>) -> bool {
         let now = desk.now.mono;
         match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() && self.is_listed => {
+            Ok(metadata) if metadata.is_file() => {
                 let id = FileId::of(&metadata);
                 match self.generations.back_mut() {
                     Some(last) if last.id == id => {

@@ -1,0 +1,55 @@
+//! What pipelines hold back holds back positions.
+
+use std::time::Duration;
+
+use super::rig::{Rig, lines_of};
+use crate::config::Config;
+
+fn rig(stages: &str) -> Rig {
+    let directory = tempfile::tempdir().unwrap();
+    let glob = format!("{}/*.log", directory.path().display());
+    let mut config = Config::for_paths(&[("j", vec![glob])], "unused".into());
+    config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
+    Rig::with_config(directory, config)
+}
+
+fn cri(flag: &str, text: &str) -> String {
+    format!("2024-01-02T03:04:05.000000001Z stdout {flag} {text}\n")
+}
+
+#[test]
+fn a_part_of_a_line_is_read_again_after_a_restart() {
+    let mut rig = rig("[cri: {}]");
+    rig.write("a.log", &(cri("F", "whole") + &cri("P", "first, ")));
+    assert_eq!(rig.read(), ["whole"]);
+    let held_at = cri("F", "whole").len() as u64;
+    assert_eq!(rig.offset("a.log"), Some(held_at));
+    rig.restart();
+    assert_eq!(rig.read(), [""; 0]);
+    rig.append("a.log", &(cri("F", "second") + &cri("F", "next")));
+    assert_eq!(rig.read(), ["first, second", "next"]);
+    assert!(rig.offset("a.log") > Some(held_at));
+}
+
+#[test]
+fn a_line_in_parts_stays_whole_over_a_rotation_and_a_restart() {
+    let mut rig = rig("[cri: {}]");
+    rig.write("a.log", &cri("P", "first, "));
+    assert_eq!(rig.read(), [""; 0]);
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", &(cri("F", "second") + &cri("F", "next")));
+    let batches = rig.turn_without_delivery();
+    assert_eq!(lines_of(&batches[0]), ["first, second", "next"]);
+    rig.restart();
+    assert_eq!(rig.read(), ["first, second", "next"]);
+    rig.restart();
+    assert_eq!(rig.read_after(Duration::from_secs(120)), [""; 0]);
+}
+
+#[test]
+fn lines_that_stages_drop_move_the_position_on() {
+    let mut rig = rig("[json: {expressions: {msg: msg}}, output: {source: msg}]");
+    rig.write("a.log", "{\"msg\":\"x\"}\nnot json\n");
+    assert_eq!(rig.read(), ["x", "not json"]);
+    assert_eq!(rig.offset("a.log"), Some(21));
+}
