@@ -191,10 +191,7 @@ impl Agent {
             futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
             return;
         }
-        tokio::join!(
-            self.scout.run(stop.clone()),
-            self.saver.clone().run(stop)
-        );
+        tokio::join!(self.scout.run(stop.clone()), self.saver.clone().run(stop));
         let readers = self.clients.into_iter().map(Running::stop);
         futures::future::join_all(readers).await;
         self.saver.save().await;

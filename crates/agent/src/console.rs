@@ -20,7 +20,12 @@ impl<W: Write + Send> Console<W> {
         let mut out = self.0.lock();
         for stream in &request.streams {
             for entry in &stream.entries {
-                write!(out, "{}\t{}\t", time_text(entry.timestamp.as_ref()), stream.labels)?;
+                write!(
+                    out,
+                    "{}\t{}\t",
+                    time_text(entry.timestamp.as_ref()),
+                    stream.labels
+                )?;
                 out.write_all(&entry.line)?;
                 for pair in &entry.structured_metadata {
                     write!(out, "\t{}={:?}", pair.name, pair.value)?;
@@ -78,6 +83,9 @@ mod tests {
         };
         console.push(None, &request).await.unwrap();
         let text = String::from_utf8(console.0.into_inner()).unwrap();
-        assert_eq!(text, "1970-01-01T00:00:01.5Z\t{a=\"b\"}\ttext\ttrace=\"1\"\n");
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:01.5Z\t{a=\"b\"}\ttext\ttrace=\"1\"\n"
+        );
     }
 }
