@@ -15,7 +15,7 @@ use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
 use crate::discover::{Targets, Watch};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
-use crate::positions::{Book, PositionsFile, Saver};
+use crate::positions::{Book, PositionsFile, Saved, Saver};
 use crate::reader::drive::{Clock, Inbox, drive};
 use crate::reader::{Reader, ReaderConfig};
 use crate::routes::Status;
@@ -114,6 +114,8 @@ impl Agent {
             tracing::error!(%file, reason, "positions are broken, the other generation is taken");
         }
         let book = Arc::new(Book::new(loaded));
+        let sync_period = config.positions.sync_period.as_std();
+        let saver = Saver::new(positions, book.clone(), metrics.clone(), sync_period);
         let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(|_| Arc::default()).collect();
         let (rescan, rescans) = watch::channel(());
         let watch = watch_for(&inboxes, rescan.clone());
@@ -135,7 +137,9 @@ impl Agent {
                 outbox,
                 metrics.clone(),
             );
-            clients.push(start_client(recipient, reader, inbox.clone(), &metrics)?);
+            let saved = (!config.is_dry_run).then(|| saver.saved());
+            let inbox = inbox.clone();
+            clients.push(start_client(recipient, reader, inbox, saved, &metrics)?);
         }
         metrics
             .targets_active
@@ -152,12 +156,11 @@ impl Agent {
             interval: config.target_config.sync_period.as_std(),
             metrics: metrics.clone(),
         };
-        let sync_period = config.positions.sync_period.as_std();
         Ok(Self {
             config,
             clients,
             scout,
-            saver: Saver::new(positions, book, metrics, sync_period),
+            saver,
             status,
         })
     }
@@ -191,9 +194,14 @@ impl Agent {
             futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
             return;
         }
-        tokio::join!(self.scout.run(stop.clone()), self.saver.clone().run(stop));
-        let readers = self.clients.into_iter().map(Running::stop);
-        futures::future::join_all(readers).await;
+        // What is delivered last is saved before and after it is.
+        let saving = CancellationToken::new();
+        let collect = async {
+            self.scout.run(stop).await;
+            futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
+            saving.cancel();
+        };
+        tokio::join!(collect, self.saver.clone().run(saving.clone()));
         self.saver.save().await;
     }
 }
@@ -327,6 +335,7 @@ fn start_client(
     recipient: &Recipient,
     reader: Reader,
     inbox: Arc<Inbox>,
+    saved: Option<Saved>,
     metrics: &Metrics,
 ) -> Result<Running, StartError> {
     let config = &recipient.config;
@@ -355,6 +364,7 @@ fn start_client(
             tries_max: config.backoff_config.max_retries,
             drops_rate_limited: config.drop_rate_limited_batches,
         },
+        saved,
         metrics: metrics.client(&recipient.host),
     };
     let (of_courier, token) = (inbox.clone(), give_up.clone());

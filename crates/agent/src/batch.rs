@@ -35,6 +35,10 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// From where the entries are.
     pub(crate) spans: Vec<Span>,
+    /// Whether an entry has a time that the agent gave it.
+    pub(crate) is_stamped: bool,
+    /// The version of the book that must be saved before this is sent: it has these times.
+    pub(crate) needs_version: u64,
 }
 
 /// Lines of a file that a batch has entries of.
@@ -56,6 +60,8 @@ pub(crate) struct From<'s> {
     pub(crate) generation: u64,
     pub(crate) offset: u64,
     pub(crate) path: &'s Arc<PathBuf>,
+    /// Whether its time was given by the agent.
+    pub(crate) is_stamped: bool,
 }
 
 /// What batches may be.
@@ -104,6 +110,7 @@ impl Batch {
     }
 
     fn note(&mut self, from: From<'_>) {
+        self.is_stamped |= from.is_stamped;
         let same =
             |span: &&mut Span| span.source == from.source && span.generation == from.generation;
         // The last span is nearly always the right one.
@@ -208,6 +215,8 @@ impl Open {
                 entries: 0,
                 bytes: 0,
                 spans: Vec::new(),
+                is_stamped: false,
+                needs_version: 0,
             },
             streams: HashMap::default(),
             since: now,
@@ -307,6 +316,7 @@ mod tests {
             generation: 0,
             offset: at_s,
             path: &path,
+            is_stamped: false,
         };
         let added = batcher.add(entry, from, Duration::from_secs(at_s));
         added.ok().map(|(id, _)| id)

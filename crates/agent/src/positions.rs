@@ -16,9 +16,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use file::{Loaded, PositionsFile, is_positions_file};
-pub(crate) use saver::Saver;
+pub(crate) use saver::{Saved, Saver};
 
 use crate::tail::identity::{FileId, Mark};
+use crate::tail::stamps::Piece;
 
 /// A file and how far it was acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub(crate) struct Record {
     pub(crate) mtime_ns: i64,
     /// Whether it had been rotated and was read to its end.
     pub(crate) is_done: bool,
+    /// The times that lines after the mark were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stamps: Vec<Piece>,
 }
 
 /// What a record is of.
@@ -56,7 +60,10 @@ pub(crate) struct Book(Mutex<Pages>);
 struct Pages {
     records: BTreeMap<RecordKey, Record>,
     imported: BTreeMap<PathBuf, u64>,
-    is_changed: bool,
+    /// Counts changes.
+    version: u64,
+    /// The version that was taken to be saved.
+    taken: u64,
 }
 
 impl Book {
@@ -65,7 +72,8 @@ impl Book {
         Self(Mutex::new(Pages {
             records: loaded.records.into_iter().map(by_key).collect(),
             imported: loaded.imported,
-            is_changed: false,
+            version: 0,
+            taken: 0,
         }))
     }
 
@@ -75,7 +83,7 @@ impl Book {
         let key = record.key();
         if pages.records.get(&key) != Some(&record) {
             pages.records.insert(key, record);
-            pages.is_changed = true;
+            pages.version += 1;
         }
     }
 
@@ -83,7 +91,7 @@ impl Book {
     pub(crate) fn remove(&self, key: &RecordKey) {
         let mut pages = self.0.lock();
         let removed = pages.records.remove(key);
-        pages.is_changed |= removed.is_some();
+        pages.version += u64::from(removed.is_some());
     }
 
     /// What is known of a file.
@@ -101,14 +109,23 @@ impl Book {
         self.0.lock().imported.get(path).copied()
     }
 
-    /// All records, if there are other ones than when this was last called.
-    pub(crate) fn take_changed(&self) -> Option<Vec<Record>> {
+    /// All records with their version, if there are other ones than when this was last called.
+    pub(crate) fn take_changed(&self) -> Option<(u64, Vec<Record>)> {
         let mut pages = self.0.lock();
-        std::mem::take(&mut pages.is_changed).then(|| pages.records.values().cloned().collect())
+        if pages.version == pages.taken {
+            return None;
+        }
+        pages.taken = pages.version;
+        Some((pages.version, pages.records.values().cloned().collect()))
     }
 
     /// Says that records which were taken could not be saved.
     pub(crate) fn set_changed(&self) {
-        self.0.lock().is_changed = true;
+        self.0.lock().version += 1;
+    }
+
+    /// How often it was changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.lock().version
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, SourceId};
-use crate::clock::{Now, Stamps};
+use crate::clock::Now;
 use crate::deliver::Outcome;
 use crate::discover::{Found, Scan};
 use crate::metrics::{FileState, Metrics};
@@ -25,6 +25,7 @@ use crate::tail::known::Known;
 use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place};
 use crate::tail::siblings::may_come_from;
 use crate::tail::source::{Desk, Source};
+use crate::tail::stamps::LastStamp;
 
 /// Chunks that are read in one turn.
 const CHUNKS_PER_TURN: usize = 16;
@@ -86,7 +87,7 @@ pub(crate) struct Reader {
     known: Known,
     buffer: Buffer,
     outbox: Outbox,
-    stamps: Stamps,
+    stamps: LastStamp,
     metrics: Metrics,
     next_id: SourceId,
     next_sweep: Duration,
@@ -115,7 +116,7 @@ impl Reader {
             ready: VecDeque::new(),
             waiting: HashSet::new(),
             outbox,
-            stamps: Stamps::default(),
+            stamps: LastStamp::default(),
             metrics,
             next_id: 1,
             next_sweep: Duration::ZERO,
@@ -136,13 +137,23 @@ impl Reader {
         self.sweep(now);
         self.read_some(now);
         self.let_go(now);
-        send.extend(self.outbox.due(now.mono));
+        let due = self.outbox.due(now.mono);
+        send.extend(self.with_versions(due));
         self.idle_time(now)
     }
 
     /// Stops reading: the batches that are left. What pipelines hold back will be read again.
     pub(crate) fn finish(&mut self) -> Vec<Batch> {
-        self.outbox.finish()
+        let rest = self.outbox.finish();
+        self.with_versions(rest)
+    }
+
+    /// Says of each batch what of the book must be saved before it is sent.
+    fn with_versions(&self, mut batches: Vec<Batch>) -> Vec<Batch> {
+        for batch in batches.iter_mut().filter(|batch| batch.is_stamped) {
+            batch.needs_version = self.known.book.version();
+        }
+        batches
     }
 
     /// Takes in that batches are done with, and notes it.

@@ -12,3 +12,4 @@ pub(crate) mod restore;
 mod rotate;
 pub(crate) mod siblings;
 pub(crate) mod source;
+pub(crate) mod stamps;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Deliver, DeliverError};
 use crate::batch::{Batch, BatchId};
 use crate::metrics::{ClientMetrics, DropReason};
+use crate::positions::Saved;
 
 /// Waits between tries.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Courier {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) deliver: Arc<dyn Deliver>,
     pub(crate) backoff: Backoff,
+    /// Waits for what the book has of a batch; not if nothing is saved.
+    pub(crate) saved: Option<Saved>,
     pub(crate) metrics: ClientMetrics,
 }
 
@@ -91,6 +94,9 @@ impl Courier {
 
     async fn bring(&self, key: Tenant, batch: Batch) -> (Tenant, BatchId) {
         let tenant = batch.tenant.as_deref().or(self.tenant.as_deref());
+        if let Some(saved) = &self.saved {
+            saved.wait_for(batch.needs_version).await;
+        }
         let mut tries = 0_u32;
         loop {
             let error = match self.deliver.push(tenant, &batch.request).await {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Book, PositionsFile};
 use crate::metrics::Metrics;
 
-/// How often positions are saved at most.
+/// How often positions are saved at most when nobody waits for it.
 const INTERVAL_MIN: Duration = Duration::from_millis(250);
 
 /// Saves positions as they change.
@@ -20,6 +21,27 @@ pub(crate) struct Saver {
     book: Arc<Book>,
     metrics: Metrics,
     interval_max: Duration,
+    wanted: Arc<Notify>,
+    saved: watch::Sender<u64>,
+}
+
+/// Lets a courier wait until the book is saved.
+#[derive(Clone)]
+pub(crate) struct Saved {
+    wanted: Arc<Notify>,
+    saved: watch::Receiver<u64>,
+}
+
+impl Saved {
+    /// Waits until a version of the book is saved, or could not be.
+    pub(crate) async fn wait_for(&self, version: u64) {
+        let mut saved = self.saved.clone();
+        if *saved.borrow() < version {
+            self.wanted.notify_one();
+            // Nobody saves any more only when the agent stops.
+            let _ = saved.wait_for(|saved| *saved >= version).await;
+        }
+    }
 }
 
 impl Saver {
@@ -34,38 +56,58 @@ impl Saver {
             book,
             metrics,
             interval_max: interval_max.max(INTERVAL_MIN),
+            wanted: Arc::default(),
+            saved: watch::Sender::new(0),
+        }
+    }
+
+    /// What waits for this saver.
+    pub(crate) fn saved(&self) -> Saved {
+        Saved {
+            wanted: self.wanted.clone(),
+            saved: self.saved.subscribe(),
         }
     }
 
     /// Saves until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut rest = INTERVAL_MIN;
+        let (mut rest, mut rest_min) = (INTERVAL_MIN, Duration::ZERO);
         loop {
+            let wanted = async {
+                tokio::time::sleep(rest_min).await;
+                self.wanted.notified().await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = wanted => {}
                 () = tokio::time::sleep(rest) => {}
             }
             let began = Instant::now();
             self.save().await;
             // What takes long, as with many files on a slow disk, is done less often.
             rest = (began.elapsed() * 20).clamp(INTERVAL_MIN, self.interval_max);
+            rest_min = (began.elapsed() * 2).min(rest);
         }
     }
 
     /// Saves what has changed.
     pub(crate) async fn save(&self) {
-        let Some(records) = self.book.take_changed() else {
+        let Some((version, records)) = self.book.take_changed() else {
             return;
         };
         let file = self.file.clone();
         let saved = tokio::task::spawn_blocking(move || file.lock().save(&records)).await;
         let error = match saved {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
         };
-        self.book.set_changed();
-        self.metrics.positions_failed.inc();
-        tracing::error!(error, "positions cannot be saved, trying again");
+        // A disk that is full must not hold up what is delivered.
+        self.saved.send_replace(version);
+        if let Some(error) = error {
+            self.book.set_changed();
+            self.metrics.positions_failed.inc();
+            tracing::error!(error, "positions cannot be saved, trying again");
+        }
     }
 }

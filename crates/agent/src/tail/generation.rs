@@ -14,6 +14,10 @@ use super::identity::{FileId, Mark, Trail, WINDOW_BYTES, read_at};
 const CHUNK_BYTES: usize = 256 << 10;
 /// Lines that are given at once.
 const CHUNK_LINES_MAX: usize = 8192;
+/// How long a file that was rotated must not grow until it is closed.
+const ROTATED_QUIET: Duration = Duration::from_secs(60);
+/// The same for one that was deleted, and takes room on the disk as long as it is open.
+const DELETED_QUIET: Duration = Duration::from_secs(5);
 /// Chunks of NUL bytes that are looked through in one go for what follows them.
 const NUL_CHUNKS_MAX: usize = 64;
 
@@ -212,6 +216,19 @@ impl Generation {
         self.file
             .metadata()
             .is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Whether it was rotated, is read to its end, and has not grown for so long that it will not.
+    pub(crate) fn is_quiet(&self, now: Duration) -> bool {
+        if !self.is_rotated || self.may_have_more || self.unread() > 0 {
+            return false;
+        }
+        let quiet = if self.is_deleted() {
+            DELETED_QUIET
+        } else {
+            ROTATED_QUIET
+        };
+        now >= self.grown_at + quiet
     }
 
     /// The bytes of a second reader of this file, from its beginning.

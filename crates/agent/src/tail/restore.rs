@@ -98,7 +98,7 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
         return false;
     }
     adopt(source, record, desk);
-    source.push(generation, desk.known);
+    source.push_known(generation, record, desk.known);
     true
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn from_the_book(
         match find(source, record, desk.now.mono) {
             Some(found) if desk.known.owner(job, found.id).is_none() => {
                 adopt(source, record, desk);
-                source.push(found, desk.known);
+                source.push_known(found, record, desk.known);
             }
             Some(_) => {}
             None => forget(record, desk),
@@ -161,7 +161,11 @@ pub(crate) fn from_the_book(
     }
     generation.no = source.number();
     match own {
-        Some(record) => adopt(source, record, desk),
+        Some(record) => {
+            adopt(source, record, desk);
+            source.push_known(generation, record, desk.known);
+            return true;
+        }
         None if newest.is_none() => import(&mut generation, desk),
         None => {}
     }

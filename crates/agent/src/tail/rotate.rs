@@ -55,12 +55,15 @@ fn push_current(source: &mut Source, desk: &mut Desk<'_>) {
             let record =
                 desk.known
                     .record(&source.target.job_name, generation.id, generation.file());
-            if let Some(record) = record
-                && let Err(error) = generation.resume(record.mark)
-            {
-                tracing::warn!(file = %path.display(), %error, "cannot be read");
+            let resumed = record.map(|record| (generation.resume(record.mark), record));
+            match resumed {
+                Some((Ok(true), record)) => source.push_known(generation, &record, desk.known),
+                Some((Err(error), _)) => {
+                    tracing::warn!(file = %path.display(), %error, "cannot be read");
+                    source.push(generation, desk.known);
+                }
+                Some((Ok(false), _)) | None => source.push(generation, desk.known),
             }
-            source.push(generation, desk.known);
         }
         Err(error) => tracing::debug!(file = %path.display(), %error, "cannot be opened"),
     }

@@ -11,8 +11,9 @@ use super::generation::{Buffer, Generation, Line, Progress};
 use super::identity::FileId;
 use super::known::Known;
 use super::rotate;
+use super::stamps::{LastStamp, Stamps};
 use crate::batch::{BatchId, From, SourceId};
-use crate::clock::{Now, Stamps};
+use crate::clock::Now;
 use crate::discover::{Found, Target};
 use crate::entry::Entry;
 use crate::metrics::{FileMetrics, FileState, Metrics};
@@ -22,10 +23,6 @@ use crate::stages::Pipeline;
 
 /// How long a file that was rotated must not grow until its last line counts as whole.
 pub(super) const HALF_LINE_QUIET: Duration = Duration::from_secs(5);
-/// How long a file that was rotated must not grow until it is closed.
-const ROTATED_QUIET: Duration = Duration::from_secs(60);
-/// The same for one that was deleted, and takes room on the disk as long as it is open.
-const DELETED_QUIET: Duration = Duration::from_secs(5);
 
 /// Bits of an origin that are the offset in a file; the others are the generation.
 const OFFSET_BITS: u32 = 40;
@@ -51,6 +48,8 @@ pub(crate) struct Source {
     next_generation: u64,
     /// The smallest origin in each batch that is not acknowledged.
     owing: BTreeMap<BatchId, u64>,
+    /// The times that lines were given.
+    pub(super) stamps: Stamps,
     /// The tenant of the last entry.
     tenant: Option<Arc<str>>,
     /// Whether a glob matches the path.
@@ -69,7 +68,7 @@ pub(crate) struct Desk<'r> {
     pub(crate) known: &'r mut Known,
     pub(crate) buffer: &'r mut Buffer,
     pub(crate) outbox: &'r mut Outbox,
-    pub(crate) stamps: &'r mut Stamps,
+    pub(crate) stamps: &'r mut LastStamp,
     pub(crate) metrics: &'r Metrics,
     pub(crate) now: Now,
 }
@@ -88,6 +87,7 @@ impl Source {
             generations: VecDeque::new(),
             next_generation: 0,
             owing: BTreeMap::new(),
+            stamps: Stamps::default(),
             tenant: None,
             is_listed: true,
             is_queued: false,
@@ -105,6 +105,17 @@ impl Source {
         no
     }
 
+    /// Adds a file that was read before after the others.
+    pub(super) fn push_known(
+        &mut self,
+        generation: Generation,
+        record: &Record,
+        known: &mut Known,
+    ) {
+        self.stamps.restore(generation.no, &record.stamps);
+        self.push(generation, known);
+    }
+
     /// Adds a file after the others.
     pub(super) fn push(&mut self, generation: Generation, known: &mut Known) {
         known.claim(self.target.job, generation.id, self.id);
@@ -115,7 +126,8 @@ impl Source {
     pub(crate) fn look(&mut self, desk: &mut Desk<'_>) -> bool {
         let now = desk.now.mono;
         match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_file() => {
+            // What no target asks for any more ends as if it were rotated.
+            Ok(metadata) if metadata.is_file() && self.is_listed => {
                 let id = FileId::of(&metadata);
                 match self.generations.back_mut() {
                     Some(last) if last.id == id => {
@@ -150,7 +162,9 @@ impl Source {
     /// Whether it may be read now, as far as the bounds of what is owed go.
     pub(crate) fn may_read(&self, outbox: &Outbox, now: Now) -> bool {
         let paused_until = self.pipeline.paused_until_ns();
-        outbox.has_room(&self.tenant) && paused_until.is_none_or(|until| until <= now.wall_ns)
+        outbox.has_room(&self.tenant)
+            && self.stamps.has_room()
+            && paused_until.is_none_or(|until| until <= now.wall_ns)
     }
 
     /// Reads one chunk of the oldest file that has more.
@@ -182,25 +196,33 @@ impl Source {
             source: self.id,
             path: &self.shown_path,
             owing: &mut self.owing,
+            stamps: &mut self.stamps,
             tenant: &mut self.tenant,
             outbox: desk.outbox,
             now: desk.now.mono,
+            has_stamped: false,
         };
-        let (labels, pipeline, stamps) = (&self.labels, &mut self.pipeline, &mut *desk.stamps);
+        let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut *desk.stamps);
         let mut take = |line: Line<'_>| {
             lines += 1;
+            let origin = origin(no, line.offset);
             let entry = Entry {
                 labels: labels.clone(),
-                timestamp_ns: stamps.next(now_ns),
+                timestamp_ns: sink.stamps.stamp(origin, now_ns, last),
                 line: line.bytes.to_vec(),
                 metadata: Vec::new(),
-                origin: origin(no, line.offset),
+                origin,
             };
             pipeline.process(entry, now_ns, &mut out);
             sink.take_all(&mut out);
         };
         let read = how(generation, desk.buffer, &mut take);
+        let has_stamped = sink.has_stamped;
+        self.stamps.end(origin(no, generation.mark().offset));
         self.metrics.read(lines);
+        if has_stamped {
+            self.note(desk);
+        }
         Some(read)
     }
 
@@ -218,7 +240,27 @@ impl Source {
     pub(crate) fn idle(&mut self, desk: &mut Desk<'_>) {
         let mut out = Vec::new();
         self.pipeline.idle(desk.now.wall_ns, &mut out);
-        self.sink(desk).take_all(&mut out);
+        self.take_all(out, desk);
+    }
+
+    /// Lets go all that the pipeline holds back, if all files are gone and quiet: what it waits for
+    /// will not come.
+    fn finish_pipeline(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now.mono;
+        let is_quiet = |generation: &Generation| generation.is_over || generation.is_quiet(now);
+        if self.pipeline.oldest_held().is_some() && self.generations.iter().all(is_quiet) {
+            let mut out = Vec::new();
+            self.pipeline.finish(&mut out);
+            self.take_all(out, desk);
+        }
+    }
+
+    fn take_all(&mut self, mut entries: Vec<Entry>, desk: &mut Desk<'_>) {
+        let mut sink = self.sink(desk);
+        sink.take_all(&mut entries);
+        if sink.has_stamped {
+            self.note(desk);
+        }
     }
 
     fn sink<'s>(&'s mut self, desk: &'s mut Desk<'_>) -> Sink<'s> {
@@ -226,9 +268,11 @@ impl Source {
             source: self.id,
             path: &self.shown_path,
             owing: &mut self.owing,
+            stamps: &mut self.stamps,
             tenant: &mut self.tenant,
             outbox: desk.outbox,
             now: desk.now.mono,
+            has_stamped: false,
         }
     }
 
@@ -290,10 +334,11 @@ impl Source {
                 && let Ok(Some(mark)) = generation.mark_at(offset)
             {
                 generation.noted = mark;
+                self.stamps.forget_before(generation.no, offset);
             }
-            desk.known
-                .book
-                .put(record_of(generation, &self.path, &self.target, desk.known));
+            let mut record = record_of(generation, &self.path, &self.target, desk.known);
+            record.stamps = self.stamps.used(generation.no);
+            desk.known.book.put(record);
         }
     }
 
@@ -304,6 +349,7 @@ impl Source {
         deleted_hold_max: Duration,
     ) -> bool {
         let mut at = 0;
+        self.finish_pipeline(desk);
         while at < self.generations.len() {
             self.finish_half_line(at, desk);
             let is_done = self.generations.get(at).is_some_and(|generation| {
@@ -341,21 +387,10 @@ impl Source {
                 .oldest_owed()
                 .is_none_or(|oldest| place(oldest).0 > generation.no);
         }
-        let is_read = generation.is_rotated
-            && !generation.may_have_more
-            && generation.unread() == 0
+        generation.is_quiet(now)
             && self
                 .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no);
-        if !is_read {
-            return false;
-        }
-        let quiet = if generation.is_deleted() {
-            DELETED_QUIET
-        } else {
-            ROTATED_QUIET
-        };
-        now >= generation.grown_at + quiet
+                .is_none_or(|oldest| place(oldest).0 > generation.no)
     }
 
     /// Whether a deleted file takes room on the disk for longer than it may.
@@ -382,6 +417,7 @@ impl Source {
         let Some(generation) = self.generations.remove(at) else {
             return;
         };
+        self.stamps.forget(generation.no);
         let bears_same = |other: &Generation| other.id == generation.id;
         if !self.generations.iter().any(bears_same) {
             desk.known.release(self.target.job, generation.id, self.id);
@@ -458,9 +494,12 @@ struct Sink<'s> {
     source: SourceId,
     path: &'s Arc<PathBuf>,
     owing: &'s mut BTreeMap<BatchId, u64>,
+    stamps: &'s mut Stamps,
     tenant: &'s mut Option<Arc<str>>,
     outbox: &'s mut Outbox,
     now: Duration,
+    /// Whether an entry went out with a time that the agent gave it.
+    has_stamped: bool,
 }
 
 impl Sink<'_> {
@@ -468,11 +507,14 @@ impl Sink<'_> {
         for entry in entries.drain(..) {
             let origin = entry.origin;
             let (generation, offset) = place(origin);
+            let is_stamped = self.stamps.is_of(origin, entry.timestamp_ns);
+            self.has_stamped |= is_stamped;
             let from = From {
                 source: self.source,
                 generation,
                 offset,
                 path: self.path,
+                is_stamped,
             };
             if let Some((batch, tenant)) = self.outbox.add(entry, from, self.now) {
                 let oldest = self.owing.entry(batch).or_insert(origin);
@@ -495,6 +537,7 @@ fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Know
         mark: generation.noted,
         mtime_ns: generation.mtime_ns,
         is_done: false,
+        stamps: Vec::new(),
     }
 }
 

@@ -57,6 +57,8 @@ fn batch(id: BatchId, tenant: Option<&str>) -> Batch {
             start: 0,
             last: 90,
         }],
+        is_stamped: false,
+        needs_version: 0,
     }
 }
 
@@ -97,6 +99,7 @@ async fn run(
         tenant: None,
         deliver: script.clone(),
         backoff,
+        saved: None,
         metrics: metrics.client("host"),
     };
     let (sender, receiver) = mpsc::channel(100);

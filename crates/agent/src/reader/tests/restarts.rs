@@ -171,3 +171,46 @@ fn positions_of_promtail_are_gone_on_from() {
     rig.import("a.log", 400);
     assert_eq!(rig.read(), ["one"], "the file is shorter, so it is another");
 }
+
+/// Time and text of each entry.
+fn rows(batches: &[crate::batch::Batch]) -> Vec<(i64, i32, Vec<u8>)> {
+    let streams = batches.iter().flat_map(|batch| &batch.request.streams);
+    let entries = streams.flat_map(|stream| &stream.entries);
+    let row = |entry: &proto::logproto::EntryAdapter| {
+        let time = entry.timestamp.unwrap();
+        (time.seconds, time.nanos, entry.line.to_vec())
+    };
+    entries.map(row).collect()
+}
+
+#[test]
+fn what_comes_again_has_the_times_it_had() {
+    let mut rig = killed("a.log");
+    rig.append("a.log", &lines("a", 3..5));
+    rig.start();
+    let mut first = rig.turn_without_delivery();
+    rig.append("a.log", &lines("a", 5..7));
+    first.extend(rig.turn_without_delivery());
+    assert!(first.iter().all(|batch| batch.needs_version > 0));
+    rig.append("a.log", &lines("a", 7..8));
+    rig.rename("a.log", "a.log.1");
+    rig.restart();
+    rig.write("a.log", &lines("b", 0..1));
+    let again = rows(&rig.turn_without_delivery());
+    assert_eq!(again[..4], rows(&first));
+    assert_eq!(again.len(), 6);
+    assert!(again.is_sorted_by(|a, b| (a.0, a.1) < (b.0, b.1)));
+}
+
+#[test]
+fn times_that_stages_find_in_lines_need_no_note() {
+    let directory = tempfile::tempdir().unwrap();
+    let glob = format!("{}/*.log", directory.path().display());
+    let mut config = crate::Config::for_paths(&[("j", vec![glob])], "unused".into());
+    config.scrape_configs[0].pipeline_stages = serde_yaml::from_str("[cri: {}]").unwrap();
+    let mut rig = Rig::with_config(directory, config);
+    rig.write("a.log", "2024-01-02T03:04:05.1Z stdout F x\n");
+    let batches = rig.turn_without_delivery();
+    assert!(!batches[0].is_stamped && batches[0].needs_version == 0);
+    assert!(rig.records().iter().all(|record| record.stamps.is_empty()));
+}

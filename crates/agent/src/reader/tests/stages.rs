@@ -53,3 +53,28 @@ fn lines_that_stages_drop_move_the_position_on() {
     assert_eq!(rig.read(), ["x", "not json"]);
     assert_eq!(rig.offset("a.log"), Some(21));
 }
+
+#[test]
+fn a_part_of_a_line_goes_out_when_its_file_is_gone_for_good() {
+    let mut rig = rig("[cri: {}]");
+    rig.write("a.log", &(cri("F", "whole") + &cri("P", "first, ")));
+    assert_eq!(rig.read(), ["whole"]);
+    rig.remove("a.log");
+    assert_eq!(rig.read(), [""; 0], "its rest may still be written");
+    assert_eq!(rig.read_after(Duration::from_secs(10)), ["first, "]);
+    assert_eq!(rig.read_after(Duration::from_secs(10)), [""; 0]);
+    assert!(rig.reader.status().is_empty() && rig.records().is_empty());
+}
+
+#[test]
+fn a_block_of_lines_goes_out_when_its_file_is_rotated_away() {
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 1h}]");
+    rig.write("a.log", "f1\nx\nf2\n");
+    assert_eq!(rig.read(), ["f1\nx"]);
+    rig.rename("a.log", "a.log.1");
+    rig.append("a.log.1", "y");
+    assert_eq!(rig.read_after(Duration::from_secs(10)), [""; 0]);
+    assert_eq!(rig.read_after(Duration::from_secs(120)), ["f2\ny"]);
+    rig.restart();
+    assert_eq!(rig.read(), [""; 0]);
+}

@@ -1,0 +1,184 @@
+//! Times for lines that have none of their own.
+//!
+//! A line's time is that at which its piece of the file was read, and a nanosecond more for each
+//! byte before it in the piece: each line is later than the one before, since equal lines at equal
+//! times would count as one, and lines that go back in time as out of order. What was stamped is
+//! noted with the position, before it is sent. A line that is read again after a crash thus gets
+//! the very time it had before, and who keeps one copy of equal rows, as Skald does, keeps one.
+
+use serde::{Deserialize, Serialize};
+
+use super::source::{origin, place};
+
+/// Pieces of a file that may wait for their acknowledgement; with more, reading waits.
+const PIECES_MAX: usize = 4096;
+
+/// A part of a file that was read at once. While it is held here it is told by origins, so that
+/// pieces of several files can lie beside each other; as it is noted, by offsets in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    /// Where its first line begins.
+    pub(crate) start: u64,
+    /// Where its last line ends.
+    pub(crate) end: u64,
+    /// The time of its first line, in nanoseconds since 1970.
+    pub(crate) base_ns: i64,
+    /// Whether an entry went out with a time of it, rather than one that stages found in the line.
+    #[serde(skip, default = "yes")]
+    pub(crate) is_used: bool,
+}
+
+/// What was noted was used.
+fn yes() -> bool {
+    true
+}
+
+/// The latest time that was given, over all files of a reader.
+#[derive(Debug, Default)]
+pub(crate) struct LastStamp(i64);
+
+impl LastStamp {
+    /// A time after all that were given.
+    fn next(&mut self, wall_ns: i64) -> i64 {
+        self.0 = wall_ns.max(self.0.saturating_add(1));
+        self.0
+    }
+
+    fn given(&mut self, stamp_ns: i64) {
+        self.0 = self.0.max(stamp_ns);
+    }
+}
+
+/// The pieces of a source's files that are not acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Stamps(Vec<Piece>);
+
+impl Piece {
+    fn stamp(&self, origin: u64) -> i64 {
+        let after = i64::try_from(origin.saturating_sub(self.start)).unwrap_or(i64::MAX);
+        self.base_ns.saturating_add(after)
+    }
+
+    fn covers(&self, origin: u64) -> bool {
+        (self.start..self.end).contains(&origin)
+    }
+}
+
+impl Stamps {
+    /// Takes in what was noted of a file that is now this generation.
+    pub(super) fn restore(&mut self, generation: u64, noted: &[Piece]) {
+        self.0.extend(noted.iter().map(|piece| Piece {
+            start: origin(generation, piece.start),
+            end: origin(generation, piece.end),
+            ..*piece
+        }));
+    }
+
+    /// The time of the line at `origin`.
+    pub(super) fn stamp(&mut self, origin: u64, wall_ns: i64, last: &mut LastStamp) -> i64 {
+        let stamp_ns = match self.0.iter().rev().find(|piece| piece.covers(origin)) {
+            Some(piece) => piece.stamp(origin),
+            None => {
+                let base_ns = last.next(wall_ns);
+                self.0.push(Piece {
+                    start: origin,
+                    end: u64::MAX,
+                    base_ns,
+                    is_used: false,
+                });
+                base_ns
+            }
+        };
+        last.given(stamp_ns);
+        stamp_ns
+    }
+
+    /// Ends the piece that is being read.
+    pub(super) fn end(&mut self, end: u64) {
+        if let Some(piece) = self.0.last_mut().filter(|piece| piece.end == u64::MAX) {
+            piece.end = end;
+        }
+    }
+
+    /// Whether an entry that begins at `origin` has the time that was given here; that is
+    /// remembered.
+    pub(super) fn is_of(&mut self, origin: u64, timestamp_ns: i64) -> bool {
+        let mut pieces = self.0.iter_mut().rev();
+        match pieces.find(|piece| piece.covers(origin)) {
+            Some(piece) if piece.stamp(origin) == timestamp_ns => {
+                piece.is_used = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets what of a generation lies before `offset`.
+    pub(super) fn forget_before(&mut self, generation: u64, offset: u64) {
+        let before = origin(generation, offset);
+        self.0
+            .retain(|piece| place(piece.start).0 != generation || piece.end > before);
+    }
+
+    /// Forgets a generation.
+    pub(super) fn forget(&mut self, generation: u64) {
+        self.0.retain(|piece| place(piece.start).0 != generation);
+    }
+
+    /// What is to be noted of a generation.
+    pub(super) fn used(&self, generation: u64) -> Vec<Piece> {
+        let is_its = |piece: &&Piece| piece.is_used && place(piece.start).0 == generation;
+        let noted = |piece: &Piece| Piece {
+            start: place(piece.start).1,
+            end: place(piece.end).1,
+            ..*piece
+        };
+        self.0.iter().filter(is_its).map(noted).collect()
+    }
+
+    /// Whether there is room for more pieces.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.len() < PIECES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_only_go_forward_over_all_files() {
+        let mut last = LastStamp::default();
+        let (mut a, mut b) = (Stamps::default(), Stamps::default());
+        assert_eq!(a.stamp(0, 1000, &mut last), 1000);
+        assert_eq!(a.stamp(7, 1000, &mut last), 1007);
+        a.end(9);
+        assert_eq!(b.stamp(0, 1000, &mut last), 1008);
+        assert_eq!(a.stamp(9, 900, &mut last), 1009);
+        assert_eq!(a.stamp(12, 5000, &mut last), 1012);
+        a.end(20);
+        assert_eq!(a.stamp(20, 5000, &mut last), 5000);
+    }
+
+    #[test]
+    fn a_line_that_is_read_again_has_the_time_it_had() {
+        let mut last = LastStamp::default();
+        let mut stamps = Stamps::default();
+        let first: Vec<i64> = [0, 5]
+            .map(|at| stamps.stamp(origin(3, at), 100, &mut last))
+            .into();
+        stamps.end(origin(3, 10));
+        assert!(stamps.is_of(origin(3, 5), 105) && !stamps.is_of(origin(3, 5), 106));
+        assert!(stamps.used(2).is_empty());
+        let mut again = Stamps::default();
+        again.restore(1, &stamps.used(3));
+        // In other pieces, and much later.
+        let second: Vec<i64> = [0, 5, 10]
+            .map(|at| again.stamp(origin(1, at), 900, &mut LastStamp::default()))
+            .into();
+        assert_eq!((first, second), (vec![100, 105], vec![100, 105, 900]));
+        again.end(origin(1, 12));
+        again.forget_before(1, 10);
+        assert!(again.used(1).is_empty());
+    }
+}
