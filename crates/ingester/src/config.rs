@@ -22,7 +22,7 @@ pub struct Config {
     pub memory_max: ByteSize,
     /// The longest that a push waits for memory before it is refused.
     pub push_wait: DurationNs,
-    /// Blocks encoded at once; 0 is half of the cores.
+    /// Blocks encoded at once; 0 is half of the cores, and all of them while the log is replayed.
     pub encode_workers: usize,
     /// The longest that a row waits for a flush. Every flush takes all there is, so this is also
     /// the age of the oldest row of a block.

@@ -155,6 +155,13 @@ impl Inner {
         self.encode_cuts(tenant, cuts).await
     }
 
+    /// Blocks encoded at once. A replay takes all cores: what it waits for is the encoding, and a
+    /// restart is over when it is.
+    fn encode_workers(&self) -> usize {
+        let is_replaying = !self.replayed.is_cancelled() && self.config.encode_workers == 0;
+        self.encode_workers * if is_replaying { 2 } else { 1 }
+    }
+
     async fn encode_cuts(&self, tenant: &Arc<Tenant>, cuts: Vec<Cut>) -> Result<(), EncodeError> {
         if cuts.is_empty() {
             return Ok(());
@@ -187,7 +194,7 @@ impl Inner {
             }
         });
         let blocks: Vec<(Arc<Block>, Vec<usize>)> = futures::stream::iter(encoded)
-            .buffer_unordered(self.encode_workers)
+            .buffer_unordered(self.encode_workers())
             .try_collect()
             .await?;
         self.install(tenant, &cuts, blocks);
