@@ -22,6 +22,8 @@ pub struct Config {
     pub memory_max: ByteSize,
     /// The longest that a push waits for memory before it is refused.
     pub push_wait: DurationNs,
+    /// Bytes of pushes under way, those that wait included; more are refused.
+    pub push_memory_max: ByteSize,
     /// Blocks encoded at once; 0 is half of the cores, and all of them while the log is replayed.
     pub encode_workers: usize,
     /// The longest that a row waits for a flush. Every flush takes all there is, so this is also
@@ -56,6 +58,7 @@ impl Default for Config {
             head_memory_max: ByteSize::mib(96),
             memory_max: ByteSize::mib(512),
             push_wait: DurationNs::from_secs(5),
+            push_memory_max: ByteSize::mib(256),
             encode_workers: 0,
             flush_interval: DurationNs::from_secs(300),
             flush_bytes: ByteSize::mib(64),

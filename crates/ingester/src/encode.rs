@@ -127,8 +127,13 @@ impl Inner {
     pub(crate) async fn encode_all(&self, epoch: u64) -> Result<(), EncodeError> {
         let _pass = self.cutter.pass.lock().await;
         for tenant in self.tenants.all() {
-            let mut streams = tenant.streams();
-            streams.sort_by(|a, b| a.labels().cmp(b.labels()));
+            let all = Arc::clone(&tenant);
+            let sorted = tokio::task::spawn_blocking(move || {
+                let mut streams = all.streams();
+                streams.sort_by(|a, b| a.labels().cmp(b.labels()));
+                streams
+            });
+            let streams = sorted.await.map_err(|_| EncodeError::Worker)?;
             self.encode(&tenant, &streams, epoch).await?;
         }
         Ok(())

@@ -139,6 +139,8 @@ pub(crate) struct Inner {
     pub(crate) end_of_replay: Mutex<Option<Line>>,
     pub(crate) flush_requests: mpsc::Sender<FlushRequest>,
     pub(crate) encode_workers: usize,
+    /// What pushes under way hold.
+    pub(crate) push_memory: Arc<Budget>,
     /// One for each query that may run.
     pub(crate) queries: Arc<Semaphore>,
     /// One for each query that may use a processor.
@@ -187,6 +189,7 @@ impl Ingester {
             end_of_replay: Mutex::default(),
             flush_requests,
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
+            push_memory: Budget::new("push_memory_max", config.push_memory_max.0),
             queries: Arc::new(Semaphore::new(config.queries_max.clamp(1, 1 << 20))),
             query_places: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
             query_memory: Budget::new("query_memory_max", config.query_memory_max.0),

@@ -41,6 +41,9 @@ impl Ingest for Ingester {
         inner.admit()?;
         let raw_bytes = streams.iter().map(|batch| size_of(&batch.entries)).sum();
         check_sizes(&streams)?;
+        let mut held = inner.push_memory.reservation();
+        held.grow(raw_bytes as u64)
+            .map_err(|error| CodedError::new(Code::Unavailable, error.to_string()))?;
         inner.memory.room_for_push().await?;
         let reservation = inner.wal.reserve(raw_bytes).await?;
         let records = prepare(&streams, raw_bytes).await?;

@@ -19,11 +19,11 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 /// 2026-01-15 00:01:40 UTC.
-pub const NOW_NS: i64 = 1_768_435_300_000_000_000;
+pub(crate) const NOW_NS: i64 = 1_768_435_300_000_000_000;
 
 /// What an ingester does with a push.
 #[derive(Clone)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// Stores it.
     Store,
     /// Fails.
@@ -35,7 +35,7 @@ pub enum Behaviour {
 }
 
 /// One ingester.
-pub struct Fake {
+pub(crate) struct Fake {
     behaviour: Mutex<Behaviour>,
     stored: Mutex<Vec<Arc<StreamBatch>>>,
     pushes: Mutex<usize>,
@@ -62,7 +62,11 @@ impl Ingest for Fake {
                     for (row, entry) in batch.entries.iter().enumerate() {
                         if entry.line.starts_with(b"bad") {
                             let (stream, row) = (stream as u32, row as u32);
-                            refusals.push(Refusal { stream, row, reason });
+                            refusals.push(Refusal {
+                                stream,
+                                row,
+                                reason,
+                            });
                         }
                     }
                 }
@@ -74,17 +78,17 @@ impl Ingest for Fake {
 }
 
 /// A row as it was stored: stream, time, line, metadata.
-pub type Row = (String, i64, String, String);
+pub(crate) type Row = (String, i64, String, String);
 
 /// Ingesters by name.
-pub struct Fakes {
+pub(crate) struct Fakes {
     ring: Arc<Ring>,
     by_id: HashMap<Arc<str>, Arc<Fake>>,
     quorum: usize,
 }
 
 impl Fakes {
-    pub fn new(count: usize, replication_factor: usize) -> Arc<Self> {
+    pub(crate) fn new(count: usize, replication_factor: usize) -> Arc<Self> {
         let member = |i| Member::new(format!("i{i}"), "127.0.0.1:1", &[Role::Ingester]);
         let members = Members::new(1, (0..count).map(member));
         let fake = |member: &Arc<Member>| {
@@ -102,30 +106,35 @@ impl Fakes {
         })
     }
 
-    pub fn tell(&self, id: &str, behaviour: Behaviour) {
+    pub(crate) fn tell(&self, id: &str, behaviour: Behaviour) {
         *self.by_id[id].behaviour.lock() = behaviour;
     }
 
     /// What an ingester was pushed.
-    pub fn rows_of(&self, id: &str) -> Vec<Row> {
+    pub(crate) fn rows_of(&self, id: &str) -> Vec<Row> {
         let batches = self.by_id[id].stored.lock();
         let rows = batches.iter().flat_map(|batch| {
             let stream = batch.labels.to_string();
             batch.entries.iter().map(move |row| {
                 let line = String::from_utf8_lossy(row.line).into_owned();
-                (stream.clone(), row.timestamp_ns, line, row.metadata.to_string())
+                (
+                    stream.clone(),
+                    row.timestamp_ns,
+                    line,
+                    row.metadata.to_string(),
+                )
             })
         });
         rows.collect()
     }
 
     /// How often an ingester was pushed to.
-    pub fn pushes_of(&self, id: &str) -> usize {
+    pub(crate) fn pushes_of(&self, id: &str) -> usize {
         *self.by_id[id].pushes.lock()
     }
 
     /// What all were pushed.
-    pub fn rows(&self) -> Vec<Row> {
+    pub(crate) fn rows(&self) -> Vec<Row> {
         self.by_id.keys().flat_map(|id| self.rows_of(id)).collect()
     }
 }
@@ -145,28 +154,33 @@ impl Ingesters for Fakes {
     }
 }
 
-pub fn distributor(fakes: &Arc<Fakes>, config: &Config, limits: Limits) -> Distributor {
+pub(crate) fn distributor(fakes: &Arc<Fakes>, config: &Config, limits: Limits) -> Distributor {
     let ingesters = Arc::clone(fakes) as Arc<dyn Ingesters>;
     let clock = Arc::new(|| NOW_NS);
-    Distributor::new(config, ingesters, Overrides::new(limits), clock, Metrics::default())
+    Distributor::new(
+        config,
+        ingesters,
+        Overrides::new(limits),
+        clock,
+        Metrics::default(),
+    )
 }
 
 /// The endpoints of a distributor with default configuration.
-pub struct Endpoint {
-    pub fakes: Arc<Fakes>,
+pub(crate) struct Endpoint {
+    pub(crate) fakes: Arc<Fakes>,
     router: Router,
 }
 
-/// An answer: status, headers, body.
-pub struct Answer {
-    pub status: u16,
-    pub headers: http::HeaderMap,
-    pub body: Vec<u8>,
+/// An answer: status, body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as text without its last newline; the message of an OTLP answer.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let text = match self.body.as_slice() {
             [0x12, rest @ ..] => {
                 let len = rest.iter().position(|b| b & 0x80 == 0).unwrap() + 1;
@@ -174,22 +188,24 @@ impl Answer {
             }
             text => text,
         };
-        String::from_utf8_lossy(text).trim_end_matches('\n').to_owned()
+        String::from_utf8_lossy(text)
+            .trim_end_matches('\n')
+            .to_owned()
     }
 }
 
 impl Endpoint {
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self::with(Fakes::new(1, 1), &Config::default(), limits)
     }
 
-    pub fn with(fakes: Arc<Fakes>, config: &Config, limits: Limits) -> Self {
+    pub(crate) fn with(fakes: Arc<Fakes>, config: &Config, limits: Limits) -> Self {
         let routes = distributor::routes(distributor(&fakes, config, limits));
         let router = tenant_routes(routes, Auth::TenantHeader);
         Self { fakes, router }
     }
 
-    pub async fn post(
+    pub(crate) async fn post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -204,19 +220,18 @@ impl Endpoint {
         let (parts, body) = response.into_parts();
         Answer {
             status: parts.status.as_u16(),
-            headers: parts.headers,
             body: body.collect().await.unwrap().to_bytes().to_vec(),
         }
     }
 
-    pub async fn post_json(&self, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post_json(&self, body: impl Into<Body>) -> Answer {
         let json = [("Content-Type", "application/json")];
         self.post("/loki/api/v1/push", &json, body).await
     }
 }
 
 /// Limits as the recorded answers had them: no line is too old.
-pub fn any_age() -> Limits {
+pub(crate) fn any_age() -> Limits {
     Limits {
         reject_old_samples: false,
         ..Limits::default()

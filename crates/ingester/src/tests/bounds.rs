@@ -178,6 +178,21 @@ async fn streams(life: &Life, selector: &str) -> usize {
 }
 
 #[tokio::test]
+async fn a_push_beyond_the_memory_of_pushes_is_refused_and_names_the_limit() {
+    let mut bed = Bed::new();
+    bed.config.push_memory_max = ByteSize::kib(2);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let error = life.push(&tenant, &long_rows(0, 20)).await.unwrap_err();
+    assert_eq!(error.code, Code::Unavailable);
+    assert!(error.message.contains("push_memory_max"), "{error}");
+    for i in 0..20 {
+        life.push(&tenant, &long_rows(i, 1)).await.unwrap();
+    }
+    assert_eq!(life.recent(&tenant).await.1.len(), 20);
+}
+
+#[tokio::test]
 async fn who_does_not_read_an_answer_keeps_nobody_waiting() {
     let mut bed = Bed::new();
     bed.config.query_workers = 1;

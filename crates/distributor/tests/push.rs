@@ -1,0 +1,278 @@
+//! Pushes as clients send them, in front of ingesters that do as they are told.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails stops")]
+
+mod support;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use distributor::Config;
+use model::units::ByteSize;
+use model::{Code, Limits};
+use prost::Message;
+use proto::logproto::{EntryAdapter, PushRequest, StreamAdapter, Timestamp};
+use proto::role::RefusalReason;
+use support::{Behaviour, Endpoint, Fakes, NOW_NS, Row, any_age};
+use tokio::sync::Semaphore;
+
+const PATH: &str = "/loki/api/v1/push";
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+const PROTOBUF: (&str, &str) = ("Content-Type", "application/x-protobuf");
+
+/// Headers and body of a request.
+type Post<'a> = (&'a [(&'a str, &'a str)], Vec<u8>);
+
+/// Limits under which rows are stored as they were pushed.
+fn plain() -> Limits {
+    Limits {
+        discover_service_name: Vec::new(),
+        discover_log_levels: false,
+        ..any_age()
+    }
+}
+
+fn stored(stream: &str, time_ns: i64, line: &str) -> Row {
+    (stream.to_owned(), time_ns, line.to_owned(), "{}".to_owned())
+}
+
+/// A JSON push of one stream with these lines, a nanosecond apart.
+fn json(labels: &str, lines: &[&str]) -> String {
+    let values: Vec<_> = lines
+        .iter()
+        .zip(NOW_NS..)
+        .map(|(line, time_ns)| format!(r#"["{time_ns}","{line}"]"#))
+        .collect();
+    format!(
+        r#"{{"streams":[{{"stream":{labels},"values":[{}]}}]}}"#,
+        values.join(",")
+    )
+}
+
+fn protobuf(labels: &str, lines: &[&str]) -> Vec<u8> {
+    let entry = |(line, time_ns): (&&str, i64)| EntryAdapter {
+        timestamp: Some(Timestamp {
+            seconds: time_ns / 1_000_000_000,
+            nanos: (time_ns % 1_000_000_000) as i32,
+        }),
+        line: line.as_bytes().to_vec().into(),
+        ..EntryAdapter::default()
+    };
+    let stream = StreamAdapter {
+        labels: labels.to_owned(),
+        entries: lines.iter().zip(NOW_NS..).map(entry).collect(),
+        hash: 0,
+    };
+    let request = PushRequest {
+        streams: vec![stream],
+        ..PushRequest::default()
+    };
+    request.encode_to_vec()
+}
+
+fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn every_format_and_encoding_stores_the_same() {
+    let body = json(r#"{"app":"web"}"#, &["one", "two"]);
+    let wire = protobuf(r#"{app="web"}"#, &["one", "two"]);
+    let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
+    let pushes: [Post<'_>; 6] = [
+        (&[JSON], body.clone().into_bytes()),
+        (&[JSON, ("Content-Encoding", "gzip")], gzip(body.as_bytes())),
+        (
+            &[JSON, ("Content-Encoding", "deflate")],
+            deflate(body.as_bytes()),
+        ),
+        (
+            &[JSON, ("Content-Encoding", "snappy")],
+            snappy(body.as_bytes()),
+        ),
+        (&[JSON, ("Content-Encoding", "zstd")], zstd),
+        (&[PROTOBUF], snappy(&wire)),
+    ];
+    for (headers, body) in pushes {
+        let endpoint = Endpoint::new(plain());
+        let answer = endpoint.post(PATH, headers, body).await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (204, String::new()),
+            "{headers:?}"
+        );
+        let expected = [
+            stored(r#"{app="web"}"#, NOW_NS, "one"),
+            stored(r#"{app="web"}"#, NOW_NS + 1, "two"),
+        ];
+        assert_eq!(endpoint.fakes.rows(), expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn structured_metadata_stays_with_its_row() {
+    let endpoint = Endpoint::new(plain());
+    let body = format!(
+        r#"{{"streams":[{{"stream":{{"app":"web"}},"values":[["{NOW_NS}","x",{{"trace":"7"}}]]}}]}}"#
+    );
+    assert_eq!(endpoint.post_json(body).await.status, 204);
+    let [(_, _, _, metadata)] = endpoint.fakes.rows().try_into().unwrap();
+    assert_eq!(metadata, r#"{trace="7"}"#);
+}
+
+#[tokio::test]
+async fn otlp_resources_become_labels() {
+    let endpoint = Endpoint::new(any_age());
+    let body = format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name",
+        "value":{{"stringValue":"shop"}}}}]}},"scopeLogs":[{{"logRecords":[{{
+        "timeUnixNano":"{NOW_NS}","body":{{"stringValue":"sold"}},"severityText":"INFO"}}]}}]}}]}}"#
+    );
+    let answer = endpoint.post("/otlp/v1/logs", &[JSON], body).await;
+    assert!(
+        answer.status / 100 == 2,
+        "{} {}",
+        answer.status,
+        answer.text()
+    );
+    let [(stream, time_ns, line, metadata)] = endpoint.fakes.rows().try_into().unwrap();
+    assert_eq!(
+        (stream.as_str(), time_ns, line.as_str()),
+        (r#"{service_name="shop"}"#, NOW_NS, "sold")
+    );
+    assert!(metadata.contains("severity_text"), "{metadata}");
+}
+
+#[tokio::test]
+async fn a_refused_line_refuses_only_itself() {
+    let limits = Limits {
+        max_line_size: ByteSize(10),
+        ..plain()
+    };
+    let endpoint = Endpoint::new(limits);
+    let lines = ["short", "much longer than ten", "short too"];
+    let answer = endpoint.post_json(json(r#"{"app":"web"}"#, &lines)).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("max entry size"),
+        "{}",
+        answer.text()
+    );
+    let kept: Vec<_> = endpoint.fakes.rows().into_iter().map(|row| row.2).collect();
+    assert_eq!(kept, ["short", "short too"]);
+}
+
+#[tokio::test]
+async fn what_an_ingester_refuses_is_told() {
+    let endpoint = Endpoint::new(plain());
+    let reason = RefusalReason::OutOfOrder { newest_ns: NOW_NS };
+    endpoint.fakes.tell("i0", Behaviour::Refuse(reason));
+    let answer = endpoint
+        .post_json(json(r#"{"app":"web"}"#, &["bad 1", "good"]))
+        .await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("out of order"), "{}", answer.text());
+    let answer = endpoint
+        .post_json(json(r#"{"app":"web"}"#, &["good"]))
+        .await;
+    assert_eq!(answer.status, 204);
+}
+
+#[tokio::test]
+async fn a_quorum_of_replicas_is_enough_and_less_is_not() {
+    let fakes = Fakes::new(3, 3);
+    let endpoint = Endpoint::with(Arc::clone(&fakes), &Config::default(), plain());
+    let push = || endpoint.post_json(json(r#"{"app":"web"}"#, &["x"]));
+    assert_eq!(push().await.status, 204);
+    fakes.tell("i0", Behaviour::Fail(Code::Unavailable));
+    assert_eq!(push().await.status, 204);
+    fakes.tell("i1", Behaviour::Fail(Code::Unavailable));
+    let answer = push().await;
+    assert!(answer.status >= 500, "{} {}", answer.status, answer.text());
+}
+
+#[tokio::test]
+async fn a_slow_replica_is_not_waited_for_and_gets_its_rows() {
+    let fakes = Fakes::new(3, 3);
+    let endpoint = Endpoint::with(Arc::clone(&fakes), &Config::default(), plain());
+    let permits = Arc::new(Semaphore::new(0));
+    fakes.tell("i2", Behaviour::Wait(Arc::clone(&permits)));
+    let answer = endpoint.post_json(json(r#"{"app":"web"}"#, &["x"])).await;
+    assert_eq!(answer.status, 204);
+    assert!(fakes.rows_of("i2").is_empty());
+    permits.add_permits(1);
+    while fakes.rows_of("i2").is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn bombs_and_lies_cost_nothing() {
+    let config = Config {
+        max_decompressed_size: ByteSize::kib(64),
+        max_recv_msg_size: ByteSize::kib(64),
+        ..Config::default()
+    };
+    let endpoint = Endpoint::with(Fakes::new(1, 1), &config, plain());
+    let zeros = vec![b' '; 8 << 20];
+    // A block of snappy that claims 4 GiB.
+    let lie = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 0x00];
+    let pushes: [Post<'_>; 4] = [
+        (&[JSON, ("Content-Encoding", "gzip")], gzip(&zeros)),
+        (
+            &[JSON, ("Content-Encoding", "zstd")],
+            zstd::encode_all(&zeros[..], 1).unwrap(),
+        ),
+        (&[PROTOBUF], lie.to_vec()),
+        (&[JSON], zeros[..100 << 10].to_vec()),
+    ];
+    for (headers, body) in pushes {
+        let answer = endpoint.post(PATH, headers, body).await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{headers:?}: {}",
+            answer.status
+        );
+        assert!(!answer.text().is_empty());
+    }
+    assert_eq!(endpoint.fakes.pushes_of("i0"), 0);
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_decoded_store_nothing_and_say_why() {
+    let endpoint = Endpoint::new(plain());
+    let deep = format!(r#"{{"streams":{}"#, "[".repeat(100_000));
+    let pushes: [Post<'_>; 8] = [
+        (&[JSON], b"{".to_vec()),
+        (&[JSON], b"[]".to_vec()),
+        (&[JSON], b"\xff\xfe".to_vec()),
+        (&[JSON], deep.into_bytes()),
+        (&[JSON, ("Content-Encoding", "gzip")], b"not gzip".to_vec()),
+        (&[JSON, ("Content-Encoding", "br")], b"{}".to_vec()),
+        (&[PROTOBUF], b"not snappy".to_vec()),
+        (&[PROTOBUF], snappy(b"not protobuf")),
+    ];
+    for (headers, body) in pushes {
+        let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
+        let answer = endpoint.post(PATH, headers, body).await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{shown}: {}",
+            answer.status
+        );
+        assert!(!answer.text().is_empty(), "{shown}");
+    }
+    assert_eq!(endpoint.fakes.pushes_of("i0"), 0);
+}
