@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
+use server::Environment;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +14,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config, ConfigError};
 use crate::console::Console;
 use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
-use crate::discover::{Targets, Watch};
+use crate::discover::{FileFinder, Groups, KubernetesFinder, SharedTargets, Targets, Watch};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::positions::{Book, PositionsFile, Saved, Saver};
@@ -64,6 +66,8 @@ pub struct Deps<'r> {
     pub registry: &'r mut Registry,
     /// What `__host__` of a target is compared with.
     pub hostname: String,
+    /// The environment, which says where Kubernetes is and on which node this runs.
+    pub environment: Environment,
     /// Who takes what is collected, besides the clients of the configuration: its name and itself.
     pub deliver: Option<(String, Arc<dyn Deliver>)>,
 }
@@ -73,6 +77,9 @@ pub struct Agent {
     config: Config,
     clients: Vec<Running>,
     scout: Scout,
+    finders: Vec<BoxFuture<'static, ()>>,
+    /// Ends the finders.
+    finding: CancellationToken,
     saver: Saver,
     status: Arc<Status>,
 }
@@ -102,7 +109,7 @@ impl Agent {
         config.validate()?;
         let metrics = Metrics::register(deps.registry);
         let stage_metrics = crate::stages::Metrics::register(deps.registry);
-        let targets = Arc::new(Targets::new(&config.scrape_configs, &deps.hostname)?);
+        let targets = Targets::of_config(&config.scrape_configs, &deps.hostname)?;
         let recipients = recipients(&config, deps.deliver, &metrics)?;
         if recipients.is_empty() {
             return Err(StartError::NoClient);
@@ -118,6 +125,15 @@ impl Agent {
         let saver = Saver::new(positions, book.clone(), metrics.clone(), sync_period);
         let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(|_| Arc::default()).collect();
         let (rescan, rescans) = watch::channel(());
+        let groups = Arc::new(Groups::new(rescan.clone()));
+        let finding = CancellationToken::new();
+        let finders = finders(
+            &config,
+            &deps.environment,
+            &deps.hostname,
+            &groups,
+            &finding,
+        )?;
         let watch = watch_for(&inboxes, rescan.clone());
         let mut clients = Vec::new();
         for (recipient, inbox) in recipients.iter().zip(&inboxes) {
@@ -145,9 +161,14 @@ impl Agent {
             .targets_active
             .set(i64::try_from(targets.active().len()).unwrap_or(i64::MAX));
         metrics.target_failed("dropped", targets.dropped().len());
-        let status = Arc::new(Status::new(targets.clone(), &clients_of(&clients)));
+        let shown = Arc::new(SharedTargets::default());
+        shown.set(Arc::new(targets));
+        let status = Arc::new(Status::new(shown.clone(), &clients_of(&clients)));
         let scout = Scout {
-            targets,
+            jobs: config.scrape_configs.clone(),
+            hostname: deps.hostname,
+            groups,
+            shown,
             watch,
             rescans,
             inboxes,
@@ -160,6 +181,8 @@ impl Agent {
             config,
             clients,
             scout,
+            finders,
+            finding,
             saver,
             status,
         })
@@ -188,7 +211,14 @@ impl Agent {
 
     /// Collects until `stop`. Then nothing more is read, what was read is delivered if that can be
     /// done soon, and the positions are saved.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let finders = std::mem::take(&mut self.finders);
+        let mut finders: tokio::task::JoinSet<()> = finders.into_iter().collect();
+        self.collect(stop).await;
+        finders.shutdown().await;
+    }
+
+    async fn collect(self, stop: CancellationToken) {
         if self.config.is_dry_run {
             self.scout.run(stop).await;
             futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
@@ -198,12 +228,41 @@ impl Agent {
         let saving = CancellationToken::new();
         let collect = async {
             self.scout.run(stop).await;
+            self.finding.cancel();
             futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
             saving.cancel();
         };
         tokio::join!(collect, self.saver.clone().run(saving.clone()));
         self.saver.save().await;
     }
+}
+
+/// Who looks for targets while the agent runs.
+fn finders(
+    config: &Config,
+    environment: &Environment,
+    hostname: &str,
+    groups: &Arc<Groups>,
+    stop: &CancellationToken,
+) -> Result<Vec<BoxFuture<'static, ()>>, ConfigError> {
+    let mut finders: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for (at, job) in config.scrape_configs.iter().enumerate() {
+        let wrong = |key: &str, error: &dyn std::fmt::Display| {
+            ConfigError(format!("job {:?}: {key}: {error}", job.job_name))
+        };
+        for found in &job.file_sd_configs {
+            let finder = FileFinder::new(found, groups.publisher(at, finders.len()));
+            let finder = finder.map_err(|error| wrong("file_sd_configs", &error))?;
+            finders.push(Box::pin(finder.run(stop.clone())));
+        }
+        for found in &job.kubernetes_sd_configs {
+            let publisher = groups.publisher(at, finders.len());
+            let finder = KubernetesFinder::new(found, environment, hostname, publisher);
+            let finder = finder.map_err(|error| wrong("kubernetes_sd_configs", &error))?;
+            finders.push(Box::pin(finder.run(stop.clone())));
+        }
+    }
+    Ok(finders)
 }
 
 fn clients_of(clients: &[Running]) -> Vec<(String, Arc<Inbox>)> {

@@ -5,6 +5,7 @@
 //! is read. Keys that promtail does not have are marked as the agent's own.
 
 mod client;
+mod discovery;
 mod scrape;
 mod server;
 
@@ -18,7 +19,8 @@ use serde_json::Value;
 use crate::discover::Targets;
 use crate::stages::{self, Pipeline};
 
-pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, TlsConfig};
+pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
+pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
 pub use scrape::{ScrapeConfig, StaticConfig};
 pub use server::ServerConfig;
 
@@ -247,7 +249,7 @@ impl Config {
         }
         scrape::validate(&self.scrape_configs)?;
         // That a glob or a stage is wrong shows when it is made.
-        Targets::new(&self.scrape_configs, "")?;
+        Targets::of_config(&self.scrape_configs, "")?;
         let metrics = stages::Metrics::register(&mut Registry::default());
         for job in &self.scrape_configs {
             Pipeline::new(&job.pipeline_stages, &job.job_name, &metrics)

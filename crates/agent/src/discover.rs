@@ -1,6 +1,9 @@
 //! Which files are to be collected: targets from the configuration, and what their globs match.
 
+mod file_sd;
 mod glob;
+mod groups;
+mod kubernetes;
 mod target;
 mod watch;
 
@@ -8,7 +11,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use target::{Target, Targets};
+pub(crate) use file_sd::FileFinder;
+pub(crate) use groups::Groups;
+pub(crate) use kubernetes::KubernetesFinder;
+pub(crate) use target::{SharedTargets, Target, Targets};
 pub(crate) use watch::{Change, Watch};
 
 use glob::Walked;

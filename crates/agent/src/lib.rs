@@ -16,6 +16,7 @@
 //! Start reading at [`Agent::run`], then `reader` for what one turn does, `tail::source` for how
 //! files become lines, and `tail::rotate` and `tail::restore` for how files are found again.
 
+mod access;
 mod agent;
 mod batch;
 mod clock;

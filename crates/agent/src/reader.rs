@@ -17,7 +17,7 @@ use crate::deliver::Outcome;
 use crate::discover::{Found, Scan};
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
-use crate::positions::Book;
+use crate::positions::{Book, RecordKey};
 use crate::stages::Pipeline;
 use crate::tail::generation::{Buffer, open_regular};
 use crate::tail::identity::FileId;
@@ -31,6 +31,8 @@ use crate::tail::stamps::LastStamp;
 const CHUNKS_PER_TURN: usize = 16;
 /// How long a file that begins like another may be its copy under way, and is left alone.
 const COPY_WAIT: Duration = Duration::from_secs(15);
+/// How long a file may not be there until its position is forgotten.
+const MISSING_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A file that did not change for so long is looked at less often.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -93,6 +95,8 @@ pub(crate) struct Reader {
     next_sweep: Duration,
     /// Files that may be copies under way, and since when.
     suspects: HashMap<(usize, PathBuf), Duration>,
+    /// Files of the book that are not there, and since when.
+    missing: HashMap<RecordKey, Duration>,
     /// When the globs were looked at, in nanoseconds since 1970.
     scanned_at_ns: Option<i64>,
 }
@@ -121,6 +125,7 @@ impl Reader {
             next_id: 1,
             next_sweep: Duration::ZERO,
             suspects: HashMap::new(),
+            missing: HashMap::new(),
             scanned_at_ns: None,
         }
     }
@@ -194,9 +199,11 @@ impl Reader {
         self.known.set_listed(scan.files.keys().cloned().collect());
         let mut new = Vec::new();
         for source in self.sources.values_mut() {
-            source.is_listed = scan
-                .files
-                .contains_key(&(source.target.job, source.path.clone()));
+            let found = scan.files.get(&(source.target.job, source.path.clone()));
+            source.is_listed = found.is_some();
+            if let Some(found) = found {
+                source.retarget(found);
+            }
         }
         for (key, found) in &scan.files {
             if !self.by_path.contains_key(key) {
@@ -207,7 +214,7 @@ impl Reader {
             self.meet(&new, now);
         }
         self.suspects.retain(|key, _| scan.files.contains_key(key));
-        self.forget_done();
+        self.forget_done(now.mono);
         self.scanned_at_ns = Some(now.wall_ns);
     }
 
@@ -317,21 +324,32 @@ impl Reader {
         now.mono < since + COPY_WAIT
     }
 
-    /// Forgets files that were read to their end and are gone.
-    fn forget_done(&mut self) {
+    /// Forgets files that were read to their end and are gone, and those that nobody asks for and
+    /// that have been gone for long.
+    fn forget_done(&mut self, now: Duration) {
         let mut there: HashMap<PathBuf, HashSet<FileId>> = HashMap::new();
+        let live: HashSet<FileId> = self.known.live().collect();
+        let mut missing = HashMap::new();
         for record in self.known.book.records() {
-            let is_ours = *record.client == *self.config.client && record.is_done;
+            let is_ours = *record.client == *self.config.client && !live.contains(&record.id);
             let Some(directory) = record.file.parent().filter(|_| is_ours) else {
                 continue;
             };
             let ids = there
                 .entry(directory.to_owned())
                 .or_insert_with(|| ids_in(directory));
-            if !ids.contains(&record.id) {
-                self.known.book.remove(&record.key());
+            if ids.contains(&record.id) {
+                continue;
+            }
+            let key = record.key();
+            let since = self.missing.get(&key).copied().unwrap_or(now);
+            if record.is_done || now >= since + MISSING_MAX {
+                self.known.book.remove(&key);
+            } else {
+                missing.insert(key, since);
             }
         }
+        self.missing = missing;
     }
 
     fn take_changes(&mut self, news: &News, now: Now) {

@@ -13,13 +13,13 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use serde::Serialize;
 
-use crate::discover::Targets;
+use crate::discover::{SharedTargets, Targets};
 use crate::reader::SourceStatus;
 use crate::reader::drive::Inbox;
 
 /// What is shown.
 pub(crate) struct Status {
-    targets: Arc<Targets>,
+    targets: Arc<SharedTargets>,
     clients: Vec<(String, Arc<Inbox>)>,
 }
 
@@ -32,7 +32,7 @@ struct ActiveTarget<'t> {
 }
 
 impl Status {
-    pub(crate) fn new(targets: Arc<Targets>, clients: &[(String, Arc<Inbox>)]) -> Self {
+    pub(crate) fn new(targets: Arc<SharedTargets>, clients: &[(String, Arc<Inbox>)]) -> Self {
         Self {
             targets,
             clients: clients.to_vec(),
@@ -56,9 +56,9 @@ impl Status {
         files
     }
 
-    fn active(&self) -> Vec<ActiveTarget<'_>> {
+    fn active(targets: &Targets) -> Vec<ActiveTarget<'_>> {
         let mut active = Vec::new();
-        for target in self.targets.active() {
+        for target in targets.active() {
             active.push(ActiveTarget {
                 job: &target.job_name,
                 path: &target.path,
@@ -108,7 +108,8 @@ async fn targets(State(status): State<Arc<Status>>, headers: HeaderMap) -> Respo
 
 /// What the targets were before and after relabelling.
 async fn service_discovery(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
-    let (active, dropped) = (status.active(), status.targets.dropped());
+    let targets = status.targets.get();
+    let (active, dropped) = (Status::active(&targets), targets.dropped());
     if !wants_page(&headers) {
         let shown = serde_json::json!({ "active": active, "dropped": dropped });
         return Json(shown).into_response();
@@ -121,7 +122,7 @@ async fn service_discovery(State(status): State<Arc<Status>>, headers: HeaderMap
     for target in dropped {
         row(
             &mut rows,
-            &[&target.job, &text(&target.labels), "", target.reason],
+            &[&target.job, &text(&target.labels), "", &target.reason],
         );
     }
     page(

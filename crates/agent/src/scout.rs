@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::discover::{Scan, Targets, Watch};
+use crate::config::ScrapeConfig;
+use crate::discover::{Groups, Scan, SharedTargets, Targets, Watch};
 use crate::metrics::Metrics;
 use crate::positions::is_positions_file;
 use crate::reader::drive::Inbox;
@@ -18,7 +19,12 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Looks for files and tells the readers.
 pub(crate) struct Scout {
-    pub(crate) targets: Arc<Targets>,
+    pub(crate) jobs: Vec<ScrapeConfig>,
+    pub(crate) hostname: String,
+    /// What is found while the agent runs.
+    pub(crate) groups: Arc<Groups>,
+    /// Where the targets are shown.
+    pub(crate) shown: Arc<SharedTargets>,
     pub(crate) watch: Watch,
     /// Says that a name came or went.
     pub(crate) rescans: watch::Receiver<()>,
@@ -35,10 +41,11 @@ impl Scout {
     /// Looks until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut was_too_many = false;
-        let mut special = 0;
+        let (mut special, mut version) = (0, 0);
         loop {
             let began = Instant::now();
             self.rescans.mark_unchanged();
+            self.renew_targets(&mut version);
             if let Some(scan) = self.look().await {
                 self.tell_limits(&scan, &mut was_too_many, &mut special);
                 for inbox in &self.inboxes {
@@ -61,8 +68,25 @@ impl Scout {
         }
     }
 
+    /// Makes the targets anew if others were found than in `version`.
+    fn renew_targets(&self, version: &mut u64) {
+        let Some((newer, found)) = self.groups.newer_than(*version) else {
+            return;
+        };
+        *version = newer;
+        match Targets::with_found(&self.jobs, found, &self.hostname) {
+            Ok(targets) => {
+                let count = targets.active().len();
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.metrics.targets_active.set(count);
+                self.shown.set(Arc::new(targets));
+            }
+            Err(error) => tracing::error!(%error, "targets cannot be made"),
+        }
+    }
+
     async fn look(&mut self) -> Option<Arc<Scan>> {
-        let (targets, files_max) = (self.targets.clone(), self.files_max);
+        let (targets, files_max) = (self.shown.get(), self.files_max);
         let positions = self.positions.clone();
         let mut watch = std::mem::take(&mut self.watch);
         let looked = tokio::task::spawn_blocking(move || {

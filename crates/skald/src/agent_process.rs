@@ -142,6 +142,7 @@ async fn start(config: Config, telemetry: Telemetry) -> anyhow::Result<Modules> 
         Deps {
             registry: &mut metrics.registry(),
             hostname: server::hostname(),
+            environment: Environment::of_process(),
             deliver: None,
         },
     )?;

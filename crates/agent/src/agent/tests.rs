@@ -57,6 +57,7 @@ fn start(config: Config, sink: &Arc<Sink>) -> Run {
     let deps = Deps {
         registry: &mut registry,
         hostname: "host".to_owned(),
+        environment: server::Environment::default(),
         deliver: Some(("own".to_owned(), sink.clone())),
     };
     let agent = Agent::start(config, deps).unwrap();
@@ -315,14 +316,41 @@ fn globs_exclusions_and_hosts_decide_on_targets() {
 "
     );
     let config: Config = serde_yaml::from_str(&text).unwrap();
-    let targets = Targets::new(&config.scrape_configs, "host").unwrap();
+    let targets = Targets::of_config(&config.scrape_configs, "host").unwrap();
     let scan = targets.scan(10, &|path| path.ends_with("own.log"));
     let found: Vec<PathBuf> = scan.files.keys().map(|(_, path)| path.clone()).collect();
     assert_eq!(found, [directory.path().join("a.log")]);
     let reasons: Vec<&str> = targets
         .dropped()
         .iter()
-        .map(|dropped| dropped.reason)
+        .map(|dropped| dropped.reason.as_str())
         .collect();
     assert_eq!(reasons, ["__host__ is another host", "no __path__"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_of_files_come_and_go_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display();
+    let sink = Arc::new(Sink::default());
+    let text = format!(
+        "positions: {{filename: '{root}/positions/p.yaml'}}
+scrape_configs:
+  - job_name: j
+    file_sd_configs: [{{files: ['{root}/sd/*.yaml']}}]
+    relabel_configs:
+      - {{source_labels: [app], target_label: __metadata_app}}
+      - {{regex: app, action: labeldrop}}
+"
+    );
+    let config: Config = serde_yaml::from_str(&text).unwrap();
+    append(&directory.path().join("a.log"), "one\n");
+    let run = start(config, &sink);
+    fs::create_dir(directory.path().join("sd")).unwrap();
+    let group = format!("- labels: {{__path__: '{root}/*.log', app: x}}\n");
+    append(&directory.path().join("sd/a.yaml"), &group);
+    until("the line", || sink.lines.lock().len() == 1).await;
+    append(&directory.path().join("b.log"), "two\n");
+    until("a file of the target", || sink.lines.lock().len() == 2).await;
+    run.stop().await;
 }

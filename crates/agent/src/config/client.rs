@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ConfigError;
+use crate::access::AccessConfig;
 
 /// One place that lines are sent to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +52,9 @@ pub struct ClientConfig {
     pub enable_http2: bool,
     /// Whether a batch that was refused for its rate is dropped at once.
     pub drop_rate_limited_batches: bool,
-    /// Not supported.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub oauth2: Value,
+    /// Where to get a token from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
     /// Not supported.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub stream_lag_labels: Value,
@@ -108,6 +109,24 @@ pub struct Authorization {
     pub credentials_file: PathBuf,
 }
 
+/// Where to get a token from, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OAuth2 {
+    /// Who asks.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// A file that holds the secret, read each time.
+    pub client_secret_file: PathBuf,
+    /// What the token shall be for.
+    pub scopes: Vec<String>,
+    /// Where it is asked for.
+    pub token_url: String,
+    /// What is sent besides.
+    pub endpoint_params: BTreeMap<String, String>,
+}
+
 /// Whom to trust and what to show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -116,9 +135,13 @@ pub struct TlsConfig {
     pub ca: String,
     /// Certificate authorities, as a file.
     pub ca_file: PathBuf,
-    /// The agent's certificate.
+    /// The agent's certificate, as text.
+    pub cert: String,
+    /// The agent's certificate, as a file.
     pub cert_file: PathBuf,
-    /// Its key.
+    /// Its key, as text.
+    pub key: String,
+    /// Its key, as a file.
     pub key_file: PathBuf,
     /// Not supported: the name that the server's certificate must have is that of the address.
     pub server_name: String,
@@ -149,7 +172,7 @@ impl Default for ClientConfig {
             follow_redirects: true,
             enable_http2: false,
             drop_rate_limited_batches: false,
-            oauth2: Value::Null,
+            oauth2: None,
             stream_lag_labels: Value::Null,
         }
     }
@@ -175,6 +198,22 @@ impl ClientConfig {
         }
     }
 
+    /// How its server is reached.
+    pub(crate) fn access(&self) -> AccessConfig {
+        AccessConfig {
+            basic_auth: self.basic_auth.clone(),
+            authorization: self.authorization.clone(),
+            bearer_token: self.bearer_token.clone(),
+            bearer_token_file: self.bearer_token_file.clone(),
+            oauth2: self.oauth2.clone(),
+            tls: self.tls_config.clone(),
+            proxy_url: self.proxy_url.clone(),
+            follow_redirects: self.follow_redirects,
+            http2: self.enable_http2,
+            timeout: Some(self.timeout.as_std()),
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let name = self.name();
         let wrong = |text: &str| Err(ConfigError(format!("client {name:?}: {text}")));
@@ -183,15 +222,20 @@ impl ClientConfig {
             self.authorization.is_some(),
             !self.bearer_token.is_empty(),
             !self.bearer_token_file.as_os_str().is_empty(),
+            self.oauth2.is_some(),
         ];
         if self.url.is_empty() {
             return wrong("url: is missing");
         }
         if ways.iter().filter(|given| **given).count() > 1 {
-            return wrong("only one of basic_auth, authorization and bearer_token may be given");
+            return wrong(
+                "only one of basic_auth, authorization, bearer_token and oauth2 may be given",
+            );
         }
-        if !self.oauth2.is_null() {
-            return wrong("oauth2: not supported: use bearer_token_file");
+        if !self.stream_lag_labels.is_null() {
+            return wrong(
+                "stream_lag_labels: not supported: skald_agent_lag_seconds tells it by file",
+            );
         }
         if !self.tls_config.server_name.is_empty() {
             return wrong("tls_config.server_name: not supported: use the name in the url");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ConfigError;
+use super::{ConfigError, FileSd, KubernetesSd};
 use crate::relabel::RelabelConfig;
 use crate::stages::StageConfig;
 
@@ -21,14 +21,14 @@ pub struct ScrapeConfig {
     pub relabel_configs: Vec<RelabelConfig>,
     /// Targets that are written down here.
     pub static_configs: Vec<StaticConfig>,
-    /// Not supported yet.
-    pub file_sd_configs: Value,
+    /// Targets from files.
+    pub file_sd_configs: Vec<FileSd>,
     /// Not supported yet.
     pub encoding: String,
     /// Not supported yet.
     pub decompression: Value,
-    /// Not supported yet.
-    pub kubernetes_sd_configs: Value,
+    /// Targets from Kubernetes.
+    pub kubernetes_sd_configs: Vec<KubernetesSd>,
     /// Not supported yet.
     pub journal: Value,
     /// Not supported yet.
@@ -83,9 +83,7 @@ impl ScrapeConfig {
         const SOON: &str = "not in this version";
         const NEVER: &str = "the agent does not collect from there; keep another collector for it";
         let values = [
-            ("file_sd_configs", &self.file_sd_configs, SOON),
             ("decompression", &self.decompression, SOON),
-            ("kubernetes_sd_configs", &self.kubernetes_sd_configs, SOON),
             ("journal", &self.journal, SOON),
             ("syslog", &self.syslog, SOON),
             ("loki_push_api", &self.loki_push_api, SOON),

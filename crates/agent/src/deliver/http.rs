@@ -1,19 +1,16 @@
 //! Push requests over HTTP: snappy-compressed protobuf, as Loki and what speaks like it take them.
 
-use std::error::Error as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use base64::Engine;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use prost::Message;
 use proto::logproto::PushRequest;
-use reqwest::redirect::Policy;
 
 use super::{Deliver, DeliverError};
-use crate::config::{ClientConfig, TlsConfig};
+use crate::access::{self, Access};
+use crate::config::ClientConfig;
 use crate::metrics::ClientMetrics;
 
 /// Bytes of an answer's text that are read.
@@ -35,10 +32,9 @@ pub struct HttpClientError {
 
 /// Sends push requests to one address.
 pub struct HttpClient {
-    http: reqwest::Client,
+    access: Access,
     url: reqwest::Url,
     headers: HeaderMap,
-    config: ClientConfig,
     metrics: ClientMetrics,
 }
 
@@ -64,43 +60,11 @@ impl HttpClient {
             headers.insert(name, value);
         }
         Ok(Self {
-            http: build(config).map_err(wrong)?,
+            access: Access::new(config.access()).map_err(wrong)?,
             url,
             headers,
-            config: config.clone(),
             metrics,
         })
-    }
-
-    /// `Authorization`, its secrets read anew where they lie in files.
-    fn authorization(&self) -> Result<Option<HeaderValue>, String> {
-        let config = &self.config;
-        let text = if let Some(basic) = &config.basic_auth {
-            let user = secret(&basic.username, &basic.username_file)?;
-            let password = secret(&basic.password, &basic.password_file)?;
-            let pair =
-                base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-            format!("Basic {pair}")
-        } else if let Some(given) = &config.authorization {
-            let kind = if given.kind.is_empty() {
-                "Bearer"
-            } else {
-                &given.kind
-            };
-            format!(
-                "{kind} {}",
-                secret(&given.credentials, &given.credentials_file)?
-            )
-        } else {
-            let token = secret(&config.bearer_token, &config.bearer_token_file)?;
-            if token.is_empty() {
-                return Ok(None);
-            }
-            format!("Bearer {token}")
-        };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| "credentials are no header")?;
-        value.set_sensitive(true);
-        Ok(Some(value))
     }
 
     async fn request(
@@ -109,18 +73,19 @@ impl HttpClient {
         body: Vec<u8>,
     ) -> Result<reqwest::Response, String> {
         let mut request = self
-            .http
-            .post(self.url.clone())
+            .access
+            .request(http::Method::POST, self.url.clone())
+            .await?
             .headers(self.headers.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(body);
         if let Some(tenant) = tenant {
             request = request.header("x-scope-orgid", tenant);
         }
-        if let Some(authorization) = self.authorization()? {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        request.send().await.map_err(|error| with_causes(&error))
+        request
+            .send()
+            .await
+            .map_err(|error| access::with_causes(&error))
     }
 }
 
@@ -224,71 +189,6 @@ fn retry_after(text: &str) -> Option<Duration> {
             .unwrap_or_default()
             .min(RETRY_AFTER_MAX),
     )
-}
-
-fn with_causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// What is written, or what lies in the file.
-fn secret(written: &str, file: &Path) -> Result<String, String> {
-    if file.as_os_str().is_empty() {
-        return Ok(written.to_owned());
-    }
-    std::fs::read_to_string(file)
-        .map(|text| text.trim().to_owned())
-        .map_err(|error| format!("{}: {error}", file.display()))
-}
-
-fn build(config: &ClientConfig) -> Result<reqwest::Client, String> {
-    let text = |error: reqwest::Error| with_causes(&error);
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("skald-agent/", env!("CARGO_PKG_VERSION")))
-        .timeout(config.timeout.as_std())
-        .no_proxy();
-    if !config.proxy_url.is_empty() {
-        builder = builder.proxy(reqwest::Proxy::all(&config.proxy_url).map_err(text)?);
-    }
-    if !config.follow_redirects {
-        builder = builder.redirect(Policy::none());
-    }
-    if !config.enable_http2 {
-        builder = builder.http1_only();
-    }
-    with_tls(builder, &config.tls_config)?.build().map_err(text)
-}
-
-fn with_tls(
-    mut builder: reqwest::ClientBuilder,
-    tls: &TlsConfig,
-) -> Result<reqwest::ClientBuilder, String> {
-    let read =
-        |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let is_given = |path: &Path| !path.as_os_str().is_empty();
-    let mut bundle = tls.ca.clone().into_bytes();
-    if is_given(&tls.ca_file) {
-        bundle.extend(read(&tls.ca_file)?);
-    }
-    if !bundle.is_empty() {
-        let certificates = reqwest::Certificate::from_pem_bundle(&bundle);
-        for certificate in certificates.map_err(|error| format!("ca: {error}"))? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    if is_given(&tls.cert_file) {
-        let mut pem = read(&tls.cert_file)?;
-        pem.extend(read(&tls.key_file)?);
-        let identity = reqwest::Identity::from_pem(&pem);
-        builder = builder.identity(identity.map_err(|error| format!("cert_file: {error}"))?);
-    }
-    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
 }
 
 #[cfg(test)]

@@ -5,10 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use globset::GlobMatcher;
+use parking_lot::Mutex;
 
 use super::glob::{GlobError, PathGlob, exclusion};
 use crate::config::{ConfigError, ScrapeConfig, StaticConfig};
 use crate::relabel::relabel;
+
+/// What internal labels begin with that become structured metadata: the agent's own.
+const METADATA_PREFIX: &str = "__metadata_";
 
 /// The labels of a target.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -24,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) discovered: Labels,
     /// Its labels after it, without the internal ones.
     pub(crate) labels: Labels,
+    /// Structured metadata of its lines.
+    pub(crate) metadata: Vec<(String, String)>,
     /// Its glob as it was written.
     pub(crate) path: String,
     pub(super) glob: PathGlob,
@@ -35,7 +41,7 @@ pub(crate) struct Target {
 pub(crate) struct Dropped {
     pub(crate) job: String,
     pub(crate) labels: Labels,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: String,
 }
 
 /// All targets.
@@ -43,6 +49,20 @@ pub(crate) struct Dropped {
 pub(crate) struct Targets {
     active: Vec<Arc<Target>>,
     dropped: Vec<Dropped>,
+}
+
+/// The targets as they are now.
+#[derive(Debug, Default)]
+pub(crate) struct SharedTargets(Mutex<Arc<Targets>>);
+
+impl SharedTargets {
+    pub(crate) fn get(&self) -> Arc<Targets> {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn set(&self, targets: Arc<Targets>) {
+        *self.0.lock() = targets;
+    }
 }
 
 impl Target {
@@ -54,15 +74,48 @@ impl Target {
 }
 
 impl Targets {
-    /// The targets of all jobs. `hostname` is what a target's `__host__` must be, if it has one.
-    pub(crate) fn new(jobs: &[ScrapeConfig], hostname: &str) -> Result<Self, ConfigError> {
-        let mut targets = Self::default();
+    /// The targets that are written in the configuration, and those that were found, each with the
+    /// place of its job. What was found and makes no sense is dropped.
+    pub(crate) fn with_found(
+        jobs: &[ScrapeConfig],
+        found: Vec<(usize, Labels)>,
+        hostname: &str,
+    ) -> Result<Self, ConfigError> {
         let mut seen = BTreeSet::new();
+        let mut targets = Self::written(jobs, hostname, &mut seen)?;
+        for (at, discovered) in found {
+            let Some(job) = jobs.get(at) else {
+                continue;
+            };
+            let added = targets.add(at, job, discovered.clone(), hostname, &mut seen);
+            if let Err(error) = added {
+                targets.dropped.push(Dropped {
+                    job: job.job_name.clone(),
+                    labels: discovered,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        Ok(targets)
+    }
+
+    /// The targets that are written in the configuration. `hostname` is what a target's `__host__`
+    /// must be, if it has one.
+    pub(crate) fn of_config(jobs: &[ScrapeConfig], hostname: &str) -> Result<Self, ConfigError> {
+        Self::written(jobs, hostname, &mut BTreeSet::new())
+    }
+
+    fn written(
+        jobs: &[ScrapeConfig],
+        hostname: &str,
+        seen: &mut BTreeSet<(usize, String, Labels)>,
+    ) -> Result<Self, ConfigError> {
+        let mut targets = Self::default();
         for (at, job) in jobs.iter().enumerate() {
             for group in &job.static_configs {
                 for discovered in labels_of(group) {
                     targets
-                        .add(at, job, discovered, hostname, &mut seen)
+                        .add(at, job, discovered, hostname, seen)
                         .map_err(|error| ConfigError(format!("job {:?}: {error}", job.job_name)))?;
                 }
             }
@@ -101,7 +154,7 @@ impl Targets {
                 self.dropped.push(Dropped {
                     job: job.job_name.clone(),
                     labels: discovered,
-                    reason,
+                    reason: reason.to_owned(),
                 });
                 return Ok(());
             }
@@ -110,6 +163,11 @@ impl Targets {
             .get("__path_exclude__")
             .filter(|glob| !glob.is_empty());
         let exclude = exclude.map(|glob| exclusion(glob)).transpose()?;
+        let metadata = labels.iter().filter_map(|(name, value)| {
+            let name = name.strip_prefix(METADATA_PREFIX)?;
+            Some((name.to_owned(), value.clone()))
+        });
+        let metadata = metadata.collect();
         labels.retain(|name, _| !name.starts_with("__"));
         if seen.insert((at, path.clone(), labels.clone())) {
             self.active.push(Arc::new(Target {
@@ -117,6 +175,7 @@ impl Targets {
                 job_name: job.job_name.clone(),
                 discovered,
                 labels,
+                metadata,
                 glob: PathGlob::new(&path)?,
                 path,
                 exclude,
@@ -127,7 +186,7 @@ impl Targets {
 }
 
 /// The labels of each target of a group.
-fn labels_of(group: &StaticConfig) -> Vec<Labels> {
+pub(super) fn labels_of(group: &StaticConfig) -> Vec<Labels> {
     let with_address = |address: &str| {
         let mut labels = group.labels.clone();
         labels.insert("__address__".to_owned(), address.to_owned());

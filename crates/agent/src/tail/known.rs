@@ -48,6 +48,11 @@ impl Known {
         }
     }
 
+    /// Files that are open.
+    pub(crate) fn live(&self) -> impl Iterator<Item = FileId> {
+        self.live.keys().map(|(_, id)| *id)
+    }
+
     pub(crate) fn owner(&self, job: usize, id: FileId) -> Option<SourceId> {
         self.live.get(&(job, id)).copied()
     }

@@ -75,8 +75,7 @@ pub(crate) struct Desk<'r> {
 
 impl Source {
     pub(crate) fn new(id: SourceId, found: &Found, pipeline: Pipeline, metrics: &Metrics) -> Self {
-        let mut labels = found.target.labels.clone();
-        labels.insert("filename".to_owned(), found.path.display().to_string());
+        let labels = labels_of(found);
         Self {
             id,
             path: found.path.clone(),
@@ -95,6 +94,17 @@ impl Source {
             metrics: metrics.file(&found.path),
             shown: FileState::default(),
             behind_since: None,
+        }
+    }
+
+    /// Takes in that the target has other labels by now.
+    pub(crate) fn retarget(&mut self, found: &Found) {
+        let (old, new) = (&self.target, &found.target);
+        if !Arc::ptr_eq(old, new) {
+            if old.labels != new.labels {
+                self.labels = labels_of(found);
+            }
+            self.target = new.clone();
         }
     }
 
@@ -202,6 +212,7 @@ impl Source {
             now: desk.now.mono,
             has_stamped: false,
         };
+        let metadata = &self.target.metadata;
         let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut *desk.stamps);
         let mut take = |line: Line<'_>| {
             lines += 1;
@@ -210,7 +221,7 @@ impl Source {
                 labels: labels.clone(),
                 timestamp_ns: sink.stamps.stamp(origin, now_ns, last),
                 line: line.bytes.to_vec(),
-                metadata: Vec::new(),
+                metadata: metadata.clone(),
                 origin,
             };
             pipeline.process(entry, now_ns, &mut out);
@@ -487,6 +498,13 @@ impl Source {
     pub(crate) fn current(&self) -> Option<&Generation> {
         self.generations.back().filter(|last| !last.is_rotated)
     }
+}
+
+/// The labels of lines of a file.
+fn labels_of(found: &Found) -> BTreeMap<String, String> {
+    let mut labels = found.target.labels.clone();
+    labels.insert("filename".to_owned(), found.path.display().to_string());
+    labels
 }
 
 /// Where entries go to from one source.

@@ -42,6 +42,7 @@ impl Build {
             agent::Deps {
                 registry: &mut self.metrics.registry(),
                 hostname: server::hostname(),
+                environment: server::Environment::default(),
                 deliver: Some(("local".to_owned(), Arc::new(Local(distributor.clone())))),
             },
         )?;

@@ -129,7 +129,7 @@ impl Rig {
 
     /// Reads once: the batches, which are not acknowledged.
     pub(super) fn turn_without_delivery(&mut self) -> Vec<Batch> {
-        let targets = Targets::new(&self.config.scrape_configs, "host").unwrap();
+        let targets = Targets::of_config(&self.config.scrape_configs, "host").unwrap();
         let mut news = News {
             scan: Some(Arc::new(targets.scan(10_000, &|_| false))),
             all_changed: true,

@@ -1,0 +1,61 @@
+//! Names and values of meta labels.
+
+use super::object::Metadata;
+use crate::discover::target::Labels;
+
+/// What all names of these labels begin with.
+const PREFIX: &str = "__meta_kubernetes_";
+
+/// Adds a label, `pod_name` being `__meta_kubernetes_pod_name`.
+pub(super) fn put(labels: &mut Labels, name: &str, value: impl Into<String>) {
+    labels.insert(format!("{PREFIX}{name}"), value.into());
+}
+
+/// Adds a label that has a value.
+pub(super) fn put_some(labels: &mut Labels, name: &str, value: &str) {
+    if !value.is_empty() {
+        put(labels, name, value);
+    }
+}
+
+/// Adds namespace, labels and annotations of an object, `pod_label_app` and the like.
+pub(super) fn put_metadata(labels: &mut Labels, what: &str, metadata: &Metadata) {
+    put_some(labels, "namespace", &metadata.namespace);
+    put_pairs(labels, what, metadata);
+}
+
+/// Adds labels and annotations of an object.
+pub(super) fn put_pairs(labels: &mut Labels, what: &str, metadata: &Metadata) {
+    for (kind, pairs) in [
+        ("label", &metadata.labels),
+        ("annotation", &metadata.annotations),
+    ] {
+        for (name, value) in pairs {
+            let name = sanitized(name);
+            put(labels, &format!("{what}_{kind}_{name}"), value);
+            put(labels, &format!("{what}_{kind}present_{name}"), "true");
+        }
+    }
+}
+
+/// A name with an underscore for each character that label names cannot have.
+fn sanitized(name: &str) -> String {
+    let replaced = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => c,
+        _ => '_',
+    };
+    name.chars().map(replaced).collect()
+}
+
+/// An address with a port; IPv6 in brackets.
+pub(super) fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+pub(super) fn text(is: bool) -> &'static str {
+    if is { "true" } else { "false" }
+}

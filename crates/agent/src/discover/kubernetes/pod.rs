@@ -1,0 +1,110 @@
+//! Targets of pods: one for each port of each container, or one for a container without ports.
+
+use super::labels::{host_port, put, put_metadata, put_pairs, put_some};
+use super::object::{Container, ContainerStatus, Object};
+use super::{Kind, World};
+use crate::discover::target::Labels;
+
+pub(super) fn targets(world: &World, with_node: bool) -> Vec<Labels> {
+    let mut targets = Vec::new();
+    for pod in world.all(Kind::Pod) {
+        let mut of_pod = labels_of_pod(pod);
+        if with_node {
+            put_node(&mut of_pod, world, &pod.spec.node_name);
+        }
+        let (spec, status) = (&pod.spec, &pod.status);
+        for (containers, statuses, is_init) in [
+            (&spec.containers, &status.container_statuses, false),
+            (&spec.init_containers, &status.init_container_statuses, true),
+        ] {
+            for container in containers {
+                let status = statuses.iter().find(|status| status.name == container.name);
+                let labels = of_container(&of_pod, container, status, is_init);
+                add_ports(&mut targets, &labels, container, &pod.status.pod_ip);
+            }
+        }
+    }
+    targets
+}
+
+/// What a pod tells of itself.
+pub(super) fn labels_of_pod(pod: &Object) -> Labels {
+    let mut labels = Labels::new();
+    let (metadata, spec, status) = (&pod.metadata, &pod.spec, &pod.status);
+    put_metadata(&mut labels, "pod", metadata);
+    put(&mut labels, "pod_name", &metadata.name);
+    put(&mut labels, "pod_uid", &metadata.uid);
+    put(&mut labels, "pod_ip", &status.pod_ip);
+    put(&mut labels, "pod_host_ip", &status.host_ip);
+    put(&mut labels, "pod_phase", &status.phase);
+    put(&mut labels, "pod_node_name", &spec.node_name);
+    let mut conditions = status.conditions.iter();
+    let ready = conditions.find(|condition| condition.kind == "Ready");
+    let ready = ready.map_or_else(|| "unknown".to_owned(), |ready| ready.status.to_lowercase());
+    put(&mut labels, "pod_ready", ready);
+    if let Some(owner) = metadata
+        .owner_references
+        .iter()
+        .find(|owner| owner.controller)
+    {
+        put_some(&mut labels, "pod_controller_kind", &owner.kind);
+        put_some(&mut labels, "pod_controller_name", &owner.name);
+    }
+    labels
+}
+
+/// What the node of a pod tells of itself.
+pub(super) fn put_node(labels: &mut Labels, world: &World, name: &str) {
+    if let Some(node) = world.get(Kind::Node, "", name) {
+        put(labels, "node_name", &node.metadata.name);
+        put_pairs(labels, "node", &node.metadata);
+    }
+}
+
+fn of_container(
+    of_pod: &Labels,
+    container: &Container,
+    status: Option<&ContainerStatus>,
+    is_init: bool,
+) -> Labels {
+    let mut labels = of_pod.clone();
+    put(&mut labels, "pod_container_name", &container.name);
+    put(&mut labels, "pod_container_image", &container.image);
+    put(
+        &mut labels,
+        "pod_container_init",
+        super::labels::text(is_init),
+    );
+    if let Some(status) = status {
+        put_some(&mut labels, "pod_container_id", &status.container_id);
+        // The agent's own: what a registry knows the image by.
+        if let Some((_, digest)) = status.image_id.rsplit_once('@') {
+            put(&mut labels, "pod_container_image_digest", digest);
+        }
+    }
+    labels
+}
+
+fn add_ports(targets: &mut Vec<Labels>, labels: &Labels, container: &Container, pod_ip: &str) {
+    let mut with_address = |address: String, labels: Labels| {
+        let mut labels = labels;
+        labels.insert("__address__".to_owned(), address);
+        targets.push(labels);
+    };
+    if container.ports.is_empty() {
+        with_address(pod_ip.to_owned(), labels.clone());
+    }
+    for port in &container.ports {
+        let mut labels = labels.clone();
+        put(&mut labels, "pod_container_port_name", &port.name);
+        let number = port.container_port.to_string();
+        put(&mut labels, "pod_container_port_number", number);
+        let protocol = if port.protocol.is_empty() {
+            "TCP"
+        } else {
+            &port.protocol
+        };
+        put(&mut labels, "pod_container_port_protocol", protocol);
+        with_address(host_port(pod_ip, port.container_port), labels);
+    }
+}
