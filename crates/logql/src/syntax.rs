@@ -46,13 +46,17 @@ pub const MAX_HEIGHT: u32 = 512;
 /// # Errors
 /// If the text is no query, or one that makes no sense.
 pub fn parse(query: &str) -> Result<Expr, ParseError> {
+    parse_checked(query, true)
+}
+
+fn parse_checked(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
     if query.len() >= MAX_QUERY_BYTES {
         return Err(ParseError::semantic(format!(
             "input size too long ({} > {MAX_QUERY_BYTES})",
             query.len()
         )));
     }
-    let parsed = parser::parse(query)?;
+    let parsed = parser::parse(query, is_selective)?;
     check::stages(&parsed)?;
     Ok(parsed)
 }
@@ -63,6 +67,18 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 /// As [`parse`], and if it is a metric query.
 pub fn parse_log(query: &str) -> Result<LogExpr, ParseError> {
     match parse(query)? {
+        Expr::Log(log) => Ok(log),
+        Expr::Metric(_) => Err(ParseError::wrong_kind("only log selector is supported")),
+    }
+}
+
+/// Parses a query that gives lines and may select all streams, such as `{app=~".*"}`: what a
+/// request to delete lines may say.
+///
+/// # Errors
+/// As [`parse_log`], but for selectors that leave nothing out.
+pub fn parse_log_of_any_streams(query: &str) -> Result<LogExpr, ParseError> {
+    match parse_checked(query, false)? {
         Expr::Log(log) => Ok(log),
         Expr::Metric(_) => Err(ParseError::wrong_kind("only log selector is supported")),
     }

@@ -39,8 +39,8 @@ struct Parser<'a> {
     late: Vec<Late>,
 }
 
-/// Parses a whole query.
-pub(crate) fn parse(query: &str) -> Result<Expr, ParseError> {
+/// Parses a whole query, whose selectors must leave something out if `is_selective`.
+pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
     let mut parser = Parser {
         tokens: lexer::tokens(query),
         at: 0,
@@ -51,7 +51,9 @@ pub(crate) fn parse(query: &str) -> Result<Expr, ParseError> {
     if *parser.kind() != Kind::End {
         return Err(parser.unexpected(&[]));
     }
-    if let Operand::Log(log) = &found {
+    if let Operand::Log(log) = &found
+        && is_selective
+    {
         parser.require_matcher(0, log);
     }
     // Of faults that start together the one recorded last belongs to the outermost expression.
