@@ -1,5 +1,6 @@
 //! What exists: the manifests of all partitions, read, remembered, extended.
 
+mod claims;
 mod commit;
 mod days;
 mod deletes;
@@ -28,6 +29,8 @@ use crate::metrics::CacheName;
 use crate::objects::Objects;
 use crate::snapshot::{Partition, Snapshot};
 use crate::store::Store;
+pub use claims::Claim;
+pub(crate) use claims::ClaimFile;
 use days::DayBook;
 pub use files::add_to_index;
 use log::ManifestLog;

@@ -5,6 +5,7 @@
 //! index/<tenant>/<yyyy-mm-dd>/<ulid>.lgix          label index files
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
+//! claims/<tenant>/<yyyy-mm-dd>/<20 digits>.lgcl    who compacts a partition now
 //! rules/<tenant>/<namespace>/<group>               rule groups, names escaped
 //! deletes/<tenant>/<ulid>.lgdr                     requests to delete lines
 //! deletes/<tenant>/<ulid>.done                     those of them that were carried out
@@ -24,6 +25,8 @@ pub const INDEX_ROOT: &str = "index";
 /// Root of manifests.
 pub const MANIFEST_ROOT: &str = "manifest";
 
+/// Root of claims.
+pub const CLAIMS_ROOT: &str = "claims";
 /// Root of requests to delete lines.
 pub const DELETES_ROOT: &str = "deletes";
 /// Root of rule groups.
@@ -109,6 +112,24 @@ pub fn partition(root: &str, tenant: &TenantId, day: i64) -> String {
     format!("{root}/{tenant}/{}", day_text(day))
 }
 
+/// The directory of a partition's claims.
+#[must_use]
+pub fn claims_directory(tenant: &TenantId, day: i64) -> String {
+    partition(CLAIMS_ROOT, tenant, day)
+}
+
+/// The key of a claim.
+#[must_use]
+pub fn claim_key(tenant: &TenantId, day: i64, seq: u64) -> String {
+    format!("{}/{seq:020}.lgcl", claims_directory(tenant, day))
+}
+
+/// The number in a key of a claim; `None` if it is nothing of ours.
+pub(crate) fn parse_claim_key(key: &str) -> Option<u64> {
+    let (number, extension) = file_name(key).split_once('.')?;
+    (extension == "lgcl").then(|| parse_number(number))?
+}
+
 /// The directory of a tenant's requests to delete lines.
 #[must_use]
 pub fn deletes_directory(tenant: &TenantId) -> String {
@@ -191,10 +212,7 @@ pub(crate) enum ManifestFile {
 /// What a key of a manifest directory is; `None` if it is nothing of ours.
 pub(crate) fn parse_manifest_key(key: &str) -> Option<ManifestFile> {
     let (number, extension) = file_name(key).split_once('.')?;
-    if number.len() != 20 || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let seq = number.parse().ok()?;
+    let seq = parse_number(number)?;
     match extension {
         "lgmf" => Some(ManifestFile::Entry(seq)),
         "ckpt" => Some(ManifestFile::Checkpoint(seq)),
@@ -217,6 +235,12 @@ pub(crate) fn parse_delete_key(key: &str) -> Option<DeleteFile> {
         "done" => parse_id(id).map(DeleteFile::Finished),
         _ => None,
     }
+}
+
+/// A number of twenty digits.
+fn parse_number(text: &str) -> Option<u64> {
+    let is_ours = text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+    is_ours.then(|| text.parse().ok())?
 }
 
 /// The id in a key of a data object or an index file; `None` if it is nothing of ours.
@@ -279,6 +303,8 @@ mod tests {
         assert_eq!(parse_file_id(&data_key(&tenant, 0, id)), Some(id));
         assert_eq!(parse_file_id(&index_key(&tenant, 0, id)), Some(id));
         assert_eq!(parse_file_id("data/x/.DS_Store"), None);
+        assert_eq!(parse_claim_key(&claim_key(&tenant, 0, 7)), Some(7));
+        assert_eq!(parse_claim_key("claims/t/d/7.lgcl"), None);
         let key = delete_key(&tenant, id);
         assert_eq!(parse_delete_key(&key), Some(DeleteFile::Request(id)));
         let key = finished_delete_key(&tenant, id);

@@ -40,7 +40,7 @@ mod store;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 
-pub use catalog::{Catalog, add_to_index};
+pub use catalog::{Catalog, Claim, add_to_index};
 pub use clock::Clock;
 pub use config::{
     AzureConfig, Backend, CacheConfig, CatalogConfig, GcsConfig, LocalConfig, RequestConfig,

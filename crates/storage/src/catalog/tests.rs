@@ -346,3 +346,46 @@ async fn a_damaged_delete_request_names_its_key() {
     let error = process.catalog.latest_deletes(&tenant()).await.unwrap_err();
     assert!(error.to_string().contains(&key), "{error}");
 }
+
+#[tokio::test]
+async fn one_holds_a_partition_until_it_is_released_or_the_time_is_over() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    let until_ns = a.now_ns.load(Ordering::SeqCst) + HOUR_NS;
+    let claim = |process: &Process, holder: &'static str| {
+        let catalog = process.catalog.clone();
+        async move {
+            catalog
+                .claim(&tenant(), DAY, holder, until_ns)
+                .await
+                .unwrap()
+        }
+    };
+    let held = claim(&a, "a").await.unwrap();
+    assert_eq!(claim(&b, "b").await, None);
+    let again = claim(&a, "a").await.unwrap();
+    a.catalog.release(held).await.unwrap();
+    assert_eq!(claim(&b, "b").await, None, "the second claim holds");
+    a.catalog.release(again).await.unwrap();
+    claim(&b, "b").await.unwrap();
+    a.sleep(HOUR_NS);
+    claim(&a, "a").await.unwrap();
+    let directory = crate::key::claims_directory(&tenant(), DAY);
+    let store = a.catalog.store();
+    assert_eq!(store.list(&directory, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn of_many_who_claim_at_once_one_succeeds() {
+    let shared = Arc::new(InMemory::new());
+    let processes: Vec<Process> = (0..8).map(|_| Process::start(&shared)).collect();
+    let tenant = tenant();
+    let names: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    let claims = processes.iter().zip(&names).map(|(process, name)| {
+        let catalog = &process.catalog;
+        catalog.claim(&tenant, DAY, name, i64::MAX)
+    });
+    let claims = futures::future::join_all(claims).await;
+    let held = claims.iter().filter(|claim| matches!(claim, Ok(Some(_))));
+    assert_eq!(held.count(), 1, "{claims:?}");
+}

@@ -1,7 +1,7 @@
-//! Manifest entries, checkpoints and delete requests as bytes.
+//! Manifest entries, checkpoints, delete requests and claims as bytes.
 //!
 //! ```text
-//! magic "LGMF" | u16 version = 1 | u16 kind (0 entry, 1 checkpoint, 2 delete request)
+//! magic "LGMF" | u16 version = 1 | u16 kind (0 entry, 1 checkpoint, 2 delete request, 3 claim)
 //!              | u32 length | u32 CRC32C | JSON
 //! ```
 //! Little endian. The checksum is of the JSON.
@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ManifestEntry, PartitionState};
+use crate::catalog::ClaimFile;
 use crate::delete_request::DeleteRequest;
 use crate::error::StorageError;
 
@@ -29,6 +30,8 @@ pub enum FileKind {
     Checkpoint,
     /// A [`DeleteRequest`].
     DeleteRequest,
+    /// A partition's [`crate::Claim`].
+    Claim,
 }
 
 impl FileKind {
@@ -37,6 +40,7 @@ impl FileKind {
             Self::Entry => 0,
             Self::Checkpoint => 1,
             Self::DeleteRequest => 2,
+            Self::Claim => 3,
         }
     }
 }
@@ -123,6 +127,16 @@ pub(crate) fn encode_delete(request: &DeleteRequest) -> Result<Bytes, StorageErr
 /// The delete request in `bytes`, or what is wrong with them.
 pub(crate) fn decode_delete(bytes: &[u8]) -> Result<DeleteRequest, String> {
     decode(FileKind::DeleteRequest, bytes)
+}
+
+/// A claim as bytes.
+pub(crate) fn encode_claim(claim: &ClaimFile) -> Result<Bytes, StorageError> {
+    encode(FileKind::Claim, claim)
+}
+
+/// The claim in `bytes`, or what is wrong with them.
+pub(crate) fn decode_claim(bytes: &[u8]) -> Result<ClaimFile, String> {
+    decode(FileKind::Claim, bytes)
 }
 
 #[cfg(test)]
@@ -215,6 +229,13 @@ mod tests {
         let bytes = include_bytes!("../../golden/delete-v1.lgdr");
         assert_eq!(decode_delete(bytes), Ok(request.clone()));
         assert_eq!(encode_delete(&request).unwrap(), bytes.as_slice());
+        let claim = ClaimFile {
+            holder: "compactor-0".to_owned(),
+            until_ns: 1_763_942_400_000_000_000,
+        };
+        let bytes = include_bytes!("../../golden/claim-v1.lgcl");
+        assert_eq!(decode_claim(bytes), Ok(claim.clone()));
+        assert_eq!(encode_claim(&claim).unwrap(), bytes.as_slice());
     }
 
     proptest! {
