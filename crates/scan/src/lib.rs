@@ -21,6 +21,7 @@
 mod accumulate;
 mod context;
 mod cursor;
+mod deletes;
 mod error;
 mod literal;
 mod logs;
@@ -31,6 +32,7 @@ mod source;
 
 pub use accumulate::Accumulate;
 pub use context::{Context, ScanStats};
+pub use deletes::{Deletes, StreamDeletes, Undeleted};
 pub use error::ScanError;
 pub use literal::Prefilter;
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
