@@ -24,10 +24,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use model::{Budget, Code, CodedError, Matcher, TenantId, TimeRange};
 use proto::role::{
-    Coverage, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries, Selected,
-    SeriesStats, TailRequest, Tailing,
+    Coverage, Deletion, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
+    Selected, SeriesStats, TailRequest, Tailing,
 };
-use scan::Source;
+use scan::{Deletes, Source};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -75,6 +75,7 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Series);
         let query = series::Query {
             range: request.range,
+            deletes: deletes(&request.deletions)?,
         };
         let selectors = series::parse(&request.selectors)?;
         let selected = inner
@@ -256,6 +257,14 @@ impl Inner {
         let batches: BoxStream<'static, _> = ReceiverStream::new(receiver).boxed();
         Ok(Selected { coverage, batches })
     }
+}
+
+/// Compiles what an answer leaves out.
+fn deletes(deletions: &[Deletion]) -> Result<Deletes, CodedError> {
+    let parts = deletions
+        .iter()
+        .map(|deletion| (deletion.query.as_str(), deletion.range, deletion.created_ns));
+    Deletes::new(parts).map_err(wrong)
 }
 
 /// An error of the query's text.

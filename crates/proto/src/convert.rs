@@ -9,8 +9,8 @@ use model::{
 };
 
 use crate::role::{
-    Coverage, LogRow, LogRows, Refusal, RefusalReason, SampleRows, SelectLogs, SelectSamples,
-    SelectSeries, SeriesStats, TailBatch, TailRequest,
+    Coverage, Deletion, LogRow, LogRows, Refusal, RefusalReason, SampleRows, SelectLogs,
+    SelectSamples, SelectSeries, SeriesStats, TailBatch, TailRequest,
 };
 use crate::skald as wire;
 
@@ -295,6 +295,26 @@ pub(crate) fn sample_rows_from_wire(message: wire::Samples) -> Result<SampleRows
     })
 }
 
+fn deletions_to_wire(deletions: &[Deletion]) -> Vec<wire::Deletion> {
+    let to_wire = |deletion: &Deletion| wire::Deletion {
+        query: deletion.query.clone(),
+        range: Some(range_to_wire(deletion.range)),
+        created_ns: deletion.created_ns,
+    };
+    deletions.iter().map(to_wire).collect()
+}
+
+fn deletions_from_wire(deletions: Vec<wire::Deletion>) -> Result<Vec<Deletion>, CodedError> {
+    let from_wire = |deletion: wire::Deletion| {
+        Ok(Deletion {
+            query: deletion.query,
+            range: range_from_wire(deletion.range)?,
+            created_ns: deletion.created_ns,
+        })
+    };
+    deletions.into_iter().map(from_wire).collect()
+}
+
 pub(crate) fn select_logs_to_wire(request: &SelectLogs) -> wire::SelectLogsRequest {
     wire::SelectLogsRequest {
         tenant: request.tenant.to_string(),
@@ -302,6 +322,7 @@ pub(crate) fn select_logs_to_wire(request: &SelectLogs) -> wire::SelectLogsReque
         range: Some(range_to_wire(request.range)),
         limit: request.limit,
         forward: request.direction == Direction::Forward,
+        deletions: deletions_to_wire(&request.deletions),
     }
 }
 
@@ -318,6 +339,7 @@ pub(crate) fn select_logs_from_wire(
         } else {
             Direction::Backward
         },
+        deletions: deletions_from_wire(request.deletions)?,
     })
 }
 
@@ -326,6 +348,7 @@ pub(crate) fn select_samples_to_wire(request: &SelectSamples) -> wire::SelectSam
         tenant: request.tenant.to_string(),
         query: request.query.clone(),
         range: Some(range_to_wire(request.range)),
+        deletions: deletions_to_wire(&request.deletions),
     }
 }
 
@@ -336,6 +359,7 @@ pub(crate) fn select_samples_from_wire(
         tenant: tenant_from_wire(&request.tenant)?,
         query: request.query,
         range: range_from_wire(request.range)?,
+        deletions: deletions_from_wire(request.deletions)?,
     })
 }
 
@@ -344,6 +368,7 @@ pub(crate) fn select_series_to_wire(request: &SelectSeries) -> wire::SelectSerie
         tenant: request.tenant.to_string(),
         selectors: request.selectors.clone(),
         range: Some(range_to_wire(request.range)),
+        deletions: deletions_to_wire(&request.deletions),
     }
 }
 
@@ -354,6 +379,7 @@ pub(crate) fn select_series_from_wire(
         tenant: tenant_from_wire(&request.tenant)?,
         selectors: request.selectors,
         range: range_from_wire(request.range)?,
+        deletions: deletions_from_wire(request.deletions)?,
     })
 }
 
@@ -380,6 +406,7 @@ pub(crate) fn tail_request_to_wire(request: &TailRequest) -> wire::TailRequest {
         tenant: request.tenant.to_string(),
         query: request.query.clone(),
         start_ns: request.start_ns,
+        deletions: deletions_to_wire(&request.deletions),
     }
 }
 
@@ -390,6 +417,7 @@ pub(crate) fn tail_request_from_wire(
         tenant: tenant_from_wire(&request.tenant)?,
         query: request.query,
         start_ns: request.start_ns,
+        deletions: deletions_from_wire(request.deletions)?,
     })
 }
 
@@ -509,5 +537,32 @@ mod tests {
             coverage_from_wire(coverage_to_wire(&coverage)).unwrap(),
             coverage
         );
+    }
+    #[test]
+    fn requests_survive_the_wire() {
+        let range = TimeRange::new(-5, 7);
+        let deletion = Deletion {
+            query: r#"{app=~".*"} |= "secret""#.to_owned(),
+            range,
+            created_ns: 9,
+        };
+        let request = SelectLogs {
+            tenant: TenantId::single(),
+            query: r#"{app="web"}"#.to_owned(),
+            range,
+            limit: 3,
+            direction: Direction::Forward,
+            deletions: vec![deletion.clone()],
+        };
+        let wire = select_logs_to_wire(&request);
+        assert_eq!(select_logs_from_wire(wire).unwrap(), request);
+        let request = TailRequest {
+            tenant: TenantId::single(),
+            query: request.query,
+            start_ns: 4,
+            deletions: vec![deletion],
+        };
+        let wire = tail_request_to_wire(&request);
+        assert_eq!(tail_request_from_wire(wire).unwrap(), request);
     }
 }

@@ -114,6 +114,17 @@ pub struct Coverage {
     pub ingester: String,
 }
 
+/// Rows that a tenant has asked to delete. Answers are as if they were not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Which, in LogQL; the selector may be one of all streams.
+    pub query: String,
+    /// When they were logged.
+    pub range: TimeRange,
+    /// When it was asked for.
+    pub created_ns: i64,
+}
+
 /// Asks for lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectLogs {
@@ -127,6 +138,8 @@ pub struct SelectLogs {
     pub limit: u32,
     /// Which end of the range comes first.
     pub direction: Direction,
+    /// Rows to leave out.
+    pub deletions: Vec<Deletion>,
 }
 
 /// Lines of one stream after the pipeline, in the order asked for.
@@ -161,6 +174,8 @@ pub struct SelectSamples {
     pub query: String,
     /// When.
     pub range: TimeRange,
+    /// Rows to leave out.
+    pub deletions: Vec<Deletion>,
 }
 
 /// Samples of one series that come from one stream.
@@ -187,6 +202,8 @@ pub struct SelectSeries {
     pub selectors: Vec<String>,
     /// When.
     pub range: TimeRange,
+    /// Rows to leave out.
+    pub deletions: Vec<Deletion>,
 }
 
 /// A stream, and what of it lies in the range asked for.
@@ -211,6 +228,8 @@ pub struct TailRequest {
     pub query: String,
     /// Only rows of this time and later.
     pub start_ns: i64,
+    /// Rows to leave out.
+    pub deletions: Vec<Deletion>,
 }
 
 /// Lines of a tail.

@@ -1,50 +1,28 @@
-//! Requests to delete lines: kept in storage, an object for each, and obeyed by every query from
-//! then on, for stored and recent lines alike. A request that is withdrawn brings its lines back,
-//! as long as nobody removed them from storage.
-
-mod hidden;
+//! Requests to delete lines: kept in storage and obeyed by every query from then on, for stored and
+//! recent lines alike. Ingesters are told with every question, so that what they answer and what
+//! storage has are looked at by the same rules. A request that is withdrawn brings its lines back,
+//! as long as the compactor has not taken them out of the data.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use logql::syntax;
-use logql::syntax::ast::LogExpr;
 use model::{Code, CodedError, TenantId, TimeRange};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use storage::{StorageError, key};
+use proto::role::Deletion;
+use scan::Deletes;
+use storage::{DeleteRequest, key};
 
 use crate::Querier;
-pub(crate) use hidden::{Deleting, HiddenRows, Keeping};
+use crate::query::Context;
 
-/// For so long what is known of a tenant's requests counts as new.
-const KNOWN_FOR_NS: i64 = 10_000_000_000;
+/// For so long what is known of a tenant's requests counts as new: what one querier was asked to
+/// delete, others show no longer than that.
+const KNOWN_FOR_NS: i64 = 1_000_000_000;
 /// Tenants whose requests are remembered.
 const TENANTS_MAX: usize = 10_000;
-
-/// A request to delete lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeleteRequest {
-    /// Its name, a ULID.
-    pub id: String,
-    /// Which lines: a log query.
-    pub query: String,
-    /// From this time on.
-    pub start_ns: i64,
-    /// Up to this time, included.
-    pub end_ns: i64,
-    /// When it was asked for.
-    pub created_ns: i64,
-}
-
-impl DeleteRequest {
-    /// The times of its lines.
-    fn range(&self) -> TimeRange {
-        TimeRange::new(self.start_ns, self.end_ns.saturating_add(1))
-    }
-}
+/// The mode of tenants that may not delete.
+const MODE_DISABLED: &str = "disabled";
 
 /// When requests were asked for, and which there were.
 type Known = (i64, Arc<[DeleteRequest]>);
@@ -53,23 +31,32 @@ type Known = (i64, Arc<[DeleteRequest]>);
 #[derive(Debug, Default)]
 pub(crate) struct KnownDeletes(Mutex<HashMap<TenantId, Known>>);
 
+/// The requests that matter to one query of one tenant.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deleting {
+    /// For ingesters.
+    pub(crate) deletions: Vec<Deletion>,
+    /// For what is stored.
+    pub(crate) stored: Deletes,
+}
+
 fn refused(message: &str) -> CodedError {
     CodedError::new(Code::InvalidArgument, message)
 }
 
-fn parse(query: &str) -> Result<LogExpr, CodedError> {
-    syntax::parse_log(query).map_err(|_| refused("invalid query expression"))
-}
-
 impl Querier {
+    fn may_delete(&self, tenant: &TenantId) -> bool {
+        self.limits(tenant).deletion_mode != MODE_DISABLED
+    }
+
     fn check_deletion_mode(&self, tenant: &TenantId) -> Result<(), CodedError> {
-        if self.limits(tenant).deletion_mode == "disabled" {
-            return Err(CodedError::new(
-                Code::PermissionDenied,
-                "deletion is not available for this tenant",
-            ));
+        if self.may_delete(tenant) {
+            return Ok(());
         }
-        Ok(())
+        Err(CodedError::new(
+            Code::PermissionDenied,
+            "deletion is not available for this tenant",
+        ))
     }
 
     /// Keeps a request and returns its id.
@@ -82,9 +69,11 @@ impl Querier {
         query: &str,
         start_ns: i64,
         end_ns: i64,
-    ) -> Result<String, CodedError> {
+    ) -> Result<u128, CodedError> {
         self.check_deletion_mode(tenant)?;
-        parse(query)?;
+        if syntax::parse_log_of_any_streams(query).is_err() {
+            return Err(refused("invalid query expression"));
+        }
         let now_ns = self.now_ns();
         if end_ns > now_ns {
             return Err(refused("deletes in the future are not allowed"));
@@ -103,18 +92,15 @@ impl Querier {
                 ),
             ));
         }
-        let id = key::new_id(now_ns);
         let request = DeleteRequest {
-            id: key::id_text(id),
+            id: key::new_id(now_ns),
             query: query.to_owned(),
             start_ns,
             end_ns,
             created_ns: now_ns,
+            processed_ns: None,
         };
-        let text = serde_json::to_vec(&request)
-            .map_err(|error| CodedError::new(Code::Internal, error.to_string()))?;
-        let key = key::delete_key(tenant, id);
-        self.catalog().store().put(&key, Bytes::from(text)).await?;
+        self.catalog().add_delete(tenant, &request).await?;
         self.deletes.0.lock().remove(tenant);
         Ok(request.id)
     }
@@ -134,21 +120,24 @@ impl Querier {
     /// Withdraws a request.
     ///
     /// # Errors
-    /// If there is none of that id, the tenant may not delete, or storage fails.
+    /// If there is none of that id, or its lines are gone, the tenant may not delete, or storage
+    /// fails.
     pub async fn cancel_delete(&self, tenant: &TenantId, id: &str) -> Result<(), CodedError> {
         self.check_deletion_mode(tenant)?;
         let requests = self.read_deletes(tenant).await?;
-        let known = requests.iter().any(|request| request.id == id);
-        let Some(id) = key::parse_id(id).filter(|_| known) else {
+        let is_meant = |request: &&DeleteRequest| key::parse_id(id) == Some(request.id);
+        let Some(request) = requests.iter().find(is_meant) else {
             return Err(CodedError::new(
                 Code::NotFound,
                 "could not find delete request with given id",
             ));
         };
-        self.catalog()
-            .store()
-            .delete(&key::delete_key(tenant, id))
-            .await?;
+        if request.processed_ns.is_some() {
+            return Err(refused(
+                "deletion of request which is in process or already processed is not allowed",
+            ));
+        }
+        self.catalog().remove_delete(tenant, request.id).await?;
         self.deletes.0.lock().remove(tenant);
         Ok(())
     }
@@ -156,22 +145,7 @@ impl Querier {
     /// The requests as they are in storage.
     async fn read_deletes(&self, tenant: &TenantId) -> Result<Arc<[DeleteRequest]>, CodedError> {
         let asked_ns = self.now_ns();
-        let store = self.catalog().store();
-        let mut requests = Vec::new();
-        for listed in store.list(&key::deletes_directory(tenant), None).await? {
-            let text = match store.get(&listed.key).await {
-                // Withdrawn meanwhile.
-                Err(StorageError::NotFound { .. }) => continue,
-                other => other?,
-            };
-            requests.push(serde_json::from_slice(&text).map_err(|error| {
-                CodedError::new(
-                    Code::Internal,
-                    format!("{} is damaged: {error}", listed.key),
-                )
-            })?);
-        }
-        let requests: Arc<[DeleteRequest]> = requests.into();
+        let requests: Arc<[DeleteRequest]> = self.catalog().latest_deletes(tenant).await?.into();
         let mut known = self.deletes.0.lock();
         if known.len() >= TENANTS_MAX {
             known.clear();
@@ -187,5 +161,46 @@ impl Querier {
             Some((asked_ns, requests)) if self.now_ns() - asked_ns < KNOWN_FOR_NS => Ok(requests),
             _ => self.read_deletes(tenant).await,
         }
+    }
+
+    /// A tenant's requests about a range.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub(crate) async fn deleting(
+        &self,
+        tenant: &TenantId,
+        range: TimeRange,
+    ) -> Result<Deleting, CodedError> {
+        if !self.may_delete(tenant) {
+            return Ok(Deleting::default());
+        }
+        let (requests, now_ns) = (self.known_deletes(tenant).await?, self.now_ns());
+        let in_force = requests
+            .iter()
+            .filter(|request| request.is_in_force(now_ns));
+        let deletions: Vec<Deletion> = in_force
+            .map(|request| Deletion {
+                query: request.query.clone(),
+                range: request.range().intersect(&range),
+                created_ns: request.created_ns,
+            })
+            .filter(|deletion| !deletion.range.is_empty())
+            .collect();
+        let parts = deletions
+            .iter()
+            .map(|deletion| (deletion.query.as_str(), deletion.range, deletion.created_ns));
+        let stored = Deletes::new(parts).map_err(|text| CodedError::new(Code::Internal, text))?;
+        Ok(Deleting { deletions, stored })
+    }
+}
+
+impl Context {
+    /// The tenant's requests about a range.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub(crate) async fn deleting(&self, range: TimeRange) -> Result<Deleting, CodedError> {
+        self.querier.deleting(&self.tenant, range).await
     }
 }

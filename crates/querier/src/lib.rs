@@ -45,7 +45,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use admission::Admission;
 pub use config::Config;
-pub use deletes::DeleteRequest;
 use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
 pub use fields::{Field, FieldKind, FieldsQuery};

@@ -13,9 +13,9 @@ use logql::syntax::ast::LogExpr;
 use model::{Code, CodedError, Direction, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, SelectLogs};
-use scan::{LogScan, Prefilter, Source, scan_logs};
+use scan::{Deletes, LogScan, Prefilter, Source, scan_logs};
 
-use crate::deletes::{Deleting, HiddenRows, Keeping};
+use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
@@ -57,9 +57,10 @@ pub(crate) async fn select(
     );
     context.check_bytes(&log.matchers, wanted.range).await?;
     let deleting = context.deleting(wanted.range).await?;
-    let hidden = context.hidden_rows(&deleting).await?;
-    let covered = recent_lines(context, log, wanted, &hidden, &mut top).await?;
-    let mut units = context.units(&log.matchers, wanted.range, &covered).await?;
+    let covered = recent_lines(context, log, wanted, &deleting, &mut top).await?;
+    let mut units = context
+        .units(&log.matchers, wanted.range, &covered, &deleting.stored)
+        .await?;
     match wanted.direction {
         Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
         Direction::Forward => units.sort_by_key(|unit| unit.min_ts_ns),
@@ -68,7 +69,7 @@ pub(crate) async fn select(
         context: context.clone(),
         prefilter: Prefilter::new(pipeline.required_literals()),
         pipeline,
-        deleting,
+        deletes: deleting.stored,
         wanted,
         units: Mutex::new(units.into()),
         top: Mutex::new(top),
@@ -108,21 +109,16 @@ async fn recent_lines(
     context: &Context,
     log: &LogExpr,
     wanted: Wanted,
-    hidden: &HiddenRows,
+    deleting: &Deleting,
     top: &mut Top,
 ) -> Result<Covered, CodedError> {
-    // Of rows that may be hidden others may have to take the place.
-    let limit = if hidden.is_empty() {
-        wanted.collected()
-    } else {
-        usize::MAX
-    };
     let request = SelectLogs {
         tenant: context.tenant.clone(),
         query: log.to_string(),
         range: wanted.range,
-        limit: u32::try_from(limit).unwrap_or(0),
+        limit: u32::try_from(wanted.collected()).unwrap_or(0),
         direction: wanted.direction,
+        deletions: deleting.deletions.clone(),
     };
     let querier = &context.querier;
     let asked = Instant::now();
@@ -141,9 +137,7 @@ async fn recent_lines(
             for stream in batch? {
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
                 let fingerprint = stream.stream_fingerprint;
-                let is_shown =
-                    |row: &LogRow| !hidden.has(fingerprint, row.timestamp_ns, row.row_hash);
-                for row in stream.rows.into_iter().filter(is_shown) {
+                for row in stream.rows {
                     top.push(fingerprint, row)
                         .map_err(|error| context.over_budget(&error))?;
                 }
@@ -160,7 +154,7 @@ struct Shared {
     context: Context,
     pipeline: Pipeline,
     prefilter: Prefilter,
-    deleting: Deleting,
+    deletes: Deletes,
     wanted: Wanted,
     /// Those that come first in the direction first.
     units: Mutex<VecDeque<Unit>>,
@@ -236,10 +230,8 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
             }
         }
     };
-    let mut stages = Keeping {
-        deletes: shared.deleting.of_unit(unit).unwrap_or_default(),
-        stages: shared.pipeline.for_stream(&unit.labels),
-    };
+    let deletes = shared.deletes.for_stream_in(&unit.labels, wanted.range);
+    let mut stages = deletes.before(shared.pipeline.for_stream(&unit.labels));
     context.scan(|scan_context| scan_logs(sources, &scan, &mut stages, scan_context, &mut sink))?;
     failed.map_or(Ok(()), Err)
 }

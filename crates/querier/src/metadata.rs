@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use index::RoaringBitmap;
 use model::{BudgetError, CodedError, LabelSet, Matcher, Reservation, TimeRange};
 use proto::role::{SelectSeries, SeriesStats};
+use scan::Deletes;
 
+use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stored::{damaged, open_index};
@@ -30,6 +32,7 @@ impl Context {
         &self,
         selectors: &[Vec<Matcher>],
         range: TimeRange,
+        deleting: &Deleting,
     ) -> Result<(Covered, Vec<SeriesStats>), CodedError> {
         let selects_all = selectors.iter().any(Vec::is_empty);
         let selectors = if selects_all { &[] } else { selectors };
@@ -40,6 +43,7 @@ impl Context {
                 .map(|matchers| print_selector(matchers))
                 .collect(),
             range,
+            deletions: deleting.deletions.clone(),
         };
         let querier = &self.querier;
         let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
@@ -55,12 +59,14 @@ impl Context {
         Ok((covered, series))
     }
 
-    /// Calls `each` with every index file in the range and the series of it that match.
+    /// Calls `each` with every index file in the range and the series of it that match. Series of
+    /// which all is deleted do not; a series of which some lines are deleted does.
     async fn for_each_index(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         covered: &Covered,
+        deletes: &Deletes,
         mut each: impl FnMut(&index::Index, &RoaringBitmap) -> Result<(), EachError>,
     ) -> Result<(), CodedError> {
         let snapshot = self.snapshot(range, covered).await?;
@@ -70,6 +76,10 @@ impl Context {
                 let mut found = index.select(matchers).map_err(|error| damaged(&error))?;
                 if !range.covers(file.min_ts_ns, file.max_ts_ns) {
                     found = in_range(&index, &found, range).map_err(|error| damaged(&error))?;
+                }
+                if !deletes.is_empty() {
+                    found = undeleted(&index, &found, range, deletes)
+                        .map_err(|error| damaged(&error))?;
                 }
                 each(&index, &found).map_err(|error| match error {
                     EachError::Index(error) => damaged(&error),
@@ -108,6 +118,27 @@ fn in_range(
     let mut kept = RoaringBitmap::new();
     for number in series {
         if index.series_stats(number, range)?.streams > 0 {
+            kept.insert(number);
+        }
+    }
+    Ok(kept)
+}
+
+/// Those of the series that have a block in the range with a row that may not be deleted.
+fn undeleted(
+    index: &index::Index,
+    series: &RoaringBitmap,
+    range: TimeRange,
+    deletes: &Deletes,
+) -> Result<RoaringBitmap, index::IndexError> {
+    let mut kept = RoaringBitmap::new();
+    for number in series {
+        let labels = index.labels(number)?;
+        let is_kept = |block: &index::BlockRef| {
+            let (min_ns, max_ns) = (block.min_ts_ns, block.max_ts_ns);
+            range.overlaps(min_ns, max_ns) && !deletes.cover_in(&labels, range, min_ns, max_ns)
+        };
+        if index.blocks(number)?.iter().any(is_kept) {
             kept.insert(number);
         }
     }

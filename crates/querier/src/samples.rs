@@ -13,11 +13,11 @@ use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values, plan_samples,
-    scan_samples,
+    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values,
+    plan_samples, scan_samples,
 };
 
-use crate::deletes::{Deleting, HiddenRows, Keeping};
+use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
@@ -56,18 +56,17 @@ pub(crate) async fn aggregate(
         .await?;
     let mut sum = new();
     let deleting = context.deleting(range).await?;
-    let hidden = context.hidden_rows(&deleting).await?;
     let query = leaf.to_expr().to_string();
-    let (covered, recent) = recent_samples(context, query, range, &hidden, &mut sum).await?;
+    let (covered, recent) = recent_samples(context, query, range, &deleting, &mut sum).await?;
     let units = context
-        .units(&aggregation.log.matchers, range, &covered)
+        .units(&aggregation.log.matchers, range, &covered, &deleting.stored)
         .await?;
     let shared = Arc::new(Shared {
         context: context.clone(),
         shape: SampleShape::of(aggregation),
         prefilter: Prefilter::new(extractor.required_literals()),
         extractor,
-        deleting,
+        deletes: deleting.stored,
         range,
         recent,
         units: Mutex::new(units.into()),
@@ -87,13 +86,14 @@ async fn recent_samples(
     context: &Context,
     query: String,
     range: TimeRange,
-    hidden: &HiddenRows,
+    deleting: &Deleting,
     sum: &mut RangeAccumulator,
 ) -> Result<(Covered, Recent), CodedError> {
     let request = SelectSamples {
         tenant: context.tenant.clone(),
         query,
         range,
+        deletions: deleting.deletions.clone(),
     };
     let querier = &context.querier;
     let asked = Instant::now();
@@ -115,7 +115,7 @@ async fn recent_samples(
             QueryStats::add(&context.stats.ingester_batches, 1);
             for samples in batch? {
                 recent
-                    .add(context, &samples, hidden, sum)
+                    .add(context, &samples, sum)
                     .map_err(|error| context.over_budget(&error))?;
             }
         }
@@ -131,7 +131,6 @@ impl Recent {
         &mut self,
         context: &Context,
         samples: &SampleRows,
-        hidden: &HiddenRows,
         sum: &mut RangeAccumulator,
     ) -> Result<(), BudgetError> {
         let count = samples.timestamps_ns.len() as u64;
@@ -147,9 +146,6 @@ impl Recent {
         let series = sum.series(&samples.labels)?;
         let times = samples.timestamps_ns.iter();
         for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
-            if hidden.has(samples.stream_fingerprint, *time_ns, *row_hash) {
-                continue;
-            }
             known.min_ts_ns = known.min_ts_ns.min(*time_ns);
             if known.rows.insert((*time_ns, *row_hash)) {
                 sum.add(series, *time_ns, *value)?;
@@ -165,7 +161,7 @@ impl Recent {
 struct Shared {
     context: Context,
     extractor: Extractor,
-    deleting: Deleting,
+    deletes: Deletes,
     shape: SampleShape,
     prefilter: Prefilter,
     range: TimeRange,
@@ -202,7 +198,10 @@ impl Shared {
             return Ok(Some(Projection::ALL));
         };
         // Counters count deleted rows too.
-        if self.deleting.of_unit(unit).is_some() {
+        if self
+            .deletes
+            .touch(&unit.labels, unit.min_ts_ns, unit.max_ts_ns)
+        {
             return Ok(Some(Projection::ALL));
         }
         let meta = run.block_meta(&self.context).await?;
@@ -262,20 +261,12 @@ fn scan_unit(
     let context = &shared.context;
     let recent = shared.recent_of(unit);
     let mut scan = shared.scan(recent.is_some());
-    let mut stages = shared.extractor.for_stream(&unit.labels);
     let mut sink = Sink::new(sum, recent);
-    match shared.deleting.of_unit(unit) {
-        None => context.scan(|scan_context| {
-            scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
-        })?,
-        Some(deletes) => {
-            scan.shape = SampleShape::UNKNOWN;
-            let mut stages = Keeping { deletes, stages };
-            context.scan(|scan_context| {
-                scan_samples(sources, &scan, &mut stages, scan_context, &mut sink)
-            })?;
-        }
-    }
+    let deletes = shared.deletes.for_stream_in(&unit.labels, shared.range);
+    scan.shape = deletes.shape(scan.shape);
+    let mut stages = deletes.before(shared.extractor.for_stream(&unit.labels));
+    context
+        .scan(|scan_context| scan_samples(sources, &scan, &mut stages, scan_context, &mut sink))?;
     QueryStats::add(&context.stats.duplicates, sink.duplicates);
     sink.result(context)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chunk::{Block, BlockMeta, Projection};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
 use parking_lot::Mutex;
-use scan::Source;
+use scan::{Deletes, Source};
 use storage::{Catalog, ObjectRef, Snapshot};
 
 use crate::query::Context;
@@ -65,17 +65,24 @@ impl Context {
             .map_err(CodedError::from)
     }
 
-    /// The units that a selector touches, in no order.
+    /// The units that a selector touches, in no order. Runs of which every row of the range is
+    /// deleted are left out.
     pub(crate) async fn units(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         covered: &Covered,
+        deletes: &Deletes,
     ) -> Result<Vec<Unit>, CodedError> {
         let snapshot = self.snapshot(range, covered).await?;
-        let runs = self
+        let mut runs = self
             .runs(&snapshot, matchers, range, &covered.holding)
             .await?;
+        if !deletes.is_empty() {
+            for (labels, runs) in &mut runs {
+                runs.retain(|run| !deletes.cover_in(labels, range, run.min_ts_ns, run.max_ts_ns));
+            }
+        }
         let matched = runs.values().map(|runs| runs.len() as u64).sum();
         QueryStats::add(&self.stats.blocks_matched, matched);
         Ok(runs

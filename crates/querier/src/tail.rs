@@ -153,7 +153,9 @@ async fn serve(
     let (sender, mut live) = mpsc::channel(BATCHES_MAX);
     let mut subscriptions = Subscriptions::default();
     let now_ns = querier.now_ns();
-    subscriptions.renew(querier, query, now_ns.min(query.start_ns), &sender);
+    subscriptions
+        .renew(querier, query, now_ns.min(query.start_ns), &sender)
+        .await?;
     let mut seen = Seen::default();
     let mut waiting = Waiting::new(querier.config.tail_buffer_rows.max(query.limit));
     let history = querier
@@ -190,7 +192,8 @@ async fn serve(
             }
             () = waiting.due() => {}
             _ = renew.tick() => {
-                subscriptions.renew(querier, query, querier.now_ns() - 5_000_000_000, &sender);
+                let start_ns = querier.now_ns() - 5_000_000_000;
+                subscriptions.renew(querier, query, start_ns, &sender).await?;
             }
         }
     }
@@ -216,13 +219,13 @@ struct Subscriptions {
 
 impl Subscriptions {
     /// Subscribes to ingesters that are not subscribed to, or whose subscription broke.
-    fn renew(
+    async fn renew(
         &mut self,
         querier: &Arc<Querier>,
         query: &TailQuery,
         start_ns: i64,
         sender: &mpsc::Sender<Result<TailBatch, CodedError>>,
-    ) {
+    ) -> Result<(), CodedError> {
         while let Some(ended) = self.tasks.try_join_next() {
             if let Ok(name) = ended {
                 self.running.remove(&name);
@@ -232,10 +235,12 @@ impl Subscriptions {
             if !self.running.insert(name.clone()) {
                 continue;
             }
+            let range = TimeRange::new(start_ns, i64::MAX);
             let request = TailRequest {
                 tenant: query.tenant.clone(),
                 query: query.text.clone(),
                 start_ns,
+                deletions: querier.deleting(&query.tenant, range).await?.deletions,
             };
             let sender = sender.clone();
             self.tasks.spawn(async move {
@@ -259,6 +264,7 @@ impl Subscriptions {
                 name
             });
         }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use logql::pipeline::Pipeline;
 use model::{CodedError, Direction, Matcher, TimeRange};
 use proto::role::{LogRow, LogRows, SelectLogs};
-use scan::{Context, LogScan, Prefilter, ScanStats, scan_logs};
+use scan::{Context, Deletes, LogScan, Prefilter, ScanStats, scan_logs};
 
 use super::top::Top;
 use super::{Output, Scan, wrong};
@@ -28,6 +28,7 @@ pub(super) struct Query {
     matchers: Vec<Matcher>,
     pipeline: Pipeline,
     prefilter: Prefilter,
+    deletes: Deletes,
     range: TimeRange,
     direction: Direction,
     limit: usize,
@@ -42,6 +43,7 @@ impl Query {
             prefilter: Prefilter::new(pipeline.required_literals()),
             pipeline,
             matchers: log.matchers,
+            deletes: super::deletes(&request.deletions)?,
             range: request.range,
             direction: request.direction,
             limit: request.limit as usize,
@@ -69,7 +71,8 @@ impl Query {
             prefilter: &self.prefilter,
             hashes: true,
         };
-        let mut stages = self.pipeline.for_stream(&stream.labels);
+        let deletes = self.deletes.for_stream_in(&stream.labels, self.range);
+        let mut stages = deletes.before(self.pipeline.for_stream(&stream.labels));
         let mut memory = out.budget.reservation();
         let mut stats = ScanStats::default();
         let is_cancelled = || out.is_cancelled();

@@ -8,7 +8,9 @@ use logql::pipeline::Extractor;
 use logql::syntax::ast::Expr;
 use model::{CodedError, LabelSet, Matcher, TimeRange};
 use proto::role::{SampleRows, SelectSamples};
-use scan::{Context, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, scan_samples};
+use scan::{
+    Context, Deletes, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, scan_samples,
+};
 
 use super::{Output, Scan, wrong};
 use crate::stream::StreamSnapshot;
@@ -21,6 +23,7 @@ pub(super) struct Query {
     matchers: Vec<Matcher>,
     extractor: Extractor,
     prefilter: Prefilter,
+    deletes: Deletes,
     shape: SampleShape,
     range: TimeRange,
 }
@@ -44,6 +47,7 @@ impl Query {
             matchers: leaf.aggregation.log.matchers.clone(),
             prefilter: Prefilter::new(extractor.required_literals()),
             extractor,
+            deletes: super::deletes(&request.deletions)?,
             shape: SampleShape::of(leaf.aggregation),
             range: request.range,
         })
@@ -63,16 +67,17 @@ impl Scan for Query {
         streams: Vec<StreamSnapshot>,
         out: &Output<'_, SampleRows>,
     ) -> Result<(), CodedError> {
-        let scan = SampleScan {
-            range: self.range,
-            shape: self.shape,
-            prefilter: &self.prefilter,
-            hashes: true,
-        };
         let mut collected = Collected::new(out);
         for stream in &streams {
             let sources = out.sources(stream);
-            let mut stages = self.extractor.for_stream(&stream.labels);
+            let deletes = self.deletes.for_stream_in(&stream.labels, self.range);
+            let scan = SampleScan {
+                range: self.range,
+                shape: deletes.shape(self.shape),
+                prefilter: &self.prefilter,
+                hashes: true,
+            };
+            let mut stages = deletes.before(self.extractor.for_stream(&stream.labels));
             let mut memory = out.budget.reservation();
             let mut stats = ScanStats::default();
             let is_cancelled = || out.is_cancelled();

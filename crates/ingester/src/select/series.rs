@@ -1,9 +1,9 @@
 //! Streams and their sizes.
 
 use chunk::Projection;
-use model::{Code, CodedError, Entries, Matcher, TimeRange};
+use model::{Code, CodedError, Entries, EntryRef, Matcher, TimeRange};
 use proto::role::SeriesStats;
-use scan::Source;
+use scan::{Deletes, Source, StreamDeletes};
 
 use super::{Output, Scan, wrong};
 use crate::head::rows_within;
@@ -16,6 +16,8 @@ const BATCH_STREAMS: usize = 1024;
 pub(super) struct Query {
     /// When.
     pub(super) range: TimeRange,
+    /// Rows that do not count.
+    pub(super) deletes: Deletes,
 }
 
 /// Reads the selectors.
@@ -47,8 +49,8 @@ impl Scan for Query {
 }
 
 impl Query {
-    /// Counts the rows of the range. Only a block that lies partly outside has to be decoded for
-    /// that.
+    /// Counts the rows of the range. Only a block that lies partly outside, or has rows that may be
+    /// deleted, has to be decoded for that.
     fn stats(
         &self,
         stream: &StreamSnapshot,
@@ -60,8 +62,10 @@ impl Query {
             bytes: 0,
             chunks: 0,
         };
+        let mut deletes = self.deletes.for_stream_in(&stream.labels, self.range);
         for source in out.sources(stream) {
             let (rows, bytes) = match &source {
+                _ if !deletes.is_empty() => self.count_undeleted(&source, &mut deletes)?,
                 Source::Rows(entries) => count(entries, self.range),
                 Source::Block { block, run } => {
                     let Some(meta) = block.meta().runs().get(*run) else {
@@ -71,8 +75,7 @@ impl Query {
                         (u64::from(meta.rows), meta.raw_bytes)
                     } else {
                         let rows = block.rows(*run, Projection::LENGTHS, Some(self.range));
-                        let rows = rows
-                            .map_err(|error| CodedError::new(Code::Internal, error.to_string()))?;
+                        let rows = rows.map_err(|error| damaged(&error))?;
                         let bytes = rows.line_ends().last().copied().unwrap_or(0);
                         (rows.len() as u64, u64::from(bytes))
                     }
@@ -86,6 +89,39 @@ impl Query {
         }
         Ok(stats)
     }
+
+    /// Rows of the range that are not deleted, and bytes of their lines.
+    fn count_undeleted(
+        &self,
+        source: &Source,
+        deletes: &mut StreamDeletes,
+    ) -> Result<(u64, u64), CodedError> {
+        let decoded;
+        let entries = match source {
+            Source::Rows(entries) => entries.as_ref(),
+            Source::Block { block, run } => {
+                let rows = block.rows(*run, Projection::ALL, Some(self.range));
+                decoded = rows
+                    .map_err(|error| damaged(&error))?
+                    .to_entries()
+                    .unwrap_or_default();
+                &decoded
+            }
+        };
+        let counts = |row: &EntryRef<'_>| {
+            self.range.contains(row.timestamp_ns)
+                && !deletes.has(row.timestamp_ns, row.line, row.metadata)
+        };
+        let lengths = entries
+            .iter()
+            .filter(counts)
+            .map(|row| row.line.len() as u64);
+        Ok(lengths.fold((0, 0), |(rows, bytes), length| (rows + 1, bytes + length)))
+    }
+}
+
+fn damaged(error: &chunk::ChunkError) -> CodedError {
+    CodedError::new(Code::Internal, error.to_string())
 }
 
 fn count(entries: &Entries, range: TimeRange) -> (u64, u64) {

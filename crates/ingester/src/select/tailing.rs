@@ -8,6 +8,7 @@ use futures::StreamExt;
 use logql::pipeline::{Pipeline, StreamPipeline};
 use model::{Code, CodedError, StreamBatch, row_hash};
 use proto::role::{LogRow, LogRows, TailBatch, TailRequest, Tailing};
+use scan::{Deletes, LogStages, Undeleted};
 
 use super::wrong;
 use crate::ingester::Inner;
@@ -20,13 +21,15 @@ const PIPELINES_MAX: usize = 1024;
 struct State {
     reader: TailReader,
     pipeline: Pipeline,
-    streams: HashMap<u64, StreamPipeline, foldhash::fast::RandomState>,
+    deletes: Deletes,
+    streams: HashMap<u64, Undeleted<StreamPipeline>, foldhash::fast::RandomState>,
 }
 
 /// Starts a tail.
 pub(super) fn tail(inner: &Arc<Inner>, request: &TailRequest) -> Result<Tailing, CodedError> {
     let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
     let pipeline = Pipeline::new(&log, inner.clock.now_ns()).map_err(wrong)?;
+    let deletes = super::deletes(&request.deletions)?;
     let too_many = |TooManyTails| {
         let text = "too many tails, see tails_max of the ingester";
         CodedError::new(Code::ResourceExhausted, text)
@@ -38,6 +41,7 @@ pub(super) fn tail(inner: &Arc<Inner>, request: &TailRequest) -> Result<Tailing,
     let state = State {
         reader,
         pipeline,
+        deletes,
         streams: HashMap::default(),
     };
     let batches = futures::stream::unfold(state, |mut state| async move {
@@ -76,7 +80,10 @@ impl State {
             self.streams.clear();
         }
         let stages = self.streams.entry(stream_fingerprint);
-        let stages = stages.or_insert_with(|| self.pipeline.for_stream(&pushed.labels));
+        let stages = stages.or_insert_with(|| {
+            let deletes = self.deletes.for_stream(&pushed.labels, i64::MIN, i64::MAX);
+            deletes.before(self.pipeline.for_stream(&pushed.labels))
+        });
         let start_ns = self.reader.start_ns();
         let mut rows = Vec::new();
         for row in pushed

@@ -189,6 +189,7 @@ impl Life {
             range: ALL,
             limit: 0,
             direction: Direction::Forward,
+            deletions: Vec::new(),
         };
         let mut selected = self.ingester.select_logs(request).await.unwrap();
         let mut rows = Vec::new();
@@ -240,6 +241,7 @@ impl Life {
             tenant: tenant.clone(),
             query: r#"sum(count_over_time({job="test"}[1h]))"#.to_owned(),
             range: ALL,
+            deletions: Vec::new(),
         };
         let mut selected = self.ingester.select_samples(request).await.unwrap();
         let mut sum = 0.0;

@@ -165,6 +165,7 @@ fn everything(tenant: &TenantId) -> SelectLogs {
         range: ALL,
         limit: 0,
         direction: Direction::Forward,
+        deletions: Vec::new(),
     }
 }
 
@@ -173,6 +174,7 @@ async fn streams(life: &Life, selector: &str) -> usize {
         tenant: TenantId::single(),
         selectors: vec![selector.to_owned()],
         range: ALL,
+        deletions: Vec::new(),
     };
     life.ingester.select_series(request).await.unwrap().1.len()
 }

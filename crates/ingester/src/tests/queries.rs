@@ -62,6 +62,7 @@ async fn lines(life: &Life, query: &str, limit: u32, direction: Direction) -> Ve
         range: ALL,
         limit,
         direction,
+        deletions: Vec::new(),
     };
     let selected = life.ingester.select_logs(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;
@@ -110,6 +111,7 @@ async fn wrong_queries_are_refused_with_their_reason() {
         tenant: TenantId::single(),
         query: query.to_owned(),
         range: ALL,
+        deletions: Vec::new(),
     };
     for query in ["", "{", r#"{a="b"}"#, "1 + 1"] {
         let error = life
@@ -137,6 +139,7 @@ async fn series_count_what_lies_in_the_range() {
         tenant: TenantId::single(),
         selectors: vec![selector.to_owned()],
         range,
+        deletions: Vec::new(),
     };
     let range = TimeRange::new(NOW_NS + 10, NOW_NS + 30);
     let (_, found) = life
@@ -169,6 +172,7 @@ async fn a_tail_gets_lines_in_the_order_in_which_they_were_pushed() {
         tenant: tenant.clone(),
         query: r#"{app="a"} |= "yes""#.to_owned(),
         start_ns: NOW_NS + 2,
+        deletions: Vec::new(),
     };
     let mut tail = life.ingester.tail(request).await.unwrap();
     let push = [
@@ -229,6 +233,7 @@ async fn samples(life: &Life, query: &str) -> Vec<String> {
         tenant: TenantId::single(),
         query: query.to_owned(),
         range: ALL,
+        deletions: Vec::new(),
     };
     let selected = life.ingester.select_samples(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;

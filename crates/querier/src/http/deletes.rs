@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use server::http::ApiError;
+use storage::{DeleteRequest, key};
 
 use super::{ApiRequest, json};
 use crate::Querier;
@@ -52,7 +53,7 @@ pub(super) async fn list(
     let mut out = String::new();
     write_list(&mut out, &requests, |out, request| {
         out.push_str("{\"request_id\":");
-        write_text(out, &request.id);
+        write_text(out, &key::id_text(request.id));
         for (name, time_ns) in [
             ("start_time", request.start_ns),
             ("end_time", request.end_ns),
@@ -62,12 +63,21 @@ pub(super) async fn list(
         }
         out.push_str(",\"query\":");
         write_text(out, &request.query);
-        // What is hidden from queries is still in storage, so no request is processed yet.
-        out.push_str(",\"status\":\"received\",\"user_id\":");
+        out.push_str(",\"status\":");
+        write_text(out, status(request));
+        out.push_str(",\"user_id\":");
         write_text(out, tenant.as_str());
         out.push('}');
     });
     Ok(json(out))
+}
+
+/// Lines are hidden as soon as a request is received; it is processed once they are gone.
+fn status(request: &DeleteRequest) -> &'static str {
+    match request.processed_ns {
+        None => "received",
+        Some(_) => "processed",
+    }
 }
 
 /// `DELETE /loki/api/v1/delete`

@@ -163,13 +163,15 @@ impl Context {
         names: &mut Found<String>,
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
-        let (covered, recent) = self.recent_series(&[selector], range).await?;
+        let deleting = self.deleting(range).await?;
+        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
         for label in recent.iter().flat_map(|series| &series.labels) {
             names
                 .add_text(&label.name)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        self.for_each_index(&share.matchers, range, &covered, |index, found| {
+        let deletes = &deleting.stored;
+        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
             for name in index.label_names(Some(found)) {
                 names.add_text(&name)?;
             }
@@ -186,13 +188,15 @@ impl Context {
         values: &mut Found<String>,
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
-        let (covered, recent) = self.recent_series(&[selector], range).await?;
+        let deleting = self.deleting(range).await?;
+        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
         for value in recent.iter().filter_map(|series| series.labels.get(name)) {
             values
                 .add_text(value)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        self.for_each_index(&share.matchers, range, &covered, |index, found| {
+        let deletes = &deleting.stored;
+        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
             for value in index.label_values(name, Some(found))? {
                 values.add_text(&value)?;
             }
@@ -208,13 +212,15 @@ impl Context {
         sets: &mut Found<LabelSet>,
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
-        let (covered, recent) = self.recent_series(&[selector], range).await?;
+        let deleting = self.deleting(range).await?;
+        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
         for series in recent {
             let labels = share.labels(&series.labels);
             sets.add_labels(labels)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        self.for_each_index(&share.matchers, range, &covered, |index, found| {
+        let deletes = &deleting.stored;
+        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
             for series in found {
                 sets.add_labels(share.labels(&index.labels(series)?))?;
             }

@@ -74,13 +74,17 @@ impl Querier {
 
 impl Context {
     /// How much each stream has in a range. What several ingesters hold of a stream counts once, as
-    /// the largest of them; blocks that are only partly in the range count in proportion.
+    /// the largest of them; blocks that are only partly in the range count in proportion, and stored
+    /// blocks of which only some lines are deleted count whole.
     pub(super) async fn stream_sizes(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<BTreeMap<LabelSet, Sum>, CodedError> {
-        let (covered, recent) = self.recent_series(&[matchers.to_vec()], range).await?;
+        let deleting = self.deleting(range).await?;
+        let (covered, recent) = self
+            .recent_series(&[matchers.to_vec()], range, &deleting)
+            .await?;
         let mut streams: BTreeMap<LabelSet, Sum> = BTreeMap::new();
         for series in recent {
             let sum = streams.entry(series.labels).or_default();
@@ -89,7 +93,8 @@ impl Context {
             sum.bytes = sum.bytes.max(series.bytes);
             sum.rows = sum.rows.max(series.rows);
         }
-        for unit in self.units(matchers, range, &covered).await? {
+        let units = self.units(matchers, range, &covered, &deleting.stored);
+        for unit in units.await? {
             let largest = largest(&unit, range);
             let sum = streams.entry(unit.labels).or_default();
             sum.streams = 1;

@@ -16,10 +16,10 @@ use model::{
 };
 use parking_lot::Mutex;
 use proto::role::{
-    Coverage, LogRow, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
-    Selected, SeriesStats, TailRequest, Tailing,
+    Coverage, Deletion, LogRow, LogRows, SampleRows, Select, SelectLogs, SelectSamples,
+    SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
 };
-use scan::{LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, Source};
+use scan::{Deletes, LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, Source};
 use server::Overrides;
 use storage::{Catalog, Clock, ManifestEntry, StorageConfig, Store};
 
@@ -226,6 +226,13 @@ impl FakeIngester {
     }
 }
 
+fn deletes(deletions: &[Deletion]) -> Deletes {
+    let parts = deletions
+        .iter()
+        .map(|deletion| (deletion.query.as_str(), deletion.range, deletion.created_ns));
+    Deletes::new(parts).unwrap()
+}
+
 fn scanning(work: impl FnOnce(&mut scan::Context<'_>)) {
     let mut memory: Reservation = model::Budget::new("test", u64::MAX).reservation();
     work(&mut scan::Context {
@@ -252,7 +259,8 @@ impl Select for FakeIngester {
                 hashes: true,
             };
             let mut rows = Vec::new();
-            let mut stages = pipeline.for_stream(&labels);
+            let deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
+            let mut stages = deletes.before(pipeline.for_stream(&labels));
             scanning(|context| {
                 scan::scan_logs(&[source], &scan, &mut stages, context, &mut |row| {
                     rows.push(LogRow {
@@ -287,13 +295,14 @@ impl Select for FakeIngester {
         let mut answer = Vec::new();
         for (labels, source) in self.matching(&request.tenant, &aggregation.log.matchers) {
             let prefilter = Prefilter::default();
+            let deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
             let scan = SampleScan {
                 range: request.range,
-                shape: SampleShape::of(aggregation),
+                shape: deletes.shape(SampleShape::of(aggregation)),
                 prefilter: &prefilter,
                 hashes: true,
             };
-            let mut stages = extractor.for_stream(&labels);
+            let mut stages = deletes.before(extractor.for_stream(&labels));
             let mut sink = Samples {
                 fingerprint: labels.fingerprint(),
                 rows: Vec::new(),
@@ -324,9 +333,11 @@ impl Select for FakeIngester {
                 let Source::Rows(entries) = source else {
                     continue;
                 };
-                let inside = entries
-                    .iter()
-                    .filter(|row| request.range.contains(row.timestamp_ns));
+                let mut deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
+                let inside = entries.iter().filter(|row| {
+                    request.range.contains(row.timestamp_ns)
+                        && !deletes.has(row.timestamp_ns, row.line, row.metadata)
+                });
                 let lengths: Vec<u64> = inside.map(|row| row.line.len() as u64).collect();
                 if !lengths.is_empty() {
                     answer.push(SeriesStats {

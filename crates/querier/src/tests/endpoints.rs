@@ -321,8 +321,22 @@ async fn delete_requests_are_made_listed_and_withdrawn() {
     assert_eq!(listed[0]["start_time"], json!(start));
     assert_eq!(listed[0]["user_id"], "team-a");
     let id = listed[0]["request_id"].as_str().unwrap();
+    assert_eq!(listed[0]["status"], "received");
     assert_eq!(ask(Method::DELETE, format!("request_id={id}")).await.0, 204);
     assert_eq!(ask(Method::DELETE, format!("request_id={id}")).await.0, 404);
+    // A selector may be one of all streams; what is processed cannot be withdrawn.
+    let all = format!("query=%7Ba%3D~%22.*%22%7D&start={start}");
+    assert_eq!(ask(Method::POST, all).await.0, 204);
+    let requests = bed.catalog.latest_deletes(&tenant()).await.unwrap();
+    let id = requests[0].id;
+    bed.catalog.finish_delete(&tenant(), id).await.unwrap();
+    let (_, listed) = ask(Method::GET, String::new()).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["status"], "processed");
+    let id = storage::key::id_text(id);
+    let (status, reason) = ask(Method::DELETE, format!("request_id={id}&force=true")).await;
+    assert_eq!(status, 400);
+    assert!(reason.contains("already processed"), "{reason}");
     for (params, reason) in [
         (
             format!("query=%7B&start={start}"),

@@ -180,10 +180,80 @@ async fn deleted_rows_are_shown_nowhere_until_the_request_is_withdrawn() {
     assert_eq!(count, 16.0);
     assert_eq!(querier.delete_requests(&tenant()).await.unwrap().len(), 1);
     assert!(querier.cancel_delete(&tenant(), "nope").await.is_err());
+    let id = storage::key::id_text(id);
     querier.cancel_delete(&tenant(), &id).await.unwrap();
     let answer = querier
         .range_query(&of, range_query(r#"{app="web"}"#))
         .await
         .unwrap();
     assert_eq!(answer.value.entries(), 19);
+}
+
+#[tokio::test]
+async fn streams_that_are_deleted_have_no_labels_and_no_size() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(1..10)).await;
+    bed.store(&tenant(), 2, "app=db,env=prod", &rows(1..10))
+        .await;
+    bed.ingesters = vec![Arc::new(FakeIngester::with(
+        &tenant(),
+        "app=db,env=prod",
+        rows(10..20),
+    ))];
+    let (querier, of) = (bed.querier(), [tenant()]);
+    let range = range_query("").range;
+    let apps = || async {
+        let values = querier.label_values(&of, "app", &[], range).await;
+        values.unwrap().value
+    };
+    assert_eq!(apps().await, ["db", "web"]);
+    let all = querier.index_stats(&of, &[], range).await.unwrap().value;
+    assert_eq!((all.streams, all.rows), (2, 28));
+    let delete = |query: &'static str, seconds: i64| {
+        let querier = bed.querier();
+        async move {
+            let end_ns = START_NS + seconds * SECOND;
+            let deleted = querier
+                .delete_lines(&tenant(), query, START_NS, end_ns)
+                .await;
+            deleted.unwrap();
+        }
+    };
+    // What others were asked to delete is known once what is known counts as old.
+    delete(r#"{app="db"}"#, 15).await;
+    let querier = bed.querier();
+    let left = querier.index_stats(&of, &[], range).await.unwrap().value;
+    assert_eq!((left.streams, left.rows), (2, 9 + 4));
+    delete(r#"{app=~".*"} != "line 1""#, 1000).await;
+    let querier = bed.querier();
+    let left = querier.index_stats(&of, &[], range).await.unwrap().value;
+    assert_eq!(
+        (left.streams, left.rows),
+        (2, 9 + 4),
+        "lines 16 to 19, and all of a stored block"
+    );
+    delete(r#"{app=~".*"}"#, 1000).await;
+    let querier = bed.querier();
+    assert_eq!(
+        querier
+            .label_values(&of, "app", &[], range)
+            .await
+            .unwrap()
+            .value,
+        [] as [&str; 0]
+    );
+    assert_eq!(
+        querier.label_names(&of, &[], range).await.unwrap().value,
+        [] as [&str; 0]
+    );
+    assert_eq!(querier.series(&of, &[], range).await.unwrap().value, []);
+    let left = querier.index_stats(&of, &[], range).await.unwrap().value;
+    assert_eq!((left.streams, left.rows), (0, 0));
+    // Neither a stage that fails nor a conversion of a deletion reaches the query.
+    delete(r#"{app=~".*"} | json | unwrapped > 5"#, 5).await;
+    let querier = bed.querier();
+    bed.number(r#"sum(count_over_time({app="web"}[1h]))"#)
+        .await
+        .unwrap();
+    assert_eq!(querier.delete_requests(&tenant()).await.unwrap().len(), 4);
 }
