@@ -21,7 +21,7 @@ pub struct Config {
     pub target_object_size: ByteSize,
     /// Lines of a block that is written anew.
     pub block_size: ByteSize,
-    /// Objects are left alone until they are so old.
+    /// What ingesters wrote is left alone until it is so old.
     pub min_age: DurationNs,
     /// So many objects of a day that still goes on are merged, or fewer if they are large enough.
     pub merge_objects: usize,
@@ -31,6 +31,8 @@ pub struct Config {
     pub job_size: ByteSize,
     /// Memory for rows while they are merged, and for blocks that are open, for all jobs together.
     pub memory: ByteSize,
+    /// For so long a compactor claims a partition at a time; if it dies, another waits that long.
+    pub claim_period: DurationNs,
     /// For so long a delete request waits before rows are taken out of the data; until then it can
     /// be cancelled without loss.
     pub delete_request_cancel_period: DurationNs,
@@ -40,6 +42,32 @@ pub struct Config {
     pub removed_delay: DurationNs,
     /// Files that were never referred to are deleted after so long: no flush may take longer.
     pub orphan_delay: DurationNs,
+}
+
+/// Less could take the files of a flush that has not committed them yet.
+const ORPHAN_DELAY_MIN: DurationNs = DurationNs::from_secs(3600);
+
+impl Config {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// With the first key that does not hold.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.orphan_delay < ORPHAN_DELAY_MIN {
+            return Err(format!(
+                "compactor.orphan_delay: {} is less than {ORPHAN_DELAY_MIN}, in which a flush may \
+                 write its files",
+                self.orphan_delay
+            ));
+        }
+        if self.max_concurrent == 0 {
+            return Err("compactor.max_concurrent: must not be 0".to_owned());
+        }
+        if self.block_size.0 == 0 || self.target_object_size.0 == 0 {
+            return Err("compactor.block_size, target_object_size: must not be 0".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -58,10 +86,39 @@ impl Default for Config {
             day_settle: minutes(120),
             job_size: ByteSize::mib(1024),
             memory: ByteSize::mib(256),
-            delete_request_cancel_period: minutes(24 * 60),
+            claim_period: minutes(15),
+            delete_request_cancel_period: minutes(15),
             delete_settle: minutes(60),
             removed_delay: minutes(120),
             orphan_delay: minutes(24 * 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_lose_data_or_never_end_is_refused() {
+        Config::default().validate().unwrap();
+        let wrong = [
+            Config {
+                orphan_delay: DurationNs::from_secs(60),
+                ..Config::default()
+            },
+            Config {
+                max_concurrent: 0,
+                ..Config::default()
+            },
+            Config {
+                block_size: ByteSize(0),
+                ..Config::default()
+            },
+        ];
+        for config in wrong {
+            let error = config.validate().unwrap_err();
+            assert!(error.starts_with("compactor."), "{error}");
         }
     }
 }

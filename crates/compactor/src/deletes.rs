@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use model::{LabelSet, Reservation, TenantId, TimeRange};
 use parking_lot::Mutex;
-use scan::{
-    Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs,
-};
+use scan::{Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs};
 use storage::{DeleteRequest, PartitionState};
 
 use crate::open::OpenBlocks;
+use crate::plan::is_ripe;
 use crate::survey::{RunRef, Survey};
 use crate::{CompactError, Compactor};
 
@@ -34,7 +33,8 @@ impl Checked {
             .all(|request| checked.contains(&(object, request.id)))
     }
 
-    fn add(&self, object: u128, requests: &[DeleteRequest]) {
+    /// Notes that an object has no row of these requests.
+    pub(crate) fn add(&self, object: u128, requests: &[DeleteRequest]) {
         let mut checked = self.0.lock();
         if checked.len() >= CHECKED_MAX {
             checked.clear();
@@ -51,12 +51,12 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    fn new(requests: Vec<DeleteRequest>, now_ns: i64) -> Result<Self, CompactError> {
+    fn new(requests: Vec<DeleteRequest>) -> Result<Self, CompactError> {
         let queries = requests
             .iter()
-            .map(|request| (request.query.as_str(), request.range()));
+            .map(|request| (request.query.as_str(), request.range(), request.created_ns));
         Ok(Self {
-            deletes: Deletes::new(queries, now_ns).map_err(CompactError::Deletion)?,
+            deletes: Deletes::new(queries).map_err(CompactError::Deletion)?,
             requests,
         })
     }
@@ -87,7 +87,7 @@ impl Compactor {
         requests.retain(|request| {
             request.processed_ns.is_none() && request.created_ns.saturating_add(wait_ns) <= now_ns
         });
-        Due::new(requests, now_ns)
+        Due::new(requests)
     }
 
     /// Notes that requests are carried out, all days that they touch having been looked at.
@@ -111,7 +111,8 @@ impl Compactor {
         Ok(())
     }
 
-    /// Those of the objects that have a row which is to be deleted.
+    /// Those of the objects that have a row which is to be deleted, but for those that were just
+    /// flushed.
     pub(crate) async fn with_deleted_rows(
         &self,
         tenant: &TenantId,
@@ -120,13 +121,19 @@ impl Compactor {
         streams: &Survey,
         due: &Due,
     ) -> Result<BTreeSet<u128>, CompactError> {
+        let now_ns = self.now_ns();
+        let is_ripe = |object: &u128| {
+            let file = state.objects.get(object);
+            file.is_some_and(|file| is_ripe(file, &self.config, now_ns))
+        };
         let mut found = BTreeSet::new();
         let memory = self.config.memory.0 / 2 / self.config.max_concurrent.max(1) as u64;
         let mut open = OpenBlocks::new(&self.catalog, tenant, day, state, memory);
         for (labels, runs) in streams {
             for run in runs {
                 let deletes = &due.deletes;
-                let is_touched = !found.contains(&run.object)
+                let is_touched = is_ripe(&run.object)
+                    && !found.contains(&run.object)
                     && deletes.touch(labels, run.min_ts_ns, run.max_ts_ns)
                     && !self.checked.has(run.object, &due.requests);
                 if is_touched && self.has_deleted_row(labels, run, due, &mut open).await? {
@@ -134,7 +141,8 @@ impl Compactor {
                 }
             }
         }
-        for object in state.objects.keys().filter(|id| !found.contains(id)) {
+        let is_clean = |id: &&u128| is_ripe(id) && !found.contains(id);
+        for object in state.objects.keys().filter(is_clean) {
             self.checked.add(*object, &due.requests);
         }
         Ok(found)
@@ -155,9 +163,7 @@ impl Compactor {
             run: run.run as usize,
         };
         let range = TimeRange::new(run.min_ts_ns, run.max_ts_ns.saturating_add(1));
-        let deletes = due
-            .deletes
-            .for_stream(labels, run.min_ts_ns, run.max_ts_ns);
+        let deletes = due.deletes.for_stream(labels, run.min_ts_ns, run.max_ts_ns);
         let memory = self.memory.reservation();
         let looked =
             tokio::task::spawn_blocking(move || look(&source, range, deletes, memory)).await;

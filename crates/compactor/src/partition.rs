@@ -9,6 +9,7 @@ use model::{TenantId, TimeRange};
 use storage::{ManifestEntry, PartitionState, add_to_index, key};
 
 use crate::deletes::Due;
+use crate::hold::Hold;
 use crate::metrics::Outcome;
 use crate::plan::{LEVEL_MERGED, Plan, plan};
 use crate::retention::Retention;
@@ -55,6 +56,20 @@ impl Compactor {
         retention: &Retention,
         due: &Due,
     ) -> Result<bool, CompactError> {
+        let mut hold = Hold::default();
+        let done = self.work_on(tenant, day, retention, due, &mut hold).await;
+        self.release(hold).await;
+        done
+    }
+
+    async fn work_on(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        retention: &Retention,
+        due: &Due,
+        hold: &mut Hold,
+    ) -> Result<bool, CompactError> {
         for _ in 0..COMMITS_MAX {
             let started = Instant::now();
             let state = self.catalog.latest(tenant, day).await?;
@@ -67,6 +82,9 @@ impl Compactor {
             let todo = self.todo(&mut partition, retention, due).await?;
             if todo.is_nothing() {
                 return Ok(true);
+            }
+            if !self.holds(hold, tenant, day).await? {
+                return Ok(false);
             }
             let committed = self.commit(&mut partition, &todo, retention, due).await;
             self.metrics
@@ -173,7 +191,6 @@ impl Compactor {
                 tenant: partition.tenant,
                 day: partition.day,
                 state: &partition.state,
-                objects: &plan.objects,
                 streams: survey(&partition.indexes, &plan.objects)?,
                 deletes: &due.deletes,
                 retention,
@@ -188,6 +205,9 @@ impl Compactor {
         let committed = committed.map_err(CompactError::from);
         match committed {
             Ok(_) => {
+                for file in &objects {
+                    self.checked.add(file.id, &due.requests);
+                }
                 self.count(partition, todo);
                 Ok(())
             }

@@ -1,7 +1,6 @@
 //! Objects of a partition, written anew: merged, without copies of replicas and without rows that
 //! are not to be kept.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chunk::FinishedObject;
@@ -29,7 +28,6 @@ pub(crate) struct Job<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) day: i64,
     pub(crate) state: &'a PartitionState,
-    pub(crate) objects: &'a BTreeSet<u128>,
     /// Streams of the objects.
     pub(crate) streams: Survey,
     /// Rows to leave out.
@@ -91,9 +89,8 @@ impl Rewrite<'_> {
     async fn stream(&mut self, labels: LabelSet, runs: Vec<RunRef>) -> Result<(), CompactError> {
         let now_ns = self.compactor.now_ns();
         let cutoff_ns = self.job.retention.cutoff_ns(&labels, now_ns);
-        let (kept, expired): (Vec<RunRef>, Vec<RunRef>) = runs
-            .into_iter()
-            .partition(|run| run.max_ts_ns >= cutoff_ns);
+        let (kept, expired): (Vec<RunRef>, Vec<RunRef>) =
+            runs.into_iter().partition(|run| run.max_ts_ns >= cutoff_ns);
         let expired: u64 = expired.iter().map(|run| run.rows).sum();
         self.compactor.metrics.dropped(Dropped::Expired, expired);
         self.writer.start(&labels);

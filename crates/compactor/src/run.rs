@@ -103,11 +103,7 @@ impl Compactor {
     }
 
     /// Looks at the partitions of a tenant; returns how many.
-    async fn compact_tenant(
-        &self,
-        tenant: &TenantId,
-        cycle: Cycle,
-    ) -> Result<usize, CompactError> {
+    async fn compact_tenant(&self, tenant: &TenantId, cycle: Cycle) -> Result<usize, CompactError> {
         let limits = self.overrides.limits(tenant);
         let retention = Retention::of(&limits).unwrap_or_else(|error| {
             tracing::error!(%tenant, error, "everything is kept until this is corrected");
@@ -118,12 +114,13 @@ impl Compactor {
         let mut days = self.catalog.days(tenant).await?;
         days.retain(|day| cycle.all_days || *day >= recent || due.touches(*day));
         let failed = Mutex::new(Vec::new());
-        futures::stream::iter(&days)
+        // By value: a closure over references would make the future not provably `Send`.
+        futures::stream::iter(days.clone())
             .for_each_concurrent(self.config.max_concurrent.max(1), |day| {
                 let (retention, due, failed) = (&retention, &due, &failed);
                 async move {
-                    if !self.visited(tenant, *day, retention, due).await {
-                        failed.lock().push(*day);
+                    if !self.visited(tenant, day, retention, due).await {
+                        failed.lock().push(day);
                     }
                 }
             })
@@ -134,13 +131,7 @@ impl Compactor {
     }
 
     /// Whether a partition is as it should be. Why not is logged.
-    async fn visited(
-        &self,
-        tenant: &TenantId,
-        day: i64,
-        retention: &Retention,
-        due: &Due,
-    ) -> bool {
+    async fn visited(&self, tenant: &TenantId, day: i64, retention: &Retention, due: &Due) -> bool {
         match self.visit(tenant, day, retention, due).await {
             Ok(done) => done,
             Err(error) if error.is_conflict() => {

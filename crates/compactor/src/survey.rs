@@ -1,0 +1,90 @@
+//! Where the rows of a partition are, by stream, as its label indexes say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use index::Index;
+use model::{LabelSet, TenantId};
+use storage::{Catalog, PartitionState};
+
+use crate::CompactError;
+
+/// Index files that are loaded at once.
+const LOADS_AT_ONCE: usize = 4;
+
+/// The run of a stream in a block of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunRef {
+    pub(crate) object: u128,
+    pub(crate) block: u32,
+    pub(crate) run: u32,
+    pub(crate) min_ts_ns: i64,
+    pub(crate) max_ts_ns: i64,
+    pub(crate) rows: u64,
+    pub(crate) raw_bytes: u64,
+}
+
+/// The streams of some objects, in the order in which they are written, and their runs by time.
+pub(crate) type Survey = BTreeMap<LabelSet, Vec<RunRef>>;
+
+/// All label indexes of a partition.
+pub(crate) async fn indexes(
+    catalog: &Catalog,
+    tenant: &TenantId,
+    day: i64,
+    state: &PartitionState,
+) -> Result<Vec<Arc<Index>>, CompactError> {
+    let files: Vec<_> = state.indexes.values().cloned().collect();
+    // By value: a closure over references would make the future not provably `Send`.
+    let loads = files
+        .into_iter()
+        .map(|file| async move { Ok(catalog.index(tenant, day, &file).await?) });
+    futures::stream::iter(loads)
+        .buffered(LOADS_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// What the indexes say of these objects.
+pub(crate) fn survey(
+    indexes: &[Arc<Index>],
+    objects: &BTreeSet<u128>,
+) -> Result<Survey, CompactError> {
+    let mut streams = Survey::new();
+    for index in indexes {
+        let ids: Vec<Option<u128>> = index
+            .objects()
+            .iter()
+            .map(|object| objects.contains(&object.id).then_some(object.id))
+            .collect();
+        if ids.iter().all(Option::is_none) {
+            continue;
+        }
+        for series in 0..index.series_count() {
+            let found = index.blocks(series)?.iter().filter_map(|block| {
+                let object = ids.get(block.object as usize).copied().flatten()?;
+                Some(RunRef {
+                    object,
+                    block: block.block,
+                    run: block.run,
+                    min_ts_ns: block.min_ts_ns,
+                    max_ts_ns: block.max_ts_ns,
+                    rows: block.rows,
+                    raw_bytes: block.raw_bytes,
+                })
+            });
+            let found: Vec<RunRef> = found.collect();
+            if !found.is_empty() {
+                streams
+                    .entry(index.labels(series)?)
+                    .or_default()
+                    .extend(found);
+            }
+        }
+    }
+    for runs in streams.values_mut() {
+        runs.sort_by_key(|run| (run.min_ts_ns, run.max_ts_ns, run.object, run.block));
+    }
+    Ok(streams)
+}

@@ -1,0 +1,7 @@
+//! Compactors on stores in memory.
+
+mod bed;
+mod crashes;
+mod deletes;
+mod merging;
+mod retention;
