@@ -8,11 +8,12 @@ mod flags;
 use std::path::PathBuf;
 
 /// Every binary, and the arguments before those of its process.
-const BINARIES: [(&str, &[&str]); 5] = [
+const BINARIES: [(&str, &[&str]); 6] = [
     ("skald", &["serve"]),
     ("skald-distributor", &[]),
     ("skald-ingester", &[]),
     ("skald-querier", &[]),
+    ("skald-compactor", &[]),
     ("skald-agent", &[]),
 ];
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub ingester: ingester::Config,
     /// What answers queries.
     pub querier: querier::Config,
+    /// What keeps the store small and in order.
+    pub compactor: compactor::Config,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             distributor: distributor::Config::default(),
             ingester: ingester::Config::default(),
             querier: querier::Config::default(),
+            compactor: compactor::Config::default(),
         }
     }
 }
@@ -77,6 +80,9 @@ impl Config {
         }
         if let Err(error) = self.cluster.validate() {
             return wrong(error.to_string());
+        }
+        if let Err(error) = self.compactor.validate() {
+            return wrong(error);
         }
         Ok(())
     }

@@ -154,11 +154,22 @@ impl Build {
             Some(catalog) if target.has(Target::Ingester) => Some(self.new_ingester(catalog)?),
             _ => None,
         };
-        let cluster = self.start_cluster(ingester.as_ref()).await?;
-        let distributor = target
-            .has(Target::Distributor)
-            .then(|| self.add_distributor(&cluster));
-        if let Some(catalog) = catalog.filter(|_| target.has(Target::Querier)) {
+        let compactor = match &catalog {
+            Some(catalog) if target.has(Target::Compactor) => self.new_compactor(catalog),
+            _ => None,
+        };
+        // A compactor alone needs to know of nobody: all it does goes through the store.
+        let cluster = match target {
+            Target::Compactor => None,
+            _ => Some(self.start_cluster(ingester.as_ref()).await?),
+        };
+        let distributor = cluster
+            .as_ref()
+            .filter(|_| target.has(Target::Distributor))
+            .map(|cluster| self.add_distributor(cluster));
+        if let (Some(catalog), Some(cluster)) = (catalog, &cluster)
+            && target.has(Target::Querier)
+        {
             self.add_querier(catalog, cluster.clone());
         }
         let agent = match &distributor {
@@ -169,7 +180,12 @@ impl Build {
         if let Some(ingester) = ingester {
             self.start_ingester(ingester);
         }
-        self.start_presence(cluster);
+        if let Some(compactor) = compactor {
+            self.start_compactor(compactor);
+        }
+        if let Some(cluster) = cluster {
+            self.start_presence(cluster);
+        }
         if let Some(agent) = agent {
             self.start_agent(agent);
         }

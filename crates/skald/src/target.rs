@@ -13,6 +13,8 @@ pub enum Target {
     Ingester,
     /// Answers queries.
     Querier,
+    /// Merges, expires and deletes what is stored.
+    Compactor,
     /// Collects lines and pushes them.
     Agent,
 }
@@ -26,6 +28,7 @@ impl Target {
             Self::Distributor => "skald-distributor",
             Self::Ingester => "skald-ingester",
             Self::Querier => "skald-querier",
+            Self::Compactor => "skald-compactor",
             Self::Agent => "skald-agent",
         }
     }
@@ -38,6 +41,7 @@ impl Target {
             Self::Distributor => "Takes pushes and spreads them over ingesters",
             Self::Ingester => "Makes lines durable, holds the recent ones, moves them to storage",
             Self::Querier => "Answers queries from ingesters and storage",
+            Self::Compactor => "Merges small objects, drops what is too old or asked to be deleted",
             Self::Agent => "Collects lines from files and pushes them",
         }
     }

@@ -10,6 +10,7 @@ fn every_binary_says_its_name_and_version() -> std::io::Result<()> {
         ("skald-distributor", env!("CARGO_BIN_EXE_skald-distributor")),
         ("skald-ingester", env!("CARGO_BIN_EXE_skald-ingester")),
         ("skald-querier", env!("CARGO_BIN_EXE_skald-querier")),
+        ("skald-compactor", env!("CARGO_BIN_EXE_skald-compactor")),
         ("skald-agent", env!("CARGO_BIN_EXE_skald-agent")),
     ] {
         let output = Command::new(path).arg("--version").output()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use cluster::{Cluster, Role};
+use compactor::Compactor;
 use distributor::Distributor;
 use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
 use model::TenantId;
@@ -14,6 +15,7 @@ use server::http::{Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
 use super::{Build, STOP_SOON};
+use crate::Target;
 
 /// How long the last flush of an ingester may take. What it does not reach stays in the log.
 const LAST_FLUSH_MAX: Duration = Duration::from_secs(20);
@@ -120,5 +122,30 @@ impl Build {
         );
         let routes = tenant_routes(querier::routes(querier), self.auth());
         self.add_routes(routes.merge(querier::open_routes()));
+    }
+
+    /// The compactor of this process, unless `skald serve` is told to leave that to another.
+    pub(super) fn new_compactor(&mut self, catalog: &Catalog) -> Option<Compactor> {
+        let config = self.parts.config.compactor.clone();
+        if self.parts.target == Target::All && !config.enabled {
+            return None;
+        }
+        Some(Compactor::new(
+            config,
+            catalog.clone(),
+            self.parts.overrides.clone(),
+            self.instance_id(),
+            compactor::Metrics::register(&mut self.metrics.registry()),
+        ))
+    }
+
+    /// Compacts until the stop; what is under way then is left for the next time.
+    pub(super) fn start_compactor(&mut self, compactor: Compactor) {
+        self.modules
+            .spawn("compactor", STOP_SOON, |module| async move {
+                module.health.running();
+                compactor.run(module.stop).await;
+                Ok(())
+            });
     }
 }
