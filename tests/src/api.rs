@@ -123,6 +123,16 @@ impl Api {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
+    /// Status and body of a DELETE.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let request = self.http.delete(format!("{}{path}", self.base));
+        let answer = self.with_tenant(request).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
     fn with_tenant(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.tenant {
             Some(tenant) => request.header("X-Scope-OrgID", tenant),
