@@ -4,7 +4,7 @@
 //! Each file is a data set, as is; `json` and `logfmt` are 32 MB of invented lines. Blocks are of
 //! 4 MiB. The ratio counts all bytes of an object, times included. MB are 10^6 bytes of lines, time
 //! is that of the CPU where the system tells (`/proc`). What is decoded is compared with what was
-//! encoded.
+//! encoded, and what is found (literals that are nowhere, and parts of lines) with a plain search.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use chunk::{
-    EncodeOptions, EncodedBlock, LinesPolicy, ObjectWriter, Projection, Run, encode_block,
+    EncodeOptions, EncodedBlock, LinesPolicy, Needle, ObjectWriter, Projection, Run, encode_block,
 };
 use model::{Entries, LabelSet};
 
@@ -22,7 +22,8 @@ const INVENTED_BYTES: usize = 32_000_000;
 const MEASURED_BYTES: usize = 32 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("set, MB, rows: policy ratio, encode MB/s, decode MB/s (all, times)");
+    println!("set, MB, rows: policy ratio, encode MB/s, decode MB/s (all, times),");
+    println!("  find GB/s (absent word, absent id, parts of lines, share of bytes for the word)");
     let (mut raw, mut stored) = (0, [0u64; 3]);
     for set in std::env::args().skip(1) {
         let blocks = match set.as_str() {
@@ -88,14 +89,88 @@ fn measure(blocks: &[Entries], bytes: usize, lines: LinesPolicy) -> Result<u64, 
     });
     let stored = object.finish()?.len;
     let speed = |seconds: f64| bytes as f64 / 1e6 / seconds;
+    let found = search(&encoded, blocks)?.map(|seconds| bytes as f64 / 1e9 / seconds);
     println!(
-        "  {lines:?} {:.2}, {:.0}, {:.0}, {:.0}",
+        "  {lines:?} {:.2}, {:.0}, {:.0}, {:.0}, {:.2} {:.2} {:.2} {:.4}",
         bytes as f64 / stored as f64,
         speed(encode),
         speed(all),
         speed(times),
+        found[0],
+        found[1],
+        found[2],
+        fetched(&encoded)? as f64 / stored as f64,
     );
     Ok(stored)
+}
+
+const ABSENT_WORD: &str = "zebrawood";
+const ABSENT_ID: &str = "5bd1e9955bd1e9955bd1e9955bd1e995";
+/// Parts of lines that are searched for.
+const PARTS: usize = 40;
+
+/// Seconds to find the two absent literals, and to find a part of a line.
+fn search(encoded: &[EncodedBlock], blocks: &[Entries]) -> Result<[f64; 3], Box<dyn Error>> {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let find = |text: &[u8]| {
+        let needle = Needle::new(text);
+        mean(10, || {
+            for block in encoded {
+                black_box(block.open().find_rows(&needle)?);
+            }
+            Ok(())
+        })
+    };
+    let mut parts = 0.0;
+    for _ in 0..PARTS {
+        let block = blocks.get(random.below(blocks.len() as u64) as usize);
+        let block = block.ok_or("no lines")?;
+        let line = block.get(random.below(block.len() as u64) as usize);
+        let line = line.map_or(&b""[..], |row| row.line);
+        let start = random.below(line.len() as u64 + 1) as usize;
+        let end = (start + 2 + random.below(24) as usize).min(line.len());
+        let text = line.get(start..end).unwrap_or_default();
+        compare(encoded, blocks, text)?;
+        parts += find(text)?;
+    }
+    let absent = [ABSENT_WORD, ABSENT_ID].map(|text| find(text.as_bytes()));
+    let [word, id] = absent;
+    Ok([word?, id?, parts / PARTS as f64])
+}
+
+/// Compares what is found with what lines contain.
+fn compare(
+    encoded: &[EncodedBlock],
+    blocks: &[Entries],
+    text: &[u8],
+) -> Result<(), Box<dyn Error>> {
+    for (encoded, entries) in encoded.iter().zip(blocks) {
+        let block = encoded.open();
+        let found = block.find_rows(&Needle::new(text))?;
+        let lines = block.lines_of(&found)?;
+        let contains = |row: &model::EntryRef<'_>| memchr::memmem::find(row.line, text).is_some();
+        let expected = entries.iter().map(|row| contains(&row));
+        let rows = (0..entries.len()).map(|row| found.contains(row));
+        let wanted = entries.iter().filter(contains).map(|row| row.line);
+        if !rows.eq(expected) || !lines.iter().eq(wanted) {
+            return Err(format!("wrong rows for {:?}", String::from_utf8_lossy(text)).into());
+        }
+    }
+    Ok(())
+}
+
+/// Bytes to fetch in order to know that a word is nowhere.
+fn fetched(encoded: &[EncodedBlock]) -> Result<u64, Box<dyn Error>> {
+    let needle = Needle::new(ABSENT_WORD);
+    let mut bytes = 0;
+    for block in encoded {
+        let ranges = block.meta().find_ranges(&needle)?;
+        bytes += ranges
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// Xorshift.
