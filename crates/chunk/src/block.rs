@@ -11,7 +11,7 @@ use model::{LabelSet, TimeRange};
 use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, RunMeta, Span};
 use crate::metadata::{RunColumn, ValueTable};
 use crate::values::Decoded;
-use crate::{ChunkError, EncodedBlock, Part, Projection, RunMetadata, RunRows};
+use crate::{ChunkError, EncodedBlock, Needle, Part, Projection, RowSet, RunMetadata, RunRows};
 
 mod lines;
 
@@ -26,6 +26,9 @@ pub struct Piece {
 
 /// Ids and values of a metadata column, for all rows of the block.
 type SharedColumn = (Vec<u32>, Arc<ValueTable>);
+
+/// What was searched last, and the rows that have it.
+type Found = (Vec<Needle>, Arc<RowSet>);
 
 /// A block and the bytes of it that were fetched.
 ///
@@ -46,6 +49,8 @@ pub struct Block {
     lines: OnceLock<Bytes>,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
+    /// What a block of several runs found last: the next run asks for the same.
+    pub(crate) found: Mutex<Option<Found>>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 
@@ -61,6 +66,7 @@ impl Block {
             ends: OnceLock::new(),
             lines: OnceLock::new(),
             decoded: OnceLock::new(),
+            found: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,
             pieces,
@@ -104,6 +110,33 @@ impl Block {
         range: Option<TimeRange>,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<RunRows, ChunkError> {
+        self.decode_rows(run, projection, range, None, wanted)
+    }
+
+    /// As [`Self::rows_with_keys`], but of the lines only those of rows in `found`, which are rows
+    /// of the block, are sure to be there; others may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::rows`].
+    pub fn rows_found(
+        &self,
+        run: usize,
+        projection: Projection,
+        range: Option<TimeRange>,
+        found: &RowSet,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<RunRows, ChunkError> {
+        self.decode_rows(run, projection, range, Some(found), wanted)
+    }
+
+    fn decode_rows(
+        &self,
+        run: usize,
+        projection: Projection,
+        range: Option<TimeRange>,
+        found: Option<&RowSet>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<RunRows, ChunkError> {
         let meta = self.meta.runs.get(run).ok_or(ChunkError::NoSuch {
             what: "run",
             ordinal: run,
@@ -123,7 +156,7 @@ impl Block {
             ..RunRows::default()
         };
         if projection.lengths || projection.lines {
-            self.run_lines(meta, &kept, projection, &mut rows)?;
+            self.run_lines(meta, &kept, projection, found, &mut rows)?;
         }
         if projection.metadata {
             let mut metadata = self.run_metadata(meta, wanted)?;
@@ -168,7 +201,7 @@ impl Block {
         })
     }
 
-    fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.meta.runs.len() > 1
     }
 

@@ -111,7 +111,9 @@ pub struct RunMeta {
 }
 
 impl RunMeta {
-    pub(crate) fn row_range(&self) -> Range<usize> {
+    /// Its rows in the block.
+    #[must_use]
+    pub fn row_range(&self) -> Range<usize> {
         self.first_row as usize..self.first_row as usize + self.rows as usize
     }
 

@@ -1,5 +1,7 @@
 //! Sets of rows.
 
+use std::ops::Range;
+
 /// Some rows of a block, one bit each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowSet {
@@ -44,6 +46,14 @@ impl RowSet {
             .iter()
             .map(|word| word.count_ones() as usize)
             .sum()
+    }
+
+    /// Whether any of these rows is in the set.
+    #[must_use]
+    pub fn has_any(&self, rows: Range<usize>) -> bool {
+        self.iter_from(rows.start)
+            .next()
+            .is_some_and(|row| row < rows.end)
     }
 
     /// Whether a row is in the set.
@@ -92,8 +102,14 @@ impl RowSet {
 
     /// The rows of the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..).zip(&self.words).flat_map(|(number, word)| {
-            let mut left = *word;
+        self.iter_from(0)
+    }
+
+    fn iter_from(&self, first: usize) -> impl Iterator<Item = usize> + '_ {
+        let words = (0usize..).zip(&self.words).skip(first / 64);
+        words.flat_map(move |(number, word)| {
+            let before = first.saturating_sub(number * 64).min(63);
+            let mut left = word >> before << before;
             std::iter::from_fn(move || {
                 let bit = left.trailing_zeros() as usize;
                 left &= left.checked_sub(1)?;
@@ -118,6 +134,15 @@ mod tests {
             (set.count(), set.contains(64), set.contains(130)),
             (4, true, false)
         );
+        for (rows, any) in [
+            (1..63, false),
+            (1..64, true),
+            (65..129, false),
+            (65..130, true),
+            (5..5, false),
+        ] {
+            assert_eq!(set.has_any(rows.clone()), any, "{rows:?}");
+        }
         let mut rest = set.clone();
         rest.complement();
         assert_eq!(rest.count(), 126);

@@ -15,6 +15,7 @@ mod plan;
 mod rows;
 
 use std::ops::Range;
+use std::sync::{Arc, PoisonError};
 
 pub use literal::Needle;
 
@@ -75,6 +76,40 @@ impl Block {
             None => plain::find(self, needle),
             Some(store) => rows::find(store.lines(), &needle.anywhere()),
         }
+    }
+
+    /// The rows of the block whose line contains every needle. A block of several runs remembers
+    /// them until it is asked for other needles; one with a single run keeps nothing.
+    ///
+    /// # Errors
+    /// As [`Self::find_rows`].
+    pub fn find_all(&self, needles: &[Needle]) -> Result<Arc<RowSet>, ChunkError> {
+        let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, rows)) = &*last
+            && known == needles
+        {
+            return Ok(Arc::clone(rows));
+        }
+        let shape = self.meta().shape()?;
+        let once = shape.map(|shape| (shape, Decoded::new(shape)));
+        let mut rows = RowSet::all(self.meta().rows() as usize);
+        for needle in needles.iter().filter(|needle| !needle.is_empty()) {
+            let found = match &once {
+                Some((shape, once)) if !self.is_shared() => {
+                    rows::find(Store::new(self, shape, once).lines(), &needle.anywhere())
+                }
+                _ => self.find_rows(needle),
+            };
+            rows.intersect(&found?);
+            if rows.is_empty() {
+                break;
+            }
+        }
+        let rows = Arc::new(rows);
+        if self.is_shared() {
+            *last = Some((needles.to_vec(), Arc::clone(&rows)));
+        }
+        Ok(rows)
     }
 
     /// The lines of some rows of the block.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use chunk::{Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, RowSet};
-use model::{Entries, LabelSet};
+use chunk::{Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, Projection, RowSet};
+use model::{Entries, LabelSet, TimeRange};
 use proptest::prelude::*;
 
 mod sample;
@@ -206,6 +206,58 @@ proptest! {
         let open = encoded.open();
         for needle in needles {
             check(&lines, &encoded, &open, &needle);
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_run_have_the_lines_that_were_found() {
+    let runs: Vec<(LabelSet, Entries)> = (0u64..6)
+        .map(|run| {
+            let mut entries = Entries::default();
+            for (row, line) in lines(Kind::Mixed, 90, run).iter().enumerate() {
+                entries.push(row as i64, line.as_bytes(), &LabelSet::default());
+            }
+            (LabelSet::from_pairs([("run", run.to_string())]), entries)
+        })
+        .collect();
+    for policy in [LinesPolicy::Structured, LinesPolicy::Plain] {
+        let options = EncodeOptions {
+            lines: policy,
+            ..EncodeOptions::default()
+        };
+        for runs in [&runs[..], &runs[..1]] {
+            let block = encode(runs, &options).open();
+            for texts in [&["error", "connection"][..], &["10."], &["absent"], &["e"]] {
+                check_runs(&block, runs, texts);
+            }
+        }
+    }
+}
+
+fn check_runs(block: &Block, runs: &[(LabelSet, Entries)], texts: &[&str]) {
+    let range = TimeRange::new(10, 80);
+    let needles: Vec<Needle> = texts.iter().map(|text| Needle::new(*text)).collect();
+    let has = |line: &[u8]| {
+        let line = std::str::from_utf8(line).unwrap();
+        texts.iter().all(|text| line.contains(text))
+    };
+    let found = block.find_all(&needles).unwrap();
+    assert_eq!(block.find_all(&needles).unwrap(), found);
+    for (run, (_, entries)) in runs.iter().enumerate() {
+        let rows = block
+            .rows_found(run, Projection::ALL, Some(range), &found, |_| true)
+            .unwrap();
+        let back = rows.to_entries().unwrap();
+        let inside: Vec<_> = entries
+            .iter()
+            .filter(|row| range.contains(row.timestamp_ns))
+            .collect();
+        assert_eq!(back.len(), inside.len());
+        for (back, row) in back.iter().zip(inside) {
+            assert_eq!(back.timestamp_ns, row.timestamp_ns);
+            assert_eq!(has(back.line), has(row.line), "{texts:?}");
+            assert!(back.line == row.line || !has(row.line));
         }
     }
 }

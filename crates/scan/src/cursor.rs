@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{MetadataReader, Projection, RunRows};
+use chunk::{Block, ChunkError, Layout, MetadataReader, Projection, RunRows};
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
-use crate::{Context, ScanError, Source};
+use crate::{Context, Prefilter, ScanError, Source};
 
 /// The rows themselves.
 enum Rows {
@@ -33,6 +33,16 @@ pub(crate) struct Cursor<'a> {
     reserved_bytes: u64,
 }
 
+/// What is needed of a source.
+pub(crate) struct Wanted<'a> {
+    /// The columns.
+    pub(crate) projection: Projection,
+    /// Whether values of a metadata key are.
+    pub(crate) key: &'a dyn Fn(&str) -> bool,
+    /// What a row must have in its line to matter, if lines are decoded.
+    pub(crate) prefilter: &'a Prefilter,
+}
+
 /// The rows of a source by the labels of their samples.
 #[derive(Debug)]
 pub(crate) struct Grouping {
@@ -43,13 +53,13 @@ pub(crate) struct Grouping {
 }
 
 impl<'a> Cursor<'a> {
-    /// Decodes the rows of a source that are in the range.
+    /// Decodes the rows of a source that are in the range. Of rows that do not matter the line may
+    /// be empty; if none does, there is no row.
     pub(crate) fn open(
         number: usize,
         source: &'a Source,
         range: TimeRange,
-        projection: Projection,
-        wanted_key: &dyn Fn(&str) -> bool,
+        wanted: &Wanted<'_>,
         context: &mut Context<'_>,
     ) -> Result<Self, ScanError> {
         context.stats.sources += 1;
@@ -65,7 +75,7 @@ impl<'a> Cursor<'a> {
                     bytes,
                 )
             }
-            Source::Block { .. } => decode(source, range, projection, wanted_key, context)?,
+            Source::Block { .. } => decode(source, range, wanted, context)?,
         };
         let mut cursor = Self {
             number,
@@ -97,7 +107,12 @@ impl<'a> Cursor<'a> {
             _ => return Ok(()),
         }
         // The same range gives the same rows, so positions stay what they are.
-        let (rows, bytes) = decode(self.source, self.range, Projection::ALL, &|_| true, context)?;
+        let all = Wanted {
+            projection: Projection::ALL,
+            key: &|_| true,
+            prefilter: &Prefilter::default(),
+        };
+        let (rows, bytes) = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
         (self.rows, self.reserved_bytes) = (rows, bytes);
         Ok(())
@@ -234,18 +249,20 @@ pub(crate) fn key(timestamp_ns: i64, direction: Direction) -> i64 {
 fn decode(
     source: &Source,
     range: TimeRange,
-    projection: Projection,
-    wanted_key: &dyn Fn(&str) -> bool,
+    wanted: &Wanted<'_>,
     context: &mut Context<'_>,
 ) -> Result<(Rows, u64), ScanError> {
     let Source::Block { block, run } = source else {
         return Ok((Rows::Entries(Arc::default()), 0));
     };
+    let projection = wanted.projection;
     let bytes = block.meta().decoded_bytes(*run, projection);
     context.memory.grow(bytes)?;
-    let rows = block
-        .rows_with_keys(*run, projection, Some(range), wanted_key)
-        .inspect_err(|_| context.memory.shrink(bytes))?;
+    let rows = rows_of(block, *run, range, wanted).inspect_err(|_| context.memory.shrink(bytes))?;
+    let Some(rows) = rows else {
+        context.memory.shrink(bytes);
+        return Ok((Rows::Entries(Arc::default()), 0));
+    };
     context.stats.decoded_bytes += rows.heap_bytes() as u64;
     let metadata = rows.metadata().reader();
     Ok((
@@ -256,4 +273,26 @@ fn decode(
         },
         bytes,
     ))
+}
+
+/// Rows of a run; `None` if no line has what the rows that matter have, which structured blocks
+/// tell without putting lines together.
+fn rows_of(
+    block: &Block,
+    run: usize,
+    range: TimeRange,
+    wanted: &Wanted<'_>,
+) -> Result<Option<RunRows>, ChunkError> {
+    let (projection, needles) = (wanted.projection, wanted.prefilter.needles());
+    if !projection.lines || needles.is_empty() || block.meta().layout() == Layout::Plain {
+        let rows = block.rows_with_keys(run, projection, Some(range), wanted.key);
+        return rows.map(Some);
+    }
+    let found = block.find_all(needles)?;
+    let meta = block.meta().runs().get(run);
+    if !meta.is_some_and(|run| found.has_any(run.row_range())) {
+        return Ok(None);
+    }
+    let rows = block.rows_found(run, projection, Some(range), &found, wanted.key);
+    rows.map(Some)
 }

@@ -2,26 +2,34 @@
 
 use std::ops::Range;
 
+use chunk::Needle;
 use memchr::memmem::Finder;
 
 /// Finds the rows that may pass, by searching many lines at once.
 ///
-/// Of several literals only one is searched: the longest, which is the rarest as a rule. The
-/// pipeline looks at what is left.
+/// Of several literals only one is searched in lines: the longest, which is the rarest as a rule.
+/// The pipeline looks at what is left. Blocks that know where literals are without looking at their
+/// lines are asked for all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Prefilter {
     finder: Option<Finder<'static>>,
+    /// The longest first.
+    needles: Vec<Needle>,
 }
 
 impl Prefilter {
     /// Every line that passes must contain each of these.
     pub fn new<L: AsRef<[u8]>>(literals: impl IntoIterator<Item = L>) -> Self {
-        let longest = literals
-            .into_iter()
-            .filter(|literal| !literal.as_ref().is_empty())
-            .max_by_key(|literal| literal.as_ref().len());
+        let mut literals: Vec<L> = literals.into_iter().collect();
+        literals.retain(|literal| !literal.as_ref().is_empty());
+        literals.sort_by_key(|literal| std::cmp::Reverse(literal.as_ref().len()));
+        let longest = literals.first();
         Self {
             finder: longest.map(|literal| Finder::new(literal.as_ref()).into_owned()),
+            needles: literals
+                .iter()
+                .map(|literal| Needle::new(literal.as_ref()))
+                .collect(),
         }
     }
 
@@ -29,6 +37,11 @@ impl Prefilter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.finder.is_none()
+    }
+
+    /// All literals, as blocks search them.
+    pub(crate) fn needles(&self) -> &[Needle] {
+        &self.needles
     }
 
     /// Appends those of the rows whose line has the literal; all of them without one. `ends` and

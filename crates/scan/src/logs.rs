@@ -108,6 +108,10 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
         Projection::ALL
     }
 
+    fn prefilter(&self) -> &Prefilter {
+        self.scan.prefilter
+    }
+
     fn wants_key(&self, _: &str) -> bool {
         true
     }

@@ -11,8 +11,8 @@ use std::ops::{ControlFlow, Range};
 use chunk::Projection;
 use model::{Direction, TimeRange};
 
-use crate::cursor::{Cursor, key};
-use crate::{Context, ScanError, Source};
+use crate::cursor::{Cursor, Wanted, key};
+use crate::{Context, Prefilter, ScanError, Source};
 
 /// What a scan does with the rows.
 pub(crate) trait Visitor {
@@ -22,6 +22,10 @@ pub(crate) trait Visitor {
 
     /// What has to be decoded of a source.
     fn projection(&mut self, source: &Source) -> Projection;
+
+    /// What every row that matters has in its line, if the lines are decoded; the lines of others
+    /// may be empty, or the rows left out.
+    fn prefilter(&self) -> &Prefilter;
 
     /// Whether values of this metadata key are needed, of the source last asked about.
     fn wants_key(&self, key: &str) -> bool;
@@ -178,8 +182,11 @@ impl Merge<'_> {
             next.number,
             source,
             self.range,
-            projection,
-            &wanted,
+            &Wanted {
+                projection,
+                key: &wanted,
+                prefilter: visitor.prefilter(),
+            },
             context,
         )?;
         if cursor.left.is_empty() {

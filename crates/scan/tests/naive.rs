@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use chunk::{Block, EncodeOptions, Projection, Run, encode_block};
+use chunk::{Block, EncodeOptions, LinesPolicy, Projection, Run, encode_block};
 use model::{Budget, Direction, Entries, LabelSet, RowLabels, TimeRange, row_hash};
 use proptest::prelude::*;
 use scan::{
@@ -23,12 +23,16 @@ fn arbitrary_row() -> impl Strategy<Value = Row> {
     let metadata = (level, "[xy]?").prop_map(|(level, trace)| {
         LabelSet::from_pairs([("detected_level", level.to_owned()), ("trace", trace)])
     });
-    (0..12i64, "[ab]{0,3}".prop_map(String::into_bytes), metadata)
+    (
+        0..12i64,
+        "[ab1]{0,3}".prop_map(String::into_bytes),
+        metadata,
+    )
 }
 
 /// Rows, and per row the sources that have it: at least one.
 fn arbitrary_rows() -> impl Strategy<Value = Vec<(Row, u8)>> {
-    prop::collection::vec((arbitrary_row(), 1..16u8), 0..40).prop_map(|mut rows| {
+    prop::collection::vec((arbitrary_row(), 1..64u8), 0..40).prop_map(|mut rows| {
         rows.sort_by_key(|((time, ..), _)| *time);
         // A source has a row once, and rows are told apart by what they contain.
         let mut seen = std::collections::HashSet::new();
@@ -45,7 +49,8 @@ fn entries<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Entries {
     entries
 }
 
-/// Up to four sources: a head, a head out of order, a block alone, a run in a shared block.
+/// Up to six sources: a head, a head out of order, a block alone, a run in a shared block, and the
+/// same with structured lines.
 fn sources(rows: &[(Row, u8)]) -> Vec<Source> {
     let part = |bit: u8| {
         rows.iter()
@@ -61,7 +66,13 @@ fn sources(rows: &[(Row, u8)]) -> Vec<Source> {
     // Rows of the same time keep their order, which is that of a stable sort.
     shuffled.sort_by_key(|(time, ..)| (time * 7) % 5);
     sources.push(Source::Rows(Arc::new(entries(shuffled))));
-    for (bit, shared) in [(4, false), (8, true)] {
+    let (plain, structured) = (LinesPolicy::Plain, LinesPolicy::Structured);
+    for (bit, shared, lines) in [
+        (4, false, plain),
+        (8, true, plain),
+        (16, false, structured),
+        (32, true, structured),
+    ] {
         let rows = entries(part(bit));
         if rows.is_empty() {
             continue;
@@ -81,9 +92,11 @@ fn sources(rows: &[(Row, u8)]) -> Vec<Source> {
             );
         }
         let run = runs.len() - 1;
-        let block = encode_block(&runs, &EncodeOptions::default())
-            .unwrap()
-            .open();
+        let options = EncodeOptions {
+            lines,
+            ..EncodeOptions::default()
+        };
+        let block = encode_block(&runs, &options).unwrap().open();
         sources.push(Source::Block {
             block: Arc::new(block),
             run,

@@ -9,21 +9,32 @@ use super::{Block, keep};
 use crate::meta::{Blob, RunMeta};
 use crate::shape::Shape;
 use crate::values::{Decoded, Store, TextCursor};
-use crate::{ChunkError, Projection, RunRows};
+use crate::{ChunkError, Projection, RowSet, RunRows};
+
+/// Fewer than one of so many rows of a shared block are put together alone.
+const FEW: usize = 8;
 
 impl Block {
-    /// Decodes ends and lines of the rows `kept` of a run.
+    /// Decodes ends and lines of the rows `kept` of a run, all lines or at least those of rows of
+    /// the block that are in `found`.
     pub(super) fn run_lines(
         &self,
         run: &RunMeta,
         kept: &Range<usize>,
         projection: Projection,
+        found: Option<&RowSet>,
         rows: &mut RunRows,
     ) -> Result<(), ChunkError> {
         let shape = self.meta.shape()?;
-        if let (Some(shape), false) = (shape, self.is_shared()) {
-            (rows.line_ends, rows.lines) = self.put_together(shape, kept.clone())?;
-            return Ok(());
+        if let Some(shape) = shape {
+            // The runs of a block share all lines, unless few are wanted.
+            let few = found.filter(|found| found.count() * FEW < found.len());
+            if !self.is_shared() || (few.is_some() && self.lines.get().is_none()) {
+                let first = run.row_range().start;
+                let kept = first + kept.start..first + kept.end;
+                (rows.line_ends, rows.lines) = self.put_together(shape, kept, found)?;
+                return Ok(());
+            }
         }
         let mut ends = self.of_run(&self.ends, || self.decode_ends(shape), run)?;
         ends.iter_mut().for_each(|end| *end -= run.first_byte);
@@ -47,7 +58,7 @@ impl Block {
     fn decode_ends(&self, shape: Option<&Shape>) -> Result<Vec<u32>, ChunkError> {
         let rows = self.meta.rows as usize;
         let ends = if let Some(shape) = shape {
-            let (ends, lines) = self.put_together(shape, 0..rows)?;
+            let (ends, lines) = self.put_together(shape, 0..rows, None)?;
             self.lines.get_or_init(|| lines);
             ends
         } else {
@@ -71,11 +82,13 @@ impl Block {
         }
     }
 
-    /// The lines of some rows of a structured block, and where each ends.
+    /// The lines of some rows of a structured block, those not in `found` empty, and where each
+    /// ends.
     fn put_together(
         &self,
         shape: &Shape,
         rows: Range<usize>,
+        found: Option<&RowSet>,
     ) -> Result<(Vec<u32>, Bytes), ChunkError> {
         let once;
         let decoded = match self.decoded.get() {
@@ -86,12 +99,14 @@ impl Block {
             }
         };
         let most = self.meta.raw_bytes as usize;
-        let is_all = rows.len() == self.meta.rows as usize;
+        let is_all = found.is_none() && rows.len() == self.meta.rows as usize;
         let mut cursor = TextCursor::new(Store::new(self, shape, decoded).lines(), most)?;
         let mut ends = Vec::with_capacity(rows.len());
         let mut lines = Vec::with_capacity(if is_all { most } else { 0 });
         for row in rows {
-            cursor.put(row, &mut lines)?;
+            if found.is_none_or(|found| found.contains(row)) {
+                cursor.put(row, &mut lines)?;
+            }
             ends.push(lines.len() as u32);
         }
         if lines.len() > most || (is_all && lines.len() != most) {

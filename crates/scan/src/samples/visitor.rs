@@ -11,7 +11,7 @@ use super::{SampleScan, SampleSink, SampleStages};
 use crate::cursor::Cursor;
 use crate::logs::windows;
 use crate::merge::Visitor;
-use crate::{Context, SampleValue, ScanError, Source};
+use crate::{Context, Prefilter, SampleValue, ScanError, Source};
 
 pub(super) struct Samples<'a, S> {
     pub(super) scan: &'a SampleScan<'a>,
@@ -48,6 +48,10 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
             Source::Rows(_) => Projection::ALL,
             Source::Block { block, .. } => self.projection_of(block.meta()),
         }
+    }
+
+    fn prefilter(&self) -> &Prefilter {
+        self.scan.prefilter
     }
 
     fn wants_key(&self, key: &str) -> bool {
