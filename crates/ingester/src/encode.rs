@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chunk::{ChunkError, EncodeOptions, EncodedBlock};
+use chunk::{ChunkError, EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy};
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -177,7 +177,7 @@ impl Inner {
         let cuts = Arc::new(cuts);
         let options = EncodeOptions {
             codec: self.config.codec.into(),
-            ..EncodeOptions::default()
+            lines: LinesPolicy::Probe,
         };
         let encoded = jobs.into_iter().map(|job| {
             let (cuts, metrics) = (Arc::clone(&cuts), self.metrics.clone());
@@ -248,5 +248,15 @@ fn encode_job(
         .iter()
         .map(|(labels, entries)| chunk::Run { labels, entries })
         .collect();
-    Ok(chunk::encode_block(&runs, options)?)
+    // A stream that has the block alone remembers what suits its lines.
+    let alone = match job.runs.as_slice() {
+        [run] => cuts.get(run.cut).map(|cut| cut.stream.lines()),
+        _ => None,
+    };
+    let lines = alone.map_or(options.lines, LinesMemory::policy);
+    let block = chunk::encode_block(&runs, &EncodeOptions { lines, ..*options })?;
+    if let Some(memory) = alone {
+        memory.learn(block.meta().layout());
+    }
+    Ok(block)
 }

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use chunk::LinesMemory;
 use model::{Entries, LabelSet, TimeRange};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -28,6 +29,7 @@ pub(crate) struct Stream {
     pub(crate) key: Arc<StreamRef>,
     /// Hash of the labels.
     pub(crate) fingerprint: u64,
+    lines: LinesMemory,
     state: Mutex<State>,
 }
 
@@ -105,8 +107,14 @@ impl Stream {
         Self {
             fingerprint: labels.fingerprint(),
             key: Arc::new(StreamRef::new(id, labels)),
+            lines: LinesMemory::default(),
             state: Mutex::new(state),
         }
+    }
+
+    /// How its lines are laid out best.
+    pub(crate) fn lines(&self) -> &LinesMemory {
+        &self.lines
     }
 
     /// The labels.
