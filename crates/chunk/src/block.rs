@@ -11,7 +11,7 @@ use model::{LabelSet, TimeRange};
 use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, RunMeta, Span};
 use crate::metadata::{RunColumn, ValueTable};
 use crate::values::Decoded;
-use crate::{ChunkError, EncodedBlock, Needle, Part, Projection, RowSet, RunMetadata, RunRows};
+use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, RunRows, Search};
 
 mod lines;
 
@@ -28,7 +28,7 @@ pub struct Piece {
 type SharedColumn = (Vec<u32>, Arc<ValueTable>);
 
 /// What was searched last, and the rows that have it.
-type Found = (Vec<Needle>, Arc<RowSet>);
+type Found = (Search, Arc<RowSet>);
 
 /// A block and the bytes of it that were fetched.
 ///
@@ -49,7 +49,7 @@ pub struct Block {
     lines: OnceLock<Bytes>,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
-    /// What a block of several runs found last: the next run asks for the same.
+    /// What was found last: the next run of the block asks for the same.
     pub(crate) found: Mutex<Option<Found>>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
@@ -201,7 +201,7 @@ impl Block {
         })
     }
 
-    pub(crate) fn is_shared(&self) -> bool {
+    fn is_shared(&self) -> bool {
         self.meta.runs.len() > 1
     }
 

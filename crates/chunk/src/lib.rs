@@ -62,7 +62,7 @@ pub use object::{
 };
 pub use rows::{FoundLines, RunRows};
 pub use rowset::RowSet;
-pub use search::Needle;
+pub use search::{Needle, Search};
 
 /// Rows of one block.
 pub const MAX_BLOCK_ROWS: usize = 1 << 24;

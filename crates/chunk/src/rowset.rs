@@ -89,9 +89,44 @@ impl RowSet {
         }
     }
 
+    /// The set among some of the rows, numbered from 0.
+    #[must_use]
+    pub fn among(&self, rows: Range<usize>) -> Self {
+        let mut among = Self::none(rows.len());
+        let (first, shift) = (rows.start / 64, rows.start % 64);
+        let word_at = |at: usize| self.words.get(first + at).copied().unwrap_or(0);
+        for (at, word) in among.words.iter_mut().enumerate() {
+            let next = if shift > 0 {
+                word_at(at + 1) << (64 - shift)
+            } else {
+                0
+            };
+            *word = word_at(at) >> shift | next;
+        }
+        among.trim();
+        among
+    }
+
+    /// How many of these rows are in the set.
+    #[must_use]
+    pub fn count_in(&self, rows: Range<usize>) -> usize {
+        self.among(rows).count()
+    }
+
+    /// The rows of the set among some, ascending.
+    pub fn iter_in(&self, rows: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        self.iter_from(rows.start)
+            .take_while(move |row| *row < rows.end)
+    }
+
     /// Makes it the set of all other rows.
     pub fn complement(&mut self) {
         self.words.iter_mut().for_each(|word| *word = !*word);
+        self.trim();
+    }
+
+    /// Takes out rows that there are not.
+    fn trim(&mut self) {
         let beyond = self.len % 64;
         if beyond > 0
             && let Some(last) = self.words.last_mut()
@@ -142,6 +177,12 @@ mod tests {
             (5..5, false),
         ] {
             assert_eq!(set.has_any(rows.clone()), any, "{rows:?}");
+            let inside: Vec<usize> = set.iter().filter(|row| rows.contains(row)).collect();
+            assert_eq!(set.iter_in(rows.clone()).collect::<Vec<_>>(), inside);
+            assert_eq!(set.count_in(rows.clone()), inside.len());
+            let among = set.among(rows.clone());
+            let numbered: Vec<usize> = inside.iter().map(|row| row - rows.start).collect();
+            assert_eq!(among.iter().collect::<Vec<_>>(), numbered);
         }
         let mut rest = set.clone();
         rest.complement();

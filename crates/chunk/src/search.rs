@@ -8,6 +8,7 @@
 //! searched, so the answer is always exact.
 
 mod column;
+mod conditions;
 mod identifiers;
 mod literal;
 mod plain;
@@ -17,6 +18,7 @@ mod rows;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
+pub use conditions::Search;
 pub use literal::Needle;
 
 use crate::meta::Span;
@@ -32,17 +34,34 @@ impl BlockMeta {
     /// If the meta is damaged.
     pub fn find_ranges(&self, needle: &Needle) -> Result<Vec<Range<u64>>, ChunkError> {
         let mut wanted = vec![false; self.frames.len()];
+        self.want_needle(needle, &mut wanted)?;
+        Ok(self.ranges_of(&wanted))
+    }
+
+    /// The bytes of the object that [`Block::search`] needs; ranges that touch are one.
+    ///
+    /// # Errors
+    /// If the meta is damaged.
+    pub fn search_ranges(&self, search: &Search) -> Result<Vec<Range<u64>>, ChunkError> {
+        let mut wanted = vec![false; self.frames.len()];
+        for needle in search.needles() {
+            self.want_needle(needle, &mut wanted)?;
+        }
+        Ok(self.ranges_of(&wanted))
+    }
+
+    fn want_needle(&self, needle: &Needle, wanted: &mut [bool]) -> Result<(), ChunkError> {
         match self.shape()? {
             None => {
-                self.want(&self.lengths.spans, &mut wanted);
-                self.want(&self.lines.spans, &mut wanted);
+                self.want(&self.lengths.spans, wanted);
+                self.want(&self.lines.spans, wanted);
             }
             Some(shape) => {
-                let visit = &mut |payload| self.want_payload(shape, payload, &mut wanted);
+                let visit = &mut |payload| self.want_payload(shape, payload, wanted);
                 Plan::new(&shape.lines, &needle.anywhere()).payloads(shape, &shape.lines, visit);
             }
         }
-        Ok(self.ranges_of(&wanted))
+        Ok(())
     }
 
     fn want_payload(&self, shape: &Shape, payload: u32, wanted: &mut [bool]) {
@@ -78,37 +97,21 @@ impl Block {
         }
     }
 
-    /// The rows of the block whose line contains every needle. A block of several runs remembers
-    /// them until it is asked for other needles; one with a single run keeps nothing.
+    /// The rows of the block whose line meets all conditions. They are remembered until the block
+    /// is asked for others: the runs of a block are asked the same.
     ///
     /// # Errors
     /// As [`Self::find_rows`].
-    pub fn find_all(&self, needles: &[Needle]) -> Result<Arc<RowSet>, ChunkError> {
+    pub fn search(&self, search: &Search) -> Result<Arc<RowSet>, ChunkError> {
         let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, rows)) = &*last
-            && known == needles
+            && known == search
         {
             return Ok(Arc::clone(rows));
         }
-        let shape = self.meta().shape()?;
-        let once = shape.map(|shape| (shape, Decoded::new(shape)));
-        let mut rows = RowSet::all(self.meta().rows() as usize);
-        for needle in needles.iter().filter(|needle| !needle.is_empty()) {
-            let found = match &once {
-                Some((shape, once)) if !self.is_shared() => {
-                    rows::find(Store::new(self, shape, once).lines(), &needle.anywhere())
-                }
-                _ => self.find_rows(needle),
-            };
-            rows.intersect(&found?);
-            if rows.is_empty() {
-                break;
-            }
-        }
+        let rows = search.rows(self.meta().rows() as usize, |needle| self.find_rows(needle))?;
         let rows = Arc::new(rows);
-        if self.is_shared() {
-            *last = Some((needles.to_vec(), Arc::clone(&rows)));
-        }
+        *last = Some((search.clone(), Arc::clone(&rows)));
         Ok(rows)
     }
 

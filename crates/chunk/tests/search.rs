@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use chunk::{Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, Projection, RowSet};
+use chunk::{
+    Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, Projection, RowSet, Search,
+};
 use model::{Entries, LabelSet, TimeRange};
 use proptest::prelude::*;
 
@@ -237,13 +239,16 @@ fn rows_of_a_run_have_the_lines_that_were_found() {
 
 fn check_runs(block: &Block, runs: &[(LabelSet, Entries)], texts: &[&str]) {
     let range = TimeRange::new(10, 80);
-    let needles: Vec<Needle> = texts.iter().map(|text| Needle::new(*text)).collect();
+    let mut search = Search::default();
+    for text in texts {
+        search.add(vec![Needle::new(*text)], false);
+    }
     let has = |line: &[u8]| {
         let line = std::str::from_utf8(line).unwrap();
         texts.iter().all(|text| line.contains(text))
     };
-    let found = block.find_all(&needles).unwrap();
-    assert_eq!(block.find_all(&needles).unwrap(), found);
+    let found = block.search(&search).unwrap();
+    assert_eq!(block.search(&search).unwrap(), found);
     for (run, (_, entries)) in runs.iter().enumerate() {
         let rows = block
             .rows_found(run, Projection::ALL, Some(range), &found, |_| true)

@@ -27,6 +27,7 @@ mod json;
 mod keys;
 mod label_filter;
 mod line_filter;
+mod literals;
 mod logfmt;
 mod logs;
 mod names;
@@ -48,6 +49,7 @@ mod wanted;
 pub use decolorize::decolorize;
 pub use error::{PipelineError, StageFault};
 pub use line_filter::LineFilter;
+pub use literals::{Literal, LiteralFilter, split_literals};
 pub use logfmt::{
     Fault as LogfmtFault, Pair as LogfmtPair, PairValue as LogfmtValue, Scanner as LogfmtScanner,
 };

@@ -48,7 +48,8 @@ pub(crate) async fn select(
     log: &LogExpr,
     wanted: Wanted,
 ) -> Result<Vec<LogRow>, CodedError> {
-    let pipeline = Pipeline::new(log, context.now_ns)
+    let (prefilter, left) = Prefilter::split_log(log);
+    let pipeline = Pipeline::new(&left, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let mut top = Top::new(
         wanted.collected(),
@@ -67,7 +68,7 @@ pub(crate) async fn select(
     }
     let shared = Arc::new(Shared {
         context: context.clone(),
-        prefilter: Prefilter::new(pipeline.required_literals()),
+        prefilter,
         pipeline,
         deletes: deleting.stored,
         wanted,

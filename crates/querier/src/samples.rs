@@ -47,7 +47,8 @@ pub(crate) async fn aggregate(
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
     let (aggregation, reduce_to) = (leaf.aggregation, leaf.reduce_to.as_ref());
-    let extractor = Extractor::new(aggregation, reduce_to, context.now_ns)
+    let (prefilter, left) = Prefilter::split_aggregation(aggregation);
+    let extractor = Extractor::new(&left, reduce_to, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
     let range = steps.sample_range(aggregation);
@@ -63,8 +64,8 @@ pub(crate) async fn aggregate(
         .await?;
     let shared = Arc::new(Shared {
         context: context.clone(),
-        shape: SampleShape::of(aggregation),
-        prefilter: Prefilter::new(extractor.required_literals()),
+        shape: SampleShape::of(&left),
+        prefilter,
         extractor,
         deletes: deleting.stored,
         range,

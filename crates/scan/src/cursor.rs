@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, ChunkError, Layout, MetadataReader, Projection, RunRows};
+use chunk::{Layout, MetadataReader, Projection, RowSet, RunRows};
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
 use crate::{Context, Prefilter, ScanError, Source};
@@ -28,6 +28,8 @@ pub(crate) struct Cursor<'a> {
     pub(crate) left: Range<usize>,
     /// Rows that are in the range.
     inside: Range<usize>,
+    /// Rows that the prefilter lets through; `None` is all. Of others the line may be empty.
+    selected: Option<RowSet>,
     /// Kept here by who counts rows, and dropped with the rows.
     pub(crate) grouping: Option<Arc<Grouping>>,
     reserved_bytes: u64,
@@ -39,7 +41,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) projection: Projection,
     /// Whether values of a metadata key are.
     pub(crate) key: &'a dyn Fn(&str) -> bool,
-    /// What a row must have in its line to matter, if lines are decoded.
+    /// Which rows matter.
     pub(crate) prefilter: &'a Prefilter,
 }
 
@@ -52,9 +54,23 @@ pub(crate) struct Grouping {
     pub(crate) group_of_row: Vec<u32>,
 }
 
+impl Grouping {
+    /// The group of a row.
+    pub(crate) fn group_of(&self, row: usize) -> usize {
+        self.group_of_row
+            .get(row)
+            .map_or(0, |group| *group as usize)
+    }
+
+    /// The labels of a row's sample.
+    pub(crate) fn labels_of(&self, row: usize) -> Option<&LabelSet> {
+        self.groups.get(self.group_of(row))
+    }
+}
+
 impl<'a> Cursor<'a> {
-    /// Decodes the rows of a source that are in the range. Of rows that do not matter the line may
-    /// be empty; if none does, there is no row.
+    /// Decodes the rows of a source that are in the range. If the prefilter lets none through, there
+    /// is none.
     pub(crate) fn open(
         number: usize,
         source: &'a Source,
@@ -63,17 +79,15 @@ impl<'a> Cursor<'a> {
         context: &mut Context<'_>,
     ) -> Result<Self, ScanError> {
         context.stats.sources += 1;
-        let (rows, reserved_bytes) = match source {
-            Source::Rows(entries) if entries.is_time_ordered() => {
-                (Rows::Entries(Arc::clone(entries)), 0)
-            }
+        let decoded = match source {
+            Source::Rows(entries) if entries.is_time_ordered() => Decoded::of(Arc::clone(entries)),
             Source::Rows(entries) => {
                 let bytes = entries.heap_bytes() as u64;
                 context.memory.grow(bytes)?;
-                (
-                    Rows::Entries(Arc::new(Entries::clone(entries).into_time_ordered())),
+                Decoded {
                     bytes,
-                )
+                    ..Decoded::of(Arc::new(Entries::clone(entries).into_time_ordered()))
+                }
             }
             Source::Block { .. } => decode(source, range, wanted, context)?,
         };
@@ -81,17 +95,26 @@ impl<'a> Cursor<'a> {
             number,
             source,
             range,
-            rows,
+            rows: decoded.rows,
             left: 0..0,
             inside: 0..0,
+            selected: decoded.selected,
             grouping: None,
-            reserved_bytes,
+            reserved_bytes: decoded.bytes,
         };
         let times = cursor.timestamps_ns();
         let start = times.partition_point(|time| *time < range.start_ns);
         let end = times.partition_point(|time| *time < range.end_ns);
         cursor.inside = start..end.max(start);
-        cursor.left = cursor.inside.clone();
+        if cursor.selected.is_none() && !wanted.prefilter.is_empty() {
+            let search = wanted.prefilter.search();
+            let (lines, ends) = (cursor.lines(), cursor.line_ends());
+            cursor.selected = Some(search.find_in(lines, ends, cursor.inside()));
+        }
+        let none = |selected: &RowSet| !selected.has_any(cursor.inside());
+        if !cursor.selected.as_ref().is_some_and(none) {
+            cursor.left = cursor.inside.clone();
+        }
         Ok(cursor)
     }
 
@@ -112,15 +135,34 @@ impl<'a> Cursor<'a> {
             key: &|_| true,
             prefilter: &Prefilter::default(),
         };
-        let (rows, bytes) = decode(self.source, self.range, &all, context)?;
+        let decoded = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
-        (self.rows, self.reserved_bytes) = (rows, bytes);
+        (self.rows, self.reserved_bytes) = (decoded.rows, decoded.bytes);
         Ok(())
     }
 
     /// All rows that are in the range, whether seen or not.
     pub(crate) fn inside(&self) -> Range<usize> {
         self.inside.clone()
+    }
+
+    /// Whether the prefilter lets a row through.
+    pub(crate) fn is_selected(&self, row: usize) -> bool {
+        let selected = self.selected.as_ref();
+        selected.is_none_or(|selected| selected.contains(row))
+    }
+
+    /// Whether the prefilter lets every row through.
+    pub(crate) fn selects_all(&self) -> bool {
+        self.selected.is_none()
+    }
+
+    /// Appends those of the rows that the prefilter lets through.
+    pub(crate) fn select(&self, rows: Range<usize>, found: &mut Vec<usize>) {
+        match &self.selected {
+            Some(selected) => found.extend(selected.iter_in(rows)),
+            None => found.extend(rows),
+        }
     }
 
     pub(crate) fn timestamps_ns(&self) -> &[i64] {
@@ -246,53 +288,72 @@ pub(crate) fn key(timestamp_ns: i64, direction: Direction) -> i64 {
     }
 }
 
+/// What a cursor starts with.
+struct Decoded {
+    rows: Rows,
+    /// Those that the prefilter lets through, if that is known already.
+    selected: Option<RowSet>,
+    /// Memory taken.
+    bytes: u64,
+}
+
+impl Decoded {
+    fn of(entries: Arc<Entries>) -> Self {
+        Self {
+            rows: Rows::Entries(entries),
+            selected: None,
+            bytes: 0,
+        }
+    }
+}
+
 fn decode(
     source: &Source,
     range: TimeRange,
     wanted: &Wanted<'_>,
     context: &mut Context<'_>,
-) -> Result<(Rows, u64), ScanError> {
+) -> Result<Decoded, ScanError> {
     let Source::Block { block, run } = source else {
-        return Ok((Rows::Entries(Arc::default()), 0));
+        return Ok(Decoded::of(Arc::default()));
     };
-    let projection = wanted.projection;
+    let is_searched = !wanted.prefilter.is_empty();
+    let is_plain = block.meta().layout() == Layout::Plain;
+    let mut projection = wanted.projection;
+    // Plain lines are searched when they are decoded.
+    projection.lines |= is_searched && is_plain;
     let bytes = block.meta().decoded_bytes(*run, projection);
     context.memory.grow(bytes)?;
-    let rows = rows_of(block, *run, range, wanted).inspect_err(|_| context.memory.shrink(bytes))?;
-    let Some(rows) = rows else {
+    let decode = || {
+        if !is_searched || is_plain {
+            let rows = block.rows_with_keys(*run, projection, Some(range), wanted.key)?;
+            return Ok(Some((rows, None)));
+        }
+        let found = block.search(wanted.prefilter.search())?;
+        let rows_of_run = block.meta().runs().get(*run).map(|run| run.row_range());
+        let rows_of_run = rows_of_run.unwrap_or_default();
+        if !found.has_any(rows_of_run.clone()) {
+            return Ok(None);
+        }
+        let rows = block.rows_found(*run, projection, Some(range), &found, wanted.key)?;
+        let first = rows_of_run.start + rows.first_row();
+        let selected = found.among(first..first + rows.len());
+        Ok(Some((rows, Some(selected))))
+    };
+    let decoded = decode().inspect_err(|_: &chunk::ChunkError| context.memory.shrink(bytes))?;
+    let Some((rows, selected)) = decoded else {
         context.memory.shrink(bytes);
-        return Ok((Rows::Entries(Arc::default()), 0));
+        return Ok(Decoded::of(Arc::default()));
     };
     context.stats.decoded_bytes += rows.heap_bytes() as u64;
     let metadata = rows.metadata().reader();
-    Ok((
-        Rows::Run {
-            rows,
-            metadata,
-            projection,
-        },
+    let rows = Rows::Run {
+        rows,
+        metadata,
+        projection: wanted.projection,
+    };
+    Ok(Decoded {
+        rows,
+        selected,
         bytes,
-    ))
-}
-
-/// Rows of a run; `None` if no line has what the rows that matter have, which structured blocks
-/// tell without putting lines together.
-fn rows_of(
-    block: &Block,
-    run: usize,
-    range: TimeRange,
-    wanted: &Wanted<'_>,
-) -> Result<Option<RunRows>, ChunkError> {
-    let (projection, needles) = (wanted.projection, wanted.prefilter.needles());
-    if !projection.lines || needles.is_empty() || block.meta().layout() == Layout::Plain {
-        let rows = block.rows_with_keys(run, projection, Some(range), wanted.key);
-        return rows.map(Some);
-    }
-    let found = block.find_all(needles)?;
-    let meta = block.meta().runs().get(run);
-    if !meta.is_some_and(|run| found.has_any(run.row_range())) {
-        return Ok(None);
-    }
-    let rows = block.rows_found(run, projection, Some(range), &found, wanted.key);
-    rows.map(Some)
+    })
 }

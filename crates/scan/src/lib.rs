@@ -23,9 +23,9 @@ mod context;
 mod cursor;
 mod deletes;
 mod error;
-mod literal;
 mod logs;
 mod merge;
+mod prefilter;
 mod samples;
 mod shape;
 mod source;
@@ -34,8 +34,8 @@ pub use accumulate::Accumulate;
 pub use context::{Context, ScanStats};
 pub use deletes::{Deletes, StreamDeletes, Undeleted};
 pub use error::ScanError;
-pub use literal::Prefilter;
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
+pub use prefilter::Prefilter;
 pub use samples::{
     SamplePlan, SampleScan, SampleSink, SampleStages, Span, Values, plan_samples, scan_samples,
 };

@@ -43,7 +43,7 @@ pub struct LogScan<'a> {
     pub direction: Direction,
     /// At most this many lines; 0 means all.
     pub limit: usize,
-    /// What every passing line must contain.
+    /// Which rows are given to the stages.
     pub prefilter: &'a Prefilter,
     /// Whether [`LogRow::row_hash`] is wanted.
     pub hashes: bool,
@@ -127,9 +127,7 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
             let mut found = std::mem::take(&mut self.found);
             found.clear();
             context.stats.line_bytes += cursor.line_range(&part).len() as u64;
-            self.scan
-                .prefilter
-                .find(part, cursor.line_ends(), cursor.lines(), &mut found);
+            cursor.select(part, &mut found);
             if self.scan.direction == Direction::Backward {
                 found.reverse();
             }

@@ -23,8 +23,7 @@ pub(crate) trait Visitor {
     /// What has to be decoded of a source.
     fn projection(&mut self, source: &Source) -> Projection;
 
-    /// What every row that matters has in its line, if the lines are decoded; the lines of others
-    /// may be empty, or the rows left out.
+    /// Which rows matter; others need not be looked at.
     fn prefilter(&self) -> &Prefilter;
 
     /// Whether values of this metadata key are needed, of the source last asked about.
@@ -242,6 +241,9 @@ impl Merge<'_> {
             cursor.complete(context)?;
             for row in cursor.take(key, true, direction) {
                 context.stats.rows += 1;
+                if !cursor.is_selected(row) {
+                    continue;
+                }
                 if seen.insert(cursor.hash(row)) {
                     kept.push((at, row));
                 } else {

@@ -46,7 +46,7 @@ pub struct SampleScan<'a> {
     pub range: TimeRange,
     /// What is needed of a row.
     pub shape: SampleShape,
-    /// What every line that is a sample must contain.
+    /// Which rows are given to the stages, or are samples if there are no stages.
     pub prefilter: &'a Prefilter,
     /// Whether hashes of the rows are wanted; then samples are given one by one only.
     pub hashes: bool,
@@ -153,7 +153,8 @@ pub fn plan_samples<S: SampleStages>(
 ) -> SamplePlan {
     let mut samples = Samples::new(scan, stages, sink);
     let inside = |run: &&chunk::RunMeta| scan.range.covers(run.min_ts_ns, run.max_ts_ns);
-    match block.runs().get(run).filter(inside) {
+    let run = block.runs().get(run).filter(inside);
+    match run.filter(|_| scan.prefilter.is_empty()) {
         Some(run) if samples.count(block, run) => SamplePlan::Counted,
         _ => SamplePlan::Fetch(samples.projection_of(block)),
     }

@@ -57,7 +57,8 @@ pub(super) fn matching(
             if !condition.at_start && !condition.at_end && !condition.any_case =>
         {
             let mut found = RowSet::none(count);
-            plain::find_in(&values.text, &values.ends, condition.text, &mut found);
+            let all = 0..values.len();
+            plain::find_in(&values.text, &values.ends, all, condition.text, &mut found);
             found
         }
         _ => by_text(view, condition),

@@ -39,6 +39,10 @@ impl Needle {
         self.text.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn anywhere(&self) -> Condition<'_> {
         Condition {
             text: &self.text,

@@ -38,11 +38,11 @@ impl Query {
     /// Reads and compiles the query.
     pub(super) fn parse(request: &SelectLogs, now_ns: i64) -> Result<Self, CodedError> {
         let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
-        let pipeline = Pipeline::new(&log, now_ns).map_err(wrong)?;
+        let (prefilter, left) = Prefilter::split_log(&log);
         Ok(Self {
-            prefilter: Prefilter::new(pipeline.required_literals()),
-            pipeline,
-            matchers: log.matchers,
+            pipeline: Pipeline::new(&left, now_ns).map_err(wrong)?,
+            matchers: left.matchers,
+            prefilter,
             deletes: super::deletes(&request.deletions)?,
             range: request.range,
             direction: request.direction,

@@ -41,14 +41,14 @@ impl Query {
                 "samples are wanted of a query without one range aggregation",
             ));
         };
-        let extractor = Extractor::new(leaf.aggregation, leaf.reduce_to.as_ref(), now_ns);
-        let extractor = extractor.map_err(wrong)?;
+        let (prefilter, left) = Prefilter::split_aggregation(leaf.aggregation);
+        let extractor = Extractor::new(&left, leaf.reduce_to.as_ref(), now_ns);
         Ok(Self {
-            matchers: leaf.aggregation.log.matchers.clone(),
-            prefilter: Prefilter::new(extractor.required_literals()),
-            extractor,
+            shape: SampleShape::of(&left),
+            extractor: extractor.map_err(wrong)?,
+            matchers: left.log.matchers,
+            prefilter,
             deletes: super::deletes(&request.deletions)?,
-            shape: SampleShape::of(leaf.aggregation),
             range: request.range,
         })
     }

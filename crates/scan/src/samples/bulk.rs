@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use chunk::{BlockMeta, LEVEL_KEY, Projection, RunMeta};
+use chunk::{Block, BlockMeta, LEVEL_KEY, Layout, Projection, RunMeta};
 use model::LabelSet;
 
 use super::visitor::{Samples, Scratch};
@@ -39,6 +39,29 @@ impl<S: SampleStages> Samples<'_, S> {
             }
             _ => false,
         }
+    }
+
+    /// As [`Self::count`], of the rows that the prefilter lets through, if the block knows them
+    /// without looking at lines.
+    pub(super) fn count_found(&mut self, block: &Block, run: &RunMeta) -> Result<bool, ScanError> {
+        let shape = self.scan.shape;
+        let keys = block.meta().metadata_keys();
+        if !self.is_bulk()
+            || shape.value != SampleValue::Rows
+            || block.meta().layout() == Layout::Plain
+            || keys.is_none_or(|keys| keys.iter().any(|key| self.matters(&key.name)))
+        {
+            return Ok(false);
+        }
+        let found = block.search(self.scan.prefilter.search())?;
+        let rows = found.count_in(run.row_range());
+        if rows == 0 {
+            return Ok(true);
+        }
+        let Some(labels) = self.plain_labels() else {
+            return Ok(false);
+        };
+        Ok(self.give(&labels, span(run, rows as u64, rows as f64)))
     }
 
     fn count_plain(&mut self, run: &RunMeta, sum: u64) -> bool {
@@ -109,17 +132,22 @@ impl<S: SampleStages> Samples<'_, S> {
         match grouping.groups.as_slice() {
             // A sample that fails, or none: the stages decide row by row.
             [] => self.rows(cursor, rows, context),
-            [labels] => {
+            [labels] if cursor.selects_all() => {
                 context.stats.results += rows.len() as u64;
                 Ok(self.one_group(labels, cursor, rows))
             }
-            groups if rows.len() < groups.len() => {
-                context.stats.results += rows.len() as u64;
-                Ok(self.few_rows(&grouping, cursor, rows))
-            }
-            _ => {
-                context.stats.results += rows.len() as u64;
-                Ok(self.many_groups(&grouping, cursor, rows))
+            groups => {
+                let mut found = std::mem::take(&mut self.scratch.found);
+                found.clear();
+                cursor.select(rows, &mut found);
+                context.stats.results += found.len() as u64;
+                let flow = if found.len() < groups.len() {
+                    self.few_rows(&grouping, cursor, &found)
+                } else {
+                    self.many_groups(&grouping, cursor, &found)
+                };
+                self.scratch.found = found;
+                Ok(flow)
             }
         }
     }
@@ -176,24 +204,25 @@ impl<S: SampleStages> Samples<'_, S> {
         self.sink.samples(labels, times, Values::Each(&lengths))
     }
 
+    /// The value of the sample of a row.
+    fn value(&self, cursor: &Cursor<'_>, row: usize) -> f64 {
+        match self.scan.shape.value {
+            SampleValue::Bytes => cursor.line_range(&(row..row + 1)).len() as f64,
+            _ => 1.0,
+        }
+    }
+
     fn few_rows(
         &mut self,
         grouping: &Grouping,
         cursor: &Cursor<'_>,
-        rows: Range<usize>,
+        rows: &[usize],
     ) -> ControlFlow<()> {
-        let first = cursor.inside().start;
-        let groups = grouping
-            .group_of_row
-            .get(rows.start - first..rows.end - first);
-        let times = cursor.timestamps_ns().get(rows.clone()).unwrap_or_default();
-        let mut lengths = lengths(cursor, rows);
-        for (group, time) in groups.unwrap_or_default().iter().zip(times) {
-            let value = match self.scan.shape.value {
-                SampleValue::Bytes => lengths.next().unwrap_or_default(),
-                _ => 1.0,
-            };
-            if let Some(labels) = grouping.groups.get(*group as usize) {
+        for row in rows {
+            let labels = grouping.labels_of(*row - cursor.inside().start);
+            let time = cursor.timestamps_ns().get(*row);
+            if let (Some(labels), Some(time)) = (labels, time) {
+                let value = self.value(cursor, *row);
                 self.sink.sample(labels, *time, value, None)?;
             }
         }
@@ -204,45 +233,43 @@ impl<S: SampleStages> Samples<'_, S> {
         &mut self,
         grouping: &Grouping,
         cursor: &Cursor<'_>,
-        rows: Range<usize>,
+        rows: &[usize],
     ) -> ControlFlow<()> {
         let bytes = self.scan.shape.value == SampleValue::Bytes;
         let groups = grouping.groups.len();
-        let Scratch { times, values, .. } = &mut self.scratch;
+        let Scratch {
+            mut times,
+            mut values,
+            ..
+        } = std::mem::take(&mut self.scratch);
         times.iter_mut().for_each(Vec::clear);
         times.resize_with(groups.max(times.len()), Vec::new);
         values.iter_mut().for_each(Vec::clear);
         values.resize_with(groups.max(values.len()), Vec::new);
         let first = cursor.inside().start;
-        let group_of_row = grouping
-            .group_of_row
-            .get(rows.start - first..rows.end - first);
-        let group_of_row = group_of_row.unwrap_or_default();
-        let all_times = cursor.timestamps_ns().get(rows.clone()).unwrap_or_default();
-        for (group, time) in group_of_row.iter().zip(all_times) {
-            if let Some(times) = times.get_mut(*group as usize) {
+        let all_times = cursor.timestamps_ns();
+        for row in rows {
+            let group = grouping.group_of(*row - first);
+            if let (Some(times), Some(time)) = (times.get_mut(group), all_times.get(*row)) {
                 times.push(*time);
             }
-        }
-        if bytes {
-            for (group, length) in group_of_row.iter().zip(lengths(cursor, rows)) {
-                if let Some(values) = values.get_mut(*group as usize) {
-                    values.push(length);
-                }
+            if let (true, Some(values)) = (bytes, values.get_mut(group)) {
+                values.push(self.value(cursor, *row));
             }
         }
-        for ((labels, times), values) in grouping.groups.iter().zip(times).zip(values) {
-            if times.is_empty() {
-                continue;
-            }
+        let mut flow = ControlFlow::Continue(());
+        for ((labels, times), values) in grouping.groups.iter().zip(&times).zip(&values) {
             let values = if bytes {
                 Values::Each(values)
             } else {
                 Values::Ones
             };
-            self.sink.samples(labels, times, values)?;
+            if flow.is_continue() && !times.is_empty() {
+                flow = self.sink.samples(labels, times, values);
+            }
         }
-        ControlFlow::Continue(())
+        (self.scratch.times, self.scratch.values) = (times, values);
+        flow
     }
 }
 

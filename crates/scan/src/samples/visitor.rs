@@ -37,7 +37,10 @@ pub(super) struct Scratch {
 impl<S: SampleStages> Visitor for Samples<'_, S> {
     fn whole(&mut self, source: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
         match (source, source.run_meta()) {
-            (Source::Block { block, .. }, Some(run)) => Ok(self.count(block.meta(), run)),
+            (Source::Block { block, .. }, Some(run)) if self.scan.prefilter.is_empty() => {
+                Ok(self.count(block.meta(), run))
+            }
+            (Source::Block { block, .. }, Some(run)) => self.count_found(block, run),
             _ => Ok(false),
         }
     }
@@ -101,7 +104,6 @@ impl<'a, S: SampleStages> Samples<'a, S> {
     pub(super) fn is_bulk(&self) -> bool {
         self.scan.shape.takes_all
             && self.scan.shape.value != SampleValue::Stages
-            && self.scan.prefilter.is_empty()
             && !self.scan.hashes
     }
 
@@ -140,13 +142,7 @@ impl<'a, S: SampleStages> Samples<'a, S> {
     ) -> Result<ControlFlow<()>, ScanError> {
         let mut found = std::mem::take(&mut self.scratch.found);
         found.clear();
-        if self.scan.prefilter.is_empty() {
-            found.extend(rows.clone());
-        } else {
-            self.scan
-                .prefilter
-                .find(rows.clone(), cursor.line_ends(), cursor.lines(), &mut found);
-        }
+        cursor.select(rows.clone(), &mut found);
         if self.scan.shape.reads_lines {
             context.stats.line_bytes += cursor.line_range(&rows).len() as u64;
         }
