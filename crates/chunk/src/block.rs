@@ -1,7 +1,7 @@
 //! An open block: decodes what was fetched of it.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use codec::frame::Decompressor;
@@ -38,7 +38,7 @@ type Found = (Search, Arc<RowSet>);
 #[derive(Debug)]
 pub struct Block {
     meta: Arc<BlockMeta>,
-    pieces: Vec<Piece>,
+    pieces: RwLock<Vec<Piece>>,
     frames: Vec<OnceLock<Bytes>>,
     /// Many small frames are read one after the other, and setting up costs more than reading.
     decompressor: Mutex<Decompressor>,
@@ -69,14 +69,15 @@ impl Block {
             found: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,
-            pieces,
+            pieces: RwLock::new(pieces),
         }
     }
 
-    /// Adds more of the body: what a search found wanting.
-    pub fn add_pieces(&mut self, pieces: Vec<Piece>) {
-        self.pieces.extend(pieces);
-        self.pieces.sort_by_key(|piece| piece.offset);
+    /// Adds more of the body: what is needed of the rows that a search found.
+    pub fn add_pieces(&self, pieces: Vec<Piece>) {
+        let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+        all.extend(pieces);
+        all.sort_by_key(|piece| piece.offset);
     }
 
     /// What the block says about itself.
@@ -229,8 +230,9 @@ impl Block {
             .get(number as usize)
             .ok_or(ChunkError::invalid(part, "there is no such frame"))?;
         let start = self.meta.body_off + frame.offset;
-        let after = self.pieces.partition_point(|piece| piece.offset <= start);
-        let before = self.pieces.iter().take(after).rev();
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let after = pieces.partition_point(|piece| piece.offset <= start);
+        let before = pieces.iter().take(after).rev();
         before
             .filter_map(|piece| {
                 let from = usize::try_from(start - piece.offset).ok()?;

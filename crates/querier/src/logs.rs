@@ -19,7 +19,7 @@ use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, Unit};
+use crate::stored::{self, OpenBlocks, Unit};
 use crate::top::Top;
 
 /// What a log query asks for.
@@ -178,11 +178,16 @@ impl Shared {
 
 async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
     while let Some(unit) = shared.next() {
-        let (context, range) = (&shared.context, shared.wanted.range);
-        let sources = shared
-            .open
-            .open(context, &unit, Projection::ALL, range)
-            .await?;
+        let context = &shared.context;
+        let wanted = stored::Wanted {
+            projection: Projection::ALL,
+            prefilter: &shared.prefilter,
+            range: shared.wanted.range,
+        };
+        let sources = shared.open.open(context, &unit, wanted).await?;
+        if sources.is_empty() {
+            continue;
+        }
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {

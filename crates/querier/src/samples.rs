@@ -21,7 +21,7 @@ use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, Unit};
+use crate::stored::{OpenBlocks, Unit, Wanted};
 
 /// Bytes that a remembered sample holds.
 const SAMPLE_BYTES: u64 = 64;
@@ -236,10 +236,15 @@ async fn work(
         let Some(projection) = shared.plan(&unit, &mut sum).await? else {
             continue;
         };
-        let sources = shared
-            .open
-            .open(context, &unit, projection, shared.range)
-            .await?;
+        let wanted = Wanted {
+            projection,
+            prefilter: &shared.prefilter,
+            range: shared.range,
+        };
+        let sources = shared.open.open(context, &unit, wanted).await?;
+        if sources.is_empty() {
+            continue;
+        }
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
@@ -333,9 +338,7 @@ impl SampleSink for Sink<'_> {
         values: Values<'_>,
     ) -> ControlFlow<()> {
         let added = self.sum.series(labels).and_then(|id| match values {
-            Values::Ones => timestamps_ns
-                .iter()
-                .try_for_each(|time_ns| self.sum.add(id, *time_ns, 1.0)),
+            Values::Ones => self.sum.add_ones(id, timestamps_ns),
             Values::Each(values) => self.sum.add_all(id, timestamps_ns, values),
         });
         self.checked(added)

@@ -5,12 +5,13 @@
 //! without copies; other blocks are units of their own, which run in any order and at once.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, Projection};
+use chunk::{Block, BlockMeta, ChunkError, Layout, Piece, Projection, RowSet};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
 use parking_lot::Mutex;
-use scan::{Deletes, Source};
+use scan::{Deletes, Prefilter, Source};
 use storage::{Catalog, ObjectRef, Snapshot};
 
 use crate::query::Context;
@@ -180,6 +181,16 @@ pub(crate) async fn open_index(
         .map_err(CodedError::from)
 }
 
+/// What a query wants of the units that it opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The columns.
+    pub(crate) projection: Projection,
+    /// Which rows.
+    pub(crate) prefilter: &'a Prefilter,
+    pub(crate) range: TimeRange,
+}
+
 /// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
 /// of a shared one more than a unit alone would need.
 #[derive(Debug, Default)]
@@ -190,76 +201,178 @@ struct OpenBlock {
     object: u128,
     ordinal: u32,
     block: Arc<Block>,
+    /// Whether more was fetched of it than a search needs.
+    is_whole: bool,
 }
 
 impl OpenBlocks {
-    fn get(&self, object: u128, ordinal: u32) -> Option<Arc<Block>> {
+    fn get(&self, run: &RunRef) -> Option<OpenBlock> {
         let open = self.0.lock();
-        let found = open
-            .iter()
-            .find(|open| open.object == object && open.ordinal == ordinal);
-        found.map(|open| Arc::clone(&open.block))
+        let mut open = open.iter();
+        open.find(|open| open.object == run.object.id && open.ordinal == run.block)
+            .cloned()
     }
 
-    fn keep(&self, object: u128, ordinal: u32, block: &Arc<Block>) {
+    fn keep(&self, block: OpenBlock) {
         let mut open = self.0.lock();
+        open.retain(|known| known.object != block.object || known.ordinal != block.ordinal);
         if open.len() >= OPEN_BLOCKS_MAX {
             open.remove(0);
         }
-        open.push(OpenBlock {
-            object,
-            ordinal,
-            block: Arc::clone(block),
-        });
+        open.push(block);
     }
 
-    /// Opens the blocks of a unit with what `projection` needs of them.
+    /// Opens the blocks of a unit with what is wanted of them; not those that can tell, without
+    /// their lines, that no row is wanted.
     pub(crate) async fn open(
         &self,
         context: &Context,
         unit: &Unit,
-        projection: Projection,
-        range: TimeRange,
+        wanted: Wanted<'_>,
     ) -> Result<Vec<Source>, CodedError> {
-        let mut sources = Vec::with_capacity(unit.blocks.len());
+        let mut opened = Vec::with_capacity(unit.blocks.len());
         for run in &unit.blocks {
-            let block = match self.get(run.object.id, run.block) {
+            let block = match self.get(run) {
                 Some(block) => block,
-                None => self.fetch(context, run, projection, range).await?,
+                None => self.fetch(context, run, wanted).await?,
             };
+            opened.push((run, block));
+        }
+        let mut found = vec![None; opened.len()];
+        if !wanted.prefilter.is_empty() {
+            let blocks = opened.iter().map(|(_, open)| Arc::clone(&open.block));
+            found = search(context, blocks.collect(), wanted.prefilter).await?;
+        }
+        let mut sources = Vec::with_capacity(opened.len());
+        for ((run, open), found) in opened.into_iter().zip(found) {
+            let rows = open.block.meta().runs().get(run.run as usize);
+            let rows = rows.map(|run| run.row_range()).unwrap_or_default();
+            if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
+                continue;
+            }
+            if let (Some(found), false) = (found, open.is_whole) {
+                self.complete(context, run, &open, &found, wanted).await?;
+            }
             sources.push(Source::Block {
-                block,
+                block: open.block,
                 run: run.run as usize,
             });
         }
         Ok(sources)
     }
 
+    /// Opens a block with what is needed first: for a search, or all.
     async fn fetch(
         &self,
         context: &Context,
         run: &RunRef,
-        projection: Projection,
-        range: TimeRange,
-    ) -> Result<Arc<Block>, CodedError> {
+        wanted: Wanted<'_>,
+    ) -> Result<OpenBlock, CodedError> {
         let meta = run.block_meta(context).await?;
+        let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
         let is_shared = meta.runs().len() > 1;
-        let ranges = if is_shared {
-            meta.fetch_ranges(projection, &[], None)
+        let ranges = if is_searched {
+            let ranges = meta.search_ranges(wanted.prefilter.search());
+            ranges.map_err(|error| run.damaged(&error))?
+        } else if is_shared {
+            meta.fetch_ranges(plain_projection(&meta, wanted), &[], None)
         } else {
-            meta.fetch_ranges(projection, &[run.run as usize], Some(range))
+            let projection = plain_projection(&meta, wanted);
+            meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
         };
-        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let objects = context.querier.catalog().objects();
-        let pieces = objects.block_pieces(&run.object, &meta, ranges).await?;
+        let pieces = self.pieces(context, run, &meta, ranges).await?;
         QueryStats::add(&context.stats.blocks_read, 1);
-        QueryStats::add(&context.stats.compressed_bytes, bytes);
-        let block = Arc::new(Block::new(meta, pieces));
+        let open = OpenBlock {
+            object: run.object.id,
+            ordinal: run.block,
+            block: Arc::new(Block::new(meta, pieces)),
+            is_whole: !is_searched,
+        };
         if is_shared {
-            self.keep(run.object.id, run.block, &block);
+            self.keep(open.clone());
         }
-        Ok(block)
+        Ok(open)
     }
+
+    /// Fetches what is needed besides of the rows that were found.
+    async fn complete(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        open: &OpenBlock,
+        found: &RowSet,
+        wanted: Wanted<'_>,
+    ) -> Result<(), CodedError> {
+        let meta = open.block.meta();
+        let is_shared = meta.runs().len() > 1;
+        let mut ranges = if is_shared {
+            meta.fetch_ranges(wanted.projection, &[], None)
+        } else {
+            let others = Projection {
+                metadata: wanted.projection.metadata,
+                ..Projection::TIMESTAMPS
+            };
+            meta.fetch_ranges(others, &[], None)
+        };
+        if !is_shared && (wanted.projection.lines || wanted.projection.lengths) {
+            let lines = open.block.lines_ranges(found);
+            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
+        }
+        let pieces = self.pieces(context, run, meta, ranges).await?;
+        open.block.add_pieces(pieces);
+        if is_shared {
+            self.keep(OpenBlock {
+                is_whole: true,
+                ..open.clone()
+            });
+        }
+        Ok(())
+    }
+
+    async fn pieces(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        meta: &Arc<BlockMeta>,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<Vec<Piece>, CodedError> {
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        QueryStats::add(&context.stats.compressed_bytes, bytes);
+        let objects = context.querier.catalog().objects();
+        Ok(objects.block_pieces(&run.object, meta, ranges).await?)
+    }
+}
+
+/// The columns needed of a block; plain lines are searched themselves.
+fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
+    let lines = !wanted.prefilter.is_empty() && meta.layout() == Layout::Plain;
+    Projection {
+        lines: wanted.projection.lines || lines,
+        ..wanted.projection
+    }
+}
+
+/// Searches blocks that can be searched without their lines.
+async fn search(
+    context: &Context,
+    blocks: Vec<Arc<Block>>,
+    prefilter: &Prefilter,
+) -> Result<Vec<Option<Arc<RowSet>>>, CodedError> {
+    let permit = context.querier.scan_permit().await?;
+    let search = prefilter.search().clone();
+    let searching = tokio::task::spawn_blocking(move || {
+        let found = blocks.iter().map(|block| match block.meta().layout() {
+            Layout::Plain => Ok(None),
+            _ => block.search(&search).map(Some),
+        });
+        let found = found.collect::<Result<Vec<_>, _>>();
+        drop(permit);
+        found
+    });
+    let found = searching
+        .await
+        .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
+    found.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))
 }
 
 impl RunRef {
@@ -271,13 +384,13 @@ impl RunRef {
             .objects()
             .meta(&self.object)
             .await?;
-        meta.block(self.block as usize).map_err(|error| {
-            let key = &self.object.key;
-            CodedError::new(
-                Code::Internal,
-                format!("{key}, block {}: {error}", self.block),
-            )
-        })
+        meta.block(self.block as usize)
+            .map_err(|error| self.damaged(&error))
+    }
+
+    fn damaged(&self, error: &ChunkError) -> CodedError {
+        let (key, block) = (&self.object.key, self.block);
+        CodedError::new(Code::Internal, format!("{key}, block {block}: {error}"))
     }
 }
 

@@ -75,9 +75,7 @@ impl<'a> Accumulate<'a> {
         let id = self.series(labels)?;
         match values {
             Values::Each(values) => self.sum.add_all(id, timestamps_ns, values),
-            Values::Ones => timestamps_ns
-                .iter()
-                .try_for_each(|time| self.sum.add(id, *time, 1.0)),
+            Values::Ones => self.sum.add_ones(id, timestamps_ns),
         }
     }
 

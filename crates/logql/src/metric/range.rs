@@ -146,6 +146,28 @@ impl RangeAccumulator {
             .try_for_each(|(time, value)| self.add(id, *time, *value))
     }
 
+    /// Adds a sample of 1 at each of these times, which ascend.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn add_ones(&mut self, id: SeriesId, times_ns: &[i64]) -> Result<(), BudgetError> {
+        if self.fold != Some(FoldKind::Sum) {
+            return times_ns
+                .iter()
+                .try_for_each(|time| self.add(id, *time, 1.0));
+        }
+        let mut left = times_ns;
+        while let Some(first) = left.first() {
+            let inside = match self.cells.of(*first) {
+                Some(cell) => left.partition_point(|time| *time <= cell.last_ns).max(1),
+                None => 1,
+            };
+            self.add(id, *first, inside as f64)?;
+            left = left.get(inside..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// Adds the sum of samples whose times span `min_ns..=max_ns`, for functions that only sum up,
     /// so that counters of a block can stand for its rows. Returns `false`, and adds nothing, if
     /// the rows must be looked at one by one.

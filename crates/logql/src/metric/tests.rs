@@ -6,7 +6,9 @@ use std::sync::Arc;
 use model::{Budget, LabelSet};
 use proptest::prelude::*;
 
-use super::{EvalError, Limits, RangeAccumulator, Series, Steps, Value, evaluate, leaf_contexts};
+use super::{
+    EvalError, Limits, RangeAccumulator, Series, SeriesId, Steps, Value, evaluate, leaf_contexts,
+};
 use crate::syntax::ast::{Expr, MetricExpr, RangeAggregation, RangeOp};
 use crate::syntax::parse;
 
@@ -381,6 +383,35 @@ fn accumulate(
 }
 
 proptest! {
+    #[test]
+    fn ones_together_are_ones_one_by_one(
+        op in prop::sample::select(RangeOp::ALL.to_vec()),
+        mut times in prop::collection::vec(0i64..200, 0..60),
+        (start, step, count) in (0i64..60, 0i64..40, 0i64..12),
+        (range_s, offset_s) in (0i64..120, -30i64..30),
+    ) {
+        let MetricExpr::Range(mut range) = metric(r#"rate({a="b"}[1s])"#) else { panic!() };
+        (range.op, range.range_ns, range.offset_ns) = (op, range_s * SECOND, offset_s * SECOND);
+        let steps = Steps {
+            start_ns: start * SECOND,
+            end_ns: (start + step * count) * SECOND,
+            step_ns: step * SECOND,
+        };
+        times.sort_unstable();
+        times.iter_mut().for_each(|time| *time *= SECOND);
+        let series = |add: &dyn Fn(&mut RangeAccumulator, SeriesId)| {
+            let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
+            let id = accumulator.series(&labels("a=b")).unwrap();
+            add(&mut accumulator, id);
+            show(&accumulator.finish().unwrap().0)
+        };
+        let singly = series(&|accumulator, id| {
+            times.iter().for_each(|time| accumulator.add(id, *time, 1.0).unwrap());
+        });
+        let together = series(&|accumulator, id| accumulator.add_ones(id, &times).unwrap());
+        prop_assert_eq!(together, singly);
+    }
+
     #[test]
     fn windows_are_those_of_the_reference(
         op in prop::sample::select(RangeOp::ALL.to_vec()).prop_filter("not", |op| *op != RangeOp::Absent),
