@@ -14,6 +14,9 @@ use crate::values::Decoded;
 use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, RunRows, Search};
 
 mod lines;
+mod templates;
+
+pub use templates::{KeptParts, LineTemplate, Reduction};
 
 /// A fetched part of an object.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ mod search;
 mod shape;
 mod values;
 
-pub use block::{Block, Piece};
+pub use block::{Block, KeptParts, LineTemplate, Piece, Reduction};
 pub use codec::Codec;
 pub use encode::{EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block};
 pub use error::{ChunkError, Part};

@@ -103,6 +103,21 @@ impl FoundLines {
         self.ends.is_empty()
     }
 
+    /// Line number so and so; empty if there is none.
+    #[must_use]
+    pub fn get(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = start.map_or(0, |start| *start as usize);
+        let end = self.ends.get(at).map_or(start, |end| *end as usize);
+        self.lines.get(start..end).unwrap_or_default()
+    }
+
+    /// Bytes held, for memory accounting.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.ends.capacity() * 4 + self.lines.capacity()
+    }
+
     /// The lines in the order of their rows.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;

@@ -64,6 +64,19 @@ impl BlockMeta {
         Ok(())
     }
 
+    /// The bytes of the templates' numbers and of some columns of lines.
+    pub(crate) fn columns_ranges(&self, shape: &Shape, of_column: &[bool]) -> Vec<Range<u64>> {
+        let mut wanted = vec![false; self.frames.len()];
+        let group = &shape.lines;
+        let visit = &mut |payload| self.want_payload(shape, payload, &mut wanted);
+        group.number_payloads(visit);
+        let columns = group.columns.iter().zip(of_column);
+        for (column, _) in columns.filter(|(_, wanted)| **wanted) {
+            column.payloads(shape, visit);
+        }
+        self.ranges_of(&wanted)
+    }
+
     fn want_payload(&self, shape: &Shape, payload: u32, wanted: &mut [bool]) {
         if let Some(blob) = shape.payloads.get(payload as usize) {
             self.want(&blob.spans, wanted);
@@ -154,17 +167,11 @@ impl Block {
                 }
             }
         }
-        let visit = &mut |payload| meta.want_payload(shape, payload, &mut wanted);
-        group.number_payloads(visit);
-        let columns = group.columns.iter().zip(of_column);
-        for (column, _) in columns.filter(|(_, wanted)| *wanted) {
-            column.payloads(shape, visit);
-        }
-        Ok(meta.ranges_of(&wanted))
+        Ok(meta.columns_ranges(shape, &of_column))
     }
 
     /// What a structured block is searched in.
-    fn store(&self) -> Result<Option<Store<'_>>, ChunkError> {
+    pub(crate) fn store(&self) -> Result<Option<Store<'_>>, ChunkError> {
         let shape = self.meta().shape()?;
         Ok(shape.map(|shape| {
             let decoded = self.decoded.get_or_init(|| Decoded::new(shape));

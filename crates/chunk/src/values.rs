@@ -5,12 +5,14 @@
 
 mod cursor;
 mod decode;
+mod reduced;
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
 pub(crate) use cursor::TextCursor;
+pub(crate) use reduced::{Kept, ReducedCursor};
 
 use crate::format::put_ip4;
 use crate::shape::{Column, Group, Kind, Shape};

@@ -34,6 +34,7 @@ mod names;
 mod near;
 mod pattern;
 mod pick;
+mod reduce;
 mod regex_plan;
 mod regexp;
 mod results;
@@ -54,6 +55,7 @@ pub use logfmt::{
     Fault as LogfmtFault, Pair as LogfmtPair, PairValue as LogfmtValue, Scanner as LogfmtScanner,
 };
 pub use logs::{Pipeline, StreamPipeline};
+pub use reduce::{LineReader, TemplateText};
 pub use samples::{Extractor, StreamExtractor};
 
 #[cfg(test)]

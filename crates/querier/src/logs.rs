@@ -181,6 +181,7 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         let context = &shared.context;
         let wanted = stored::Wanted {
             projection: Projection::ALL,
+            reduction: None,
             prefilter: &shared.prefilter,
             range: shared.wanted.range,
         };

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chunk::Projection;
+use chunk::{Projection, Reduction};
 use futures::StreamExt;
 use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
@@ -185,25 +185,30 @@ impl Shared {
             range: self.range,
             shape: self.shape,
             prefilter: &self.prefilter,
+            reader: self.extractor.reader(),
             hashes,
         }
     }
 
-    /// Which columns of the unit's blocks are needed; `None` if counters gave its samples already.
+    /// What of the unit's blocks is needed; `None` if counters gave its samples already.
     async fn plan(
         &self,
         unit: &Unit,
         sum: &mut RangeAccumulator,
-    ) -> Result<Option<Projection>, CodedError> {
+    ) -> Result<Option<Needed>, CodedError> {
+        let everything = Needed {
+            projection: Projection::ALL,
+            reduction: None,
+        };
         let ([run], None) = (unit.blocks.as_slice(), self.recent_of(unit)) else {
-            return Ok(Some(Projection::ALL));
+            return Ok(Some(everything));
         };
         // Counters count deleted rows too.
         if self
             .deletes
             .touch(&unit.labels, unit.min_ts_ns, unit.max_ts_ns)
         {
-            return Ok(Some(Projection::ALL));
+            return Ok(Some(everything));
         }
         let meta = run.block_meta(&self.context).await?;
         let mut stages = self.extractor.for_stream(&unit.labels);
@@ -216,12 +221,25 @@ impl Shared {
             &mut sink,
         );
         sink.result(&self.context)?;
-        Ok(match plan {
+        Ok(match plan? {
             SamplePlan::Counted => None,
-            SamplePlan::Fetch(_) if meta.runs().len() > 1 => Some(Projection::ALL),
-            SamplePlan::Fetch(projection) => Some(projection),
+            _ if meta.runs().len() > 1 => Some(everything),
+            SamplePlan::Fetch(projection) => Some(Needed {
+                projection,
+                reduction: None,
+            }),
+            SamplePlan::Reduce(reduction) => Some(Needed {
+                projection: Projection::TIMESTAMPS,
+                reduction: Some(reduction),
+            }),
         })
     }
+}
+
+/// What is to be fetched of a unit's blocks.
+struct Needed {
+    projection: Projection,
+    reduction: Option<Reduction>,
 }
 
 async fn work(
@@ -233,11 +251,12 @@ async fn work(
             return Ok(sum);
         };
         let context = &shared.context;
-        let Some(projection) = shared.plan(&unit, &mut sum).await? else {
+        let Some(needed) = shared.plan(&unit, &mut sum).await? else {
             continue;
         };
         let wanted = Wanted {
-            projection,
+            projection: needed.projection,
+            reduction: needed.reduction.as_ref(),
             prefilter: &shared.prefilter,
             range: shared.range,
         };
@@ -268,8 +287,12 @@ fn scan_unit(
     let recent = shared.recent_of(unit);
     let mut scan = shared.scan(recent.is_some());
     let mut sink = Sink::new(sum, recent);
-    let deletes = shared.deletes.for_stream_in(&unit.labels, shared.range);
+    // As the plan looked at it: of other rows only what it says was fetched.
+    let deletes = shared
+        .deletes
+        .for_stream(&unit.labels, unit.min_ts_ns, unit.max_ts_ns);
     scan.shape = deletes.shape(scan.shape);
+    scan.reader = scan.reader.filter(|_| deletes.is_empty());
     let mut stages = deletes.before(shared.extractor.for_stream(&unit.labels));
     context
         .scan(|scan_context| scan_samples(sources, &scan, &mut stages, scan_context, &mut sink))?;

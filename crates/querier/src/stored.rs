@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, ChunkError, Layout, Piece, Projection, RowSet};
+use chunk::{Block, BlockMeta, ChunkError, Layout, Piece, Projection, Reduction, RowSet};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
 use parking_lot::Mutex;
 use scan::{Deletes, Prefilter, Source};
@@ -186,6 +186,8 @@ pub(crate) async fn open_index(
 pub(crate) struct Wanted<'a> {
     /// The columns.
     pub(crate) projection: Projection,
+    /// What is read of the lines if they are not among these.
+    pub(crate) reduction: Option<&'a Reduction>,
     /// Which rows.
     pub(crate) prefilter: &'a Prefilter,
     pub(crate) range: TimeRange,
@@ -271,7 +273,7 @@ impl OpenBlocks {
         let meta = run.block_meta(context).await?;
         let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
         let is_shared = meta.runs().len() > 1;
-        let ranges = if is_searched {
+        let mut ranges = if is_searched {
             let ranges = meta.search_ranges(wanted.prefilter.search());
             ranges.map_err(|error| run.damaged(&error))?
         } else if is_shared {
@@ -280,6 +282,10 @@ impl OpenBlocks {
             let projection = plain_projection(&meta, wanted);
             meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
         };
+        if let (Some(reduction), false) = (wanted.reduction, is_searched) {
+            let lines = meta.reduced_ranges(reduction);
+            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
+        }
         let pieces = self.pieces(context, run, &meta, ranges).await?;
         QueryStats::add(&context.stats.blocks_read, 1);
         let open = OpenBlock {
@@ -318,6 +324,10 @@ impl OpenBlocks {
             let lines = open.block.lines_ranges(found);
             ranges.extend(lines.map_err(|error| run.damaged(&error))?);
         }
+        if let Some(reduction) = wanted.reduction {
+            let lines = meta.reduced_ranges(reduction);
+            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
+        }
         let pieces = self.pieces(context, run, meta, ranges).await?;
         open.block.add_pieces(pieces);
         if is_shared {
@@ -336,11 +346,25 @@ impl OpenBlocks {
         meta: &Arc<BlockMeta>,
         ranges: Vec<Range<u64>>,
     ) -> Result<Vec<Piece>, CodedError> {
+        let ranges = joined(ranges);
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         QueryStats::add(&context.stats.compressed_bytes, bytes);
         let objects = context.querier.catalog().objects();
         Ok(objects.block_pieces(&run.object, meta, ranges).await?)
     }
+}
+
+/// Ranges that overlap or touch as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// The columns needed of a block; plain lines are searched themselves.

@@ -3,9 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Layout, MetadataReader, Projection, RowSet, RunRows};
+use chunk::{
+    Block, BlockMeta, ChunkError, FoundLines, Layout, MetadataReader, Projection, RowSet, RunRows,
+};
+use logql::pipeline::LineReader;
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
+use crate::reduced::reduction;
 use crate::{Context, Prefilter, ScanError, Source};
 
 /// The rows themselves.
@@ -30,6 +34,8 @@ pub(crate) struct Cursor<'a> {
     inside: Range<usize>,
     /// Rows that the prefilter lets through; `None` is all. Of others the line may be empty.
     selected: Option<RowSet>,
+    /// What is read of lines, if they were reduced to that; by row of the source.
+    reduced: Option<FoundLines>,
     /// Kept here by who counts rows, and dropped with the rows.
     pub(crate) grouping: Option<Arc<Grouping>>,
     reserved_bytes: u64,
@@ -43,6 +49,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) key: &'a dyn Fn(&str) -> bool,
     /// Which rows matter.
     pub(crate) prefilter: &'a Prefilter,
+    /// What is read of lines, if that may be less than all.
+    pub(crate) reader: Option<&'a LineReader>,
 }
 
 /// The rows of a source by the labels of their samples.
@@ -99,6 +107,7 @@ impl<'a> Cursor<'a> {
             left: 0..0,
             inside: 0..0,
             selected: decoded.selected,
+            reduced: decoded.reduced,
             grouping: None,
             reserved_bytes: decoded.bytes,
         };
@@ -134,6 +143,7 @@ impl<'a> Cursor<'a> {
             projection: Projection::ALL,
             key: &|_| true,
             prefilter: &Prefilter::default(),
+            reader: None,
         };
         let decoded = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
@@ -163,6 +173,17 @@ impl<'a> Cursor<'a> {
             Some(selected) => found.extend(selected.iter_in(rows)),
             None => found.extend(rows),
         }
+    }
+
+    /// Whether lines were reduced to what is read of them.
+    pub(crate) fn has_reduced_lines(&self) -> bool {
+        self.reduced.is_some()
+    }
+
+    /// What is read of the line of a row.
+    pub(crate) fn reduced_line(&self, row: usize) -> &[u8] {
+        let lines = self.reduced.as_ref();
+        lines.map_or(&[], |lines| lines.get(row))
     }
 
     pub(crate) fn timestamps_ns(&self) -> &[i64] {
@@ -293,6 +314,7 @@ struct Decoded {
     rows: Rows,
     /// Those that the prefilter lets through, if that is known already.
     selected: Option<RowSet>,
+    reduced: Option<FoundLines>,
     /// Memory taken.
     bytes: u64,
 }
@@ -302,6 +324,7 @@ impl Decoded {
         Self {
             rows: Rows::Entries(entries),
             selected: None,
+            reduced: None,
             bytes: 0,
         }
     }
@@ -316,44 +339,85 @@ fn decode(
     let Source::Block { block, run } = source else {
         return Ok(Decoded::of(Arc::default()));
     };
-    let is_searched = !wanted.prefilter.is_empty();
-    let is_plain = block.meta().layout() == Layout::Plain;
-    let mut projection = wanted.projection;
-    // Plain lines are searched when they are decoded.
-    projection.lines |= is_searched && is_plain;
-    let bytes = block.meta().decoded_bytes(*run, projection);
+    let bytes = block
+        .meta()
+        .decoded_bytes(*run, wanted.columns(block.meta()));
     context.memory.grow(bytes)?;
-    let decode = || {
-        if !is_searched || is_plain {
-            let rows = block.rows_with_keys(*run, projection, Some(range), wanted.key)?;
-            return Ok(Some((rows, None)));
-        }
-        let found = block.search(wanted.prefilter.search())?;
-        let rows_of_run = block.meta().runs().get(*run).map(|run| run.row_range());
-        let rows_of_run = rows_of_run.unwrap_or_default();
-        if !found.has_any(rows_of_run.clone()) {
-            return Ok(None);
-        }
-        let rows = block.rows_found(*run, projection, Some(range), &found, wanted.key)?;
-        let first = rows_of_run.start + rows.first_row();
-        let selected = found.among(first..first + rows.len());
-        Ok(Some((rows, Some(selected))))
-    };
-    let decoded = decode().inspect_err(|_: &chunk::ChunkError| context.memory.shrink(bytes))?;
-    let Some((rows, selected)) = decoded else {
+    let decoded = decode_block(block, *run, range, wanted);
+    let decoded = decoded.inspect_err(|_| context.memory.shrink(bytes))?;
+    let Some(mut decoded) = decoded else {
         context.memory.shrink(bytes);
         return Ok(Decoded::of(Arc::default()));
     };
-    context.stats.decoded_bytes += rows.heap_bytes() as u64;
-    let metadata = rows.metadata().reader();
-    let rows = Rows::Run {
-        rows,
-        metadata,
-        projection: wanted.projection,
+    decoded.bytes = bytes;
+    if let Rows::Run { rows, .. } = &decoded.rows {
+        context.stats.decoded_bytes += rows.heap_bytes() as u64;
+    }
+    Ok(decoded)
+}
+
+impl Wanted<'_> {
+    fn is_searched(&self) -> bool {
+        !self.prefilter.is_empty()
+    }
+
+    /// The columns to decode of a block; plain lines are searched when they are decoded.
+    fn columns(&self, block: &BlockMeta) -> Projection {
+        let lines = self.is_searched() && block.layout() == Layout::Plain;
+        Projection {
+            lines: self.projection.lines || lines,
+            ..self.projection
+        }
+    }
+}
+
+/// The rows of a run; `None` if the prefilter lets none through.
+fn decode_block(
+    block: &Block,
+    run: usize,
+    range: TimeRange,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Decoded>, ChunkError> {
+    let Some(meta) = block.meta().runs().get(run) else {
+        return Ok(None);
     };
-    Ok(Decoded {
-        rows,
+    let mut columns = wanted.columns(block.meta());
+    let reduction = match wanted.reader {
+        Some(reader) => reduction(reader, block.meta(), meta)?,
+        None => None,
+    };
+    if reduction.is_some() {
+        columns = Projection::TIMESTAMPS;
+    }
+    let is_structured = block.meta().layout() != Layout::Plain;
+    let found = match wanted.is_searched() && is_structured {
+        true => Some(block.search(wanted.prefilter.search())?),
+        false => None,
+    };
+    let rows = match &found {
+        Some(found) if !found.has_any(meta.row_range()) => return Ok(None),
+        Some(found) => block.rows_found(run, columns, Some(range), found, wanted.key)?,
+        None => block.rows_with_keys(run, columns, Some(range), wanted.key)?,
+    };
+    let first = meta.row_range().start + rows.first_row();
+    let of_block = first..first + rows.len();
+    let selected = found.as_ref().map(|found| found.among(of_block.clone()));
+    let reduced = match &reduction {
+        Some(reduction) => Some(block.reduced_lines(reduction, of_block, found.as_deref())?),
+        None => None,
+    };
+    let metadata = rows.metadata().reader();
+    Ok(Some(Decoded {
+        rows: Rows::Run {
+            rows,
+            metadata,
+            projection: match reduction {
+                Some(_) => Projection::TIMESTAMPS,
+                None => wanted.projection,
+            },
+        },
         selected,
-        bytes,
-    })
+        reduced,
+        bytes: 0,
+    }))
 }

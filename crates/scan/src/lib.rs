@@ -26,6 +26,7 @@ mod error;
 mod logs;
 mod merge;
 mod prefilter;
+mod reduced;
 mod samples;
 mod shape;
 mod source;

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use chunk::Projection;
+use logql::pipeline::LineReader;
 use model::{Direction, TimeRange};
 
 use crate::cursor::{Cursor, Wanted, key};
@@ -25,6 +26,11 @@ pub(crate) trait Visitor {
 
     /// Which rows matter; others need not be looked at.
     fn prefilter(&self) -> &Prefilter;
+
+    /// What is read of lines, if that may be less than all; rows are known by their lines then.
+    fn reader(&self) -> Option<&LineReader> {
+        None
+    }
 
     /// Whether values of this metadata key are needed, of the source last asked about.
     fn wants_key(&self, key: &str) -> bool;
@@ -185,6 +191,8 @@ impl Merge<'_> {
                 projection,
                 key: &wanted,
                 prefilter: visitor.prefilter(),
+                // Rows of others are compared with these as a whole.
+                reader: visitor.reader().filter(|_| alone),
             },
             context,
         )?;

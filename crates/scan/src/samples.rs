@@ -2,14 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use chunk::{BlockMeta, Projection};
-use logql::pipeline::StreamExtractor;
+use chunk::{BlockMeta, Projection, Reduction};
+use logql::pipeline::{LineReader, StreamExtractor};
 use model::{Direction, LabelSet, TimeRange};
 
-use crate::merge::merge;
-use crate::{Context, Prefilter, SampleShape, ScanError, Source};
+use crate::merge::{Visitor, merge};
+use crate::{Context, Prefilter, SampleShape, ScanError, Source, reduced::reduction};
 
 mod bulk;
+mod reduced;
 mod visitor;
 
 use visitor::Samples;
@@ -48,6 +49,9 @@ pub struct SampleScan<'a> {
     pub shape: SampleShape,
     /// Which rows are given to the stages, or are samples if there are no stages.
     pub prefilter: &'a Prefilter,
+    /// What the stages read of a line, if that is not all of it; see
+    /// [`Extractor::reader`](logql::pipeline::Extractor::reader).
+    pub reader: Option<&'a LineReader>,
     /// Whether hashes of the rows are wanted; then samples are given one by one only.
     pub hashes: bool,
 }
@@ -133,29 +137,41 @@ pub fn scan_samples<S: SampleStages>(
 }
 
 /// What has to be done about a run before its samples are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SamplePlan {
     /// Nothing: the sink has them, from the run's counters.
     Counted,
     /// Fetch these columns and scan.
     Fetch(Projection),
+    /// Fetch what this keeps of the lines, and scan.
+    Reduce(Reduction),
 }
 
 /// Gives the samples of a run to the sink from its counters, if they say enough, or says what has
 /// to be fetched of its block. Only for a run that no other source of its stream overlaps; of
 /// others everything has to be fetched, to compare their rows.
+///
+/// # Errors
+/// If the block is damaged.
 pub fn plan_samples<S: SampleStages>(
     block: &BlockMeta,
     run: usize,
     scan: &SampleScan<'_>,
     stages: &mut S,
     sink: &mut dyn SampleSink,
-) -> SamplePlan {
+) -> Result<SamplePlan, ScanError> {
     let mut samples = Samples::new(scan, stages, sink);
-    let inside = |run: &&chunk::RunMeta| scan.range.covers(run.min_ts_ns, run.max_ts_ns);
-    let run = block.runs().get(run).filter(inside);
-    match run.filter(|_| scan.prefilter.is_empty()) {
-        Some(run) if samples.count(block, run) => SamplePlan::Counted,
-        _ => SamplePlan::Fetch(samples.projection_of(block)),
+    let Some(run) = block.runs().get(run) else {
+        return Ok(SamplePlan::Fetch(Projection::ALL));
+    };
+    let is_inside = scan.range.covers(run.min_ts_ns, run.max_ts_ns);
+    if is_inside && scan.prefilter.is_empty() && samples.count(block, run) {
+        return Ok(SamplePlan::Counted);
     }
+    if let (Some(reader), false) = (samples.reader(), samples.is_bulk())
+        && let Some(reduction) = reduction(reader, block, run)?
+    {
+        return Ok(SamplePlan::Reduce(reduction));
+    }
+    Ok(SamplePlan::Fetch(samples.projection_of(block)))
 }

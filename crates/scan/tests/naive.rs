@@ -323,7 +323,7 @@ proptest! {
         }
         let passes = |line: &[u8]| !prefilter || (line.contains(&b'a') && !line.contains(&b'1'));
         let prefilter = Prefilter::from(search);
-        let scan = SampleScan { range, shape, prefilter: &prefilter, hashes };
+        let scan = SampleScan { range, shape, prefilter: &prefilter, reader: None, hashes };
         let mut found = Sums::default();
         let mut stages = Counter::new(value, &keys, needs_a);
         with_context(|context| {
@@ -387,6 +387,7 @@ fn count(sources: &[Source], keys: &[&'static str], found: &mut Sums) -> ScanSta
         range,
         shape,
         prefilter: &prefilter,
+        reader: None,
         hashes: false,
     };
     let mut stages = Counter::new(SampleValue::Rows, keys, false);
@@ -436,10 +437,11 @@ fn plan(rows: &[Row], keys: &[&'static str], sink: &mut Sums) -> SamplePlan {
         range,
         shape,
         prefilter: &prefilter,
+        reader: None,
         hashes: false,
     };
     let mut stages = Counter::new(SampleValue::Rows, keys, false);
-    plan_samples(opened(rows).meta(), 0, &scan, &mut stages, sink)
+    plan_samples(opened(rows).meta(), 0, &scan, &mut stages, sink).unwrap()
 }
 
 #[test]

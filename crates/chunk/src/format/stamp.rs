@@ -54,6 +54,11 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Whether a value may have a byte in it.
+    pub(crate) fn may_have(&self, byte: u8) -> bool {
+        self.classes & class(byte) != 0
+    }
+
     /// Whether a value may contain `text`, whose classes are `classes`. Without regard to case,
     /// `text` is in lower case.
     pub(crate) fn may_contain(&self, text: &[u8], classes: u16, any_case: bool) -> bool {

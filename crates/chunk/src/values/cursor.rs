@@ -19,9 +19,9 @@ pub(crate) struct TextCursor<'a> {
 }
 
 /// A column and its next value.
-#[derive(Debug)]
-struct ColumnCursor<'a> {
-    next: usize,
+#[derive(Debug, Default)]
+pub(super) struct ColumnCursor<'a> {
+    pub(super) next: usize,
     /// Decoded when a value is wanted first.
     column: Option<ColumnView<'a>>,
     inner: Option<Box<TextCursor<'a>>>,
@@ -30,11 +30,8 @@ struct ColumnCursor<'a> {
 impl<'a> TextCursor<'a> {
     /// A cursor before the first text, for at most so many bytes.
     pub(crate) fn new(view: GroupView<'a>, most: usize) -> Result<Self, ChunkError> {
-        let columns = view.group.columns.iter().map(|_| ColumnCursor {
-            next: 0,
-            column: None,
-            inner: None,
-        });
+        let columns = view.group.columns.iter();
+        let columns = columns.map(|_| ColumnCursor::default());
         Ok(Self {
             numbers: view.numbers()?,
             next: 0,
@@ -63,10 +60,8 @@ impl<'a> TextCursor<'a> {
             let Some(column) = self.columns.get_mut(*slot as usize) else {
                 continue;
             };
-            if column.column.is_none() {
-                column.open(self.view, *slot, self.most)?;
-            }
-            column.put(out)?;
+            column.put_at(column.next, self.view, *slot, self.most, out)?;
+            column.next += 1;
             if out.len() > self.most {
                 return Err(self.view.store.damaged("lines longer than the block says"));
             }
@@ -125,10 +120,19 @@ impl<'a> ColumnCursor<'a> {
         Ok(())
     }
 
+    /// Appends value `at` of column `number`, which is not before the one asked for last.
     #[inline]
-    fn put(&mut self, out: &mut Vec<u8>) -> Result<(), ChunkError> {
-        let at = self.next;
-        self.next += 1;
+    pub(super) fn put_at(
+        &mut self,
+        at: usize,
+        view: GroupView<'a>,
+        number: u32,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ChunkError> {
+        if self.column.is_none() {
+            self.open(view, number, most)?;
+        }
         match (&mut self.inner, &self.column) {
             (Some(inner), _) => inner.put(at, out),
             (None, Some(column)) => {

@@ -75,6 +75,7 @@ impl Scan for Query {
                 range: self.range,
                 shape: deletes.shape(self.shape),
                 prefilter: &self.prefilter,
+                reader: None,
                 hashes: true,
             };
             let mut stages = deletes.before(self.extractor.for_stream(&stream.labels));

@@ -8,6 +8,7 @@ use super::compile::{Draft, Program};
 use super::error::PipelineError;
 use super::label_filter::Condition;
 use super::names::NameId;
+use super::reduce::LineReader;
 use super::results::Results;
 use super::row::Row;
 use super::runner::Runner;
@@ -20,6 +21,7 @@ use crate::syntax::ast::{Conversion, Grouping, LabelFormat, RangeAggregation, Ra
 pub struct Extractor {
     program: Arc<Program>,
     sample: Arc<Sample>,
+    reader: Option<LineReader>,
 }
 
 /// What makes a sample of a row that passed the stages.
@@ -76,7 +78,10 @@ impl Extractor {
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let series = series_labels(aggregation, grouping, &mut draft);
         let wanted = wanted(aggregation, grouping, &series, &mut draft);
+        let reads_all = matches!(value, SampleValue::LineLength);
+        let reader = LineReader::of(&aggregation.log.stages, &wanted).filter(|_| !reads_all);
         Ok(Self {
+            reader,
             program: Arc::new(draft.finish(wanted, now_ns)),
             sample: Arc::new(Sample {
                 value,
@@ -90,6 +95,13 @@ impl Extractor {
     #[must_use]
     pub fn required_literals(&self) -> Vec<Vec<u8>> {
         self.program.literals.clone()
+    }
+
+    /// What is read of lines, unless it may be all of them. A row then is the sample that it is
+    /// whatever its time.
+    #[must_use]
+    pub fn reader(&self) -> Option<&LineReader> {
+        self.reader.as_ref()
     }
 
     /// A runner for the rows of one stream.

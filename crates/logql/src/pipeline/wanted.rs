@@ -77,6 +77,11 @@ impl Wanted {
         }
     }
 
+    /// The names, unless all are wanted.
+    pub(super) fn names(&self) -> Option<&[String]> {
+        self.names.as_deref()
+    }
+
     /// Whether parsers need not run.
     pub(super) fn is_none(&self) -> bool {
         self.none

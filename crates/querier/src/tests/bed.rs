@@ -300,6 +300,7 @@ impl Select for FakeIngester {
                 range: request.range,
                 shape: deletes.shape(SampleShape::of(aggregation)),
                 prefilter: &prefilter,
+                reader: None,
                 hashes: true,
             };
             let mut stages = deletes.before(extractor.for_stream(&labels));

@@ -5,8 +5,10 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use chunk::Projection;
+use logql::pipeline::LineReader;
 use model::{Direction, LabelSet, row_hash};
 
+use super::reduced::Known;
 use super::{SampleScan, SampleSink, SampleStages};
 use crate::cursor::Cursor;
 use crate::logs::windows;
@@ -23,6 +25,7 @@ pub(super) struct Samples<'a, S> {
     pub(super) key_matters: HashMap<Arc<str>, bool, foldhash::fast::RandomState>,
     pub(super) stopped: bool,
     pub(super) scratch: Scratch,
+    pub(super) known: Known,
 }
 
 /// Kept to be used again.
@@ -53,6 +56,10 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
         }
     }
 
+    fn reader(&self) -> Option<&LineReader> {
+        self.scan.reader.filter(|_| !self.scan.hashes)
+    }
+
     fn prefilter(&self) -> &Prefilter {
         self.scan.prefilter
     }
@@ -72,6 +79,9 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
         }
         if self.is_bulk() {
             return self.bulk(cursor, rows, context);
+        }
+        if cursor.has_reduced_lines() {
+            return self.reduced(cursor, rows, context);
         }
         for part in windows(rows, Direction::Forward) {
             context.check()?;
@@ -97,6 +107,7 @@ impl<'a, S: SampleStages> Samples<'a, S> {
             key_matters: HashMap::default(),
             stopped: false,
             scratch: Scratch::default(),
+            known: Known::default(),
         }
     }
 

@@ -1,0 +1,310 @@
+//! Which parts of a line the stages read, so that storage need not put the rest together.
+//!
+//! Lines of one template are the same text but for some values. If the stages parse JSON or logfmt
+//! and want few labels, a line with only the pairs of these labels gives the same labels: what is
+//! left out can neither be wanted nor go wrong.
+
+use std::ops::Range;
+
+use super::names::push_sanitized;
+use super::wanted::Wanted;
+use crate::syntax::ast::Stage;
+
+/// What the stages read of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineReader {
+    parser: Parser,
+    /// Names of the labels that the parser looks for.
+    names: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parser {
+    Json,
+    Logfmt,
+    /// It does not run, as nobody wants its labels.
+    Idle,
+}
+
+/// A template of lines, as storage has it.
+#[derive(Clone, Copy)]
+pub struct TemplateText<'a> {
+    /// Text with a byte below [`TemplateText::FIRST_TEXT_BYTE`] for each value.
+    pub text: &'a [u8],
+    /// Whether it is a JSON object; each placeholder is a value without its quotes.
+    pub is_json: bool,
+    /// Whether value number so and so may contain white space or a control character.
+    pub may_have_space: &'a dyn Fn(usize) -> bool,
+}
+
+impl TemplateText<'_> {
+    /// Bytes below this are placeholders.
+    pub const FIRST_TEXT_BYTE: u8 = 5;
+}
+
+impl std::fmt::Debug for TemplateText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TemplateText").field(&self.text).finish()
+    }
+}
+
+/// A part of a template's text that stays or goes as a whole.
+struct Pair<'a> {
+    key: &'a [u8],
+    range: Range<usize>,
+}
+
+impl LineReader {
+    /// What these stages read, unless it may be all of the line.
+    pub(super) fn of(stages: &[Stage], wanted: &Wanted) -> Option<Self> {
+        let mut parser = None;
+        for stage in stages {
+            let found = match stage {
+                Stage::LabelFilter(_) | Stage::Drop(_) | Stage::Keep(_) => continue,
+                Stage::Json(extractions) if extractions.is_empty() => Parser::Json,
+                Stage::Logfmt {
+                    strict: false,
+                    extractions,
+                    ..
+                } if extractions.is_empty() => Parser::Logfmt,
+                _ => return None,
+            };
+            parser.is_none().then_some(())?;
+            parser = Some(found);
+        }
+        let names = wanted.names();
+        let parser = match parser? {
+            _ if wanted.is_none() => Parser::Idle,
+            parser => parser,
+        };
+        let names = match parser {
+            Parser::Idle => Vec::new(),
+            _ => names?.to_vec(),
+        };
+        Some(Self { parser, names })
+    }
+
+    /// Whether a label of the row, other than those of its line, may change what the stages do.
+    #[must_use]
+    pub fn reads_label(&self, name: &str) -> bool {
+        name.starts_with("__") || self.names.iter().any(|known| known == name)
+    }
+
+    /// The text of a line of the template that has what the stages read, with the placeholders that
+    /// are kept and their numbers. `None` if that is all of the line.
+    #[must_use]
+    pub fn reduce(&self, template: TemplateText<'_>) -> Option<(Vec<u8>, Vec<usize>)> {
+        let text = template.text;
+        let (pairs, [open, between, close]) = match self.parser {
+            Parser::Idle => (Vec::new(), [""; 3]),
+            Parser::Json if template.is_json => (members(text)?, ["{", ",", "}"]),
+            Parser::Logfmt if !template.is_json => (words(template)?, ["", " ", ""]),
+            _ => return None,
+        };
+        let mut kept = open.as_bytes().to_vec();
+        let mut places = Vec::new();
+        let mut any = false;
+        for pair in pairs.iter().filter(|pair| self.wants(pair.key)) {
+            if std::mem::replace(&mut any, true) {
+                kept.extend_from_slice(between.as_bytes());
+            }
+            kept.extend_from_slice(text.get(pair.range.clone())?);
+            let before = placeholders(text.get(..pair.range.start)?);
+            let inside = placeholders(text.get(pair.range.clone())?);
+            places.extend(before..before + inside);
+        }
+        kept.extend_from_slice(close.as_bytes());
+        Some((kept, places))
+    }
+
+    /// Whether a pair with this key, or one inside of its value, may be a label that is wanted, or
+    /// a fault.
+    fn wants(&self, key: &[u8]) -> bool {
+        if key.contains(&b'\\') {
+            return true;
+        }
+        let mut name = String::new();
+        push_sanitized(&mut name, key);
+        name.is_empty()
+            || self.names.iter().any(|wanted| {
+                let behind = wanted.strip_prefix(name.as_str());
+                behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
+            })
+    }
+}
+
+fn is_placeholder(byte: u8) -> bool {
+    byte < TemplateText::FIRST_TEXT_BYTE
+}
+
+fn placeholders(text: &[u8]) -> usize {
+    text.iter().filter(|byte| is_placeholder(**byte)).count()
+}
+
+/// The members of a JSON object that is well formed.
+fn members(text: &[u8]) -> Option<Vec<Pair<'_>>> {
+    let space = |from: usize| {
+        let rest = text.get(from..)?;
+        let at = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        Some(from + at)
+    };
+    let mut members = Vec::new();
+    let mut at = space(0)?;
+    (*text.get(at)? == b'{').then_some(())?;
+    at = space(at + 1)?;
+    while *text.get(at)? == b'"' {
+        let start = at;
+        at = string_end(text, at)?;
+        let key = text.get(start + 1..at - 1)?;
+        at = space(at)?;
+        (*text.get(at)? == b':').then_some(())?;
+        let end = value_end(text, at + 1)?;
+        members.push(Pair {
+            key,
+            range: start..end,
+        });
+        if *text.get(end)? == b'}' {
+            return Some(members);
+        }
+        at = space(end + 1)?;
+    }
+    (*text.get(at)? == b'}').then_some(members)
+}
+
+/// Behind the string that starts with the quote at `at`.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += 1;
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Where the comma or bracket is that follows the value behind `at`.
+fn value_end(text: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    loop {
+        match text.get(at)? {
+            b'"' => {
+                at = string_end(text, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b',' | b'}' | b']' if depth == 0 => return Some(at),
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// The words of a line that consists of keys, and pairs with a value that is one placeholder,
+/// quoted or not.
+fn words(template: TemplateText<'_>) -> Option<Vec<Pair<'_>>> {
+    let text = template.text;
+    let is_space = |byte: u8| !is_placeholder(byte) && byte <= b' ';
+    let mut words = Vec::new();
+    let (mut at, mut place) = (0, 0);
+    while let Some(byte) = text.get(at) {
+        if is_space(*byte) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        let rest = text.get(start..)?;
+        let in_key = |byte: &u8| *byte > b' ' && *byte != b'=' && *byte != b'"' && byte.is_ascii();
+        let key_len = rest.iter().take_while(|byte| in_key(byte)).count();
+        (key_len > 0).then_some(())?;
+        let behind = rest.get(key_len..)?;
+        let value = behind.strip_prefix(b"=");
+        let value_len = match value {
+            // The value of a template is never empty, but text may stand for one.
+            None => 0,
+            Some([b'"', byte, b'"', ..]) if is_placeholder(*byte) => 3,
+            Some([b'"', b'"', ..]) => 2,
+            Some([byte, ..]) if is_placeholder(*byte) => {
+                if (template.may_have_space)(place) {
+                    return None;
+                }
+                1
+            }
+            Some(_) => 0,
+        };
+        at = start + key_len + usize::from(value.is_some()) + value_len;
+        place += placeholders(text.get(start..at)?);
+        text.get(at)
+            .is_none_or(|byte| is_space(*byte))
+            .then_some(())?;
+        words.push(Pair {
+            key: rest.get(..key_len)?,
+            range: start..at,
+        });
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reduced(parser: Parser, names: &[&str], text: &str) -> Option<(String, Vec<usize>)> {
+        let reader = LineReader {
+            parser,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let text = text.replace('#', "\u{1}");
+        let template = TemplateText {
+            text: text.as_bytes(),
+            is_json: text.starts_with('{'),
+            may_have_space: &|place| place == 5,
+        };
+        let (kept, places) = reader.reduce(template)?;
+        let kept = String::from_utf8(kept).unwrap().replace('\u{1}', "#");
+        Some((kept, places))
+    }
+
+    #[test]
+    fn pairs_that_are_wanted_stay() {
+        let json = r##"{"a":"#", "b": {"c":[#,{"d":"#"}],"e":#},"a.b":#,"x\"":"#","":1} "##;
+        let of = |names: &[&str]| reduced(Parser::Json, names, json).unwrap();
+        let odd = r##""x\"":"#","":1}"##;
+        assert_eq!(of(&["a"]), (format!(r##"{{"a":"#",{odd}"##), vec![0, 5]));
+        assert_eq!(
+            of(&["a_b"]),
+            (format!(r##"{{"a":"#","a.b":#,{odd}"##), vec![0, 4, 5])
+        );
+        let b = r##""b": {"c":[#,{"d":"#"}],"e":#}"##;
+        assert_eq!(of(&["b_e"]), (format!("{{{b},{odd}"), vec![1, 2, 3, 5]));
+        assert_eq!(
+            reduced(Parser::Idle, &[], json),
+            Some((String::new(), vec![]))
+        );
+        assert_eq!(
+            reduced(Parser::Json, &["a"], "{}"),
+            Some(("{}".to_owned(), vec![]))
+        );
+    }
+
+    #[test]
+    fn words_that_are_wanted_stay() {
+        let line = r##"level=# t="#" ok  e="" n= d=#"##;
+        let of = |names: &[&str]| reduced(Parser::Logfmt, names, line).unwrap();
+        assert_eq!(of(&["t", "d"]), ("t=\"#\" d=#".to_owned(), vec![1, 2]));
+        assert_eq!(of(&["e", "n", "ok"]), ("ok e=\"\" n=".to_owned(), vec![]));
+        for odd in [
+            "a=#,b",
+            "# a=#",
+            "a=\"x\"",
+            "\"#\"",
+            "a==",
+            "b#=#",
+            "a=# b=# c=# d=# e=# f=#",
+        ] {
+            assert_eq!(reduced(Parser::Logfmt, &["a"], odd), None, "{odd}");
+        }
+        assert_eq!(reduced(Parser::Json, &["a"], line), None);
+    }
+}

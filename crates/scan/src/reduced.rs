@@ -1,0 +1,40 @@
+//! Lines of structured blocks with nothing but what the stages read.
+
+use chunk::{BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, RunMeta};
+use logql::pipeline::{LineReader, TemplateText};
+
+/// A run with fewer of the rows of its block is not worth going through them.
+const SHARE_MIN: u32 = 8;
+
+/// What to keep of the lines of a run, if that is less than all and their metadata does not matter.
+///
+/// # Errors
+/// If the block is damaged.
+pub(crate) fn reduction(
+    reader: &LineReader,
+    block: &BlockMeta,
+    run: &RunMeta,
+) -> Result<Option<Reduction>, ChunkError> {
+    let keys = block.metadata_keys();
+    let is_read = keys.is_none_or(|keys| keys.iter().any(|key| reader.reads_label(&key.name)));
+    let is_small = u64::from(run.rows) * u64::from(SHARE_MIN) < u64::from(block.rows());
+    if block.layout() == Layout::Plain || is_read || is_small {
+        return Ok(None);
+    }
+    let templates = block.templates()?;
+    let reduction: Reduction = templates
+        .iter()
+        .map(|template| kept(reader, *template))
+        .collect();
+    Ok(reduction.iter().any(Option::is_some).then_some(reduction))
+}
+
+fn kept(reader: &LineReader, template: LineTemplate<'_>) -> Option<KeptParts> {
+    let text = TemplateText {
+        text: template.text(),
+        is_json: template.is_json(),
+        may_have_space: &|placeholder| template.may_contain(placeholder, b' '),
+    };
+    let (text, placeholders) = reader.reduce(text)?;
+    Some(KeptParts { text, placeholders })
+}
