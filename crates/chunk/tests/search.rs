@@ -38,7 +38,7 @@ fn part(encoded: &EncodedBlock, ranges: Vec<std::ops::Range<u64>>) -> Vec<Piece>
 /// Searches with nothing but the bytes that the meta names, then reads the lines found.
 fn find_by_parts(encoded: &EncodedBlock, needle: &Needle) -> (RowSet, Vec<Vec<u8>>) {
     let first = part(encoded, encoded.meta().find_ranges(needle).unwrap());
-    let mut block = Block::new(Arc::clone(encoded.meta()), first);
+    let block = Block::new(Arc::clone(encoded.meta()), first);
     let rows = block.find_rows(needle).unwrap();
     if rows.is_empty() {
         return (rows, Vec::new());

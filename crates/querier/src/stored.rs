@@ -248,7 +248,7 @@ impl OpenBlocks {
         let mut sources = Vec::with_capacity(opened.len());
         for ((run, open), found) in opened.into_iter().zip(found) {
             let rows = open.block.meta().runs().get(run.run as usize);
-            let rows = rows.map(|run| run.row_range()).unwrap_or_default();
+            let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
             if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
                 continue;
             }
