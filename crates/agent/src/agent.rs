@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config, ConfigError};
-use crate::console::Console;
+use crate::console::{Console, inspector};
 use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
 use crate::discover::{FileFinder, Groups, KubernetesFinder, SharedTargets, Targets, Watch};
-use crate::metrics::Metrics;
+use crate::metrics::{AgentMetrics, Metrics};
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::positions::{Book, PositionsFile, Saved, Saver};
 use crate::reader::drive::{Clock, Inbox, drive};
@@ -23,6 +23,7 @@ use crate::reader::{Reader, ReaderConfig};
 use crate::routes::Status;
 use crate::scout::Scout;
 use crate::stages::{Pipeline, StageError};
+use crate::tail::generation::Unpacking;
 use crate::tail::restore::Names;
 
 /// Batches on their way from a reader to its courier.
@@ -61,9 +62,9 @@ pub enum StartError {
 }
 
 /// What an agent needs from its process.
-pub struct Deps<'r> {
-    /// Where metrics are registered.
-    pub registry: &'r mut Registry,
+pub struct Deps {
+    /// What is counted.
+    pub metrics: AgentMetrics,
     /// What `__host__` of a target is compared with.
     pub hostname: String,
     /// The environment, which says where Kubernetes is and on which node this runs.
@@ -105,10 +106,9 @@ impl Agent {
     ///
     /// # Errors
     /// If the configuration does not hold. What the disk and the network do is no error here.
-    pub fn start(config: Config, deps: Deps<'_>) -> Result<Self, StartError> {
+    pub fn start(config: Config, deps: Deps) -> Result<Self, StartError> {
         config.validate()?;
-        let metrics = Metrics::register(deps.registry);
-        let stage_metrics = crate::stages::Metrics::register(deps.registry);
+        let (metrics, stage_metrics) = (deps.metrics.agent, deps.metrics.stages);
         let targets = Targets::of_config(&config.scrape_configs, &deps.hostname)?;
         let recipients = recipients(&config, deps.deliver, &metrics)?;
         if recipients.is_empty() {
@@ -324,7 +324,12 @@ fn pipelines(
     metrics: &crate::stages::Metrics,
 ) -> Result<Vec<Pipeline>, StageError> {
     let pipeline = |job: &crate::config::ScrapeConfig| {
-        Pipeline::new(&job.pipeline_stages, &job.job_name, metrics)
+        let (stages, name) = (&job.pipeline_stages, &job.job_name);
+        if config.is_inspecting {
+            Pipeline::inspected(stages, name, metrics, inspector(name))
+        } else {
+            Pipeline::new(stages, name, metrics)
+        }
     };
     config.scrape_configs.iter().map(pipeline).collect()
 }
@@ -365,6 +370,13 @@ fn reader_config(
         poll_min: poll_min.max(Duration::from_millis(10)),
         poll_max: poll_max.max(poll_min),
         deleted_hold_max: config.target_config.deleted_hold_max.as_std(),
+        unpacking: Unpacking {
+            scratch: match config.positions.filename.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => ".".into(),
+            },
+            bytes_max: config.target_config.unpacked_size_max.0,
+        },
     }
 }
 
@@ -374,6 +386,11 @@ fn outbox(config: &Config, recipient: &Recipient, metrics: &Metrics) -> Outbox {
         bytes_max: client.batchsize.as_usize(),
         wait_max: client.batchwait.as_std(),
         streams_max: limits.max_streams,
+        // A bound on the streams of a batch means those of all that is sent at once.
+        lanes: match limits.max_streams {
+            0 => client.max_requests_in_flight,
+            _ => 1,
+        },
         external_labels: client.external_labels.clone(),
     });
     let rate = limits.readline_rate_enabled.then_some(RateLimit {

@@ -1,6 +1,7 @@
 //! Entries on their way together: one push request, for one tenant.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Batch {
     pub(crate) id: BatchId,
     /// Whose lines these are, if a stage said so.
     pub(crate) tenant: Option<Arc<str>>,
+    /// Batches of one lane go one after the other, and a stream is always in the same.
+    pub(crate) lane: usize,
     pub(crate) request: PushRequest,
     pub(crate) entries: usize,
     /// Bytes of lines and structured metadata.
@@ -73,6 +76,8 @@ pub(crate) struct BatchLimits {
     pub(crate) wait_max: Duration,
     /// Streams; 0 is no bound.
     pub(crate) streams_max: usize,
+    /// Batches of a tenant that are filled side by side.
+    pub(crate) lanes: usize,
     /// Labels for entries that have them not.
     pub(crate) external_labels: Labels,
 }
@@ -81,11 +86,12 @@ pub(crate) struct BatchLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamLimited;
 
-/// Collects entries into batches, one that is open per tenant.
+/// Collects entries into batches, one that is open per tenant and lane.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     limits: BatchLimits,
-    open: HashMap<Option<Arc<str>>, Open, RandomState>,
+    open: HashMap<(Option<Arc<str>>, usize), Open, RandomState>,
+    hasher: RandomState,
     next_id: BatchId,
     /// Batches that are full.
     full: Vec<Batch>,
@@ -135,6 +141,7 @@ impl Batcher {
         Self {
             limits,
             open: HashMap::default(),
+            hasher: RandomState::default(),
             next_id: 1,
             full: Vec::new(),
         }
@@ -158,25 +165,35 @@ impl Batcher {
             }
         }
         let bytes = entry_bytes(&entry);
+        let key = (tenant.clone(), self.lane(&entry.labels));
         let has_room = |open: &Open| {
             open.batch.entries == 0 || open.batch.bytes + bytes <= self.limits.bytes_max
         };
-        if let Some(open) = self.open.get(&tenant)
+        if let Some(open) = self.open.get(&key)
             && !has_room(open)
-            && let Some(open) = self.open.remove(&tenant)
+            && let Some(open) = self.open.remove(&key)
         {
             self.full.push(open.batch);
         }
         let next_id = &mut self.next_id;
-        let open = self.open.entry(tenant.clone()).or_insert_with(|| {
+        let lane = key.1;
+        let open = self.open.entry(key).or_insert_with(|| {
             let id = *next_id;
             *next_id += 1;
-            Open::new(id, tenant.clone(), now)
+            Open::new(id, tenant.clone(), lane, now)
         });
         let stream = open.stream(&entry, self.limits.streams_max)?;
         open.put(stream, entry, bytes);
         open.batch.note(from);
         Ok((open.batch.id, tenant))
+    }
+
+    fn lane(&self, labels: &Labels) -> usize {
+        match self.limits.lanes {
+            0 | 1 => 0,
+            // Less than the lanes, which are few.
+            lanes => (self.hasher.hash_one(labels) % lanes as u64) as usize,
+        }
     }
 
     /// Batches that are full or have waited long enough.
@@ -206,11 +223,12 @@ impl Batcher {
 }
 
 impl Open {
-    fn new(id: BatchId, tenant: Option<Arc<str>>, now: Duration) -> Self {
+    fn new(id: BatchId, tenant: Option<Arc<str>>, lane: usize, now: Duration) -> Self {
         Self {
             batch: Batch {
                 id,
                 tenant,
+                lane,
                 request: PushRequest::default(),
                 entries: 0,
                 bytes: 0,
@@ -293,6 +311,7 @@ mod tests {
             bytes_max: 10,
             wait_max: Duration::from_secs(1),
             streams_max: 2,
+            lanes: 1,
             external_labels: [("host".to_owned(), "h".to_owned())].into(),
         }
     }
@@ -363,6 +382,33 @@ mod tests {
         );
         assert_eq!(batches[1].tenant.as_deref(), Some("t"));
         assert_eq!(batches[1].request.streams[0].labels, r#"{host="own"}"#);
+    }
+
+    #[test]
+    fn a_stream_keeps_its_lane() {
+        let mut batcher = Batcher::new(BatchLimits {
+            lanes: 3,
+            streams_max: 0,
+            ..limits()
+        });
+        for line in ["1", "2"] {
+            for stream in 0..20 {
+                add(&mut batcher, &[("s", &stream.to_string())], line, 0);
+            }
+        }
+        let mut lanes = BTreeMap::new();
+        for batch in batcher.finish() {
+            for stream in batch.request.streams {
+                let lane = *lanes.entry(stream.labels).or_insert(batch.lane);
+                assert_eq!(lane, batch.lane);
+            }
+        }
+        assert_eq!(lanes.len(), 20);
+        assert!(
+            lanes
+                .values()
+                .any(|lane| *lane != lanes.values().copied().min().unwrap_or(0))
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::stages::{self, Pipeline};
 
 pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
 pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
-pub use scrape::{ScrapeConfig, StaticConfig};
+pub use scrape::{Decompression, ScrapeConfig, StaticConfig};
 pub use server::ServerConfig;
 
 /// A configuration that is well formed but does not hold. The text names the section or the job.
@@ -63,6 +63,9 @@ pub struct Config {
     /// flag, not in the file.
     #[serde(skip)]
     pub is_dry_run: bool,
+    /// Whether it is told on standard error what each stage does to each line. Given as a flag.
+    #[serde(skip)]
+    pub is_inspecting: bool,
 }
 
 /// Where positions are kept.
@@ -97,6 +100,8 @@ pub struct TargetConfig {
     pub stdin: bool,
     /// The agent's own: how long a deleted file is held open for what of it is not yet delivered.
     pub deleted_hold_max: DurationNs,
+    /// The agent's own: how long what a packed file holds may be.
+    pub unpacked_size_max: ByteSize,
 }
 
 impl Default for TargetConfig {
@@ -105,6 +110,7 @@ impl Default for TargetConfig {
             sync_period: DurationNs::from_secs(10),
             stdin: false,
             deleted_hold_max: DurationNs::from_secs(6 * 3600),
+            unpacked_size_max: ByteSize::mib(4096),
         }
     }
 }

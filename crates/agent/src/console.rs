@@ -1,12 +1,36 @@
 //! Entries as text, for who tries out a configuration.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use proto::logproto::{PushRequest, Timestamp};
 
 use crate::deliver::{Deliver, DeliverError};
+use crate::stages::{Inspect, Inspection};
+
+/// Tells on standard error what each stage does to the lines of a job, in colour on a terminal.
+pub(crate) fn inspector(job: &str) -> Inspect {
+    let job = job.to_owned();
+    let is_terminal = std::io::stderr().is_terminal();
+    Arc::new(move |inspection: &Inspection<'_>| {
+        let text = format!("job {job} {inspection}\n");
+        let text = if is_terminal { coloured(&text) } else { text };
+        // Nobody reads it any more if that fails.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    })
+}
+
+/// What was is red, what is now is green.
+fn coloured(text: &str) -> String {
+    let line = |line: &str| match line.trim_start().chars().next() {
+        Some('-') => format!("\x1b[31m{line}\x1b[0m\n"),
+        Some('+') => format!("\x1b[32m{line}\x1b[0m\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
 
 /// Prints entries instead of sending them: time, labels, line.
 pub(crate) struct Console<W>(Mutex<W>);

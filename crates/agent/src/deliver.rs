@@ -1,8 +1,9 @@
 //! Bringing batches to where they belong.
 //!
 //! [`Deliver`] is one try; [`Courier`](courier::Courier) tries until a batch is taken or refused
-//! for good, one request of a tenant at a time so that streams stay in order, tenants beside each
-//! other so that one that is held up does not hold up others.
+//! for good: several requests of a tenant at a time, but never two with lines of the same stream,
+//! so that streams stay in order; tenants beside each other, so that one that is held up does not
+//! hold up others.
 
 mod courier;
 mod http;

@@ -39,4 +39,5 @@ pub use agent::{Agent, Deps, StartError};
 pub use config::{Config, ConfigError};
 pub use deliver::{Deliver, DeliverError, HttpClient, HttpClientError};
 pub use entry::Entry;
+pub use metrics::AgentMetrics;
 pub use relabel::{RelabelConfig, RelabelError, relabel};

@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// Why entries were dropped.
@@ -91,6 +92,33 @@ struct ReasonLabels {
 type Seconds = Gauge<f64, AtomicU64>;
 type Durations = Family<StatusLabels, Histogram, fn() -> Histogram>;
 
+/// Everything that an agent, and the next one after a reload, counts.
+#[derive(Clone, Debug)]
+pub struct AgentMetrics {
+    pub(crate) agent: Metrics,
+    pub(crate) stages: crate::stages::Metrics,
+}
+
+impl AgentMetrics {
+    /// Registers all metrics; once per process. `registry` must not add a prefix to names.
+    pub fn register(registry: &mut Registry) -> Self {
+        Self {
+            agent: Metrics::register(registry),
+            stages: crate::stages::Metrics::register(registry),
+        }
+    }
+
+    /// Counts that a new configuration was taken over, or was not.
+    pub fn reloaded(&self, is_taken: bool) {
+        let counter = if is_taken {
+            &self.agent.reloads
+        } else {
+            &self.agent.reloads_failed
+        };
+        counter.inc();
+    }
+}
+
 /// All metrics of the agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -117,6 +145,8 @@ pub(crate) struct Metrics {
     mutated_bytes: Family<MutateLabels, Counter>,
     retries: Family<TenantLabels, Counter>,
     durations: Durations,
+    pub(crate) reloads: Counter,
+    pub(crate) reloads_failed: Counter,
 }
 
 impl Metrics {
@@ -147,9 +177,12 @@ impl Metrics {
             mutated_bytes: Family::default(),
             retries: Family::default(),
             durations: Family::new_with_constructor(buckets),
+            reloads: Counter::default(),
+            reloads_failed: Counter::default(),
         };
         metrics.register_files(registry);
         metrics.register_clients(registry);
+        metrics.register_process(registry);
         metrics
     }
 
@@ -250,6 +283,19 @@ impl Metrics {
             help,
             self.durations.clone(),
         );
+    }
+
+    fn register_process(&self, r: &mut Registry) {
+        let help = "Configurations that were taken over while running";
+        r.register("promtail_config_reload_success", help, self.reloads.clone());
+        let help = "Configurations that were not taken over";
+        r.register(
+            "promtail_config_reload_fail",
+            help,
+            self.reloads_failed.clone(),
+        );
+        let build = Info::new(vec![("version", server::VERSION)]);
+        r.register("promtail_build", "What this is", build);
     }
 
     /// Counts a target or file of which nothing is collected.

@@ -190,6 +190,11 @@ impl Outbox {
         sent.sources
     }
 
+    /// Bytes in memory that are not acknowledged.
+    pub(crate) fn owed_bytes(&self) -> usize {
+        self.owed_bytes
+    }
+
     /// When there is a batch to send.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.batcher.next_due()

@@ -17,9 +17,9 @@ use crate::deliver::Outcome;
 use crate::discover::{Found, Scan};
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
-use crate::positions::{Book, RecordKey};
+use crate::positions::{Book, Record, RecordKey};
 use crate::stages::Pipeline;
-use crate::tail::generation::{Buffer, open_regular};
+use crate::tail::generation::{Buffer, Unpacking, mtime_ns, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::known::Known;
 use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place};
@@ -31,6 +31,8 @@ use crate::tail::stamps::LastStamp;
 const CHUNKS_PER_TURN: usize = 16;
 /// How long a file that begins like another may be its copy under way, and is left alone.
 const COPY_WAIT: Duration = Duration::from_secs(15);
+/// Files of a name that are remembered although they are gone.
+const GONE_MAX: usize = 4;
 /// How long a file may not be there until its position is forgotten.
 const MISSING_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A file that did not change for so long is looked at less often.
@@ -48,6 +50,7 @@ pub(crate) struct ReaderConfig {
     /// How often a file is looked at that did not.
     pub(crate) poll_max: Duration,
     pub(crate) deleted_hold_max: Duration,
+    pub(crate) unpacking: Unpacking,
 }
 
 /// What came in since the last turn.
@@ -190,6 +193,7 @@ impl Reader {
             outbox: &mut self.outbox,
             stamps: &mut self.stamps,
             metrics: &self.metrics,
+            unpacking: &self.config.unpacking,
             now,
         };
         Some(act(source, &mut desk))
@@ -244,7 +248,7 @@ impl Reader {
         now: Now,
         how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
     ) -> bool {
-        if self.is_spoken_for(found) {
+        if self.is_spoken_for(found) || is_still_packed(found, now) {
             return false;
         }
         let Some(pipeline) = self.pipelines.get(found.target.job) else {
@@ -264,6 +268,7 @@ impl Reader {
             outbox: &mut self.outbox,
             stamps: &mut self.stamps,
             metrics: &self.metrics,
+            unpacking: &self.config.unpacking,
             now,
         };
         let has_begun = how(&mut source, &meeting, &mut desk);
@@ -330,6 +335,7 @@ impl Reader {
         let mut there: HashMap<PathBuf, HashSet<FileId>> = HashMap::new();
         let live: HashSet<FileId> = self.known.live().collect();
         let mut missing = HashMap::new();
+        let mut gone: HashMap<Option<PathBuf>, Vec<Record>> = HashMap::new();
         for record in self.known.book.records() {
             let is_ours = *record.client == *self.config.client && !live.contains(&record.id);
             let Some(directory) = record.file.parent().filter(|_| is_ours) else {
@@ -343,13 +349,25 @@ impl Reader {
             }
             let key = record.key();
             let since = self.missing.get(&key).copied().unwrap_or(now);
-            if record.is_done || now >= since + MISSING_MAX {
+            if record.is_done {
+                let original = self.known.listed_original(&record.path);
+                let original = original.map(PathBuf::from);
+                gone.entry(original).or_default().push(record);
+            } else if now >= since + MISSING_MAX {
                 self.known.book.remove(&key);
             } else {
                 missing.insert(key, since);
             }
         }
         self.missing = missing;
+        for (original, mut records) in gone {
+            // What rotation has packed by now is known by what it was before.
+            let kept = if original.is_some() { GONE_MAX } else { 0 };
+            records.sort_by_key(|record| std::cmp::Reverse(record.mtime_ns));
+            for record in records.into_iter().skip(kept) {
+                self.known.book.remove(&record.key());
+            }
+        }
     }
 
     fn take_changes(&mut self, news: &News, now: Now) {
@@ -521,6 +539,11 @@ impl Reader {
         !self.sources.is_empty()
     }
 
+    /// Bytes that are read and not acknowledged.
+    pub(crate) fn owed_bytes(&self) -> usize {
+        self.outbox.owed_bytes()
+    }
+
     /// How all sources stand.
     pub(crate) fn status(&self) -> Vec<SourceStatus> {
         let status = |source: &Source| {
@@ -543,6 +566,13 @@ impl Reader {
         all.sort_by(|a, b| (&a.job, &a.path).cmp(&(&b.job, &b.path)));
         all
     }
+}
+
+/// Whether a packed file may still be written.
+fn is_still_packed(found: &Found, now: Now) -> bool {
+    let wait_ns = i64::try_from(found.target.packed_after.as_nanos()).unwrap_or(i64::MAX);
+    let written_ns = std::fs::metadata(&found.path).map_or(i64::MIN, |it| mtime_ns(&it));
+    found.target.packing.is_some() && written_ns.saturating_add(wait_ns) > now.wall_ns
 }
 
 /// The paths under which changes of the file are told: its own and, if that is a link, the one it

@@ -56,6 +56,14 @@ impl Status {
         files
     }
 
+    fn owed_bytes(&self) -> BTreeMap<&str, usize> {
+        let mut owed = BTreeMap::new();
+        for (name, inbox) in &self.clients {
+            owed.insert(name.as_str(), inbox.owed_bytes());
+        }
+        owed
+    }
+
     fn active(targets: &Targets) -> Vec<ActiveTarget<'_>> {
         let mut active = Vec::new();
         for target in targets.active() {
@@ -88,7 +96,9 @@ fn wants_page(headers: &HeaderMap) -> bool {
 async fn targets(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
     let clients = status.files();
     if !wants_page(&headers) {
-        return Json(serde_json::json!({ "clients": clients })).into_response();
+        let owed = status.owed_bytes();
+        let shown = serde_json::json!({ "clients": clients, "owed_bytes": owed });
+        return Json(shown).into_response();
     }
     let mut rows = String::new();
     for (client, files) in &clients {

@@ -8,8 +8,10 @@
 pub(crate) mod generation;
 pub(crate) mod identity;
 pub(crate) mod known;
+pub(crate) mod newline;
 pub(crate) mod restore;
 mod rotate;
 pub(crate) mod siblings;
 pub(crate) mod source;
 pub(crate) mod stamps;
+pub(crate) mod unpack;

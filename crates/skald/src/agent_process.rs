@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Agent, Config, Deps};
+use agent::{Agent, AgentMetrics, Config, Deps};
 use anyhow::Context;
 use server::admin::Admin;
 use server::http::HttpMetrics;
@@ -16,6 +16,7 @@ use server::{
 };
 
 use crate::Target;
+use crate::agent_reload::{Keeper, Reloader};
 use crate::app::{EXIT_USAGE, fail};
 use crate::args::AgentArgs;
 use crate::process::STOP_SOON;
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &AgentArgs) -> ExitCode {
     if args.print_config_stderr {
         eprint!("{}", server::print(&loaded.config, Print::Effective));
     }
-    match serve(loaded, args.grpc_listen) {
+    match serve(loaded, args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<ConfigError>() {
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &AgentArgs) -> ExitCode {
 
 fn load(args: &AgentArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
     let mut loaded: Loaded<Config> = server::load(args.config.as_deref(), environment)?;
-    args.apply(&mut loaded.config);
+    args.apply(&mut loaded.config)?;
     let config = &loaded.config;
     let wrong = |error: agent::ConfigError| ConfigError::Invalid(error.to_string());
     config.validate().map_err(wrong)?;
@@ -98,7 +99,7 @@ fn listen_addr(config: &Config) -> Result<Option<ListenAddr>, ConfigError> {
     text.parse().map(Some).map_err(wrong)
 }
 
-fn serve(loaded: Loaded<Config>, addr_without_effect: Option<ListenAddr>) -> anyhow::Result<()> {
+fn serve(loaded: Loaded<Config>, args: &AgentArgs) -> anyhow::Result<()> {
     server::raise_open_files_limit();
     let telemetry = Telemetry::init(&log_config(&loaded.config)?, None)?;
     for name in &loaded.unknown_environment {
@@ -107,7 +108,7 @@ fn serve(loaded: Loaded<Config>, addr_without_effect: Option<ListenAddr>) -> any
             "this variable of the environment sets no key of the configuration"
         );
     }
-    if let Some(addr) = addr_without_effect {
+    if let Some(addr) = args.grpc_listen {
         tracing::info!(%addr, "the agent serves no gRPC: nothing listens there");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -116,7 +117,7 @@ fn serve(loaded: Loaded<Config>, addr_without_effect: Option<ListenAddr>) -> any
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         let stop = server::stop_signal().context("cannot handle signals")?;
-        let modules = start(loaded.config, telemetry.clone()).await?;
+        let modules = start(loaded.config, args, telemetry.clone()).await?;
         Ok(modules.run(stop, Duration::ZERO).await?)
     });
     runtime.shutdown_background();
@@ -129,7 +130,7 @@ fn serve(loaded: Loaded<Config>, addr_without_effect: Option<ListenAddr>) -> any
 }
 
 /// Binds the port, then starts the agent.
-async fn start(config: Config, telemetry: Telemetry) -> anyhow::Result<Modules> {
+async fn start(config: Config, args: &AgentArgs, telemetry: Telemetry) -> anyhow::Result<Modules> {
     let listener = match listen_addr(&config)? {
         Some(addr) => Some(Listener::bind(addr).await?),
         None => None,
@@ -137,44 +138,55 @@ async fn start(config: Config, telemetry: Telemetry) -> anyhow::Result<Modules> 
     let (metrics, health) = (Metrics::new(), Health::new());
     telemetry.register(&mut metrics.registry());
     let mut modules = Modules::new(health.clone());
-    let agent = Agent::start(
-        config.clone(),
-        Deps {
-            registry: &mut metrics.registry(),
-            hostname: server::hostname(),
-            environment: Environment::of_process(),
-            deliver: None,
-        },
-    )?;
+    let agent_metrics = AgentMetrics::register(&mut metrics.registry());
+    let agent = start_one(&config, &agent_metrics)?;
+    let (reloader, reloads) = Reloader::new(&config, &agent);
     let admin = Admin {
         metrics,
         health,
         telemetry,
-        config: print_config(config.clone()),
+        config: reloader.print_config(),
     };
     match listener {
-        Some(listener) => start_http(&mut modules, &config, &agent, &admin, listener),
+        Some(listener) => start_http(&mut modules, &config, &reloader, &admin, listener),
         None => tracing::info!(version = server::VERSION, "started"),
     }
-    start_agent(&mut modules, agent);
+    let load = {
+        let args = args.clone();
+        move || load(&args, &Environment::of_process()).map(|loaded| loaded.config)
+    };
+    let keeper = Keeper {
+        metrics: agent_metrics,
+        reloader,
+        reloads,
+        load: Box::new(load),
+    };
+    start_agent(&mut modules, agent, config, keeper);
     Ok(modules)
 }
 
-fn print_config(config: Config) -> admin::PrintConfig {
-    Arc::new(move |what| server::print(&config, what))
+/// Starts an agent.
+pub(crate) fn start_one(config: &Config, metrics: &AgentMetrics) -> anyhow::Result<Agent> {
+    let deps = Deps {
+        metrics: metrics.clone(),
+        hostname: server::hostname(),
+        environment: Environment::of_process(),
+        deliver: None,
+    };
+    Ok(Agent::start(config.clone(), deps)?)
 }
 
 fn start_http(
     modules: &mut Modules,
     config: &Config,
-    agent: &Agent,
+    reloader: &Arc<Reloader>,
     admin: &Admin,
     listener: Listener,
 ) {
     let http_addr: SocketAddr = listener.local_addr();
     tracing::info!(version = server::VERSION, http = %http_addr, "started");
     let metrics = HttpMetrics::new(&mut admin.metrics.registry());
-    let routes = agent.routes().merge(admin::routes(admin));
+    let routes = reloader.routes(config).merge(admin::routes(admin));
     let prefix = config.server.http_path_prefix.trim_matches('/');
     let routes = match prefix {
         "" => routes,
@@ -192,13 +204,13 @@ fn start_http(
     });
 }
 
-fn start_agent(modules: &mut Modules, agent: Agent) {
+fn start_agent(modules: &mut Modules, agent: Agent, config: Config, keeper: Keeper) {
     let deadline = LAST_DELIVERY_MAX + STOP_SOON;
     modules.spawn("agent", deadline, |module| async move {
-        let (ready, stop, health) = (agent.readiness(), module.stop.clone(), module.health);
+        let (health, reloader) = (module.health, keeper.reloader.clone());
         let watched = async {
             loop {
-                match ready() {
+                match reloader.ready() {
                     Ok(()) => health.running(),
                     Err(reason) => health.starting(reason),
                 }
@@ -206,9 +218,8 @@ fn start_agent(modules: &mut Modules, agent: Agent) {
             }
         };
         tokio::select! {
-            () = agent.run(stop) => {}
-            () = watched => {}
+            kept = keeper.run(agent, config, module.stop) => kept,
+            () = watched => Ok(()),
         }
-        Ok(())
     });
 }

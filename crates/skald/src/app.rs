@@ -8,8 +8,10 @@ use anyhow::Context;
 use clap::Parser;
 use server::{ConfigError, DataDir, Environment, Loaded, Print, Telemetry};
 
+use crate::agent_flags::KeyFlags;
 use crate::agent_process;
-use crate::args::{AgentArgs, Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
+use crate::agent_status;
+use crate::args::{AgentArgs, AgentCommand, Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
 use crate::process::{Parts, Process};
 use crate::{Config, Target};
 
@@ -29,13 +31,16 @@ pub fn run(target: Target) -> ExitCode {
         Target::All => match parse::<SkaldArgs>(target, arguments) {
             Ok(args) => match args.command {
                 Command::Serve(args) => serve(target, &args),
+                Command::Agent(args) => ask_agent(target, &args.command),
                 Command::Client(command) => ask(target, *command),
             },
             Err(code) => code,
         },
         Target::Agent => {
-            match parse::<AgentArgs>(target, arguments.map(AgentArgs::with_two_dashes)) {
-                Ok(args) => agent_process::run(&args),
+            let (keys, arguments) = KeyFlags::take(arguments);
+            let arguments = arguments.into_iter().map(AgentArgs::with_two_dashes);
+            match parse::<AgentArgs>(target, arguments) {
+                Ok(args) => agent_process::run(&AgentArgs { keys, ..args }),
                 Err(code) => code,
             }
         }
@@ -62,6 +67,21 @@ fn ask(target: Target, command: cli::Command) -> ExitCode {
         .build();
     match runtime.context("cannot start the runtime") {
         Ok(runtime) => runtime.block_on(cli::run(command)),
+        Err(error) => fail(target, &error, 1),
+    }
+}
+
+/// Asks an agent.
+fn ask_agent(target: Target, command: &AgentCommand) -> ExitCode {
+    let AgentCommand::Status { addr } = command;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let shown = runtime
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(agent_status::print(addr)));
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(target, &error, 1),
     }
 }

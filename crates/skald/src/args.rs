@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use server::ListenAddr;
 
+use crate::agent_flags::KeyFlags;
+
 /// Arguments of `skald`.
 #[derive(Debug, Parser)]
 #[command(arg_required_else_help = true)]
@@ -20,9 +22,30 @@ pub(crate) struct SkaldArgs {
 pub(crate) enum Command {
     /// Run the whole system in this process
     Serve(ServeArgs),
+    /// Ask a running agent
+    Agent(AgentCommandArgs),
     /// Ask a running system
     #[command(flatten)]
     Client(Box<cli::Command>),
+}
+
+/// Arguments of `skald agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentCommandArgs {
+    /// What to ask.
+    #[command(subcommand)]
+    pub(crate) command: AgentCommand,
+}
+
+/// What can be asked of an agent.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// How far it is with each file, and what it owes to each client
+    Status {
+        /// Where the agent serves HTTP
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9080")]
+        addr: String,
+    },
 }
 
 /// Arguments of `skald serve`.
@@ -39,7 +62,11 @@ pub(crate) struct ServeArgs {
 }
 
 /// The arguments of `skald-agent`: promtail's, also with one dash, and those of the other binaries.
-#[derive(Debug, Default, Parser)]
+#[derive(Clone, Debug, Default, Parser)]
+#[command(
+    after_help = "Keys of the file can be given as flags too, as promtail has them: \
+    --server.http-listen-port=9080, --client.url=URL, --positions.file=FILE, --log.level=debug …"
+)]
 pub(crate) struct AgentArgs {
     /// Configuration file, YAML in promtail's keys
     #[arg(long, alias = "config.file", value_name = "FILE")]
@@ -68,27 +95,23 @@ pub(crate) struct AgentArgs {
     /// Accepted as by the other binaries: the agent serves no gRPC
     #[arg(long, value_name = "ADDR:PORT", hide = true)]
     pub(crate) grpc_listen: Option<ListenAddr>,
-    /// Port of HTTP
-    #[arg(long = "server.http-listen-port", value_name = "PORT")]
-    pub(crate) http_listen_port: Option<u16>,
-    /// Address of HTTP
-    #[arg(long = "server.http-listen-address", value_name = "ADDR")]
-    pub(crate) http_listen_address: Option<String>,
-    /// Where lines are sent to, besides the clients of the file; may be repeated
-    #[arg(long = "client.url", value_name = "URL")]
-    pub(crate) client_urls: Vec<String>,
-    /// Where positions are kept
-    #[arg(long = "positions.file", value_name = "FILE")]
-    pub(crate) positions_file: Option<PathBuf>,
-    /// How much is logged
-    #[arg(long = "log.level", value_name = "LEVEL")]
-    pub(crate) log_level: Option<String>,
+    /// Tell on standard error what each stage does to each line
+    #[arg(long)]
+    pub(crate) inspect: bool,
+    /// Accepted: the agent's log has its newest line last, as it has always
+    #[arg(long, hide = true)]
+    pub(crate) log_config_reverse_order: bool,
+    /// Keys of the file that were given as flags
+    #[arg(skip)]
+    pub(crate) keys: KeyFlags,
 }
 
 impl AgentArgs {
     /// Puts what was typed over what was written.
-    pub(crate) fn apply(&self, config: &mut agent::Config) {
+    pub(crate) fn apply(&self, config: &mut agent::Config) -> Result<(), server::ConfigError> {
+        self.keys.apply(config)?;
         config.is_dry_run = self.dry_run;
+        config.is_inspecting = self.inspect;
         if let Some(addr) = self.http_listen {
             config.server.http_listen_address = addr.0.ip().to_string();
             if addr.0.is_ipv6() {
@@ -96,25 +119,7 @@ impl AgentArgs {
             }
             config.server.http_listen_port = addr.0.port();
         }
-        if let Some(port) = self.http_listen_port {
-            config.server.http_listen_port = port;
-        }
-        if let Some(address) = &self.http_listen_address {
-            config.server.http_listen_address.clone_from(address);
-        }
-        config.clients.extend(self.client_urls.iter().map(|url| {
-            let url = url.clone();
-            agent::config::ClientConfig {
-                url,
-                ..Default::default()
-            }
-        }));
-        if let Some(file) = &self.positions_file {
-            config.positions.filename.clone_from(file);
-        }
-        if let Some(level) = &self.log_level {
-            config.server.log_level.clone_from(level);
-        }
+        Ok(())
     }
 
     /// Promtail's flags have one dash; clap's have two.

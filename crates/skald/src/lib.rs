@@ -7,7 +7,10 @@
 //! *Invariants.* A wrong configuration ends with exit code 64 before a port is bound. Roles meet only
 //! here: they know each other by the traits of `proto::role`.
 
+mod agent_flags;
 mod agent_process;
+mod agent_reload;
+mod agent_status;
 pub mod app;
 mod args;
 mod config;

@@ -55,7 +55,7 @@ fn start(config: Config, sink: &Arc<Sink>) -> Run {
     server::install_crypto_provider();
     let mut registry = Registry::default();
     let deps = Deps {
-        registry: &mut registry,
+        metrics: AgentMetrics::register(&mut registry),
         hostname: "host".to_owned(),
         environment: server::Environment::default(),
         deliver: Some(("own".to_owned(), sink.clone())),

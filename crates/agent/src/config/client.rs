@@ -50,6 +50,9 @@ pub struct ClientConfig {
     pub follow_redirects: bool,
     /// Whether HTTP/2 may be spoken.
     pub enable_http2: bool,
+    /// The agent's own: requests of a tenant that may be under way at once. The lines of a stream
+    /// are never in two of them.
+    pub max_requests_in_flight: usize,
     /// Whether a batch that was refused for its rate is dropped at once.
     pub drop_rate_limited_batches: bool,
     /// Where to get a token from.
@@ -171,12 +174,16 @@ impl Default for ClientConfig {
             proxy_url: String::new(),
             follow_redirects: true,
             enable_http2: false,
+            max_requests_in_flight: 4,
             drop_rate_limited_batches: false,
             oauth2: None,
             stream_lag_labels: Value::Null,
         }
     }
 }
+
+/// Requests of one tenant that can be under way.
+const REQUESTS_IN_FLIGHT_MAX: usize = 64;
 
 /// Headers that the agent sets itself.
 const OWN_HEADERS: [&str; 5] = [
@@ -239,6 +246,11 @@ impl ClientConfig {
         }
         if !self.tls_config.server_name.is_empty() {
             return wrong("tls_config.server_name: not supported: use the name in the url");
+        }
+        if !(1..=REQUESTS_IN_FLIGHT_MAX).contains(&self.max_requests_in_flight) {
+            return wrong(&format!(
+                "max_requests_in_flight: must be from 1 to {REQUESTS_IN_FLIGHT_MAX}"
+            ));
         }
         if self.batchsize.0 == 0 {
             return wrong("batchsize: must be greater than 0");

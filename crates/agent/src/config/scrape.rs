@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ConfigError, FileSd, KubernetesSd};
 use crate::relabel::RelabelConfig;
 use crate::stages::StageConfig;
+use crate::tail::unpack::Packing;
 
 /// One job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,10 +25,10 @@ pub struct ScrapeConfig {
     pub static_configs: Vec<StaticConfig>,
     /// Targets from files.
     pub file_sd_configs: Vec<FileSd>,
-    /// Not supported yet.
+    /// The encoding of its files, by its IANA name; empty is UTF-8.
     pub encoding: String,
-    /// Not supported yet.
-    pub decompression: Value,
+    /// Whether its files are packed.
+    pub decompression: Decompression,
     /// Targets from Kubernetes.
     pub kubernetes_sd_configs: Vec<KubernetesSd>,
     /// Not supported yet.
@@ -67,6 +69,18 @@ pub struct ScrapeConfig {
     pub entry_parser: String,
 }
 
+/// Whether files are packed, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decompression {
+    /// Whether they are.
+    pub enabled: bool,
+    /// How long a file may still be written after it was made.
+    pub initial_delay: DurationNs,
+    /// `gz`, `z`, `bz2` or, the agent's own, `zst`.
+    pub format: String,
+}
+
 /// Targets that share labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,12 +92,24 @@ pub struct StaticConfig {
 }
 
 impl ScrapeConfig {
+    /// How its files are packed, if they are.
+    pub(crate) fn packing(&self) -> Result<Option<Packing>, String> {
+        let Decompression {
+            enabled, format, ..
+        } = &self.decompression;
+        if !enabled {
+            return Ok(None);
+        }
+        let packing = Packing::of_format(format);
+        let wrong = || format!("decompression.format: {format:?} is none of gz, z, bz2, zst");
+        packing.ok_or_else(wrong).map(Some)
+    }
+
     /// What is given but not supported: the key and what to do instead.
     fn unsupported(&self) -> Option<(&'static str, &'static str)> {
         const SOON: &str = "not in this version";
         const NEVER: &str = "the agent does not collect from there; keep another collector for it";
         let values = [
-            ("decompression", &self.decompression, SOON),
             ("journal", &self.journal, SOON),
             ("syslog", &self.syslog, SOON),
             ("loki_push_api", &self.loki_push_api, SOON),
@@ -106,10 +132,7 @@ impl ScrapeConfig {
             ("gce_sd_configs", &self.gce_sd_configs, NEVER),
             ("azure_sd_configs", &self.azure_sd_configs, NEVER),
         ];
-        let texts = [
-            ("encoding", &self.encoding, SOON),
-            ("entry_parser", &self.entry_parser, "use pipeline_stages"),
-        ];
+        let texts = [("entry_parser", &self.entry_parser, "use pipeline_stages")];
         let given = values.iter().find(|(_, value, _)| !is_nothing(value));
         let value = given.map(|(key, _, why)| (*key, *why));
         let text = texts.iter().find(|(_, text, _)| !text.is_empty());

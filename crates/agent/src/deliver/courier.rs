@@ -44,7 +44,8 @@ pub(crate) struct Courier {
     pub(crate) metrics: ClientMetrics,
 }
 
-type Tenant = Option<Arc<str>>;
+/// The tenant and the lane of batches that go one after the other.
+type Line = (Option<Arc<str>>, usize);
 
 impl Courier {
     /// Brings what comes until nothing more comes and all is done, or until `give_up`. Batches wait
@@ -55,44 +56,47 @@ impl Courier {
         done: impl Fn(Outcome),
         give_up: CancellationToken,
     ) {
-        let mut waiting: HashMap<Tenant, VecDeque<Batch>> = HashMap::new();
-        let mut under_way: FuturesUnordered<BoxFuture<'_, (Tenant, BatchId)>> =
+        let mut waiting: HashMap<Line, VecDeque<Batch>> = HashMap::new();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, (Line, BatchId)>> =
             FuturesUnordered::new();
         let mut is_open = true;
         while is_open || !under_way.is_empty() {
-            let (tenant, next) = tokio::select! {
+            let (line, next) = tokio::select! {
                 () = give_up.cancelled() => return,
                 batch = batches.recv(), if is_open => match batch {
                     None => {
                         is_open = false;
                         continue;
                     }
-                    Some(batch) => match waiting.get_mut(&batch.tenant) {
-                        Some(queue) => {
-                            queue.push_back(batch);
-                            continue;
+                    Some(batch) => {
+                        let line = (batch.tenant.clone(), batch.lane);
+                        match waiting.get_mut(&line) {
+                            Some(queue) => {
+                                queue.push_back(batch);
+                                continue;
+                            }
+                            None => {
+                                waiting.insert(line.clone(), VecDeque::new());
+                                (line, Some(batch))
+                            }
                         }
-                        None => {
-                            waiting.insert(batch.tenant.clone(), VecDeque::new());
-                            (batch.tenant.clone(), Some(batch))
-                        }
-                    },
+                    }
                 },
-                Some((tenant, batch)) = under_way.next(), if !under_way.is_empty() => {
+                Some((line, batch)) = under_way.next(), if !under_way.is_empty() => {
                     done(Outcome { batch });
-                    let next = waiting.get_mut(&tenant).and_then(VecDeque::pop_front);
-                    (tenant, next)
+                    let next = waiting.get_mut(&line).and_then(VecDeque::pop_front);
+                    (line, next)
                 }
             };
-            // A tenant is in the map exactly while one of its batches is under way.
+            // A line is in the map exactly while one of its batches is under way.
             match next {
-                Some(batch) => under_way.push(Box::pin(self.bring(tenant, batch))),
-                None => drop(waiting.remove(&tenant)),
+                Some(batch) => under_way.push(Box::pin(self.bring(line, batch))),
+                None => drop(waiting.remove(&line)),
             }
         }
     }
 
-    async fn bring(&self, key: Tenant, batch: Batch) -> (Tenant, BatchId) {
+    async fn bring(&self, line: Line, batch: Batch) -> (Line, BatchId) {
         let tenant = batch.tenant.as_deref().or(self.tenant.as_deref());
         if let Some(saved) = &self.saved {
             saved.wait_for(batch.needs_version).await;
@@ -125,7 +129,7 @@ impl Courier {
                 }
             }
         }
-        (key, batch.id)
+        (line, batch.id)
     }
 
     fn verdict(&self, error: &DeliverError, tries: u32) -> Verdict {

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use encoding_rs::Encoding;
 use globset::GlobMatcher;
 use parking_lot::Mutex;
 
 use super::glob::{GlobError, PathGlob, exclusion};
 use crate::config::{ConfigError, ScrapeConfig, StaticConfig};
 use crate::relabel::relabel;
+use crate::tail::newline::encoding_of;
+use crate::tail::unpack::Packing;
 
 /// What internal labels begin with that become structured metadata: the agent's own.
 const METADATA_PREFIX: &str = "__metadata_";
@@ -34,6 +38,12 @@ pub(crate) struct Target {
     pub(crate) path: String,
     pub(super) glob: PathGlob,
     exclude: Option<GlobMatcher>,
+    /// How its files are packed.
+    pub(crate) packing: Option<Packing>,
+    /// How long they may still be written.
+    pub(crate) packed_after: Duration,
+    /// Their encoding, if it is not UTF-8.
+    pub(crate) encoding: Option<&'static Encoding>,
 }
 
 /// A target of which nothing is collected.
@@ -112,6 +122,9 @@ impl Targets {
     ) -> Result<Self, ConfigError> {
         let mut targets = Self::default();
         for (at, job) in jobs.iter().enumerate() {
+            let wrong = |error: String| ConfigError(format!("job {:?}: {error}", job.job_name));
+            job.packing().map_err(wrong)?;
+            encoding_of(&job.encoding).map_err(|error| wrong(format!("encoding: {error}")))?;
             for group in &job.static_configs {
                 for discovered in labels_of(group) {
                     targets
@@ -179,6 +192,9 @@ impl Targets {
                 glob: PathGlob::new(&path)?,
                 path,
                 exclude,
+                packing: job.packing().unwrap_or_default(),
+                packed_after: job.decompression.initial_delay.as_std(),
+                encoding: encoding_of(&job.encoding).unwrap_or_default(),
             }));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -31,6 +31,7 @@ pub(crate) struct Inbox {
     wake: Condvar,
     status: Mutex<Vec<SourceStatus>>,
     is_tailing: AtomicBool,
+    owed_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -83,6 +84,11 @@ impl Inbox {
 
     pub(crate) fn is_tailing(&self) -> bool {
         self.is_tailing.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are read and not acknowledged.
+    pub(crate) fn owed_bytes(&self) -> usize {
+        self.owed_bytes.load(Ordering::Relaxed)
     }
 
     /// Waits for news, at most for `rest`. Nothing when it is time to stop.
@@ -148,6 +154,9 @@ pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Ba
         if now.mono >= next_status {
             next_status = now.mono + STATUS_INTERVAL;
             *inbox.status.lock() = reader.status();
+            inbox
+                .owed_bytes
+                .store(reader.owed_bytes(), Ordering::Relaxed);
         }
     }
     for batch in reader.finish() {

@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memchr::{memchr, memrchr};
 use rustix::fs::{SeekFrom, seek};
 
 use super::identity::{FileId, Mark, Trail, WINDOW_BYTES, read_at};
+use super::newline::Newline;
+use super::unpack::{Packing, unpack};
 
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -47,6 +48,17 @@ pub(crate) struct Generation {
     pub(crate) is_over: bool,
     /// The acknowledged position as it was noted last.
     pub(crate) noted: Mark,
+    /// What ends its lines.
+    pub(crate) newline: Newline,
+    /// Whether it was packed: what is read of it is not what its name leads to.
+    is_unpacked: bool,
+}
+
+/// Where packed files are unpacked, and how far.
+#[derive(Clone, Debug)]
+pub(crate) struct Unpacking {
+    pub(crate) scratch: PathBuf,
+    pub(crate) bytes_max: u64,
 }
 
 /// What reading has come to.
@@ -120,6 +132,46 @@ impl Generation {
             may_have_more: true,
             is_over: false,
             noted: Mark::default(),
+            newline: Newline::default(),
+            is_unpacked: false,
+        })
+    }
+
+    /// Opens a file that rotation made, packed or not.
+    pub(crate) fn open_rotated(
+        path: &Path,
+        unpacking: &Unpacking,
+        now: Duration,
+    ) -> io::Result<Self> {
+        let mut opened = match Packing::of_name(path) {
+            Some(packing) => Self::open_packed(path, packing, unpacking, now)?,
+            None => Self::open(0, path, now)?,
+        };
+        opened.is_rotated = true;
+        Ok(opened)
+    }
+
+    /// What a packed file holds.
+    pub(crate) fn open_packed(
+        path: &Path,
+        packing: Packing,
+        unpacking: &Unpacking,
+        now: Duration,
+    ) -> io::Result<Self> {
+        let packed = open_regular(path)?;
+        let of_packed = Self::of_file(0, path, packed, now)?;
+        let file = unpack(
+            &of_packed.file,
+            packing,
+            &unpacking.scratch,
+            unpacking.bytes_max,
+        )?;
+        Ok(Self {
+            end: file.metadata()?.len(),
+            file,
+            is_unpacked: true,
+            is_rotated: true,
+            ..of_packed
         })
     }
 
@@ -151,6 +203,7 @@ impl Generation {
             skipping_from,
             noted: self.noted,
             is_rotated: true,
+            newline: self.newline,
             ..copy
         };
     }
@@ -199,6 +252,9 @@ impl Generation {
 
     /// Takes in size and time of the file.
     pub(crate) fn observe(&mut self, metadata: &Metadata, now: Duration) {
+        if self.is_unpacked {
+            return;
+        }
         let (end, mtime_ns) = (metadata.len(), mtime_ns(metadata));
         if (end, mtime_ns) == (self.end, self.mtime_ns) {
             return;
@@ -213,6 +269,9 @@ impl Generation {
     /// Whether no name leads to it any more.
     pub(crate) fn is_deleted(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
+        if self.is_unpacked {
+            return std::fs::metadata(&self.path).is_err();
+        }
         self.file
             .metadata()
             .is_ok_and(|metadata| metadata.nlink() == 0)
@@ -263,9 +322,13 @@ impl Generation {
             if self.skipping_from.is_some() {
                 return Ok(self.skip(data));
             }
-            if let Some(last) = memrchr(b'\n', data) {
-                let whole = data.get(..=last).unwrap_or_default();
-                let given = give_lines(self.trail.offset(), whole, line_max, line);
+            if let Some(end) = self.newline.last_end(data) {
+                let whole = data.get(..end).unwrap_or_default();
+                let lines = Lines {
+                    newline: self.newline,
+                    line_max,
+                };
+                let given = lines.give(self.trail.offset(), whole, line);
                 self.trail.advance(whole.get(..given).unwrap_or_default());
                 return Ok(Progress::Advanced);
             }
@@ -280,7 +343,7 @@ impl Generation {
                 continue;
             }
             let offset = self.trail.offset();
-            give_line(offset, data, true, line);
+            give_line(self.newline, offset, data, true, line);
             self.skipping_from = Some(offset);
             self.trail.advance(data);
             return Ok(Progress::Advanced);
@@ -289,13 +352,19 @@ impl Generation {
 
     /// Passes over what is left of a line that is too long.
     fn skip(&mut self, data: &[u8]) -> Progress {
-        let rest = match memchr(b'\n', data) {
+        let rest = match self.newline.first(data) {
             Some(at) => {
                 self.skipping_from = None;
-                data.get(..=at).unwrap_or_default()
+                data.get(..at + self.newline.len()).unwrap_or_default()
             }
-            None => data,
+            // Not half a character.
+            None => data
+                .get(..data.len() / self.newline.len() * self.newline.len())
+                .unwrap_or_default(),
         };
+        if rest.is_empty() {
+            return self.at_end();
+        }
         self.trail.advance(rest);
         Progress::Advanced
     }
@@ -346,7 +415,7 @@ impl Generation {
         let read = read_at(&self.file, bytes, offset)?;
         let data = bytes.get(..read).unwrap_or_default();
         if self.skipping_from.take().is_none() && !data.is_empty() {
-            give_line(offset, data, false, line);
+            give_line(self.newline, offset, data, false, line);
         }
         self.trail.advance(data);
         Ok(())
@@ -380,22 +449,41 @@ pub(crate) fn mtime_ns(metadata: &Metadata) -> i64 {
         .saturating_add(metadata.mtime_nsec())
 }
 
-/// Gives whole lines; how many bytes they were.
-fn give_lines(offset: u64, whole: &[u8], line_max: usize, line: &mut dyn FnMut(Line<'_>)) -> usize {
-    let mut at = 0;
-    for end in memchr::memchr_iter(b'\n', whole).take(CHUNK_LINES_MAX) {
-        let bytes = whole.get(at..end).unwrap_or_default();
-        let kept = bytes.get(..line_max).unwrap_or(bytes);
-        give_line(offset + at as u64, kept, kept.len() < bytes.len(), line);
-        at = end + 1;
+/// What lines are.
+struct Lines {
+    newline: Newline,
+    line_max: usize,
+}
+
+impl Lines {
+    /// Gives whole lines; how many bytes they were.
+    fn give(&self, offset: u64, whole: &[u8], line: &mut dyn FnMut(Line<'_>)) -> usize {
+        let mut at = 0;
+        for _ in 0..CHUNK_LINES_MAX {
+            let rest = whole.get(at..).unwrap_or_default();
+            let Some(end) = self.newline.first(rest) else {
+                break;
+            };
+            let bytes = rest.get(..end).unwrap_or_default();
+            let kept = bytes.get(..self.line_max).unwrap_or(bytes);
+            let is_cut = kept.len() < bytes.len();
+            give_line(self.newline, offset + at as u64, kept, is_cut, line);
+            at += end + self.newline.len();
+        }
+        at
     }
-    at
 }
 
 /// Gives a line without the NUL bytes before it, which holes leave behind; nothing if it is all NUL.
-fn give_line(offset: u64, bytes: &[u8], is_cut: bool, line: &mut dyn FnMut(Line<'_>)) {
+fn give_line(
+    newline: Newline,
+    offset: u64,
+    bytes: &[u8],
+    is_cut: bool,
+    line: &mut dyn FnMut(Line<'_>),
+) {
     let bytes = match bytes.first() {
-        Some(0) => match bytes.iter().position(|byte| *byte != 0) {
+        Some(0) if newline == Newline::Byte => match bytes.iter().position(|byte| *byte != 0) {
             Some(first) => bytes.get(first..).unwrap_or_default(),
             None => return,
         },

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::identity::FileId;
+use super::siblings::may_come_from;
 use crate::batch::SourceId;
 use crate::positions::{Book, Record};
 
@@ -55,6 +56,23 @@ impl Known {
 
     pub(crate) fn owner(&self, job: usize, id: FileId) -> Option<SourceId> {
         self.live.get(&(job, id)).copied()
+    }
+
+    /// What the book has of files that bore a name, or one that rotation may have made of it.
+    pub(crate) fn family(&self, job: &str, path: &Path) -> Vec<Record> {
+        let records = self.book.records().into_iter();
+        let is_its = |record: &Record| {
+            (record.path == path || may_come_from(path, &record.path))
+                && record.job == job
+                && *record.client == *self.client
+        };
+        records.filter(is_its).collect()
+    }
+
+    /// The path that a glob of any job matches and that rotation may have made this one of.
+    pub(crate) fn listed_original(&self, path: &Path) -> Option<&Path> {
+        let mut listed = self.listed.iter().map(|(_, listed)| listed.as_path());
+        listed.find(|listed| *listed == path || may_come_from(listed, path))
     }
 
     /// What the book has of this file, if it is still the file that the book means.

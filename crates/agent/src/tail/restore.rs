@@ -1,15 +1,14 @@
 //! Where reading begins when a name is met: at the start of the agent, and when a file appears.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use super::generation::{Generation, open_regular};
+use super::generation::{Generation, mtime_ns};
 use super::identity::FileId;
 use super::rotate::push_unseen;
 use super::siblings::siblings;
 use super::source::{Desk, Source};
+use super::unpack::Packing;
 use crate::positions::Record;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 /// What the book knows of files that nobody reads, for one look at all globs.
 #[derive(Debug, Default)]
@@ -85,6 +84,9 @@ pub(crate) struct Meeting<'m> {
 /// Goes on in the file that bears the name, if a record is of this very file and there is none of
 /// another file that bore it and is not read to its end.
 pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut Desk<'_>) -> bool {
+    if is_packed_and_done(source, meeting) {
+        return true;
+    }
     let Some((generation, Some(record))) = current(source, meeting, desk) else {
         return false;
     };
@@ -102,6 +104,17 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
     true
 }
 
+/// Whether it need not be unpacked again.
+fn is_packed_and_done(source: &Source, meeting: &Meeting<'_>) -> bool {
+    let Ok(metadata) = std::fs::metadata(&source.path) else {
+        return false;
+    };
+    let (id, job) = (FileId::of(&metadata), &source.target.job_name);
+    let records = meeting.memory.of_id(id, job, meeting.names);
+    let is_same = |record: &&Record| record.is_done && record.mtime_ns == mtime_ns(&metadata);
+    source.target.packing.is_some() && records.iter().any(is_same)
+}
+
 /// The file that bears the name, where its record says, and the record if there is one.
 fn current<'m>(
     source: &mut Source,
@@ -109,11 +122,17 @@ fn current<'m>(
     desk: &Desk<'_>,
 ) -> Option<(Generation, Option<&'m Record>)> {
     let no = source.number();
-    let opened = Generation::open(no, &source.path, desk.now.mono);
+    let opened = match source.target.packing {
+        Some(packing) => {
+            Generation::open_packed(&source.path, packing, desk.unpacking, desk.now.mono)
+        }
+        None => Generation::open(no, &source.path, desk.now.mono),
+    };
     let opened = opened.inspect_err(|error| {
         tracing::debug!(file = %source.path.display(), %error, "cannot be opened");
     });
     let mut generation = opened.ok()?;
+    generation.no = no;
     let memory: &'m Memory = meeting.memory;
     let records = memory.of_id(generation.id, &source.target.job_name, meeting.names);
     let record = records
@@ -141,9 +160,13 @@ pub(crate) fn from_the_book(
     };
     let records: Vec<&Record> = records.into_iter().filter(is_free).collect();
     for record in records.iter().filter(|record| !record.is_done) {
-        match find(source, record, desk.now.mono) {
+        match find(source, record, desk) {
             Some(found) if desk.known.owner(job, found.id).is_none() => {
                 adopt(source, record, desk);
+                if found.id != record.id {
+                    // From now on it is known as the copy.
+                    desk.known.book.remove(&record.key());
+                }
                 source.push_known(found, record, desk.known);
             }
             Some(_) => {}
@@ -183,21 +206,23 @@ fn import(generation: &mut Generation, desk: &Desk<'_>) {
 }
 
 /// The file of a record: by its id and its bytes, else by its bytes alone, in a copy.
-fn find(source: &mut Source, record: &Record, now: Duration) -> Option<Generation> {
+fn find(source: &mut Source, record: &Record, desk: &Desk<'_>) -> Option<Generation> {
     let mut candidates = vec![record.file.clone()];
     candidates.extend(siblings(&source.path));
     let mut copy = None;
     for path in candidates.into_iter().filter(|path| *path != source.path) {
-        let Ok(file) = open_regular(&path) else {
+        // What was packed was written after what it was made of.
+        let written_ns = std::fs::metadata(&path).map_or(i64::MIN, |it| mtime_ns(&it));
+        if Packing::of_name(&path).is_some() && written_ns < record.mtime_ns {
             continue;
-        };
-        let Ok(mut generation) = Generation::of_file(0, &path, file, now) else {
+        }
+        let opened = Generation::open_rotated(&path, desk.unpacking, desk.now.mono);
+        let Ok(mut generation) = opened else {
             continue;
         };
         if !resume(&mut generation, record) {
             continue;
         }
-        generation.is_rotated = true;
         if generation.id == record.id {
             copy = Some(generation);
             break;

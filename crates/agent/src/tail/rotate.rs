@@ -2,14 +2,16 @@
 
 use std::cmp::Reverse;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::generation::{Generation, mtime_ns, open_regular};
-use super::identity::{FileId, Mark};
+use super::generation::{Generation, Unpacking, mtime_ns};
+use super::identity::FileId;
 use super::known::Known;
-use super::siblings::{count, siblings};
+use super::siblings::{count, date, siblings};
 use super::source::{Desk, Source, lost};
+use super::unpack::Packing;
+use crate::positions::Record;
 
 /// The name passed to a file with this id: what was read so far is read to its end, then what came
 /// and went unseen, then the new file.
@@ -72,41 +74,88 @@ fn push_current(source: &mut Source, desk: &mut Desk<'_>) {
 /// Adds the files that rotation made of this name and that nobody has read, if they were written
 /// since `since_ns`, in the order in which they were written.
 pub(super) fn push_unseen(source: &mut Source, since_ns: i64, desk: &mut Desk<'_>) {
-    for path in unseen(source, since_ns, desk.known) {
-        let no = source.number();
-        match Generation::open(no, &path, desk.now.mono) {
-            Ok(mut generation) => {
-                generation.is_rotated = true;
-                tracing::debug!(file = %path.display(), "rotated unseen, to be read");
-                source.push(generation, desk.known);
+    for (mut generation, record) in unseen(source, since_ns, desk) {
+        generation.no = source.number();
+        tracing::debug!(file = %generation.path.display(), "rotated unseen, to be read");
+        match record {
+            Some(record) => {
+                desk.known.book.remove(&record.key());
+                source.push_known(generation, &record, desk.known);
             }
-            Err(error) => tracing::warn!(file = %path.display(), %error, "cannot be opened"),
+            None => source.push(generation, desk.known),
         }
     }
 }
 
-fn unseen(source: &Source, since_ns: i64, known: &Known) -> Vec<PathBuf> {
-    let job = source.target.job;
-    let is_unseen = |path: &PathBuf| {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+/// Files that rotation made and nobody reads, each with what the book has of its bytes if they were
+/// read in part.
+fn unseen(source: &Source, since_ns: i64, desk: &Desk<'_>) -> Vec<(Generation, Option<Record>)> {
+    let (job, known) = (source.target.job, &*desk.known);
+    let family = known.family(&source.target.job_name, &source.path);
+    let unseen = |path: PathBuf| {
+        let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let id = FileId::of(&metadata);
-        let modified_ns = mtime_ns(&metadata);
-        if modified_ns < since_ns || known.is_listed(job, path) || known.owner(job, id).is_some() {
+        if mtime_ns(&metadata) < since_ns
+            || known.is_listed(job, &path)
+            || known.owner(job, id).is_some()
+        {
             return None;
         }
-        let file = open_regular(path).ok()?;
-        let is_read = known.record(&source.target.job_name, id, &file).is_some()
-            || is_copy_of_one_that_is_read(source, &file);
-        (!is_read).then_some(modified_ns)
+        let opened = Generation::open_rotated(&path, desk.unpacking, desk.now.mono);
+        let opened = opened.inspect_err(|error| {
+            tracing::warn!(file = %path.display(), %error, "cannot be opened");
+        });
+        let generation = opened.ok()?;
+        let file = generation.file();
+        if known.record(&source.target.job_name, id, file).is_some()
+            || is_copy_of_one_that_is_read(source, file)
+        {
+            return None;
+        }
+        of_the_family(generation, &family, job, known)
     };
-    let mut found: Vec<(i64, PathBuf)> = siblings(&source.path)
+    let mut found: Vec<_> = siblings(&source.path)
         .into_iter()
-        .filter_map(|path| Some((is_unseen(&path)?, path)))
+        .filter_map(unseen)
         .collect();
-    // The file system's clock may tick more slowly than files are rotated; then counts tell.
-    let age = |path: &PathBuf| Reverse(count(&source.path, path));
-    found.sort_by(|(a_ns, a), (b_ns, b)| (a_ns, age(a), a).cmp(&(b_ns, age(b), b)));
-    found.into_iter().map(|(_, path)| path).collect()
+    in_order(&mut found, &source.path);
+    found
+}
+
+/// A file that was read may be packed by now: another file with the same bytes. Nothing if all of
+/// it was read, or is being read.
+fn of_the_family(
+    mut generation: Generation,
+    family: &[Record],
+    job: usize,
+    known: &Known,
+) -> Option<(Generation, Option<Record>)> {
+    for record in family.iter().filter(|record| record.mark.offset > 0) {
+        let is_whole = record.mark.offset == generation.end;
+        if (record.is_done && !is_whole) || !generation.resume(record.mark).unwrap_or(false) {
+            continue;
+        }
+        if is_whole || known.owner(job, record.id).is_some() {
+            return None;
+        }
+        return Some((generation, Some(record.clone())));
+    }
+    Some((generation, None))
+}
+
+/// Sorts files by the order in which they were written. Names tell it best, since a file that is
+/// packed is written anew; else the time of the last write.
+fn in_order(found: &mut [(Generation, Option<Record>)], original: &Path) {
+    type One = (Generation, Option<Record>);
+    let dated = |one: &One| date(original, &one.0.path);
+    let counted = |one: &One| count(original, &one.0.path);
+    if found.iter().all(|one| dated(one).is_some()) {
+        found.sort_by_key(dated);
+    } else if found.iter().all(|one| counted(one).is_some()) {
+        found.sort_by_key(|one| Reverse(counted(one)));
+    } else {
+        found.sort_by(|(a, _), (b, _)| (a.mtime_ns, &a.path).cmp(&(b.mtime_ns, &b.path)));
+    }
 }
 
 fn is_copy_of_one_that_is_read(source: &Source, file: &fs::File) -> bool {
@@ -130,7 +179,7 @@ pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk<'_>) {
             return;
         }
     };
-    let copy = find_copy(source, old.mark(), now, desk.known);
+    let copy = find_copy(source, old, now, desk.known, desk.unpacking);
     let Some(old) = source.generations.get_mut(at) else {
         return;
     };
@@ -155,12 +204,23 @@ pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk<'_>) {
 }
 
 /// A file next to this one that nobody reads, with the bytes that were read.
-fn find_copy(source: &Source, mark: Mark, now: Duration, known: &Known) -> Option<Generation> {
+fn find_copy(
+    source: &Source,
+    original: &Generation,
+    now: Duration,
+    known: &Known,
+    unpacking: &Unpacking,
+) -> Option<Generation> {
+    let mark = original.mark();
     if mark.offset == 0 {
         return None;
     }
     siblings(&source.path).into_iter().find_map(|path| {
-        let copy = Generation::of_file(0, &path, open_regular(&path).ok()?, now).ok()?;
+        let written_ns = mtime_ns(&fs::metadata(&path).ok()?);
+        if Packing::of_name(&path).is_some() && written_ns < original.mtime_ns {
+            return None;
+        }
+        let copy = Generation::open_rotated(&path, unpacking, now).ok()?;
         let is_free = known.owner(source.target.job, copy.id).is_none();
         (is_free && mark.holds_in(copy.file()).unwrap_or(false)).then_some(copy)
     })

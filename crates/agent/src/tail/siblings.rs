@@ -7,15 +7,24 @@ use std::path::{Path, PathBuf};
 
 /// Whether `name` may be what rotation made of `original`.
 pub(crate) fn is_rotated_name(original: &str, name: &str) -> bool {
+    mark_of(original, unpacked(name)).is_some_and(is_rotation_mark)
+}
+
+/// What a name has more than the original.
+fn mark_of<'n>(original: &str, name: &'n str) -> Option<&'n str> {
     if let Some(suffix) = name.strip_prefix(original) {
-        return is_rotation_mark(suffix);
+        return Some(suffix);
     }
-    let Some((stem, extension)) = original.rsplit_once('.') else {
-        return false;
-    };
-    name.strip_prefix(stem)
-        .and_then(|rest| rest.strip_suffix(extension)?.strip_suffix('.'))
-        .is_some_and(is_rotation_mark)
+    let (stem, extension) = original.rsplit_once('.')?;
+    let rest = name.strip_prefix(stem)?;
+    rest.strip_suffix(extension)?.strip_suffix('.')
+}
+
+/// A name without the ending of a packed file.
+fn unpacked(name: &str) -> &str {
+    let packed = [".gz", ".zst", ".bz2"].into_iter();
+    let mut stems = packed.filter_map(|ending| name.strip_suffix(ending));
+    stems.next().unwrap_or(name)
 }
 
 /// `.1`, `-20240131`, `.2024-01-31T12-00-00.000`, `.old` and the like.
@@ -67,18 +76,16 @@ fn in_directory_of(path: &Path) -> Vec<PathBuf> {
 
 /// The count in a name that rotation counts up, as in `app.log.2`: greater is older.
 pub(crate) fn count(original: &Path, path: &Path) -> Option<u32> {
-    let (original, name) = (name_of(original)?, name_of(path)?);
-    let mark = match name.strip_prefix(original) {
-        Some(mark) => mark,
-        None => {
-            let (stem, extension) = original.rsplit_once('.')?;
-            name.strip_prefix(stem)?
-                .strip_suffix(extension)?
-                .strip_suffix('.')?
-        }
-    };
+    let mark = mark_of(name_of(original)?, unpacked(name_of(path)?))?;
     // More digits are a date.
     mark.get(1..).filter(|count| count.len() < 6)?.parse().ok()
+}
+
+/// The date in a name, as digits: smaller is older.
+pub(crate) fn date(original: &Path, path: &Path) -> Option<String> {
+    let mark = mark_of(name_of(original)?, unpacked(name_of(path)?))?;
+    let digits: String = mark.chars().filter(char::is_ascii_digit).collect();
+    (digits.len() >= 8).then_some(digits)
 }
 
 fn name_of(path: &Path) -> Option<&str> {
@@ -112,7 +119,10 @@ mod tests {
             ("app.log", "app.log", false),
             ("app.log", "app-errors.log", false),
             ("app.log", "app2.log", false),
-            ("app.log", "app.log.1.gz", false),
+            ("app.log", "app.log.1.gz", true),
+            ("0.log", "0.log.20240131-120000.gz", true),
+            ("app.log", "app.log.gz", false),
+            ("app.log", "app.log.1.zip", false),
             ("app.log", "app.log.swp", false),
             ("app.log", "zapp.log.1", false),
             ("app.log", "app.1.txt", false),
@@ -125,6 +135,7 @@ mod tests {
     fn counts_are_told_from_dates() {
         for (name, expected) in [
             ("app.log.12", Some(12)),
+            ("app.log.13.gz", Some(13)),
             ("app.3.log", Some(3)),
             ("app.log-20240131", None),
             ("app.log.old", None),

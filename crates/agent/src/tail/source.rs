@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::generation::{Buffer, Generation, Line, Progress};
+use super::generation::{Buffer, Generation, Line, Progress, Unpacking};
 use super::identity::FileId;
 use super::known::Known;
+use super::newline::{Newline, decoded};
 use super::rotate;
 use super::stamps::{LastStamp, Stamps};
 use crate::batch::{BatchId, From, SourceId};
@@ -70,6 +71,7 @@ pub(crate) struct Desk<'r> {
     pub(crate) outbox: &'r mut Outbox,
     pub(crate) stamps: &'r mut LastStamp,
     pub(crate) metrics: &'r Metrics,
+    pub(crate) unpacking: &'r Unpacking,
     pub(crate) now: Now,
 }
 
@@ -127,7 +129,8 @@ impl Source {
     }
 
     /// Adds a file after the others.
-    pub(super) fn push(&mut self, generation: Generation, known: &mut Known) {
+    pub(super) fn push(&mut self, mut generation: Generation, known: &mut Known) {
+        generation.newline = Newline::of(self.target.encoding);
         known.claim(self.target.job, generation.id, self.id);
         self.generations.push_back(generation);
     }
@@ -135,6 +138,10 @@ impl Source {
     /// Looks at the name and at the files; whether there may be something to read.
     pub(crate) fn look(&mut self, desk: &mut Desk<'_>) -> bool {
         let now = desk.now.mono;
+        if self.target.packing.is_some() {
+            // It does not change.
+            return self.may_have_more();
+        }
         match fs::metadata(&self.path) {
             // What no target asks for any more ends as if it were rotated.
             Ok(metadata) if metadata.is_file() && self.is_listed => {
@@ -212,7 +219,7 @@ impl Source {
             now: desk.now.mono,
             has_stamped: false,
         };
-        let metadata = &self.target.metadata;
+        let (metadata, encoding) = (&self.target.metadata, self.target.encoding);
         let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut *desk.stamps);
         let mut take = |line: Line<'_>| {
             lines += 1;
@@ -220,7 +227,10 @@ impl Source {
             let entry = Entry {
                 labels: labels.clone(),
                 timestamp_ns: sink.stamps.stamp(origin, now_ns, last),
-                line: line.bytes.to_vec(),
+                line: match encoding {
+                    Some(encoding) => decoded(encoding, line.bytes),
+                    None => line.bytes.to_vec(),
+                },
                 metadata: metadata.clone(),
                 origin,
             };
@@ -438,11 +448,7 @@ impl Source {
         }
         let mut record = record_of(&generation, &self.path, &self.target, desk.known);
         record.is_done = true;
-        if generation.is_deleted() {
-            desk.known.book.remove(&record.key());
-        } else {
-            desk.known.book.put(record);
-        }
+        desk.known.book.put(record);
     }
 
     /// Shows how the files stand.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::{Agent, Deliver, DeliverError};
+use agent::{Agent, AgentMetrics, Deliver, DeliverError};
 use anyhow::Context;
 use async_trait::async_trait;
 use distributor::{Distributor, PushOutcome};
@@ -40,7 +40,7 @@ impl Build {
         let agent = Agent::start(
             agent::Config::for_paths(&jobs, positions),
             agent::Deps {
-                registry: &mut self.metrics.registry(),
+                metrics: AgentMetrics::register(&mut self.metrics.registry()),
                 hostname: server::hostname(),
                 environment: server::Environment::default(),
                 deliver: Some(("local".to_owned(), Arc::new(Local(distributor.clone())))),

@@ -44,6 +44,7 @@ fn batch(id: BatchId, tenant: Option<&str>) -> Batch {
     Batch {
         id,
         tenant: tenant.map(Arc::from),
+        lane: 0,
         request: PushRequest {
             format: id.to_string(),
             ..PushRequest::default()

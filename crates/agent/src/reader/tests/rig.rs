@@ -19,6 +19,7 @@ use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
 use crate::reader::{News, Reader, ReaderConfig};
 use crate::stages::Pipeline;
+use crate::tail::generation::Unpacking;
 use crate::tail::restore::Names;
 
 /// What a reader may owe.
@@ -47,7 +48,8 @@ impl Rig {
         Self::with_config(directory, config)
     }
 
-    pub(super) fn with_config(directory: tempfile::TempDir, config: Config) -> Self {
+    pub(super) fn with_config(directory: tempfile::TempDir, mut config: Config) -> Self {
+        config.positions.filename = directory.path().join("scratch");
         let book = Arc::new(Book::new(Loaded::default()));
         let metrics = Metrics::register(&mut Registry::default());
         Self {
@@ -211,6 +213,7 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
         bytes_max: 1 << 20,
         wait_max: Duration::from_secs(1),
         streams_max: 0,
+        lanes: 1,
         external_labels: Default::default(),
     });
     let limits = OutboxLimits {
@@ -233,6 +236,10 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
         poll_min: Duration::from_millis(250),
         poll_max: Duration::from_millis(250),
         deleted_hold_max: Duration::from_secs(3600),
+        unpacking: Unpacking {
+            scratch: config.positions.filename.clone(),
+            bytes_max: 1 << 30,
+        },
     };
     let outbox = Outbox::new(batcher, limits, metrics.client("c"));
     Reader::new(
