@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use model::{Code, Direction, TenantId, TimeRange};
-use proto::role::{Select, SelectLogs, SelectSamples, SelectSeries, TailRequest};
+use proto::role::{Deletion, Select, SelectLogs, SelectSamples, SelectSeries, TailRequest};
 
 use super::bed::{ALL, Bed, Life, NOW_NS, row};
 
@@ -198,6 +198,104 @@ async fn a_tail_gets_lines_in_the_order_in_which_they_were_pushed() {
         tail.next().await.is_none(),
         "the tail ends with the ingester"
     );
+}
+
+/// Lines, samples, sizes and tails are as if deleted rows were not there.
+#[tokio::test]
+async fn deleted_rows_are_left_out_of_every_answer() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let line = |i: i64| if i % 2 == 0 { "secret" } else { "public" };
+    let rows: Vec<_> = (0..10).map(|i| row("a", NOW_NS + i, line(i))).collect();
+    life.push(&tenant, &rows).await.unwrap();
+    let deletions = vec![Deletion {
+        query: r#"{app=~"a|"} |= "secret""#.to_owned(),
+        range: TimeRange::new(NOW_NS, NOW_NS + 6),
+        created_ns: NOW_NS + 10,
+    }];
+    let request = SelectLogs {
+        tenant: tenant.clone(),
+        query: r#"{app="a"}"#.to_owned(),
+        range: ALL,
+        limit: 6,
+        direction: Direction::Forward,
+        deletions: deletions.clone(),
+    };
+    let selected = life.ingester.select_logs(request).await.unwrap();
+    let batches: Vec<_> = selected.batches.collect().await;
+    let streams = batches.into_iter().flat_map(Result::unwrap);
+    let times = streams
+        .flat_map(|stream| stream.rows)
+        .map(|row| row.timestamp_ns - NOW_NS);
+    assert_eq!(times.collect::<Vec<_>>(), [1, 3, 5, 6, 7, 8]);
+
+    let request = SelectSamples {
+        tenant: tenant.clone(),
+        query: r#"sum(count_over_time({app="a"}[1h]))"#.to_owned(),
+        range: ALL,
+        deletions: deletions.clone(),
+    };
+    let selected = life.ingester.select_samples(request).await.unwrap();
+    let batches: Vec<_> = selected.batches.collect().await;
+    let series = batches.into_iter().flat_map(Result::unwrap);
+    assert_eq!(series.flat_map(|series| series.values).sum::<f64>(), 7.0);
+
+    let request = SelectSeries {
+        tenant: tenant.clone(),
+        selectors: vec![r#"{app="a"}"#.to_owned()],
+        range: ALL,
+        deletions: deletions.clone(),
+    };
+    let (_, found) = life.ingester.select_series(request.clone()).await.unwrap();
+    assert_eq!((found[0].rows, found[0].bytes), (7, 42));
+    let all = SelectSeries {
+        deletions: vec![Deletion {
+            query: r#"{app=~".*"}"#.to_owned(),
+            range: ALL,
+            created_ns: 0,
+        }],
+        ..request
+    };
+    assert_eq!(life.ingester.select_series(all).await.unwrap().1, []);
+
+    let request = TailRequest {
+        tenant: tenant.clone(),
+        query: r#"{app="b"}"#.to_owned(),
+        start_ns: NOW_NS,
+        deletions: vec![Deletion {
+            query: r#"{app="b"} |= "secret""#.to_owned(),
+            range: ALL,
+            created_ns: 0,
+        }],
+    };
+    let mut tail = life.ingester.tail(request).await.unwrap();
+    let push = [row("b", NOW_NS, "secret"), row("b", NOW_NS + 1, "public")];
+    life.push(&tenant, &push).await.unwrap();
+    let delivered = tail.next().await.unwrap().unwrap();
+    let times = delivered.streams.iter().flat_map(|stream| &stream.rows);
+    assert_eq!(
+        times.map(|row| row.timestamp_ns).collect::<Vec<_>>(),
+        [NOW_NS + 1]
+    );
+}
+
+#[tokio::test]
+async fn a_deletion_that_makes_no_sense_is_refused() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let request = SelectSeries {
+        tenant: TenantId::single(),
+        selectors: Vec::new(),
+        range: ALL,
+        deletions: vec![Deletion {
+            query: "{".to_owned(),
+            range: ALL,
+            created_ns: 0,
+        }],
+    };
+    let error = life.ingester.select_series(request).await.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument);
 }
 
 /// A reader whose view of the store is older than this process finds what an earlier process
