@@ -55,6 +55,18 @@ async fn the_roles_start_from_their_examples_and_find_each_other() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn the_compactor_starts_from_its_example() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let example = example("skald-compactor")?;
+    let launch = Launch::role("skald-compactor", &example, directory.path())?;
+    let compactor = launch.start().await?;
+    let (_, metrics) = compactor.api().get("/metrics", &[]).await?;
+    assert!(metrics.contains("skald_compactor_partitions"));
+    compactor.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_agent_starts_from_its_example() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     // Nobody listens there: an agent waits for its server.

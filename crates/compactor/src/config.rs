@@ -30,6 +30,7 @@ pub struct Config {
     /// Bytes of objects that are read for one commit.
     pub job_size: ByteSize,
     /// Memory for rows while they are merged, and for blocks that are open, for all jobs together.
+    /// Less of it means that fewer objects are merged at a time.
     pub memory: ByteSize,
     /// For so long a compactor claims a partition at a time; if it dies, another waits that long.
     pub claim_period: DurationNs,
@@ -44,10 +45,18 @@ pub struct Config {
     pub orphan_delay: DurationNs,
 }
 
+/// Part of the memory that open blocks may take.
+const OPEN_PART: u64 = 2;
+
 /// Less could take the files of a flush that has not committed them yet.
 const ORPHAN_DELAY_MIN: DurationNs = DurationNs::from_secs(3600);
 
 impl Config {
+    /// Bytes that the open blocks of one job may take.
+    pub(crate) fn open_bytes(&self) -> u64 {
+        self.memory.0 / OPEN_PART / self.max_concurrent.max(1) as u64
+    }
+
     /// Checks what the types do not say.
     ///
     /// # Errors
@@ -79,13 +88,13 @@ impl Default for Config {
             old_interval: minutes(60),
             sweep_interval: minutes(60),
             max_concurrent: 1,
-            target_object_size: ByteSize::mib(128),
+            target_object_size: ByteSize::mib(32),
             block_size: ByteSize::mib(8),
             min_age: minutes(5),
             merge_objects: 8,
             day_settle: minutes(120),
             job_size: ByteSize::mib(1024),
-            memory: ByteSize::mib(256),
+            memory: ByteSize::mib(128),
             claim_period: minutes(15),
             delete_request_cancel_period: minutes(15),
             delete_settle: minutes(60),

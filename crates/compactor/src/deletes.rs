@@ -127,7 +127,7 @@ impl Compactor {
             file.is_some_and(|file| is_ripe(file, &self.config, now_ns))
         };
         let mut found = BTreeSet::new();
-        let memory = self.config.memory.0 / 2 / self.config.max_concurrent.max(1) as u64;
+        let memory = self.config.open_bytes();
         let mut open = OpenBlocks::new(&self.catalog, tenant, day, state, memory);
         for (labels, runs) in streams {
             for run in runs {

@@ -70,12 +70,15 @@ fn chosen<'a>(
 ) -> Plan {
     let mut candidates: Vec<&ObjectFile> = candidates.collect();
     candidates.sort_by_key(|file| (file.min_ts_ns, file.id));
-    let mut bytes = 0u64;
+    let (mut bytes, mut open) = (0u64, 0u64);
     let mut objects = BTreeSet::new();
     for file in candidates {
         bytes = bytes.saturating_add(file.size_bytes);
+        // Streams are merged in one order, so of each object about a block is open at a time.
+        open = open.saturating_add(file.raw_bytes.min(config.block_size.0));
         // Two at least, whatever their size, or nothing would ever come of it.
-        if objects.len() >= 2 && bytes > config.job_size.0 {
+        let is_much = bytes > config.job_size.0 || open > config.open_bytes();
+        if objects.len() >= 2 && is_much {
             break;
         }
         objects.insert(file.id);
@@ -143,6 +146,20 @@ mod tests {
         assert_eq!(chosen(&[(0, 10), (1, 9000)], true), [1, 2]);
         assert_eq!(chosen(&[(2, 900), (2, 900), (2, 10)], true), []);
         assert_eq!(chosen(&[(2, 900), (0, 900), (2, 10)], true), [2, 3]);
+    }
+
+    #[test]
+    fn no_more_objects_are_merged_than_can_be_open() {
+        let mut state = state(&[(0, 10); 8]);
+        for file in state.objects.values_mut() {
+            file.raw_bytes = 1 << 20;
+        }
+        let config = Config {
+            memory: model::units::ByteSize::mib(8),
+            ..config()
+        };
+        let plan = plan(&state, &config, NOW, true);
+        assert_eq!(plan.objects.len(), 4);
     }
 
     #[test]

@@ -18,8 +18,6 @@ use crate::{CompactError, Compactor};
 
 /// Blocks whose lines have this part of a new block's size are large: not worth to be encoded again.
 const LARGE_PART: u64 = 4;
-/// Part of the memory that open blocks may take.
-const OPEN_PART: u64 = 2;
 /// Part of the memory that the blocks of one slice may take, once decoded.
 const SLICE_PART: u64 = 8;
 
@@ -50,7 +48,7 @@ impl Compactor {
     pub(crate) async fn rewrite(&self, mut job: Job<'_>) -> Result<Rewritten, CompactError> {
         let streams = std::mem::take(&mut job.streams);
         let memory = self.config.memory.0 / self.config.max_concurrent.max(1) as u64;
-        let open = memory / OPEN_PART;
+        let open = self.config.open_bytes();
         let mut rewrite = Rewrite {
             open: OpenBlocks::new(&self.catalog, job.tenant, job.day, job.state, open),
             writer: Writer::new(self.new_id(), self.config.block_size.as_usize()),

@@ -23,7 +23,7 @@ use crate::cache::ByteCache;
 use crate::clock::Clock;
 use crate::config::{CatalogConfig, StorageConfig};
 use crate::error::StorageError;
-use crate::key::{DATA_ROOT, INDEX_ROOT, MANIFEST_ROOT};
+use crate::key::{DATA_ROOT, DELETES_ROOT, INDEX_ROOT, MANIFEST_ROOT};
 use crate::manifest::PartitionState;
 use crate::metrics::CacheName;
 use crate::objects::Objects;
@@ -236,13 +236,14 @@ impl Catalog {
         tenants_under(&self.0.store, MANIFEST_ROOT).await
     }
 
-    /// Tenants that have any file, committed or not, asked of the store.
+    /// Tenants that have any file, committed or not, or asked to delete something; asked of the
+    /// store.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn tenants_with_files(&self) -> Result<Vec<TenantId>, StorageError> {
         let mut tenants = Vec::new();
-        for root in [MANIFEST_ROOT, DATA_ROOT, INDEX_ROOT] {
+        for root in [MANIFEST_ROOT, DATA_ROOT, INDEX_ROOT, DELETES_ROOT] {
             tenants.extend(tenants_under(&self.0.store, root).await?);
         }
         tenants.sort();
