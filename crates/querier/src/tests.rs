@@ -2,5 +2,6 @@
 
 mod bed;
 mod bounds;
+mod deletes;
 mod endpoints;
 mod merging;

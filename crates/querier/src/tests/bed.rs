@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -66,6 +67,8 @@ pub(super) struct Bed {
     pub(super) limits: Limits,
     pub(super) config: Config,
     pub(super) failures_max: Option<usize>,
+    /// How much later than [`NOW_NS`] it is.
+    pub(super) later_ns: Arc<AtomicI64>,
     _dir: tempfile::TempDir,
 }
 
@@ -74,8 +77,12 @@ impl Bed {
         let dir = tempfile::tempdir().unwrap();
         let config = StorageConfig::default();
         let store = Store::open(&config, dir.path(), storage::Metrics::unregistered()).unwrap();
+        let later_ns = Arc::new(AtomicI64::new(0));
+        let passed_ns = Arc::clone(&later_ns);
+        let clock = Clock::new(move || NOW_NS + passed_ns.load(Ordering::SeqCst));
         Self {
-            catalog: Catalog::new(store, &config, Clock::new(|| NOW_NS)),
+            catalog: Catalog::new(store, &config, clock),
+            later_ns,
             ingesters: vec![Arc::default()],
             limits: Limits::default(),
             config: Config::default(),
