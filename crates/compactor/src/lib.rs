@@ -6,7 +6,8 @@
 //!   label indexes into one. Rows are merged by stream and time; copies of replicas are dropped; a
 //!   large block that nothing interleaves is copied byte for byte (`rewrite`, `writer`);
 //! * drops what is older than its tenant's retention: whole objects where that suffices, streams
-//!   out of objects once their day has passed (`retention`);
+//!   out of objects once their day has passed (`retention`); and the oldest objects of a tenant that
+//!   has more than it may keep (`excess`);
 //! * takes rows that were asked to be deleted out of the data (`deletes`);
 //! * deletes files that are no longer referred to, when nobody can be reading them any more, and
 //!   files that never were (`sweep`).
@@ -22,6 +23,7 @@
 mod config;
 mod deletes;
 mod error;
+mod excess;
 mod hold;
 mod metrics;
 mod open;

@@ -100,6 +100,32 @@ impl Compactor {
         Ok(false)
     }
 
+    /// Drops objects of a partition, whole.
+    pub(crate) async fn drop_objects(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        mut expired: BTreeSet<u128>,
+    ) -> Result<(), CompactError> {
+        let state = self.catalog.latest(tenant, day).await?;
+        expired.retain(|id| state.objects.contains_key(id));
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let todo = Todo {
+            expired,
+            ..Todo::default()
+        };
+        let mut partition = Partition {
+            tenant,
+            day,
+            state,
+            indexes: Vec::new(),
+        };
+        let (retention, due) = (Retention::default(), Due::default());
+        self.commit(&mut partition, &todo, &retention, &due).await
+    }
+
     /// What there is to do. Expired objects come first: they need not be read.
     async fn todo(
         &self,

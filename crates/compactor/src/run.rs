@@ -89,6 +89,9 @@ impl Compactor {
                 Ok(looked_at) => partitions += looked_at,
                 Err(error) => warn(&tenant, "cannot compact a tenant", &error),
             }
+            if let Err(error) = self.drop_excess(&tenant).await {
+                warn(&tenant, "cannot drop what is more than may be kept", &error);
+            }
             if cycle.sweeps
                 && let Err(error) = self.sweep(&tenant).await
             {

@@ -119,6 +119,8 @@ pub struct Limits {
     pub retention_period: DurationNs,
     /// Other periods for some streams.
     pub retention_stream: Vec<StreamRetention>,
+    /// Bytes of data objects that are kept; what is oldest goes first. Zero is no limit.
+    pub retention_max_bytes: ByteSize,
     /// `disabled`, `filter-only` or `filter-and-delete`.
     pub deletion_mode: String,
 }
@@ -208,6 +210,7 @@ impl Default for Limits {
             volume_max_series: 1000,
             retention_period: DurationNs(0),
             retention_stream: Vec::new(),
+            retention_max_bytes: ByteSize(0),
             deletion_mode: "filter-and-delete".to_owned(),
         }
     }

@@ -1,9 +1,9 @@
 //! What is older than it is to be kept goes.
 
 use model::TimeRange;
-use model::units::DurationNs;
+use model::units::{ByteSize, DurationNs};
 
-use super::bed::{Bed, HOUR, period};
+use super::bed::{Bed, HOUR, labels, period, tenant};
 
 const DAY: i64 = TimeRange::DAY_NS;
 
@@ -62,6 +62,22 @@ async fn streams_have_their_own_periods() {
     until_old(&bed, 30 * DAY);
     bed.compact().await;
     assert!(bed.stored().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_more_than_may_be_kept_goes_oldest_first() {
+    let mut bed = bed().await;
+    let of = |file: &storage::ObjectFile| file.size_bytes;
+    let state = bed.catalog().latest(&tenant(), bed.day).await.unwrap();
+    let bytes: u64 = state.objects.values().map(of).sum();
+    bed.limits.retention_max_bytes = ByteSize(bytes);
+    bed.compact().await;
+    assert_eq!(bed.objects().await.len(), 2);
+    bed.limits.retention_max_bytes = ByteSize(bytes - 1);
+    bed.compact().await;
+    assert_eq!(bed.objects().await.len(), 1);
+    let first = bed.stored().await[&labels("app=web")][0].0;
+    assert_eq!(first, bed.start_ns() + 23 * HOUR, "the later one is left");
 }
 
 #[tokio::test]
