@@ -1,6 +1,7 @@
 //! Writes a golden object of the current version, once, when a version or a layout is new:
-//! `cargo run -p chunk --example golden_object -- plain > crates/chunk/testdata/object-v1.lgob`, and
-//! `structured` for `object-v1-structured.lgob`.
+//! `cargo run -p chunk --example golden_object -- plain > crates/chunk/testdata/object-v1-metadata-bytes.lgob`,
+//! and `structured` for `object-v1-structured.lgob`. `object-v1.lgob` is from before bytes of metadata
+//! were counted.
 
 use std::io::Write;
 

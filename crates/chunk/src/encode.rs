@@ -1,5 +1,7 @@
 //! From rows to a block.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +26,8 @@ use lines::Lines;
 const FRAME_BYTES: usize = 1 << 20;
 /// Columns smaller than this share the pool, the first frame.
 const POOLED_BYTES: usize = 2 << 10;
+/// What a pair of structured metadata counts besides its text.
+const PAIR_BYTES: u64 = 8;
 /// Units of the time column, largest first: many programs log whole milliseconds.
 const UNITS_NS: [u64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
 
@@ -174,6 +178,7 @@ fn run_metas(runs: &[Run<'_>]) -> Result<Vec<RunMeta>, ChunkError> {
             max_ts_ns: *max_ts_ns,
             first_byte: first_byte as u32,
             raw_bytes: entries.lines().len() as u64,
+            metadata_bytes: metadata_bytes(entries, 0..entries.len()),
             levels: levels(entries),
         });
         first_row += entries.len();
@@ -182,6 +187,29 @@ fn run_metas(runs: &[Run<'_>]) -> Result<Vec<RunMeta>, ChunkError> {
         ChunkError::cap("line bytes of a block", first_byte, MAX_BLOCK_RAW_BYTES)?;
     }
     Ok(metas)
+}
+
+/// How much the structured metadata of `rows` counts in bytes: the text of names and values once,
+/// and [`PAIR_BYTES`] for every pair of every row. That is what Loki's chunks take for it, and so
+/// what its clients know as the size of a stream.
+#[must_use]
+pub fn metadata_bytes(entries: &Entries, rows: Range<usize>) -> u64 {
+    let sets = entries.metadata_sets();
+    let mut rows_of = vec![0u64; sets.len()];
+    for id in entries.metadata_ids().get(rows).unwrap_or_default() {
+        if let Some(rows) = rows_of.get_mut(*id as usize) {
+            *rows += 1;
+        }
+    }
+    let mut texts = HashSet::new();
+    let mut bytes = 0u64;
+    for (set, rows) in sets.iter().zip(rows_of).filter(|(_, rows)| *rows > 0) {
+        bytes = bytes.saturating_add(set.len() as u64 * PAIR_BYTES * rows);
+        let of_set = set.iter().flat_map(|label| [&*label.name, &*label.value]);
+        let new = of_set.filter(|text| texts.insert(*text));
+        bytes = new.fold(bytes, |sum, text| sum.saturating_add(text.len() as u64));
+    }
+    bytes
 }
 
 fn levels(entries: &Entries) -> LevelCounts {

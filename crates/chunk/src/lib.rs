@@ -51,7 +51,9 @@ mod values;
 
 pub use block::{Block, KeptParts, LineTemplate, Piece, Reduction};
 pub use codec::Codec;
-pub use encode::{EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block};
+pub use encode::{
+    EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block, metadata_bytes,
+};
 pub use error::{ChunkError, Part};
 pub use level::{LEVEL_KEY, LEVELS, LevelCounts};
 pub use meta::{BlockMeta, Layout, MetadataKey, Projection, RunMeta};

@@ -106,6 +106,9 @@ pub struct RunMeta {
     pub first_byte: u32,
     /// Bytes of its lines.
     pub raw_bytes: u64,
+    /// How much its structured metadata counts in bytes, see [`metadata_bytes`](crate::metadata_bytes);
+    /// 0 where it was not counted, in objects that are older than the counter.
+    pub metadata_bytes: u64,
     /// Rows per detected level.
     pub levels: LevelCounts,
 }

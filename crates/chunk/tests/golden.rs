@@ -7,6 +7,8 @@ use chunk::{Layout, ObjectMeta, Piece, Projection};
 mod sample;
 
 static VERSION_1: &[u8] = include_bytes!("../testdata/object-v1.lgob");
+static VERSION_1_METADATA_BYTES: &[u8] =
+    include_bytes!("../testdata/object-v1-metadata-bytes.lgob");
 static VERSION_1_STRUCTURED: &[u8] = include_bytes!("../testdata/object-v1-structured.lgob");
 
 /// Reads every run of an object and compares it with the streams of its blocks.
@@ -40,6 +42,27 @@ fn version_1_reads_as_it_was_written() {
     let object = Bytes::from_static(VERSION_1);
     let meta = expect_rows(&object, &sample::golden_blocks());
     assert_eq!(meta.stream_count(), 10);
+}
+
+#[test]
+fn bytes_of_metadata_are_counted_since_the_flag_says_so() {
+    let before = expect_rows(&Bytes::from_static(VERSION_1), &sample::golden_blocks());
+    let since = Bytes::from_static(VERSION_1_METADATA_BYTES);
+    let since = expect_rows(&since, &sample::golden_blocks());
+    for (ordinal, streams) in sample::golden_blocks().iter().enumerate() {
+        let runs_of = |meta: &ObjectMeta| meta.block(ordinal).unwrap().runs().to_vec();
+        assert!(runs_of(&before).iter().all(|run| run.metadata_bytes == 0));
+        for (run, (_, entries)) in runs_of(&since).iter().zip(streams) {
+            let pairs: usize = entries.iter().map(|row| row.metadata.len()).sum();
+            let texts: std::collections::BTreeSet<String> = entries
+                .iter()
+                .flat_map(|row| row.metadata)
+                .flat_map(|label| [label.name.to_string(), label.value.to_string()])
+                .collect();
+            let bytes = pairs * 8 + texts.iter().map(String::len).sum::<usize>();
+            assert_eq!(run.metadata_bytes, bytes as u64);
+        }
+    }
 }
 
 #[test]

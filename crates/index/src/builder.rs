@@ -31,7 +31,7 @@ pub struct RunStats {
     pub max_ts_ns: i64,
     /// Rows.
     pub rows: u64,
-    /// Bytes of their lines.
+    /// Bytes of their lines and of their structured metadata.
     pub raw_bytes: u64,
 }
 

@@ -35,7 +35,7 @@ pub struct ObjectEntry {
     pub max_ts_ns: i64,
     /// Rows.
     pub rows: u64,
-    /// Bytes of their lines.
+    /// Bytes of their lines and of their structured metadata.
     pub raw_bytes: u64,
 }
 

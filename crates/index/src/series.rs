@@ -16,7 +16,7 @@ pub struct SeriesEntry {
     pub max_ts_ns: i64,
     /// Rows of all its blocks.
     pub rows: u64,
-    /// Bytes of their lines.
+    /// Bytes of their lines and of their structured metadata.
     pub raw_bytes: u64,
 }
 
@@ -35,7 +35,7 @@ pub struct BlockRef {
     pub run: u32,
     /// Rows.
     pub rows: u64,
-    /// Bytes of their lines.
+    /// Bytes of their lines and of their structured metadata.
     pub raw_bytes: u64,
 }
 

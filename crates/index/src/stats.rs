@@ -16,7 +16,7 @@ pub struct Stats {
     pub blocks: u64,
     /// Rows.
     pub rows: u64,
-    /// Bytes of their lines.
+    /// Bytes of their lines and of their structured metadata.
     pub bytes: u64,
 }
 

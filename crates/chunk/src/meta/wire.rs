@@ -18,12 +18,15 @@ use crate::{
     MAX_BODY_RAW_BYTES, MAX_COLUMNS, Part, shape,
 };
 
+/// Flag: bytes of metadata are counted per run.
+const FLAG_METADATA_BYTES: u8 = 1;
+
 /// Frames of one block: 1 MiB each, three for each metadata key and ten for each column of lines.
 const MAX_FRAMES: usize = 3 * MAX_COLUMNS + 10 * shape::MAX_COLUMNS + (MAX_BODY_RAW_BYTES >> 20);
 
 impl BlockMeta {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![self.layout.to_byte(), 0];
+        let mut out = vec![self.layout.to_byte(), self.flags()];
         put_varint(&mut out, u64::from(self.rows));
         put_varint(&mut out, self.raw_bytes);
         put_zigzag(&mut out, self.min_ts_ns);
@@ -41,6 +44,14 @@ impl BlockMeta {
             out.extend_from_slice(&shape.bytes);
         }
         out
+    }
+
+    fn flags(&self) -> u8 {
+        if self.runs.iter().any(|run| run.metadata_bytes > 0) {
+            FLAG_METADATA_BYTES
+        } else {
+            0
+        }
     }
 
     fn put_runs(&self, out: &mut Vec<u8>) {
@@ -61,6 +72,11 @@ impl BlockMeta {
         self.runs
             .iter()
             .for_each(|run| put_varint(out, run.raw_bytes));
+        if self.flags() & FLAG_METADATA_BYTES != 0 {
+            self.runs
+                .iter()
+                .for_each(|run| put_varint(out, run.metadata_bytes));
+        }
         for run in &self.runs {
             let counts = run.levels.0;
             let mask = (0..8)
@@ -127,7 +143,8 @@ impl BlockMeta {
 
 fn parse(ordinal: u32, layout: Layout, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
     let mut reader = Reader::new(bytes);
-    if reader.array::<2>()? != [layout.to_byte(), 0] {
+    let [_, flags] = reader.array::<2>()?;
+    if flags & !FLAG_METADATA_BYTES != 0 {
         return Err(CodecError::Invalid("unknown flags"));
     }
     let rows = reader.count("rows", MAX_BLOCK_ROWS)?;
@@ -135,7 +152,7 @@ fn parse(ordinal: u32, layout: Layout, bytes: &[u8]) -> Result<BlockMeta, CodecE
     let min_ts_ns = reader.zigzag()?;
     let max_ts_ns = min_ts_ns.wrapping_add_unsigned(reader.varint()?);
     let body_off = reader.varint()?;
-    let runs = parse_runs(&mut reader, min_ts_ns)?;
+    let runs = parse_runs(&mut reader, min_ts_ns, flags)?;
     let frames = parse_frames(&mut reader)?;
     let marks = parse_marks(&mut reader, rows, min_ts_ns)?;
     let unit_ns = reader.varint()?;
@@ -203,7 +220,11 @@ fn check(meta: &BlockMeta) -> Result<(), CodecError> {
     }
 }
 
-fn parse_runs(reader: &mut Reader<'_>, block_min_ts_ns: i64) -> Result<Vec<RunMeta>, CodecError> {
+fn parse_runs(
+    reader: &mut Reader<'_>,
+    block_min_ts_ns: i64,
+    flags: u8,
+) -> Result<Vec<RunMeta>, CodecError> {
     let count = reader.items("runs", MAX_BLOCK_RUNS)?;
     let mut column = |what, limit| -> Result<Vec<u64>, CodecError> {
         (0..count)
@@ -215,14 +236,19 @@ fn parse_runs(reader: &mut Reader<'_>, block_min_ts_ns: i64) -> Result<Vec<RunMe
     let mins = column("time", usize::MAX)?;
     let spans = column("time", usize::MAX)?;
     let bytes = column("line bytes", MAX_BLOCK_RAW_BYTES)?;
+    let metadata_bytes = if flags & FLAG_METADATA_BYTES != 0 {
+        column("metadata bytes", usize::MAX)?
+    } else {
+        vec![0; count]
+    };
     let mut runs = Vec::with_capacity(count);
     let (mut first_row, mut first_byte) = (0u64, 0u64);
-    for ((((stream, rows), min), span), raw_bytes) in streams
+    for ((((stream, rows), min), span), (raw_bytes, metadata_bytes)) in streams
         .into_iter()
         .zip(rows)
         .zip(mins)
         .zip(spans)
-        .zip(bytes)
+        .zip(bytes.into_iter().zip(metadata_bytes))
     {
         let min_ts_ns = block_min_ts_ns.wrapping_add_unsigned(min);
         runs.push(RunMeta {
@@ -233,6 +259,7 @@ fn parse_runs(reader: &mut Reader<'_>, block_min_ts_ns: i64) -> Result<Vec<RunMe
             max_ts_ns: min_ts_ns.wrapping_add_unsigned(span),
             first_byte: CodecError::cap("line bytes", first_byte, MAX_BLOCK_RAW_BYTES)? as u32,
             raw_bytes,
+            metadata_bytes,
             levels: parse_levels(reader)?,
         });
         first_row += rows;

@@ -1,6 +1,6 @@
 //! Streams and their sizes.
 
-use chunk::Projection;
+use chunk::{Projection, metadata_bytes};
 use model::{Code, CodedError, Entries, EntryRef, Matcher, TimeRange};
 use proto::role::SeriesStats;
 use scan::{Deletes, Source, StreamDeletes};
@@ -49,8 +49,9 @@ impl Scan for Query {
 }
 
 impl Query {
-    /// Counts the rows of the range. Only a block that lies partly outside, or has rows that may be
-    /// deleted, has to be decoded for that.
+    /// Counts the rows of the range and the bytes of their lines and structured metadata. Only a
+    /// block that lies partly outside, or has rows that may be deleted, has to be decoded for that;
+    /// metadata of a part counts in proportion.
     fn stats(
         &self,
         stream: &StreamSnapshot,
@@ -72,12 +73,14 @@ impl Query {
                         continue;
                     };
                     if self.range.covers(meta.min_ts_ns, meta.max_ts_ns) {
-                        (u64::from(meta.rows), meta.raw_bytes)
+                        (u64::from(meta.rows), meta.raw_bytes + meta.metadata_bytes)
                     } else {
                         let rows = block.rows(*run, Projection::LENGTHS, Some(self.range));
                         let rows = rows.map_err(|error| damaged(&error))?;
                         let bytes = rows.line_ends().last().copied().unwrap_or(0);
-                        (rows.len() as u64, u64::from(bytes))
+                        let metadata = u128::from(meta.metadata_bytes) * rows.len() as u128
+                            / u128::from(meta.rows.max(1));
+                        (rows.len() as u64, u64::from(bytes) + metadata as u64)
                     }
                 }
             };
@@ -132,5 +135,6 @@ fn count(entries: &Entries, range: TimeRange) -> (u64, u64) {
             .and_then(|before| entries.line_ends().get(before));
         end.map_or(0, |end| u64::from(*end))
     };
-    (rows.len() as u64, end_of(rows.end) - end_of(rows.start))
+    let lines = end_of(rows.end) - end_of(rows.start);
+    (rows.len() as u64, lines + metadata_bytes(entries, rows))
 }

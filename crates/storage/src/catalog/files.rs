@@ -157,7 +157,7 @@ pub fn add_to_index(builder: &mut IndexBuilder, key: String, object: &FinishedOb
                 min_ts_ns: run.min_ts_ns,
                 max_ts_ns: run.max_ts_ns,
                 rows: u64::from(run.rows),
-                raw_bytes: run.raw_bytes,
+                raw_bytes: run.raw_bytes.saturating_add(run.metadata_bytes),
             };
             builder.add_block(labels, number, block.meta.ordinal(), stats);
         }
