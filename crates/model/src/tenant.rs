@@ -64,6 +64,19 @@ impl TenantId {
         Self("fake".into())
     }
 
+    /// The tenant that an empty part of a list of tenants names, as in `a|`. It has nothing and
+    /// cannot be given anything.
+    #[must_use]
+    pub fn nameless() -> Self {
+        Self("".into())
+    }
+
+    /// Whether it is [`Self::nameless`].
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {

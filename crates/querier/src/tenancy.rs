@@ -41,7 +41,13 @@ pub(crate) fn shares(matchers: &[Matcher], tenants: &[TenantId]) -> Vec<Share> {
         matchers: others.clone(),
         is_tagged,
     };
-    tenants.iter().filter(is_chosen).map(share).collect()
+    let has_data = |tenant: &&TenantId| !tenant.is_nameless();
+    tenants
+        .iter()
+        .filter(has_data)
+        .filter(is_chosen)
+        .map(share)
+        .collect()
 }
 
 /// The parts of a query that reads lines.

@@ -39,8 +39,8 @@ impl Auth {
     }
 }
 
-/// The tenants of a request: at least one, in order, each once. An argument of handlers that can
-/// answer for several.
+/// The tenants of a request: at least one, in order, each once; an empty part of a list is the
+/// nameless one beside others. An argument of handlers that can answer for several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenants(Vec<TenantId>);
 
@@ -85,10 +85,19 @@ impl Tenants {
             if tenants.len() == TENANTS_MAX {
                 return Err(invalid(format!("more than {TENANTS_MAX} tenants")));
             }
-            tenants.push(TenantId::new(id).map_err(|error| invalid(message_of(error)))?);
+            tenants.push(match id {
+                "" => TenantId::nameless(),
+                id => TenantId::new(id).map_err(|error| invalid(message_of(error)))?,
+            });
         }
         tenants.sort_unstable();
         tenants.dedup();
+        if tenants.iter().all(TenantId::is_nameless) {
+            return Err(CodedError::new(
+                Code::Unauthenticated,
+                TenantError::Missing.to_string(),
+            ));
+        }
         Ok(Self(tenants))
     }
 }
@@ -204,6 +213,13 @@ mod tests {
                 (400, text("multiple org IDs present\n")),
             ),
             ("/all", Some("b|a|b"), (200, text("[a, b]"))),
+            ("/all", Some("a|"), (200, text("[, a]"))),
+            (
+                "/one",
+                Some("|a"),
+                (400, text("multiple org IDs present\n")),
+            ),
+            ("/all", Some("|"), (401, text("no org id\n"))),
             (
                 "/all",
                 Some("a/b"),
