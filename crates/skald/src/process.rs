@@ -1,6 +1,7 @@
 //! A running process: its parts in the order in which they start.
 
 mod collect;
+mod rings;
 mod roles;
 
 use std::future::Future;
@@ -176,6 +177,7 @@ impl Build {
             Some(distributor) if target.has(Target::Agent) => self.new_agent(distributor)?,
             _ => None,
         };
+        self.add_routes(rings::routes(cluster.clone()));
         self.start_listeners(http, grpc);
         if let Some(ingester) = ingester {
             self.start_ingester(ingester);
