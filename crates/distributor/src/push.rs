@@ -243,7 +243,7 @@ impl Inner {
             .block_ingestion_until
             .as_deref()
             .filter(|until| !until.is_empty())?;
-        let until_ns = time::parse_rfc3339(until).unwrap_or_else(|| {
+        let until_ns = time::parse_rfc3339(until).unwrap_or_else(|_| {
             // Years beyond what nanoseconds can count are for ever; anything else is a mistake
             // that must not drop lines.
             if until.parse::<jiff::Timestamp>().is_ok() {

@@ -1,6 +1,8 @@
 //! Times in the forms that senders see.
 
 use jiff::Timestamp;
+use logql::template::gotime::{self, Zone};
+use model::units::quote;
 
 /// `2026-01-15T00:01:40Z`, fractions cut off. A number if it is beyond the calendar.
 pub(crate) fn rfc3339_seconds(timestamp_ns: i64) -> String {
@@ -26,10 +28,20 @@ pub(crate) fn go_time(timestamp_ns: i64) -> String {
     }
 }
 
+/// Go's name for the form of RFC 3339 times.
+const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
+
 /// Nanoseconds of an RFC 3339 time.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
-    let time: Timestamp = text.parse().ok()?;
-    i64::try_from(time.as_nanosecond()).ok()
+///
+/// # Errors
+/// In Go's words, if it is none, or beyond what nanoseconds reach.
+pub(crate) fn parse_rfc3339(text: &str) -> Result<i64, String> {
+    gotime::parse_in(RFC3339, text, &Zone::Utc).map_err(|error| error.to_string())?;
+    let time: Timestamp = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
+    i64::try_from(time.as_nanosecond())
+        .map_err(|_| format!("time {} is beyond 1677 to 2262", quote(text)))
 }
 
 #[cfg(test)]
@@ -44,11 +56,20 @@ mod tests {
         assert_eq!(go_time(ns + 500_000_000), "2026-01-15 00:01:40.5 +0000 UTC");
         assert_eq!(
             parse_rfc3339("2026-01-15T00:01:40.5Z"),
-            Some(ns + 500_000_000)
+            Ok(ns + 500_000_000)
         );
-        assert_eq!(parse_rfc3339("2026-01-15T01:01:40+01:00"), Some(ns));
-        for wrong in ["1768435300", "", "2026-01-15", "9999-12-31T23:59:59Z"] {
-            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        assert_eq!(parse_rfc3339("2026-01-15T01:01:40+01:00"), Ok(ns));
+        for (wrong, reason) in [
+            ("1768435300", "cannot parse \"435300\" as \"-\""),
+            ("", "cannot parse \"\" as \"2006\""),
+            ("2026-01-15", "cannot parse \"\" as \"T\""),
+            ("2026-01-15T00:01:40", "cannot parse \"\" as \"Z07:00\""),
+            ("2026-01-15T00:01:40Zx", ": extra text: \"x\""),
+            ("2026-02-30T00:01:40Z", ": day out of range"),
+            ("9999-12-31T23:59:59Z", "is beyond 1677 to 2262"),
+        ] {
+            let error = parse_rfc3339(wrong).unwrap_err();
+            assert!(error.ends_with(reason), "{wrong}: {error}");
         }
         for ns in [i64::MIN, -1, i64::MAX] {
             assert!(rfc3339_seconds(ns).ends_with('Z') && go_time(ns).ends_with("UTC"));

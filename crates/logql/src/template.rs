@@ -26,7 +26,7 @@ mod unquote;
 mod value;
 
 use node::{Kind, Node};
-use parse::Trees;
+use parse::{Known, Trees};
 
 pub use functions::Dialect;
 
@@ -72,6 +72,16 @@ pub struct Template {
     regexes: functions::Regexes,
 }
 
+/// Checks that `text` is a template for an engine that has functions of the names `functions`; Go's
+/// own functions count only if they are listed.
+///
+/// # Errors
+/// As [`Template::parse`].
+pub fn check(name: &str, text: &str, functions: &[&str]) -> Result<(), TemplateError> {
+    let parsed = parse::parse(name, text, Known::Names(functions));
+    parsed.map(|_| ()).map_err(TemplateError)
+}
+
 /// A part of a template without control structures and functions.
 #[derive(Debug)]
 enum Piece {
@@ -85,7 +95,7 @@ impl Template {
     /// # Errors
     /// If the text is not a template, or calls a function that the dialect does not have.
     pub fn parse(name: &str, text: &str, dialect: Dialect) -> Result<Self, TemplateError> {
-        let trees = parse::parse(name, text, dialect).map_err(TemplateError)?;
+        let trees = parse::parse(name, text, Known::Dialect(dialect)).map_err(TemplateError)?;
         Ok(Self {
             name: name.to_owned(),
             text: text.to_owned(),

@@ -105,7 +105,7 @@ struct Entry<'a> {
     #[serde(borrow)]
     ts: std::borrow::Cow<'a, str>,
     #[serde(default, borrow)]
-    line: std::borrow::Cow<'a, str>,
+    line: Option<std::borrow::Cow<'a, str>>,
 }
 
 fn stream(state: &mut State<'_, '_>, text: &str) -> Result<(), serde_json::Error> {
@@ -129,11 +129,38 @@ fn stream(state: &mut State<'_, '_>, text: &str) -> Result<(), serde_json::Error
 
 fn entry(state: &mut State<'_, '_>, text: &str) -> Result<(), serde_json::Error> {
     let entry: Entry<'_> = serde_json::from_str(text)?;
-    let timestamp_ns = time::parse_rfc3339(&entry.ts)
-        .ok_or_else(|| serde_json::Error::custom(format!("time {:?} is not RFC 3339", entry.ts)))?;
+    let timestamp_ns = match time::parse_rfc3339(&entry.ts) {
+        Ok(timestamp_ns) => timestamp_ns,
+        Err(error) => {
+            let message = wrong_time(&entry, text, &error);
+            state.rejection = Some(Rejection::invalid(message.as_str()));
+            return Err(serde_json::Error::custom(message));
+        }
+    };
+    let line = entry.line.unwrap_or_default();
     state
         .target
         .intake
-        .row(timestamp_ns, entry.line.as_bytes(), &[], &[]);
+        .row(timestamp_ns, line.as_bytes(), &[], &[]);
     Ok(())
+}
+
+/// A time that is none, in the words of Loki's decoder: it goes on after the fault, so that what it
+/// reads next is named too, and shows the bytes around where it is then.
+fn wrong_time(entry: &Entry<'_>, text: &str, error: &str) -> String {
+    let next = if entry.line.is_some() { "Line: " } else { "" };
+    let last = |bytes: usize| {
+        let mut from = text.len().saturating_sub(bytes);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text.get(from..).unwrap_or_default()
+    };
+    let (near, around) = (last(10), last(50));
+    format!(
+        "push.PushRequest.Streams: []push.Stream: push.Stream.Entries: []push.Entry: \
+         push.Entry.{next}Timestamp: unmarshalerDecoder: {error}, error found in #{} byte of \
+         ...|{near}|..., bigger context ...|{around}|...",
+        near.len()
+    )
 }

@@ -125,6 +125,11 @@ const fn variadic(name: &'static str, params: &'static [Type], rest: Type, body:
     }
 }
 
+/// Stands for functions that only their names are known of, in a text that is checked but not run.
+pub(super) static DECLARED: Function = variadic("declared", &[], Type::Any, |_, _| {
+    Err("function is declared only".to_owned())
+});
+
 /// A function that may have to compile an expression, which is dear.
 const fn regex(name: &'static str, params: &'static [Type], body: Body) -> Function {
     Function {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use model::units::quote;
 
-use super::functions::Dialect;
+use super::functions::{self, Dialect, Function};
 use super::lex::{Class, Token, lex};
 use super::node::{Branch, Kind, Node};
 use super::unquote::unquote;
@@ -22,12 +22,30 @@ pub(super) struct Trees {
     pub(super) defined: HashMap<String, Vec<Node>>,
 }
 
+/// Which functions a text may call.
+#[derive(Clone, Copy)]
+pub(super) enum Known<'a> {
+    /// Those of a dialect.
+    Dialect(Dialect),
+    /// Functions of these names, which are not defined here.
+    Names(&'a [&'a str]),
+}
+
+impl Known<'_> {
+    fn find(self, name: &str) -> Option<&'static Function> {
+        match self {
+            Self::Dialect(dialect) => functions::find(name, dialect),
+            Self::Names(names) => names.contains(&name).then_some(&functions::DECLARED),
+        }
+    }
+}
+
 /// Parses `text`. The error has no position prefix other than the line.
-pub(super) fn parse(name: &str, text: &str, dialect: Dialect) -> Result<Trees, String> {
+pub(super) fn parse(name: &str, text: &str, known: Known<'_>) -> Result<Trees, String> {
     let mut parser = Parser {
         name,
         text,
-        dialect,
+        known,
         tokens: lex(text),
         at: 0,
         vars: vec!["$".to_owned()],
@@ -49,7 +67,7 @@ type Context = &'static str;
 struct Parser<'a> {
     name: &'a str,
     text: &'a str,
-    dialect: Dialect,
+    known: Known<'a>,
     tokens: Vec<Token>,
     at: usize,
     vars: Vec<String>,

@@ -1,5 +1,7 @@
 //! Reading a time by a layout, as Go's `time.ParseInLocation` does.
 
+use model::units::quote;
+
 use super::civil::{self, Civil};
 use super::layout::{MONTHS, Std, WEEKDAYS, ZoneForm, next_std};
 use super::{GoTime, Zone};
@@ -8,17 +10,33 @@ use super::{GoTime, Zone};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     /// The text has another form than the layout.
-    #[error("parsing time {value:?} as {layout:?}: cannot parse {rest:?}")]
+    #[error(
+        "parsing time {} as {}: cannot parse {} as {}",
+        quote(value),
+        quote(layout),
+        quote(rest),
+        quote(element)
+    )]
     Form {
         /// The text.
         value: String,
         /// The layout.
         layout: String,
-        /// Where they part.
+        /// The text from where they part.
+        rest: String,
+        /// The element of the layout there.
+        element: String,
+    },
+    /// More text than the layout has elements.
+    #[error("parsing time {}: extra text: {}", quote(value), quote(rest))]
+    Extra {
+        /// The text.
+        value: String,
+        /// What is too much.
         rest: String,
     },
     /// A field has a value that does not exist, such as the 30th of February.
-    #[error("parsing time {value:?}: {field} out of range")]
+    #[error("parsing time {}: {field} out of range", quote(value))]
     Range {
         /// The text.
         value: String,
@@ -45,23 +63,30 @@ pub fn parse_in(layout: &str, value: &str, zone: &Zone) -> Result<GoTime, TimeEr
             Some((before, std, after)) => (before, Some(std), after),
             None => (layout_rest, None, ""),
         };
-        let form = |rest: &str| TimeError::Form {
+        let form = |rest: &str, element: &str| TimeError::Form {
             value: value.to_owned(),
             layout: layout.to_owned(),
             rest: rest.to_owned(),
+            element: element.to_owned(),
         };
-        rest = skip(rest, before).ok_or_else(|| form(rest))?;
+        rest = skip(rest, before).ok_or_else(|| form(rest, before))?;
         let Some(std) = std else {
             if rest.is_empty() {
                 break;
             }
-            return Err(form(rest));
+            return Err(TimeError::Extra {
+                value: value.to_owned(),
+                rest: rest.to_owned(),
+            });
         };
         let held = rest;
+        let element = layout_rest
+            .get(before.len()..layout_rest.len() - after.len())
+            .unwrap_or_default();
         fields
             .read(std, &mut rest, after)
             .map_err(|fault| match fault {
-                Fault::Form => form(held),
+                Fault::Form => form(held, element),
                 Fault::Range(field) => TimeError::Range {
                     value: value.to_owned(),
                     field,

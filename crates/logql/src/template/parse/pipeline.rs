@@ -3,7 +3,6 @@
 use model::units::quote;
 
 use super::{Context, Parsed, Parser};
-use crate::template::functions;
 use crate::template::lex::{Class, Token};
 use crate::template::node::{Kind, Node, Number, Pipe};
 use crate::template::unquote::unquote_char;
@@ -180,7 +179,7 @@ impl Parser<'_> {
     fn term(&mut self) -> Parsed<Option<Node>> {
         let token = self.next_non_space();
         let kind = match token.class {
-            Class::Identifier => match functions::find(&token.text, self.dialect) {
+            Class::Identifier => match self.known.find(&token.text) {
                 Some(function) => Kind::Identifier(function),
                 None => {
                     return self.error(format!("function {} not defined", quote(&token.text)));

@@ -77,9 +77,9 @@ proptest! {
     #[test]
     fn printing_and_parsing_are_inverse(root in list(), define in prop::option::of(list())) {
         let define = define.map_or(String::new(), |body| format!("{{{{ define `t` }}}}{body}{{{{ end }}}}"));
-        let trees = parse("line", &format!("{define}{root}"), Dialect::LogQl).unwrap();
+        let trees = parse("line", &format!("{define}{root}"), Known::Dialect(Dialect::LogQl)).unwrap();
         let text = printed(&trees);
-        let again = parse("line", &text, Dialect::LogQl).unwrap();
+        let again = parse("line", &text, Known::Dialect(Dialect::LogQl)).unwrap();
         prop_assert_eq!(printed(&again), text);
     }
 }
