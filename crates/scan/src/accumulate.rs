@@ -156,7 +156,7 @@ mod tests {
         let mut sink = Accumulate::new(&mut sum);
         use_sink(&mut sink);
         sink.finish().unwrap();
-        let (series, _) = sum.finish().unwrap();
+        let (series, _) = sum.finish(&|| false).unwrap();
         series
             .into_iter()
             .flat_map(|series| series.points)

@@ -47,6 +47,9 @@ pub enum EvalError {
     /// The query's memory is used up.
     #[error(transparent)]
     Memory(#[from] BudgetError),
+    /// Nobody waits for the answer any more.
+    #[error("the query was cancelled")]
+    Cancelled,
     /// The samples of a leaf cannot be had.
     #[error("{message}")]
     Leaf {
@@ -63,6 +66,7 @@ impl EvalError {
     pub fn code(&self) -> Code {
         match self {
             Self::Memory(_) => Code::ResourceExhausted,
+            Self::Cancelled => Code::Cancelled,
             Self::Leaf { code, .. } => *code,
             _ => Code::InvalidArgument,
         }

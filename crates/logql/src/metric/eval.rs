@@ -6,10 +6,20 @@ use crate::syntax::ast::{
 };
 
 /// What a query may ask for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
+#[derive(Clone, Copy)]
+pub struct Limits<'a> {
     /// Series of the answer, and of leaves that are not aggregated at once; 0 for any number.
     pub max_series: usize,
+    /// Whether the answer is not wanted any more.
+    pub is_cancelled: &'a dyn Fn() -> bool,
+}
+
+impl std::fmt::Debug for Limits<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits")
+            .field("max_series", &self.max_series)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The range aggregations of a query, in the order in which [`evaluate`] asks for them.
@@ -137,11 +147,11 @@ fn reduction(outer: &VectorAggregation, inner: &RangeAggregation) -> Option<Grou
 /// Evaluates a query. `leaf` is asked for the series of each leaf, in the order of [`leaves`].
 ///
 /// # Errors
-/// If the query asks for too much, or for something that is not defined.
+/// If the query asks for too much, or for something that is not defined, or is cancelled.
 pub fn evaluate(
     expr: &MetricExpr,
     steps: Steps,
-    limits: Limits,
+    limits: Limits<'_>,
     leaf: &mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
 ) -> Result<Value, EvalError> {
     let counted = leaf_contexts(expr)
@@ -171,7 +181,7 @@ pub fn evaluate(
 
 struct Evaluator<'a> {
     steps: Steps,
-    limits: Limits,
+    limits: Limits<'a>,
     leaf: &'a mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
     counted: Vec<bool>,
     asked: usize,
@@ -187,6 +197,9 @@ impl Evaluator<'_> {
     }
 
     fn series(&mut self, expr: &MetricExpr) -> Result<Vec<Series>, EvalError> {
+        if (self.limits.is_cancelled)() {
+            return Err(EvalError::Cancelled);
+        }
         match expr {
             MetricExpr::Range(aggregation) => {
                 let series = (self.leaf)(aggregation)?;

@@ -8,7 +8,7 @@ use model::{BudgetError, LabelSet, LabelSetBuilder, MatchOp, Matcher, Reservatio
 use super::cells::{Cell, Cells};
 use super::fold::{Fold, FoldKind};
 use super::window::Window;
-use super::{Series, Steps, raw};
+use super::{EvalError, Series, Steps, raw};
 use crate::syntax::ast::{RangeAggregation, RangeOp};
 
 /// A series of one accumulator.
@@ -210,11 +210,17 @@ impl RangeAccumulator {
     /// The series, by labels; and the reservation, which now covers them.
     ///
     /// # Errors
-    /// If there is no memory for the points.
-    pub fn finish(mut self) -> Result<(Vec<Series>, Reservation), BudgetError> {
+    /// If there is no memory for the points, or `is_cancelled` says so.
+    pub fn finish(
+        mut self,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<(Vec<Series>, Reservation), EvalError> {
         let stores = std::mem::take(&mut self.series);
         let mut found = Vec::with_capacity(stores.len());
         for mut store in stores {
+            if is_cancelled() {
+                return Err(EvalError::Cancelled);
+            }
             let points = match self.fold {
                 Some(_) => self.folded(&mut store),
                 None => self.sampled(&mut store),

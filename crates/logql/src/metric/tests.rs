@@ -75,7 +75,11 @@ fn eval(query: &str, leaves: &[&str]) -> Result<String, EvalError> {
     let mut next = leaves.iter();
     let mut leaf =
         |_: &RangeAggregation| Ok(next.next().map_or_else(Vec::new, |text| series(text)));
-    match evaluate(&metric(query), steps, Limits { max_series: 4 }, &mut leaf)? {
+    let limits = Limits {
+        max_series: 4,
+        is_cancelled: &|| false,
+    };
+    match evaluate(&metric(query), steps, limits, &mut leaf)? {
         Value::Matrix(found) => Ok(show(&found)),
         Value::Scalar(points) => Ok(format!("{points:?}")),
     }
@@ -282,7 +286,7 @@ fn totals_stand_for_rows_of_one_cell() {
         accumulator.add_total(id, 10 * SECOND, 15 * SECOND, 7.0),
         Ok(false)
     );
-    let (found, _) = accumulator.finish().unwrap();
+    let (found, _) = accumulator.finish(&|| false).unwrap();
     assert_eq!(show(&found), "a=b: 15 7, 20 7");
 }
 
@@ -300,10 +304,10 @@ fn absence_has_the_selector_s_labels() {
     let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
     let id = accumulator.series(&labels("z=y")).unwrap();
     accumulator.add(id, SECOND, 0.0).unwrap();
-    let (found, _) = accumulator.finish().unwrap();
+    let (found, _) = accumulator.finish(&|| false).unwrap();
     assert_eq!(show(&found), "a=b: 0 1, 2 1, 3 1");
     let empty = RangeAccumulator::new(&range, steps, budget().reservation());
-    assert_eq!(empty.finish().unwrap().0.len(), 1);
+    assert_eq!(empty.finish(&|| false).unwrap().0.len(), 1);
 }
 
 // The reference.
@@ -441,7 +445,7 @@ proptest! {
         let (a, b) = samples.split_at(samples.len() / 3);
         let mut accumulator = accumulate(&range, steps, a);
         accumulator.merge(accumulate(&range, steps, b)).unwrap();
-        let (found, _) = accumulator.finish().unwrap();
+        let (found, _) = accumulator.finish(&|| false).unwrap();
         let found: BTreeMap<(u8, i64), f64> = found
             .iter()
             .flat_map(|series| {
@@ -459,4 +463,24 @@ proptest! {
             prop_assert!(close || value.is_nan() && wanted.is_nan(), "{value} instead of {wanted} at {at:?}");
         }
     }
+}
+
+#[test]
+fn a_query_that_nobody_waits_for_is_not_computed() {
+    let steps = Steps::instant(0);
+    let limits = Limits {
+        max_series: 0,
+        is_cancelled: &|| true,
+    };
+    let mut asked = 0;
+    let mut leaf = |_: &RangeAggregation| {
+        asked += 1;
+        Ok(Vec::new())
+    };
+    let query = metric(&format!("sum({L}) + vector(1)"));
+    assert_eq!(
+        evaluate(&query, steps, limits, &mut leaf),
+        Err(EvalError::Cancelled)
+    );
+    assert_eq!(asked, 0);
 }

@@ -287,7 +287,7 @@ impl SeriesLabels {
             Self::By(names) => {
                 for name in names {
                     // An empty label is not an absent one.
-                    let value = row.get(*name);
+                    let value = row.get_for_group(*name);
                     let len = value.map_or(u32::MAX, |value| value.len() as u32);
                     key.extend_from_slice(&len.to_le_bytes());
                     key.extend_from_slice(value.unwrap_or_default().as_bytes());
@@ -308,7 +308,7 @@ impl SeriesLabels {
                 })
             }
             Self::By(names) => {
-                let label = |name: &NameId| Some(row.label(*name, row.get(*name)?));
+                let label = |name: &NameId| Some(row.label(*name, row.get_for_group(*name)?));
                 LabelSet::keeping_empty(names.iter().filter_map(label))
             }
         }
