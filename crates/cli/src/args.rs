@@ -173,6 +173,9 @@ pub struct QueryArgs {
     /// Print what the query cost, on standard error
     #[arg(long)]
     pub stats: bool,
+    /// Say what the query has to read and what it read, instead of its lines
+    #[arg(long, conflicts_with = "tail")]
+    pub explain: bool,
     /// Go on with lines as they are pushed
     #[arg(short = 't', long)]
     pub tail: bool,
@@ -195,6 +198,9 @@ pub struct InstantArgs {
     /// Print what the query cost, on standard error
     #[arg(long)]
     pub stats: bool,
+    /// Say what the query has to read and what it read, instead of its series
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// `skald labels`

@@ -11,6 +11,7 @@ mod answer;
 mod args;
 mod client;
 mod error;
+mod explain;
 mod metadata;
 mod output;
 mod progress;

@@ -11,9 +11,10 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::output::{Printer, common_labels};
 use crate::progress::Progress;
-use crate::{tail, time, writeln_stderr};
+use crate::{explain, tail, time, writeln_stderr};
 
-const RANGE_PATH: &str = "/loki/api/v1/query_range";
+pub(crate) const RANGE_PATH: &str = "/loki/api/v1/query_range";
+const INSTANT_PATH: &str = "/loki/api/v1/query";
 
 /// Prints the lines or series of a span of time.
 pub(crate) async fn range(
@@ -34,6 +35,9 @@ pub(crate) async fn range(
     }
     let client = Client::new(&args.client)?;
     let (start_ns, end_ns) = time::range(&args.time, time::now_ns())?;
+    if args.explain {
+        return explain::range(&client, &args, start_ns, end_ns, out).await;
+    }
     let mut pages = Pages {
         client: &client,
         args: &args,
@@ -131,27 +135,28 @@ impl Pages<'_> {
     }
 
     fn params(&self, limit: usize) -> Vec<(&'static str, String)> {
-        let direction = if self.args.forward {
-            "forward"
-        } else {
-            "backward"
-        };
-        let mut params = vec![
-            ("query", self.args.query.clone()),
-            ("start", self.start_ns.to_string()),
-            ("end", self.end_ns.to_string()),
-            ("limit", limit.to_string()),
-            ("direction", direction.to_owned()),
-        ];
-        params.extend(self.args.step.clone().map(|step| ("step", step)));
-        params.extend(
-            self.args
-                .interval
-                .clone()
-                .map(|interval| ("interval", interval)),
-        );
-        params
+        params(self.args, self.start_ns, self.end_ns, limit)
     }
+}
+
+/// What a request for a range asks.
+pub(crate) fn params(
+    args: &QueryArgs,
+    start_ns: i64,
+    end_ns: i64,
+    limit: usize,
+) -> Vec<(&'static str, String)> {
+    let direction = if args.forward { "forward" } else { "backward" };
+    let mut params = vec![
+        ("query", args.query.clone()),
+        ("start", start_ns.to_string()),
+        ("end", end_ns.to_string()),
+        ("limit", limit.to_string()),
+        ("direction", direction.to_owned()),
+    ];
+    params.extend(args.step.clone().map(|step| ("step", step)));
+    params.extend(args.interval.clone().map(|interval| ("interval", interval)));
+    params
 }
 
 fn key(labels: &Labels, row: &Row) -> (i64, String, String) {
@@ -191,8 +196,11 @@ pub(crate) async fn instant(
         ("query", args.query),
         ("time", at_ns.unwrap_or_else(time::now_ns).to_string()),
     ];
+    if args.explain {
+        return explain::print(&client, INSTANT_PATH, params.to_vec(), out).await;
+    }
     let mut progress = Progress::new(client.quiet);
-    let asked = client.get("/loki/api/v1/query", &params);
+    let asked = client.get(INSTANT_PATH, &params);
     let answer: QueryAnswer = progress.during("waiting for the server", asked).await?;
     if args.stats {
         print_stats(&answer.data.stats);

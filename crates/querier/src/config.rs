@@ -25,6 +25,8 @@ pub struct Config {
     pub rule_groups_per_tenant: usize,
     /// Requests to delete lines that a tenant may have.
     pub delete_requests_per_tenant: usize,
+    /// Whether the header `X-Loki-Query-Limits` may tighten the limits of a request's tenant.
+    pub per_request_limits_enabled: bool,
 }
 
 impl Default for Config {
@@ -39,6 +41,7 @@ impl Default for Config {
             pattern_lines: 10_000,
             rule_groups_per_tenant: 1000,
             delete_requests_per_tenant: 1000,
+            per_request_limits_enabled: false,
         }
     }
 }

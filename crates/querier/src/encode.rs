@@ -1,5 +1,8 @@
 //! Answers as Loki's JSON.
 
+mod pieces;
+pub(crate) mod protobuf;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use model::{LabelSet, RowLabels};
 use proto::role::LogRow;
 
 use crate::stats::Report;
+pub(crate) use pieces::Pieces;
 
 /// What a query gives.
 #[derive(Debug)]
@@ -66,72 +70,12 @@ pub(crate) fn write_flags(out: &mut String, encoding: &Encoding) {
     write_list(out, &encoding.flags, |out, flag| write_text(out, flag));
 }
 
-/// The whole body of a query answer.
-#[must_use]
-pub(crate) fn query_response(answer: &Answer, encoding: &Encoding, report: &Report) -> Vec<u8> {
-    let mut out = String::from("{\"status\":\"success\",\"data\":{\"resultType\":");
-    match answer {
-        Answer::Streams(rows) => {
-            out.push_str("\"streams\",");
-            if !encoding.flags.is_empty() {
-                write_flags(&mut out, encoding);
-                out.push(',');
-            }
-            out.push_str("\"result\":");
-            write_streams(&mut out, rows, encoding.style);
-        }
-        Answer::Matrix(series) => {
-            out.push_str("\"matrix\",\"result\":");
-            write_list(&mut out, series, |out, series| {
-                out.push_str("{\"metric\":");
-                write_labels(out, &series.labels);
-                out.push_str(",\"values\":");
-                write_list(out, &series.points, |out, (t, v)| write_point(out, *t, *v));
-                out.push('}');
-            });
-        }
-        Answer::Vector(series) => {
-            out.push_str("\"vector\",\"result\":");
-            write_list(&mut out, series, |out, series| {
-                out.push_str("{\"metric\":");
-                write_labels(out, &series.labels);
-                out.push_str(",\"value\":");
-                let (t, v) = series.points.first().copied().unwrap_or_default();
-                write_point(out, t, v);
-                out.push('}');
-            });
-        }
-        Answer::Scalar {
-            timestamp_ns,
-            value,
-        } => {
-            out.push_str("\"scalar\",\"result\":");
-            write_point(&mut out, *timestamp_ns, *value);
-        }
-    }
-    write_report(&mut out, report);
-    out.push_str("}}");
-    out.into_bytes()
-}
-
 /// `,"stats":{…}`
 pub(crate) fn write_report(out: &mut String, report: &Report) {
     // Numbers and names only: nothing in it cannot be written.
     let report = serde_json::to_string(report).unwrap_or_else(|_| "{}".to_owned());
     out.push_str(",\"stats\":");
     out.push_str(&report);
-}
-
-/// Streams of rows that share their labels, streams in order of their first row.
-fn write_streams(out: &mut String, rows: &[LogRow], style: LabelStyle) {
-    let streams = group_rows(rows, style);
-    write_list(out, &streams, |out, (labels, rows)| {
-        out.push_str("{\"stream\":");
-        write_labels(out, labels);
-        out.push_str(",\"values\":");
-        write_list(out, rows, |out, row| write_row(out, row, style));
-        out.push('}');
-    });
 }
 
 /// `["ns","line"]`, with what is known of the labels as third where asked for.
@@ -240,12 +184,23 @@ pub(crate) fn write_number(out: &mut String, value: f64) {
     }
 }
 
-/// A line as a JSON string; bytes that are no UTF-8 become U+FFFD.
+/// A line as a JSON string; each byte that is no UTF-8 becomes U+FFFD.
 fn write_bytes(out: &mut String, line: &Bytes) {
     match std::str::from_utf8(line) {
         Ok(text) => write_text(out, text),
-        Err(_) => write_text(out, &String::from_utf8_lossy(line)),
+        Err(_) => write_text(out, &readable(line)),
     }
+}
+
+/// A line as text. Unlike the standard library, and like Go, every byte that is no UTF-8 becomes a
+/// U+FFFD of its own.
+pub(crate) fn readable(line: &[u8]) -> String {
+    let mut text = String::with_capacity(line.len());
+    for chunk in line.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 /// A JSON string. Runs without anything to escape are copied whole.
@@ -275,7 +230,10 @@ pub(crate) fn write_text(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::query::Answered;
 
     fn row(timestamp_ns: i64, line: &'static [u8], labels: &Arc<RowLabels>) -> LogRow {
         LogRow {
@@ -286,13 +244,74 @@ mod tests {
         }
     }
 
-    fn body(answer: &Answer, style: LabelStyle) -> serde_json::Value {
+    fn pieces(answer: Answer, style: LabelStyle) -> Vec<Bytes> {
         let flags = match style {
             LabelStyle::Merged => Vec::new(),
             LabelStyle::Categorized => vec!["categorize-labels".to_owned()],
         };
-        let body = query_response(answer, &Encoding { style, flags }, &Report::default());
-        serde_json::from_slice(&body).unwrap()
+        let answered = Answered::new(answer, Report::default(), Vec::new());
+        Pieces::new(answered, Encoding { style, flags }).collect()
+    }
+
+    fn body(answer: Answer, style: LabelStyle) -> serde_json::Value {
+        serde_json::from_slice(&pieces(answer, style).concat()).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_answer_is_whole_json() {
+        let series = |value: &'static str, points: &[(i64, f64)]| Series {
+            labels: LabelSet::from_pairs([("a", value)]),
+            points: points.to_vec(),
+        };
+        let (first, second) = (
+            series("x", &[(1_000_000_000, 1.0), (2_000_000_000, 2.0)]),
+            series("y", &[(1_000_000_000, 3.0)]),
+        );
+        let (one, two, three) = (json!([1, "1"]), json!([2, "2"]), json!([1, "3"]));
+        let (x, y) = (json!({"a": "x"}), json!({"a": "y"}));
+        let scalar = Answer::Scalar {
+            timestamp_ns: 1_000_000_000,
+            value: 1.0,
+        };
+        for (answer, kind, result) in [
+            (Answer::Streams(Vec::new()), "streams", json!([])),
+            (Answer::Matrix(Vec::new()), "matrix", json!([])),
+            (
+                Answer::Matrix(vec![first.clone(), second.clone()]),
+                "matrix",
+                json!([{"metric": x, "values": [one, two]}, {"metric": y, "values": [three]}]),
+            ),
+            (
+                Answer::Vector(vec![first, second]),
+                "vector",
+                json!([{"metric": x, "value": one}, {"metric": y, "value": three}]),
+            ),
+            (scalar, "scalar", one.clone()),
+        ] {
+            let body = body(answer, LabelStyle::Merged);
+            assert_eq!(body["status"], "success");
+            assert_eq!(body["data"]["resultType"], kind);
+            assert_eq!(body["data"]["result"], result);
+            assert!(body["data"]["stats"]["summary"].is_object());
+        }
+    }
+
+    #[test]
+    fn a_large_answer_comes_in_pieces() {
+        let labels = Arc::new(RowLabels::default());
+        let line: &'static [u8] = &[b'x'; 1000];
+        let rows = (0..1000).map(|at| row(at, line, &labels)).collect();
+        let pieces = pieces(Answer::Streams(rows), LabelStyle::Merged);
+        assert!(pieces.len() > 10);
+        assert!(pieces.iter().all(|piece| piece.len() < 70_000));
+        let body: serde_json::Value = serde_json::from_slice(&pieces.concat()).unwrap();
+        assert_eq!(
+            body["data"]["result"][0]["values"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1000
+        );
     }
 
     #[test]
@@ -307,21 +326,20 @@ mod tests {
         let (info, warn) = (labels("info"), labels("warn"));
         let rows = vec![
             row(3, b"a\"b", &info),
-            row(2, b"\xff", &warn),
+            row(2, b"\xe6\x97", &warn),
             row(1, b"c\n", &info),
         ];
-        let answer = Answer::Streams(rows);
-        let merged = body(&answer, LabelStyle::Merged);
+        let merged = body(Answer::Streams(rows.clone()), LabelStyle::Merged);
         assert_eq!(merged["data"]["result"].as_array().unwrap().len(), 2);
         assert_eq!(
             merged["data"]["result"][0]["values"][1],
             serde_json::json!(["1", "c\n"])
         );
-        let apart = body(&answer, LabelStyle::Categorized);
+        let apart = body(Answer::Streams(rows), LabelStyle::Categorized);
         assert_eq!(apart["data"]["encodingFlags"][0], "categorize-labels");
         let streams = apart["data"]["result"].as_array().unwrap();
         assert_eq!(streams.len(), 1);
-        assert_eq!(streams[0]["values"][1][1], "\u{fffd}");
+        assert_eq!(streams[0]["values"][1][1], "\u{fffd}\u{fffd}");
         assert_eq!(
             streams[0]["values"][1][2]["structuredMetadata"]["detected_level"],
             "warn"

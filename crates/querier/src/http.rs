@@ -5,6 +5,7 @@ mod deletes;
 mod detected_fields;
 mod detected_labels;
 mod drilldown;
+mod explain;
 mod format_query;
 mod index;
 mod labels;
@@ -15,18 +16,21 @@ mod request;
 mod rules;
 mod volume;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::{Querier, tail};
+use crate::encode::{self, Pieces};
+use crate::query::Answered;
+use crate::{Answer, Querier, request_limits, tail};
 
 use request::ApiRequest;
 pub(crate) use request::encoding;
@@ -88,7 +92,8 @@ pub fn routes(querier: Arc<Querier>) -> Router {
         .nest("/loki/api/v1", loki.merge(rules::routes()))
         .nest("/api/prom", legacy.merge(rules::routes()))
         .merge(rules::prometheus_routes())
-        .with_state(querier)
+        .with_state(Arc::clone(&querier))
+        .route_layer(from_fn_with_state(querier, request_limits::apply))
         .route_layer(from_fn(like_loki))
 }
 
@@ -115,6 +120,33 @@ async fn like_loki(request: Request, next: Next) -> Response {
 pub fn open_routes() -> Router {
     let format = get(format_query::format_query).post(format_query::format_query);
     Router::new().route("/loki/api/v1/format_query", format)
+}
+
+/// The answer to a query, in the form that its client asked for. A large one is sent while it is
+/// written.
+fn query_answer(answered: Answered<Answer>, request: ApiRequest) -> Response {
+    if request.wants_protobuf {
+        return protobuf(encode::protobuf::query(&answered, request.encoding.style));
+    }
+    let mut pieces = Pieces::new(answered, request.encoding);
+    let first = pieces.next().unwrap_or_default();
+    match pieces.next() {
+        None => json(first),
+        Some(second) => {
+            let pieces = [first, second].into_iter().chain(pieces);
+            json(Body::from_stream(futures::stream::iter(
+                pieces.map(Ok::<_, Infallible>),
+            )))
+        }
+    }
+}
+
+/// A body of Loki's protobuf.
+fn protobuf(body: Vec<u8>) -> Response {
+    let mut answer = Response::new(body.into());
+    let kind = HeaderValue::from_static(request::PROTOBUF);
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
 }
 
 /// A body of JSON.

@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod deletes;
 mod encode;
+mod explain;
 mod fields;
 mod http;
 mod logs;
@@ -24,6 +25,7 @@ mod params;
 mod patterns;
 mod query;
 mod recent;
+mod request_limits;
 mod rules;
 mod samples;
 mod stats;
@@ -47,6 +49,7 @@ use admission::Admission;
 pub use config::Config;
 use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
+pub use explain::{Actual, Explanation, Part, Reading};
 pub use fields::{Field, FieldKind, FieldsQuery};
 pub use http::{open_routes, routes};
 pub use metadata::{Aggregate, Shard, Shards, Sum, VolumeQuery, VolumeSeries};
@@ -114,7 +117,7 @@ impl Querier {
     }
 
     fn limits(&self, tenant: &TenantId) -> Arc<Limits> {
-        self.overrides.limits(tenant)
+        request_limits::tightened(self.overrides.limits(tenant))
     }
 
     /// The part of a range that all tenants may ask about.

@@ -88,6 +88,18 @@ impl Params {
         }
     }
 
+    /// Whether a parameter is true; absent is false.
+    ///
+    /// # Errors
+    /// If it is neither true nor false.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, CodedError> {
+        match self.get(name) {
+            None | Some("" | "0" | "false") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(other) => Err(bad(format!("{name} is neither true nor false: {other}"))),
+        }
+    }
+
     /// `direction`, newest first if absent.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use logql::metric::{self, Leaf, Series, Steps};
+use logql::metric::{self, EvalError, Leaf, Series, Steps};
 use logql::syntax;
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
 use model::{
@@ -57,7 +57,18 @@ pub struct Answered<T> {
     /// What it cost.
     pub report: Report,
     /// Of what is in the value; kept until the value was encoded.
-    _memory: Vec<Reservation>,
+    pub(crate) memory: Vec<Reservation>,
+}
+
+impl<T> Answered<T> {
+    /// What a query gave and cost, with the memory that the value takes.
+    pub(crate) fn new(value: T, report: Report, memory: Vec<Reservation>) -> Self {
+        Self {
+            value,
+            report,
+            memory,
+        }
+    }
 }
 
 /// What the parts of one query share.
@@ -112,6 +123,32 @@ impl Context {
             code,
             format!("the query of tenant {tenant} needs too much memory: {error}; {advice}"),
         )
+    }
+
+    /// A metric query that cannot be computed.
+    pub(crate) fn failed(&self, error: &EvalError) -> CodedError {
+        match error {
+            EvalError::Memory(memory) => self.over_budget(memory),
+            other => CodedError::new(other.code(), other.to_string()),
+        }
+    }
+
+    /// Runs what only computes on a thread of its own, in its turn for a core. `work` is given what
+    /// says that nobody waits for it any more, and has to ask.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, CodedError> + Send + 'static,
+    ) -> Result<T, CodedError> {
+        let permit = self.querier.scan_permit().await?;
+        let cancelled = Arc::clone(&self.cancelled);
+        let computed = tokio::task::spawn_blocking(move || {
+            let result = work(&|| cancelled.load(Ordering::Relaxed));
+            drop(permit);
+            result
+        });
+        computed
+            .await
+            .map_err(|_| CodedError::new(Code::Internal, "a computation ended abnormally"))?
     }
 
     /// Runs a scan with the query's memory and cancellation, and counts what it cost.
@@ -279,17 +316,15 @@ impl Querier {
         });
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());
-        Ok(Answered {
-            value: result?,
-            report: stats.report(arrived.elapsed().saturating_sub(queued), queued),
-            _memory: memory,
-        })
+        let report = stats.report(arrived.elapsed().saturating_sub(queued), queued);
+        Ok(Answered::new(result?, report, memory))
     }
 
     /// A context with the tightest memory limit of the tenants.
-    fn context(self: &Arc<Self>, tenants: &[TenantId]) -> Result<Context, CodedError> {
+    pub(crate) fn context(self: &Arc<Self>, tenants: &[TenantId]) -> Result<Context, CodedError> {
         let nobody = || CodedError::new(Code::Unauthenticated, "no org id");
-        let tenant = tenants.first().ok_or_else(nobody)?;
+        let is_somebody = |tenant: &&TenantId| !tenant.is_nameless();
+        let tenant = tenants.iter().find(is_somebody).ok_or_else(nobody)?;
         let limits = tenants
             .iter()
             .map(|tenant| self.limits(tenant).max_query_memory.0);
@@ -385,12 +420,17 @@ async fn evaluate(
     let series_max = tenants
         .iter()
         .map(|tenant| context.querier.limits(tenant).max_query_series);
-    let limits = metric::Limits {
-        max_series: series_max.filter(|max| *max > 0).min().unwrap_or(0),
+    let max_series = series_max.filter(|max| *max > 0).min().unwrap_or(0);
+    let (expr, computing) = (expr.clone(), context.clone());
+    let compute = move |is_cancelled: &dyn Fn() -> bool| {
+        let limits = metric::Limits {
+            max_series,
+            is_cancelled,
+        };
+        let mut take = |_: &RangeAggregation| Ok(results.pop_front().unwrap_or_default());
+        metric::evaluate(&expr, steps, limits, &mut take).map_err(|error| computing.failed(&error))
     };
-    let mut take = |_: &RangeAggregation| Ok(results.pop_front().unwrap_or_default());
-    metric::evaluate(expr, steps, limits, &mut take)
-        .map_err(|error| CodedError::new(error.code(), error.to_string()))
+    context.compute(compute).await
 }
 
 /// The series of a range aggregation, of all tenants.

@@ -9,6 +9,7 @@ use chunk::{Projection, Reduction};
 use futures::StreamExt;
 use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
+use logql::syntax::ast::RangeAggregation;
 use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
@@ -46,10 +47,9 @@ pub(crate) async fn aggregate(
     leaf: &Leaf<'_>,
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
-    let (aggregation, reduce_to) = (leaf.aggregation, leaf.reduce_to.as_ref());
+    let aggregation = leaf.aggregation;
     let (prefilter, left) = Prefilter::split_aggregation(aggregation);
-    let extractor = Extractor::new(&left, reduce_to, context.now_ns)
-        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
+    let extractor = extractor(context, leaf, &left)?;
     let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
     let range = steps.sample_range(aggregation);
     context
@@ -78,9 +78,93 @@ pub(crate) async fn aggregate(
         sum.merge(part)
             .map_err(|error| context.over_budget(&error))?;
     }
-    let (series, memory) = sum.finish().map_err(|error| context.over_budget(&error))?;
+    let computing = context.clone();
+    let finish = move |is_cancelled: &dyn Fn() -> bool| {
+        sum.finish(is_cancelled)
+            .map_err(|error| computing.failed(&error))
+    };
+    let (series, memory) = context.compute(finish).await?;
     context.hold(memory);
     Ok(series)
+}
+
+/// What takes samples from the rows that the prefilter of a leaf leaves.
+fn extractor(
+    context: &Context,
+    leaf: &Leaf<'_>,
+    left: &RangeAggregation,
+) -> Result<Extractor, CodedError> {
+    Extractor::new(left, leaf.reduce_to.as_ref(), context.now_ns)
+        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))
+}
+
+/// Says what a range aggregation would read, as if ingesters had nothing.
+pub(crate) struct Planner<'a> {
+    shared: Shared,
+    leaf: &'a Leaf<'a>,
+    steps: Steps,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) async fn new(
+        context: &Context,
+        leaf: &'a Leaf<'a>,
+        steps: Steps,
+    ) -> Result<Self, CodedError> {
+        let (prefilter, left) = Prefilter::split_aggregation(leaf.aggregation);
+        let range = steps.sample_range(leaf.aggregation);
+        let shared = Shared {
+            context: context.clone(),
+            shape: SampleShape::of(&left),
+            prefilter,
+            extractor: extractor(context, leaf, &left)?,
+            deletes: context.deleting(range).await?.stored,
+            range,
+            recent: Recent {
+                streams: HashMap::new(),
+                memory: context.memory.reservation(),
+            },
+            units: Mutex::default(),
+            open: OpenBlocks::default(),
+        };
+        Ok(Self {
+            shared,
+            leaf,
+            steps,
+        })
+    }
+
+    pub(crate) fn range(&self) -> TimeRange {
+        self.shared.range
+    }
+
+    pub(crate) fn prefilter(&self) -> &Prefilter {
+        &self.shared.prefilter
+    }
+
+    /// The units that the aggregation reads.
+    pub(crate) async fn units(&self) -> Result<Vec<Unit>, CodedError> {
+        let (shared, matchers) = (&self.shared, &self.leaf.aggregation.log.matchers);
+        let covered = Covered::default();
+        let context = &shared.context;
+        context
+            .units(matchers, shared.range, &covered, &shared.deletes)
+            .await
+    }
+
+    pub(crate) fn accumulator(&self) -> RangeAccumulator {
+        let memory = self.shared.context.memory.reservation();
+        RangeAccumulator::new(self.leaf.aggregation, self.steps, memory)
+    }
+
+    /// What of the unit's blocks is needed; `None` if counters gave its samples to `sum`.
+    pub(crate) async fn plan(
+        &self,
+        unit: &Unit,
+        sum: &mut RangeAccumulator,
+    ) -> Result<Option<Needed>, CodedError> {
+        self.shared.plan(unit, sum).await
+    }
 }
 
 async fn recent_samples(
@@ -237,9 +321,9 @@ impl Shared {
 }
 
 /// What is to be fetched of a unit's blocks.
-struct Needed {
-    projection: Projection,
-    reduction: Option<Reduction>,
+pub(crate) struct Needed {
+    pub(crate) projection: Projection,
+    pub(crate) reduction: Option<Reduction>,
 }
 
 async fn work(

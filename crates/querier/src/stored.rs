@@ -273,19 +273,7 @@ impl OpenBlocks {
         let meta = run.block_meta(context).await?;
         let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
         let is_shared = meta.runs().len() > 1;
-        let mut ranges = if is_searched {
-            let ranges = meta.search_ranges(wanted.prefilter.search());
-            ranges.map_err(|error| run.damaged(&error))?
-        } else if is_shared {
-            meta.fetch_ranges(plain_projection(&meta, wanted), &[], None)
-        } else {
-            let projection = plain_projection(&meta, wanted);
-            meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
-        };
-        if let (Some(reduction), false) = (wanted.reduction, is_searched) {
-            let lines = meta.reduced_ranges(reduction);
-            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-        }
+        let ranges = first_ranges(&meta, run, wanted)?;
         let pieces = self.pieces(context, run, &meta, ranges).await?;
         QueryStats::add(&context.stats.blocks_read, 1);
         let open = OpenBlock {
@@ -397,6 +385,30 @@ async fn search(
         .await
         .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
     found.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))
+}
+
+/// The bytes of a run's block that a query reads first. Where literals are searched in a block that
+/// is not plain, these are the columns searched, and the others are read only if there are rows.
+pub(crate) fn first_ranges(
+    meta: &BlockMeta,
+    run: &RunRef,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Range<u64>>, CodedError> {
+    let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
+    let mut ranges = if is_searched {
+        let ranges = meta.search_ranges(wanted.prefilter.search());
+        ranges.map_err(|error| run.damaged(&error))?
+    } else if meta.runs().len() > 1 {
+        meta.fetch_ranges(plain_projection(meta, wanted), &[], None)
+    } else {
+        let projection = plain_projection(meta, wanted);
+        meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
+    };
+    if let (Some(reduction), false) = (wanted.reduction, is_searched) {
+        let lines = meta.reduced_ranges(reduction);
+        ranges.extend(lines.map_err(|error| run.damaged(&error))?);
+    }
+    Ok(joined(ranges))
 }
 
 impl RunRef {

@@ -79,6 +79,11 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
         found
     }
 
+    /// The cached value, without counting as a use of it.
+    pub(crate) fn peek(&self, key: &K) -> Option<Arc<V>> {
+        self.cache.peek(key).map(|found| found.value)
+    }
+
     pub(crate) fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         self.cache.insert(key, Weighed { value, bytes });
         self.metrics.cache_holds(self.name, self.cache.weight());

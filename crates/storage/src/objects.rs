@@ -145,6 +145,15 @@ impl Objects {
         Ok(found)
     }
 
+    /// Which part of the wanted bytes of a block is in memory; nothing is read.
+    #[must_use]
+    pub fn cached_bytes(&self, object: u128, block: &BlockMeta, ranges: &[Range<u64>]) -> u64 {
+        let held = self.blocks.peek(&(object, block.body_range().start));
+        let held = held.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let in_memory = ranges.iter().filter(|range| holds(held, range));
+        in_memory.map(|range| range.end - range.start).sum()
+    }
+
     /// [`Self::pieces`] of a single block.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ use logql::syntax;
 use model::{Code, CodedError};
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{write_list, write_text};
+use crate::encode::{self, write_list, write_text};
 use crate::fields::{Field, FieldsQuery};
 
 /// Fields or values returned when no limit is given.
@@ -46,6 +46,9 @@ pub(super) async fn fields(
     let found = querier
         .detected_fields(request.tenants.as_slice(), query)
         .await?;
+    if request.wants_protobuf {
+        return Ok(protobuf(encode::protobuf::fields(&found.value, limit)));
+    }
     if found.value.is_empty() {
         return Ok(json("{}"));
     }
@@ -85,6 +88,10 @@ pub(super) async fn values(
     let found = querier
         .detected_field_values(request.tenants.as_slice(), &name, query)
         .await?;
+    if request.wants_protobuf {
+        let values = found.value.into_iter().collect();
+        return Ok(protobuf(encode::protobuf::field_values(values, limit)));
+    }
     if found.value.is_empty() {
         return Ok(json("{}"));
     }

@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::response::Response;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{write_list, write_text};
+use crate::encode::{self, write_list, write_text};
 
 /// `/loki/api/v1/detected_labels`
 pub(super) async fn detected_labels(
@@ -21,6 +21,9 @@ pub(super) async fn detected_labels(
     let found = querier
         .detected_labels(request.tenants.as_slice(), &matchers, range)
         .await?;
+    if request.wants_protobuf {
+        return Ok(protobuf(encode::protobuf::detected_labels(&found.value)));
+    }
     let labels: Vec<(&String, &usize)> = found.value.iter().collect();
     if labels.is_empty() {
         return Ok(json("{}"));

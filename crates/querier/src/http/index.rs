@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
-use crate::encode::write_list;
+use super::{ApiRequest, json, protobuf};
+use crate::encode::{self, write_list};
 use crate::metadata::Sum;
 use crate::{Querier, Shard};
 
@@ -30,6 +30,9 @@ pub(super) async fn stats(
     let sum = querier
         .index_stats(request.tenants.as_slice(), &matchers, range)
         .await?;
+    if request.wants_protobuf {
+        return Ok(protobuf(encode::protobuf::stats(&sum.value)));
+    }
     let mut out = String::new();
     write_sum(&mut out, &sum.value);
     Ok(json(out))

@@ -7,16 +7,19 @@ use axum::response::Response;
 use model::LabelSet;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{write_labels, write_list, write_text};
+use crate::encode::{self, write_labels, write_list, write_text};
 
 /// `{"status":"success","data":[…]}`; without `data` if there is none, as Loki has it.
-fn list_response(items: &[String]) -> Response {
+fn list_response(request: &ApiRequest, items: Vec<String>) -> Response {
+    if request.wants_protobuf {
+        return protobuf(encode::protobuf::labels(items));
+    }
     let mut out = String::from("{\"status\":\"success\"");
     if !items.is_empty() {
         out.push_str(",\"data\":");
-        write_list(&mut out, items, |out, item| write_text(out, item));
+        write_list(&mut out, &items, |out, item| write_text(out, item));
     }
     out.push('}');
     json(out)
@@ -32,7 +35,7 @@ pub(super) async fn names(
     let names = querier
         .label_names(request.tenants.as_slice(), &matchers, range)
         .await?;
-    Ok(list_response(&names.value))
+    Ok(list_response(&request, names.value))
 }
 
 /// `/loki/api/v1/label/{name}/values`
@@ -46,7 +49,7 @@ pub(super) async fn values(
     let values = querier
         .label_values(request.tenants.as_slice(), &name, &matchers, range)
         .await?;
-    Ok(list_response(&values.value))
+    Ok(list_response(&request, values.value))
 }
 
 /// `/loki/api/v1/series`
@@ -59,6 +62,9 @@ pub(super) async fn series(
     let sets = querier
         .series(request.tenants.as_slice(), &selectors, range)
         .await?;
+    if request.wants_protobuf {
+        return Ok(protobuf(encode::protobuf::series(&sets.value)));
+    }
     let mut out = String::from("{\"status\":\"success\",\"data\":");
     write_list(&mut out, &sets.value, |out, set: &LabelSet| {
         write_labels(out, set);

@@ -11,7 +11,9 @@ use server::http::ApiError;
 
 use super::{ApiRequest, json};
 use crate::Querier;
-use crate::encode::{self, Answer, LabelStyle, write_labels, write_list, write_report, write_text};
+use crate::encode::{
+    self, Answer, LabelStyle, readable, write_labels, write_list, write_report, write_text,
+};
 use crate::query::{Answered, RangeQuery};
 
 /// `/api/prom/query`
@@ -66,7 +68,7 @@ fn write_entry(out: &mut String, row: &LogRow) {
     out.push_str("{\"ts\":");
     write_text(out, &time.map(|time| time.to_string()).unwrap_or_default());
     out.push_str(",\"line\":");
-    write_text(out, &String::from_utf8_lossy(&row.line));
+    write_text(out, &readable(&row.line));
     let parsed: &LabelSet = &row.labels.parsed;
     if !parsed.is_empty() {
         out.push_str(",\"parsed\":");

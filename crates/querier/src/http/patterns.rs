@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::response::Response;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{write_list, write_text};
+use crate::encode::{self, write_list, write_text};
 use crate::patterns::{Pattern, PatternsQuery};
 
 /// `/loki/api/v1/patterns`
@@ -25,6 +25,9 @@ pub(super) async fn patterns(
         step_ns: request.params.step(range)?.max(1_000_000_000),
     };
     let found = querier.patterns(request.tenants.as_slice(), query).await?;
+    if request.wants_protobuf {
+        return Ok(protobuf(encode::protobuf::patterns(&found.value)));
+    }
     let mut out = String::from("{\"status\":\"success\",\"data\":");
     write_list(&mut out, &found.value, write_pattern);
     out.push('}');

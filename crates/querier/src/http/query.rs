@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, explain, query_answer};
+use crate::Querier;
 use crate::query::{InstantQuery, RangeQuery};
-use crate::{Querier, encode};
 
 /// `/loki/api/v1/query_range`
 pub(super) async fn range(
@@ -30,14 +30,16 @@ pub(super) async fn range(
         limit: params.limit()?,
         direction: params.direction()?,
     };
+    if params.flag("explain")? {
+        let explanation = querier
+            .explain_range(request.tenants.as_slice(), query)
+            .await?;
+        return explain::response(&explanation);
+    }
     let answer = querier
         .range_query(request.tenants.as_slice(), query)
         .await?;
-    Ok(json(encode::query_response(
-        &answer.value,
-        &request.encoding,
-        &answer.report,
-    )))
+    Ok(query_answer(answer, request))
 }
 
 /// `/loki/api/v1/query`
@@ -53,12 +55,14 @@ pub(super) async fn instant(
         text: params.text("query").to_owned(),
         at_ns: params.time("time")?.unwrap_or_else(|| querier.now_ns()),
     };
+    if params.flag("explain")? {
+        let explanation = querier
+            .explain_instant(request.tenants.as_slice(), query)
+            .await?;
+        return explain::response(&explanation);
+    }
     let answer = querier
         .instant_query(request.tenants.as_slice(), query)
         .await?;
-    Ok(json(encode::query_response(
-        &answer.value,
-        &request.encoding,
-        &answer.report,
-    )))
+    Ok(query_answer(answer, request))
 }

@@ -3,13 +3,16 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use logql::syntax;
 use model::{Code, CodedError, Matcher};
 use server::http::{ApiError, Tenants};
 
 use crate::encode::{Encoding, LabelStyle};
 use crate::params::Params;
+
+/// How clients ask for Loki's protobuf.
+pub(crate) const PROTOBUF: &str = "application/vnd.google.protobuf";
 
 /// Bytes of a form body.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -19,6 +22,8 @@ pub(crate) struct ApiRequest {
     pub(crate) params: Params,
     pub(crate) tenants: Tenants,
     pub(crate) encoding: Encoding,
+    /// Whether the answer is to be protobuf instead of JSON.
+    pub(crate) wants_protobuf: bool,
 }
 
 /// A request of nobody in particular.
@@ -33,11 +38,14 @@ impl<S: Send + Sync> FromRequest<S> for ApiRequest {
         let (mut parts, body) = request.into_parts();
         let tenants = Tenants::from_request_parts(&mut parts, state).await?;
         let encoding = encoding(&parts.headers);
+        let accept = parts.headers.get(ACCEPT);
+        let wants_protobuf = accept.is_some_and(|accept| accept.as_bytes() == PROTOBUF.as_bytes());
         let params = params_of(Request::from_parts(parts, body)).await?;
         Ok(Self {
             params,
             tenants,
             encoding,
+            wants_protobuf,
         })
     }
 }

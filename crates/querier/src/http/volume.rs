@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{write_list, write_point, write_report, write_text};
+use crate::encode::{self, write_list, write_point, write_report, write_text};
 use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
 
 fn volume_query(request: &ApiRequest, now_ns: i64) -> Result<VolumeQuery, ApiError> {
@@ -37,6 +37,10 @@ pub(super) async fn instant(
 ) -> Result<Response, ApiError> {
     let query = volume_query(&request, querier.now_ns())?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
+    if request.wants_protobuf {
+        let body = encode::protobuf::volumes("vector", &answer.value, &answer.report);
+        return Ok(protobuf(body));
+    }
     let mut out = head("vector");
     write_list(&mut out, &answer.value, |out, series| {
         write_metric(out, series);
@@ -59,11 +63,16 @@ pub(super) async fn range(
     query.step_ns = Some(request.params.step(query.range)?);
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     // Loki says vector where there is nothing, and clients take either then.
-    let mut out = head(if answer.value.is_empty() {
+    let kind = if answer.value.is_empty() {
         "vector"
     } else {
         "matrix"
-    });
+    };
+    if request.wants_protobuf {
+        let body = encode::protobuf::volumes(kind, &answer.value, &answer.report);
+        return Ok(protobuf(body));
+    }
+    let mut out = head(kind);
     write_list(&mut out, &answer.value, |out, series| {
         write_metric(out, series);
         out.push_str(",\"values\":");

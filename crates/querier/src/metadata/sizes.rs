@@ -20,7 +20,7 @@ pub struct Sum {
     pub streams: u64,
     /// Runs of rows in blocks, and heads.
     pub chunks: u64,
-    /// Bytes of lines.
+    /// Bytes of lines and structured metadata.
     pub bytes: u64,
     /// Lines.
     pub rows: u64,

@@ -1,4 +1,4 @@
-//! How many bytes of lines there are, by labels, at one time or over time.
+//! How many bytes of lines and structured metadata there are, by labels, at one time or over time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub struct VolumeSeries {
 }
 
 impl Querier {
-    /// Bytes of lines by labels, the largest first.
+    /// Bytes of lines and structured metadata by labels, the largest first.
     ///
     /// # Errors
     /// If a tenant has volumes switched off or may not ask for such a range, or data cannot be

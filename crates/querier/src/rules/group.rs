@@ -2,10 +2,67 @@
 
 use std::collections::BTreeMap;
 
-use logql::syntax;
-use model::units::DurationNs;
+use logql::{syntax, template};
+use model::units::{DurationNs, quote};
 use model::{Code, CodedError, is_valid_label_name};
 use serde::{Deserialize, Serialize};
+
+/// What the templates of an alert may use without declaring it.
+const TEMPLATE_VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
+    {{$externalURL := .ExternalURL}}{{$value := .Value}}";
+
+/// What the templates of an alert may call: Go's own functions, and Prometheus's.
+const TEMPLATE_FUNCTIONS: &[&str] = &[
+    "and",
+    "call",
+    "eq",
+    "ge",
+    "gt",
+    "html",
+    "index",
+    "js",
+    "le",
+    "len",
+    "lt",
+    "ne",
+    "not",
+    "or",
+    "print",
+    "printf",
+    "println",
+    "slice",
+    "urlquery",
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "tmpl",
+    "urlQueryEscape",
+    "value",
+];
 
 /// Rules that are evaluated together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -103,10 +160,31 @@ impl Rule {
         {
             return Err(refused(format!("invalid label name: {name}")));
         }
-        match self.annotations.keys().find(|name| !is_name(name)) {
-            Some(name) => Err(refused(format!("invalid annotation name: {name}"))),
-            None => Ok(()),
+        if let Some(name) = self.annotations.keys().find(|name| !is_name(name)) {
+            return Err(refused(format!("invalid annotation name: {name}")));
         }
+        self.check_templates()
+    }
+
+    /// Labels and annotations of alerts are templates.
+    fn check_templates(&self) -> Result<(), CodedError> {
+        if self.alert.is_empty() {
+            return Ok(());
+        }
+        let texts = [("label", &self.labels), ("annotation", &self.annotations)];
+        for (kind, (name, text)) in texts
+            .into_iter()
+            .flat_map(|(kind, texts)| texts.iter().map(move |text| (kind, text)))
+        {
+            let text = format!("{TEMPLATE_VARIABLES}{text}");
+            template::check(
+                &format!("__alert_{}", self.alert),
+                &text,
+                TEMPLATE_FUNCTIONS,
+            )
+            .map_err(|error| refused(format!("{kind} {}: {error}", quote(name))))?;
+        }
+        Ok(())
     }
 
     fn check_record(&self) -> Result<(), CodedError> {
@@ -155,10 +233,21 @@ mod tests {
                 r#"{"name":"g","rules":[{"alert":"A","expr":"1","labels":{"a-b":"c"}}]}"#,
                 "invalid label name: a-b",
             ),
+            (
+                r#"{"name":"g","rules":[{"alert":"A","expr":"1","annotations":{"s":"{{ .Foo | nope }}"}}]}"#,
+                "annotation \"s\": template: __alert_A:1: function \"nope\" not defined",
+            ),
+            (
+                r#"{"name":"g","rules":[{"alert":"A","expr":"1","labels":{"s":"{{ $other }}"}}]}"#,
+                "label \"s\": template: __alert_A:1: undefined variable \"$other\"",
+            ),
         ] {
             let group: RuleGroup = serde_json::from_str(text).unwrap();
             assert_eq!(group.check().unwrap_err().message, reason);
         }
+        let text = r#"{"name":"g","rules":[{"alert":"A","expr":"1","annotations":{"s":"{{ $labels.x | toUpper }} is {{ $value | humanize }}"}}]}"#;
+        let group: RuleGroup = serde_json::from_str(text).unwrap();
+        group.check().unwrap();
         let text = r#"{"name":"g","rules":[{"alert":"A","expr":"not logql ("}]}"#;
         let group: RuleGroup = serde_json::from_str(text).unwrap();
         let message = group.check().unwrap_err().message;

@@ -1,10 +1,15 @@
 //! What a query may not do: run for ever, hold too much, go on when nobody waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use logql::metric::{Steps, leaf_contexts};
+use logql::syntax::ast::Expr;
 use model::units::{ByteSize, DurationNs};
 use model::{Code, Direction};
+
+use crate::{logs, samples};
 
 use super::bed::{Bed, FakeIngester, range_query, rows, tenant};
 
@@ -149,4 +154,96 @@ async fn too_many_streams_or_bytes_are_refused_before_blocks_are_read() {
             .starts_with("the query would read too many bytes (query: 120B, limit: 1B)"),
         "{error}"
     );
+}
+
+/// Twenty blocks, one after the other in time.
+async fn many_blocks() -> Bed {
+    let bed = Bed::new();
+    for block in 0..20 {
+        let seconds = block * 10..block * 10 + 10;
+        bed.store(&tenant(), block as u128 + 1, "app=web", &rows(seconds))
+            .await;
+    }
+    bed
+}
+
+#[tokio::test]
+async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
+    for text in [
+        QUERY,
+        r#"sum(count_over_time({app="web"} |= "line" | logfmt [1h]))"#,
+    ] {
+        let querier = many_blocks().await.querier();
+        // Scans wait for cores, so the query stops where blocks are open and not scanned.
+        let threads = querier.scan_threads();
+        let cores = Arc::clone(&querier.scans)
+            .acquire_many_owned(threads as u32)
+            .await
+            .unwrap();
+        let context = querier.context(&[tenant()]).unwrap();
+        let (stats, cancelled) = (Arc::clone(&context.stats), Arc::clone(&context.cancelled));
+        let question = range_query(text);
+        let running = tokio::spawn(async move {
+            match crate::query::parse(&question.text).unwrap() {
+                Expr::Log(log) => {
+                    let wanted = logs::Wanted {
+                        range: question.range,
+                        limit: question.limit,
+                        direction: question.direction,
+                        interval_ns: 0,
+                    };
+                    logs::select(&context, &log, wanted).await.map(|_| ())
+                }
+                Expr::Metric(metric) => {
+                    let steps = Steps::instant(question.range.end_ns);
+                    let leaf = leaf_contexts(&metric).remove(0);
+                    let sum = samples::aggregate(&context, &leaf, steps);
+                    sum.await.map(|_| ())
+                }
+            }
+        });
+        while stats.blocks_read.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        cancelled.store(true, Ordering::Relaxed);
+        drop(cores);
+        let error = running.await.unwrap().unwrap_err();
+        assert_eq!(error.code, Code::Cancelled, "{text}");
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert!(get(&stats.blocks_read) <= threads as u64, "{text}");
+        assert_eq!(get(&stats.lines_passed), 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_query_tells_its_parts_and_gives_everything_back() {
+    let querier = many_blocks().await.querier();
+    let threads = querier.scan_threads();
+    let cores = Arc::clone(&querier.scans)
+        .acquire_many_owned(threads as u32)
+        .await
+        .unwrap();
+    let asking = Arc::clone(&querier);
+    let running = tokio::spawn(async move {
+        let answer = asking.range_query(&[tenant()], range_query(QUERY)).await;
+        answer.map(|_| ())
+    });
+    while querier.memory().used_bytes() == 0 && !running.is_finished() {
+        tokio::task::yield_now().await;
+        if Arc::strong_count(&querier) > 3 {
+            break;
+        }
+    }
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    drop(cores);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while querier.scans.available_permits() < threads || Arc::strong_count(&querier) > 1 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "a part of the query still runs"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(querier.memory().used_bytes(), 0);
 }

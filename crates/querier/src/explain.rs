@@ -1,0 +1,433 @@
+//! What a query has to read, told before it runs, and what it read, told after.
+//!
+//! The estimate goes the way of the query itself: the label index names streams and blocks, the
+//! footers of blocks say which of their bytes are wanted, or that their counters are enough. Only
+//! what the footers cannot tell stays open: lines that ingesters still have, and blocks that a log
+//! query leaves alone once it has its lines.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use chunk::Projection;
+use logql::metric::{Steps, leaf_contexts};
+use logql::pipeline::Pipeline;
+use logql::syntax::ast::{Expr, LogExpr, RangeAggregation};
+use model::{Code, CodedError, Direction, TenantId, TimeRange};
+use serde::Serialize;
+
+use crate::metrics::QueryKind;
+use crate::query::{Context, InstantQuery, RangeQuery, parse};
+use crate::recent::Covered;
+use crate::stats::Report;
+use crate::stored::{RunRef, Unit, wanted_ranges};
+use crate::tenancy;
+use crate::{Querier, check, samples};
+
+/// What a query has to read, and what it read.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The query as it is understood.
+    pub query: String,
+    /// What is selected from the lines of each tenant, before anything is computed from it.
+    pub parts: Vec<Part>,
+    /// Before the query ran: all parts together.
+    pub estimate: Reading,
+    /// After the query ran; none if it failed.
+    pub actual: Option<Actual>,
+    /// Why the query failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A selection of lines.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// Whose lines.
+    pub tenant: String,
+    /// What is selected.
+    pub selection: String,
+    /// From this time, in nanoseconds since the Unix epoch.
+    pub start_ns: i64,
+    /// To before this time.
+    pub end_ns: i64,
+    /// Ingesters that are asked for what is recent.
+    pub ingesters: usize,
+    /// What decides before lines are decoded, and where.
+    pub pushed_down: Vec<String>,
+    /// Columns of blocks that are read.
+    pub columns: BTreeSet<&'static str>,
+    /// How much storage has to give.
+    #[serde(flatten)]
+    pub reading: Reading,
+}
+
+/// How much is read from storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    /// Streams with lines in the range.
+    pub streams: u64,
+    /// Objects that hold them.
+    pub objects: u64,
+    /// Blocks of these objects.
+    pub blocks: u64,
+    /// Runs of streams in blocks whose counters answer, so that nothing of them is read.
+    pub runs_counted: u64,
+    /// Lines of the blocks' runs.
+    pub rows: u64,
+    /// Bytes of these lines and their metadata.
+    pub bytes: u64,
+    /// Stored, compressed bytes that are wanted of the blocks.
+    pub bytes_to_read: u64,
+    /// Those of them that are in memory.
+    pub bytes_cached: u64,
+}
+
+impl std::ops::AddAssign for Reading {
+    fn add_assign(&mut self, other: Self) {
+        self.streams += other.streams;
+        self.objects += other.objects;
+        self.blocks += other.blocks;
+        self.runs_counted += other.runs_counted;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.bytes_to_read += other.bytes_to_read;
+        self.bytes_cached += other.bytes_cached;
+    }
+}
+
+/// What a query that ran has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Actual {
+    /// Seconds that it ran.
+    pub seconds: f64,
+    /// Seconds that it waited for its turn.
+    pub seconds_queued: f64,
+    /// Runs of streams in blocks that the index named.
+    pub runs_matched: u64,
+    /// Blocks read.
+    pub blocks_read: u64,
+    /// Stored, compressed bytes wanted of them.
+    pub bytes_read: u64,
+    /// Lines of storage looked at.
+    pub lines_processed: u64,
+    /// Bytes of lines searched or given to stages.
+    pub bytes_processed: u64,
+    /// Lines or samples that passed all stages.
+    pub lines_passed: u64,
+    /// Lines or samples that ingesters gave.
+    pub lines_of_ingesters: u64,
+    /// Copies dropped.
+    pub duplicates: u64,
+    /// Lines or points of the answer.
+    pub returned: u64,
+}
+
+impl From<&Report> for Actual {
+    fn from(report: &Report) -> Self {
+        let (summary, store) = (&report.summary, &report.querier.store);
+        Self {
+            seconds: summary.exec_time,
+            seconds_queued: summary.queue_time,
+            runs_matched: store.total_chunks_ref,
+            blocks_read: store.total_chunks_downloaded,
+            bytes_read: store.chunk.compressed_bytes,
+            lines_processed: summary.total_lines_processed,
+            bytes_processed: summary.total_bytes_processed,
+            lines_passed: summary.total_post_filter_lines,
+            lines_of_ingesters: report.ingester.total_lines_sent,
+            duplicates: store.chunk.total_duplicates,
+            returned: summary.total_entries_returned,
+        }
+    }
+}
+
+/// What is to be estimated: a query, checked, at its times.
+struct Question {
+    expr: Expr,
+    range: TimeRange,
+    steps: Steps,
+    limit: usize,
+    direction: Direction,
+}
+
+impl Querier {
+    /// Estimates what a range query reads, runs it, and says what it has read.
+    ///
+    /// # Errors
+    /// If the query is wrong or its tenants may not ask it, or the estimate fails. An error of the
+    /// query itself is part of the explanation.
+    pub async fn explain_range(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: RangeQuery,
+    ) -> Result<Explanation, CodedError> {
+        let expr = parse(&query.text)?;
+        let mut range = query.range;
+        for tenant in tenants {
+            let limits = self.limits(tenant);
+            check::query(&query.text, &expr, &limits, false)?;
+            range = check::query_range(range, &limits, self.now_ns())?;
+        }
+        let question = Question {
+            expr,
+            range,
+            steps: Steps::aligned(range.start_ns, range.end_ns, query.step_ns),
+            limit: query.limit,
+            direction: query.direction,
+        };
+        let explanation = self.estimate(tenants, question).await?;
+        let ran = self.range_query(tenants, query).await;
+        Ok(explanation.with(ran.map(|answered| Actual::from(&answered.report))))
+    }
+
+    /// [`Self::explain_range`] of an instant query.
+    ///
+    /// # Errors
+    /// As [`Self::explain_range`].
+    pub async fn explain_instant(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        query: InstantQuery,
+    ) -> Result<Explanation, CodedError> {
+        let expr = parse(&query.text)?;
+        for tenant in tenants {
+            check::query(&query.text, &expr, &self.limits(tenant), true)?;
+        }
+        let question = Question {
+            expr,
+            range: TimeRange::new(query.at_ns, query.at_ns),
+            steps: Steps::instant(query.at_ns),
+            limit: 0,
+            direction: Direction::Backward,
+        };
+        let explanation = self.estimate(tenants, question).await?;
+        let ran = self.instant_query(tenants, query).await;
+        Ok(explanation.with(ran.map(|answered| Actual::from(&answered.report))))
+    }
+
+    async fn estimate(
+        self: &Arc<Self>,
+        tenants: &[TenantId],
+        question: Question,
+    ) -> Result<Explanation, CodedError> {
+        let query = question.expr.to_string();
+        let parts = self
+            .run(QueryKind::Metadata, tenants, |context| async move {
+                parts(&context, tenants, &question).await
+            })
+            .await?
+            .value;
+        let mut estimate = Reading::default();
+        parts.iter().for_each(|part| estimate += part.reading);
+        Ok(Explanation {
+            query,
+            parts,
+            estimate,
+            actual: None,
+            error: None,
+        })
+    }
+}
+
+impl Explanation {
+    fn with(self, ran: Result<Actual, CodedError>) -> Self {
+        let (actual, error) = match ran {
+            Ok(actual) => (Some(actual), None),
+            Err(error) => (None, Some(error.message)),
+        };
+        Self {
+            actual,
+            error,
+            ..self
+        }
+    }
+}
+
+async fn parts(
+    context: &Context,
+    tenants: &[TenantId],
+    question: &Question,
+) -> Result<Vec<Part>, CodedError> {
+    let mut parts = Vec::new();
+    match &question.expr {
+        Expr::Log(log) => {
+            for (share, log) in tenancy::log_shares(log, tenants)? {
+                parts.push(of_lines(&context.of(&share.tenant), &log, question).await?);
+            }
+        }
+        Expr::Metric(metric) => {
+            for leaf in leaf_contexts(metric) {
+                for (share, log) in tenancy::log_shares(&leaf.aggregation.log, tenants)? {
+                    let aggregation = RangeAggregation {
+                        log,
+                        ..leaf.aggregation.clone()
+                    };
+                    let (context, leaf) = (context.of(&share.tenant), leaf.over(&aggregation));
+                    parts.push(of_samples(&context, &leaf, question.steps).await?);
+                }
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// The literals that blocks are searched for.
+fn literals(literals: &[Vec<u8>]) -> impl Iterator<Item = String> {
+    literals.iter().map(|literal| {
+        let literal = model::units::quote(&String::from_utf8_lossy(literal));
+        format!("literal {literal}: searched in whole blocks, lines without it are not decoded")
+    })
+}
+
+fn selector(log: &LogExpr) -> String {
+    let selector = LogExpr {
+        matchers: log.matchers.clone(),
+        stages: Vec::new(),
+    };
+    format!("{selector}: label index; time range: label index and footers of blocks")
+}
+
+async fn of_lines(
+    context: &Context,
+    log: &LogExpr,
+    question: &Question,
+) -> Result<Part, CodedError> {
+    let pipeline = Pipeline::new(log, context.now_ns)
+        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
+    let mut pushed_down = vec![selector(log)];
+    pushed_down.extend(literals(&pipeline.required_literals()));
+    let order = match question.direction {
+        Direction::Backward => "newest",
+        Direction::Forward => "oldest",
+    };
+    pushed_down.push(format!(
+        "limit {}: {order} blocks first, the rest is left alone when there are enough lines",
+        question.limit
+    ));
+    let mut part = Part::new(context, log.to_string(), question.range, pushed_down);
+    let covered = Covered::default();
+    let units = context
+        .units(&log.matchers, question.range, &covered)
+        .await?;
+    let mut seen = Seen::default();
+    for unit in &units {
+        for run in &unit.blocks {
+            part.add(context, unit, run, Some(Projection::ALL), &mut seen)
+                .await?;
+        }
+    }
+    Ok(part)
+}
+
+async fn of_samples(
+    context: &Context,
+    leaf: &logql::metric::Leaf<'_>,
+    steps: Steps,
+) -> Result<Part, CodedError> {
+    let log = &leaf.aggregation.log;
+    let planner = samples::Planner::new(context, leaf, steps).await?;
+    let mut pushed_down = vec![selector(log)];
+    pushed_down.extend(literals(&planner.required_literals()));
+    if let Some(grouping) = &leaf.reduce_to {
+        let kept = grouping.labels.join(", ");
+        let kind = if grouping.without { "without" } else { "by" };
+        pushed_down.push(format!("grouping {kind} ({kept}): applied to each sample"));
+    }
+    let range = planner.range();
+    let mut part = Part::new(context, leaf.aggregation.to_string(), range, pushed_down);
+    let units = context
+        .units(&log.matchers, range, &Covered::default())
+        .await?;
+    let (mut seen, mut sum) = (Seen::default(), planner.accumulator());
+    for unit in &units {
+        let projection = planner.plan(unit, &mut sum).await?;
+        for run in &unit.blocks {
+            part.add(context, unit, run, projection, &mut seen).await?;
+        }
+    }
+    if part.reading.runs_counted > 0 {
+        let counters = "counters in footers of blocks answer where all lines of a run count";
+        part.pushed_down.push(counters.to_owned());
+    }
+    Ok(part)
+}
+
+/// What was counted already: a stream may be in several units, a block may hold several streams.
+#[derive(Default)]
+struct Seen {
+    streams: HashSet<u64>,
+    objects: HashSet<u128>,
+    blocks: HashSet<(u128, u32)>,
+}
+
+impl Part {
+    fn new(
+        context: &Context,
+        selection: String,
+        range: TimeRange,
+        pushed_down: Vec<String>,
+    ) -> Self {
+        Self {
+            tenant: context.tenant.to_string(),
+            selection,
+            start_ns: range.start_ns,
+            end_ns: range.end_ns,
+            ingesters: context.querier.readers().ingesters.len(),
+            pushed_down,
+            columns: BTreeSet::new(),
+            reading: Reading::default(),
+        }
+    }
+
+    /// Counts a run of which `projection` is read; none if its counters answer.
+    async fn add(
+        &mut self,
+        context: &Context,
+        unit: &Unit,
+        run: &RunRef,
+        projection: Option<Projection>,
+        seen: &mut Seen,
+    ) -> Result<(), CodedError> {
+        let reading = &mut self.reading;
+        reading.rows += run.rows;
+        reading.bytes += run.raw_bytes;
+        reading.streams += u64::from(seen.streams.insert(unit.labels.fingerprint()));
+        reading.objects += u64::from(seen.objects.insert(run.object.id));
+        let is_new = seen.blocks.insert((run.object.id, run.block));
+        reading.blocks += u64::from(is_new);
+        let Some(projection) = projection else {
+            reading.runs_counted += 1;
+            return Ok(());
+        };
+        self.columns.extend(columns(projection));
+        let meta = run.block_meta(context).await?;
+        // A block of several streams is read once for all of them.
+        if meta.runs().len() > 1 && !is_new {
+            return Ok(());
+        }
+        let range = TimeRange::new(self.start_ns, self.end_ns);
+        let ranges = wanted_ranges(&meta, run, projection, range);
+        reading.bytes_to_read += ranges
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum::<u64>();
+        let objects = context.querier.catalog().objects();
+        reading.bytes_cached += objects.cached_bytes(run.object.id, &meta, &ranges);
+        Ok(())
+    }
+}
+
+fn columns(projection: Projection) -> impl Iterator<Item = &'static str> {
+    [
+        (true, "times"),
+        (projection.metadata, "structured metadata"),
+        (projection.lengths || projection.lines, "line lengths"),
+        (projection.lines, "lines"),
+    ]
+    .into_iter()
+    .filter_map(|(is_read, name)| is_read.then_some(name))
+}
