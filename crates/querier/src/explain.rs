@@ -310,8 +310,9 @@ async fn of_lines(
     ));
     let mut part = Part::new(context, log.to_string(), question.range, pushed_down);
     let covered = Covered::default();
+    let deleting = context.deleting(question.range).await?;
     let units = context
-        .units(&log.matchers, question.range, &covered)
+        .units(&log.matchers, question.range, &covered, &deleting.stored)
         .await?;
     let mut seen = Seen::default();
     for unit in &units {
@@ -339,9 +340,7 @@ async fn of_samples(
     }
     let range = planner.range();
     let mut part = Part::new(context, leaf.aggregation.to_string(), range, pushed_down);
-    let units = context
-        .units(&log.matchers, range, &Covered::default())
-        .await?;
+    let units = planner.units().await?;
     let (mut seen, mut sum) = (Seen::default(), planner.accumulator());
     for unit in &units {
         let projection = planner.plan(unit, &mut sum).await?;

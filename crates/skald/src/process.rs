@@ -177,7 +177,9 @@ impl Build {
             Some(distributor) if target.has(Target::Agent) => self.new_agent(distributor)?,
             _ => None,
         };
-        self.add_routes(rings::routes(cluster.clone()));
+        if let Some(cluster) = &cluster {
+            self.add_routes(rings::routes(cluster.clone()));
+        }
         self.start_listeners(http, grpc);
         if let Some(ingester) = ingester {
             self.start_ingester(ingester);

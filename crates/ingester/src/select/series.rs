@@ -93,7 +93,7 @@ impl Query {
         Ok(stats)
     }
 
-    /// Rows of the range that are not deleted, and bytes of their lines.
+    /// Rows of the range that are not deleted, and bytes of their lines and metadata.
     fn count_undeleted(
         &self,
         source: &Source,
@@ -111,15 +111,16 @@ impl Query {
                 &decoded
             }
         };
-        let counts = |row: &EntryRef<'_>| {
+        let mut counts = |row: &EntryRef<'_>| {
             self.range.contains(row.timestamp_ns)
                 && !deletes.has(row.timestamp_ns, row.line, row.metadata)
         };
-        let lengths = entries
-            .iter()
-            .filter(counts)
-            .map(|row| row.line.len() as u64);
-        Ok(lengths.fold((0, 0), |(rows, bytes), length| (rows + 1, bytes + length)))
+        let kept = entries.iter().enumerate();
+        let kept = kept.filter(|(_, row)| counts(row)).map(|(at, _)| at);
+        let kept: Vec<usize> = kept.collect();
+        let kept = entries.select(kept);
+        let bytes = kept.lines().len() as u64 + metadata_bytes(&kept, 0..kept.len());
+        Ok((kept.len() as u64, bytes))
     }
 }
 

@@ -171,7 +171,7 @@ async fn many_blocks() -> Bed {
 async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
     for text in [
         QUERY,
-        r#"sum(count_over_time({app="web"} |= "line" | logfmt [1h]))"#,
+        r#"sum(count_over_time({app="web"} |= "line" | logfmt [24h]))"#,
     ] {
         let querier = many_blocks().await.querier();
         // Scans wait for cores, so the query stops where blocks are open and not scanned.

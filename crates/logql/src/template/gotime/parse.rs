@@ -488,7 +488,7 @@ mod tests {
             (
                 "15:04",
                 "bad",
-                r#"parsing time "bad" as "15:04": cannot parse "bad""#,
+                r#"parsing time "bad" as "15:04": cannot parse "bad" as "15""#,
             ),
         ] {
             assert_eq!(reparsed(layout, value, "UTC"), shown, "{layout}");
