@@ -173,7 +173,8 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
         QUERY,
         r#"sum(count_over_time({app="web"} |= "line" | logfmt [24h]))"#,
     ] {
-        let querier = many_blocks().await.querier();
+        let bed = many_blocks().await;
+        let querier = bed.querier();
         // Scans wait for cores, so the query stops where blocks are open and not scanned.
         let threads = querier.scan_threads();
         let cores = Arc::clone(&querier.scans)
@@ -203,6 +204,7 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
             }
         });
         while stats.blocks_read.load(Ordering::Relaxed) == 0 {
+            assert!(!running.is_finished(), "{text}");
             tokio::task::yield_now().await;
         }
         cancelled.store(true, Ordering::Relaxed);
@@ -217,7 +219,8 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
 
 #[tokio::test]
 async fn dropping_a_query_tells_its_parts_and_gives_everything_back() {
-    let querier = many_blocks().await.querier();
+    let bed = many_blocks().await;
+    let querier = bed.querier();
     let threads = querier.scan_threads();
     let cores = Arc::clone(&querier.scans)
         .acquire_many_owned(threads as u32)
