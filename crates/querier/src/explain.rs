@@ -3,23 +3,26 @@
 //! The estimate goes the way of the query itself: the label index names streams and blocks, the
 //! footers of blocks say which of their bytes are wanted, or that their counters are enough. Only
 //! what the footers cannot tell stays open: lines that ingesters still have, and blocks that a log
-//! query leaves alone once it has its lines.
+//! query leaves alone once it has its lines, and what is read besides of blocks in which a search
+//! found something.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chunk::Projection;
 use logql::metric::{Steps, leaf_contexts};
-use logql::pipeline::Pipeline;
+use logql::pipeline::{Literal, LiteralFilter, split_literals};
 use logql::syntax::ast::{Expr, LogExpr, RangeAggregation};
-use model::{Code, CodedError, Direction, TenantId, TimeRange};
+use model::units::quote;
+use model::{CodedError, Direction, TenantId, TimeRange};
+use scan::Prefilter;
 use serde::Serialize;
 
 use crate::metrics::QueryKind;
 use crate::query::{Context, InstantQuery, RangeQuery, parse};
 use crate::recent::Covered;
 use crate::stats::Report;
-use crate::stored::{RunRef, Unit, wanted_ranges};
+use crate::stored::{RunRef, Unit, Wanted, first_ranges};
 use crate::tenancy;
 use crate::{Querier, check, samples};
 
@@ -275,12 +278,23 @@ async fn parts(
     Ok(parts)
 }
 
-/// The literals that blocks are searched for.
-fn literals(literals: &[Vec<u8>]) -> impl Iterator<Item = String> {
-    literals.iter().map(|literal| {
-        let literal = model::units::quote(&String::from_utf8_lossy(literal));
-        format!("literal {literal}: searched in whole blocks, lines without it are not decoded")
-    })
+/// The line filters that blocks are searched for.
+fn literals(log: &LogExpr) -> Vec<String> {
+    let (conditions, _) = split_literals(&log.stages);
+    let text = |condition: &LiteralFilter| {
+        let quoted = |literal: &Literal| {
+            let text = quote(&String::from_utf8_lossy(&literal.text));
+            let case = if literal.any_case { " in any case" } else { "" };
+            format!("{text}{case}")
+        };
+        let any_of: Vec<String> = condition.any_of.iter().map(quoted).collect();
+        let has = if condition.negative { "lacks" } else { "has" };
+        format!(
+            "line {has} {}: searched in blocks before lines are decoded",
+            any_of.join(" or ")
+        )
+    };
+    conditions.iter().map(text).collect()
 }
 
 fn selector(log: &LogExpr) -> String {
@@ -296,10 +310,9 @@ async fn of_lines(
     log: &LogExpr,
     question: &Question,
 ) -> Result<Part, CodedError> {
-    let pipeline = Pipeline::new(log, context.now_ns)
-        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
+    let (prefilter, _) = Prefilter::split_log(log);
     let mut pushed_down = vec![selector(log)];
-    pushed_down.extend(literals(&pipeline.required_literals()));
+    pushed_down.extend(literals(log));
     let order = match question.direction {
         Direction::Backward => "newest",
         Direction::Forward => "oldest",
@@ -317,7 +330,13 @@ async fn of_lines(
     let mut seen = Seen::default();
     for unit in &units {
         for run in &unit.blocks {
-            part.add(context, unit, run, Some(Projection::ALL), &mut seen)
+            let wanted = Wanted {
+                projection: Projection::ALL,
+                reduction: None,
+                prefilter: &prefilter,
+                range: question.range,
+            };
+            part.add(context, unit, run, Some(wanted), &mut seen)
                 .await?;
         }
     }
@@ -332,7 +351,7 @@ async fn of_samples(
     let log = &leaf.aggregation.log;
     let planner = samples::Planner::new(context, leaf, steps).await?;
     let mut pushed_down = vec![selector(log)];
-    pushed_down.extend(literals(&planner.required_literals()));
+    pushed_down.extend(literals(log));
     if let Some(grouping) = &leaf.reduce_to {
         let kept = grouping.labels.join(", ");
         let kind = if grouping.without { "without" } else { "by" };
@@ -343,9 +362,15 @@ async fn of_samples(
     let units = planner.units().await?;
     let (mut seen, mut sum) = (Seen::default(), planner.accumulator());
     for unit in &units {
-        let projection = planner.plan(unit, &mut sum).await?;
+        let needed = planner.plan(unit, &mut sum).await?;
+        let wanted = needed.as_ref().map(|needed| Wanted {
+            projection: needed.projection,
+            reduction: needed.reduction.as_ref(),
+            prefilter: planner.prefilter(),
+            range,
+        });
         for run in &unit.blocks {
-            part.add(context, unit, run, projection, &mut seen).await?;
+            part.add(context, unit, run, wanted, &mut seen).await?;
         }
     }
     if part.reading.runs_counted > 0 {
@@ -382,13 +407,13 @@ impl Part {
         }
     }
 
-    /// Counts a run of which `projection` is read; none if its counters answer.
+    /// Counts a run of which something is wanted; nothing if its counters answer.
     async fn add(
         &mut self,
         context: &Context,
         unit: &Unit,
         run: &RunRef,
-        projection: Option<Projection>,
+        wanted: Option<Wanted<'_>>,
         seen: &mut Seen,
     ) -> Result<(), CodedError> {
         let reading = &mut self.reading;
@@ -398,18 +423,17 @@ impl Part {
         reading.objects += u64::from(seen.objects.insert(run.object.id));
         let is_new = seen.blocks.insert((run.object.id, run.block));
         reading.blocks += u64::from(is_new);
-        let Some(projection) = projection else {
+        let Some(wanted) = wanted else {
             reading.runs_counted += 1;
             return Ok(());
         };
-        self.columns.extend(columns(projection));
+        self.columns.extend(columns(wanted));
         let meta = run.block_meta(context).await?;
         // A block of several streams is read once for all of them.
         if meta.runs().len() > 1 && !is_new {
             return Ok(());
         }
-        let range = TimeRange::new(self.start_ns, self.end_ns);
-        let ranges = wanted_ranges(&meta, run, projection, range);
+        let ranges = first_ranges(&meta, run, wanted)?;
         reading.bytes_to_read += ranges
             .iter()
             .map(|range| range.end - range.start)
@@ -420,12 +444,19 @@ impl Part {
     }
 }
 
-fn columns(projection: Projection) -> impl Iterator<Item = &'static str> {
+fn columns(wanted: Wanted<'_>) -> impl Iterator<Item = &'static str> {
+    let Projection {
+        metadata,
+        lengths,
+        lines,
+    } = wanted.projection;
     [
         (true, "times"),
-        (projection.metadata, "structured metadata"),
-        (projection.lengths || projection.lines, "line lengths"),
-        (projection.lines, "lines"),
+        (metadata, "structured metadata"),
+        (lengths || lines, "line lengths"),
+        (lines, "lines"),
+        (wanted.reduction.is_some(), "fields of lines"),
+        (!wanted.prefilter.is_empty(), "what is searched of lines"),
     ]
     .into_iter()
     .filter_map(|(is_read, name)| is_read.then_some(name))

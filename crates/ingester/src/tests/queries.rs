@@ -148,7 +148,7 @@ async fn series_count_what_lies_in_the_range() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
-    // Of metadata eight bytes for the pair of each row, and the five of its text once.
+    // Of metadata eight bytes for the pair of each row, and its text, in proportion in a block.
     assert_eq!(
         (found[0].rows, found[0].bytes, found[0].labels.get("app")),
         (20, 20 * (10 + 8) + 5, Some("a"))

@@ -407,7 +407,7 @@ proptest! {
             let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
             let id = accumulator.series(&labels("a=b")).unwrap();
             add(&mut accumulator, id);
-            show(&accumulator.finish().unwrap().0)
+            show(&accumulator.finish(&|| false).unwrap().0)
         };
         let singly = series(&|accumulator, id| {
             times.iter().for_each(|time| accumulator.add(id, *time, 1.0).unwrap());
