@@ -5,6 +5,7 @@
 mod deletes;
 mod live;
 mod merging;
+mod replicas;
 mod retention;
 
 use std::path::{Path, PathBuf};

@@ -180,6 +180,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a compactor of the cluster's store, with more variables.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn start_compactor(
+        &self,
+        number: usize,
+        env: &[(&str, &str)],
+    ) -> anyhow::Result<Process> {
+        let launch = self
+            .setting
+            .launch("compactor", "skald-compactor", "127.0.0.1:0")?;
+        let mut launch = launch.with_env("COMPACTOR", &number.to_string());
+        for (name, value) in env {
+            launch = launch.with_env(name, value);
+        }
+        launch.start().await
+    }
+
     /// The ingesters that run.
     #[must_use]
     pub fn ingesters(&self) -> Vec<Api> {
