@@ -15,6 +15,7 @@ const BINARIES: [(&str, &[&str]); 6] = [
     ("skald-querier", &[]),
     ("skald-compactor", &[]),
     ("skald-agent", &[]),
+    ("skald-registry", &[]),
 ];
 
 /// The example for a binary.

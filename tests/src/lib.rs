@@ -13,6 +13,7 @@ pub mod lines;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod registry;
 pub mod s3;
 pub mod server;
 

@@ -76,6 +76,8 @@ impl Launch {
             http,
             log: directory.join(format!("{binary}.out")),
         };
+        // Of several at once, only one could have the registry's own port.
+        let launch = launch.with_env("SKALD_REGISTRY_LISTEN", "127.0.0.1:0");
         Ok(launch.with_env("SKALD_HOME", &directory.display().to_string()))
     }
 

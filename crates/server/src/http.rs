@@ -29,13 +29,18 @@ pub use trace::{REQUEST_ID_HEADER, TraceId};
 
 /// The router of an HTTP listener: `routes` in what all requests pass through.
 pub fn finish(routes: Router, metrics: &HttpMetrics, body_timeout: Duration) -> Router {
+    guard(routes.fallback(not_found), body_timeout)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(metrics.clone(), observe))
+}
+
+/// What [`finish`] does for the process's own sake: caught panics, bounded waiting for bodies,
+/// refusals that their client gets to read. For routes whose answers must stay as they are.
+pub fn guard(routes: Router, body_timeout: Duration) -> Router {
     routes
-        .fallback(not_found)
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(RequestBodyTimeoutLayer::new(body_timeout))
-        .layer(CompressionLayer::new())
         .layer(from_fn_with_state(body_timeout, leftover::read))
-        .layer(from_fn_with_state(metrics.clone(), observe))
 }
 
 async fn not_found() -> impl IntoResponse {

@@ -37,7 +37,9 @@ pub use listen::{BindError, ConnectionLimits, ListenAddr, Listener};
 pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{Overrides, OverridesError, RuntimeConfig};
-pub use telemetry::{LogConfig, LogFormat, LogLevel, Telemetry, TelemetryError};
+pub use telemetry::{
+    LineFile, LogConfig, LogFormat, LogLevel, RotatingFile, Telemetry, TelemetryError,
+};
 pub use version::{REVISION, VERSION};
 
 /// Makes ring the cryptography of every TLS connection of this process. Called first in every

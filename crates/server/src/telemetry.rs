@@ -3,6 +3,7 @@
 
 mod file;
 mod level;
+mod lines;
 mod spool;
 
 use std::io::IsTerminal;
@@ -18,10 +19,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::Registry;
-use file::RotatingFile;
 use spool::Spool;
 
+pub use file::RotatingFile;
 pub use level::LogLevel;
+pub use lines::LineFile;
 
 /// The file's name in the log directory.
 const FILE_NAME: &str = "skald.log";

@@ -11,7 +11,9 @@ use server::{ConfigError, DataDir, Environment, Loaded, Print, Telemetry};
 use crate::agent_flags::KeyFlags;
 use crate::agent_process;
 use crate::agent_status;
-use crate::args::{AgentArgs, AgentCommand, Command, ProcessArgs, RoleArgs, ServeArgs, SkaldArgs};
+use crate::args::{
+    AgentArgs, AgentCommand, Command, RegistryArgs, RoleArgs, ServeArgs, SkaldArgs,
+};
 use crate::process::{Parts, Process};
 use crate::{Config, Target};
 
@@ -44,6 +46,17 @@ pub fn run(target: Target) -> ExitCode {
                 Err(code) => code,
             }
         }
+        Target::Registry => match parse::<RegistryArgs>(target, arguments) {
+            Ok(args) => serve(
+                target,
+                &ServeArgs {
+                    process: args.process,
+                    registry_listen: args.registry_listen,
+                    ..ServeArgs::default()
+                },
+            ),
+            Err(code) => code,
+        },
         _ => match parse::<RoleArgs>(target, arguments) {
             Ok(args) => {
                 let process = args.process;
@@ -111,7 +124,7 @@ fn parse<A: Parser>(
 
 fn serve(target: Target, args: &ServeArgs) -> ExitCode {
     let environment = Environment::of_process();
-    let loaded = match load(&args.process, &environment) {
+    let loaded = match load(args, &environment) {
         Ok(loaded) => loaded,
         Err(error) => return fail(target, &error.into(), EXIT_USAGE),
     };
@@ -130,8 +143,9 @@ fn serve(target: Target, args: &ServeArgs) -> ExitCode {
     }
 }
 
-fn load(args: &ProcessArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
-    let mut loaded: Loaded<Config> = server::load(args.config.as_deref(), environment)?;
+fn load(args: &ServeArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
+    let file = args.process.config.as_deref();
+    let mut loaded: Loaded<Config> = server::load(file, environment)?;
     loaded.config.apply(args);
     loaded.config.validate()?;
     // Not kept: opened again, and watched, when the process starts.
@@ -180,7 +194,7 @@ fn serve_until_stopped(
     let outcome = runtime.block_on(async {
         let stop = server::stop_signal().context("cannot handle signals")?;
         let process = Process::start(parts).await?;
-        announce(target, &process, data_dir.path(), args);
+        announce(target, &process, data_dir.path());
         process.run(stop).await
     });
     // What blocks is not waited for: every module had its deadline.
@@ -193,13 +207,11 @@ fn serve_until_stopped(
 }
 
 /// Says where the process listens and what to try next.
-fn announce(target: Target, process: &Process, data_dir: &Path, args: &ServeArgs) {
-    let (http, grpc) = (process.http_addr(), process.grpc_addr());
-    tracing::info!(binary = %target, version = server::VERSION, %http, %grpc, "started");
-    if let Some(addr) = args.registry_listen {
-        tracing::warn!(%addr, "this build has no image registry: nothing listens there");
-        eprintln!("note: this build has no image registry yet, so nothing listens on {addr}");
-    }
+fn announce(target: Target, process: &Process, data_dir: &Path) {
+    let http = process.http_addr();
+    let [grpc, registry] = [process.grpc_addr(), process.registry_addr()]
+        .map(|addr| addr.map(|addr| addr.to_string()));
+    tracing::info!(binary = %target, version = server::VERSION, %http, grpc, registry, "started");
     if target != Target::All {
         return;
     }
@@ -211,9 +223,10 @@ fn announce(target: Target, process: &Process, data_dir: &Path, args: &ServeArgs
         _ => format!(" --addr=http://{http}"),
     };
     println!("skald {} is up", server::VERSION);
-    println!("  HTTP  http://{http}");
-    println!("  gRPC  {grpc}");
-    println!("  data  {}", data_dir.display());
+    println!("  HTTP      http://{http}");
+    println!("  gRPC      {}", grpc.as_deref().unwrap_or("none"));
+    println!("  registry  {}", registry.as_deref().unwrap_or("none"));
+    println!("  data      {}", data_dir.display());
     println!("Try:");
     println!("  {skald} labels{addr}");
     println!("  {skald} query{addr} '{{job=\"skald\"}}'");

@@ -53,7 +53,7 @@ pub(crate) enum AgentCommand {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) process: ProcessArgs,
-    /// Where the image registry would be served; this build has none yet and says so
+    /// Where to serve the image registry; port 0 lets the system choose
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) registry_listen: Option<ListenAddr>,
     /// Files to collect lines from; may be globs, and may be given several times
@@ -133,6 +133,16 @@ impl AgentArgs {
     }
 }
 
+/// The arguments of `skald-registry`.
+#[derive(Debug, Parser)]
+pub(crate) struct RegistryArgs {
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+    /// Where clients push and pull; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) registry_listen: Option<ListenAddr>,
+}
+
 /// The arguments of a process with one role.
 #[derive(Debug, Parser)]
 pub(crate) struct RoleArgs {
@@ -174,6 +184,7 @@ mod tests {
     fn arguments_hold_together() {
         SkaldArgs::command().debug_assert();
         RoleArgs::command().debug_assert();
+        RegistryArgs::command().debug_assert();
         let args = SkaldArgs::try_parse_from([
             "skald",
             "serve",

@@ -6,7 +6,7 @@ use model::Limits;
 use serde::{Deserialize, Serialize};
 use server::{ConfigError, RuntimeConfig};
 
-use crate::args::ProcessArgs;
+use crate::args::ServeArgs;
 
 /// The whole configuration. Each binary takes what concerns it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub querier: querier::Config,
     /// What keeps the store small and in order.
     pub compactor: compactor::Config,
+    /// What keeps images.
+    pub registry: registry::Config,
 }
 
 impl Default for Config {
@@ -51,13 +53,18 @@ impl Default for Config {
             ingester: ingester::Config::default(),
             querier: querier::Config::default(),
             compactor: compactor::Config::default(),
+            registry: registry::Config::default(),
         }
     }
 }
 
 impl Config {
     /// Puts what was typed over what was written.
-    pub(crate) fn apply(&mut self, args: &ProcessArgs) {
+    pub(crate) fn apply(&mut self, args: &ServeArgs) {
+        if let Some(addr) = args.registry_listen {
+            self.registry.listen = addr;
+        }
+        let args = &args.process;
         if let Some(dir) = &args.data_dir {
             self.data_dir.clone_from(dir);
         }

@@ -44,7 +44,8 @@ pub struct Process {
     modules: Modules,
     health: Health,
     http_addr: SocketAddr,
-    grpc_addr: SocketAddr,
+    grpc_addr: Option<SocketAddr>,
+    registry_addr: Option<SocketAddr>,
     shutdown_delay: Duration,
 }
 
@@ -54,17 +55,19 @@ impl Process {
     /// # Errors
     /// If a port cannot be bound or a role cannot start. What had started is stopped.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let http = Listener::bind(parts.config.server.http_listen).await?;
-        let grpc = Listener::bind(parts.config.server.grpc_listen).await?;
-        let (http_addr, grpc_addr) = (http.local_addr(), grpc.local_addr());
+        let listeners = Listeners::bind(&parts).await?;
+        let http_addr = listeners.http.local_addr();
+        let grpc_addr = listeners.grpc.as_ref().map(Listener::local_addr);
+        let registry_addr = listeners.registry.as_ref().map(Listener::local_addr);
         let mut build = Build::new(parts, http_addr, grpc_addr);
-        match build.start(http, grpc).await {
+        match build.start(listeners).await {
             Ok(()) => Ok(Self {
                 shutdown_delay: build.parts.config.server.shutdown_delay.as_std(),
                 modules: build.modules,
                 health: build.health,
                 http_addr,
                 grpc_addr,
+                registry_addr,
             }),
             Err(error) => {
                 build.modules.stop().await;
@@ -79,10 +82,16 @@ impl Process {
         self.http_addr
     }
 
-    /// Where gRPC is served.
+    /// Where gRPC is served, if it is.
     #[must_use]
-    pub fn grpc_addr(&self) -> SocketAddr {
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
         self.grpc_addr
+    }
+
+    /// Where images are pushed to and pulled from, if they are.
+    #[must_use]
+    pub fn registry_addr(&self) -> Option<SocketAddr> {
+        self.registry_addr
     }
 
     /// How its parts are doing.
@@ -101,6 +110,35 @@ impl Process {
     }
 }
 
+/// The ports of a process.
+struct Listeners {
+    http: Listener,
+    grpc: Option<Listener>,
+    registry: Option<Listener>,
+}
+
+impl Listeners {
+    /// Binds what the target serves.
+    async fn bind(parts: &Parts) -> anyhow::Result<Self> {
+        let (target, config) = (parts.target, &parts.config);
+        let http = Listener::bind(config.server.http_listen).await?;
+        let grpc = match target {
+            Target::Registry => None,
+            _ => Some(Listener::bind(config.server.grpc_listen).await?),
+        };
+        let has_registry = target == Target::Registry || config.registry.enabled;
+        let registry = match target.has(Target::Registry) && has_registry {
+            true => Some(Listener::bind(config.registry.listen).await?),
+            false => None,
+        };
+        Ok(Self {
+            http,
+            grpc,
+            registry,
+        })
+    }
+}
+
 /// A process while it is put together.
 struct Build {
     parts: Parts,
@@ -109,7 +147,7 @@ struct Build {
     health: Health,
     modules: Modules,
     http_addr: SocketAddr,
-    grpc_addr: SocketAddr,
+    grpc_addr: Option<SocketAddr>,
     /// The cluster, once it was started. Weak, as the cluster holds what asks for it.
     cluster: Arc<OnceLock<Weak<Cluster>>>,
     /// What HTTP will serve.
@@ -122,7 +160,7 @@ struct Build {
 pub(crate) const STOP_SOON: Duration = Duration::from_secs(5);
 
 impl Build {
-    fn new(parts: Parts, http_addr: SocketAddr, grpc_addr: SocketAddr) -> Self {
+    fn new(parts: Parts, http_addr: SocketAddr, grpc_addr: Option<SocketAddr>) -> Self {
         let (metrics, health) = (Metrics::new(), Health::new());
         let http_metrics = HttpMetrics::new(&mut metrics.registry());
         parts.telemetry.register(&mut metrics.registry());
@@ -144,9 +182,16 @@ impl Build {
     /// The table of modules: they start in this order and stop in the other. Roles come after the
     /// listeners, since an ingester that stops still answers queries while it moves its rows to
     /// storage, and what stands in front of it fails over meanwhile.
-    async fn start(&mut self, http: Listener, grpc: Listener) -> anyhow::Result<()> {
+    async fn start(&mut self, listeners: Listeners) -> anyhow::Result<()> {
         let target = self.parts.target;
         self.start_overrides();
+        if let Some(listener) = listeners.registry {
+            self.start_registry(listener).await?;
+        }
+        if target == Target::Registry {
+            self.start_listeners(listeners.http, None);
+            return Ok(());
+        }
         let catalog = match target {
             Target::Distributor => None,
             _ => Some(self.start_catalog()?),
@@ -180,7 +225,7 @@ impl Build {
         if let Some(cluster) = &cluster {
             self.add_routes(rings::routes(cluster.clone()));
         }
-        self.start_listeners(http, grpc);
+        self.start_listeners(listeners.http, listeners.grpc);
         if let Some(ingester) = ingester {
             self.start_ingester(ingester);
         }
@@ -276,11 +321,8 @@ impl Build {
             "" => server::hostname(),
             id => id.to_owned(),
         };
-        let mut me = Member::new(
-            id,
-            advertised(&config.grpc_advertise, self.grpc_addr),
-            &roles,
-        );
+        let grpc_addr = self.grpc_addr.unwrap_or(self.http_addr);
+        let mut me = Member::new(id, advertised(&config.grpc_advertise, grpc_addr), &roles);
         me.http_addr = advertised(&config.http_advertise, self.http_addr);
         me.zone.clone_from(&config.zone);
         me.state = MemberState::Joining;
@@ -288,9 +330,8 @@ impl Build {
     }
 
     /// Serves HTTP and gRPC. `/ready` says when there is more than that.
-    fn start_listeners(&mut self, http: Listener, grpc: Listener) {
+    fn start_listeners(&mut self, http: Listener, grpc: Option<Listener>) {
         let config = &self.parts.config;
-        let limits = config.server.connection_limits();
         let admin = admin::routes(&Admin {
             metrics: self.metrics.clone(),
             health: self.health.clone(),
@@ -305,16 +346,22 @@ impl Build {
         let routes = http::finish(routes, &self.http_metrics, body_timeout);
         let services = std::mem::take(&mut self.services).routes();
         let services = grpc_router(services, &self.http_metrics);
-        for (name, listener, router) in [("grpc", grpc, services), ("http", http, routes)] {
-            let limits = limits.clone();
-            // The drain ends by itself; the rest is for closing what it left.
-            let deadline = limits.drain_timeout + STOP_SOON;
-            self.modules.spawn(name, deadline, |module| async move {
-                module.health.running();
-                listener.serve(router, limits, module.stop).await;
-                Ok(())
-            });
+        if let Some(grpc) = grpc {
+            self.serve("grpc", grpc, services);
         }
+        self.serve("http", http, routes);
+    }
+
+    /// Serves a router until the stop.
+    fn serve(&mut self, name: &str, listener: Listener, router: Router) {
+        let limits = self.parts.config.server.connection_limits();
+        // The drain ends by itself; the rest is for closing what it left.
+        let deadline = limits.drain_timeout + STOP_SOON;
+        self.modules.spawn(name, deadline, |module| async move {
+            module.health.running();
+            listener.serve(router, limits, module.stop).await;
+            Ok(())
+        });
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Target {
     Compactor,
     /// Collects lines and pushes them.
     Agent,
+    /// Keeps images.
+    Registry,
 }
 
 impl Target {
@@ -30,6 +32,7 @@ impl Target {
             Self::Querier => "skald-querier",
             Self::Compactor => "skald-compactor",
             Self::Agent => "skald-agent",
+            Self::Registry => "skald-registry",
         }
     }
 
@@ -43,6 +46,7 @@ impl Target {
             Self::Querier => "Answers queries from ingesters and storage",
             Self::Compactor => "Merges small objects, drops what is too old or asked to be deleted",
             Self::Agent => "Collects lines from files and pushes them",
+            Self::Registry => "Keeps container images and other OCI artifacts",
         }
     }
 

@@ -12,6 +12,7 @@ fn every_binary_says_its_name_and_version() -> std::io::Result<()> {
         ("skald-querier", env!("CARGO_BIN_EXE_skald-querier")),
         ("skald-compactor", env!("CARGO_BIN_EXE_skald-compactor")),
         ("skald-agent", env!("CARGO_BIN_EXE_skald-agent")),
+        ("skald-registry", env!("CARGO_BIN_EXE_skald-registry")),
     ] {
         let output = Command::new(path).arg("--version").output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

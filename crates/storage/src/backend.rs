@@ -8,6 +8,7 @@ use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
@@ -33,6 +34,43 @@ pub(crate) fn open(
     }
     let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
     Ok(Arc::new(PrefixStore::new(store, prefix)))
+}
+
+/// A store whose objects can be written in parts, over many requests and by many processes.
+#[derive(Clone)]
+pub struct PartStore {
+    /// Whole objects.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Objects in parts.
+    pub parts: Arc<dyn MultipartStore>,
+}
+
+impl PartStore {
+    /// Opens the configured backend for who keeps other things than logs in it. There are no
+    /// bounds and repetitions but the client's own.
+    ///
+    /// # Errors
+    /// If the configuration does not hold, or names a directory, which knows no parts.
+    pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+        match config.backend {
+            Backend::Local => Err(refused("a directory knows no parts")),
+            Backend::S3 => Self::new(s3(config)?, config),
+            Backend::Gcs => Self::new(gcs(config)?, config),
+            Backend::Azure => Self::new(azure(config)?, config),
+        }
+    }
+
+    fn new(
+        store: impl ObjectStore + MultipartStore,
+        config: &StorageConfig,
+    ) -> Result<Self, StorageError> {
+        let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
+        let store = Arc::new(PrefixStore::new(store, prefix));
+        Ok(Self {
+            objects: store.clone(),
+            parts: store,
+        })
+    }
 }
 
 fn refused(error: impl std::fmt::Display) -> StorageError {
@@ -114,7 +152,7 @@ fn set<B>(builder: B, value: Option<&str>, setter: impl FnOnce(B, String) -> B) 
     }
 }
 
-fn s3(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+fn s3(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
     let s3 = &config.s3;
     if s3.bucket.is_empty() {
         return Err(refused("s3.bucket is not set"));
@@ -148,7 +186,7 @@ fn s3(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> 
     builder.build().map_err(refused)
 }
 
-fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
     let gcs = &config.gcs;
     if gcs.bucket.is_empty() {
         return Err(refused("gcs.bucket is not set"));
@@ -174,7 +212,9 @@ fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError>
     builder.build().map_err(refused)
 }
 
-fn azure(config: &StorageConfig) -> Result<impl ObjectStore + use<>, StorageError> {
+fn azure(
+    config: &StorageConfig,
+) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
     let azure = &config.azure;
     if azure.container.is_empty() {
         return Err(refused("azure.container is not set"));

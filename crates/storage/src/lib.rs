@@ -40,6 +40,7 @@ mod store;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 
+pub use backend::PartStore;
 pub use catalog::{Catalog, Claim, add_to_index};
 pub use clock::Clock;
 pub use config::{

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Appends to a file; at its largest size renames it to `<name>.1` (`.1` to `.2` and so on, the last
 /// is lost) and begins a new one. Whole writes only, so no line is cut.
-pub(super) struct RotatingFile {
+#[derive(Debug)]
+pub struct RotatingFile {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -15,7 +16,11 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    pub(super) fn open(path: &Path, bytes_max: u64, old_max: usize) -> io::Result<Self> {
+    /// Opens a file to append to, that is renamed at `bytes_max`; `old_max` renamed ones are kept.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path, bytes_max: u64, old_max: usize) -> io::Result<Self> {
         let file = append_to(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -24,6 +29,14 @@ impl RotatingFile {
             bytes_max: bytes_max.max(1),
             old_max,
         })
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// If the disk does not.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     fn rotate(&mut self) -> io::Result<()> {

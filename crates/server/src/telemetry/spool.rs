@@ -62,7 +62,7 @@ impl Spool {
         }
     }
 
-    fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let waiting = self
             .0
             .waiting_bytes

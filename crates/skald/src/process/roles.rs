@@ -11,6 +11,8 @@ use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
 use model::TenantId;
 use proto::service::{ingest_server, select_server};
 use querier::Querier;
+use registry::Registry;
+use server::Listener;
 use server::http::{Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
@@ -88,6 +90,33 @@ impl Build {
                 ingester.shutdown(LAST_FLUSH_MAX).await;
                 Ok(())
             });
+    }
+
+    /// The image registry on its own port; its database closes after the last request.
+    pub(super) async fn start_registry(&mut self, listener: Listener) -> anyhow::Result<()> {
+        let config = &self.parts.config;
+        let body_timeout = config.server.body_timeout.as_std();
+        let deps = registry::Deps {
+            data_dir: self.parts.data_dir.join("registry"),
+            log_dir: self.parts.data_dir.join("log"),
+            clock: Clock::system(),
+            metrics: registry::Metrics::register(&mut self.metrics.registry()),
+        };
+        let registry = Registry::open(config.registry.clone(), deps).await?;
+        if let Some(notice) = registry.first_login() {
+            // To the one who started it, and not into the log, which others read.
+            println!("{notice}");
+        }
+        let running = registry.clone();
+        self.modules
+            .spawn("registry", STOP_SOON, |module| async move {
+                module.health.running();
+                running.run(module.stop).await;
+                Ok(())
+            });
+        let routes = server::http::guard(registry::routes(registry), body_timeout);
+        self.serve("registry-http", listener, routes);
+        Ok(())
     }
 
     /// Routes of the distributor.

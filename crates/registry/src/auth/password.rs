@@ -1,0 +1,122 @@
+//! Passwords: kept as argon2id hashes, checked on few threads at once, and remembered for a minute,
+//! since a pull is many requests and each check is meant to be slow.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use quick_cache::sync::Cache;
+use rand::RngExt;
+use ring::hmac;
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+
+/// Checks at once; each needs 19 MiB.
+const CHECKS_MAX: usize = 2;
+/// For how long a right password is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many are.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Checks passwords.
+pub(crate) struct Passwords {
+    turns: Semaphore,
+    /// What is remembered is told by a hash with a key of this process, so that no password can be
+    /// read from memory.
+    key: hmac::Key,
+    right: Cache<[u8; 32], Instant>,
+    /// What the password of nobody is compared with, so that it takes as long.
+    nobody: String,
+}
+
+impl Passwords {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let secret: [u8; 32] = rand::rng().random();
+        Ok(Self {
+            turns: Semaphore::new(CHECKS_MAX),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            right: Cache::new(REMEMBERED_MAX),
+            nobody: hash("nobody")?,
+        })
+    }
+
+    /// Whether `password` has this hash; with none, it has not, and that takes as long.
+    pub(crate) async fn check(
+        self: &Arc<Self>,
+        password: &str,
+        hash: Option<&str>,
+    ) -> Result<bool, Error> {
+        let tag = hash.map(|hash| self.tag(password, hash));
+        if let Some(tag) = tag
+            && let Some(until) = self.right.get(&tag)
+            && Instant::now() < until
+        {
+            return Ok(true);
+        }
+        let turn = self.turns.acquire().await;
+        let _turn = turn.map_err(|error| Error::internal("checking the password", &error))?;
+        let expected = hash.unwrap_or(&self.nobody).to_owned();
+        let given = password.to_owned();
+        let checked = tokio::task::spawn_blocking(move || {
+            let expected = PasswordHash::new(&expected)?;
+            Argon2::default().verify_password(given.as_bytes(), &expected)
+        });
+        let checked = checked.await;
+        let checked = checked.map_err(|error| Error::internal("checking the password", &error))?;
+        let is_right = checked.is_ok() && hash.is_some();
+        if let Some(tag) = tag.filter(|_| is_right) {
+            self.right.insert(tag, Instant::now() + REMEMBERED);
+        }
+        Ok(is_right)
+    }
+
+    fn tag(&self, password: &str, hash: &str) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(hash.as_bytes());
+        context.update(&[0]);
+        context.update(password.as_bytes());
+        let mut tag = [0; 32];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+}
+
+/// The hash of a password, with a salt of its own.
+pub(crate) fn hash(password: &str) -> Result<String, Error> {
+    let hashed: Result<PasswordHash, _> = Argon2::default().hash_password(password.as_bytes());
+    hashed
+        .map(|hash| hash.to_string())
+        .map_err(|error| Error::internal("hashing the password", &error))
+}
+
+/// A password that nobody can guess: 144 bits.
+pub(crate) fn generate() -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
+    let mut random = rand::rng();
+    let mut letter = || {
+        let at = random.random_range(0..LETTERS.len());
+        LETTERS.get(at).copied().map_or('x', char::from)
+    };
+    (0..25).map(|_| letter()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_is_right() {
+        let passwords = Arc::new(Passwords::new().unwrap());
+        let hashed = hash("secret").unwrap();
+        assert!(hashed.starts_with("$argon2id$"), "{hashed}");
+        for _ in 0..2 {
+            assert!(passwords.check("secret", Some(&hashed)).await.unwrap());
+            assert!(!passwords.check("Secret", Some(&hashed)).await.unwrap());
+        }
+        assert!(!passwords.check("nobody", None).await.unwrap());
+        assert_ne!(generate(), generate());
+    }
+}

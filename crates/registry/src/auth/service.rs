@@ -1,0 +1,220 @@
+//! Gives out tokens, in the two ways that clients ask for them.
+//! <https://distribution.github.io/distribution/spec/auth/token/>
+
+use axum::extract::{Extension, Form, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, HOST, HeaderName, WWW_AUTHENTICATE};
+use serde_json::json;
+
+use super::token::{Access, Claims};
+use super::{Action, Caller, SERVICE, allows, identify, login};
+use crate::config::AuthMode;
+use crate::error::{Code, Error};
+use crate::logs::{Seen, new_id};
+use crate::name::RepoName;
+use crate::registry::Registry;
+
+/// Scopes that one token may have.
+const SCOPES_MAX: usize = 100;
+/// Where a proxy says what its client called.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Where tokens are given out, and the keys that they can be checked with.
+pub(crate) fn routes() -> Router<Registry> {
+    Router::new()
+        .route("/service/token", get(by_get).post(by_post))
+        .route("/service/keys", get(keys))
+}
+
+/// What a client is told that has to show more: where to get a token, and for what.
+pub(crate) fn challenge(
+    mut error: Error,
+    registry: &Registry,
+    headers: &HeaderMap,
+    scope: Option<String>,
+) -> Error {
+    if registry.config().auth == AuthMode::None || error.code != Code::Unauthorized {
+        return error;
+    }
+    let url = external_url(registry, headers);
+    let mut value = format!("Bearer realm=\"{url}/service/token\",service=\"{SERVICE}\"");
+    if let Some(scope) = scope {
+        value.push_str(&format!(",scope=\"{scope}\""));
+        if headers.contains_key(http::header::AUTHORIZATION) {
+            value.push_str(",error=\"insufficient_scope\"");
+        }
+    }
+    error = error.with_header(WWW_AUTHENTICATE, &value);
+    error.with_header(WWW_AUTHENTICATE, &format!("Basic realm=\"{SERVICE}\""))
+}
+
+/// What clients reach the registry by.
+fn external_url(registry: &Registry, headers: &HeaderMap) -> String {
+    let configured = &registry.config().external_url;
+    if !configured.is_empty() {
+        return configured.trim_end_matches('/').to_owned();
+    }
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let scheme = text(&FORWARDED_PROTO).filter(|scheme| matches!(*scheme, "http" | "https"));
+    let is_host = |host: &&str| {
+        host.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
+    };
+    let host = text(&HOST).filter(is_host).unwrap_or("localhost");
+    format!("{}://{host}", scheme.unwrap_or("http"))
+}
+
+async fn keys(State(registry): State<Registry>) -> Response {
+    Json(registry.auth().keys.public()).into_response()
+}
+
+type Params = Vec<(String, String)>;
+
+fn value<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
+    let found = params.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.as_str())
+}
+
+async fn by_get(
+    State(registry): State<Registry>,
+    Extension(seen): Extension<Seen>,
+    headers: HeaderMap,
+    params: Result<Query<Params>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    note(&seen);
+    let given = async {
+        let caller = identify(&registry, &headers, &seen).await?;
+        let params = params.map(|Query(params)| params).unwrap_or_default();
+        give(&registry, caller, &params).await
+    };
+    answer(given.await, &registry, &headers, &seen)
+}
+
+async fn by_post(
+    State(registry): State<Registry>,
+    Extension(seen): Extension<Seen>,
+    headers: HeaderMap,
+    params: Result<Form<Params>, axum::extract::rejection::FormRejection>,
+) -> Response {
+    note(&seen);
+    let given = async {
+        let Form(params) = params.map_err(|error| {
+            Error::new(
+                Code::Unsupported,
+                format!("the form cannot be read: {error}"),
+            )
+            .with_status(http::StatusCode::BAD_REQUEST)
+        })?;
+        let caller = match value(&params, "grant_type") {
+            Some("password") => {
+                let name = value(&params, "username").unwrap_or_default();
+                let password = value(&params, "password").unwrap_or_default();
+                login(&registry, name, password, &seen).await?
+            }
+            other => {
+                let message = format!(
+                    "grant_type {} is not known here; there is password",
+                    other.unwrap_or("(none)")
+                );
+                let error = Error::new(Code::Unsupported, message);
+                return Err(error.with_status(http::StatusCode::BAD_REQUEST));
+            }
+        };
+        give(&registry, caller, &params).await
+    };
+    answer(given.await, &registry, &headers, &seen)
+}
+
+fn note(seen: &Seen) {
+    let mut noted = seen.note.edit();
+    noted.route = Some("token");
+    noted.action = Some("token");
+}
+
+fn answer(
+    given: Result<serde_json::Value, Error>,
+    registry: &Registry,
+    headers: &HeaderMap,
+    seen: &Seen,
+) -> Response {
+    match given {
+        Ok(token) => ([(CACHE_CONTROL, "no-store")], Json(token)).into_response(),
+        Err(error) => challenge(error, registry, headers, None).answer(&seen.rid),
+    }
+}
+
+/// A token for as much of what is asked for as the caller may do.
+async fn give(
+    registry: &Registry,
+    caller: Caller,
+    params: &Params,
+) -> Result<serde_json::Value, Error> {
+    let scopes = params.iter().filter(|(name, _)| name == "scope");
+    let scopes = scopes.flat_map(|(_, scopes)| scopes.split_whitespace());
+    let mut access = Vec::new();
+    for scope in scopes.take(SCOPES_MAX) {
+        access.extend(granted(registry, &caller, scope).await?);
+    }
+    let lifetime_s = registry.config().token_lifetime.0 / 1_000_000_000;
+    let now_s = registry.meta().now_ms() / 1000;
+    let claims = Claims {
+        iss: "skald-registry".to_owned(),
+        sub: caller.name().to_owned(),
+        aud: SERVICE.to_owned(),
+        exp: now_s + lifetime_s,
+        nbf: now_s,
+        iat: now_s,
+        jti: new_id(),
+        kind: caller.kind(),
+        access,
+    };
+    let token = registry.auth().keys.sign(&claims)?;
+    let issued_at = jiff::Timestamp::from_second(now_s).unwrap_or_default();
+    Ok(json!({
+        "token": token,
+        "access_token": token,
+        "expires_in": lifetime_s,
+        "issued_at": issued_at.to_string(),
+    }))
+}
+
+/// What of a scope, `repository:name:pull,push`, the caller may do. What is no scope of ours gives
+/// nothing.
+async fn granted(
+    registry: &Registry,
+    caller: &Caller,
+    scope: &str,
+) -> Result<Option<Access>, Error> {
+    let Some((kind, rest)) = scope.split_once(':') else {
+        return Ok(None);
+    };
+    let Some((name, actions)) = rest.rsplit_once(':') else {
+        return Ok(None);
+    };
+    let asked = |action: Action| actions.split(',').any(|a| a == action.name() || a == "*");
+    let mut allowed = Vec::new();
+    match kind.split('(').next() {
+        Some("repository") => {
+            let Ok(repo) = RepoName::parse(name) else {
+                return Ok(None);
+            };
+            for action in Action::ALL.into_iter().filter(|action| asked(*action)) {
+                if allows(registry, caller, &repo, action).await? {
+                    allowed.push(action.name().to_owned());
+                }
+            }
+        }
+        Some("registry") if name == "catalog" && caller.is_admin() => {
+            allowed.push("*".to_owned());
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(Access {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        actions: allowed,
+    }))
+}

@@ -1,0 +1,240 @@
+//! Tokens: JSON Web Tokens signed with Ed25519, checked without asking the database.
+//! <https://distribution.github.io/distribution/spec/auth/jwt/>
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::RwLock;
+use ring::rand::SystemRandom;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::hex;
+use crate::error::Error;
+use crate::who::Kind;
+
+/// How far the clocks of two machines may be apart, in seconds.
+const LEEWAY_S: i64 = 60;
+/// Bytes of a token that is looked at.
+const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// What a token allows in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Access {
+    /// `repository` or `registry`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) actions: Vec<String>,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    pub(crate) sub: String,
+    pub(crate) aud: String,
+    pub(crate) exp: i64,
+    pub(crate) nbf: i64,
+    pub(crate) iat: i64,
+    pub(crate) jti: String,
+    pub(crate) kind: Kind,
+    pub(crate) access: Vec<Access>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    typ: String,
+    #[serde(default)]
+    kid: String,
+}
+
+/// A key that signs.
+pub(crate) struct SigningKey {
+    pub(crate) kid: String,
+    pair: Ed25519KeyPair,
+}
+
+impl SigningKey {
+    /// A new key, as it is kept.
+    pub(crate) fn generate() -> Result<(String, Vec<u8>), Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::internal("making a key", error);
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+        let pkcs8 = pkcs8.map_err(|error| failed(&error))?.as_ref().to_vec();
+        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| failed(&error))?;
+        Ok((kid(&pair), pkcs8))
+    }
+
+    /// A key as it was kept.
+    pub(crate) fn read(pkcs8: &[u8]) -> Result<Self, Error> {
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8);
+        let pair = pair.map_err(|error| Error::internal("reading a key", &error))?;
+        Ok(Self {
+            kid: kid(&pair),
+            pair,
+        })
+    }
+}
+
+fn kid(pair: &Ed25519KeyPair) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, pair.public_key().as_ref());
+    hex(digest.as_ref().get(..8).unwrap_or_default())
+}
+
+/// The keys of a registry; the first one signs, all check.
+#[derive(Default)]
+pub(crate) struct Keys(RwLock<Vec<SigningKey>>);
+
+impl Keys {
+    /// Replaces the keys, newest first.
+    pub(crate) fn set(&self, keys: Vec<SigningKey>) {
+        *self.0.write() = keys;
+    }
+
+    /// Signs a token.
+    pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
+        let keys = self.0.read();
+        let key = keys.first();
+        let key = key.ok_or_else(|| Error::internal("signing a token", &"there is no key"))?;
+        let header = Header {
+            alg: "EdDSA".to_owned(),
+            typ: "JWT".to_owned(),
+            kid: key.kid.clone(),
+        };
+        let encode = |value: serde_json::Result<Vec<u8>>| {
+            let bytes = value.map_err(|error| Error::internal("signing a token", &error))?;
+            Ok::<_, Error>(URL_SAFE_NO_PAD.encode(bytes))
+        };
+        let header = encode(serde_json::to_vec(&header))?;
+        let claims = encode(serde_json::to_vec(claims))?;
+        let signed = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.encode(key.pair.sign(signed.as_bytes()));
+        Ok(format!("{signed}.{signature}"))
+    }
+
+    /// What a token says, if it is ours, for `audience`, and holds at `now_s`; else why not.
+    pub(crate) fn check(
+        &self,
+        token: &str,
+        audience: &str,
+        now_s: i64,
+    ) -> Result<Claims, &'static str> {
+        let malformed = "the token is not one of this registry";
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err("the token is too long");
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| malformed)?;
+        if header.alg != "EdDSA" {
+            return Err("the token is not signed with EdDSA");
+        }
+        let keys = self.0.read();
+        let key = keys.iter().find(|key| key.kid == header.kid);
+        let key = key.ok_or("the token's key is not one of this registry")?;
+        let public = UnparsedPublicKey::new(&ED25519, key.pair.public_key().as_ref());
+        let signature = decode(signature)?;
+        if public.verify(signed.as_bytes(), &signature).is_err() {
+            return Err("the token's signature is wrong");
+        }
+        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| malformed)?;
+        if claims.aud != audience {
+            return Err("the token is for another service");
+        }
+        if now_s > claims.exp.saturating_add(LEEWAY_S) {
+            return Err("the token has expired");
+        }
+        if now_s < claims.nbf.saturating_sub(LEEWAY_S) {
+            return Err("the token does not hold yet");
+        }
+        Ok(claims)
+    }
+
+    /// The public keys, as a JSON Web Key Set.
+    pub(crate) fn public(&self) -> serde_json::Value {
+        let key = |key: &SigningKey| {
+            let x = URL_SAFE_NO_PAD.encode(key.pair.public_key().as_ref());
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+                "kid": key.kid, "x": x,
+            })
+        };
+        let keys: Vec<_> = self.0.read().iter().map(key).collect();
+        serde_json::json!({ "keys": keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys() -> Keys {
+        let keys = Keys::default();
+        let (_, pkcs8) = SigningKey::generate().unwrap();
+        keys.set(vec![SigningKey::read(&pkcs8).unwrap()]);
+        keys
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "skald".to_owned(),
+            sub: "ann".to_owned(),
+            aud: "registry".to_owned(),
+            exp: 1300,
+            nbf: 1000,
+            iat: 1000,
+            jti: "1".to_owned(),
+            kind: Kind::User,
+            access: vec![Access {
+                kind: "repository".to_owned(),
+                name: "a/b".to_owned(),
+                actions: vec!["pull".to_owned()],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_time_and_service() {
+        let keys = keys();
+        let token = keys.sign(&claims()).unwrap();
+        assert_eq!(keys.check(&token, "registry", 1100), Ok(claims()));
+        assert!(keys.check(&token, "other", 1100).is_err());
+        assert!(keys.check(&token, "registry", 1361).is_err());
+        assert!(keys.check(&token, "registry", 939).is_err());
+    }
+
+    #[test]
+    fn forged_tokens_are_refused() {
+        let (ours, other) = (keys(), keys());
+        let token = other.sign(&claims()).unwrap();
+        assert!(ours.check(&token, "registry", 1100).is_err());
+        // Somebody else's claims under our signature, and no signature at all.
+        let token = ours.sign(&claims()).unwrap();
+        let mut parts: Vec<&str> = token.split('.').collect();
+        let admin = Claims {
+            sub: "admin".to_owned(),
+            ..claims()
+        };
+        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&admin).unwrap());
+        parts[1] = &claims;
+        assert!(ours.check(&parts.join("."), "registry", 1100).is_err());
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        assert!(
+            ours.check(&format!("{none}.{claims}."), "registry", 1100)
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_stops_the_process(token in ".{0,80}", parts in "[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,40}\\.[A-Za-z0-9_-]{0,40}") {
+            let keys = keys();
+            prop_assert!(keys.check(&token, "registry", 0).is_err());
+            prop_assert!(keys.check(&parts, "registry", 0).is_err());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The section `registry` of the configuration.
+
+use model::units::{ByteSize, DurationNs};
+use serde::{Deserialize, Serialize};
+use server::ListenAddr;
+use storage::{Secret, StorageConfig};
+
+use crate::logs::LogConfig;
+
+/// How a registry is served and what it accepts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether `skald serve` has a registry.
+    pub enabled: bool,
+    /// Where clients push and pull.
+    pub listen: ListenAddr,
+    /// What clients reach it by, such as `https://registry.example.org`; empty means as they ask.
+    pub external_url: String,
+    /// Who may do what.
+    pub auth: AuthMode,
+    /// How long a token holds that was given for a login.
+    pub token_lifetime: DurationNs,
+    /// Where the facts are.
+    pub database: DatabaseConfig,
+    /// Where the bytes are. A directory unless configured: `registry/store` in the data directory.
+    pub storage: StorageConfig,
+    /// Bounds of uploads.
+    pub upload: UploadConfig,
+    /// Bounds of manifests and lists.
+    pub limits: LimitConfig,
+    /// What is removed once nothing refers to it.
+    pub gc: GcConfig,
+    /// What is written down.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: ListenAddr::localhost(5000),
+            external_url: String::new(),
+            auth: AuthMode::None,
+            token_lifetime: DurationNs::from_secs(300),
+            database: DatabaseConfig::default(),
+            storage: StorageConfig::default(),
+            upload: UploadConfig::default(),
+            limits: LimitConfig::default(),
+            gc: GcConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// Who may do what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Everybody may do everything: for a machine of one's own.
+    #[default]
+    None,
+    /// Accounts and robots of the registry's own; nobody in particular may pull from public projects.
+    Local,
+}
+
+/// Where the facts are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host/name`; empty means SQLite in the data directory.
+    pub url: Secret,
+    /// Connections that read.
+    pub readers: u32,
+    /// Changes that one transaction makes durable together.
+    pub batch_max: usize,
+    /// Changes that may wait; one more is refused with 503.
+    pub queue_max: usize,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: Secret::default(),
+            readers: 4,
+            batch_max: 128,
+            queue_max: 1024,
+        }
+    }
+}
+
+/// Bounds of uploads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UploadConfig {
+    /// The largest blob.
+    pub blob_size_max: ByteSize,
+    /// How long an upload that nobody continues is kept.
+    pub expiry: DurationNs,
+    /// Uploads of one project at once; one more is refused with 429.
+    pub sessions_max: u32,
+}
+
+impl Default for UploadConfig {
+    fn default() -> Self {
+        Self {
+            blob_size_max: ByteSize::mib(100 << 10),
+            expiry: DurationNs::from_secs(24 * 3600),
+            sessions_max: 10_000,
+        }
+    }
+}
+
+/// Bounds of manifests and lists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitConfig {
+    /// The largest manifest.
+    pub manifest_size_max: ByteSize,
+    /// Names on one page of a list.
+    pub page_max: u32,
+    /// Tags that one push of a manifest may set.
+    pub tags_per_push_max: usize,
+    /// Whether an index may name manifests that are not there.
+    pub allow_missing_manifests: bool,
+    /// Whether an image may name blobs that are not there.
+    pub allow_missing_blobs: bool,
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        Self {
+            manifest_size_max: ByteSize::mib(8),
+            page_max: 10_000,
+            tags_per_push_max: 100,
+            allow_missing_manifests: true,
+            allow_missing_blobs: false,
+        }
+    }
+}
+
+/// What is removed once nothing refers to it. It runs all the time, next to pushes and pulls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GcConfig {
+    /// Whether anything is removed. If not, what could be is still counted.
+    pub enabled: bool,
+    /// How often is looked for what is due.
+    pub interval: DurationNs,
+    /// How long a manifest stays that lost its last tag or index. One that never had any stays.
+    pub untagged_grace: DurationNs,
+    /// How long a blob stays that no manifest needs: a push has to finish within this time.
+    pub blob_grace: DurationNs,
+    /// How long bytes stay that no row names: a pull has to finish within this time.
+    pub data_grace: DurationNs,
+    /// How often the store is compared with the database, to find bytes that a crash left behind.
+    pub sweep_interval: DurationNs,
+}
+
+impl Default for GcConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: DurationNs::from_secs(10),
+            untagged_grace: DurationNs::from_secs(24 * 3600),
+            blob_grace: DurationNs::from_secs(2 * 3600),
+            data_grace: DurationNs::from_secs(15 * 60),
+            sweep_interval: DurationNs::from_secs(24 * 3600),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a client is told when something is refused or fails, and why a registry does not start.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderName, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+/// Why a registry does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened or brought up to date.
+    #[error("cannot open the registry's database")]
+    Meta(#[from] crate::meta::MetaError),
+    /// The store cannot be opened.
+    #[error("cannot open the registry's store")]
+    Store(#[from] storage::StorageError),
+    /// A directory or file of the registry cannot be used.
+    #[error("cannot use {path}")]
+    File {
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something of the registry's own.
+    #[error("{0}")]
+    Own(String),
+}
+
+/// The codes of the Distribution Specification, and ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    BlobUnknown,
+    BlobUploadInvalid,
+    BlobUploadUnknown,
+    Conflict,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    PaginationInvalid,
+    PreconditionFailed,
+    RangeInvalid,
+    SizeInvalid,
+    Unauthorized,
+    Denied,
+    Unsupported,
+    TooManyRequests,
+    Unavailable,
+    Internal,
+}
+
+impl Code {
+    /// The word in the body, and the usual status.
+    pub(crate) fn word_and_status(self) -> (&'static str, StatusCode) {
+        match self {
+            Self::BlobUnknown => ("BLOB_UNKNOWN", StatusCode::NOT_FOUND),
+            Self::BlobUploadInvalid => ("BLOB_UPLOAD_INVALID", StatusCode::BAD_REQUEST),
+            Self::BlobUploadUnknown => ("BLOB_UPLOAD_UNKNOWN", StatusCode::NOT_FOUND),
+            Self::Conflict => ("CONFLICT", StatusCode::CONFLICT),
+            Self::DigestInvalid => ("DIGEST_INVALID", StatusCode::BAD_REQUEST),
+            Self::ManifestBlobUnknown => ("MANIFEST_BLOB_UNKNOWN", StatusCode::BAD_REQUEST),
+            Self::ManifestInvalid => ("MANIFEST_INVALID", StatusCode::BAD_REQUEST),
+            Self::ManifestUnknown => ("MANIFEST_UNKNOWN", StatusCode::NOT_FOUND),
+            Self::NameInvalid => ("NAME_INVALID", StatusCode::BAD_REQUEST),
+            Self::NameUnknown => ("NAME_UNKNOWN", StatusCode::NOT_FOUND),
+            Self::PaginationInvalid => ("PAGINATION_NUMBER_INVALID", StatusCode::BAD_REQUEST),
+            Self::PreconditionFailed => ("PRECONDITION_FAILED", StatusCode::PRECONDITION_FAILED),
+            Self::RangeInvalid => ("RANGE_INVALID", StatusCode::RANGE_NOT_SATISFIABLE),
+            Self::SizeInvalid => ("SIZE_INVALID", StatusCode::BAD_REQUEST),
+            Self::Unauthorized => ("UNAUTHORIZED", StatusCode::UNAUTHORIZED),
+            Self::Denied => ("DENIED", StatusCode::FORBIDDEN),
+            Self::Unsupported => ("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED),
+            Self::TooManyRequests => ("TOOMANYREQUESTS", StatusCode::TOO_MANY_REQUESTS),
+            Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Internal => ("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        self.word_and_status().0
+    }
+}
+
+/// Left with an answer for who writes the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ErrorCode(pub(crate) &'static str);
+
+/// A refusal or failure: what a client can act on.
+#[derive(Debug)]
+pub(crate) struct Error {
+    pub(crate) code: Code,
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+    /// Facts for programs.
+    pub(crate) detail: Map<String, Value>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Error {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: code.word_and_status().1,
+            message: message.into(),
+            detail: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Our fault. The cause is logged here, the one place where it is known; the client is not told.
+    pub(crate) fn internal(what: &str, cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(what, error = %cause, "request failed");
+        Self::new(Code::Internal, format!("{what} failed; try again"))
+    }
+
+    /// Another status than the code usually has.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.detail.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The answer, with the request's id, by which its lines are found in the logs.
+    pub(crate) fn answer(mut self, rid: &str) -> Response {
+        if matches!(self.code, Code::TooManyRequests | Code::Unavailable) {
+            let given = self.headers.iter().any(|(name, _)| *name == RETRY_AFTER);
+            if !given {
+                self = self.with_header(RETRY_AFTER, "1");
+            }
+        }
+        self.detail.insert("request_id".to_owned(), rid.into());
+        let body = json!({"errors": [{
+            "code": self.code.word(),
+            "message": self.message,
+            "detail": self.detail,
+        }]});
+        let mut answer = (self.status, axum::Json(body)).into_response();
+        // Of some there are several.
+        for (name, value) in self.headers {
+            answer.headers_mut().append(name, value);
+        }
+        answer.extensions_mut().insert(ErrorCode(self.code.word()));
+        answer
+    }
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::Own(error.message)
+    }
+}

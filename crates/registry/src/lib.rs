@@ -1,0 +1,41 @@
+//! An OCI image registry: bytes in an object store, facts in one transactional database.
+//!
+//! The crate owns two things. [`Meta`] is the only truth about names: which projects, repositories,
+//! tags, manifests and links to blobs exist; every change is one transaction. The [`store`] has
+//! bytes only, under keys that were never used before and never will be again: a blob's row says
+//! which key its bytes have. So nothing is copied when an upload is committed, and removing bytes
+//! cannot hit those of a later push.
+//!
+//! *Invariants.*
+//! * A manifest is stored and returned byte for byte.
+//! * What a manifest refers to is an edge in the database, so what is garbage is known without a
+//!   walk, and decided in the same transaction that removes it.
+//! * Bytes are durable before the row that names them; a row is gone before its bytes are.
+//! * What was acknowledged survives the process; what was not is never visible in part.
+//!
+//! Start at [`Registry`], what a process holds; [`routes`] are its HTTP end points, of which `oci`
+//! has those of the Distribution Specification.
+
+mod auth;
+mod config;
+mod digest;
+mod error;
+mod gc;
+mod logs;
+mod manifest;
+mod meta;
+mod metrics;
+mod name;
+mod oci;
+mod registry;
+mod store;
+mod who;
+
+pub use config::{AuthMode, Config};
+pub use digest::{Algorithm, Digest};
+pub use error::StartError;
+pub use logs::LogConfig;
+pub use meta::MetaError;
+pub use metrics::Metrics;
+pub use oci::routes;
+pub use registry::{Deps, Registry};

@@ -1,0 +1,77 @@
+//! What a registry writes down: a line of JSON per request, and its audit trail.
+//!
+//! Lines of requests go to a file without anybody waiting; what the disk is too slow for is dropped
+//! and counted. Audit records are different: they are in the database from the transaction of what
+//! they tell, and leave it only when the file has them for good (`ship`). The registry needs no log
+//! system to work; an agent collects the files.
+
+mod access;
+mod note;
+mod observe;
+mod ship;
+
+pub(crate) use note::Note;
+pub(crate) use observe::{Seen, new_id, observe};
+pub(crate) use ship::ship;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use model::units::ByteSize;
+use serde::{Deserialize, Serialize};
+use server::{LineFile, RotatingFile};
+
+/// Where lines go and how many are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A file is renamed and begun anew at this size.
+    pub file_size_max: ByteSize,
+    /// How many renamed files of each kind are kept.
+    pub files_max: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            file_size_max: ByteSize::mib(64),
+            files_max: 3,
+        }
+    }
+}
+
+/// The files of a registry's log.
+pub(crate) struct Logs {
+    access: LineFile,
+    audit: parking_lot::Mutex<RotatingFile>,
+    node: String,
+}
+
+/// The files' names, of which the last part is the kind of their lines.
+pub(crate) fn paths(directory: &Path) -> [PathBuf; 2] {
+    ["access", "audit"].map(|kind| directory.join(format!("registry-{kind}.log")))
+}
+
+impl Logs {
+    /// Opens the files in a directory.
+    pub(crate) fn open(directory: &Path, config: &LogConfig) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let [access, audit] = paths(directory);
+        let (size_max, files_max) = (config.file_size_max.0, config.files_max);
+        Ok(Self {
+            access: LineFile::open("registry-access", &access, size_max, files_max)?,
+            audit: parking_lot::Mutex::new(RotatingFile::open(&audit, size_max, files_max)?),
+            node: server::hostname(),
+        })
+    }
+
+    /// What lines that were dropped are counted by.
+    pub(crate) fn count_drops(&self, dropped: prometheus_client::metrics::counter::Counter) {
+        self.access.count_drops(dropped);
+    }
+
+    /// Waits, not for long, until all lines of requests are in their file.
+    pub(crate) fn flush(&self) {
+        self.access.flush();
+    }
+}

@@ -1,0 +1,195 @@
+//! Watches a request from its first byte to the last of its answer.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{HeaderName, USER_AGENT};
+use http_body::{Frame, SizeHint};
+use rand::RngExt;
+use server::http::REQUEST_ID_HEADER;
+
+use super::access::{self, Begun, Ended};
+use super::note::Note;
+use crate::error::ErrorCode;
+use crate::registry::Registry;
+
+/// Where a proxy says for whom it asks.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Bytes of what a client says about itself that are kept.
+const SAID_BYTES_MAX: usize = 256;
+/// Bytes of an id that a client gives.
+const GIVEN_ID_BYTES_MAX: usize = 128;
+
+/// What handlers know of the request besides itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Its id, by which its lines are found.
+    pub(crate) rid: String,
+    /// The address that it came from.
+    pub(crate) remote: String,
+    pub(crate) note: Note,
+}
+
+/// Gives a request its id, and writes a line when its answer is over.
+pub(crate) async fn observe(
+    State(registry): State<Registry>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let text = |name: &HeaderName| {
+        let value = parts.headers.get(name)?.to_str().ok()?;
+        Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
+    };
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let begun = Begun {
+        at: Instant::now(),
+        rid: request_id(&parts.headers),
+        method: parts.method.clone(),
+        path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
+        remote: peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+        xff: text(&FORWARDED_FOR),
+        ua: text(&USER_AGENT),
+    };
+    let note = Note::default();
+    parts.extensions.insert(Seen {
+        rid: begun.rid.clone(),
+        remote: begun.remote.clone(),
+        note: note.clone(),
+    });
+    let bytes_in = Arc::new(AtomicU64::new(0));
+    let in_flight = registry.metrics().begin();
+    let body = Body::new(Counted {
+        body,
+        bytes: Arc::clone(&bytes_in),
+        watch: None,
+    });
+    let mut answer = next.run(Request::from_parts(parts, body)).await;
+    let headers = answer.headers_mut();
+    if let Ok(rid) = begun.rid.parse() {
+        headers.insert(REQUEST_ID_HEADER, rid);
+    }
+    let watch = Watch {
+        status: answer.status().as_u16(),
+        err_code: answer.extensions().get::<ErrorCode>().map(|code| code.0),
+        answered: Instant::now(),
+        registry,
+        begun,
+        note,
+        bytes_in,
+        bytes_out: Arc::new(AtomicU64::new(0)),
+        in_flight,
+    };
+    answer.map(|body| {
+        Body::new(Counted {
+            body,
+            bytes: Arc::clone(&watch.bytes_out),
+            watch: Some(watch),
+        })
+    })
+}
+
+/// A request whose answer is going out. Its line is written when this is dropped: at the end of the
+/// answer or of the connection, whichever is first.
+struct Watch {
+    registry: Registry,
+    begun: Begun,
+    note: Note,
+    status: u16,
+    err_code: Option<&'static str>,
+    answered: Instant,
+    bytes_in: Arc<AtomicU64>,
+    bytes_out: Arc<AtomicU64>,
+    in_flight: crate::metrics::InFlight,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let ended = Ended {
+            status: self.status,
+            err_code: self.err_code,
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            answered: self.answered,
+        };
+        let noted = self.note.read();
+        self.in_flight.end(
+            noted.route.unwrap_or("other"),
+            &self.begun.method,
+            ended.status,
+            self.begun.at.elapsed(),
+            (ended.bytes_in, ended.bytes_out),
+        );
+        self.registry.logs().access(&self.begun, &noted, &ended);
+    }
+}
+
+impl super::Logs {
+    fn access(&self, begun: &Begun, noted: &super::note::Noted, ended: &Ended) {
+        let line = access::line(begun, noted, ended, &self.node);
+        self.access.push(line.as_bytes());
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: Body,
+    bytes: Arc<AtomicU64>,
+    /// Dropped with the body.
+    watch: Option<Watch>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.watch = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The id of a request: the one that the client gives, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID_HEADER);
+    let given = given.and_then(|value| value.to_str().ok());
+    let is_plain = |id: &&str| {
+        (1..=GIVEN_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+    };
+    given.filter(is_plain).map_or_else(new_id, str::to_owned)
+}
+
+/// A new id: sortable by time.
+pub(crate) fn new_id() -> String {
+    let now_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+    ulid::Ulid::from_parts(now_ms, rand::rng().random()).to_string()
+}

@@ -1,0 +1,63 @@
+//! Brings audit records from the database to their file.
+
+use std::io::Write;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::meta::Acknowledge;
+use crate::registry::Registry;
+
+/// Records that are brought at once.
+const RECORDS_MAX: i64 = 500;
+/// How often is looked for records that another process wrote.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Runs until the stop.
+pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
+    loop {
+        // A record may have been written since this was looked at last.
+        let told = registry.meta().told();
+        match batch(registry).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(?error, "audit records wait in the database"),
+        }
+        tokio::select! {
+            () = told => {}
+            () = tokio::time::sleep(POLL) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    if let Err(error) = batch(registry).await {
+        tracing::warn!(
+            ?error,
+            "audit records are left in the database until the next start"
+        );
+    }
+}
+
+/// Brings what there is; gives whether there may be more. A crash in between brings records twice.
+async fn batch(registry: &Registry) -> Result<bool, Error> {
+    let records = registry.meta().outbox(RECORDS_MAX).await?;
+    if records.is_empty() {
+        return Ok(false);
+    }
+    let more = records.len() as i64 == RECORDS_MAX;
+    let (ids, lines): (Vec<i64>, Vec<String>) = records.into_iter().unzip();
+    let to = registry.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let mut file = to.logs().audit.lock();
+        let text: String = lines
+            .into_iter()
+            .flat_map(|line| [line, "\n".to_owned()])
+            .collect();
+        file.write_all(text.as_bytes())?;
+        file.sync()
+    });
+    let written = written.await.map_err(std::io::Error::other).flatten();
+    written.map_err(|error| Error::internal("writing the audit log", &error))?;
+    registry.meta().change(Acknowledge { ids }).await?;
+    Ok(more)
+}

@@ -1,0 +1,245 @@
+//! Reads what the registry must know of a manifest. The bytes themselves are kept as they came.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+
+/// An index as the Distribution Specification's lists of referrers are.
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Layers whose bytes are somewhere else.
+const FOREIGN_LAYERS: [&str; 2] = [
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+];
+
+/// Blobs or manifests that one manifest may name.
+const DESCRIPTORS_MAX: usize = 100_000;
+
+/// A reference to content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// What the registry knows of a manifest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manifest {
+    /// Blobs that must be there: configuration and layers.
+    pub(crate) blobs: Vec<Descriptor>,
+    /// Manifests that an index names.
+    pub(crate) manifests: Vec<Descriptor>,
+    /// The manifest that this one is about.
+    pub(crate) subject: Option<Digest>,
+    /// What kind of artifact it is; of an image, the media type of its configuration.
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) annotations: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Read {
+    schema_version: Option<i64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<ReadDescriptor>,
+    layers: Option<Vec<ReadDescriptor>>,
+    manifests: Option<Vec<ReadDescriptor>>,
+    subject: Option<ReadDescriptor>,
+    annotations: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadDescriptor {
+    media_type: Option<String>,
+    digest: String,
+    size: i64,
+}
+
+impl ReadDescriptor {
+    fn descriptor(&self) -> Result<Descriptor, Error> {
+        let size = u64::try_from(self.size).map_err(|_| {
+            let message = format!("{} has a size below zero", self.digest);
+            Error::new(Code::ManifestInvalid, message)
+        })?;
+        Ok(Descriptor {
+            digest: Digest::parse(&self.digest)?,
+            size,
+        })
+    }
+
+    fn is_foreign(&self) -> bool {
+        let media_type = self.media_type.as_deref().unwrap_or_default();
+        FOREIGN_LAYERS
+            .iter()
+            .any(|prefix| media_type.starts_with(prefix))
+    }
+}
+
+/// The media type of a pushed manifest, from its header, or if that is missing from itself, and
+/// what the registry must know of it.
+///
+/// # Errors
+/// `MANIFEST_INVALID` or `DIGEST_INVALID`, saying which part is wrong.
+pub(crate) fn read(content_type: Option<&str>, bytes: &[u8]) -> Result<(String, Manifest), Error> {
+    let invalid = |message: String| Error::new(Code::ManifestInvalid, message);
+    let read: Read = serde_json::from_slice(bytes)
+        .map_err(|error| invalid(format!("the manifest cannot be read: {error}")))?;
+    let said = content_type.map(|value| value.split(';').next().unwrap_or(value).trim());
+    let media_type = match (said, &read.media_type) {
+        (Some(said), Some(inside)) if said != inside => {
+            return Err(invalid(format!(
+                "Content-Type is {said} and the manifest's own mediaType {inside}"
+            )));
+        }
+        (Some(said), _) => said.to_owned(),
+        (None, Some(inside)) => inside.clone(),
+        (None, None) => return Err(invalid("Content-Type says no media type".to_owned())),
+    };
+    if read.schema_version != Some(2) {
+        return Err(invalid("schemaVersion must be 2".to_owned()));
+    }
+    let manifest = match media_type.as_str() {
+        OCI_MANIFEST | DOCKER_MANIFEST => image(&read)?,
+        OCI_INDEX | DOCKER_LIST => index(&read)?,
+        _ => {
+            return Err(invalid(format!(
+                "`{media_type}` is not a media type of manifests here; there are {OCI_MANIFEST}, {OCI_INDEX}, {DOCKER_MANIFEST} and {DOCKER_LIST}"
+            )));
+        }
+    };
+    let subject = read.subject.as_ref().map(ReadDescriptor::descriptor);
+    let manifest = Manifest {
+        subject: subject.transpose()?.map(|descriptor| descriptor.digest),
+        annotations: read.annotations,
+        ..manifest
+    };
+    if manifest.blobs.len() + manifest.manifests.len() > DESCRIPTORS_MAX {
+        return Err(invalid(format!("more than {DESCRIPTORS_MAX} descriptors")));
+    }
+    Ok((media_type, manifest))
+}
+
+fn image(read: &Read) -> Result<Manifest, Error> {
+    let invalid = |message: &str| Error::new(Code::ManifestInvalid, message);
+    if read.manifests.is_some() {
+        return Err(invalid("an image manifest has no `manifests`"));
+    }
+    let config = read.config.as_ref();
+    let config = config.ok_or_else(|| invalid("an image manifest has a `config`"))?;
+    let layers = read.layers.as_deref();
+    let layers = layers.ok_or_else(|| invalid("an image manifest has `layers`"))?;
+    // All are checked, also those that need not be there.
+    let mut blobs = vec![config.descriptor()?];
+    for layer in layers {
+        let descriptor = layer.descriptor()?;
+        if !layer.is_foreign() {
+            blobs.push(descriptor);
+        }
+    }
+    let kind = read.artifact_type.clone().filter(|kind| !kind.is_empty());
+    Ok(Manifest {
+        blobs,
+        artifact_type: kind.or_else(|| config.media_type.clone()),
+        ..Manifest::default()
+    })
+}
+
+fn index(read: &Read) -> Result<Manifest, Error> {
+    let invalid = |message: &str| Error::new(Code::ManifestInvalid, message);
+    if read.layers.is_some() || read.config.is_some() {
+        return Err(invalid("an index has neither `config` nor `layers`"));
+    }
+    let manifests = read.manifests.as_deref();
+    let manifests = manifests.ok_or_else(|| invalid("an index has `manifests`"))?;
+    Ok(Manifest {
+        manifests: manifests
+            .iter()
+            .map(ReadDescriptor::descriptor)
+            .collect::<Result<_, _>>()?,
+        artifact_type: read.artifact_type.clone().filter(|kind| !kind.is_empty()),
+        ..Manifest::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn descriptor(media_type: &str, digit: char) -> Value {
+        let digest = format!("sha256:{}", digit.to_string().repeat(64));
+        json!({"mediaType": media_type, "digest": digest, "size": 7})
+    }
+
+    fn read_value(content_type: &str, value: &Value) -> Result<Manifest, Error> {
+        read(Some(content_type), value.to_string().as_bytes()).map(|(_, manifest)| manifest)
+    }
+
+    #[test]
+    fn an_image_needs_its_configuration_and_its_own_layers() {
+        let image = json!({
+            "schemaVersion": 2,
+            "config": descriptor("application/x.config", 'a'),
+            "layers": [
+                descriptor("application/vnd.oci.image.layer.v1.tar", 'b'),
+                descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar", 'c'),
+            ],
+            "subject": descriptor(OCI_MANIFEST, 'd'),
+            "unknown": {"kept": true},
+        });
+        let manifest = read_value(OCI_MANIFEST, &image).unwrap();
+        assert_eq!(manifest.blobs.len(), 2);
+        assert_eq!(
+            manifest.artifact_type.as_deref(),
+            Some("application/x.config")
+        );
+        assert!(manifest.subject.unwrap().as_str().ends_with("dddd"));
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused() {
+        let good = json!({"schemaVersion": 2, "manifests": []});
+        assert!(read_value(OCI_INDEX, &good).is_ok());
+        for (content_type, value) in [
+            (OCI_MANIFEST, good.clone()),
+            ("text/plain", good),
+            (OCI_INDEX, json!({"schemaVersion": 1, "manifests": []})),
+            (OCI_INDEX, json!({"schemaVersion": 2})),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [], "mediaType": DOCKER_LIST}),
+            ),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [{"digest": "sha256:x", "size": 1}]}),
+            ),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [], "config": descriptor("x", 'a')}),
+            ),
+            (OCI_INDEX, json!([])),
+        ] {
+            assert!(
+                read_value(content_type, &value).is_err(),
+                "{content_type} {value}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_stop_the_process(bytes: Vec<u8>) {
+            let _ = read(Some(OCI_MANIFEST), &bytes);
+        }
+    }
+}

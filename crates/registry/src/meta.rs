@@ -1,0 +1,105 @@
+//! The facts: one transactional database, SQLite by default, PostgreSQL where several processes
+//! serve one registry.
+//!
+//! Reads go to a pool of connections. Changes are values that implement [`Change`]; one task makes
+//! them, several in a transaction (`writer`), so that one `fsync` acknowledges many. SQL is the
+//! subset that both engines have.
+
+mod account;
+mod blob;
+mod change;
+mod connect;
+mod error;
+mod link;
+mod list;
+mod manifest;
+mod outbox;
+mod project;
+mod referrer;
+mod review;
+mod schema;
+mod tag;
+mod upload;
+mod writer;
+
+use sqlx::AnyPool;
+use sqlx::pool::PoolConnection;
+use storage::Clock;
+
+pub(crate) use account::{Account, CreateAccount, EnsureKey};
+pub(crate) use blob::{DeleteLink, unknown as unknown_blob};
+pub(crate) use change::Change;
+pub(crate) use connect::Place;
+pub use error::MetaError;
+pub(crate) use link::{Bump, Mount};
+pub(crate) use manifest::{DeleteManifest, PutManifest, unknown as unknown_manifest};
+pub(crate) use outbox::{Acknowledge, Event, Tell};
+pub(crate) use referrer::Referrer;
+pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
+pub(crate) use tag::{Condition, DeleteTag};
+pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
+
+use crate::config::DatabaseConfig;
+use crate::error::Error;
+use writer::Writer;
+
+/// The database.
+#[derive(Clone)]
+pub(crate) struct Meta {
+    reads: AnyPool,
+    writer: Writer,
+    clock: Clock,
+}
+
+impl Meta {
+    /// Opens the database and brings its schema up to date.
+    pub(crate) async fn open(
+        place: &Place,
+        config: &DatabaseConfig,
+        clock: Clock,
+        new_projects_public: bool,
+    ) -> Result<Self, MetaError> {
+        let writes = connect::writer(place).await?;
+        schema::migrate(&writes, place.engine()).await?;
+        let reads = connect::readers(place, config.readers).await?;
+        let writer = Writer::start(
+            writes,
+            place.engine(),
+            config,
+            clock.clone(),
+            new_projects_public,
+        );
+        Ok(Self {
+            reads,
+            writer,
+            clock,
+        })
+    }
+
+    /// Makes a change. When this returns it is durable, or was refused as a whole.
+    pub(crate) async fn change<C: Change>(&self, change: C) -> Result<C::Out, Error> {
+        self.writer.make(change).await
+    }
+
+    /// Ends when there are records for the log that were not there when it was called.
+    pub(crate) fn told(&self) -> impl Future<Output = ()> + use<> {
+        self.writer.told()
+    }
+
+    /// A connection to read with.
+    async fn read(&self) -> Result<PoolConnection<sqlx::Any>, Error> {
+        let connection = self.reads.acquire().await;
+        connection.map_err(|error| error::unavailable(&error))
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ns() / 1_000_000
+    }
+
+    /// Waits until the changes that were accepted are made, and makes no more.
+    pub(crate) async fn close(&self) {
+        self.writer.stop().await;
+        self.reads.close().await;
+    }
+}

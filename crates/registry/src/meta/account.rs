@@ -1,0 +1,193 @@
+//! Accounts of people, robots, and the keys that sign tokens.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::Meta;
+use super::change::{Change, Tx, bound, first};
+use super::error::{Failure, unavailable};
+use super::outbox::{Event, tell};
+use crate::auth::{Permission, Role};
+use crate::error::{Code, Error};
+use crate::who::Who;
+
+/// An account.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) password: String,
+    pub(crate) is_admin: bool,
+    pub(crate) is_disabled: bool,
+}
+
+/// A robot.
+#[derive(Clone, Debug)]
+pub(crate) struct Robot {
+    pub(crate) name: String,
+    pub(crate) secret: String,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) is_disabled: bool,
+    pub(crate) expires_ms: Option<i64>,
+}
+
+/// How an account stands to a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether everybody may pull.
+    pub(crate) is_public: bool,
+    pub(crate) role: Option<Role>,
+}
+
+impl Meta {
+    /// An account by its name.
+    pub(crate) async fn account(&self, name: &str) -> Result<Option<Account>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT id, name, password, admin, disabled FROM account WHERE name = $1",
+            name,
+        );
+        let account = |row: sqlx::any::AnyRow| {
+            Ok(Account {
+                id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                password: row.try_get(2)?,
+                is_admin: row.try_get::<i64, _>(3)? != 0,
+                is_disabled: row.try_get::<i64, _>(4)? != 0,
+            })
+        };
+        let row = found.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.map(account).transpose())
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// A robot by its name.
+    pub(crate) async fn robot(&self, name: &str) -> Result<Option<Robot>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT name, secret, permissions, disabled, expires_ms FROM robot WHERE name = $1",
+            name,
+        );
+        let row = found.fetch_optional(&mut *connection).await;
+        let Some(row) = row.map_err(|error| unavailable(&error))? else {
+            return Ok(None);
+        };
+        let robot = || {
+            Ok::<_, sqlx::Error>(Robot {
+                name: row.try_get(0)?,
+                secret: row.try_get(1)?,
+                permissions: permissions(&row.try_get::<String, _>(2)?),
+                is_disabled: row.try_get::<i64, _>(3)? != 0,
+                expires_ms: row.try_get(4)?,
+            })
+        };
+        robot().map(Some).map_err(|error| unavailable(&error))
+    }
+
+    /// How an account, or nobody, stands to a project. A project that is not there is private.
+    pub(crate) async fn standing(
+        &self,
+        account: Option<i64>,
+        project: &str,
+    ) -> Result<Standing, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT p.public, m.role FROM project p \
+             LEFT JOIN member m ON m.project_id = p.id AND m.account_id = $1 WHERE p.name = $2",
+            account.unwrap_or(0),
+            project,
+        );
+        let standing = |row: sqlx::any::AnyRow| {
+            let role: Option<String> = row.try_get(1)?;
+            Ok(Standing {
+                is_public: row.try_get::<i64, _>(0)? != 0,
+                role: role.as_deref().and_then(Role::parse),
+            })
+        };
+        let row = found.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.map(standing).transpose())
+            .map(Option::unwrap_or_default)
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// The keys that sign tokens, newest first.
+    pub(crate) async fn signing_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!("SELECT pkcs8 FROM signing_key ORDER BY created_ms DESC, kid");
+        let rows = found.fetch_all(&mut *connection).await;
+        rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+/// What cannot be read allows nothing.
+pub(super) fn permissions(json: &str) -> Vec<Permission> {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+/// Keeps a key that signs tokens, if there is none.
+pub(crate) struct EnsureKey {
+    pub(crate) kid: String,
+    pub(crate) pkcs8: Vec<u8>,
+}
+
+#[async_trait]
+impl Change for EnsureKey {
+    type Out = ();
+    const NAME: &'static str = "ensure_key";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        bound!(
+            "INSERT INTO signing_key (kid, pkcs8, created_ms) SELECT $1, $2, $3 \
+             WHERE NOT EXISTS (SELECT 1 FROM signing_key)",
+            self.kid.as_str(),
+            self.pkcs8.clone(),
+            tx.now_ms,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Makes an account.
+pub(crate) struct CreateAccount {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+    /// The hash.
+    pub(crate) password: String,
+    pub(crate) is_admin: bool,
+    /// Whether nothing is done if there is an administrator already.
+    pub(crate) only_first_admin: bool,
+}
+
+#[async_trait]
+impl Change for CreateAccount {
+    /// Its id; none if nothing was done.
+    type Out = Option<i64>;
+    const NAME: &'static str = "create_account";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<i64>, Failure> {
+        if self.only_first_admin {
+            let admins = bound!("SELECT COUNT(*) FROM account WHERE admin = 1");
+            if first(&admins.fetch_one(&mut *tx.conn).await?)? > 0 {
+                return Ok(None);
+            }
+        }
+        let made = bound!(
+            "INSERT INTO account (name, password, admin, disabled, created_ms) \
+             VALUES ($1, $2, $3, 0, $4) ON CONFLICT (name) DO NOTHING RETURNING id",
+            self.name.as_str(),
+            self.password.as_str(),
+            i64::from(self.is_admin),
+            tx.now_ms,
+        );
+        let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
+            let message = format!("there is an account {} already", self.name);
+            return Err(Error::new(Code::Conflict, message).into());
+        };
+        let event = Event::new("create_user", "user", &self.name);
+        tell(tx, &self.who, &event).await?;
+        Ok(Some(first(&row)?))
+    }
+}

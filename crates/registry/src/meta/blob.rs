@@ -1,0 +1,101 @@
+//! Blobs as repositories see them.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::change::{Change, Tx, bound};
+use super::error::{Failure, unavailable};
+use super::link;
+use super::outbox::{Event, tell};
+use super::project::find_repo;
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// A blob that a repository has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BlobRow {
+    /// The repository's link to it.
+    pub(crate) link_id: i64,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Where its bytes are.
+    pub(crate) data_key: String,
+}
+
+fn blob_row(row: &AnyRow) -> Result<BlobRow, sqlx::Error> {
+    Ok(BlobRow {
+        link_id: row.try_get(0)?,
+        size: row.try_get::<i64, _>(1)?.unsigned_abs(),
+        data_key: row.try_get(2)?,
+    })
+}
+
+const BLOB: &str = "SELECT l.id, b.size, b.data_key FROM blob b \
+     JOIN repo_blob l ON l.blob_id = b.id JOIN repo r ON r.id = l.repo_id \
+     WHERE b.digest = $1 AND r.name = $2";
+
+impl Meta {
+    /// A blob of a repository.
+    pub(crate) async fn blob(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<BlobRow>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(BLOB, digest.as_str(), repo.as_str());
+        let row = found.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.as_ref().map(blob_row).transpose())
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+/// What the client is told of a blob that is not there.
+pub(crate) fn unknown(repo: &RepoName, digest: &Digest) -> Error {
+    Error::new(Code::BlobUnknown, format!("{repo} has no blob {digest}"))
+        .with_detail("digest", digest.as_str())
+}
+
+/// Takes a blob from a repository. Its bytes go when no other has it.
+pub(crate) struct DeleteLink {
+    pub(crate) repo: RepoName,
+    pub(crate) digest: Digest,
+    pub(crate) who: Who,
+}
+
+#[async_trait]
+impl Change for DeleteLink {
+    type Out = ();
+    const NAME: &'static str = "delete_blob";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let repo = find_repo(tx, &self.repo).await?;
+        if repo.is_none() {
+            return Err(unknown(&self.repo, &self.digest).into());
+        }
+        let found = bound!(BLOB, self.digest.as_str(), self.repo.as_str());
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Err(unknown(&self.repo, &self.digest).into());
+        };
+        let blob = blob_row(&row)?;
+        if let Some(user) = link::user(tx, blob.link_id).await? {
+            let message = format!(
+                "manifest {user} of {} needs this blob; delete the manifest first",
+                self.repo
+            );
+            return Err(Error::new(Code::Denied, message)
+                .with_status(http::StatusCode::METHOD_NOT_ALLOWED)
+                .with_detail("manifest", user)
+                .into());
+        }
+        link::remove(tx, blob.link_id).await?;
+        let event = Event {
+            digest: Some(self.digest.as_str().to_owned()),
+            ..Event::new("delete_blob", "blob", self.digest.as_str()).in_repo(&self.repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

@@ -1,0 +1,52 @@
+//! A change of the facts, as a value.
+
+use async_trait::async_trait;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::error::Failure;
+
+/// A change. It is made in a transaction with others, and undone alone if it is refused. It may be
+/// made again when the transaction was lost to that of another process, so it keeps nothing of the
+/// first time.
+#[async_trait]
+pub(crate) trait Change: Send + Sync + 'static {
+    /// What it gives back once it is durable.
+    type Out: Send + 'static;
+
+    /// Its name in metrics.
+    const NAME: &'static str;
+
+    /// Whether it stays made. If not, it only shows what it would do.
+    fn is_kept(&self) -> bool {
+        true
+    }
+
+    /// Makes it.
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Out, Failure>;
+}
+
+/// The transaction that a change is made in.
+pub(crate) struct Tx<'c> {
+    pub(crate) conn: &'c mut AnyConnection,
+    /// Milliseconds since 1970, the same for the whole change.
+    pub(crate) now_ms: i64,
+    /// Whether projects that a push makes can be pulled from by everybody.
+    pub(super) new_projects_public: bool,
+    /// Whether there are records for the log.
+    pub(super) tells: bool,
+}
+
+/// The values of a statement, in order.
+macro_rules! bound {
+    ($sql:expr $(, $value:expr)* $(,)?) => {
+        sqlx::query($sql)$(.bind($value))*
+    };
+}
+pub(crate) use bound;
+
+/// The first column of a row.
+pub(crate) fn first(row: &AnyRow) -> Result<i64, sqlx::Error> {
+    use sqlx::Row;
+    row.try_get(0)
+}

@@ -1,0 +1,111 @@
+//! Connections to the two engines.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::pool::PoolOptions;
+use sqlx::{Any, AnyPool, ConnectOptions};
+
+/// How long a request may wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A file of SQLite.
+    File(PathBuf),
+    /// The URL of a PostgreSQL server.
+    Server(String),
+}
+
+impl Place {
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::File(_) => Engine::Sqlite,
+            Self::Server(_) => Engine::Postgres,
+        }
+    }
+
+    fn options(&self) -> Result<AnyConnectOptions, sqlx::Error> {
+        sqlx::any::install_default_drivers();
+        let url = match self {
+            Self::File(path) => sqlite_url(path),
+            Self::Server(url) => url.clone(),
+        };
+        let options = AnyConnectOptions::from_str(&url)?;
+        Ok(options.disable_statement_logging())
+    }
+}
+
+fn sqlite_url(path: &Path) -> String {
+    let mut url = "sqlite://".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
+            url.push(char::from(*byte));
+        } else {
+            // Writing into a string does not fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url.push_str("?mode=rwc");
+    url
+}
+
+/// What every connection to SQLite is told. A commit is on the disk when it returns.
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000; PRAGMA cache_size = -16384;";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192; \
+     PRAGMA query_only = ON;";
+
+async fn pool(
+    place: &Place,
+    connections: u32,
+    setup: &'static str,
+) -> Result<AnyPool, sqlx::Error> {
+    let is_sqlite = place.engine() == Engine::Sqlite;
+    let options = PoolOptions::<Any>::new()
+        .max_connections(connections.max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A file does not go away as a server may.
+        .test_before_acquire(!is_sqlite)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if is_sqlite {
+                    sqlx::raw_sql(setup).execute(connection).await?;
+                }
+                Ok(())
+            })
+        });
+    options.connect_with(place.options()?).await
+}
+
+/// The one connection that changes are made with.
+pub(super) async fn writer(place: &Place) -> Result<AnyPool, sqlx::Error> {
+    pool(place, 1, SQLITE_WRITER).await
+}
+
+/// Connections to read with.
+pub(super) async fn readers(place: &Place, connections: u32) -> Result<AnyPool, sqlx::Error> {
+    pool(place, connections, SQLITE_READER).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_path_makes_a_url() {
+        let url = sqlite_url(Path::new("/a b/ü?/x.db"));
+        assert_eq!(url, "sqlite:///a%20b/%C3%BC%3F/x.db?mode=rwc");
+    }
+}

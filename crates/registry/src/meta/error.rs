@@ -1,0 +1,61 @@
+//! What can go wrong with the database.
+
+use crate::error::{Code, Error};
+
+/// Why the database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum MetaError {
+    /// The engine said no.
+    #[error("the database does not answer")]
+    Database(#[from] sqlx::Error),
+    /// A newer program has been here.
+    #[error(
+        "the database has schema {found}, and this program knows up to {known}: start the newer program again, or restore a backup from before"
+    )]
+    Newer {
+        /// The schema that is there.
+        found: i64,
+        /// The newest that this program has.
+        known: i64,
+    },
+    /// A migration did not work; nothing of it was kept.
+    #[error("cannot bring the database from schema {from} to {to}: nothing was changed")]
+    Migration {
+        /// The schema that is there.
+        from: i64,
+        /// The one after.
+        to: i64,
+        /// Why.
+        source: sqlx::Error,
+    },
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// By its own rules; other changes of the transaction go on.
+    Refused(Error),
+    /// By the engine.
+    Database(sqlx::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What a client is told when the engine fails.
+pub(super) fn unavailable(cause: &sqlx::Error) -> Error {
+    tracing::error!(error = %cause, "the registry's database failed");
+    Error::new(
+        Code::Unavailable,
+        "the registry's database does not answer; try again",
+    )
+}

@@ -1,0 +1,255 @@
+//! Links between repositories and blobs, and what they cost their project.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::Meta;
+use super::change::{Change, Tx, bound, first};
+use super::error::{Failure, unavailable};
+use super::project::{RepoId, ensure_repo};
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// What the review queue has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A manifest that lost a tag or an index.
+    Manifest,
+    /// A repository's link to a blob that no manifest may need.
+    Link,
+    /// A blob that no repository may have.
+    Blob,
+}
+
+impl Kind {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Manifest, Self::Link, Self::Blob];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Link => "link",
+            Self::Blob => "blob",
+        }
+    }
+}
+
+/// Has something looked at when `not_before_ms` has come, and not earlier, whatever was said before.
+pub(super) async fn review(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    id: i64,
+    not_before_ms: i64,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO gc_queue (kind, subject_id, not_before_ms) VALUES ($1, $2, $3) \
+         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+        kind.name(),
+        id,
+        not_before_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes something from the review queue.
+pub(super) async fn reviewed(tx: &mut Tx<'_>, kind: Kind, id: i64) -> Result<(), sqlx::Error> {
+    bound!(
+        "DELETE FROM gc_queue WHERE kind = $1 AND subject_id = $2",
+        kind.name(),
+        id,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives a repository a blob, and charges its project if no other repository of it has it. The link
+/// is looked at again after the grace, by when a manifest should need it.
+pub(super) async fn add(
+    tx: &mut Tx<'_>,
+    repo: RepoId,
+    blob_id: i64,
+    size: i64,
+    grace_ms: i64,
+) -> Result<i64, Failure> {
+    let found = bound!(
+        "SELECT id FROM repo_blob WHERE repo_id = $1 AND blob_id = $2",
+        repo.repo,
+        blob_id,
+    );
+    let link_id = match found.fetch_optional(&mut *tx.conn).await? {
+        Some(row) => first(&row)?,
+        None => {
+            charge(tx, repo.project, blob_id, size).await?;
+            let made = bound!(
+                "INSERT INTO repo_blob (repo_id, blob_id, project_id, linked_ms) \
+                 VALUES ($1, $2, $3, $4) RETURNING id",
+                repo.repo,
+                blob_id,
+                repo.project,
+                tx.now_ms,
+            );
+            first(&made.fetch_one(&mut *tx.conn).await?)?
+        }
+    };
+    review(tx, Kind::Link, link_id, tx.now_ms + grace_ms).await?;
+    Ok(link_id)
+}
+
+async fn is_in_project(tx: &mut Tx<'_>, project: i64, blob_id: i64) -> Result<bool, sqlx::Error> {
+    let found = bound!(
+        "SELECT 1 FROM repo_blob WHERE project_id = $1 AND blob_id = $2 LIMIT 1",
+        project,
+        blob_id,
+    );
+    Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
+}
+
+async fn charge(tx: &mut Tx<'_>, project: i64, blob_id: i64, size: i64) -> Result<(), Failure> {
+    if is_in_project(tx, project, blob_id).await? {
+        return Ok(());
+    }
+    let charged = bound!(
+        "UPDATE quota SET used = used + $1 \
+         WHERE project_id = $2 AND (hard < 0 OR used + $1 <= hard)",
+        size,
+        project,
+    );
+    if charged.execute(&mut *tx.conn).await?.rows_affected() > 0 {
+        return Ok(());
+    }
+    let quota = bound!(
+        "SELECT p.name, q.hard, q.used FROM quota q JOIN project p ON p.id = q.project_id \
+         WHERE q.project_id = $1",
+        project,
+    );
+    let row = quota.fetch_one(&mut *tx.conn).await?;
+    let (name, hard, used): (String, i64, i64) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let message = format!(
+        "project {name} may have {hard} bytes and has {used}; this blob of {size} bytes does not fit: delete something or ask for a larger quota"
+    );
+    Err(Error::new(Code::Denied, message)
+        .with_detail("quota", hard)
+        .with_detail("used", used)
+        .with_detail("needed", size)
+        .into())
+}
+
+/// Takes a link that no manifest needs, refunds the project, and has the blob looked at.
+pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure> {
+    let found = bound!(
+        "SELECT l.project_id, l.blob_id, b.size FROM repo_blob l JOIN blob b ON b.id = l.blob_id \
+         WHERE l.id = $1",
+        link_id,
+    );
+    let row = found.fetch_one(&mut *tx.conn).await?;
+    let (project, blob_id, size): (i64, i64, i64) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    bound!("DELETE FROM repo_blob WHERE id = $1", link_id)
+        .execute(&mut *tx.conn)
+        .await?;
+    reviewed(tx, Kind::Link, link_id).await?;
+    if !is_in_project(tx, project, blob_id).await? {
+        bound!(
+            "UPDATE quota SET used = used - $1 WHERE project_id = $2",
+            size,
+            project,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+    }
+    // Nobody has been told that the blob is there since: its link would have been bumped.
+    review(tx, Kind::Blob, blob_id, tx.now_ms).await?;
+    Ok(())
+}
+
+/// The digest of a manifest that needs a link, if there is one.
+pub(super) async fn user(tx: &mut Tx<'_>, link_id: i64) -> Result<Option<String>, sqlx::Error> {
+    let found = bound!(
+        "SELECT m.digest FROM manifest_blob e JOIN manifest m ON m.id = e.manifest_id \
+         WHERE e.link_id = $1 LIMIT 1",
+        link_id,
+    );
+    let row = found.fetch_optional(&mut *tx.conn).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+/// Gives a repository a blob of another, if that has it.
+pub(crate) struct Mount {
+    pub(crate) repo: RepoName,
+    pub(crate) digest: Digest,
+    pub(crate) from: RepoName,
+    pub(crate) grace_ms: i64,
+    pub(crate) who: Who,
+}
+
+#[async_trait]
+impl Change for Mount {
+    /// Whether the blob was found.
+    type Out = bool;
+    const NAME: &'static str = "mount";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        let found = bound!(
+            "SELECT b.id, b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+             JOIN repo r ON r.id = l.repo_id \
+             WHERE b.digest = $1 AND r.name = $2",
+            self.digest.as_str(),
+            self.from.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(false);
+        };
+        let (blob_id, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let repo = ensure_repo(tx, &self.who, &self.repo).await?;
+        add(tx, repo, blob_id, size, self.grace_ms).await?;
+        Ok(true)
+    }
+}
+
+/// Keeps a link that somebody was told about from being taken before its grace is over again.
+pub(crate) struct Bump {
+    pub(crate) link_id: i64,
+    pub(crate) grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for Bump {
+    /// Whether the link is still there.
+    type Out = bool;
+    const NAME: &'static str = "bump";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        bound!(
+            "UPDATE gc_queue SET not_before_ms = $1 \
+             WHERE kind = 'link' AND subject_id = $2 AND not_before_ms < $1",
+            tx.now_ms + self.grace_ms,
+            self.link_id,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        let found = bound!("SELECT 1 FROM repo_blob WHERE id = $1", self.link_id);
+        Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
+    }
+}
+
+impl Meta {
+    /// When a link is to be looked at, in milliseconds since 1970, if it is.
+    pub(crate) async fn review_due(&self, link_id: i64) -> Result<Option<i64>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT not_before_ms FROM gc_queue WHERE kind = 'link' AND subject_id = $1",
+            link_id,
+        );
+        let row = found.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.as_ref().map(first).transpose())
+            .map_err(|error| unavailable(&error))
+    }
+}

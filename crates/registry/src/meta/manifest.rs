@@ -1,0 +1,335 @@
+//! Manifests: their bytes, and the edges to what they need.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::change::{Change, Tx, bound, first};
+use super::error::{Failure, unavailable};
+use super::link::{Kind, review, reviewed};
+use super::outbox::{Event, tell};
+use super::project::{ensure_repo, find_repo};
+use super::tag::{self, Condition, Target};
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::manifest::{Descriptor, Manifest};
+use crate::name::{Reference, RepoName, Tag};
+use crate::who::Who;
+
+/// Blobs or manifests that one answer names as missing.
+const MISSING_NAMED_MAX: usize = 10;
+
+/// A manifest that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct ManifestRow {
+    pub(crate) digest: String,
+    pub(crate) media_type: String,
+    pub(crate) bytes: Bytes,
+}
+
+/// What the client is told of a manifest that is not there.
+pub(crate) fn unknown(repo: &RepoName, reference: &Reference) -> Error {
+    let message = format!("{repo} has no manifest {reference}");
+    Error::new(Code::ManifestUnknown, message).with_detail("reference", reference.to_string())
+}
+
+fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
+    Ok(ManifestRow {
+        digest: row.try_get(0)?,
+        media_type: row.try_get(1)?,
+        bytes: row.try_get::<Vec<u8>, _>(2)?.into(),
+    })
+}
+
+impl Meta {
+    /// A manifest of a repository.
+    pub(crate) async fn manifest(
+        &self,
+        repo: &RepoName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestRow>, Error> {
+        let mut connection = self.read().await?;
+        let found = match reference {
+            Reference::Tag(tag) => bound!(
+                "SELECT m.digest, m.media_type, m.bytes FROM repo r \
+                 JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id \
+                 WHERE r.name = $1 AND t.name = $2",
+                repo.as_str(),
+                tag.as_str(),
+            ),
+            Reference::Digest(digest) => bound!(
+                "SELECT m.digest, m.media_type, m.bytes FROM repo r \
+                 JOIN manifest m ON m.repo_id = r.id WHERE r.name = $1 AND m.digest = $2",
+                repo.as_str(),
+                digest.as_str(),
+            ),
+        };
+        let row = found.fetch_optional(&mut *connection).await;
+        row.and_then(|row| row.as_ref().map(manifest_row).transpose())
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+/// Puts a manifest into a repository and points tags to it, all at once.
+pub(crate) struct PutManifest {
+    pub(crate) repo: RepoName,
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) bytes: Bytes,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) condition: Condition,
+    pub(crate) who: Who,
+    pub(crate) allow_missing_manifests: bool,
+    pub(crate) allow_missing_blobs: bool,
+    pub(crate) untagged_grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for PutManifest {
+    type Out = ();
+    const NAME: &'static str = "put_manifest";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let repo = ensure_repo(tx, &self.who, &self.repo).await?;
+        let found = bound!(
+            "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
+            repo.repo,
+            self.digest.as_str(),
+        );
+        let found = found.fetch_optional(&mut *tx.conn).await?;
+        let manifest_id = match found {
+            Some(row) => first(&row)?,
+            None => self.insert(tx, repo.repo).await?,
+        };
+        let target = Target {
+            repo_id: repo.repo,
+            manifest_id,
+            digest: self.digest.as_str(),
+            who: &self.who,
+            grace_ms: self.untagged_grace_ms,
+        };
+        for name in &self.tags {
+            let before = tag::point(tx, name, &self.condition, &target).await?;
+            if let Some(before) = before.filter(|before| before != self.digest.as_str()) {
+                let event = Event {
+                    reference: Some(name.as_str().to_owned()),
+                    digest: Some(target.digest.to_owned()),
+                    old_digest: Some(before),
+                    ..Event::new("tag_moved", "tag", name.as_str()).in_repo(&self.repo)
+                };
+                tell(tx, &self.who, &event).await?;
+            }
+        }
+        let event = Event {
+            reference: self.tags.first().map(|tag| tag.as_str().to_owned()),
+            digest: Some(target.digest.to_owned()),
+            ..Event::new("push_artifact", "artifact", target.digest).in_repo(&self.repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+impl PutManifest {
+    async fn insert(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<i64, Failure> {
+        let links = self.links(tx, repo_id).await?;
+        self.check_children(tx, repo_id).await?;
+        let annotations = self.manifest.annotations.as_ref();
+        let made = bound!(
+            "INSERT INTO manifest (repo_id, digest, media_type, artifact_type, subject, \
+             annotations, size, bytes, pushed_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+            repo_id,
+            self.digest.as_str(),
+            self.media_type.as_str(),
+            self.manifest.artifact_type.as_deref(),
+            self.manifest.subject.as_ref().map(Digest::as_str),
+            annotations.map(|map| serde_json::Value::Object(map.clone()).to_string()),
+            i64::try_from(self.bytes.len()).unwrap_or(i64::MAX),
+            self.bytes.to_vec(),
+            tx.now_ms,
+        );
+        let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        for link in links {
+            bound!(
+                "INSERT INTO manifest_blob (manifest_id, link_id) VALUES ($1, $2)",
+                id,
+                link,
+            )
+            .execute(&mut *tx.conn)
+            .await?;
+        }
+        for child in &self.manifest.manifests {
+            bound!(
+                "INSERT INTO manifest_child (manifest_id, repo_id, digest) VALUES ($1, $2, $3) \
+                 ON CONFLICT (manifest_id, digest) DO NOTHING",
+                id,
+                repo_id,
+                child.digest.as_str(),
+            )
+            .execute(&mut *tx.conn)
+            .await?;
+        }
+        Ok(id)
+    }
+
+    /// The repository's links to the blobs that the manifest needs.
+    async fn links(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<i64>, Failure> {
+        let (mut links, mut missing) = (Vec::new(), Vec::new());
+        for blob in &self.manifest.blobs {
+            let found = bound!(
+                "SELECT l.id, b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+                 WHERE b.digest = $1 AND l.repo_id = $2",
+                blob.digest.as_str(),
+                repo_id,
+            );
+            match found.fetch_optional(&mut *tx.conn).await? {
+                Some(row) => {
+                    let size: i64 = row.try_get(1)?;
+                    if u64::try_from(size) != Ok(blob.size) {
+                        return Err(wrong_size(blob, size).into());
+                    }
+                    links.push(row.try_get::<i64, _>(0)?);
+                }
+                None if self.allow_missing_blobs => {}
+                None => missing.push(blob.digest.as_str()),
+            }
+        }
+        links.sort_unstable();
+        links.dedup();
+        self.refuse_missing("blobs", &missing)?;
+        Ok(links)
+    }
+
+    async fn check_children(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {
+        if self.allow_missing_manifests {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for child in &self.manifest.manifests {
+            let found = bound!(
+                "SELECT 1 FROM manifest WHERE repo_id = $1 AND digest = $2",
+                repo_id,
+                child.digest.as_str(),
+            );
+            if found.fetch_optional(&mut *tx.conn).await?.is_none() {
+                missing.push(child.digest.as_str());
+            }
+        }
+        Ok(self.refuse_missing("manifests", &missing)?)
+    }
+
+    fn refuse_missing(&self, what: &str, missing: &[&str]) -> Result<(), Error> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<&str> = missing.iter().copied().take(MISSING_NAMED_MAX).collect();
+        let message = format!(
+            "{} lacks {} {what} of this manifest, push them first: {}",
+            self.repo,
+            missing.len(),
+            named.join(", ")
+        );
+        Err(Error::new(Code::ManifestBlobUnknown, message).with_detail("missing", named))
+    }
+}
+
+fn wrong_size(blob: &Descriptor, size: i64) -> Error {
+    let message = format!(
+        "the manifest says that {} has {} bytes; it has {size}",
+        blob.digest, blob.size
+    );
+    Error::new(Code::ManifestInvalid, message).with_detail("digest", blob.digest.as_str())
+}
+
+/// Removes a manifest and all tags that point to it.
+pub(crate) struct DeleteManifest {
+    pub(crate) repo: RepoName,
+    pub(crate) digest: Digest,
+    pub(crate) who: Who,
+    pub(crate) untagged_grace_ms: i64,
+    pub(crate) blob_grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for DeleteManifest {
+    /// The tags that went with it.
+    type Out = Vec<String>;
+    const NAME: &'static str = "delete_manifest";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Failure> {
+        let gone = || unknown(&self.repo, &Reference::Digest(self.digest.clone()));
+        let Some(repo) = find_repo(tx, &self.repo).await? else {
+            return Err(gone().into());
+        };
+        let found = bound!(
+            "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
+            repo.repo,
+            self.digest.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Err(gone().into());
+        };
+        let target = Target {
+            repo_id: repo.repo,
+            manifest_id: first(&row)?,
+            digest: self.digest.as_str(),
+            who: &self.who,
+            grace_ms: self.untagged_grace_ms,
+        };
+        let tags = tag::take_all(tx, &target).await?;
+        remove(tx, &target, self.blob_grace_ms).await?;
+        let event = Event {
+            reference: tags.first().cloned(),
+            digest: Some(target.digest.to_owned()),
+            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
+        };
+        tell(tx, &self.who, &event).await?;
+        Ok(tags)
+    }
+}
+
+/// Removes a manifest that no tag points to, and has what it needed looked at.
+pub(super) async fn remove(
+    tx: &mut Tx<'_>,
+    target: &Target<'_>,
+    blob_grace_ms: i64,
+) -> Result<(), Failure> {
+    let id = target.manifest_id;
+    let links = bound!(
+        "DELETE FROM manifest_blob WHERE manifest_id = $1 RETURNING link_id",
+        id
+    );
+    for row in links.fetch_all(&mut *tx.conn).await? {
+        review(tx, Kind::Link, first(&row)?, tx.now_ms + blob_grace_ms).await?;
+    }
+    // Children that are there, and manifests whose subject this one is.
+    let dependants = bound!(
+        "SELECT m.id FROM manifest_child c \
+         JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.digest \
+         WHERE c.manifest_id = $1 \
+         UNION SELECT id FROM manifest WHERE repo_id = $2 AND subject = $3",
+        id,
+        target.repo_id,
+        target.digest,
+    );
+    for row in dependants.fetch_all(&mut *tx.conn).await? {
+        review(
+            tx,
+            Kind::Manifest,
+            first(&row)?,
+            tx.now_ms + target.grace_ms,
+        )
+        .await?;
+    }
+    bound!("DELETE FROM manifest_child WHERE manifest_id = $1", id)
+        .execute(&mut *tx.conn)
+        .await?;
+    bound!("DELETE FROM manifest WHERE id = $1", id)
+        .execute(&mut *tx.conn)
+        .await?;
+    reviewed(tx, Kind::Manifest, id).await?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Audit records: written in the transaction of what they tell, kept until a log has them.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Meta;
+use super::change::{Change, Tx, bound};
+use super::error::{Failure, unavailable};
+use crate::error::Error;
+use crate::who::{Kind, Who};
+
+/// What happened.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Event {
+    pub(crate) event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repo: Option<String>,
+    pub(crate) resource_type: &'static str,
+    pub(crate) resource: String,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
+    pub(crate) reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) old_digest: Option<String>,
+    /// Why it was refused, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+impl Event {
+    /// Something happened to a resource.
+    pub(crate) fn new(event: &'static str, resource_type: &'static str, resource: &str) -> Self {
+        Self {
+            event,
+            resource_type,
+            resource: resource.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The same, in a repository.
+    pub(crate) fn in_repo(mut self, repo: &crate::name::RepoName) -> Self {
+        self.project = Some(repo.project().to_owned());
+        self.repo = Some(repo.as_str().to_owned());
+        self
+    }
+
+    /// The same, in a project.
+    pub(crate) fn in_project(mut self, project: &str) -> Self {
+        self.project = Some(project.to_owned());
+        self
+    }
+
+    fn line(&self, who: &Who, now_ms: i64) -> String {
+        let at = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+        let line = Line {
+            v: 1,
+            ts: format!("{at:.3}"),
+            level: match self.reason {
+                Some(_) => "warn",
+                None => "info",
+            },
+            kind: "audit",
+            actor: &who.name,
+            actor_type: who.kind,
+            remote: &who.remote,
+            rid: &who.rid,
+            result: match self.reason {
+                Some(_) => "denied",
+                None => "ok",
+            },
+            event: self,
+        };
+        // Strings and numbers can always be written.
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    ts: String,
+    level: &'static str,
+    kind: &'static str,
+    actor: &'a str,
+    actor_type: Kind,
+    remote: &'a str,
+    rid: &'a str,
+    result: &'static str,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// Tells of something that the transaction does.
+pub(super) async fn tell(tx: &mut Tx<'_>, who: &Who, event: &Event) -> Result<(), sqlx::Error> {
+    let line = event.line(who, tx.now_ms);
+    tx.tells = true;
+    bound!("INSERT INTO outbox (line) VALUES ($1)", line)
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
+}
+
+/// Tells of something that was refused, and so changed nothing.
+pub(crate) struct Tell {
+    pub(crate) who: Who,
+    pub(crate) event: Event,
+}
+
+#[async_trait]
+impl Change for Tell {
+    type Out = ();
+    const NAME: &'static str = "tell";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        Ok(tell(tx, &self.who, &self.event).await?)
+    }
+}
+
+/// Forgets records that a log has.
+pub(crate) struct Acknowledge {
+    pub(crate) ids: Vec<i64>,
+}
+
+#[async_trait]
+impl Change for Acknowledge {
+    type Out = ();
+    const NAME: &'static str = "acknowledge";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        for id in &self.ids {
+            bound!("DELETE FROM outbox WHERE id = $1", *id)
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Meta {
+    /// Records that no log has yet, oldest first.
+    pub(crate) async fn outbox(&self, limit: i64) -> Result<Vec<(i64, String)>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!("SELECT id, line FROM outbox ORDER BY id LIMIT $1", limit);
+        let rows = found.fetch_all(&mut *connection).await;
+        let record = |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        rows.and_then(|rows| rows.iter().map(record).collect())
+            .map_err(|error| unavailable(&error))
+    }
+}

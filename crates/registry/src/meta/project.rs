@@ -1,0 +1,93 @@
+//! Projects and their repositories.
+
+use sqlx::Row;
+
+use super::change::{Tx, bound, first};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// A repository that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RepoId {
+    pub(super) project: i64,
+    pub(super) repo: i64,
+}
+
+/// No bound of a project's bytes.
+pub(crate) const UNLIMITED: i64 = -1;
+
+/// The project of this name, made if it is not there.
+pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Result<i64, Failure> {
+    let found = bound!("SELECT id FROM project WHERE name = $1", name);
+    if let Some(row) = found.fetch_optional(&mut *tx.conn).await? {
+        return Ok(first(&row)?);
+    }
+    make_project(tx, who, name, tx.new_projects_public).await
+}
+
+/// Makes a project without a bound of its bytes.
+pub(super) async fn make_project(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    name: &str,
+    public: bool,
+) -> Result<i64, Failure> {
+    let made = bound!(
+        "INSERT INTO project (name, public, created_ms) VALUES ($1, $2, $3) RETURNING id",
+        name,
+        i64::from(public),
+        tx.now_ms,
+    );
+    let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+    bound!(
+        "INSERT INTO quota (project_id, hard, used) VALUES ($1, $2, 0)",
+        id,
+        UNLIMITED,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    let event = Event::new("create_project", "project", name).in_project(name);
+    tell(tx, who, &event).await?;
+    Ok(id)
+}
+
+/// The repository of this name, if it is there.
+pub(super) async fn find_repo(
+    tx: &mut Tx<'_>,
+    name: &RepoName,
+) -> Result<Option<RepoId>, sqlx::Error> {
+    let found = bound!(
+        "SELECT project_id, id FROM repo WHERE name = $1",
+        name.as_str()
+    );
+    let row = found.fetch_optional(&mut *tx.conn).await?;
+    let id = |row: sqlx::any::AnyRow| {
+        Ok(RepoId {
+            project: row.try_get(0)?,
+            repo: row.try_get(1)?,
+        })
+    };
+    row.map(id).transpose()
+}
+
+/// The repository of this name, made if it is not there.
+pub(super) async fn ensure_repo(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    name: &RepoName,
+) -> Result<RepoId, Failure> {
+    if let Some(id) = find_repo(tx, name).await? {
+        return Ok(id);
+    }
+    let project = ensure_project(tx, who, name.project()).await?;
+    let made = bound!(
+        "INSERT INTO repo (project_id, name, created_ms) VALUES ($1, $2, $3) RETURNING id",
+        project,
+        name.as_str(),
+        tx.now_ms,
+    );
+    let repo = first(&made.fetch_one(&mut *tx.conn).await?)?;
+    Ok(RepoId { project, repo })
+}

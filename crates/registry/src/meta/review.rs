@@ -1,0 +1,293 @@
+//! Looks again at what may have lost its last reference. Each step decides and removes in one
+//! transaction, so no push that runs at the same time can rely on what goes.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::Meta;
+use super::change::{Change, Tx, bound};
+use super::error::{Failure, unavailable};
+use super::link::{self, Kind, reviewed};
+use super::manifest;
+use super::outbox::{Event, tell};
+use super::tag::Target;
+use super::upload::bury;
+use crate::error::Error;
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// What a review removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Things that were looked at.
+    pub(crate) looked_at: u64,
+    pub(crate) manifests: u64,
+    pub(crate) links: u64,
+    pub(crate) blobs: u64,
+    /// Bytes of the blobs.
+    pub(crate) bytes: u64,
+}
+
+/// How long things stay, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Graces {
+    pub(crate) untagged_ms: i64,
+    pub(crate) blob_ms: i64,
+    pub(crate) data_ms: i64,
+}
+
+/// Looks at what is due.
+pub(crate) struct Review {
+    pub(crate) graces: Graces,
+    /// Things that one transaction looks at.
+    pub(crate) limit: i64,
+    /// Look only, at what will be due within this time.
+    pub(crate) dry_run_ahead_ms: Option<i64>,
+}
+
+#[async_trait]
+impl Change for Review {
+    type Out = Removed;
+    const NAME: &'static str = "review";
+
+    fn is_kept(&self) -> bool {
+        self.dry_run_ahead_ms.is_none()
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Removed, Failure> {
+        let due = bound!(
+            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 \
+             ORDER BY not_before_ms LIMIT $2",
+            tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0)),
+            self.limit,
+        );
+        let mut removed = Removed::default();
+        for row in due.fetch_all(&mut *tx.conn).await? {
+            let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            removed.looked_at += 1;
+            match Kind::parse(&kind) {
+                Some(Kind::Manifest) => self.manifest(tx, id, &mut removed).await?,
+                Some(Kind::Link) => self.link(tx, id, &mut removed).await?,
+                Some(Kind::Blob) => self.blob(tx, id, &mut removed).await?,
+                None => tracing::warn!(kind, id, "the review queue has something unknown"),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Review {
+    /// A manifest goes unless a tag or an index has it, or it is about one that is there.
+    async fn manifest(
+        &self,
+        tx: &mut Tx<'_>,
+        id: i64,
+        removed: &mut Removed,
+    ) -> Result<(), Failure> {
+        reviewed(tx, Kind::Manifest, id).await?;
+        let free = bound!(
+            "SELECT m.repo_id, m.digest, r.name FROM manifest m JOIN repo r ON r.id = m.repo_id \
+             WHERE m.id = $1 \
+             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
+             AND NOT EXISTS (SELECT 1 FROM manifest_child c \
+                 WHERE c.repo_id = m.repo_id AND c.digest = m.digest) \
+             AND NOT EXISTS (SELECT 1 FROM manifest s \
+                 WHERE s.repo_id = m.repo_id AND s.digest = m.subject)",
+            id,
+        );
+        let Some(row) = free.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(());
+        };
+        let (digest, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+        let who = Who::system("gc");
+        let target = Target {
+            repo_id: row.try_get(0)?,
+            manifest_id: id,
+            digest: &digest,
+            who: &who,
+            grace_ms: self.graces.untagged_ms,
+        };
+        manifest::remove(tx, &target, self.graces.blob_ms).await?;
+        removed.manifests += 1;
+        let event = Event {
+            digest: Some(digest.clone()),
+            ..Event::new("gc_deleted", "artifact", &digest).in_repo(&RepoName::parse(&name)?)
+        };
+        Ok(tell(tx, &who, &event).await?)
+    }
+
+    /// A repository's link to a blob goes unless a manifest of it needs the blob.
+    async fn link(&self, tx: &mut Tx<'_>, id: i64, removed: &mut Removed) -> Result<(), Failure> {
+        reviewed(tx, Kind::Link, id).await?;
+        let found = bound!("SELECT 1 FROM repo_blob WHERE id = $1", id);
+        let is_there = found.fetch_optional(&mut *tx.conn).await?.is_some();
+        if is_there && link::user(tx, id).await?.is_none() {
+            link::remove(tx, id).await?;
+            removed.links += 1;
+        }
+        Ok(())
+    }
+
+    /// A blob goes unless a repository has it.
+    async fn blob(&self, tx: &mut Tx<'_>, id: i64, removed: &mut Removed) -> Result<(), Failure> {
+        reviewed(tx, Kind::Blob, id).await?;
+        let free = bound!(
+            "SELECT b.data_key, b.size FROM blob b WHERE b.id = $1 \
+             AND NOT EXISTS (SELECT 1 FROM repo_blob l WHERE l.blob_id = b.id)",
+            id,
+        );
+        let Some(row) = free.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(());
+        };
+        let (key, size): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        bound!("DELETE FROM blob WHERE id = $1", id)
+            .execute(&mut *tx.conn)
+            .await?;
+        // Who is reading them may finish.
+        bury(tx, &key, None, size, tx.now_ms + self.graces.data_ms).await?;
+        removed.blobs += 1;
+        removed.bytes += size.unsigned_abs();
+        Ok(())
+    }
+}
+
+/// Gives up uploads that nobody continued.
+pub(crate) struct ExpireUploads {
+    pub(crate) age_ms: i64,
+    pub(crate) limit: i64,
+}
+
+#[async_trait]
+impl Change for ExpireUploads {
+    /// How many.
+    type Out = u64;
+    const NAME: &'static str = "expire_uploads";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Failure> {
+        let taken = bound!(
+            "DELETE FROM upload WHERE uuid IN \
+             (SELECT uuid FROM upload WHERE seen_ms <= $1 ORDER BY seen_ms LIMIT $2) \
+             RETURNING data_key, written, received",
+            tx.now_ms - self.age_ms,
+            self.limit,
+        );
+        let rows = taken.fetch_all(&mut *tx.conn).await?;
+        for row in &rows {
+            let (key, written, size): (String, String, i64) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            bury(tx, &key, Some(&written), size, tx.now_ms).await?;
+        }
+        Ok(rows.len() as u64)
+    }
+}
+
+/// Bytes that no row names any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) data_key: String,
+    pub(crate) written: Option<String>,
+    pub(crate) size: u64,
+}
+
+/// What waits to be looked at or removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) reviews: i64,
+    /// When the first of them is due, in milliseconds since 1970.
+    pub(crate) first_due_ms: Option<i64>,
+    pub(crate) dead: i64,
+    pub(crate) dead_bytes: i64,
+}
+
+impl Meta {
+    /// Bytes that may be removed now.
+    pub(crate) async fn dead(&self, limit: i64) -> Result<Vec<Dead>, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT data_key, written, size FROM dead_data WHERE not_before_ms <= $1 \
+             ORDER BY not_before_ms LIMIT $2",
+            self.now_ms(),
+            limit,
+        );
+        let dead = |row: &sqlx::any::AnyRow| {
+            Ok(Dead {
+                data_key: row.try_get(0)?,
+                written: row.try_get(1)?,
+                size: row.try_get::<i64, _>(2)?.unsigned_abs(),
+            })
+        };
+        let rows = found.fetch_all(&mut *connection).await;
+        rows.and_then(|rows| rows.iter().map(dead).collect())
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// How much there is to do.
+    pub(crate) async fn backlog(&self) -> Result<Backlog, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT (SELECT COUNT(*) FROM gc_queue), (SELECT MIN(not_before_ms) FROM gc_queue), \
+             (SELECT COUNT(*) FROM dead_data), \
+             (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM dead_data)"
+        );
+        let backlog = |row: sqlx::any::AnyRow| {
+            Ok(Backlog {
+                reviews: row.try_get(0)?,
+                first_due_ms: row.try_get(1)?,
+                dead: row.try_get(2)?,
+                dead_bytes: row.try_get(3)?,
+            })
+        };
+        let row = found.fetch_one(&mut *connection).await;
+        row.and_then(backlog).map_err(|error| unavailable(&error))
+    }
+
+    /// Whether a row names these bytes.
+    pub(crate) async fn knows_data(&self, data_key: &str) -> Result<bool, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT 1 FROM blob WHERE data_key = $1 \
+             UNION ALL SELECT 1 FROM upload WHERE data_key = $1 \
+             UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
+            data_key,
+        );
+        let row = found.fetch_optional(&mut *connection).await;
+        row.map(|row| row.is_some())
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+/// Forgets bytes that were removed.
+pub(crate) struct Forget {
+    pub(crate) data_keys: Vec<String>,
+}
+
+#[async_trait]
+impl Change for Forget {
+    type Out = ();
+    const NAME: &'static str = "forget";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        for key in &self.data_keys {
+            bound!("DELETE FROM dead_data WHERE data_key = $1", key.as_str())
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Has bytes removed that no row names, as a sweep of the store found.
+pub(crate) struct Bury {
+    pub(crate) data_key: String,
+}
+
+#[async_trait]
+impl Change for Bury {
+    type Out = ();
+    const NAME: &'static str = "bury";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        bury(tx, &self.data_key, Some(""), 0, tx.now_ms).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Tags: names that point to manifests, and where they pointed before.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+use super::link::{Kind, review};
+use super::manifest::unknown;
+use super::outbox::{Event, tell};
+use super::project::find_repo;
+use crate::error::{Code, Error};
+use crate::name::{Reference, RepoName, Tag};
+use crate::who::Who;
+
+/// What must hold of a tag for it to be moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// `If-Match`: it points to one of these digests; `*` is any.
+    pub(crate) matches: Option<Vec<String>>,
+    /// `If-None-Match`: it points to none of these digests; `*` is any.
+    pub(crate) matches_none: Option<Vec<String>>,
+}
+
+impl Condition {
+    fn holds(&self, current: Option<&str>) -> bool {
+        let names = |list: &[String]| {
+            current.is_some_and(|digest| list.iter().any(|name| name == "*" || name == digest))
+        };
+        self.matches.as_ref().is_none_or(|list| names(list))
+            && self.matches_none.as_ref().is_none_or(|list| !names(list))
+    }
+}
+
+/// Where a tag is to point.
+pub(super) struct Target<'a> {
+    pub(super) repo_id: i64,
+    pub(super) manifest_id: i64,
+    pub(super) digest: &'a str,
+    pub(super) who: &'a Who,
+    pub(super) grace_ms: i64,
+}
+
+/// Points a tag to a manifest; gives the digest where it pointed before.
+pub(super) async fn point(
+    tx: &mut Tx<'_>,
+    tag: &Tag,
+    condition: &Condition,
+    target: &Target<'_>,
+) -> Result<Option<String>, Failure> {
+    let found = bound!(
+        "SELECT t.manifest_id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id \
+         WHERE t.repo_id = $1 AND t.name = $2",
+        target.repo_id,
+        tag.as_str(),
+    );
+    let row = found.fetch_optional(&mut *tx.conn).await?;
+    let before: Option<(i64, String)> = match row {
+        Some(row) => Some((row.try_get(0)?, row.try_get(1)?)),
+        None => None,
+    };
+    let old_digest = before.as_ref().map(|(_, digest)| digest.as_str());
+    if !condition.holds(old_digest) {
+        let now = old_digest.unwrap_or("nothing");
+        let message = format!("tag {} points to {now}", tag.as_str());
+        return Err(Error::new(Code::PreconditionFailed, message).into());
+    }
+    bound!(
+        "INSERT INTO tag (repo_id, name, manifest_id, updated_ms) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (repo_id, name) DO UPDATE \
+         SET manifest_id = excluded.manifest_id, updated_ms = excluded.updated_ms",
+        target.repo_id,
+        tag.as_str(),
+        target.manifest_id,
+        tx.now_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    if old_digest != Some(target.digest) {
+        record(tx, target, tag.as_str(), Some(target.digest), old_digest).await?;
+    }
+    if let Some((old_id, _)) = before.as_ref().filter(|(id, _)| *id != target.manifest_id) {
+        review(tx, Kind::Manifest, *old_id, tx.now_ms + target.grace_ms).await?;
+    }
+    Ok(before.map(|(_, digest)| digest))
+}
+
+async fn record(
+    tx: &mut Tx<'_>,
+    target: &Target<'_>,
+    tag: &str,
+    digest: Option<&str>,
+    old_digest: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO tag_history (repo_id, name, digest, old_digest, actor, at_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        target.repo_id,
+        tag,
+        digest,
+        old_digest,
+        target.who.name.as_str(),
+        tx.now_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes all tags from a manifest that is about to go; gives their names.
+pub(super) async fn take_all(
+    tx: &mut Tx<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let taken = bound!(
+        "DELETE FROM tag WHERE manifest_id = $1 RETURNING name",
+        target.manifest_id,
+    );
+    let rows = taken.fetch_all(&mut *tx.conn).await?;
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    for name in &names {
+        record(tx, target, name, None, Some(target.digest)).await?;
+    }
+    Ok(names)
+}
+
+/// Removes a tag; the manifest stays for as long as something else points to it, and the grace.
+pub(crate) struct DeleteTag {
+    pub(crate) repo: RepoName,
+    pub(crate) tag: Tag,
+    pub(crate) who: Who,
+    pub(crate) grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for DeleteTag {
+    /// The digest where it pointed.
+    type Out = String;
+    const NAME: &'static str = "delete_tag";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<String, Failure> {
+        let gone = || unknown(&self.repo, &Reference::Tag(self.tag.clone()));
+        let Some(repo) = find_repo(tx, &self.repo).await? else {
+            return Err(gone().into());
+        };
+        let found = bound!(
+            "SELECT t.manifest_id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id \
+             WHERE t.repo_id = $1 AND t.name = $2",
+            repo.repo,
+            self.tag.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Err(gone().into());
+        };
+        let (manifest_id, digest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        bound!(
+            "DELETE FROM tag WHERE repo_id = $1 AND name = $2",
+            repo.repo,
+            self.tag.as_str(),
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        let target = Target {
+            repo_id: repo.repo,
+            manifest_id,
+            digest: &digest,
+            who: &self.who,
+            grace_ms: self.grace_ms,
+        };
+        record(tx, &target, self.tag.as_str(), None, Some(&digest)).await?;
+        review(tx, Kind::Manifest, manifest_id, tx.now_ms + self.grace_ms).await?;
+        let event = Event {
+            reference: Some(self.tag.as_str().to_owned()),
+            old_digest: Some(digest.clone()),
+            ..Event::new("delete_tag", "tag", self.tag.as_str()).in_repo(&self.repo)
+        };
+        tell(tx, &self.who, &event).await?;
+        Ok(digest)
+    }
+}

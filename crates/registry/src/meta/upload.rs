@@ -1,0 +1,246 @@
+//! Uploads under way: what any replica needs to continue them.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::change::{Change, Tx, bound, first};
+use super::error::{Failure, unavailable};
+use super::link;
+use super::project::{ensure_project, ensure_repo};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Code, Error};
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// An upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Upload {
+    pub(crate) uuid: String,
+    pub(crate) repo: RepoName,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) data_key: String,
+    /// Bytes that are durable.
+    pub(crate) received: u64,
+    /// The hash of those, under way.
+    pub(crate) hash_state: Vec<u8>,
+    /// What the store needs to go on after them.
+    pub(crate) written: String,
+}
+
+/// Sizes are far below 2^63.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What the client is told of an upload that is not there.
+pub(crate) fn unknown(uuid: &str) -> Error {
+    let message = "no such upload: it was finished, cancelled or has expired; begin a new one";
+    Error::new(Code::BlobUploadUnknown, message).with_detail("upload_id", uuid)
+}
+
+fn upload(row: &AnyRow) -> Result<Upload, Failure> {
+    let (repo, algorithm): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(Upload {
+        uuid: row.try_get(0)?,
+        repo: RepoName::parse(&repo)?,
+        algorithm: Algorithm::parse(&algorithm)?,
+        data_key: row.try_get(3)?,
+        received: row.try_get::<i64, _>(4)?.unsigned_abs(),
+        hash_state: row.try_get(5)?,
+        written: row.try_get(6)?,
+    })
+}
+
+impl Meta {
+    /// An upload to a repository.
+    pub(crate) async fn upload(&self, repo: &RepoName, uuid: &str) -> Result<Upload, Error> {
+        let mut connection = self.read().await?;
+        let found = bound!(
+            "SELECT uuid, repo, algorithm, data_key, received, hash_state, written \
+             FROM upload WHERE uuid = $1 AND repo = $2",
+            uuid,
+            repo.as_str(),
+        );
+        let row = found.fetch_optional(&mut *connection).await;
+        let row = row.map_err(|error| unavailable(&error))?;
+        let row = row.ok_or_else(|| unknown(uuid))?;
+        upload(&row).map_err(|failure| match failure {
+            Failure::Refused(error) => error,
+            Failure::Database(error) => unavailable(&error),
+        })
+    }
+}
+
+/// Begins an upload.
+pub(crate) struct Begin {
+    pub(crate) upload: Upload,
+    pub(crate) who: Who,
+    pub(crate) sessions_max: u32,
+}
+
+#[async_trait]
+impl Change for Begin {
+    type Out = ();
+    const NAME: &'static str = "begin_upload";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let upload = &self.upload;
+        let project = ensure_project(tx, &self.who, upload.repo.project()).await?;
+        let open = bound!("SELECT COUNT(*) FROM upload WHERE project_id = $1", project);
+        let open = first(&open.fetch_one(&mut *tx.conn).await?)?;
+        if open >= i64::from(self.sessions_max) {
+            let message = format!(
+                "registry.upload.sessions_max: project {} has {open} uploads under way, and may have {}",
+                upload.repo.project(),
+                self.sessions_max
+            );
+            return Err(Error::new(Code::TooManyRequests, message).into());
+        }
+        bound!(
+            "INSERT INTO upload (uuid, project_id, repo, actor, algorithm, data_key, received, \
+             hash_state, written, created_ms, seen_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $9)",
+            upload.uuid.as_str(),
+            project,
+            upload.repo.as_str(),
+            self.who.name.as_str(),
+            upload.algorithm.name(),
+            upload.data_key.as_str(),
+            upload.hash_state.clone(),
+            upload.written.as_str(),
+            tx.now_ms,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Writes down how far an upload has come.
+pub(crate) struct Extend {
+    pub(crate) uuid: String,
+    /// How far it had come before. If that is not so, somebody else continued it.
+    pub(crate) received_before: u64,
+    pub(crate) received: u64,
+    pub(crate) hash_state: Vec<u8>,
+    pub(crate) written: String,
+}
+
+#[async_trait]
+impl Change for Extend {
+    type Out = ();
+    const NAME: &'static str = "extend_upload";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let extended = bound!(
+            "UPDATE upload SET received = $1, hash_state = $2, written = $3, seen_ms = $4 \
+             WHERE uuid = $5 AND received = $6",
+            signed(self.received),
+            self.hash_state.clone(),
+            self.written.as_str(),
+            tx.now_ms,
+            self.uuid.as_str(),
+            signed(self.received_before),
+        );
+        match extended.execute(&mut *tx.conn).await?.rows_affected() {
+            0 => Err(unknown(&self.uuid).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Has bytes removed that no row names.
+pub(super) async fn bury(
+    tx: &mut Tx<'_>,
+    data_key: &str,
+    written: Option<&str>,
+    size: i64,
+    not_before_ms: i64,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO dead_data (data_key, written, size, not_before_ms) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (data_key) DO NOTHING",
+        data_key,
+        written,
+        size,
+        not_before_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives an upload up.
+pub(crate) struct Cancel {
+    pub(crate) repo: RepoName,
+    pub(crate) uuid: String,
+}
+
+#[async_trait]
+impl Change for Cancel {
+    type Out = ();
+    const NAME: &'static str = "cancel_upload";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let taken = bound!(
+            "DELETE FROM upload WHERE uuid = $1 AND repo = $2 RETURNING data_key, written, received",
+            self.uuid.as_str(),
+            self.repo.as_str(),
+        );
+        let Some(row) = taken.fetch_optional(&mut *tx.conn).await? else {
+            return Err(unknown(&self.uuid).into());
+        };
+        let (key, written, size): (String, String, i64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        bury(tx, &key, Some(&written), size, tx.now_ms).await?;
+        Ok(())
+    }
+}
+
+/// Makes the bytes of an upload a blob of its repository.
+pub(crate) struct Commit {
+    pub(crate) uuid: String,
+    pub(crate) repo: RepoName,
+    pub(crate) digest: Digest,
+    pub(crate) data_key: String,
+    pub(crate) size: u64,
+    pub(crate) grace_ms: i64,
+    pub(crate) who: Who,
+}
+
+#[async_trait]
+impl Change for Commit {
+    /// Whether the blob was new to the registry.
+    type Out = bool;
+    const NAME: &'static str = "commit_upload";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        let taken = bound!("DELETE FROM upload WHERE uuid = $1", self.uuid.as_str());
+        if taken.execute(&mut *tx.conn).await?.rows_affected() == 0 {
+            return Err(unknown(&self.uuid).into());
+        }
+        let size = signed(self.size);
+        let made = bound!(
+            "INSERT INTO blob (digest, size, data_key, created_ms) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (digest) DO NOTHING",
+            self.digest.as_str(),
+            size,
+            self.data_key.as_str(),
+            tx.now_ms,
+        );
+        let is_new = made.execute(&mut *tx.conn).await?.rows_affected() > 0;
+        if !is_new {
+            bury(tx, &self.data_key, None, size, tx.now_ms).await?;
+        }
+        let found = bound!(
+            "SELECT id FROM blob WHERE digest = $1",
+            self.digest.as_str()
+        );
+        let blob_id = first(&found.fetch_one(&mut *tx.conn).await?)?;
+        let repo = ensure_repo(tx, &self.who, &self.repo).await?;
+        link::add(tx, repo, blob_id, size, self.grace_ms).await?;
+        Ok(is_new)
+    }
+}

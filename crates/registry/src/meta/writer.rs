@@ -1,0 +1,273 @@
+//! The one task that changes the database: what waits is made in one transaction, each change in a
+//! savepoint of its own, and all are acknowledged by one commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sqlx::{AnyConnection, AnyPool};
+use storage::Clock;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::change::{Change, Tx};
+use super::connect::Engine;
+use super::error::{Failure, unavailable};
+use crate::config::DatabaseConfig;
+use crate::error::{Code, Error};
+
+/// How often a transaction that was lost to another process is made again.
+const REPETITIONS_MAX: usize = 10;
+
+/// The near end of the task.
+#[derive(Clone)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    stop: Arc<Notify>,
+    told: Arc<Notify>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        pool: AnyPool,
+        engine: Engine,
+        config: &DatabaseConfig,
+        clock: Clock,
+        new_projects_public: bool,
+    ) -> Self {
+        let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
+        let stop = Arc::new(Notify::new());
+        let told = Arc::new(Notify::new());
+        let far = Far {
+            pool,
+            engine,
+            clock,
+            batch_max: config.batch_max.max(1),
+            new_projects_public,
+            told: Arc::clone(&told),
+        };
+        let task = tokio::spawn(far.run(waiting, Arc::clone(&stop)));
+        Self {
+            jobs,
+            task: Arc::new(Mutex::new(Some(task))),
+            stop,
+            told,
+        }
+    }
+
+    /// Ends when there are records for the log that were not there when it was called.
+    pub(super) fn told(&self) -> impl Future<Output = ()> + use<> {
+        Arc::clone(&self.told).notified_owned()
+    }
+
+    pub(super) async fn make<C: Change>(&self, change: C) -> Result<C::Out, Error> {
+        let (reply, answer) = oneshot::channel();
+        let job = Pending {
+            change,
+            outcome: None,
+            reply,
+        };
+        self.jobs.try_send(Box::new(job)).map_err(|_| {
+            let message = "registry.database.queue_max: too many changes wait for the database";
+            Error::new(Code::Unavailable, message)
+        })?;
+        let stopping = || Error::new(Code::Unavailable, "the registry is stopping");
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Makes what waits, then no more.
+    pub(super) async fn stop(&self) {
+        self.stop.notify_one();
+        let task = self.task.lock().take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the writer of the registry's database failed");
+        }
+    }
+}
+
+/// A change with who waits for it, whatever its type.
+#[async_trait]
+trait Job: Send {
+    async fn run(&mut self, tx: &mut Tx<'_>) -> Result<Ran, sqlx::Error>;
+    fn committed(self: Box<Self>);
+    fn failed(self: Box<Self>, error: &sqlx::Error);
+}
+
+/// What is to be done with the savepoint.
+enum Ran {
+    Keep,
+    Undo,
+}
+
+struct Pending<C: Change> {
+    change: C,
+    outcome: Option<Result<C::Out, Error>>,
+    reply: oneshot::Sender<Result<C::Out, Error>>,
+}
+
+#[async_trait]
+impl<C: Change> Job for Pending<C> {
+    async fn run(&mut self, tx: &mut Tx<'_>) -> Result<Ran, sqlx::Error> {
+        match self.change.apply(tx).await {
+            Ok(out) => {
+                self.outcome = Some(Ok(out));
+                Ok(match self.change.is_kept() {
+                    true => Ran::Keep,
+                    false => Ran::Undo,
+                })
+            }
+            Err(Failure::Refused(error)) => {
+                self.outcome = Some(Err(error));
+                Ok(Ran::Undo)
+            }
+            Err(Failure::Database(error)) => Err(error),
+        }
+    }
+
+    fn committed(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            // Who asked may have gone away.
+            let _ = self.reply.send(outcome);
+        }
+    }
+
+    fn failed(self: Box<Self>, error: &sqlx::Error) {
+        tracing::warn!(change = C::NAME, "a change was not made");
+        let _ = self.reply.send(Err(unavailable(error)));
+    }
+}
+
+/// The far end.
+struct Far {
+    pool: AnyPool,
+    engine: Engine,
+    clock: Clock,
+    batch_max: usize,
+    new_projects_public: bool,
+    told: Arc<Notify>,
+}
+
+impl Far {
+    async fn run(self, mut waiting: mpsc::Receiver<Box<dyn Job>>, stop: Arc<Notify>) {
+        loop {
+            let first = tokio::select! {
+                first = waiting.recv() => first,
+                () = stop.notified() => {
+                    waiting.close();
+                    waiting.recv().await
+                }
+            };
+            let Some(first) = first else { break };
+            let mut batch = vec![first];
+            while batch.len() < self.batch_max
+                && let Ok(next) = waiting.try_recv()
+            {
+                batch.push(next);
+            }
+            self.make(batch).await;
+        }
+        self.pool.close().await;
+    }
+
+    /// Makes a batch; if it fails for another reason than a lost race, each of it alone, so that
+    /// one bad change does not take others with it.
+    async fn make(&self, mut batch: Vec<Box<dyn Job>>) {
+        match self.commit(&mut batch).await {
+            Ok(()) => batch.into_iter().for_each(Job::committed),
+            Err(error) if batch.len() == 1 => {
+                batch.into_iter().for_each(|job| job.failed(&error));
+            }
+            Err(_) => {
+                for job in batch {
+                    let mut alone = vec![job];
+                    match self.commit(&mut alone).await {
+                        Ok(()) => alone.into_iter().for_each(Job::committed),
+                        Err(error) => alone.into_iter().for_each(|job| job.failed(&error)),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+        let mut repetitions = 0;
+        loop {
+            match self.attempt(batch).await {
+                Err(error) if is_lost_race(&error) && repetitions < REPETITIONS_MAX => {
+                    repetitions += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        execute(&mut connection, self.begin()).await?;
+        let outcome = match self.run_all(&mut connection, batch).await {
+            Ok(tells) => {
+                let committed = execute(&mut connection, "COMMIT").await;
+                if tells {
+                    self.told.notify_one();
+                }
+                committed
+            }
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() && execute(&mut connection, "ROLLBACK").await.is_err() {
+            // A connection in an unknown state serves nobody any more.
+            let _ = connection.close().await;
+        }
+        outcome
+    }
+
+    async fn run_all(
+        &self,
+        connection: &mut AnyConnection,
+        batch: &mut [Box<dyn Job>],
+    ) -> Result<bool, sqlx::Error> {
+        let now_ms = self.clock.now_ns() / 1_000_000;
+        let mut tells = false;
+        for job in batch {
+            execute(connection, "SAVEPOINT change").await?;
+            let mut tx = Tx {
+                conn: &mut *connection,
+                now_ms,
+                new_projects_public: self.new_projects_public,
+                tells: false,
+            };
+            let ran = job.run(&mut tx).await?;
+            tells |= tx.tells;
+            if matches!(ran, Ran::Undo) {
+                execute(connection, "ROLLBACK TO SAVEPOINT change").await?;
+            }
+            execute(connection, "RELEASE SAVEPOINT change").await?;
+        }
+        Ok(tells)
+    }
+
+    /// Each transaction sees the database as if it were alone.
+    fn begin(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        }
+    }
+}
+
+async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether PostgreSQL undid a transaction in favour of another (`serialization_failure`,
+/// `deadlock_detected`, and `unique_violation` by what the other inserted at the same time).
+fn is_lost_race(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("40001" | "40P01" | "23505"))
+}

@@ -1,0 +1,238 @@
+//! Metrics of a registry. Nothing that users choose is a label.
+
+use std::time::Duration;
+
+use http::Method;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use server::Registry;
+
+use crate::meta::{Backlog, Removed};
+
+/// What garbage collection removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the label's values")]
+enum Kind {
+    manifest,
+    link,
+    blob,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: Kind,
+}
+
+/// Upper bounds of the duration histogram's buckets.
+const DURATION_BUCKETS_SECONDS: [f64; 10] = [
+    0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 10.0, 60.0, 600.0,
+];
+
+/// Methods that the specification knows; others count as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the label's values")]
+enum MethodLabel {
+    get,
+    head,
+    post,
+    put,
+    patch,
+    delete,
+    other,
+}
+
+impl From<&Method> for MethodLabel {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::get,
+            Method::HEAD => Self::head,
+            Method::POST => Self::post,
+            Method::PUT => Self::put,
+            Method::PATCH => Self::patch,
+            Method::DELETE => Self::delete,
+            _ => Self::other,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    handler: &'static str,
+    method: MethodLabel,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandlerLabels {
+    handler: &'static str,
+    method: MethodLabel,
+}
+
+/// A request under way; counts down again however it ends.
+pub(crate) struct InFlight(Metrics);
+
+impl InFlight {
+    /// The answer is over. `bytes` are those of the request's and of the answer's body.
+    pub(crate) fn end(
+        &self,
+        handler: &'static str,
+        method: &Method,
+        code: u16,
+        took: Duration,
+        bytes: (u64, u64),
+    ) {
+        let method = MethodLabel::from(method);
+        let labels = RequestLabels {
+            handler,
+            method,
+            code,
+        };
+        self.0.requests.get_or_create(&labels).inc();
+        let durations = self
+            .0
+            .durations
+            .get_or_create(&HandlerLabels { handler, method });
+        durations.observe(took.as_secs_f64());
+        self.0.request_bytes.inc_by(bytes.0);
+        self.0.response_bytes.inc_by(bytes.1);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
+/// Metrics of a registry.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<HandlerLabels, Histogram>,
+    request_bytes: Counter,
+    response_bytes: Counter,
+    in_flight: Gauge,
+    log_lines_dropped: Counter,
+    gc_removed: Family<KindLabel, Counter>,
+    gc_freed_bytes: Counter,
+    gc_candidates: Gauge,
+    gc_oldest_seconds: Gauge,
+    gc_dead_bytes: Gauge,
+}
+
+impl Metrics {
+    /// The metrics, registered.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let new_histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECONDS);
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(new_histogram),
+            request_bytes: Counter::default(),
+            response_bytes: Counter::default(),
+            in_flight: Gauge::default(),
+            log_lines_dropped: Counter::default(),
+            gc_removed: Family::default(),
+            gc_freed_bytes: Counter::default(),
+            gc_candidates: Gauge::default(),
+            gc_oldest_seconds: Gauge::default(),
+            gc_dead_bytes: Gauge::default(),
+        };
+        metrics.register_requests(registry);
+        registry.register(
+            "registry_gc_removed",
+            "What garbage collection has removed",
+            metrics.gc_removed.clone(),
+        );
+        registry.register(
+            "registry_gc_deleted_bytes",
+            "Bytes that garbage collection has removed from the store",
+            metrics.gc_freed_bytes.clone(),
+        );
+        registry.register(
+            "registry_gc_candidates",
+            "What waits to be looked at by garbage collection",
+            metrics.gc_candidates.clone(),
+        );
+        registry.register(
+            "registry_gc_oldest_seconds",
+            "For how long the oldest candidate has been due",
+            metrics.gc_oldest_seconds.clone(),
+        );
+        registry.register(
+            "registry_gc_dead_bytes",
+            "Bytes in the store that no row names and that will be removed",
+            metrics.gc_dead_bytes.clone(),
+        );
+        metrics
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_http_requests",
+            "Requests by what they ask for",
+            self.requests.clone(),
+        );
+        registry.register(
+            "registry_http_request_duration_seconds",
+            "Time from the headers of a request to the last byte of its answer",
+            self.durations.clone(),
+        );
+        registry.register(
+            "registry_http_request_size_bytes",
+            "Bytes of the bodies of requests",
+            self.request_bytes.clone(),
+        );
+        registry.register(
+            "registry_http_response_size_bytes",
+            "Bytes of the bodies of answers",
+            self.response_bytes.clone(),
+        );
+        registry.register(
+            "registry_http_in_flight_requests",
+            "Requests whose answer is not over",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "registry_log_lines_dropped",
+            "Lines of requests that were dropped because the disk was too slow",
+            self.log_lines_dropped.clone(),
+        );
+    }
+
+    /// A request has begun.
+    pub(crate) fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.clone())
+    }
+
+    pub(crate) fn log_lines_dropped(&self) -> Counter {
+        self.log_lines_dropped.clone()
+    }
+
+    pub(crate) fn removed(&self, removed: &Removed) {
+        for (kind, count) in [
+            (Kind::manifest, removed.manifests),
+            (Kind::link, removed.links),
+            (Kind::blob, removed.blobs),
+        ] {
+            self.gc_removed
+                .get_or_create(&KindLabel { kind })
+                .inc_by(count);
+        }
+    }
+
+    pub(crate) fn freed(&self, bytes: u64) {
+        self.gc_freed_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn backlog(&self, backlog: &Backlog, now_ms: i64) {
+        self.gc_candidates.set(backlog.reviews);
+        self.gc_dead_bytes.set(backlog.dead_bytes);
+        let due_ms = backlog.first_due_ms.unwrap_or(now_ms);
+        self.gc_oldest_seconds.set((now_ms - due_ms).max(0) / 1000);
+    }
+}

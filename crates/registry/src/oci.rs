@@ -1,0 +1,93 @@
+//! The end points of the OCI Distribution Specification.
+//! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
+//!
+//! Names of repositories have slashes, so there is one route, and `path` says what is asked for.
+
+mod answer;
+mod blob;
+mod call;
+mod catalog;
+mod chunk;
+mod manifest;
+mod page;
+mod path;
+mod referrers;
+mod sessions;
+mod tags;
+mod upload;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::any;
+use http::Method;
+
+pub(crate) use call::Call;
+pub(crate) use path::Target;
+pub(crate) use sessions::Sessions;
+
+use crate::auth;
+use crate::error::{Code, Error};
+use crate::logs::{Seen, observe};
+use crate::registry::Registry;
+
+/// The end points that clients push to and pull from.
+pub fn routes(registry: Registry) -> Router {
+    Router::new()
+        .route("/v2", any(dispatch))
+        .route("/v2/", any(dispatch))
+        .route("/v2/{*path}", any(dispatch))
+        .merge(auth::routes())
+        .layer(from_fn_with_state(registry.clone(), observe))
+        .with_state(registry)
+}
+
+async fn dispatch(
+    State(registry): State<Registry>,
+    Extension(seen): Extension<Seen>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let outcome = match Call::new(registry, &seen, parts).await {
+        Ok(call) => answer(call, body).await,
+        Err(error) => Err(error),
+    };
+    let mut answer = outcome.unwrap_or_else(|error| error.answer(&seen.rid));
+    answer::stamp(&mut answer);
+    answer
+}
+
+async fn answer(call: Call, body: Body) -> Result<Response, Error> {
+    let target = call.target.clone();
+    let method = call.method.clone();
+    match (target, method) {
+        (Target::Ping, Method::GET | Method::HEAD) => Ok(answer::ping()),
+        (Target::Catalog, Method::GET) => catalog::list(call).await,
+        (Target::Tags(repo), Method::GET) => tags::list(call, repo).await,
+        (Target::Referrers(repo, digest), Method::GET) => referrers::list(call, repo, digest).await,
+        (Target::Blob(repo, digest), Method::GET | Method::HEAD) => {
+            blob::pull(call, repo, digest).await
+        }
+        (Target::Blob(repo, digest), Method::DELETE) => blob::delete(call, repo, digest).await,
+        (Target::Manifest(repo, reference), Method::GET | Method::HEAD) => {
+            manifest::pull(call, repo, reference).await
+        }
+        (Target::Manifest(repo, reference), Method::PUT) => {
+            manifest::push(call, body, repo, reference).await
+        }
+        (Target::Manifest(repo, reference), Method::DELETE) => {
+            manifest::delete(call, repo, reference).await
+        }
+        (Target::Uploads(repo), Method::POST) => upload::begin(call, body, repo).await,
+        (Target::Upload(repo, uuid), Method::GET) => upload::status(call, repo, uuid).await,
+        (Target::Upload(repo, uuid), Method::PATCH) => upload::extend(call, body, repo, uuid).await,
+        (Target::Upload(repo, uuid), Method::PUT) => upload::finish(call, body, repo, uuid).await,
+        (Target::Upload(repo, uuid), Method::DELETE) => upload::cancel(call, repo, uuid).await,
+        (_, method) => {
+            let message = format!("{method} does nothing at this path");
+            Err(Error::new(Code::Unsupported, message))
+        }
+    }
+}

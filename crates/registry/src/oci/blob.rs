@@ -1,0 +1,169 @@
+//! Blobs that are there.
+
+use std::ops::Range;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
+    RANGE,
+};
+use http::{Method, StatusCode};
+
+use super::answer::{CONTENT_DIGEST, empty, names, with_body};
+use super::call::Call;
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::meta::{self, Bump, DeleteLink};
+use crate::name::RepoName;
+
+pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
+    let meta = call.registry.meta();
+    let unknown = || meta::unknown_blob(&repo, &digest);
+    let blob = meta.blob(&repo, &digest).await?.ok_or_else(unknown)?;
+    if call.method == Method::HEAD && !keep(&call, blob.link_id).await? {
+        return Err(unknown());
+    }
+    let etag = format!("\"{digest}\"");
+    let mut headers = vec![
+        (CONTENT_DIGEST, digest.as_str()),
+        (ETAG, etag.as_str()),
+        (ACCEPT_RANGES, "bytes"),
+    ];
+    let known = call.header(&IF_NONE_MATCH);
+    if known.is_some_and(|known| names(known, digest.as_str())) {
+        return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
+    }
+    headers.push((CONTENT_TYPE, "application/octet-stream"));
+    // A range of something else than the client thinks is of no use to it.
+    let same = call
+        .header(&IF_RANGE)
+        .is_none_or(|tag| names(tag, digest.as_str()));
+    let asked = call
+        .header(&RANGE)
+        .filter(|_| same && call.method == Method::GET);
+    let range = match asked.map_or(Asked::Whole, |value| asked_range(value, blob.size)) {
+        Asked::Whole => 0..blob.size,
+        Asked::Part(range) => range,
+        Asked::Nothing => {
+            let message = format!(
+                "the blob has {} bytes, none of them in this range",
+                blob.size
+            );
+            let size = format!("bytes */{}", blob.size);
+            return Err(Error::new(Code::RangeInvalid, message).with_header(CONTENT_RANGE, &size));
+        }
+    };
+    let length = (range.end - range.start).to_string();
+    headers.push((CONTENT_LENGTH, length.as_str()));
+    let content_range = format!(
+        "bytes {}-{}/{}",
+        range.start,
+        range.end.saturating_sub(1),
+        blob.size
+    );
+    let is_whole = range == (0..blob.size);
+    let status = match asked {
+        Some(_) if !is_whole => StatusCode::PARTIAL_CONTENT,
+        _ => StatusCode::OK,
+    };
+    if status == StatusCode::PARTIAL_CONTENT {
+        headers.push((CONTENT_RANGE, content_range.as_str()));
+    }
+    let body = match call.method {
+        Method::GET if !range.is_empty() => {
+            Body::from_stream(call.registry.store().read(&blob.data_key, range).await?)
+        }
+        _ => Body::empty(),
+    };
+    Ok(with_body(status, &headers, body))
+}
+
+/// Makes true for a while what a client is told: that it need not push the blob. Gives whether it is
+/// still there.
+async fn keep(call: &Call, link_id: i64) -> Result<bool, Error> {
+    let meta = call.registry.meta();
+    let grace_ms = call.registry.blob_grace_ms();
+    match meta.review_due(link_id).await? {
+        Some(due_ms) if due_ms < meta.now_ms() + grace_ms / 2 => {
+            meta.change(Bump { link_id, grace_ms }).await
+        }
+        _ => Ok(true),
+    }
+}
+
+/// What a `Range` header asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    /// Nothing that is there.
+    Nothing,
+}
+
+/// Reads a `Range` header, of one range: several are answered with the whole, as they may be. So is
+/// what is in other units.
+fn asked_range(value: &str, size: u64) -> Asked {
+    let Some(range) = value.trim().strip_prefix("bytes=") else {
+        return Asked::Whole;
+    };
+    let Some((from, to)) = range.split_once('-').filter(|_| !range.contains(',')) else {
+        return Asked::Whole;
+    };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let range = match (from.trim(), to.trim()) {
+        ("", last) => match number(last) {
+            Some(last) => size.saturating_sub(last)..size,
+            None => return Asked::Nothing,
+        },
+        (from, "") => match number(from) {
+            Some(from) => from..size,
+            None => return Asked::Nothing,
+        },
+        (from, to) => match (number(from), number(to)) {
+            (Some(from), Some(to)) if from <= to => from..to.saturating_add(1).min(size),
+            _ => return Asked::Nothing,
+        },
+    };
+    if range.start < range.end {
+        Asked::Part(range)
+    } else {
+        Asked::Nothing
+    }
+}
+
+pub(super) async fn delete(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
+    let meta = call.registry.meta();
+    let who = call.who.clone();
+    meta.change(DeleteLink { repo, digest, who }).await?;
+    Ok(empty(StatusCode::ACCEPTED, &[]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        for (value, asked) in [
+            ("bytes=500-1499", Asked::Part(500..1500)),
+            ("bytes=500-", Asked::Part(500..2048)),
+            ("bytes=-500", Asked::Part(1548..2048)),
+            ("bytes=-5000", Asked::Part(0..2048)),
+            ("bytes=2000-5000", Asked::Part(2000..2048)),
+            ("bytes=0-0", Asked::Part(0..1)),
+            ("bytes=0-18446744073709551615", Asked::Part(0..2048)),
+            ("bytes=500-0", Asked::Nothing),
+            ("bytes=2048-", Asked::Nothing),
+            ("bytes=5000-10000", Asked::Nothing),
+            ("bytes=-0", Asked::Nothing),
+            ("bytes=-", Asked::Nothing),
+            ("bytes=a-b", Asked::Nothing),
+            ("bytes=0-1,5-6", Asked::Whole),
+            ("lines=1-2", Asked::Whole),
+        ] {
+            assert_eq!(asked_range(value, 2048), asked, "{value}");
+        }
+        assert_eq!(asked_range("bytes=0-", 0), Asked::Nothing);
+    }
+}

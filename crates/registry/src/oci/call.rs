@@ -1,0 +1,169 @@
+//! One request.
+
+use axum::extract::Query;
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+
+use super::path::Target;
+use crate::auth::{self, Action, Caller};
+use crate::error::{Code, Error};
+use crate::logs::{Note, Seen};
+use crate::name::Reference;
+use crate::registry::Registry;
+use crate::who::Who;
+
+/// A request without its body.
+pub(crate) struct Call {
+    pub(crate) registry: Registry,
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// The same, for history and audit.
+    pub(crate) who: Who,
+    /// For the line of log that tells of it.
+    pub(crate) note: Note,
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    query: Vec<(String, String)>,
+}
+
+impl Call {
+    /// Takes a request apart, and refuses it if its caller may not do that.
+    pub(crate) async fn new(registry: Registry, seen: &Seen, parts: Parts) -> Result<Self, Error> {
+        let target = Target::parse(parts.uri.path())?;
+        describe(&seen.note, &target, &parts.method);
+        let caller = admit(&registry, seen, &target, &parts).await;
+        let caller = caller.map_err(|error| {
+            let scope = scope(&target, &parts.method);
+            auth::challenge(error, &registry, &parts.headers, scope)
+        })?;
+        let query = Query::try_from_uri(&parts.uri).map_err(|error| {
+            let message = format!("the query of the URL cannot be read: {error}");
+            Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
+        })?;
+        Ok(Self {
+            registry,
+            who: caller.who(seen),
+            caller,
+            note: seen.note.clone(),
+            method: parts.method,
+            target,
+            headers: parts.headers,
+            query: query.0,
+        })
+    }
+
+    /// The first value of a parameter.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        self.params(name).next()
+    }
+
+    /// All values of a parameter.
+    pub(crate) fn params<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let named = self.query.iter().filter(move |(key, _)| key == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// How many bytes the client means to send.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.header(&CONTENT_LENGTH)?.parse().ok()
+    }
+}
+
+/// What has to be allowed for a request.
+fn action(target: &Target, method: &Method) -> Action {
+    match (target, method) {
+        (Target::Uploads(_) | Target::Upload(..), _) => Action::Push,
+        (_, &Method::GET | &Method::HEAD) => Action::Pull,
+        (_, &Method::DELETE) => Action::Delete,
+        _ => Action::Push,
+    }
+}
+
+/// The caller, if it may do what it asks for.
+async fn admit(
+    registry: &Registry,
+    seen: &Seen,
+    target: &Target,
+    parts: &Parts,
+) -> Result<Caller, Error> {
+    let caller = auth::identify(registry, &parts.headers, seen).await?;
+    match target.repo() {
+        Some(repo) => {
+            let action = action(target, &parts.method);
+            auth::authorize(registry, &caller, repo, action, seen).await?;
+        }
+        None if matches!(caller, Caller::Anonymous) => {
+            return Err(Error::new(Code::Unauthorized, "log in first"));
+        }
+        None => {}
+    }
+    Ok(caller)
+}
+
+/// The scope of a token that would do.
+fn scope(target: &Target, method: &Method) -> Option<String> {
+    let Some(repo) = target.repo() else {
+        let is_catalog = *target == Target::Catalog;
+        return is_catalog.then(|| "registry:catalog:*".to_owned());
+    };
+    let actions = match action(target, method) {
+        Action::Pull => "pull",
+        Action::Push => "pull,push",
+        Action::Delete => "delete",
+    };
+    Some(format!("repository:{repo}:{actions}"))
+}
+
+/// Notes what a request asks for.
+fn describe(note: &Note, target: &Target, method: &Method) {
+    let mut noted = note.edit();
+    let (route, action) = words(target, method);
+    noted.route = Some(route);
+    noted.action = Some(action);
+    if let Some(repo) = target.repo() {
+        noted.project = Some(repo.project().to_owned());
+        noted.repo = Some(repo.as_str().to_owned());
+    }
+    match target {
+        Target::Blob(_, digest) | Target::Referrers(_, digest) => {
+            noted.digest = Some(digest.as_str().to_owned());
+        }
+        Target::Manifest(_, Reference::Digest(digest)) => {
+            noted.digest = Some(digest.as_str().to_owned());
+        }
+        Target::Manifest(_, Reference::Tag(tag)) => {
+            noted.reference = Some(tag.as_str().to_owned());
+        }
+        Target::Upload(_, uuid) => noted.upload_id = Some(uuid.clone()),
+        Target::Ping | Target::Catalog | Target::Tags(_) | Target::Uploads(_) => {}
+    }
+}
+
+/// The route and the action of a request, as its line of log has them.
+fn words(target: &Target, method: &Method) -> (&'static str, &'static str) {
+    match (target, method) {
+        (Target::Ping, _) => ("base", "ping"),
+        (Target::Catalog, _) => ("catalog", "catalog"),
+        (Target::Tags(_), _) => ("tags", "list"),
+        (Target::Referrers(..), _) => ("referrers", "referrers"),
+        (Target::Blob(..), &Method::HEAD) => ("blob", "head"),
+        (Target::Blob(..), &Method::DELETE) => ("blob", "delete"),
+        (Target::Blob(..), _) => ("blob", "pull"),
+        (Target::Manifest(..), &Method::HEAD) => ("manifest", "head"),
+        (Target::Manifest(..), &Method::DELETE) => ("manifest", "delete"),
+        (Target::Manifest(..), &Method::PUT) => ("manifest", "push"),
+        (Target::Manifest(..), _) => ("manifest", "pull"),
+        (Target::Uploads(_), _) => ("blob_upload", "upload_start"),
+        (Target::Upload(..), &Method::PATCH) => ("blob_upload_chunk", "upload_chunk"),
+        (Target::Upload(..), &Method::PUT) => ("blob_upload_chunk", "upload_finish"),
+        (Target::Upload(..), &Method::DELETE) => ("blob_upload_chunk", "upload_cancel"),
+        (Target::Upload(..), _) => ("blob_upload_chunk", "upload_status"),
+    }
+}

@@ -1,0 +1,220 @@
+//! The bytes of one request on their way to the end of an upload.
+
+use axum::body::Body;
+use futures::StreamExt;
+use http::StatusCode;
+
+use super::upload::range;
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Code, Error};
+use crate::meta::{self, Extend, Meta, Upload};
+use crate::registry::Registry;
+use crate::store::Appender;
+use crate::who::Who;
+
+/// A long request is written down every so many bytes, so that a broken one loses no more.
+const SAVE_BYTES: u64 = 64 << 20;
+
+/// Where a chunk belongs, as `Content-Range` says: its first byte and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChunkRange {
+    pub(super) start: u64,
+    pub(super) length: u64,
+}
+
+impl ChunkRange {
+    /// Reads `0-99`, also with the unit and the size that some clients write.
+    pub(super) fn parse(value: &str) -> Result<Self, Error> {
+        let range = value.trim();
+        let range = range.strip_prefix("bytes").unwrap_or(range);
+        let range = range.trim_start_matches([' ', '=']);
+        let range = range.split('/').next().unwrap_or(range);
+        let numbers = range.split_once('-').and_then(|(from, to)| {
+            let (from, to): (u64, u64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+            Some((from, to.checked_sub(from)?.checked_add(1)?))
+        });
+        let (start, length) = numbers.ok_or_else(|| {
+            let message = format!("Content-Range `{value}` is not the first and last byte: 0-99");
+            Error::new(Code::BlobUploadInvalid, message)
+        })?;
+        Ok(Self { start, length })
+    }
+}
+
+/// An upload that a request continues.
+pub(super) struct Receiving {
+    upload: Upload,
+    appender: Box<dyn Appender>,
+    hasher: Hasher,
+    /// Bytes so far.
+    received: u64,
+    /// Of these, what is written down.
+    saved: u64,
+}
+
+impl Receiving {
+    /// Continues an upload whose digest will have this algorithm.
+    pub(super) async fn resume(
+        registry: &Registry,
+        upload: Upload,
+        algorithm: Algorithm,
+    ) -> Result<Self, Error> {
+        let hasher = if upload.received == 0 {
+            Hasher::new(algorithm)
+        } else {
+            let hasher = Hasher::resume(upload.algorithm, &upload.hash_state);
+            hasher.ok_or_else(|| Error::internal("resuming the upload", &"its hash is damaged"))?
+        };
+        let store = registry.store();
+        let appender = store
+            .append(&upload.data_key, &upload.written, upload.received)
+            .await?;
+        Ok(Self {
+            received: upload.received,
+            saved: upload.received,
+            hasher,
+            appender,
+            upload,
+        })
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes a body to its end. If it breaks off, what came is kept and can be continued from.
+    pub(super) async fn take(
+        &mut self,
+        registry: &Registry,
+        body: Body,
+        expected: Option<u64>,
+    ) -> Result<(), Error> {
+        let blob_size_max = registry.config().upload.blob_size_max.0;
+        let begin = self.received;
+        let mut frames = body.into_data_stream();
+        while let Some(frame) = frames.next().await {
+            let bytes = match frame {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.save(registry.meta()).await?;
+                    return Err(self.broken_off(&error));
+                }
+            };
+            self.received += bytes.len() as u64;
+            if self.received > blob_size_max {
+                let message = format!(
+                    "registry.upload.blob_size_max: a blob has at most {blob_size_max} bytes"
+                );
+                let error = Error::new(Code::SizeInvalid, message);
+                return Err(error.with_status(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            self.hasher.update(&bytes);
+            self.appender.write(bytes).await?;
+            if self.appender.must_save() || self.received - self.saved >= SAVE_BYTES {
+                self.save(registry.meta()).await?;
+            }
+        }
+        let came = self.received - begin;
+        match expected {
+            Some(expected) if expected != came => {
+                let message = format!("Content-Range says {expected} bytes, and {came} came");
+                Err(Error::new(Code::SizeInvalid, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn broken_off(&self, error: &axum::Error) -> Error {
+        let message = format!(
+            "the body broke off after byte {}, and can be continued from there: {error}",
+            self.received
+        );
+        Error::new(Code::BlobUploadInvalid, message)
+            .with_detail("received", self.received)
+            .with_header(http::header::RANGE, &range(self.received))
+    }
+
+    /// Makes durable what came, and writes down that it did.
+    pub(super) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
+        let written = self.appender.save().await?;
+        meta.change(Extend {
+            uuid: self.upload.uuid.clone(),
+            received_before: self.saved,
+            received: self.received,
+            hash_state: self.hasher.save(),
+            written,
+        })
+        .await?;
+        self.saved = self.received;
+        Ok(())
+    }
+
+    /// Makes the bytes whole, if they are what `digest` says. A chunk before this one may have been
+    /// hashed with another algorithm; then they are read once more.
+    pub(super) async fn finish(
+        &mut self,
+        registry: &Registry,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let hashed = self.hasher.clone().digest();
+        if hashed.algorithm() == digest.algorithm() {
+            self.compare(&hashed, digest)?;
+            return Ok(self.appender.finish().await?);
+        }
+        self.appender.finish().await?;
+        let mut hasher = Hasher::new(digest.algorithm());
+        let key = &self.upload.data_key;
+        let mut bodies = registry.store().read(key, 0..self.received).await?;
+        while let Some(bytes) = bodies.next().await {
+            hasher.update(&bytes?);
+        }
+        self.compare(&hasher.digest(), digest)
+    }
+
+    fn compare(&self, found: &Digest, expected: &Digest) -> Result<(), Error> {
+        if found == expected {
+            return Ok(());
+        }
+        let message = format!(
+            "the {} bytes that came have the digest {found}, not {expected}; push again",
+            self.received
+        );
+        Err(Error::new(Code::DigestInvalid, message)
+            .with_detail("received", self.received)
+            .with_detail("digest", found.as_str()))
+    }
+
+    /// What is left to say once the bytes are whole.
+    pub(super) fn commit(&self, who: Who, digest: Digest, grace_ms: i64) -> meta::Commit {
+        meta::Commit {
+            uuid: self.upload.uuid.clone(),
+            repo: self.upload.repo.clone(),
+            digest,
+            data_key: self.upload.data_key.clone(),
+            size: self.received,
+            grace_ms,
+            who,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        let range = |start, length| ChunkRange { start, length };
+        for (value, expected) in [
+            ("0-99", range(0, 100)),
+            ("100-100", range(100, 1)),
+            ("bytes 0-9/20", range(0, 10)),
+            ("bytes=5-9", range(5, 5)),
+        ] {
+            assert_eq!(ChunkRange::parse(value).unwrap(), expected, "{value}");
+        }
+        for value in ["", "5", "9-5", "a-b", "-5", "5-", "0-18446744073709551615"] {
+            assert!(ChunkRange::parse(value).is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Manifests.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::answer::{CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, empty, entity_tags, names, with_body};
+use super::call::Call;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Code, Error};
+use crate::manifest;
+use crate::meta::{self, Condition, DeleteManifest, DeleteTag, PutManifest};
+use crate::name::{Reference, RepoName, Tag};
+
+pub(super) async fn pull(
+    call: Call,
+    repo: RepoName,
+    reference: Reference,
+) -> Result<Response, Error> {
+    let found = call.registry.meta().manifest(&repo, &reference).await?;
+    let found = found.ok_or_else(|| meta::unknown_manifest(&repo, &reference))?;
+    {
+        let mut noted = call.note.edit();
+        noted.digest = Some(found.digest.clone());
+        noted.media_type = Some(found.media_type.clone());
+    }
+    let etag = format!("\"{}\"", found.digest);
+    let length = found.bytes.len().to_string();
+    let mut headers = vec![
+        (CONTENT_DIGEST, found.digest.as_str()),
+        (ETAG, etag.as_str()),
+    ];
+    let known = call.header(&IF_NONE_MATCH);
+    if known.is_some_and(|known| names(known, &found.digest)) {
+        return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
+    }
+    headers.extend([
+        (CONTENT_TYPE, found.media_type.as_str()),
+        (CONTENT_LENGTH, length.as_str()),
+        // What somebody pushed is not for a browser to guess about.
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ]);
+    let body = match call.method {
+        Method::HEAD => Body::empty(),
+        _ => Body::from(found.bytes.clone()),
+    };
+    Ok(with_body(StatusCode::OK, &headers, body))
+}
+
+pub(super) async fn push(
+    call: Call,
+    body: Body,
+    repo: RepoName,
+    reference: Reference,
+) -> Result<Response, Error> {
+    let tags = tags(&call, &reference)?;
+    let condition = condition(&call);
+    let Call {
+        registry,
+        who,
+        note,
+        headers,
+        ..
+    } = call;
+    let limits = &registry.config().limits;
+    let bytes = collect(body, limits.manifest_size_max.as_usize()).await?;
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let (media_type, manifest) = manifest::read(content_type, &bytes)?;
+    let digest = match &reference {
+        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
+        Reference::Digest(expected) => {
+            let digest = Digest::of(expected.algorithm(), &bytes);
+            if digest != *expected {
+                let message = format!("the manifest's digest is {digest}, not {expected}");
+                return Err(Error::new(Code::DigestInvalid, message));
+            }
+            digest
+        }
+    };
+    {
+        let mut noted = note.edit();
+        noted.digest = Some(digest.as_str().to_owned());
+        noted.media_type = Some(media_type.clone());
+        noted.reference = tags.first().map(|tag| tag.as_str().to_owned());
+    }
+    let subject = manifest.subject.clone();
+    let put = PutManifest {
+        repo: repo.clone(),
+        digest: digest.clone(),
+        media_type,
+        manifest,
+        bytes,
+        tags: tags.clone(),
+        condition,
+        who,
+        allow_missing_manifests: limits.allow_missing_manifests,
+        allow_missing_blobs: limits.allow_missing_blobs,
+        untagged_grace_ms: registry.untagged_grace_ms(),
+    };
+    registry.meta().change(put).await?;
+    let location = format!("/v2/{repo}/manifests/{digest}");
+    let mut headers = vec![
+        (LOCATION, location.as_str()),
+        (CONTENT_DIGEST, digest.as_str()),
+    ];
+    if let Some(subject) = &subject {
+        headers.push((OCI_SUBJECT, subject.as_str()));
+    }
+    if matches!(reference, Reference::Digest(_)) {
+        headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
+    }
+    Ok(empty(StatusCode::CREATED, &headers))
+}
+
+/// The tags that a push sets: the one in its path, or those in its query.
+fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, Error> {
+    if let Reference::Tag(tag) = reference {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags: Vec<Tag> = call
+        .params("tag")
+        .map(Tag::parse)
+        .collect::<Result<_, _>>()?;
+    let max = call.registry.config().limits.tags_per_push_max;
+    if tags.len() > max {
+        let message = format!(
+            "registry.limits.tags_per_push_max: {} tags in one push, {max} are allowed",
+            tags.len()
+        );
+        return Err(
+            Error::new(Code::ManifestInvalid, message).with_status(StatusCode::URI_TOO_LONG)
+        );
+    }
+    Ok(tags)
+}
+
+fn condition(call: &Call) -> Condition {
+    let list = |value: &str| entity_tags(value).map(str::to_owned).collect();
+    Condition {
+        matches: call.header(&IF_MATCH).map(list),
+        matches_none: call.header(&IF_NONE_MATCH).map(list),
+    }
+}
+
+/// All bytes of a body that is not too large.
+async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!(
+                "registry.limits.manifest_size_max: a manifest has at most {bytes_max} bytes"
+            );
+            Err(Error::new(Code::SizeInvalid, message).with_status(StatusCode::PAYLOAD_TOO_LARGE))
+        }
+        Err(error) => {
+            let message = format!("the manifest did not arrive as a whole: {error}");
+            Err(Error::new(Code::SizeInvalid, message))
+        }
+    }
+}
+
+pub(super) async fn delete(
+    call: Call,
+    repo: RepoName,
+    reference: Reference,
+) -> Result<Response, Error> {
+    let registry = &call.registry;
+    let untagged_grace_ms = registry.untagged_grace_ms();
+    let meta = registry.meta();
+    match reference {
+        Reference::Tag(tag) => {
+            let delete = DeleteTag {
+                repo,
+                tag,
+                who: call.who.clone(),
+                grace_ms: untagged_grace_ms,
+            };
+            meta.change(delete).await?;
+        }
+        Reference::Digest(digest) => {
+            let delete = DeleteManifest {
+                repo,
+                digest,
+                who: call.who.clone(),
+                untagged_grace_ms,
+                blob_grace_ms: registry.blob_grace_ms(),
+            };
+            meta.change(delete).await?;
+        }
+    }
+    Ok(empty(StatusCode::ACCEPTED, &[]))
+}

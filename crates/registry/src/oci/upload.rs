@@ -1,0 +1,273 @@
+//! Uploads: at once, in chunks, broken off and continued, or mounted from another repository.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use http::header::{CONTENT_RANGE, LOCATION, RANGE};
+
+use super::answer::{CONTENT_DIGEST, UPLOAD_UUID, empty};
+use super::call::Call;
+use super::chunk::{ChunkRange, Receiving};
+use crate::auth::{self, Action};
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Code, Error};
+use crate::logs::new_id;
+use crate::meta::{Begin, Cancel, Mount, Upload};
+use crate::name::RepoName;
+use crate::registry::Registry;
+use crate::store;
+use crate::who::Who;
+
+/// Repositories that are tried when a mount names none.
+const MOUNT_SOURCES_MAX: u32 = 32;
+
+/// The bytes that came, as the `Range` header has it.
+pub(super) fn range(received: u64) -> String {
+    format!("0-{}", received.saturating_sub(1))
+}
+
+fn location(repo: &RepoName, uuid: &str) -> String {
+    format!("/v2/{repo}/blobs/uploads/{uuid}")
+}
+
+/// Where an upload stands.
+fn standing(status: StatusCode, repo: &RepoName, uuid: &str, received: u64) -> Response {
+    let (location, range) = (location(repo, uuid), range(received));
+    let headers = [
+        (LOCATION, location.as_str()),
+        (RANGE, range.as_str()),
+        (UPLOAD_UUID, uuid),
+    ];
+    empty(status, &headers)
+}
+
+/// A blob is there.
+fn created(repo: &RepoName, digest: &Digest) -> Response {
+    let location = format!("/v2/{repo}/blobs/{digest}");
+    let headers = [
+        (LOCATION, location.as_str()),
+        (CONTENT_DIGEST, digest.as_str()),
+    ];
+    empty(StatusCode::CREATED, &headers)
+}
+
+pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Response, Error> {
+    if let Some(digest) = call.param("mount").map(Digest::parse).transpose()?
+        && mount(&call, &repo, &digest).await?
+    {
+        let mut noted = call.note.edit();
+        noted.action = Some("mount");
+        noted.digest = Some(digest.as_str().to_owned());
+        return Ok(created(&repo, &digest));
+    }
+    let digest = call.param("digest").map(Digest::parse).transpose()?;
+    let algorithm = match (&digest, call.param("digest-algorithm")) {
+        (Some(digest), _) => digest.algorithm(),
+        (None, Some(name)) => Algorithm::parse(name)?,
+        (None, None) => Algorithm::Sha256,
+    };
+    let upload = Upload {
+        uuid: new_id().to_lowercase(),
+        repo: repo.clone(),
+        algorithm,
+        data_key: store::new_key(),
+        received: 0,
+        hash_state: Hasher::new(algorithm).save(),
+        written: String::new(),
+    };
+    let begin = Begin {
+        upload: upload.clone(),
+        who: call.who.clone(),
+        sessions_max: call.registry.config().upload.sessions_max,
+    };
+    call.registry.meta().change(begin).await?;
+    call.note.edit().upload_id = Some(upload.uuid.clone());
+    match digest {
+        Some(digest) => {
+            run(complete(
+                call.registry,
+                call.who,
+                upload,
+                digest,
+                body,
+                None,
+            ))
+            .await
+        }
+        None => Ok(standing(StatusCode::ACCEPTED, &repo, &upload.uuid, 0)),
+    }
+}
+
+/// Takes a blob from another repository, the named one or any.
+async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
+    let from = call.param("from").filter(|from| !from.is_empty());
+    let sources = match from {
+        Some(from) => vec![RepoName::parse(from)?],
+        None => {
+            call.registry
+                .meta()
+                .repos_with(digest, MOUNT_SOURCES_MAX)
+                .await?
+        }
+    };
+    let mut allowed = None;
+    for source in sources {
+        if auth::allows(&call.registry, &call.caller, &source, Action::Pull).await? {
+            allowed = Some(source);
+            break;
+        }
+    }
+    let Some(from) = allowed else {
+        return Ok(false);
+    };
+    let mount = Mount {
+        repo: repo.clone(),
+        digest: digest.clone(),
+        from,
+        grace_ms: call.registry.blob_grace_ms(),
+        who: call.who.clone(),
+    };
+    call.registry.meta().change(mount).await
+}
+
+/// Runs to its end also if the client goes away, since what it sent shall be kept.
+async fn run(
+    work: impl Future<Output = Result<Response, Error>> + Send + 'static,
+) -> Result<Response, Error> {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::internal("the upload", &error)),
+    }
+}
+
+pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
+    let upload = call.registry.meta().upload(&repo, &uuid).await?;
+    Ok(standing(
+        StatusCode::NO_CONTENT,
+        &repo,
+        &uuid,
+        upload.received,
+    ))
+}
+
+pub(super) async fn cancel(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
+    let _session = call.registry.sessions().enter(&uuid).await?;
+    call.registry.meta().change(Cancel { repo, uuid }).await?;
+    Ok(empty(StatusCode::NO_CONTENT, &[]))
+}
+
+/// What the headers of a chunk say about where it belongs.
+fn chunk_range(call: &Call) -> Result<Option<ChunkRange>, Error> {
+    let range = call
+        .header(&CONTENT_RANGE)
+        .map(ChunkRange::parse)
+        .transpose()?;
+    if let (Some(range), Some(length)) = (range, call.content_length())
+        && range.length != length
+    {
+        let message = format!(
+            "Content-Range says {} bytes, Content-Length {length}",
+            range.length
+        );
+        return Err(Error::new(Code::SizeInvalid, message));
+    }
+    Ok(range)
+}
+
+/// Refuses a chunk that is not the next one.
+fn check_order(upload: &Upload, range: Option<ChunkRange>) -> Result<Option<u64>, Error> {
+    let Some(chunk) = range else { return Ok(None) };
+    if chunk.start == upload.received {
+        return Ok(Some(chunk.length));
+    }
+    let message = format!(
+        "the chunk begins at byte {}, the next one is {}",
+        chunk.start, upload.received
+    );
+    Err(Error::new(Code::BlobUploadInvalid, message)
+        .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+        .with_detail("received", upload.received)
+        .with_header(LOCATION, &location(&upload.repo, &upload.uuid))
+        .with_header(RANGE, &range_of(upload))
+        .with_header(UPLOAD_UUID, &upload.uuid))
+}
+
+fn range_of(upload: &Upload) -> String {
+    range(upload.received)
+}
+
+pub(super) async fn extend(
+    call: Call,
+    body: Body,
+    repo: RepoName,
+    uuid: String,
+) -> Result<Response, Error> {
+    let range = chunk_range(&call)?;
+    let registry = call.registry;
+    run(async move {
+        let _session = registry.sessions().enter(&uuid).await?;
+        let upload = registry.meta().upload(&repo, &uuid).await?;
+        let expected = check_order(&upload, range)?;
+        let algorithm = upload.algorithm;
+        let mut receiving = Receiving::resume(&registry, upload, algorithm).await?;
+        receiving.take(&registry, body, expected).await?;
+        receiving.save(registry.meta()).await?;
+        let received = receiving.received();
+        Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received))
+    })
+    .await
+}
+
+pub(super) async fn finish(
+    call: Call,
+    body: Body,
+    repo: RepoName,
+    uuid: String,
+) -> Result<Response, Error> {
+    let digest = call.param("digest").ok_or_else(|| {
+        let message = "the upload is finished with ?digest= and the digest of all its bytes";
+        Error::new(Code::DigestInvalid, message)
+    })?;
+    let digest = Digest::parse(digest)?;
+    let range = chunk_range(&call)?;
+    let (registry, who) = (call.registry, call.who);
+    run(async move {
+        let _session = registry.sessions().enter(&uuid).await?;
+        let upload = registry.meta().upload(&repo, &uuid).await?;
+        complete(registry.clone(), who, upload, digest, body, range).await
+    })
+    .await
+}
+
+/// Takes the last bytes and makes all of them a blob. An upload that turns out not to be what it
+/// was said to be is given up.
+async fn complete(
+    registry: Registry,
+    who: Who,
+    upload: Upload,
+    digest: Digest,
+    body: Body,
+    range: Option<ChunkRange>,
+) -> Result<Response, Error> {
+    let expected = check_order(&upload, range)?;
+    let (repo, uuid) = (upload.repo.clone(), upload.uuid.clone());
+    let mut receiving = Receiving::resume(&registry, upload, digest.algorithm()).await?;
+    receiving.take(&registry, body, expected).await?;
+    let outcome = match receiving.finish(&registry, &digest).await {
+        Ok(()) => {
+            let commit = receiving.commit(who, digest.clone(), registry.blob_grace_ms());
+            registry.meta().change(commit).await.map(|_| ())
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome {
+        if matches!(error.code, Code::DigestInvalid | Code::Denied) {
+            let cancelled = registry.meta().change(Cancel { repo, uuid }).await;
+            if let Err(error) = cancelled {
+                tracing::debug!(?error, "the refused upload was gone already");
+            }
+        }
+        return Err(error);
+    }
+    Ok(created(&repo, &digest))
+}

@@ -1,0 +1,154 @@
+//! What a process that serves a registry holds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use storage::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Auth, FirstAdmin};
+use crate::config::{AuthMode, Config};
+use crate::error::StartError;
+use crate::gc;
+use crate::logs::{self, Logs};
+use crate::meta::{Meta, Place};
+use crate::metrics::Metrics;
+use crate::oci::Sessions;
+use crate::store::{self, Store};
+
+/// The name of the database's file.
+const DATABASE_FILE: &str = "registry.db";
+
+/// What a registry needs of its process.
+#[derive(Debug)]
+pub struct Deps {
+    /// Where the database and, unless configured, the bytes are.
+    pub data_dir: PathBuf,
+    /// Where its log is.
+    pub log_dir: PathBuf,
+    /// The time.
+    pub clock: Clock,
+    /// Its metrics.
+    pub metrics: Metrics,
+}
+
+/// A registry. Cloning shares it.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    meta: Meta,
+    store: Arc<dyn Store>,
+    sessions: Sessions,
+    metrics: Metrics,
+    logs: Logs,
+    auth: Auth,
+    first_admin: Option<FirstAdmin>,
+}
+
+impl Registry {
+    /// Opens the database, bringing its schema up to date, and the store.
+    ///
+    /// # Errors
+    /// If either cannot be opened.
+    pub async fn open(config: Config, deps: Deps) -> Result<Self, StartError> {
+        let file = |source| StartError::File {
+            path: deps.data_dir.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&deps.data_dir).map_err(file)?;
+        let place = match config.database.url.reveal() {
+            Some(url) => Place::Server(url.to_owned()),
+            None => Place::File(deps.data_dir.join(DATABASE_FILE)),
+        };
+        let public = config.auth == AuthMode::None;
+        let meta = Meta::open(&place, &config.database, deps.clock, public).await?;
+        let logs = Logs::open(&deps.log_dir, &config.log);
+        let logs = logs.map_err(|source| StartError::File {
+            path: deps.log_dir.clone(),
+            source,
+        })?;
+        let auth = Auth::open(&meta).await?;
+        let first_admin = match config.auth {
+            AuthMode::None => None,
+            AuthMode::Local => FirstAdmin::ensure(&meta, &deps.data_dir).await?,
+        };
+        logs.count_drops(deps.metrics.log_lines_dropped());
+        let store = store::open(&config.storage, &deps.data_dir.join("store"))?;
+        Ok(Self(Arc::new(Inner {
+            config,
+            meta,
+            store,
+            sessions: Sessions::default(),
+            metrics: deps.metrics,
+            logs,
+            auth,
+            first_admin,
+        })))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.0.meta
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.0.logs
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// What is to be shown once, to the one who started the registry for the first time.
+    #[must_use]
+    pub fn first_login(&self) -> Option<String> {
+        let admin = self.0.first_admin.as_ref()?;
+        Some(format!(
+            "registry: log in as {} with the password {} (also in {})",
+            admin.name,
+            admin.password,
+            admin.file.display()
+        ))
+    }
+
+    /// The files of its log, which an agent may collect.
+    #[must_use]
+    pub fn log_files(log_dir: &Path) -> [PathBuf; 2] {
+        logs::paths(log_dir)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// How long a blob stays that no manifest needs, in milliseconds.
+    pub(crate) fn blob_grace_ms(&self) -> i64 {
+        self.0.config.gc.blob_grace.0 / 1_000_000
+    }
+
+    /// How long a manifest stays that lost its last tag, in milliseconds.
+    pub(crate) fn untagged_grace_ms(&self) -> i64 {
+        self.0.config.gc.untagged_grace.0 / 1_000_000
+    }
+
+    /// Does what is done beside requests until the stop; then makes the changes that were accepted
+    /// and closes the database.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::join!(gc::run(self, &stop), logs::ship(self, &stop));
+        self.0.logs.flush();
+        self.0.meta.close().await;
+    }
+}

@@ -1,0 +1,232 @@
+//! Bytes under opaque keys: in a directory, or in an object store that takes objects in parts.
+//!
+//! An upload gets a key of its own when it begins and writes to it with an [`Appender`], over as
+//! many requests as it takes. What the appender needs to go on later, also in another process, is a
+//! text that is kept with the upload. When the last byte has come the object is whole, where it is:
+//! nothing is moved or copied.
+
+mod local;
+mod object;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use rand::RngExt;
+use storage::{Backend, StorageConfig};
+
+use crate::error::{Code, Error, StartError};
+
+/// What a store says when it fails. The text names the key and the cause.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The bytes that were said to be there are not.
+    #[error("{key} is not in the store, or not as much of it as there should be")]
+    Lost {
+        /// What was asked for.
+        key: String,
+    },
+    /// The disk or the object store.
+    #[error("{what} of {key}: {cause}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        key: String,
+        /// Why not.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    fn failed(what: &'static str, key: &str, cause: impl std::fmt::Display) -> Self {
+        Self::Failed {
+            what,
+            key: key.to_owned(),
+            cause: cause.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the registry's store failed");
+        let message = "the registry's store failed; try again";
+        Self::new(Code::Unavailable, message)
+    }
+}
+
+/// Bytes on their way out.
+pub(crate) type Bodies = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// Bytes under keys.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    /// Continues an object of which `received` bytes are durable; `written` is what
+    /// [`Appender::save`] gave then, or empty for a new one.
+    async fn append(
+        &self,
+        key: &str,
+        written: &str,
+        received: u64,
+    ) -> Result<Box<dyn Appender>, StoreError>;
+
+    /// A part of a whole object.
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError>;
+
+    /// Removes an object, if it is there; `written` is of an upload that was not finished.
+    async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError>;
+
+    /// All keys that there are, with the milliseconds since 1970 of their last change.
+    async fn keys(
+        &self,
+    ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError>;
+}
+
+/// The end of an object that is being written.
+#[async_trait]
+pub(crate) trait Appender: Send {
+    /// Adds bytes. They are durable after the next [`Appender::save`] or [`Appender::finish`].
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Whether the store now has something that only a [`Appender::save`] makes known: without it,
+    /// nobody could clean up after a crash.
+    fn must_save(&self) -> bool;
+
+    /// Makes what was written durable; gives what is needed to go on from there.
+    async fn save(&mut self) -> Result<String, StoreError>;
+
+    /// Makes the object whole and durable.
+    async fn finish(&mut self) -> Result<(), StoreError>;
+}
+
+/// The configured store; `directory` is where a local one lies unless configured.
+pub(crate) fn open(config: &StorageConfig, directory: &Path) -> Result<Arc<dyn Store>, StartError> {
+    if config.backend != Backend::Local {
+        let store = storage::PartStore::open(config)?;
+        return Ok(Arc::new(object::ObjectStore::new(store)));
+    }
+    let configured = &config.local.directory;
+    let directory = if configured.as_os_str().is_empty() {
+        directory
+    } else {
+        configured
+    };
+    let store = local::LocalStore::open(&directory.join(&config.prefix));
+    let store = store.map_err(|source| StartError::File {
+        path: directory.to_owned(),
+        source,
+    })?;
+    Ok(Arc::new(store))
+}
+
+/// A key that was never used and never will be.
+pub(crate) fn new_key() -> String {
+    let id = ulid::Ulid::from_parts(
+        u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default(),
+        rand::rng().random(),
+    );
+    let id = id.to_string().to_lowercase();
+    // The end is random, so directories fill evenly.
+    let fan_out = id.get(id.len().saturating_sub(2)..).unwrap_or("00");
+    format!("data/{fan_out}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    async fn all(store: &dyn Store, key: &str, range: Range<u64>) -> Vec<u8> {
+        let bodies: Vec<Bytes> = store
+            .read(key, range)
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        bodies.concat()
+    }
+
+    /// Any way to cut an object into requests gives the same object.
+    async fn conforms(store: &dyn Store) {
+        let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+        for cuts in [
+            vec![],
+            vec![0, 1, 2, 3],
+            vec![5 << 20, 6 << 20, 7_000_001, 19_999_999],
+            vec![100, 9 << 20, (9 << 20) + 1],
+        ] {
+            let key = new_key();
+            let (mut written, mut from) = (String::new(), 0);
+            for to in cuts.iter().copied().chain([bytes.len()]) {
+                let mut appender = store.append(&key, &written, from as u64).await.unwrap();
+                for piece in bytes[from..to].chunks(700_000) {
+                    appender.write(Bytes::copy_from_slice(piece)).await.unwrap();
+                }
+                written = appender.save().await.unwrap();
+                from = to;
+            }
+            let mut appender = store.append(&key, &written, from as u64).await.unwrap();
+            appender.finish().await.unwrap();
+            assert!(
+                all(store, &key, 0..bytes.len() as u64).await == bytes,
+                "{cuts:?}"
+            );
+            assert_eq!(all(store, &key, 7..11).await, bytes[7..11]);
+            let keys: Vec<_> = store.keys().await.unwrap().try_collect().await.unwrap();
+            assert_eq!(keys.len(), 1, "{keys:?}");
+            store.remove(&key, None).await.unwrap();
+            store.remove(&key, None).await.unwrap();
+            assert!(store.read(&key, 0..1).await.is_err());
+        }
+    }
+
+    /// What was written after the last save is as if it had never been, and an upload that is given
+    /// up leaves nothing.
+    async fn forgets(store: &dyn Store) {
+        let key = new_key();
+        let mut appender = store.append(&key, "", 0).await.unwrap();
+        appender.write(Bytes::from_static(b"abc")).await.unwrap();
+        let written = appender.save().await.unwrap();
+        appender.write(Bytes::from_static(b"lost")).await.unwrap();
+        drop(appender);
+        let mut appender = store.append(&key, &written, 3).await.unwrap();
+        appender.write(Bytes::from_static(b"def")).await.unwrap();
+        appender.finish().await.unwrap();
+        assert_eq!(all(store, &key, 0..6).await, b"abcdef");
+        store.remove(&key, None).await.unwrap();
+
+        let mut appender = store.append(&key, "", 0).await.unwrap();
+        appender.write(vec![0; 12 << 20].into()).await.unwrap();
+        let written = appender.save().await.unwrap();
+        drop(appender);
+        store.remove(&key, Some(&written)).await.unwrap();
+        let keys: Vec<_> = store.keys().await.unwrap().try_collect().await.unwrap();
+        assert!(keys.is_empty(), "{keys:?}");
+    }
+
+    #[tokio::test]
+    async fn a_directory_conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = local::LocalStore::open(directory.path()).unwrap();
+        conforms(&store).await;
+        forgets(&store).await;
+    }
+
+    #[tokio::test]
+    async fn an_object_store_conforms() {
+        let memory = Arc::new(InMemory::new());
+        let store = object::ObjectStore::new(storage::PartStore {
+            objects: memory.clone(),
+            parts: memory,
+        });
+        conforms(&store).await;
+        forgets(&store).await;
+    }
+}

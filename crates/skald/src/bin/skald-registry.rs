@@ -1,0 +1,7 @@
+//! The image registry as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skald::app::run(skald::Target::Registry)
+}

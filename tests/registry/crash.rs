@@ -1,0 +1,216 @@
+//! Broken connections, killed processes, and many clients at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::try_join_all;
+use rand::RngExt;
+use reqwest::{Body, Method};
+use tests::registry::{Kind, MANIFEST, Registry, bytes, header, image, sha256, text};
+use tests::wait_for;
+
+/// A body that breaks off after some bytes.
+fn broken(bytes: &[u8]) -> Body {
+    let pieces: Vec<Vec<u8>> = bytes.chunks(64 << 10).map(<[u8]>::to_vec).collect();
+    let pieces = futures::stream::iter(pieces.into_iter().map(Ok));
+    let end = futures::stream::once(async { Err(std::io::Error::other("cut")) });
+    Body::wrap_stream(pieces.chain(end))
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let blob = bytes(1, 20_000_000);
+        let mut location = client.begin("app").await?;
+        let mut cuts = 0;
+        let mut received = 0;
+        while received < blob.len() {
+            let end = (received + rand::rng().random_range(1..400_000)).min(blob.len());
+            let patch = client.request(Method::PATCH, &location);
+            // Whether the client learns of it or not, the server keeps what came.
+            let _ = patch.body(broken(&blob[received..end])).send().await;
+            cuts += 1;
+            let state = client.request(Method::GET, &location).send().await?;
+            assert_eq!(state.status(), 204);
+            location = header(&state, "location")?;
+            let range = header(&state, "range")?;
+            let last: usize = range.trim_start_matches("0-").parse()?;
+            let now = if last == 0 { received } else { last + 1 };
+            assert!((received..=end).contains(&now), "{received} {now} {end}");
+            received = now;
+        }
+        assert!(cuts >= 50, "only {cuts} cuts");
+        let put = client.finish(&location, &sha256(&blob), Vec::new()).await?;
+        assert_eq!(put.status(), 201, "{}", text(put).await);
+        let path = format!("/v2/app/blobs/{}", sha256(&blob));
+        assert!(client.get(&path).await? == Some(blob));
+    }
+    Ok(())
+}
+
+fn files_below(directory: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => files_below(&path),
+            _ => 1,
+        })
+        .sum()
+}
+
+#[tokio::test]
+async fn a_layer_that_a_hundred_push_at_once_is_stored_once() -> anyhow::Result<()> {
+    let env = [("SKALD_REGISTRY_GC_INTERVAL", "20ms")];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let layer = Arc::new(bytes(2, 100_000));
+    let pushes = (0..100).map(|number| {
+        let (client, layer) = (registry.client().clone(), Arc::clone(&layer));
+        async move {
+            client
+                .push_blob(&format!("p{}/app", number % 3), &layer)
+                .await
+        }
+    });
+    let digests = try_join_all(pushes).await?;
+    assert!(digests.iter().all(|digest| *digest == sha256(&layer)));
+    let data = registry.directory().join("data/registry/store/data");
+    wait_for("the copies to go", Duration::from_secs(20), || async {
+        (files_below(&data) == 1).then_some(())
+    })
+    .await?;
+    for project in 0..3 {
+        let path = format!("/v2/p{project}/app/blobs/{}", sha256(&layer));
+        assert_eq!(
+            registry.client().get(&path).await?.as_ref(),
+            Some(layer.as_ref())
+        );
+    }
+    Ok(())
+}
+
+/// Pushes images until the registry goes away; gives the tags that were acknowledged.
+async fn push_until(
+    registry: &Registry,
+    client: u64,
+    stop: &AtomicBool,
+    pushed: &AtomicUsize,
+) -> Vec<(String, Vec<u8>)> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let (repo, tag) = (format!("crash/app{client}"), format!("v{number}"));
+        let layer = bytes(client * 1_000_000 + number, 20_000);
+        match registry.client().push_image(&repo, &tag, &layer).await {
+            Ok(manifest) => {
+                pushed.fetch_add(1, Ordering::Relaxed);
+                acknowledged.push((format!("{repo}/manifests/{tag}"), manifest));
+            }
+            Err(_) => break,
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill_and_nothing_is_half() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let mut registry = Registry::start(kind, &[]).await?;
+        let mut acknowledged = Vec::new();
+        for round in 0..3_u64 {
+            let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+            let push = |client| push_until(&registry, round * 100 + client, &stop, &count);
+            let pushers = futures::future::join_all((0..8).map(push));
+            let pid = registry.pid()?;
+            let (pushed, waited) = tokio::join!(pushers, async {
+                let enough = || async { (count.load(Ordering::Relaxed) >= 40).then_some(()) };
+                let waited = wait_for("some pushes", Duration::from_secs(60), enough).await;
+                kill(pid);
+                stop.store(true, Ordering::Relaxed);
+                waited
+            });
+            waited?;
+            acknowledged.extend(pushed.into_iter().flatten());
+            registry.kill()?;
+            registry.start_again().await?;
+        }
+        assert!(
+            acknowledged.len() > 10,
+            "only {} pushes",
+            acknowledged.len()
+        );
+        let client = registry.client();
+        for (path, manifest) in &acknowledged {
+            let found = client.get(&format!("/v2/{path}")).await?;
+            assert_eq!(found.as_ref(), Some(manifest), "{path}");
+        }
+        assert_no_image_is_half(&registry).await?;
+    }
+    Ok(())
+}
+
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
+    assert!(killed.is_ok_and(|status| status.success()));
+}
+
+/// Every manifest that there is has all its blobs, and they are what their digests say.
+async fn assert_no_image_is_half(registry: &Registry) -> anyhow::Result<()> {
+    let client = registry.client();
+    let repos = client.json("/v2/_catalog").await?;
+    for repo in repos["repositories"].as_array().into_iter().flatten() {
+        let repo = repo.as_str().unwrap_or_default();
+        let tags = client.json(&format!("/v2/{repo}/tags/list")).await?;
+        for tag in tags["tags"].as_array().into_iter().flatten() {
+            let tag = tag.as_str().unwrap_or_default();
+            let manifest = client.json(&format!("/v2/{repo}/manifests/{tag}")).await?;
+            let layers = manifest["layers"].as_array().into_iter().flatten();
+            for blob in layers.chain([&manifest["config"]]) {
+                let digest = blob["digest"].as_str().unwrap_or_default();
+                let bytes = client.get(&format!("/v2/{repo}/blobs/{digest}")).await?;
+                let bytes = bytes.unwrap_or_else(|| panic!("{repo}:{tag} lacks {digest}"));
+                assert_eq!(sha256(&bytes), digest);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_the_process_was_killed() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let mut registry = Registry::start(kind, &[]).await?;
+        let blob = bytes(3, 17_000_000);
+        let location = registry.client().begin("app").await?;
+        for (from, to) in [
+            (0, 6_000_000),
+            (6_000_000, 15_000_000),
+            (15_000_000, 17_000_000),
+        ] {
+            let patch = registry.client().request(Method::PATCH, &location);
+            let patch = patch.header("content-range", format!("{from}-{}", to - 1));
+            let patch = patch.body(blob[from..to].to_vec()).send().await?;
+            assert_eq!(patch.status(), 202, "{}", text(patch).await);
+            registry.kill()?;
+            registry.start_again().await?;
+        }
+        let client = registry.client();
+        let put = client.finish(&location, &sha256(&blob), Vec::new()).await?;
+        assert_eq!(put.status(), 201, "{}", text(put).await);
+        let manifest = image(b"{}", &[&blob]).to_string().into_bytes();
+        client.push_blob("app", b"{}").await?;
+        let put = client
+            .put_manifest("app", "v1", MANIFEST, &manifest)
+            .await?;
+        assert_eq!(put.status(), 201, "{}", text(put).await);
+        assert_no_image_is_half(&registry).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The image registry as its clients see it: the behaviours that the Distribution Specification
+//! asks for, one test per group, on files and on S3; then crashes, garbage and real clients.
+
+mod blobs;
+mod crash;
+mod manifests;
+mod referrers;
+mod refusals;
+mod tags;
+mod uploads;

@@ -1,0 +1,271 @@
+//! Manifests of every shape.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{
+    CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, bytes, code, descriptor, header, image, sha256,
+    sha512, text,
+};
+
+#[tokio::test]
+async fn what_was_pushed_comes_back_byte_for_byte() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let (config, layer) = (bytes(1, 50), bytes(2, 70));
+        client.push_blob("app", &config).await?;
+        client.push_blob("app", &layer).await?;
+        client.push_blob("app", b"").await?;
+        let mut with_data = image(&config, &[&layer]);
+        with_data["layers"][0]["data"] = json!("ignored");
+        let mut unknown = image(&config, &[&layer]);
+        unknown["org.example.field"] = json!({"a": [1, 2.50, "ü"]});
+        let mut foreign = image(&config, &[]);
+        foreign["layers"] = json!([descriptor(
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            b"somewhere else",
+        )]);
+        let mut artifact = image(&config, &[]);
+        artifact["artifactType"] = json!("application/x.thing");
+        let mut large = image(&config, &[&layer]);
+        large["annotations"] = json!({"filler": "x".repeat((4 << 20) - 2000)});
+        for (number, manifest) in [
+            image(&config, &[&layer]),
+            image(&config, &[]),
+            image(&config, &[b""]),
+            with_data,
+            unknown,
+            foreign,
+            artifact,
+            large,
+        ]
+        .iter()
+        .enumerate()
+        {
+            // Spaces and order are the client's.
+            let body = format!("  {manifest}\n\n").into_bytes();
+            let tag = format!("v{number}");
+            let put = client.put_manifest("app", &tag, MANIFEST, &body).await?;
+            assert_eq!(put.status(), 201, "{number}: {}", text(put).await);
+            assert_eq!(header(&put, "docker-content-digest")?, sha256(&body));
+            let by_location = client.get(&header(&put, "location")?).await?;
+            assert_eq!(by_location.as_ref(), Some(&body));
+            let path = format!("/v2/app/manifests/{tag}");
+            // A client that names no media type gets what there is.
+            let got = client
+                .request(Method::GET, &path)
+                .header("accept", "text/html");
+            let got = got.send().await?;
+            assert_eq!(header(&got, "content-type")?, MANIFEST);
+            assert_eq!(got.bytes().await?, body);
+            let head = client.request(Method::HEAD, &path).send().await?;
+            assert_eq!(header(&head, "content-length")?, body.len().to_string());
+            assert_eq!(header(&head, "docker-content-digest")?, sha256(&body));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn indices_may_be_nested_empty_and_ahead_of_their_images() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let one = client.push_image("app", "one", &bytes(3, 10)).await?;
+        let index = |children: &[Value]| {
+            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string()
+        };
+        let empty = index(&[]);
+        let inner = index(&[
+            descriptor(MANIFEST, &one),
+            descriptor(MANIFEST, b"not pushed"),
+        ]);
+        let outer = index(&[descriptor(INDEX, inner.as_bytes())]);
+        for (tag, body) in [("empty", &empty), ("inner", &inner), ("outer", &outer)] {
+            let put = client
+                .put_manifest("app", tag, INDEX, body.as_bytes())
+                .await?;
+            assert_eq!(put.status(), 201, "{tag}: {}", text(put).await);
+            let got = client.get(&format!("/v2/app/manifests/{tag}")).await?;
+            assert_eq!(got.as_deref(), Some(body.as_bytes()));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn sha512_is_as_good_as_sha256() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let (config, layer) = (bytes(4, 50), bytes(5, 70));
+        for blob in [&config, &layer] {
+            let location = client.begin("app").await?;
+            let put = client
+                .finish(&location, &sha512(blob), blob.clone())
+                .await?;
+            assert_eq!(put.status(), 201);
+        }
+        let by_512 = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": sha512(bytes), "size": bytes.len()});
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": by_512(CONFIG, &config),
+            "layers": [by_512(LAYER, &layer)],
+        });
+        let body = manifest.to_string().into_bytes();
+        let digest = sha512(&body);
+        let tags: Vec<String> = (0..12).map(|n| format!("t{n}")).collect();
+        let query: Vec<String> = tags.iter().map(|tag| format!("tag={tag}")).collect();
+        let reference = format!("{digest}?{}", query.join("&"));
+        let put = client
+            .put_manifest("app", &reference, MANIFEST, &body)
+            .await?;
+        assert_eq!(put.status(), 201, "{}", text(put).await);
+        assert_eq!(header(&put, "docker-content-digest")?, digest);
+        let set: Vec<_> = put.headers().get_all("oci-tag").iter().collect();
+        assert_eq!(set, tags.iter().collect::<Vec<_>>());
+        for reference in ["t0", "t11", &digest] {
+            let path = format!("/v2/app/manifests/{reference}");
+            let got = client.request(Method::GET, &path).send().await?;
+            assert_eq!(header(&got, "docker-content-digest")?, digest);
+            assert_eq!(got.bytes().await?, body);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_manifest_is_said() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let config = bytes(6, 50);
+        client.push_blob("app", &config).await?;
+        let good = image(&config, &[]);
+        let mut bad_digest = good.clone();
+        bad_digest["layers"] = json!([{"mediaType": LAYER, "digest": "sha256:xyz", "size": 3}]);
+        let mut bad_subject = good.clone();
+        bad_subject["subject"] = json!({"mediaType": MANIFEST, "digest": "sha256:", "size": 3});
+        let mut bad_size = good.clone();
+        bad_size["config"]["size"] = json!(51);
+        let missing = image(&config, &[b"never pushed"]);
+        for (name, media_type, body, expected) in [
+            (
+                "bad digest",
+                MANIFEST,
+                bad_digest.to_string(),
+                "DIGEST_INVALID",
+            ),
+            (
+                "bad subject",
+                MANIFEST,
+                bad_subject.to_string(),
+                "DIGEST_INVALID",
+            ),
+            (
+                "bad size",
+                MANIFEST,
+                bad_size.to_string(),
+                "MANIFEST_INVALID",
+            ),
+            (
+                "missing",
+                MANIFEST,
+                missing.to_string(),
+                "MANIFEST_BLOB_UNKNOWN",
+            ),
+            ("no json", MANIFEST, "{".to_owned(), "MANIFEST_INVALID"),
+            ("other type", INDEX, good.to_string(), "MANIFEST_INVALID"),
+            (
+                "no type",
+                "text/html",
+                json!({"schemaVersion": 2}).to_string(),
+                "MANIFEST_INVALID",
+            ),
+        ] {
+            let put = client
+                .put_manifest("app", "v1", media_type, body.as_bytes())
+                .await?;
+            assert_eq!(put.status(), 400, "{name}");
+            assert_eq!(code(put).await?, expected, "{name}");
+        }
+        let body = good.to_string().into_bytes();
+        let reference = sha256(b"another");
+        let put = client
+            .put_manifest("app", &reference, MANIFEST, &body)
+            .await?;
+        assert_eq!(code(put).await?, "DIGEST_INVALID");
+        let put = client
+            .put_manifest("app", "big", MANIFEST, &vec![b' '; 9 << 20])
+            .await?;
+        assert_eq!(put.status(), 413);
+        // Nothing of it is there.
+        assert_eq!(
+            client.status(Method::GET, "/v2/app/manifests/v1").await?,
+            404
+        );
+        let missing = client
+            .request(Method::GET, "/v2/app/manifests/v1")
+            .send()
+            .await?;
+        assert_eq!(code(missing).await?, "MANIFEST_UNKNOWN");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tag_is_moved_only_if_it_is_where_the_client_thinks() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let one = client.push_image("app", "v1", &bytes(7, 10)).await?;
+    let two = client.push_image("app", "v2", &bytes(8, 10)).await?;
+    let put = async |name: &str, value: String| {
+        let put = client.request(Method::PUT, "/v2/app/manifests/v1");
+        let put = put.header("content-type", MANIFEST).header(name, value);
+        put.body(two.clone()).send().await
+    };
+    let wrong = put("if-match", format!("\"{}\"", sha256(&two))).await?;
+    assert_eq!(wrong.status(), 412);
+    assert_eq!(put("if-none-match", "*".to_owned()).await?.status(), 412);
+    assert_eq!(client.get("/v2/app/manifests/v1").await?, Some(one.clone()));
+    let right = put("if-match", format!("\"{}\"", sha256(&one))).await?;
+    assert_eq!(right.status(), 201);
+    assert_eq!(client.get("/v2/app/manifests/v1").await?, Some(two));
+    Ok(())
+}
+
+#[tokio::test]
+async fn deleting_a_tag_keeps_the_manifest_and_deleting_it_takes_the_tags() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let manifest = client.push_image("app", "a", &bytes(9, 10)).await?;
+        for tag in ["b", "c"] {
+            client.put_manifest("app", tag, MANIFEST, &manifest).await?;
+        }
+        let by_digest = format!("/v2/app/manifests/{}", sha256(&manifest));
+        assert_eq!(
+            client.status(Method::DELETE, "/v2/app/manifests/a").await?,
+            202
+        );
+        assert_eq!(
+            client.status(Method::GET, "/v2/app/manifests/a").await?,
+            404
+        );
+        assert_eq!(
+            client.status(Method::DELETE, "/v2/app/manifests/a").await?,
+            404
+        );
+        assert_eq!(client.get(&by_digest).await?, Some(manifest));
+        assert_eq!(client.status(Method::DELETE, &by_digest).await?, 202);
+        for path in [
+            by_digest.as_str(),
+            "/v2/app/manifests/b",
+            "/v2/app/manifests/c",
+        ] {
+            assert_eq!(client.status(Method::GET, path).await?, 404, "{path}");
+        }
+        assert_eq!(client.json("/v2/app/tags/list").await?["tags"], json!([]));
+    }
+    Ok(())
+}

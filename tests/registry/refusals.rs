@@ -1,0 +1,75 @@
+//! What is no request of the specification.
+
+use reqwest::Method;
+use tests::registry::{Kind, Registry, code, header};
+
+#[tokio::test]
+async fn paths_and_methods() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let ping = client.request(Method::GET, "/v2/").send().await?;
+    assert_eq!(ping.status(), 200);
+    assert_eq!(
+        header(&ping, "docker-distribution-api-version")?,
+        "registry/2.0"
+    );
+    let long = format!("/v2/{}/tags/list", "a/".repeat(600));
+    for (method, path, status, expected) in [
+        (Method::GET, "/v2/UPPER/tags/list", 400, "NAME_INVALID"),
+        (Method::GET, "/v2/a//b/tags/list", 400, "NAME_INVALID"),
+        (Method::GET, "/v2/a/%2e%2e/b/tags/list", 400, "NAME_INVALID"),
+        (Method::GET, "/v2/a/%00/tags/list", 400, "NAME_INVALID"),
+        (Method::GET, &long, 400, "NAME_INVALID"),
+        (Method::GET, "/v2/a/manifests/-tag", 400, "MANIFEST_INVALID"),
+        (Method::GET, "/v2/a/nothing", 404, "NAME_UNKNOWN"),
+        (Method::POST, "/v2/", 405, "UNSUPPORTED"),
+        (Method::DELETE, "/v2/a/tags/list", 405, "UNSUPPORTED"),
+        (Method::PUT, "/v2/_catalog", 405, "UNSUPPORTED"),
+        (
+            Method::GET,
+            "/v2/a/blobs/uploads/none",
+            404,
+            "BLOB_UPLOAD_UNKNOWN",
+        ),
+    ] {
+        let refused = client.request(method, path).send().await?;
+        assert_eq!(refused.status(), status, "{path}");
+        assert_eq!(code(refused).await?, expected, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_id_that_its_client_gave() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let ping = registry.client().request(Method::GET, "/v2/none/tags/list");
+    let answer = ping.header("x-request-id", "mine-1").send().await?;
+    assert_eq!(header(&answer, "x-request-id")?, "mine-1");
+    code(answer).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn blobs_and_uploads_have_bounds() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_UPLOAD_BLOB_SIZE_MAX", "1000"),
+        ("SKALD_REGISTRY_UPLOAD_SESSIONS_MAX", "2"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let location = client.begin("app").await?;
+    let patch = client.request(Method::PATCH, &location).body(vec![0; 1001]);
+    let patch = patch.send().await?;
+    assert_eq!(patch.status(), 413);
+    assert_eq!(code(patch).await?, "SIZE_INVALID");
+    client.begin("app").await?;
+    let third = client
+        .request(Method::POST, "/v2/app/blobs/uploads/")
+        .send()
+        .await?;
+    assert_eq!(third.status(), 429);
+    assert!(third.headers().contains_key("retry-after"));
+    assert_eq!(code(third).await?, "TOOMANYREQUESTS");
+    client.begin("other").await?;
+    Ok(())
+}
