@@ -22,6 +22,7 @@ use http::header::AUTHORIZATION;
 
 pub(crate) use admin::FirstAdmin;
 use password::Passwords;
+pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role};
 pub(crate) use service::{challenge, routes};
 use throttle::Throttle;

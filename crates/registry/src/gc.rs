@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::meta::{Bury, ExpireUploads, Forget, Graces, Review};
+use crate::meta::{Bury, ExpireUploads, Forget, Graces, Removed, Review};
 use crate::registry::Registry;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
@@ -21,6 +21,8 @@ const REVIEWS_MAX: i64 = 64;
 const UPLOADS_MAX: i64 = 64;
 /// Objects that are removed before the database is told.
 const REMOVALS_MAX: i64 = 100;
+/// What a dry run looks at.
+const DRY_RUN_MAX: i64 = 10_000;
 /// The shortest pause between two rounds.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
@@ -48,9 +50,10 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     }
 }
 
-/// Does all that is due now.
-pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
+/// Does all that is due now; gives what was removed.
+pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Removed, Error> {
     let meta = registry.meta();
+    let mut total = Removed::default();
     let age_ms = registry.config().upload.expiry.0 / 1_000_000;
     let expire = || ExpireUploads {
         age_ms,
@@ -63,6 +66,7 @@ pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Resu
             break;
         }
         registry.metrics().removed(&removed);
+        total.add(&removed);
         if removed.manifests + removed.links + removed.blobs > 0 {
             tracing::debug!(?removed, "removed what nothing refers to");
         }
@@ -71,7 +75,17 @@ pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Resu
     registry
         .metrics()
         .backlog(&meta.backlog().await?, meta.now_ms());
-    Ok(())
+    Ok(total)
+}
+
+/// What would be removed if all that waits were due.
+pub(crate) async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
+    let review = Review {
+        limit: DRY_RUN_MAX,
+        dry_run_ahead_ms: Some(i64::MAX),
+        ..review(registry)
+    };
+    registry.meta().change(review).await
 }
 
 fn review(registry: &Registry) -> Review {

@@ -16,6 +16,7 @@
 //! Start at [`Registry`], what a process holds; [`routes`] are its HTTP end points, of which `oci`
 //! has those of the Distribution Specification.
 
+mod api;
 mod auth;
 mod config;
 mod digest;

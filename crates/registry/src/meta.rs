@@ -6,10 +6,13 @@
 //! subset that both engines have.
 
 mod account;
+mod administer;
 mod blob;
 mod change;
 mod connect;
+mod content;
 mod error;
+mod history;
 mod link;
 mod list;
 mod manifest;
@@ -17,6 +20,7 @@ mod outbox;
 mod project;
 mod referrer;
 mod review;
+mod robots;
 mod schema;
 mod tag;
 mod upload;
@@ -27,15 +31,21 @@ use sqlx::pool::PoolConnection;
 use storage::Clock;
 
 pub(crate) use account::{Account, CreateAccount, EnsureKey};
+pub(crate) use administer::{
+    CreateProject, DeleteProject, Project, SetMember, UpdateProject, unknown_project,
+};
 pub(crate) use blob::{DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use connect::Place;
+pub(crate) use content::DeleteRepo;
 pub use error::MetaError;
+pub(crate) use history::SetTag;
 pub(crate) use link::{Bump, Mount};
 pub(crate) use manifest::{DeleteManifest, PutManifest, unknown as unknown_manifest};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
+pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, UpdateRobot};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
 
@@ -90,6 +100,18 @@ impl Meta {
     async fn read(&self) -> Result<PoolConnection<sqlx::Any>, Error> {
         let connection = self.reads.acquire().await;
         connection.map_err(|error| error::unavailable(&error))
+    }
+
+    /// All rows that a query finds.
+    async fn rows<T>(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
+        read: impl Fn(&sqlx::any::AnyRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut connection = self.read().await?;
+        let rows = query.fetch_all(&mut *connection).await;
+        rows.and_then(|rows| rows.iter().map(read).collect())
+            .map_err(|error| error::unavailable(&error))
     }
 
     /// Milliseconds since 1970.

@@ -28,10 +28,10 @@ pub(crate) use call::Call;
 pub(crate) use path::Target;
 pub(crate) use sessions::Sessions;
 
-use crate::auth;
 use crate::error::{Code, Error};
 use crate::logs::{Seen, observe};
 use crate::registry::Registry;
+use crate::{api, auth};
 
 /// The end points that clients push to and pull from.
 pub fn routes(registry: Registry) -> Router {
@@ -40,6 +40,7 @@ pub fn routes(registry: Registry) -> Router {
         .route("/v2/", any(dispatch))
         .route("/v2/{*path}", any(dispatch))
         .merge(auth::routes())
+        .merge(api::routes(registry.clone()))
         .layer(from_fn_with_state(registry.clone(), observe))
         .with_state(registry)
 }

@@ -23,7 +23,7 @@ impl Action {
     }
 }
 
-/// What a member of a project is. The names are Harbor's.
+/// What a member of a project is. The names and numbers are Harbor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     LimitedGuest,
@@ -34,17 +34,32 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const ALL: [(Self, &'static str); 5] = [
-        (Self::ProjectAdmin, "projectAdmin"),
-        (Self::Developer, "developer"),
-        (Self::Guest, "guest"),
-        (Self::Maintainer, "maintainer"),
-        (Self::LimitedGuest, "limitedGuest"),
+    const ALL: [(Self, i64, &'static str); 5] = [
+        (Self::ProjectAdmin, 1, "projectAdmin"),
+        (Self::Developer, 2, "developer"),
+        (Self::Guest, 3, "guest"),
+        (Self::Maintainer, 4, "maintainer"),
+        (Self::LimitedGuest, 5, "limitedGuest"),
     ];
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        let found = Self::ALL.into_iter().find(|(_, known)| *known == name);
-        found.map(|(role, _)| role)
+        let found = Self::ALL.into_iter().find(|(_, _, known)| *known == name);
+        found.map(|(role, _, _)| role)
+    }
+
+    pub(crate) fn of_number(number: i64) -> Option<Self> {
+        let found = Self::ALL.into_iter().find(|(_, known, _)| *known == number);
+        found.map(|(role, _, _)| role)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        let found = Self::ALL.into_iter().find(|(role, _, _)| *role == self);
+        found.map_or("guest", |(_, _, name)| name)
+    }
+
+    pub(crate) fn number(self) -> i64 {
+        let found = Self::ALL.into_iter().find(|(role, _, _)| *role == self);
+        found.map_or(3, |(_, number, _)| number)
     }
 
     pub(crate) fn allows(self, action: Action) -> bool {
@@ -80,8 +95,10 @@ mod tests {
         assert_eq!(allowed(Role::Guest), [true, false, false]);
         assert_eq!(allowed(Role::Developer), [true, true, false]);
         assert_eq!(allowed(Role::Maintainer), [true, true, true]);
-        for (role, name) in Role::ALL {
+        for (role, number, name) in Role::ALL {
             assert_eq!(Role::parse(name), Some(role));
+            assert_eq!(Role::of_number(number), Some(role));
+            assert_eq!((role.number(), role.name()), (number, name));
         }
     }
 

@@ -28,6 +28,17 @@ pub(crate) struct Removed {
     pub(crate) bytes: u64,
 }
 
+impl Removed {
+    /// Both together.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.looked_at += more.looked_at;
+        self.manifests += more.manifests;
+        self.links += more.links;
+        self.blobs += more.blobs;
+        self.bytes += more.bytes;
+    }
+}
+
 /// How long things stay, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Graces {
@@ -55,28 +66,37 @@ impl Change for Review {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Removed, Failure> {
-        let due = bound!(
-            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 \
-             ORDER BY not_before_ms LIMIT $2",
-            tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0)),
-            self.limit,
-        );
         let mut removed = Removed::default();
-        for row in due.fetch_all(&mut *tx.conn).await? {
-            let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
-            removed.looked_at += 1;
-            match Kind::parse(&kind) {
-                Some(Kind::Manifest) => self.manifest(tx, id, &mut removed).await?,
-                Some(Kind::Link) => self.link(tx, id, &mut removed).await?,
-                Some(Kind::Blob) => self.blob(tx, id, &mut removed).await?,
-                None => tracing::warn!(kind, id, "the review queue has something unknown"),
-            }
-        }
+        // What one thing leaves behind is due later; a look ahead has to follow it.
+        while self.step(tx, &mut removed).await? && self.dry_run_ahead_ms.is_some() {}
         Ok(removed)
     }
 }
 
 impl Review {
+    /// Looks at what is due; gives whether there was anything.
+    async fn step(&self, tx: &mut Tx<'_>, removed: &mut Removed) -> Result<bool, Failure> {
+        let left = self.limit - i64::try_from(removed.looked_at).unwrap_or(i64::MAX);
+        let due = bound!(
+            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 \
+             ORDER BY not_before_ms LIMIT $2",
+            tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0)),
+            left.max(0),
+        );
+        let due = due.fetch_all(&mut *tx.conn).await?;
+        for row in &due {
+            let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            removed.looked_at += 1;
+            match Kind::parse(&kind) {
+                Some(Kind::Manifest) => self.manifest(tx, id, removed).await?,
+                Some(Kind::Link) => self.link(tx, id, removed).await?,
+                Some(Kind::Blob) => self.blob(tx, id, removed).await?,
+                None => tracing::warn!(kind, id, "the review queue has something unknown"),
+            }
+        }
+        Ok(!due.is_empty())
+    }
+
     /// A manifest goes unless a tag or an index has it, or it is about one that is there.
     async fn manifest(
         &self,

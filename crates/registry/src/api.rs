@@ -1,0 +1,250 @@
+//! The management API, with Harbor's paths where Harbor has them. `openapi` describes it.
+//!
+//! System administrators may do all of it. Who has the role of a project's administrator looks after
+//! the project's members and robots; who may pull sees what there is.
+
+mod accounts;
+mod openapi;
+mod projects;
+mod repositories;
+mod robots;
+mod system;
+
+use axum::Router;
+use axum::extract::{Extension, FromRequestParts, Json, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use http::StatusCode;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::auth::{self, Caller, Role};
+use crate::error::{Code, Error};
+use crate::logs::Seen;
+use crate::meta;
+use crate::registry::Registry;
+use crate::who::Who;
+
+/// Things on one page, unless asked otherwise, and at most.
+const PAGE: i64 = 100;
+const PAGE_MAX: i64 = 1000;
+
+/// The routes of the management API.
+pub(crate) fn routes(registry: Registry) -> Router<Registry> {
+    let api = Router::new()
+        .route("/projects", get(projects::list).post(projects::create))
+        .route(
+            "/projects/{project}",
+            get(projects::show)
+                .put(projects::update)
+                .delete(projects::delete),
+        )
+        .route(
+            "/projects/{project}/members",
+            get(projects::members).post(projects::set_member),
+        )
+        .route(
+            "/projects/{project}/members/{account}",
+            put(projects::change_member).delete(projects::remove_member),
+        )
+        .route("/projects/{project}/repositories", get(repositories::list))
+        .route(
+            "/projects/{project}/repositories/{repository}",
+            axum::routing::delete(repositories::delete),
+        )
+        .route(
+            "/projects/{project}/repositories/{repository}/artifacts",
+            get(repositories::artifacts),
+        )
+        .route(
+            "/projects/{project}/repositories/{repository}/artifacts/{reference}",
+            axum::routing::delete(repositories::delete_artifact),
+        )
+        .route(
+            "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags",
+            post(repositories::tag),
+        )
+        .route(
+            "/projects/{project}/repositories/{repository}/tags/{tag}/history",
+            get(repositories::history),
+        )
+        .route(
+            "/projects/{project}/repositories/{repository}/tags/{tag}/undelete",
+            post(repositories::undelete),
+        )
+        .route("/users", get(accounts::list).post(accounts::create))
+        .route("/users/current", get(accounts::current))
+        .route("/users/{id}", axum::routing::delete(accounts::delete))
+        .route("/users/{id}/password", put(accounts::set_password))
+        .route("/users/{id}/sysadmin", put(accounts::set_admin))
+        .route("/users/{id}/disabled", put(accounts::set_disabled))
+        .route("/robots", get(robots::list).post(robots::create))
+        .route(
+            "/robots/{id}",
+            put(robots::update)
+                .patch(robots::renew)
+                .delete(robots::delete),
+        )
+        .route("/quotas", get(projects::quotas))
+        .route("/quotas/{project}", put(projects::set_quota))
+        .route("/system/gc", get(system::gc).post(system::run_gc))
+        .route("/openapi.json", get(openapi::document))
+        .fallback(unknown)
+        .layer(from_fn_with_state(registry, note));
+    Router::new().nest("/api/v2.0", api)
+}
+
+async fn note(
+    State(_): State<Registry>,
+    Extension(seen): Extension<Seen>,
+    request: Request,
+    next: Next,
+) -> Response {
+    {
+        let mut noted = seen.note.edit();
+        noted.route = Some("api");
+        noted.action = Some("manage");
+    }
+    next.run(request).await
+}
+
+async fn unknown(Extension(seen): Extension<Seen>) -> Response {
+    Error::new(Code::NameUnknown, "no end point has this path").answer(&seen.rid)
+}
+
+/// A request of the management API whose caller is known.
+pub(crate) struct Admin {
+    registry: Registry,
+    caller: Caller,
+    seen: Seen,
+    query: Vec<(String, String)>,
+}
+
+/// What a handler gives: an answer, or why not.
+type Outcome = Result<Response, Refusal>;
+
+/// A refusal with the id of its request.
+pub(crate) struct Refusal(Error, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.0.answer(&self.1)
+    }
+}
+
+impl FromRequestParts<Registry> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        registry: &Registry,
+    ) -> Result<Self, Self::Rejection> {
+        let seen = parts.extensions.get::<Seen>().cloned();
+        let Some(seen) = seen else {
+            let error = Error::internal("the request", &"nobody watches it");
+            return Err(Refusal(error, String::new()));
+        };
+        let caller = auth::identify(registry, &parts.headers, &seen).await;
+        let caller = caller.and_then(|caller| match caller {
+            Caller::Anonymous => Err(Error::new(Code::Unauthorized, "log in first")),
+            caller => Ok(caller),
+        });
+        let challenged = |error| {
+            Refusal(
+                auth::challenge(error, registry, &parts.headers, None),
+                seen.rid.clone(),
+            )
+        };
+        let query = axum::extract::Query::try_from_uri(&parts.uri);
+        Ok(Self {
+            registry: registry.clone(),
+            caller: caller.map_err(challenged)?,
+            query: query.map(|query| query.0).unwrap_or_default(),
+            seen,
+        })
+    }
+}
+
+impl Admin {
+    fn who(&self) -> Who {
+        self.caller.who(&self.seen)
+    }
+
+    fn param(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// How many things, and after how many others, `page` and `page_size` ask for.
+    fn page(&self) -> (i64, i64) {
+        let number = |name, default: i64| {
+            let given = self.param(name).and_then(|text| text.parse().ok());
+            given.unwrap_or(default).max(1)
+        };
+        let size = number("page_size", PAGE).min(PAGE_MAX);
+        (size, (number("page", 1) - 1).saturating_mul(size))
+    }
+
+    /// Refuses all but system administrators.
+    fn require_admin(&self) -> Result<(), Error> {
+        if self.caller.is_admin() {
+            return Ok(());
+        }
+        let message = format!("{} is no system administrator", self.caller.name());
+        Err(Error::new(Code::Denied, message))
+    }
+
+    /// Refuses who has not at least this role in a project. What may not even be seen is not there.
+    async fn require_role(&self, project: &str, role: Option<Role>) -> Result<(), Error> {
+        if self.caller.is_admin() {
+            return Ok(());
+        }
+        let account = match &self.caller {
+            Caller::Account(account) => Some(account.id),
+            _ => None,
+        };
+        let standing = self.registry.meta().standing(account, project).await?;
+        match (role, standing.role) {
+            (Some(least), Some(role)) if role >= least => Ok(()),
+            (None, Some(_)) => Ok(()),
+            (None, None) if standing.is_public => Ok(()),
+            (_, None) if !standing.is_public => Err(meta::unknown_project(project)),
+            (least, _) => {
+                let least = least.map_or("a", Role::name);
+                let message = format!(
+                    "{} has not the role {least} in project {project}",
+                    self.caller.name()
+                );
+                Err(Error::new(Code::Denied, message))
+            }
+        }
+    }
+
+    /// An outcome with the id of this request.
+    fn outcome<T: IntoResponse>(&self, result: Result<T, Error>) -> Outcome {
+        match result {
+            Ok(answer) => Ok(answer.into_response()),
+            Err(error) => Err(Refusal(error, self.seen.rid.clone())),
+        }
+    }
+}
+
+/// A body in JSON.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned> axum::extract::FromRequest<Registry> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, registry: &Registry) -> Result<Self, Refusal> {
+        let rid = request.extensions().get::<Seen>();
+        let rid = rid.map(|seen| seen.rid.clone()).unwrap_or_default();
+        match Json::<T>::from_request(request, registry).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(error) => {
+                let error = Error::new(Code::Unsupported, error.body_text());
+                Err(Refusal(error.with_status(StatusCode::BAD_REQUEST), rid))
+            }
+        }
+    }
+}

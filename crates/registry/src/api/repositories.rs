@@ -1,0 +1,208 @@
+//! Repositories, artifacts and tags.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{Admin, Body, Outcome};
+use crate::auth::Role;
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::meta::{DeleteManifest, DeleteRepo, DeleteTag, SetTag, unknown_manifest};
+use crate::name::{Reference, RepoName, Tag};
+
+/// Moments of a tag's history that are shown.
+const HISTORY_MAX: i64 = 200;
+
+/// A repository of a project: its name without the project, of which slashes may be encoded twice,
+/// as Harbor's clients do.
+fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
+    let rest = repository.replace("%2F", "/").replace("%2f", "/");
+    match rest.is_empty() || rest == project {
+        true => RepoName::parse(project),
+        false => RepoName::parse(&format!("{project}/{rest}")),
+    }
+}
+
+pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+    let listed = async {
+        admin.require_role(&project, None).await?;
+        let (limit, offset) = admin.page();
+        let meta = admin.registry.meta();
+        Ok(Json(meta.project_repos(&project, limit, offset).await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+pub(super) async fn delete(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+) -> Outcome {
+    let deleted = async {
+        admin
+            .require_role(&project, Some(Role::ProjectAdmin))
+            .await?;
+        let delete = DeleteRepo {
+            who: admin.who(),
+            repo: repo(&project, &repository)?,
+            untagged_grace_ms: admin.registry.untagged_grace_ms(),
+        };
+        admin.registry.meta().change(delete).await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+pub(super) async fn artifacts(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+) -> Outcome {
+    let listed = async {
+        admin.require_role(&project, None).await?;
+        let (limit, offset) = admin.page();
+        let repo = repo(&project, &repository)?;
+        Ok(Json(
+            admin
+                .registry
+                .meta()
+                .artifacts(&repo, limit, offset)
+                .await?,
+        ))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+pub(super) async fn delete_artifact(
+    admin: Admin,
+    Path((project, repository, reference)): Path<(String, String, String)>,
+) -> Outcome {
+    let deleted = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let repo = repo(&project, &repository)?;
+        let registry = &admin.registry;
+        let untagged_grace_ms = registry.untagged_grace_ms();
+        match Reference::parse(&reference)? {
+            Reference::Tag(tag) => {
+                let delete = DeleteTag {
+                    repo,
+                    tag,
+                    who: admin.who(),
+                    grace_ms: untagged_grace_ms,
+                };
+                registry.meta().change(delete).await?;
+            }
+            Reference::Digest(digest) => {
+                let delete = DeleteManifest {
+                    repo,
+                    digest,
+                    who: admin.who(),
+                    untagged_grace_ms,
+                    blob_grace_ms: registry.blob_grace_ms(),
+                };
+                registry.meta().change(delete).await?;
+            }
+        }
+        Ok(())
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+/// A new tag.
+#[derive(Debug, Deserialize)]
+pub(super) struct NewTag {
+    name: String,
+}
+
+async fn set(
+    admin: &Admin,
+    repo: RepoName,
+    tag: Tag,
+    digest: Digest,
+    event: &'static str,
+) -> Result<(), Error> {
+    let set = SetTag {
+        who: admin.who(),
+        repo,
+        tag,
+        digest,
+        untagged_grace_ms: admin.registry.untagged_grace_ms(),
+        event,
+    };
+    admin.registry.meta().change(set).await
+}
+
+pub(super) async fn tag(
+    admin: Admin,
+    Path((project, repository, reference)): Path<(String, String, String)>,
+    Body(request): Body<NewTag>,
+) -> Outcome {
+    let done = async {
+        admin.require_role(&project, Some(Role::Developer)).await?;
+        let repo = repo(&project, &repository)?;
+        let reference = Reference::parse(&reference)?;
+        let found = admin.registry.meta().manifest(&repo, &reference).await?;
+        let found = found.ok_or_else(|| unknown_manifest(&repo, &reference))?;
+        let tag = Tag::parse(&request.name)?;
+        set(
+            &admin,
+            repo,
+            tag,
+            Digest::parse(&found.digest)?,
+            "create_tag",
+        )
+        .await?;
+        Ok(StatusCode::CREATED)
+    };
+    let done = done.await;
+    admin.outcome(done)
+}
+
+pub(super) async fn history(
+    admin: Admin,
+    Path((project, repository, tag)): Path<(String, String, String)>,
+) -> Outcome {
+    let listed = async {
+        admin.require_role(&project, None).await?;
+        let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
+        let meta = admin.registry.meta();
+        Ok(Json(meta.tag_history(&repo, &tag, HISTORY_MAX).await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+/// Where the tag is to point again; without a digest, where it pointed last.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Undelete {
+    digest: Option<String>,
+}
+
+pub(super) async fn undelete(
+    admin: Admin,
+    Path((project, repository, tag)): Path<(String, String, String)>,
+    Body(request): Body<Undelete>,
+) -> Outcome {
+    let done = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
+        let digest = match request.digest {
+            Some(digest) => digest,
+            None => {
+                let history = admin.registry.meta().tag_history(&repo, &tag, 1).await?;
+                let last = history.into_iter().next();
+                last.and_then(|moved| moved.old_digest).ok_or_else(|| {
+                    let message = format!("tag {} pointed nowhere before", tag.as_str());
+                    Error::new(Code::ManifestUnknown, message)
+                })?
+            }
+        };
+        set(&admin, repo, tag, Digest::parse(&digest)?, "tag_undeleted").await
+    };
+    let done = done.await;
+    admin.outcome(done)
+}

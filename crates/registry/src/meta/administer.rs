@@ -1,0 +1,287 @@
+//! Projects, their members and their quotas, as who looks after them sees and changes them.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use super::project::{UNLIMITED, make_project};
+use crate::auth::Role;
+use crate::error::{Code, Error};
+use crate::who::Who;
+
+/// A project.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Project {
+    #[serde(rename = "project_id")]
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    #[serde(rename = "creation_time")]
+    pub(crate) created: String,
+    pub(crate) repo_count: i64,
+    pub(crate) metadata: Metadata,
+    #[serde(skip)]
+    pub(crate) hard: i64,
+    #[serde(skip)]
+    pub(crate) used: i64,
+}
+
+/// What Harbor keeps beside a project, as texts.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Metadata {
+    pub(crate) public: String,
+}
+
+/// A member of a project.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Member {
+    pub(crate) id: i64,
+    #[serde(rename = "entity_name")]
+    pub(crate) name: String,
+    pub(crate) role_name: String,
+    pub(crate) role_id: i64,
+}
+
+/// A moment as text.
+pub(super) fn time(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    format!("{at:.3}")
+}
+
+const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
+     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used \
+     FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
+const PROJECTS: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
+     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used \
+     FROM project p JOIN quota q ON q.project_id = p.id \
+     WHERE p.name > $1 ORDER BY p.name LIMIT $2";
+
+fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
+    let is_public = row.try_get::<i64, _>(2)? != 0;
+    Ok(Project {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        created: time(row.try_get(3)?),
+        repo_count: row.try_get(4)?,
+        metadata: Metadata {
+            public: is_public.to_string(),
+        },
+        hard: row.try_get(5)?,
+        used: row.try_get(6)?,
+    })
+}
+
+fn member(row: &AnyRow) -> Result<Member, sqlx::Error> {
+    let name: String = row.try_get(2)?;
+    let role = Role::parse(&name).unwrap_or(Role::LimitedGuest);
+    Ok(Member {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        role_name: role.name().to_owned(),
+        role_id: role.number(),
+    })
+}
+
+/// What is said of a project that is not there.
+pub(crate) fn unknown_project(name: &str) -> Error {
+    Error::new(Code::NameUnknown, format!("there is no project {name}"))
+}
+
+impl Meta {
+    /// A project by its name.
+    pub(crate) async fn project(&self, name: &str) -> Result<Option<Project>, Error> {
+        Ok(self.rows(bound!(PROJECT, name), project).await?.pop())
+    }
+
+    /// At most `limit` projects that follow `last`, in order.
+    pub(crate) async fn projects(&self, last: &str, limit: i64) -> Result<Vec<Project>, Error> {
+        self.rows(bound!(PROJECTS, last, limit), project).await
+    }
+
+    /// The members of a project.
+    pub(crate) async fn members(&self, project: i64) -> Result<Vec<Member>, Error> {
+        let sql = "SELECT a.id, a.name, m.role FROM member m \
+             JOIN account a ON a.id = m.account_id WHERE m.project_id = $1 ORDER BY a.name";
+        self.rows(bound!(sql, project), member).await
+    }
+}
+
+/// Makes a project.
+pub(crate) struct CreateProject {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+    pub(crate) is_public: bool,
+    /// Bytes that it may have; none is no bound.
+    pub(crate) hard: Option<i64>,
+    /// An account that looks after it.
+    pub(crate) admin: Option<i64>,
+}
+
+#[async_trait]
+impl Change for CreateProject {
+    type Out = ();
+    const NAME: &'static str = "create_project";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let found = bound!("SELECT 1 FROM project WHERE name = $1", self.name.as_str());
+        if found.fetch_optional(&mut *tx.conn).await?.is_some() {
+            let message = format!("there is a project {} already", self.name);
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        let id = make_project(tx, &self.who, &self.name, self.is_public).await?;
+        if let Some(hard) = self.hard {
+            bound!("UPDATE quota SET hard = $1 WHERE project_id = $2", hard, id)
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+        if let Some(account) = self.admin {
+            put_member(tx, id, account, Role::ProjectAdmin).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn put_member(
+    tx: &mut Tx<'_>,
+    project: i64,
+    account: i64,
+    role: Role,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO member (project_id, account_id, role) VALUES ($1, $2, $3) \
+         ON CONFLICT (project_id, account_id) DO UPDATE SET role = excluded.role",
+        project,
+        account,
+        role.name(),
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Changes a project.
+pub(crate) struct UpdateProject {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+    pub(crate) is_public: Option<bool>,
+    /// Bytes that it may have; below zero is no bound.
+    pub(crate) hard: Option<i64>,
+}
+
+#[async_trait]
+impl Change for UpdateProject {
+    type Out = ();
+    const NAME: &'static str = "update_project";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let id = project_id(tx, &self.name).await?;
+        if let Some(public) = self.is_public {
+            let update = bound!(
+                "UPDATE project SET public = $1 WHERE id = $2",
+                i64::from(public),
+                id,
+            );
+            update.execute(&mut *tx.conn).await?;
+        }
+        if let Some(hard) = self.hard {
+            let update = bound!(
+                "UPDATE quota SET hard = $1 WHERE project_id = $2",
+                hard.max(UNLIMITED),
+                id,
+            );
+            update.execute(&mut *tx.conn).await?;
+        }
+        let event = Event::new("update_project", "project", &self.name);
+        Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
+    }
+}
+
+pub(super) async fn project_id(tx: &mut Tx<'_>, name: &str) -> Result<i64, Failure> {
+    let found = bound!("SELECT id FROM project WHERE name = $1", name);
+    match found.fetch_optional(&mut *tx.conn).await? {
+        Some(row) => Ok(first(&row)?),
+        None => Err(unknown_project(name).into()),
+    }
+}
+
+/// Removes a project that has no repositories and no uploads.
+pub(crate) struct DeleteProject {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+}
+
+#[async_trait]
+impl Change for DeleteProject {
+    type Out = ();
+    const NAME: &'static str = "delete_project";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let id = project_id(tx, &self.name).await?;
+        let used = bound!(
+            "SELECT (SELECT COUNT(*) FROM repo WHERE project_id = $1) \
+             + (SELECT COUNT(*) FROM upload WHERE project_id = $1)",
+            id,
+        );
+        if first(&used.fetch_one(&mut *tx.conn).await?)? > 0 {
+            let message = format!("project {} has repositories; delete them first", self.name);
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        for sql in [
+            "DELETE FROM member WHERE project_id = $1",
+            "DELETE FROM robot WHERE project_id = $1",
+            "DELETE FROM quota WHERE project_id = $1",
+            "DELETE FROM project WHERE id = $1",
+        ] {
+            bound!(sql, id).execute(&mut *tx.conn).await?;
+        }
+        let event = Event::new("delete_project", "project", &self.name);
+        Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
+    }
+}
+
+/// Gives an account a role in a project, or takes it.
+pub(crate) struct SetMember {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) account: String,
+    pub(crate) role: Option<Role>,
+}
+
+#[async_trait]
+impl Change for SetMember {
+    type Out = ();
+    const NAME: &'static str = "set_member";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let found = bound!(
+            "SELECT id FROM account WHERE name = $1",
+            self.account.as_str()
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            let message = format!("there is no account {}", self.account);
+            return Err(Error::new(Code::NameUnknown, message).into());
+        };
+        let account = first(&row)?;
+        let event = match self.role {
+            Some(role) => {
+                put_member(tx, project, account, role).await?;
+                "update_member"
+            }
+            None => {
+                let sql = "DELETE FROM member WHERE project_id = $1 AND account_id = $2";
+                bound!(sql, project, account).execute(&mut *tx.conn).await?;
+                "delete_member"
+            }
+        };
+        let event = Event {
+            reference: self.role.map(|role| role.name().to_owned()),
+            ..Event::new(event, "member", &self.account).in_project(&self.project)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

@@ -1,0 +1,166 @@
+//! What repositories have, as who looks through them sees it.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::Row;
+
+use super::Meta;
+use super::administer::time;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::manifest;
+use super::outbox::{Event, tell};
+use super::project::find_repo;
+use super::tag::{self, Target};
+use crate::error::{Code, Error};
+use crate::name::RepoName;
+use crate::who::Who;
+
+/// A repository.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RepoInfo {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) artifact_count: i64,
+    pub(crate) creation_time: String,
+}
+
+/// A manifest with its tags.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Artifact {
+    #[serde(skip)]
+    pub(crate) id: i64,
+    pub(crate) digest: String,
+    #[serde(rename = "manifest_media_type")]
+    pub(crate) media_type: String,
+    pub(crate) artifact_type: Option<String>,
+    /// Bytes of the manifest and of the blobs that it needs.
+    pub(crate) size: i64,
+    pub(crate) push_time: String,
+    pub(crate) annotations: Option<Value>,
+    pub(crate) tags: Vec<TagInfo>,
+}
+
+/// A tag.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct TagInfo {
+    pub(crate) name: String,
+    #[serde(rename = "push_time")]
+    pub(crate) updated: String,
+}
+
+const ARTIFACTS: &str = "SELECT m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
+     m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
+         FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
+         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id) \
+     FROM manifest m JOIN repo r ON r.id = m.repo_id \
+     WHERE r.name = $1 ORDER BY m.pushed_ms DESC, m.id DESC LIMIT $2 OFFSET $3";
+
+fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
+    let annotations: Option<String> = row.try_get(4)?;
+    Ok(Artifact {
+        id: row.try_get(0)?,
+        digest: row.try_get(1)?,
+        media_type: row.try_get(2)?,
+        artifact_type: row.try_get(3)?,
+        annotations: annotations.and_then(|json| serde_json::from_str(&json).ok()),
+        push_time: time(row.try_get(5)?),
+        size: row.try_get(6)?,
+        tags: Vec::new(),
+    })
+}
+
+impl Meta {
+    /// The repositories of a project, by pages.
+    pub(crate) async fn project_repos(
+        &self,
+        project: &str,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<RepoInfo>, Error> {
+        let sql = "SELECT r.id, r.name, r.created_ms, \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
+             FROM repo r JOIN project p ON p.id = r.project_id \
+             WHERE p.name = $1 ORDER BY r.name LIMIT $2 OFFSET $3";
+        let repo = |row: &sqlx::any::AnyRow| {
+            Ok(RepoInfo {
+                id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                creation_time: time(row.try_get(2)?),
+                artifact_count: row.try_get(3)?,
+            })
+        };
+        self.rows(bound!(sql, project, limit, offset), repo).await
+    }
+
+    /// The manifests of a repository with their tags, newest first, by pages.
+    pub(crate) async fn artifacts(
+        &self,
+        repo: &RepoName,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<Artifact>, Error> {
+        let query = bound!(ARTIFACTS, repo.as_str(), limit, offset);
+        let mut artifacts = self.rows(query, artifact).await?;
+        let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
+        for artifact in &mut artifacts {
+            let tag = |row: &sqlx::any::AnyRow| {
+                Ok(TagInfo {
+                    name: row.try_get(0)?,
+                    updated: time(row.try_get(1)?),
+                })
+            };
+            artifact.tags = self.rows(bound!(sql, artifact.id), tag).await?;
+        }
+        Ok(artifacts)
+    }
+}
+
+/// Removes a repository with all that it has.
+pub(crate) struct DeleteRepo {
+    pub(crate) who: Who,
+    pub(crate) repo: RepoName,
+    pub(crate) untagged_grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for DeleteRepo {
+    type Out = ();
+    const NAME: &'static str = "delete_repository";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let Some(repo) = find_repo(tx, &self.repo).await? else {
+            let message = format!("there is no repository {}", self.repo);
+            return Err(Error::new(Code::NameUnknown, message).into());
+        };
+        let manifests = bound!(
+            "SELECT id, digest FROM manifest WHERE repo_id = $1",
+            repo.repo
+        );
+        for row in manifests.fetch_all(&mut *tx.conn).await? {
+            let digest: String = row.try_get(1)?;
+            let target = Target {
+                repo_id: repo.repo,
+                manifest_id: row.try_get(0)?,
+                digest: &digest,
+                who: &self.who,
+                grace_ms: self.untagged_grace_ms,
+            };
+            tag::take_all(tx, &target).await?;
+            manifest::remove(tx, &target, 0).await?;
+        }
+        let links = bound!("SELECT id FROM repo_blob WHERE repo_id = $1", repo.repo);
+        for row in links.fetch_all(&mut *tx.conn).await? {
+            super::link::remove(tx, first(&row)?).await?;
+        }
+        for sql in [
+            "DELETE FROM tag_history WHERE repo_id = $1",
+            "DELETE FROM repo WHERE id = $1",
+        ] {
+            bound!(sql, repo.repo).execute(&mut *tx.conn).await?;
+        }
+        let event = Event::new("delete_repository", "repository", self.repo.as_str());
+        Ok(tell(tx, &self.who, &event.in_repo(&self.repo)).await?)
+    }
+}

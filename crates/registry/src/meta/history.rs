@@ -1,0 +1,104 @@
+//! Where tags pointed, and bringing them back.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Meta;
+use super::administer::time;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::manifest::unknown;
+use super::outbox::{Event, tell};
+use super::project::find_repo;
+use super::tag::{self, Condition, Target};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::name::{Reference, RepoName, Tag};
+use crate::who::Who;
+
+/// A moment when a tag was set, moved or removed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Moved {
+    pub(crate) at: String,
+    pub(crate) actor: String,
+    /// Where it pointed from then on; nowhere if it was removed.
+    pub(crate) digest: Option<String>,
+    pub(crate) old_digest: Option<String>,
+    /// Whether the manifest is still there, so that the tag could be brought back.
+    pub(crate) available: bool,
+}
+
+impl Meta {
+    /// The history of a tag, newest first.
+    pub(crate) async fn tag_history(
+        &self,
+        repo: &RepoName,
+        tag: &Tag,
+        limit: i64,
+    ) -> Result<Vec<Moved>, Error> {
+        let sql = "SELECT h.at_ms, h.actor, h.digest, h.old_digest, \
+             (SELECT COUNT(*) FROM manifest m \
+              WHERE m.repo_id = h.repo_id AND m.digest = COALESCE(h.digest, h.old_digest)) \
+             FROM tag_history h JOIN repo r ON r.id = h.repo_id \
+             WHERE r.name = $1 AND h.name = $2 ORDER BY h.id DESC LIMIT $3";
+        let moved = |row: &sqlx::any::AnyRow| {
+            Ok(Moved {
+                at: time(row.try_get(0)?),
+                actor: row.try_get(1)?,
+                digest: row.try_get(2)?,
+                old_digest: row.try_get(3)?,
+                available: row.try_get::<i64, _>(4)? > 0,
+            })
+        };
+        self.rows(bound!(sql, repo.as_str(), tag.as_str(), limit), moved)
+            .await
+    }
+}
+
+/// Points a tag to a manifest that is there: a new tag, or one that is brought back.
+pub(crate) struct SetTag {
+    pub(crate) who: Who,
+    pub(crate) repo: RepoName,
+    pub(crate) tag: Tag,
+    pub(crate) digest: Digest,
+    pub(crate) untagged_grace_ms: i64,
+    /// What the audit trail calls it.
+    pub(crate) event: &'static str,
+}
+
+#[async_trait]
+impl Change for SetTag {
+    type Out = ();
+    const NAME: &'static str = "set_tag";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let gone = || unknown(&self.repo, &Reference::Digest(self.digest.clone()));
+        let Some(repo) = find_repo(tx, &self.repo).await? else {
+            return Err(gone().into());
+        };
+        let found = bound!(
+            "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
+            repo.repo,
+            self.digest.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Err(gone().into());
+        };
+        let target = Target {
+            repo_id: repo.repo,
+            manifest_id: first(&row)?,
+            digest: self.digest.as_str(),
+            who: &self.who,
+            grace_ms: self.untagged_grace_ms,
+        };
+        let before = tag::point(tx, &self.tag, &Condition::default(), &target).await?;
+        let event = Event {
+            reference: Some(self.tag.as_str().to_owned()),
+            digest: Some(self.digest.as_str().to_owned()),
+            old_digest: before,
+            ..Event::new(self.event, "tag", self.tag.as_str()).in_repo(&self.repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

@@ -1,0 +1,234 @@
+//! Robots and accounts, as who looks after them sees and changes them.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Meta;
+use super::account::permissions;
+use super::administer::{project_id, time};
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use crate::auth::Permission;
+use crate::error::{Code, Error};
+use crate::who::Who;
+
+/// A robot, without its secret.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RobotInfo {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    /// The project that it belongs to; none if it belongs to the system.
+    pub(crate) project: Option<String>,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) disable: bool,
+    /// When it expires.
+    pub(crate) expires_at: Option<String>,
+    pub(crate) creation_time: String,
+}
+
+/// An account, without its password.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AccountInfo {
+    pub(crate) user_id: i64,
+    pub(crate) username: String,
+    pub(crate) sysadmin_flag: bool,
+    pub(crate) disabled: bool,
+    pub(crate) creation_time: String,
+}
+
+impl Meta {
+    /// All robots, of a project or of all.
+    pub(crate) async fn robots(&self, project: Option<&str>) -> Result<Vec<RobotInfo>, Error> {
+        let sql = "SELECT r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, \
+             r.created_ms FROM robot r LEFT JOIN project p ON p.id = r.project_id \
+             WHERE $1 = '' OR p.name = $1 ORDER BY r.name";
+        let robot = |row: &sqlx::any::AnyRow| {
+            Ok(RobotInfo {
+                id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                project: row.try_get(2)?,
+                permissions: permissions(&row.try_get::<String, _>(3)?),
+                disable: row.try_get::<i64, _>(4)? != 0,
+                expires_at: row.try_get::<Option<i64>, _>(5)?.map(time),
+                creation_time: time(row.try_get(6)?),
+            })
+        };
+        self.rows(bound!(sql, project.unwrap_or_default()), robot)
+            .await
+    }
+
+    /// All accounts.
+    pub(crate) async fn accounts(&self) -> Result<Vec<AccountInfo>, Error> {
+        let sql = "SELECT id, name, admin, disabled, created_ms FROM account ORDER BY name";
+        let account = |row: &sqlx::any::AnyRow| {
+            Ok(AccountInfo {
+                user_id: row.try_get(0)?,
+                username: row.try_get(1)?,
+                sysadmin_flag: row.try_get::<i64, _>(2)? != 0,
+                disabled: row.try_get::<i64, _>(3)? != 0,
+                creation_time: time(row.try_get(4)?),
+            })
+        };
+        self.rows(bound!(sql), account).await
+    }
+}
+
+/// Makes a robot.
+pub(crate) struct CreateRobot {
+    pub(crate) who: Who,
+    pub(crate) name: String,
+    /// The hash.
+    pub(crate) secret: String,
+    pub(crate) project: Option<String>,
+    pub(crate) permissions: Vec<Permission>,
+    pub(crate) lifetime_ms: Option<i64>,
+}
+
+#[async_trait]
+impl Change for CreateRobot {
+    type Out = i64;
+    const NAME: &'static str = "create_robot";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+        let project = match &self.project {
+            Some(name) => Some(project_id(tx, name).await?),
+            None => None,
+        };
+        // Names, numbers and words can always be written.
+        let permissions = serde_json::to_string(&self.permissions).unwrap_or_default();
+        let made = bound!(
+            "INSERT INTO robot (project_id, name, secret, permissions, disabled, expires_ms, \
+             created_ms) VALUES ($1, $2, $3, $4, 0, $5, $6) \
+             ON CONFLICT (name) DO NOTHING RETURNING id",
+            project,
+            self.name.as_str(),
+            self.secret.as_str(),
+            permissions,
+            self.lifetime_ms
+                .map(|lifetime| tx.now_ms.saturating_add(lifetime)),
+            tx.now_ms,
+        );
+        let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
+            let message = format!("there is a robot {} already", self.name);
+            return Err(Error::new(Code::Conflict, message).into());
+        };
+        let event = Event::new("create_robot", "robot", &self.name);
+        tell(tx, &self.who, &event).await?;
+        Ok(first(&row)?)
+    }
+}
+
+/// What is to become of a robot.
+#[derive(Clone, Debug)]
+pub(crate) enum RobotFate {
+    Disable(bool),
+    /// Another secret, by its hash.
+    Secret(String),
+    Delete,
+}
+
+/// Changes or removes a robot.
+pub(crate) struct UpdateRobot {
+    pub(crate) who: Who,
+    pub(crate) id: i64,
+    pub(crate) fate: RobotFate,
+}
+
+#[async_trait]
+impl Change for UpdateRobot {
+    type Out = ();
+    const NAME: &'static str = "update_robot";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let (event, query) = match &self.fate {
+            RobotFate::Disable(disabled) => (
+                "update_robot",
+                bound!(
+                    "UPDATE robot SET disabled = $2 WHERE id = $1 RETURNING name",
+                    self.id,
+                    i64::from(*disabled),
+                ),
+            ),
+            RobotFate::Secret(hash) => (
+                "update_robot",
+                bound!(
+                    "UPDATE robot SET secret = $2 WHERE id = $1 RETURNING name",
+                    self.id,
+                    hash.as_str(),
+                ),
+            ),
+            RobotFate::Delete => (
+                "delete_robot",
+                bound!("DELETE FROM robot WHERE id = $1 RETURNING name", self.id),
+            ),
+        };
+        let Some(row) = query.fetch_optional(&mut *tx.conn).await? else {
+            return Err(Error::new(Code::NameUnknown, "there is no such robot").into());
+        };
+        let event = Event::new(event, "robot", &row.try_get::<String, _>(0)?);
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+/// What is to become of an account.
+#[derive(Clone, Debug)]
+pub(crate) enum AccountFate {
+    /// Another password, by its hash.
+    Password(String),
+    Admin(bool),
+    Disable(bool),
+    Delete,
+}
+
+/// Changes or removes an account. There is always an administrator left.
+pub(crate) struct UpdateAccount {
+    pub(crate) who: Who,
+    pub(crate) id: i64,
+    pub(crate) fate: AccountFate,
+}
+
+#[async_trait]
+impl Change for UpdateAccount {
+    type Out = ();
+    const NAME: &'static str = "update_account";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let sql = match &self.fate {
+            AccountFate::Password(_) => {
+                "UPDATE account SET password = $2 WHERE id = $1 RETURNING name"
+            }
+            AccountFate::Admin(_) => "UPDATE account SET admin = $2 WHERE id = $1 RETURNING name",
+            AccountFate::Disable(_) => {
+                "UPDATE account SET disabled = $2 WHERE id = $1 RETURNING name"
+            }
+            AccountFate::Delete => "DELETE FROM account WHERE id = $1 RETURNING name",
+        };
+        if matches!(self.fate, AccountFate::Delete) {
+            let members = bound!("DELETE FROM member WHERE account_id = $1", self.id);
+            members.execute(&mut *tx.conn).await?;
+        }
+        let query = match &self.fate {
+            AccountFate::Password(hash) => bound!(sql, self.id, hash.as_str()),
+            AccountFate::Admin(on) | AccountFate::Disable(on) => {
+                bound!(sql, self.id, i64::from(*on))
+            }
+            AccountFate::Delete => bound!(sql, self.id),
+        };
+        let Some(row) = query.fetch_optional(&mut *tx.conn).await? else {
+            return Err(Error::new(Code::NameUnknown, "there is no such account").into());
+        };
+        let admins = bound!("SELECT COUNT(*) FROM account WHERE admin = 1 AND disabled = 0");
+        if first(&admins.fetch_one(&mut *tx.conn).await?)? == 0 {
+            let message = "this is the last administrator; make another one first";
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        let event = match self.fate {
+            AccountFate::Delete => "delete_user",
+            _ => "update_user",
+        };
+        let event = Event::new(event, "user", &row.try_get::<String, _>(0)?);
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
