@@ -8,7 +8,7 @@ mod flags;
 use std::path::PathBuf;
 
 /// Every binary, and the arguments before those of its process.
-const BINARIES: [(&str, &[&str]); 6] = [
+const BINARIES: [(&str, &[&str]); 7] = [
     ("skald", &["serve"]),
     ("skald-distributor", &[]),
     ("skald-ingester", &[]),

@@ -1,10 +1,14 @@
 //! The image registry as its clients see it: the behaviours that the Distribution Specification
 //! asks for, one test per group, on files and on S3; then crashes, garbage and real clients.
 
+mod auth;
 mod blobs;
 mod crash;
+mod garbage;
+mod manage;
 mod manifests;
 mod referrers;
 mod refusals;
+mod serve;
 mod tags;
 mod uploads;

@@ -16,6 +16,7 @@ mod metadata;
 mod output;
 mod progress;
 mod query;
+mod registry;
 mod tail;
 mod time;
 mod tls;
@@ -29,6 +30,7 @@ pub use args::{
     ClientArgs, FmtArgs, InstantArgs, LabelsArgs, QueryArgs, SeriesArgs, StatsArgs, TailArgs,
 };
 pub use error::CliError;
+pub use registry::{Action, ContentCommand, RegistryArgs, RegistryCommand, Role, Visibility};
 
 /// What to ask.
 #[derive(Clone, Debug, Subcommand)]
@@ -47,6 +49,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Format a LogQL query read from standard input
     Fmt(FmtArgs),
+    /// Look after an image registry
+    Registry(RegistryArgs),
 }
 
 /// Runs a command and says on standard error why it failed.
@@ -82,6 +86,7 @@ async fn execute(
         Command::Stats(args) => metadata::stats(args, out).await?,
         Command::Tail(args) => tail::tail(args, out, colours).await?,
         Command::Fmt(args) => metadata::format(&args, out)?,
+        Command::Registry(args) => registry::run(args, out).await?,
     }
     out.flush()?;
     Ok(())

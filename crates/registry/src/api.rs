@@ -8,6 +8,7 @@ mod openapi;
 mod projects;
 mod repositories;
 mod robots;
+mod rules;
 mod system;
 
 use axum::Router;
@@ -48,6 +49,15 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
             "/projects/{project}/members/{account}",
             put(projects::change_member).delete(projects::remove_member),
         )
+        .route(
+            "/projects/{project}/rules",
+            get(rules::list).post(rules::add),
+        )
+        .route(
+            "/projects/{project}/rules/{id}",
+            axum::routing::delete(rules::delete),
+        )
+        .route("/projects/{project}/retention", post(rules::retain))
         .route("/projects/{project}/repositories", get(repositories::list))
         .route(
             "/projects/{project}/repositories/{repository}",

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::meta::{Bury, ExpireUploads, Forget, Graces, Removed, Review};
+use crate::meta::{Bury, ExpireUploads, Forget, Graces, Removed, Retain, Review};
 use crate::registry::Registry;
+use crate::who::Who;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
 const REVIEWS_MAX: i64 = 64;
@@ -23,6 +24,8 @@ const UPLOADS_MAX: i64 = 64;
 const REMOVALS_MAX: i64 = 100;
 /// What a dry run looks at.
 const DRY_RUN_MAX: i64 = 10_000;
+/// How often tags are looked for that no retention keeps.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 /// The shortest pause between two rounds.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
@@ -30,10 +33,16 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
     let pause = config.interval.as_std().max(PAUSE_MIN);
-    let mut swept = Instant::now();
+    let (mut swept, mut retained) = (Instant::now(), Instant::now());
     loop {
         if let Err(error) = round(registry, stop).await {
             tracing::warn!(?error, "a round of garbage collection was broken off");
+        }
+        if retained.elapsed() >= RETENTION_INTERVAL {
+            retained = Instant::now();
+            if let Err(error) = retain(registry).await {
+                tracing::warn!(?error, "retention was broken off");
+            }
         }
         if config.enabled && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
@@ -48,6 +57,20 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Does what the rules of projects say.
+async fn retain(registry: &Registry) -> Result<(), Error> {
+    for project in registry.meta().projects_with_retention().await? {
+        let retain = Retain {
+            who: Who::system("retention"),
+            project,
+            untagged_grace_ms: registry.untagged_grace_ms(),
+            dry_run: false,
+        };
+        registry.meta().change(retain).await?;
+    }
+    Ok(())
 }
 
 /// Does all that is due now; gives what was removed.

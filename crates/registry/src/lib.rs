@@ -29,6 +29,7 @@ mod metrics;
 mod name;
 mod oci;
 mod registry;
+mod rule;
 mod store;
 mod who;
 

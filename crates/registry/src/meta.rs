@@ -21,6 +21,7 @@ mod project;
 mod referrer;
 mod review;
 mod robots;
+mod rules;
 mod schema;
 mod tag;
 mod upload;
@@ -46,6 +47,7 @@ pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, UpdateRobot};
+pub(crate) use rules::{AddRule, DeleteRule, Retain};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
 

@@ -41,6 +41,11 @@ impl RepoName {
         self.0.split('/').next().unwrap_or(&self.0)
     }
 
+    /// The name without the project; the whole if there is no more.
+    pub(crate) fn rest(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, rest)| rest)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,7 @@
 //! A running process: its parts in the order in which they start.
 
 mod collect;
+mod registry_logs;
 mod rings;
 mod roles;
 
@@ -37,6 +38,13 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Files to collect lines from, for a process with an agent.
     pub tail: Vec<String>,
+}
+
+impl Parts {
+    /// Where logs are written that an agent may collect.
+    fn log_dir(&self) -> PathBuf {
+        self.data_dir.join("log")
+    }
 }
 
 /// A process that runs: ports are bound and modules have started.

@@ -42,6 +42,25 @@ const OPERATIONS: &[(&str, &str, &str, u16)] = &[
     ),
     (
         "get",
+        "/projects/{project}/rules",
+        "Rules: immutable tags and retention",
+        200,
+    ),
+    ("post", "/projects/{project}/rules", "Add a rule", 201),
+    (
+        "delete",
+        "/projects/{project}/rules/{id}",
+        "Remove a rule",
+        200,
+    ),
+    (
+        "post",
+        "/projects/{project}/retention",
+        "Remove tags that no retention keeps, or only look",
+        200,
+    ),
+    (
+        "get",
         "/projects/{project}/repositories",
         "Repositories of a project",
         200,

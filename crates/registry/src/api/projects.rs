@@ -82,7 +82,7 @@ pub(super) async fn create(admin: Admin, Body(request): Body<Request>) -> Outcom
     admin.outcome(created)
 }
 
-async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
+pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
     let project = admin.registry.meta().project(name).await?;
     project.ok_or_else(|| unknown_project(name))
 }

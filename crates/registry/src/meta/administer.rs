@@ -233,6 +233,7 @@ impl Change for DeleteProject {
         for sql in [
             "DELETE FROM member WHERE project_id = $1",
             "DELETE FROM robot WHERE project_id = $1",
+            "DELETE FROM project_rule WHERE project_id = $1",
             "DELETE FROM quota WHERE project_id = $1",
             "DELETE FROM project WHERE id = $1",
         ] {

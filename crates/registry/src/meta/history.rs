@@ -92,7 +92,7 @@ impl Change for SetTag {
             who: &self.who,
             grace_ms: self.untagged_grace_ms,
         };
-        let before = tag::point(tx, &self.tag, &Condition::default(), &target).await?;
+        let before = tag::point(tx, &self.repo, &self.tag, &Condition::default(), &target).await?;
         let event = Event {
             reference: Some(self.tag.as_str().to_owned()),
             digest: Some(self.digest.as_str().to_owned()),

@@ -11,6 +11,7 @@ use super::error::{Failure, unavailable};
 use super::link::{Kind, review, reviewed};
 use super::outbox::{Event, tell};
 use super::project::{ensure_repo, find_repo};
+use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -112,7 +113,7 @@ impl Change for PutManifest {
             grace_ms: self.untagged_grace_ms,
         };
         for name in &self.tags {
-            let before = tag::point(tx, name, &self.condition, &target).await?;
+            let before = tag::point(tx, &self.repo, name, &self.condition, &target).await?;
             if let Some(before) = before.filter(|before| before != self.digest.as_str()) {
                 let event = Event {
                     reference: Some(name.as_str().to_owned()),
@@ -280,6 +281,9 @@ impl Change for DeleteManifest {
             grace_ms: self.untagged_grace_ms,
         };
         let tags = tag::take_all(tx, &target).await?;
+        for tag in &tags {
+            check_mutable(tx, &self.repo, tag).await?;
+        }
         remove(tx, &target, self.blob_grace_ms).await?;
         let event = Event {
             reference: tags.first().cloned(),

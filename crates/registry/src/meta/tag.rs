@@ -9,6 +9,7 @@ use super::link::{Kind, review};
 use super::manifest::unknown;
 use super::outbox::{Event, tell};
 use super::project::find_repo;
+use super::rules::check_mutable;
 use crate::error::{Code, Error};
 use crate::name::{Reference, RepoName, Tag};
 use crate::who::Who;
@@ -41,29 +42,40 @@ pub(super) struct Target<'a> {
     pub(super) grace_ms: i64,
 }
 
+/// The manifest that a tag points to, and its digest.
+pub(super) async fn find(
+    tx: &mut Tx<'_>,
+    repo_id: i64,
+    tag: &Tag,
+) -> Result<Option<(i64, String)>, sqlx::Error> {
+    let found = bound!(
+        "SELECT t.manifest_id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id \
+         WHERE t.repo_id = $1 AND t.name = $2",
+        repo_id,
+        tag.as_str(),
+    );
+    let row = found.fetch_optional(&mut *tx.conn).await?;
+    let read = |row: sqlx::any::AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    row.map(read).transpose()
+}
+
 /// Points a tag to a manifest; gives the digest where it pointed before.
 pub(super) async fn point(
     tx: &mut Tx<'_>,
+    repo: &RepoName,
     tag: &Tag,
     condition: &Condition,
     target: &Target<'_>,
 ) -> Result<Option<String>, Failure> {
-    let found = bound!(
-        "SELECT t.manifest_id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id \
-         WHERE t.repo_id = $1 AND t.name = $2",
-        target.repo_id,
-        tag.as_str(),
-    );
-    let row = found.fetch_optional(&mut *tx.conn).await?;
-    let before: Option<(i64, String)> = match row {
-        Some(row) => Some((row.try_get(0)?, row.try_get(1)?)),
-        None => None,
-    };
+    let before = find(tx, target.repo_id, tag).await?;
     let old_digest = before.as_ref().map(|(_, digest)| digest.as_str());
     if !condition.holds(old_digest) {
         let now = old_digest.unwrap_or("nothing");
         let message = format!("tag {} points to {now}", tag.as_str());
         return Err(Error::new(Code::PreconditionFailed, message).into());
+    }
+    if old_digest.is_some_and(|digest| digest != target.digest) {
+        check_mutable(tx, repo, tag.as_str()).await?;
     }
     bound!(
         "INSERT INTO tag (repo_id, name, manifest_id, updated_ms) VALUES ($1, $2, $3, $4) \
@@ -107,6 +119,24 @@ async fn record(
     Ok(())
 }
 
+/// Takes a tag from the manifest that it points to, and has that looked at.
+pub(super) async fn take(
+    tx: &mut Tx<'_>,
+    tag: &Tag,
+    target: &Target<'_>,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "DELETE FROM tag WHERE repo_id = $1 AND name = $2",
+        target.repo_id,
+        tag.as_str(),
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    record(tx, target, tag.as_str(), None, Some(target.digest)).await?;
+    let due_ms = tx.now_ms + target.grace_ms;
+    review(tx, Kind::Manifest, target.manifest_id, due_ms).await
+}
+
 /// Takes all tags from a manifest that is about to go; gives their names.
 pub(super) async fn take_all(
     tx: &mut Tx<'_>,
@@ -146,23 +176,10 @@ impl Change for DeleteTag {
         let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(gone().into());
         };
-        let found = bound!(
-            "SELECT t.manifest_id, m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id \
-             WHERE t.repo_id = $1 AND t.name = $2",
-            repo.repo,
-            self.tag.as_str(),
-        );
-        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+        let Some((manifest_id, digest)) = find(tx, repo.repo, &self.tag).await? else {
             return Err(gone().into());
         };
-        let (manifest_id, digest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        bound!(
-            "DELETE FROM tag WHERE repo_id = $1 AND name = $2",
-            repo.repo,
-            self.tag.as_str(),
-        )
-        .execute(&mut *tx.conn)
-        .await?;
+        check_mutable(tx, &self.repo, self.tag.as_str()).await?;
         let target = Target {
             repo_id: repo.repo,
             manifest_id,
@@ -170,8 +187,7 @@ impl Change for DeleteTag {
             who: &self.who,
             grace_ms: self.grace_ms,
         };
-        record(tx, &target, self.tag.as_str(), None, Some(&digest)).await?;
-        review(tx, Kind::Manifest, manifest_id, tx.now_ms + self.grace_ms).await?;
+        take(tx, &self.tag, &target).await?;
         let event = Event {
             reference: Some(self.tag.as_str().to_owned()),
             old_digest: Some(digest.clone()),

@@ -13,7 +13,7 @@ use model::TenantId;
 use prost::Message;
 use proto::logproto::PushRequest;
 
-use super::{Build, STOP_SOON};
+use super::{Build, STOP_SOON, registry_logs};
 
 /// The job of this process's own log.
 const OWN_JOB: &str = "skald";
@@ -33,12 +33,18 @@ impl Build {
                 .into_iter()
                 .filter(|(_, paths): &(_, Vec<String>)| !paths.is_empty())
                 .collect();
-        if jobs.is_empty() {
+        let positions = self.parts.data_dir.join("agent").join("positions.yaml");
+        let mut config = agent::Config::for_paths(&jobs, positions);
+        if self.parts.config.registry.enabled {
+            let files = registry::Registry::log_files(&self.parts.log_dir());
+            let job = registry_logs::job(&files, &server::hostname())?;
+            config.scrape_configs.push(job);
+        }
+        if config.scrape_configs.is_empty() {
             return Ok(None);
         }
-        let positions = self.parts.data_dir.join("agent").join("positions.yaml");
         let agent = Agent::start(
-            agent::Config::for_paths(&jobs, positions),
+            config,
             agent::Deps {
                 metrics: AgentMetrics::register(&mut self.metrics.registry()),
                 hostname: server::hostname(),

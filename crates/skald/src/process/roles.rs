@@ -98,7 +98,7 @@ impl Build {
         let body_timeout = config.server.body_timeout.as_std();
         let deps = registry::Deps {
             data_dir: self.parts.data_dir.join("registry"),
-            log_dir: self.parts.data_dir.join("log"),
+            log_dir: self.parts.log_dir(),
             clock: Clock::system(),
             metrics: registry::Metrics::register(&mut self.metrics.registry()),
         };

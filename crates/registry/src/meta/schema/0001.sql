@@ -24,6 +24,14 @@ CREATE TABLE member (
     role TEXT NOT NULL,
     PRIMARY KEY (project_id, account_id)
 );
+-- Immutable tags and retention, each a rule in JSON.
+CREATE TABLE project_rule (
+    id {id},
+    project_id BIGINT NOT NULL REFERENCES project (id),
+    kind {text} NOT NULL,
+    rule TEXT NOT NULL
+);
+CREATE INDEX project_rule_by_project ON project_rule (project_id, kind);
 CREATE TABLE robot (
     id {id},
     project_id BIGINT REFERENCES project (id),

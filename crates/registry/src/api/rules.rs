@@ -1,0 +1,86 @@
+//! Rules of a project: immutable tags and retention.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::projects::found;
+use super::{Admin, Body, Outcome};
+use crate::auth::Role;
+use crate::meta::{AddRule, DeleteRule, Retain};
+use crate::rule::Rule;
+
+pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+    let listed = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let project = found(&admin, &project).await?;
+        Ok(Json(admin.registry.meta().rules(project.id).await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+pub(super) async fn add(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(rule): Body<Rule>,
+) -> Outcome {
+    let added = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        rule.scope()?;
+        let who = admin.who();
+        let add = AddRule { who, project, rule };
+        let id = admin.registry.meta().change(add).await?;
+        Ok((StatusCode::CREATED, Json(json!({"id": id}))))
+    };
+    let added = added.await;
+    admin.outcome(added)
+}
+
+pub(super) async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome {
+    let deleted = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let who = admin.who();
+        admin
+            .registry
+            .meta()
+            .change(DeleteRule { who, project, id })
+            .await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+/// A run of retention.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    /// Look only.
+    dry_run: bool,
+}
+
+pub(super) async fn retain(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(run): Body<Run>,
+) -> Outcome {
+    let done = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let retain = Retain {
+            who: admin.who(),
+            project,
+            untagged_grace_ms: admin.registry.untagged_grace_ms(),
+            dry_run: run.dry_run,
+        };
+        let gone = admin.registry.meta().change(retain).await?;
+        let gone: Vec<Value> = gone
+            .iter()
+            .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))
+            .collect();
+        Ok(Json(json!({"dry_run": run.dry_run, "expired": gone})))
+    };
+    let done = done.await;
+    admin.outcome(done)
+}

@@ -1,0 +1,242 @@
+//! The rules of projects, and what they do to tags.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Meta;
+use super::administer::project_id;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use super::tag::{self, Target};
+use crate::error::{Code, Error};
+use crate::name::{RepoName, Tag};
+use crate::rule::{Candidate, Kind, Rule, Scope, expired};
+use crate::who::Who;
+
+/// Rules of one project.
+const RULES_MAX: i64 = 100;
+
+/// A rule with its number.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NumberedRule {
+    pub(crate) id: i64,
+    #[serde(flatten)]
+    pub(crate) rule: Rule,
+}
+
+fn numbered(row: &sqlx::any::AnyRow) -> Result<Option<NumberedRule>, sqlx::Error> {
+    let (id, json): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+    let rule = serde_json::from_str(&json).ok();
+    Ok(rule.map(|rule| NumberedRule { id, rule }))
+}
+
+const RULES: &str = "SELECT id, rule FROM project_rule WHERE project_id = $1 ORDER BY id";
+
+impl Meta {
+    /// The rules of a project.
+    pub(crate) async fn rules(&self, project: i64) -> Result<Vec<NumberedRule>, Error> {
+        let found = self.rows(bound!(RULES, project), numbered).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Projects that have rules of retention.
+    pub(crate) async fn projects_with_retention(&self) -> Result<Vec<String>, Error> {
+        let sql = "SELECT DISTINCT p.name FROM project_rule u \
+             JOIN project p ON p.id = u.project_id WHERE u.kind = 'retention'";
+        self.rows(bound!(sql), |row| row.try_get(0)).await
+    }
+}
+
+async fn rules(tx: &mut Tx<'_>, project: i64) -> Result<Vec<NumberedRule>, sqlx::Error> {
+    let rows = bound!(RULES, project).fetch_all(&mut *tx.conn).await?;
+    let rules: Result<Vec<_>, _> = rows.iter().map(numbered).collect();
+    Ok(rules?.into_iter().flatten().collect())
+}
+
+/// Refuses to move or remove a tag that a rule holds.
+pub(super) async fn check_mutable(
+    tx: &mut Tx<'_>,
+    repo: &RepoName,
+    tag: &str,
+) -> Result<(), Failure> {
+    let found = bound!(
+        "SELECT u.id, u.rule FROM project_rule u JOIN project p ON p.id = u.project_id \
+         WHERE p.name = $1 AND u.kind = 'immutable' ORDER BY u.id",
+        repo.project(),
+    );
+    for row in found.fetch_all(&mut *tx.conn).await? {
+        let Some(found) = numbered(&row)? else {
+            continue;
+        };
+        if found.rule.scope()?.has(repo.rest(), tag) {
+            let message = format!(
+                "tag {tag} of {repo} is immutable by rule {} of project {}",
+                found.id,
+                repo.project()
+            );
+            let error = Error::new(Code::PreconditionFailed, message);
+            return Err(error.with_detail("rule", found.id).into());
+        }
+    }
+    Ok(())
+}
+
+/// Adds a rule.
+pub(crate) struct AddRule {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) rule: Rule,
+}
+
+#[async_trait]
+impl Change for AddRule {
+    type Out = i64;
+    const NAME: &'static str = "add_rule";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let count = bound!(
+            "SELECT COUNT(*) FROM project_rule WHERE project_id = $1",
+            project
+        );
+        if first(&count.fetch_one(&mut *tx.conn).await?)? >= RULES_MAX {
+            let message = format!("a project has at most {RULES_MAX} rules");
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        // Words, globs and numbers can always be written.
+        let json = serde_json::to_string(&self.rule).unwrap_or_default();
+        let made = bound!(
+            "INSERT INTO project_rule (project_id, kind, rule) VALUES ($1, $2, $3) RETURNING id",
+            project,
+            self.rule.kind.name(),
+            json,
+        );
+        let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        changed(tx, &self.who, &self.project, id).await?;
+        Ok(id)
+    }
+}
+
+async fn changed(tx: &mut Tx<'_>, who: &Who, project: &str, id: i64) -> Result<(), sqlx::Error> {
+    let event = Event::new("policy_changed", "rule", &id.to_string());
+    tell(tx, who, &event.in_project(project)).await
+}
+
+/// Removes a rule.
+pub(crate) struct DeleteRule {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) id: i64,
+}
+
+#[async_trait]
+impl Change for DeleteRule {
+    type Out = ();
+    const NAME: &'static str = "delete_rule";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let sql = "DELETE FROM project_rule WHERE project_id = $1 AND id = $2";
+        let deleted = bound!(sql, project, self.id).execute(&mut *tx.conn).await?;
+        if deleted.rows_affected() == 0 {
+            return Err(Error::new(Code::NameUnknown, "there is no such rule").into());
+        }
+        Ok(changed(tx, &self.who, &self.project, self.id).await?)
+    }
+}
+
+/// Removes the tags of a project that no retention keeps.
+pub(crate) struct Retain {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) untagged_grace_ms: i64,
+    /// Look only.
+    pub(crate) dry_run: bool,
+}
+
+#[async_trait]
+impl Change for Retain {
+    /// Repositories and tags that went.
+    type Out = Vec<(String, String)>;
+    const NAME: &'static str = "retain";
+
+    fn is_kept(&self) -> bool {
+        !self.dry_run
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Out, Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let mut scoped: Vec<(Rule, Scope)> = Vec::new();
+        for found in rules(tx, project).await? {
+            let scope = found.rule.scope()?;
+            scoped.push((found.rule, scope));
+        }
+        let (immutable, retention): (Vec<_>, Vec<_>) = scoped
+            .into_iter()
+            .partition(|(rule, _)| rule.kind == Kind::Immutable);
+        let mut gone = Vec::new();
+        let repos = bound!(
+            "SELECT id, name FROM repo WHERE project_id = $1 ORDER BY name",
+            project
+        );
+        for row in repos.fetch_all(&mut *tx.conn).await? {
+            let (repo_id, name): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+            let repo = RepoName::parse(&name)?;
+            let tags = tags(tx, repo_id).await?;
+            for candidate in expired(&retention, repo.rest(), &tags, tx.now_ms) {
+                let held = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &candidate.tag);
+                if !immutable.iter().any(held) {
+                    self.remove(tx, repo_id, &repo, &candidate.tag).await?;
+                    gone.push((name.clone(), candidate.tag.clone()));
+                }
+            }
+        }
+        Ok(gone)
+    }
+}
+
+async fn tags(tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<Candidate>, sqlx::Error> {
+    let found = bound!(
+        "SELECT name, updated_ms FROM tag WHERE repo_id = $1",
+        repo_id
+    );
+    let rows = found.fetch_all(&mut *tx.conn).await?;
+    let candidate = |row: &sqlx::any::AnyRow| {
+        Ok(Candidate {
+            tag: row.try_get(0)?,
+            updated_ms: row.try_get(1)?,
+        })
+    };
+    rows.iter().map(candidate).collect()
+}
+
+impl Retain {
+    async fn remove(
+        &self,
+        tx: &mut Tx<'_>,
+        repo_id: i64,
+        repo: &RepoName,
+        tag: &str,
+    ) -> Result<(), Failure> {
+        let tag = Tag::parse(tag)?;
+        let Some((manifest_id, digest)) = tag::find(tx, repo_id, &tag).await? else {
+            return Ok(());
+        };
+        let target = Target {
+            repo_id,
+            manifest_id,
+            digest: &digest,
+            who: &self.who,
+            grace_ms: self.untagged_grace_ms,
+        };
+        tag::take(tx, &tag, &target).await?;
+        let event = Event {
+            reference: Some(tag.as_str().to_owned()),
+            old_digest: Some(digest.clone()),
+            ..Event::new("tag_expired", "tag", tag.as_str()).in_repo(repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

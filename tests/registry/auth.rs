@@ -1,0 +1,270 @@
+//! Logins, tokens, roles and robots.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256};
+use tests::wait_for;
+
+const LOCAL: (&str, &str) = ("SKALD_REGISTRY_AUTH", "local");
+const PASSWORD: &str = "a long enough password";
+
+/// A registry with accounts, and its administrator.
+async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
+    let registry = Registry::start(Kind::Files, &[LOCAL]).await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    let password = std::fs::read_to_string(&file)?;
+    let admin = registry.client().login("admin", password.trim());
+    Ok((registry, admin))
+}
+
+async fn api(
+    client: &RegistryClient,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<(u16, Value)> {
+    let request = client.request(method, &format!("/api/v2.0{path}"));
+    let answer = request.json(&body).send().await?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.json().await.unwrap_or(Value::Null)))
+}
+
+/// A private project, and an account with a role in it.
+async fn member(
+    registry: &Registry,
+    admin: &RegistryClient,
+    name: &str,
+    role: &str,
+) -> anyhow::Result<RegistryClient> {
+    let account = json!({"username": name, "password": PASSWORD});
+    assert_eq!(api(admin, Method::POST, "/users", account).await?.0, 201);
+    let project = json!({"project_name": "team"});
+    api(admin, Method::POST, "/projects", project).await?;
+    let member = json!({"role_name": role, "member_user": {"username": name}});
+    let path = "/projects/team/members";
+    assert_eq!(api(admin, Method::POST, path, member).await?.0, 201);
+    Ok(registry.client().login(name, PASSWORD))
+}
+
+#[tokio::test]
+async fn the_first_password_is_random_and_for_its_owner_only() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let (mut registry, admin) = start().await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    assert_eq!(file.metadata()?.permissions().mode() & 0o777, 0o600);
+    let password = std::fs::read_to_string(&file)?.trim().to_owned();
+    assert!(password.len() >= 20);
+    assert!(registry.process()?.output().contains(&password));
+    let log = std::fs::read_to_string(registry.directory().join("data/log/skald.log"))?;
+    assert!(!log.contains(&password));
+    assert_eq!(admin.status(Method::GET, "/v2/").await?, 200);
+    registry.kill()?;
+    registry.start_again().await?;
+    assert_eq!(admin.status(Method::GET, "/v2/").await?, 200);
+    let other = registry.client().login("admin", "admin");
+    assert_eq!(other.status(Method::GET, "/v2/").await?, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let nobody = registry.client();
+    let ping = nobody.request(Method::GET, "/v2/").send().await?;
+    assert_eq!(ping.status(), 401);
+    let challenge = header(&ping, "www-authenticate")?;
+    assert!(
+        challenge.starts_with("Bearer realm=\"http://127.0.0.1:"),
+        "{challenge}"
+    );
+    assert_eq!(code(ping).await?, "UNAUTHORIZED");
+    for (name, public, status) in [("open", "true", 200), ("closed", "false", 401)] {
+        let project = json!({"project_name": name, "metadata": {"public": public}});
+        assert_eq!(
+            api(&admin, Method::POST, "/projects", project).await?.0,
+            201
+        );
+        admin
+            .push_image(&format!("{name}/app"), "v1", &bytes(1, 10))
+            .await?;
+        let path = format!("/v2/{name}/app/manifests/v1");
+        let pull = nobody.request(Method::GET, &path).send().await?;
+        assert_eq!(pull.status(), status, "{name}");
+        if status == 401 {
+            let challenge = header(&pull, "www-authenticate")?;
+            assert!(
+                challenge.contains("scope=\"repository:closed/app:pull\""),
+                "{challenge}"
+            );
+        }
+        let path = format!("/v2/{name}/app/blobs/uploads/");
+        assert_eq!(nobody.status(Method::POST, &path).await?, 401);
+    }
+    let catalog = "/v2/_catalog";
+    assert_eq!(nobody.status(Method::GET, catalog).await?, 401);
+    let all = admin.json(catalog).await?;
+    assert_eq!(all["repositories"], json!(["closed/app", "open/app"]));
+    // A blob of a closed project is not mounted into an open one by who may not see it.
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let layer = sha256(&bytes(1, 10));
+    let mount = format!("/v2/team/x/blobs/uploads/?mount={layer}&from=closed/app");
+    assert_eq!(dev.status(Method::POST, &mount).await?, 202);
+    let mount = format!("/v2/team/x/blobs/uploads/?mount={layer}");
+    assert_eq!(
+        dev.status(Method::POST, &mount).await?,
+        201,
+        "it is in the open one too"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn tokens_say_what_they_allow() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    admin.push_image("team/app", "v1", &bytes(2, 10)).await?;
+    let scope = "repository:team/app:pull,push,delete repository:other/app:pull";
+    let by_get = dev.request(Method::GET, "/service/token");
+    let by_get = by_get.query(&[("service", "registry"), ("scope", scope)]);
+    let by_post = registry.client().request(Method::POST, "/service/token");
+    let by_post = by_post.form(&[
+        ("grant_type", "password"),
+        ("service", "registry"),
+        ("client_id", "test"),
+        ("username", "dev"),
+        ("password", PASSWORD),
+        ("scope", scope),
+    ]);
+    for request in [by_get, by_post] {
+        let answer: Value = request.send().await?.json().await?;
+        let token = answer["token"].as_str().unwrap_or_default();
+        assert_eq!(answer["token"], answer["access_token"]);
+        assert_eq!(answer["expires_in"], 300);
+        let with = async |method: Method, path: &str| {
+            let request = registry.client().request(method, path).bearer_auth(token);
+            request.send().await
+        };
+        let pull = with(Method::GET, "/v2/team/app/manifests/v1").await?;
+        assert_eq!(pull.status(), 200);
+        let push = with(Method::POST, "/v2/team/app/blobs/uploads/").await?;
+        assert_eq!(push.status(), 202);
+        for (method, path) in [
+            (Method::DELETE, "/v2/team/app/manifests/v1"),
+            (Method::GET, "/v2/team/other/manifests/v1"),
+            (Method::GET, "/v2/other/app/manifests/v1"),
+        ] {
+            let refused = with(method, path).await?;
+            assert_eq!(refused.status(), 401, "{path}");
+            let challenge = header(&refused, "www-authenticate")?;
+            assert!(challenge.contains("insufficient_scope"), "{challenge}");
+        }
+        // A token with one letter changed is none.
+        let mut forged = token.to_owned();
+        let last = if forged.ends_with('A') { "B" } else { "A" };
+        forged.replace_range(forged.len() - 1.., last);
+        let forged = registry
+            .client()
+            .request(Method::GET, "/v2/")
+            .bearer_auth(forged);
+        assert_eq!(forged.send().await?.status(), 401);
+    }
+    let keys = registry.client().json("/service/keys").await?;
+    assert_eq!(keys["keys"][0]["crv"], "Ed25519");
+    Ok(())
+}
+
+#[tokio::test]
+async fn roles_and_robots_may_do_what_they_were_given() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let guest = member(&registry, &admin, "guest", "guest").await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let maintainer = member(&registry, &admin, "maintainer", "maintainer").await?;
+    let manifest = dev.push_image("team/app", "v1", &bytes(3, 10)).await?;
+    let path = format!("/v2/team/app/manifests/{}", sha256(&manifest));
+    assert_eq!(guest.get(&path).await?, Some(manifest));
+    let refused = guest
+        .request(Method::POST, "/v2/team/app/blobs/uploads/")
+        .send()
+        .await?;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(code(refused).await?, "DENIED");
+    assert_eq!(dev.status(Method::DELETE, &path).await?, 403);
+    assert_eq!(
+        dev.status(Method::POST, "/v2/other/app/blobs/uploads/")
+            .await?,
+        403
+    );
+
+    let robot = json!({
+        "name": "ci", "project": "team", "duration": 1,
+        "permissions": [{"project": "team", "actions": ["pull", "push"]}],
+    });
+    assert_eq!(
+        api(&dev, Method::POST, "/robots", robot.clone()).await?.0,
+        403
+    );
+    let (status, made) = api(&admin, Method::POST, "/robots", robot).await?;
+    assert_eq!((status, &made["name"]), (201, &json!("robot$team+ci")));
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let ci = registry.client().login("robot$team+ci", secret);
+    ci.push_image("team/app", "ci", &bytes(4, 10)).await?;
+    assert_eq!(ci.status(Method::DELETE, &path).await?, 403);
+    assert_eq!(ci.status(Method::GET, "/api/v2.0/users").await?, 403);
+    let expired = json!({
+        "name": "old", "duration": 0,
+        "permissions": [{"project": "*", "actions": ["pull"]}],
+    });
+    let (_, old) = api(&admin, Method::POST, "/robots", expired).await?;
+    let old = registry
+        .client()
+        .login("robot$old", old["secret"].as_str().unwrap_or_default());
+    assert_eq!(old.status(Method::GET, "/v2/").await?, 401);
+    let id = format!("/robots/{}", made["id"]);
+    assert_eq!(
+        api(&admin, Method::PUT, &id, json!({"disable": true}))
+            .await?
+            .0,
+        200
+    );
+    assert_eq!(ci.status(Method::GET, "/v2/").await?, 401);
+
+    assert_eq!(maintainer.status(Method::DELETE, &path).await?, 202);
+    // Who was here last cannot lock everybody out.
+    let (_, me) = api(&admin, Method::GET, "/users/current", Value::Null).await?;
+    let me = format!("/users/{}", me["user_id"]);
+    assert_eq!(api(&admin, Method::DELETE, &me, Value::Null).await?.0, 409);
+    Ok(())
+}
+
+#[tokio::test]
+async fn guessing_passwords_is_slowed_down_and_written_down() -> anyhow::Result<()> {
+    let (mut registry, _) = start().await?;
+    let mut statuses = Vec::new();
+    for guess in 0..8 {
+        let guesser = registry.client().login("admin", &format!("guess {guess}"));
+        statuses.push(guesser.status(Method::GET, "/v2/").await?);
+    }
+    assert_eq!(statuses[..5], [401; 5]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let audit = registry.directory().join("data/log/registry-audit.log");
+    let count = || async {
+        let text = std::fs::read_to_string(&audit).ok()?;
+        let failed = text
+            .lines()
+            .filter(|line| line.contains(r#""event":"login_failed""#))
+            .count();
+        (failed >= 5).then_some(text)
+    };
+    let text = wait_for("the audit trail", std::time::Duration::from_secs(20), count).await?;
+    let first: Value = serde_json::from_str(
+        text.lines()
+            .find(|line| line.contains("login_failed"))
+            .unwrap_or("null"),
+    )?;
+    assert_eq!(first["actor"], "admin");
+    assert_eq!(first["remote"], "127.0.0.1");
+    assert_eq!(first["result"], "denied");
+    assert!(!text.contains("guess "));
+    assert!(!registry.metrics().await?.is_empty());
+    Ok(())
+}

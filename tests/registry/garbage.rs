@@ -1,0 +1,148 @@
+//! Garbage collection while pushes and pulls go on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+use tests::registry::{CONFIG, Kind, LAYER, MANIFEST, Registry, bytes, descriptor, sha256};
+use tests::wait_for;
+
+/// No time for anything: what is free goes at once.
+const NO_GRACE: [(&str, &str); 4] = [
+    ("SKALD_REGISTRY_GC_INTERVAL", "10ms"),
+    ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+    ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
+    ("SKALD_REGISTRY_GC_DATA_GRACE", "0s"),
+];
+
+/// Images that each of the pushers gets through.
+const IMAGES: usize = 40;
+
+/// Pushes an image of shared layers, pushing again what was collected in between as clients do;
+/// looks at it; deletes it.
+async fn push_look_delete(
+    registry: &Registry,
+    pusher: usize,
+    looked: &AtomicUsize,
+) -> anyhow::Result<()> {
+    let client = registry.client();
+    let config = json!({"pusher": pusher}).to_string();
+    for round in 0..IMAGES {
+        let layers: Vec<Vec<u8>> = (0..3)
+            .map(|n| bytes(((round + n) % 5) as u64, 3000))
+            .collect();
+        let repo = format!("shared/app{}", pusher % 2);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, config.as_bytes()),
+            "layers": layers.iter().map(|layer| descriptor(LAYER, layer)).collect::<Vec<_>>(),
+            "annotations": {"round": round.to_string()},
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let tag = format!("p{pusher}");
+        loop {
+            for blob in layers.iter().map(Vec::as_slice).chain([config.as_bytes()]) {
+                let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
+                if client.status(Method::HEAD, &path).await? == 404 {
+                    client.push_blob(&repo, blob).await?;
+                }
+            }
+            let put = client
+                .put_manifest(&repo, &tag, MANIFEST, &manifest)
+                .await?;
+            match put.status().as_u16() {
+                201 => break,
+                // A blob was collected before the manifest could hold it.
+                400 => {}
+                status => anyhow::bail!("{status}"),
+            }
+        }
+        // From now on all of it has to be there, whatever others delete.
+        let found = client.get(&format!("/v2/{repo}/manifests/{tag}")).await?;
+        anyhow::ensure!(found.as_ref() == Some(&manifest), "{repo}:{tag} is gone");
+        for blob in layers.iter().map(Vec::as_slice).chain([config.as_bytes()]) {
+            let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
+            let found = client.get(&path).await?;
+            anyhow::ensure!(found.as_deref() == Some(blob), "{repo}:{tag} lacks {path}");
+        }
+        looked.fetch_add(1, Ordering::Relaxed);
+        let by_digest = format!("/v2/{repo}/manifests/{}", sha256(&manifest));
+        let deleted = client.status(Method::DELETE, &by_digest).await?;
+        anyhow::ensure!(deleted == 202, "{deleted}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_image_ever_lacks_a_blob_while_others_delete_the_same_layers() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let mut registry = Registry::start(kind, &NO_GRACE).await?;
+        let looked = AtomicUsize::new(0);
+        let pushers = (0..6).map(|pusher| push_look_delete(&registry, pusher, &looked));
+        for outcome in join_all(pushers).await {
+            outcome?;
+        }
+        assert_eq!(looked.load(Ordering::Relaxed), 6 * IMAGES);
+        let metrics = registry.metrics().await?;
+        let removed = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(r#"registry_gc_removed_total{kind="blob"} "#));
+        let removed: u64 = removed.unwrap_or("0").parse()?;
+        assert!(
+            removed > 20,
+            "only {removed} blobs were collected:\n{metrics}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_nothing_refers_to_goes_and_what_something_does_stays() -> anyhow::Result<()> {
+    let env = [NO_GRACE[0], NO_GRACE[2], NO_GRACE[3]];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let kept = client.push_image("app", "kept", &bytes(100, 500)).await?;
+    let moved = client.push_image("app", "moved", &bytes(101, 500)).await?;
+    client.put_manifest("app", "moved", MANIFEST, &kept).await?;
+    let gone = format!("/v2/app/manifests/{}", sha256(&moved));
+    wait_for(
+        "the untagged manifest to go",
+        Duration::from_secs(20),
+        || async {
+            let status = client.status(Method::GET, &gone).await.ok()?;
+            (status == 404).then_some(())
+        },
+    )
+    .await?;
+    assert_eq!(client.get("/v2/app/manifests/kept").await?, Some(kept));
+    let layer = format!("/v2/app/blobs/{}", sha256(&bytes(100, 500)));
+    assert_eq!(client.get(&layer).await?, Some(bytes(100, 500)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_go_and_nothing_goes() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let blob = bytes(102, 700);
+    let digest = client.push_blob("app", &blob).await?;
+    let run = async |dry_run: bool| {
+        let run = client.request(Method::POST, "/api/v2.0/system/gc");
+        let run = run.json(&json!({"dry_run": dry_run})).send().await?;
+        run.json::<serde_json::Value>().await
+    };
+    let would = run(true).await?;
+    assert_eq!(
+        (&would["blobs"], &would["bytes"]),
+        (&json!(1), &json!(700)),
+        "{would}"
+    );
+    let path = format!("/v2/app/blobs/{digest}");
+    assert_eq!(client.get(&path).await?, Some(blob));
+    // Its grace is not over.
+    assert_eq!(run(false).await?["blobs"], json!(0));
+    assert_eq!(client.status(Method::GET, &path).await?, 200);
+    Ok(())
+}

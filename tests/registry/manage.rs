@@ -1,0 +1,210 @@
+//! Projects, quotas, tags and their history.
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{Kind, Registry, RegistryClient, bytes, code, sha256};
+
+async fn api(
+    client: &RegistryClient,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<(u16, Value)> {
+    let request = client.request(method, &format!("/api/v2.0{path}"));
+    let answer = request.json(&body).send().await?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.json().await.unwrap_or(Value::Null)))
+}
+
+async fn used(client: &RegistryClient, project: &str) -> anyhow::Result<i64> {
+    let (_, quotas) = api(client, Method::GET, "/quotas", Value::Null).await?;
+    let quotas = quotas.as_array().into_iter().flatten();
+    let mut quotas = quotas.filter(|quota| quota["ref"]["name"] == project);
+    Ok(quotas
+        .next()
+        .and_then(|quota| quota["used"]["storage"].as_i64())
+        .unwrap_or(-1))
+}
+
+#[tokio::test]
+async fn a_quota_is_exact_also_when_many_push_at_once() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "50ms"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let project = json!({"project_name": "small", "storage_limit": 10_500});
+    assert_eq!(
+        api(client, Method::POST, "/projects", project).await?.0,
+        201
+    );
+    let pushes = (0..30).map(|seed| async move {
+        let blob = bytes(seed, 1000);
+        let path = format!(
+            "/v2/small/app{seed}/blobs/uploads/?digest={}",
+            sha256(&blob)
+        );
+        let post = client.request(Method::POST, &path).body(blob).send().await;
+        post.map(|answer| answer.status().as_u16())
+    });
+    let statuses: Vec<u16> = join_all(pushes)
+        .await
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let count = |status| statuses.iter().filter(|given| **given == status).count();
+    assert_eq!((count(201), count(403)), (10, 20), "{statuses:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blob_counts_once_in_its_project_and_is_given_back() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let blob = bytes(1, 1000);
+    let digest = client.push_blob("p/a", &blob).await?;
+    client.push_blob("p/b", &blob).await?;
+    client.push_blob("q/a", &blob).await?;
+    assert_eq!(
+        (used(client, "p").await?, used(client, "q").await?),
+        (1000, 1000)
+    );
+    for (repo, left) in [("p/a", 1000), ("p/b", 0)] {
+        let path = format!("/v2/{repo}/blobs/{digest}");
+        assert_eq!(client.status(Method::DELETE, &path).await?, 202);
+        assert_eq!(used(client, "p").await?, left);
+    }
+    let set = json!({"hard": {"storage": 500}});
+    assert_eq!(api(client, Method::PUT, "/quotas/p", set).await?.0, 200);
+    let path = format!("/v2/p/a/blobs/uploads/?digest={digest}");
+    let post = client
+        .request(Method::POST, &path)
+        .body(blob)
+        .send()
+        .await?;
+    assert_eq!(post.status(), 403);
+    assert_eq!(code(post).await?, "DENIED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tag_has_a_history_and_comes_back() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let one = client
+        .push_image("team/app", "latest", &bytes(2, 10))
+        .await?;
+    let two = client
+        .push_image("team/app", "latest", &bytes(3, 10))
+        .await?;
+    let path = "/v2/team/app/manifests/latest";
+    assert_eq!(client.status(Method::DELETE, path).await?, 202);
+    let tag = "/projects/team/repositories/app/tags/latest";
+    let (_, history) = api(client, Method::GET, &format!("{tag}/history"), Value::Null).await?;
+    let digests: Vec<(Value, Value)> = history
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|moved| (moved["digest"].clone(), moved["old_digest"].clone()))
+        .collect();
+    let (one_digest, two_digest) = (json!(sha256(&one)), json!(sha256(&two)));
+    let expected = [
+        (Value::Null, two_digest.clone()),
+        (two_digest, one_digest.clone()),
+        (one_digest.clone(), Value::Null),
+    ];
+    assert_eq!(digests, expected);
+    let undelete = format!("{tag}/undelete");
+    assert_eq!(
+        api(client, Method::POST, &undelete, json!({})).await?.0,
+        200
+    );
+    assert_eq!(client.get(path).await?, Some(two));
+    let back = json!({"digest": one_digest});
+    assert_eq!(api(client, Method::POST, &undelete, back).await?.0, 200);
+    assert_eq!(client.get(path).await?, Some(one));
+    let never = "/projects/team/repositories/app/tags/never/undelete";
+    assert_eq!(api(client, Method::POST, never, json!({})).await?.0, 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn projects_and_repositories_are_listed_and_removed() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    client.push_image("team/a/b", "v1", &bytes(4, 10)).await?;
+    let artifacts = "/projects/team/repositories/a%252Fb/artifacts";
+    let (status, artifacts) = api(client, Method::GET, artifacts, Value::Null).await?;
+    assert_eq!(
+        (status, &artifacts[0]["tags"][0]["name"]),
+        (200, &json!("v1"))
+    );
+    let (_, repos) = api(
+        client,
+        Method::GET,
+        "/projects/team/repositories",
+        Value::Null,
+    )
+    .await?;
+    assert_eq!(repos[0]["name"], "team/a/b");
+    assert_eq!(
+        api(client, Method::DELETE, "/projects/team", Value::Null)
+            .await?
+            .0,
+        409
+    );
+    let repo = "/projects/team/repositories/a%252Fb";
+    assert_eq!(api(client, Method::DELETE, repo, Value::Null).await?.0, 200);
+    assert_eq!(
+        client.status(Method::GET, "/v2/team/a/b/tags/list").await?,
+        404
+    );
+    assert_eq!(used(client, "team").await?, 0);
+    assert_eq!(
+        api(client, Method::DELETE, "/projects/team", Value::Null)
+            .await?
+            .0,
+        200
+    );
+    assert_eq!(
+        api(client, Method::GET, "/projects/team", Value::Null)
+            .await?
+            .0,
+        404
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_operation_of_the_description_is_there() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let (_, document) = api(client, Method::GET, "/openapi.json", Value::Null).await?;
+    let paths = document["paths"].as_object().cloned().unwrap_or_default();
+    assert!(paths.len() > 15);
+    for (path, operations) in &paths {
+        let concrete: Vec<&str> = path
+            .split('/')
+            .map(|part| match part {
+                "{id}" => "987654",
+                "{reference}" | "{tag}" => "v1",
+                part if part.starts_with('{') => "none",
+                part => part,
+            })
+            .collect();
+        for method in operations
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.keys())
+        {
+            let method: Method = method.to_uppercase().parse()?;
+            let (status, body) =
+                api(client, method.clone(), &concrete.join("/"), json!({})).await?;
+            let message = body["errors"][0]["message"].as_str().unwrap_or_default();
+            assert_ne!(message, "no end point has this path", "{method} {path}");
+            assert!(status != 405 && status < 500, "{method} {path}: {status}");
+        }
+    }
+    Ok(())
+}
