@@ -21,7 +21,7 @@ fn broken(bytes: &[u8]) -> Body {
 
 #[tokio::test]
 async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<()> {
-    for kind in Kind::ALL {
+    for (kind, step, cuts_min) in [(Kind::Files, 400_000, 70), (Kind::S3, 2_000_000, 10)] {
         let registry = Registry::start(kind, &[]).await?;
         let client = registry.client();
         let blob = bytes(1, 20_000_000);
@@ -29,8 +29,9 @@ async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<(
         let mut cuts = 0;
         let mut received = 0;
         while received < blob.len() {
-            let end = (received + rand::rng().random_range(1..400_000)).min(blob.len());
+            let end = (received + rand::rng().random_range(1..step)).min(blob.len());
             let patch = client.request(Method::PATCH, &location);
+            let patch = patch.header("content-range", format!("{received}-{}", end - 1));
             // Whether the client learns of it or not, the server keeps what came.
             let _ = patch.body(broken(&blob[received..end])).send().await;
             cuts += 1;
@@ -43,7 +44,7 @@ async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<(
             assert!((received..=end).contains(&now), "{received} {now} {end}");
             received = now;
         }
-        assert!(cuts >= 50, "only {cuts} cuts");
+        assert!(cuts >= cuts_min, "only {cuts} cuts");
         let put = client.finish(&location, &sha256(&blob), Vec::new()).await?;
         assert_eq!(put.status(), 201, "{}", text(put).await);
         let path = format!("/v2/app/blobs/{}", sha256(&blob));

@@ -17,8 +17,14 @@ const NO_GRACE: [(&str, &str); 4] = [
     ("SKALD_REGISTRY_GC_DATA_GRACE", "0s"),
 ];
 
-/// Images that each of the pushers gets through.
-const IMAGES: usize = 40;
+/// Images that each of the pushers gets through; `run.sh` has them work for minutes.
+fn images() -> usize {
+    let given = std::env::var("REGISTRY_IMAGES");
+    given.ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+/// How many push at once.
+const PUSHERS: usize = 4;
 
 /// Pushes an image of shared layers, pushing again what was collected in between as clients do;
 /// looks at it; deletes it.
@@ -29,7 +35,7 @@ async fn push_look_delete(
 ) -> anyhow::Result<()> {
     let client = registry.client();
     let config = json!({"pusher": pusher}).to_string();
-    for round in 0..IMAGES {
+    for round in 0..images() {
         let layers: Vec<Vec<u8>> = (0..3)
             .map(|n| bytes(((round + n) % 5) as u64, 3000))
             .collect();
@@ -80,18 +86,18 @@ async fn no_image_ever_lacks_a_blob_while_others_delete_the_same_layers() -> any
     for kind in Kind::ALL {
         let mut registry = Registry::start(kind, &NO_GRACE).await?;
         let looked = AtomicUsize::new(0);
-        let pushers = (0..6).map(|pusher| push_look_delete(&registry, pusher, &looked));
+        let pushers = (0..PUSHERS).map(|pusher| push_look_delete(&registry, pusher, &looked));
         for outcome in join_all(pushers).await {
             outcome?;
         }
-        assert_eq!(looked.load(Ordering::Relaxed), 6 * IMAGES);
+        assert_eq!(looked.load(Ordering::Relaxed), PUSHERS * images());
         let metrics = registry.metrics().await?;
         let removed = metrics
             .lines()
             .find_map(|line| line.strip_prefix(r#"registry_gc_removed_total{kind="blob"} "#));
         let removed: u64 = removed.unwrap_or("0").parse()?;
         assert!(
-            removed > 20,
+            removed > 5,
             "only {removed} blobs were collected:\n{metrics}"
         );
     }

@@ -22,6 +22,10 @@ pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Media type of a configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
+/// A variable with the URL of a PostgreSQL server, without a database: registries keep their facts
+/// there, each in a new one. See `tests/registry/postgres.sh`.
+const POSTGRES: &str = "REGISTRY_POSTGRES";
+
 /// Where bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,6 +77,10 @@ impl Registry {
         let s3_env = s3.as_ref().map(s3_env).unwrap_or_default();
         for (name, value) in s3_env {
             launch = launch.with_env(name, &value);
+        }
+        if let Ok(server) = std::env::var(POSTGRES) {
+            let database = new_database(&server).await?;
+            launch = launch.with_env("SKALD_REGISTRY_DATABASE_URL", &database);
         }
         for (name, value) in env {
             launch = launch.with_env(name, value);
@@ -143,6 +151,18 @@ impl Registry {
         self.process = Some(self.launch.start().await?);
         Ok(())
     }
+}
+
+/// A database of a registry's own on a PostgreSQL server.
+async fn new_database(server: &str) -> anyhow::Result<String> {
+    use rand::RngExt;
+    let name = format!("registry{:016x}", rand::rng().random::<u64>());
+    let create = format!("CREATE DATABASE {name}");
+    let created = tokio::process::Command::new("psql")
+        .args([&format!("{server}/postgres"), "-qc", &create])
+        .status();
+    ensure!(created.await?.success(), "no database was made on {server}");
+    Ok(format!("{server}/{name}"))
 }
 
 fn s3_env(s3: &S3) -> Vec<(&'static str, String)> {

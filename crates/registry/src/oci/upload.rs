@@ -141,6 +141,8 @@ async fn run(
 }
 
 pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
+    // Who asks after a broken request wants to know where that one got to.
+    let _session = call.registry.sessions().enter(&uuid).await?;
     let upload = call.registry.meta().upload(&repo, &uuid).await?;
     Ok(standing(
         StatusCode::NO_CONTENT,
