@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use futures::future::try_join_all;
 use rand::RngExt;
 use reqwest::Method;
@@ -192,7 +193,7 @@ async fn assert_no_image_is_half(registry: &Registry) -> anyhow::Result<()> {
             for blob in layers.chain([&manifest["config"]]) {
                 let digest = blob["digest"].as_str().unwrap_or_default();
                 let bytes = client.get(&format!("/v2/{repo}/blobs/{digest}")).await?;
-                let bytes = bytes.unwrap_or_else(|| panic!("{repo}:{tag} lacks {digest}"));
+                let bytes = bytes.with_context(|| format!("{repo}:{tag} lacks {digest}"))?;
                 assert_eq!(sha256(&bytes), digest);
             }
         }

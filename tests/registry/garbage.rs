@@ -3,15 +3,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use reqwest::Method;
 use serde_json::json;
-use tests::registry::{CONFIG, Kind, LAYER, MANIFEST, Registry, bytes, descriptor, sha256};
+use tests::registry::{
+    CONFIG, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, sha256,
+};
 use tests::wait_for;
 
 /// What is free goes in the next round; between two of them a push has a chance to finish.
 const NO_GRACE: [(&str, &str); 4] = [
-    ("SKALD_REGISTRY_GC_INTERVAL", "250ms"),
+    ("SKALD_REGISTRY_GC_INTERVAL", "1s"),
     ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
     ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
     ("SKALD_REGISTRY_GC_DATA_GRACE", "0s"),
@@ -25,6 +27,14 @@ fn images() -> usize {
 
 /// How many push at once.
 const PUSHERS: usize = 4;
+
+async fn push_if_missing(client: &RegistryClient, repo: &str, blob: &[u8]) -> anyhow::Result<()> {
+    let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
+    if client.status(Method::HEAD, &path).await? == 404 {
+        client.push_blob(repo, blob).await?;
+    }
+    Ok(())
+}
 
 /// Pushes an image of shared layers, pushing again what was collected in between as clients do;
 /// looks at it; deletes it.
@@ -49,12 +59,9 @@ async fn push_look_delete(
         let manifest = manifest.to_string().into_bytes();
         let tag = format!("p{pusher}");
         loop {
-            for blob in layers.iter().map(Vec::as_slice).chain([config.as_bytes()]) {
-                let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
-                if client.status(Method::HEAD, &path).await? == 404 {
-                    client.push_blob(&repo, blob).await?;
-                }
-            }
+            let blobs = layers.iter().map(Vec::as_slice).chain([config.as_bytes()]);
+            let pushes = blobs.map(|blob| push_if_missing(client, &repo, blob));
+            try_join_all(pushes).await?;
             let put = client
                 .put_manifest(&repo, &tag, MANIFEST, &manifest)
                 .await?;

@@ -3,10 +3,16 @@
 use reqwest::Method;
 use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256, sha512, text};
 
-async fn assert_pulled(client: &RegistryClient, repo: &str, digest: &str, expected: &[u8]) {
+async fn assert_pulled(
+    client: &RegistryClient,
+    repo: &str,
+    digest: &str,
+    expected: &[u8],
+) -> anyhow::Result<()> {
     let path = format!("/v2/{repo}/blobs/{digest}");
-    let pulled = client.get(&path).await.unwrap();
+    let pulled = client.get(&path).await?;
     assert!(pulled.as_deref() == Some(expected), "{path}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -29,7 +35,7 @@ async fn at_once_with_one_request_or_two() -> anyhow::Result<()> {
                 let location = client.begin("one/put").await?;
                 let put = client.finish(&location, &digest, blob.clone()).await?;
                 assert_eq!(put.status(), 201, "{}", text(put).await);
-                assert_pulled(client, "one/put", &digest, &blob).await;
+                assert_pulled(client, "one/put", &digest, &blob).await?;
             }
         }
     }
@@ -52,7 +58,7 @@ async fn as_a_stream_and_in_chunks() -> anyhow::Result<()> {
             let location = header(&patch, "location")?;
             let put = client.finish(&location, &digest, Vec::new()).await?;
             assert_eq!(put.status(), 201, "{}", text(put).await);
-            assert_pulled(client, "app", &digest, &blob).await;
+            assert_pulled(client, "app", &digest, &blob).await?;
 
             // Chunks, of which the last comes with the digest.
             let path = format!("/v2/chunked/blobs/uploads/?digest-algorithm={algorithm}");
@@ -73,7 +79,7 @@ async fn as_a_stream_and_in_chunks() -> anyhow::Result<()> {
             let put = put.header("content-range", "8500000-8999999");
             let put = put.body(blob[8_500_000..].to_vec()).send().await?;
             assert_eq!(put.status(), 201, "{}", text(put).await);
-            assert_pulled(client, "chunked", &digest, &blob).await;
+            assert_pulled(client, "chunked", &digest, &blob).await?;
         }
     }
     Ok(())
@@ -141,9 +147,9 @@ async fn a_mount_copies_nothing_and_a_missing_one_becomes_an_upload() -> anyhow:
             let named = mount("b/to", "&from=a/from").await?;
             assert_eq!(named.status(), 201);
             assert_eq!(header(&named, "docker-content-digest")?, digest);
-            assert_pulled(client, "b/to", &digest, &blob).await;
+            assert_pulled(client, "b/to", &digest, &blob).await?;
             assert_eq!(mount("c/to", "").await?.status(), 201);
-            assert_pulled(client, "c/to", &digest, &blob).await;
+            assert_pulled(client, "c/to", &digest, &blob).await?;
             assert_eq!(mount("d/to", "&from=e/none").await?.status(), 202);
         }
     }

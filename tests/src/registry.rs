@@ -219,7 +219,6 @@ impl RegistryClient {
     }
 
     /// A request of a path, or of a location that the registry gave.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = match path.starts_with('/') {
             true => format!("{}{path}", self.base),

@@ -1,5 +1,6 @@
 //! What a process that serves a registry holds.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,9 @@ impl Registry {
             source,
         };
         std::fs::create_dir_all(&deps.data_dir).map_err(file)?;
+        // The keys that sign tokens are in the database.
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&deps.data_dir, private).map_err(file)?;
         let place = match config.database.url.reveal() {
             Some(url) => Place::Server(url.to_owned()),
             None => Place::File(deps.data_dir.join(DATABASE_FILE)),

@@ -11,9 +11,7 @@ use server::{ConfigError, DataDir, Environment, Loaded, Print, Telemetry};
 use crate::agent_flags::KeyFlags;
 use crate::agent_process;
 use crate::agent_status;
-use crate::args::{
-    AgentArgs, AgentCommand, Command, RegistryArgs, RoleArgs, ServeArgs, SkaldArgs,
-};
+use crate::args::{AgentArgs, AgentCommand, Command, RegistryArgs, RoleArgs, ServeArgs, SkaldArgs};
 use crate::process::{Parts, Process};
 use crate::{Config, Target};
 
