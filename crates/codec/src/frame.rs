@@ -1,5 +1,7 @@
 //! Frames: one piece of bytes, compressed, with a checksum over what is stored.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 
 use crate::CodecError;
@@ -50,10 +52,47 @@ pub fn checksum(stored: &[u8]) -> u32 {
     crc32c::crc32c(stored)
 }
 
-/// Compresses frames, keeping the memory that this takes from one to the next.
+/// The most output that a thread keeps memory for while it compresses nothing.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+
+thread_local! {
+    /// What the last compressor of this thread worked with: to make it anew costs more than to
+    /// compress a small frame.
+    static SPARE: RefCell<Option<Workspace>> = const { RefCell::new(None) };
+}
+
+/// What compression works with.
 #[derive(Default)]
-pub struct Compressor {
+struct Workspace {
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// Output before its length is known. It only grows: what is in it was set once.
+    output: Vec<u8>,
+}
+
+/// Compresses frames, keeping the memory that this takes from one to the next, and for the next
+/// compressor of the thread.
+pub struct Compressor {
+    workspace: Workspace,
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        let spare = SPARE.try_with(RefCell::take).ok().flatten();
+        Self {
+            workspace: spare.unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Compressor {
+    fn drop(&mut self) {
+        let mut workspace = std::mem::take(&mut self.workspace);
+        if workspace.output.len() > SPARE_BYTES_MAX {
+            workspace.output = Vec::new();
+        }
+        // Fails only while the thread ends.
+        let _ = SPARE.try_with(|spare| spare.replace(Some(workspace)));
+    }
 }
 
 impl std::fmt::Debug for Compressor {
@@ -68,40 +107,41 @@ impl Compressor {
     pub fn append(&mut self, codec: Codec, raw: &[u8], out: &mut Vec<u8>) -> Codec {
         const TINY: usize = 32;
         if raw.len() >= TINY && codec != Codec::Stored {
-            let start = out.len();
             let most = raw.len() - raw.len() / 16;
-            if self.compress(codec, raw, out).is_some_and(|len| len < most) {
+            let compressed = self.workspace.compress(codec, raw);
+            if let Some(compressed) = compressed.filter(|bytes| bytes.len() < most) {
+                out.extend_from_slice(compressed);
                 return codec;
             }
-            out.truncate(start);
         }
         out.extend_from_slice(raw);
         Codec::Stored
     }
+}
 
-    fn compress(&mut self, codec: Codec, raw: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        let start = out.len();
+impl Workspace {
+    fn compress(&mut self, codec: Codec, raw: &[u8]) -> Option<&[u8]> {
         let bound = match codec {
             Codec::Stored => return None,
             Codec::Zstd => zstd::zstd_safe::compress_bound(raw.len()),
             Codec::Lz4 => lz4_flex::block::get_maximum_output_size(raw.len()),
         };
-        out.resize(start + bound, 0);
-        let target = out.get_mut(start..)?;
-        let len = match codec {
-            Codec::Stored => return None,
-            Codec::Zstd => self.zstd()?.compress_to_buffer(raw, target).ok()?,
-            Codec::Lz4 => lz4_flex::block::compress_into(raw, target).ok()?,
-        };
-        out.truncate(start + len);
-        Some(len)
-    }
-
-    fn zstd(&mut self) -> Option<&mut zstd::bulk::Compressor<'static>> {
-        if self.zstd.is_none() {
+        if self.output.len() < bound {
+            self.output.resize(bound, 0);
+        }
+        if self.zstd.is_none() && codec == Codec::Zstd {
             self.zstd = zstd::bulk::Compressor::new(1).ok();
         }
-        self.zstd.as_mut()
+        let output = &mut self.output;
+        let len = match codec {
+            Codec::Stored => return None,
+            Codec::Zstd => {
+                let zstd = self.zstd.as_mut()?;
+                zstd.compress_to_buffer(raw, output.as_mut_slice()).ok()?
+            }
+            Codec::Lz4 => lz4_flex::block::compress_into(raw, output).ok()?,
+        };
+        self.output.get(..len)
     }
 }
 

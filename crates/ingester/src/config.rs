@@ -61,7 +61,7 @@ impl Default for Config {
             push_memory_max: ByteSize::mib(256),
             encode_workers: 0,
             flush_interval: DurationNs::from_secs(300),
-            flush_bytes: ByteSize::mib(64),
+            flush_bytes: ByteSize::mib(32),
             flush_idle: DurationNs::from_secs(30),
             flush_backoff_max: DurationNs::from_secs(30),
             stream_idle: DurationNs::from_secs(1800),

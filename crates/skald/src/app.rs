@@ -25,6 +25,7 @@ const STACK_BYTES: usize = 32 << 20;
 /// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
 /// are wrong, 1 otherwise.
 pub fn run(target: Target) -> ExitCode {
+    server::tune_allocator();
     server::install_crypto_provider();
     let arguments = std::env::args_os();
     match target {

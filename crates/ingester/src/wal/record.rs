@@ -9,6 +9,8 @@
 //! after a `streams` record of the same segment that says which stream it is, so a segment can be
 //! read alone. `seq` rises with every `rows` record, also from one run of the process to the next.
 
+use std::cell::RefCell;
+
 use codec::{Codec, CodecError, Reader, put_bytes, put_varint};
 use model::{Entries, LabelSet, TenantId};
 
@@ -39,15 +41,22 @@ pub(crate) struct Body {
 impl Body {
     /// The rows of all parts.
     pub(crate) fn rows(parts: &[Part<'_>]) -> Self {
-        let mut raw = Vec::new();
-        body::encode(parts, &mut raw);
-        Self::compress(&raw)
+        thread_local! {
+            /// What is compressed. Pushes are many, and of one size.
+            static RAW: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        RAW.with_borrow_mut(|raw| {
+            body::encode(parts, raw);
+            let body = Self::compress(raw);
+            raw.clear();
+            raw.shrink_to(2 * RECORD_RAW_TARGET);
+            body
+        })
     }
 
     fn compress(raw: &[u8]) -> Self {
         let mut bytes = Vec::new();
         let codec = codec::frame::Compressor::default().append(Codec::Lz4, raw, &mut bytes);
-        bytes.shrink_to_fit();
         Self {
             codec,
             raw_len: raw.len() as u32,
