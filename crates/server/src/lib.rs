@@ -57,7 +57,7 @@ pub fn tune_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         /// Allocations of at least so many bytes are mapped on their own, and unmapped when freed.
-        const MAPPED_BYTES_MIN: libc::c_int = 1 << 20;
+        const MAPPED_BYTES_MIN: libc::c_int = 4 << 20;
         const ARENAS_MAX: libc::c_int = 2;
         #[allow(
             unsafe_code,
