@@ -1,0 +1,6 @@
+//! The agent as a process of its own before a server of its own: killed at any moment, it loses no
+//! line, and the server has none twice.
+
+mod kills;
+mod site;
+mod usage;

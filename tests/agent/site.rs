@@ -1,0 +1,114 @@
+//! A server, an agent that delivers to it, and the files that the agent reads.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+use tests::lines::{SECOND_NS, now_ns};
+use tests::process::{Launch, Process};
+use tests::wait_for;
+
+/// The longest that lines may take from a file to a query.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A directory with a server and the configuration of an agent.
+pub(crate) struct Site {
+    directory: TempDir,
+    pub(crate) server: Process,
+    pub(crate) agent: Launch,
+}
+
+impl Site {
+    /// Starts a server. The agent has these `scrape_configs`, in which `LOGS` is the directory of
+    /// its files.
+    pub(crate) async fn start(scrape_configs: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let logs = directory.path().join("logs");
+        std::fs::create_dir(&logs)?;
+        let launch = Launch::serve(directory.path(), &[])?;
+        let server = launch.start().await?;
+        let config = format!(
+            "server: {{http_listen_address: 127.0.0.1}}
+positions: {{filename: '{home}/positions.yaml'}}
+clients:
+  - url: {url}/loki/api/v1/push
+    batchwait: 200ms
+    backoff_config: {{min_period: 50ms, max_period: 500ms}}
+scrape_configs:
+{jobs}",
+            home = directory.path().display(),
+            url = server.api().base(),
+            jobs = scrape_configs.replace("LOGS", &logs.display().to_string()),
+        );
+        let file = directory.path().join("agent.yaml");
+        std::fs::write(&file, config)?;
+        let agent = Launch::role("skald-agent", &file, directory.path())?;
+        Ok(Self {
+            directory,
+            server,
+            agent,
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join("logs").join(name)
+    }
+
+    pub(crate) fn append(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(name))?;
+        Ok(file.write_all(text.as_bytes())?)
+    }
+
+    /// How many lines the server has of a job.
+    pub(crate) async fn count(&self, job: &str) -> anyhow::Result<usize> {
+        let query = format!("count_over_time({{job=\"{job}\"}}[1d])");
+        let count = self
+            .server
+            .api()
+            .instant(&query, now_ns() + SECOND_NS)
+            .await?;
+        Ok(count as usize)
+    }
+
+    /// Waits until the server has at least so many lines of a job.
+    pub(crate) async fn counted(&self, job: &str, at_least: usize) -> anyhow::Result<()> {
+        wait_for("lines", PATIENCE, async || {
+            let count = self.count(job).await.unwrap_or(0);
+            (count >= at_least).then_some(())
+        })
+        .await
+        .with_context(|| format!("{job}: {at_least} lines"))
+    }
+
+    /// Checks that the server has exactly these lines of a job, each once.
+    pub(crate) async fn has(&self, job: &str, lines: &[String]) -> anyhow::Result<()> {
+        let (end_ns, query) = (now_ns() + SECOND_NS, format!("{{job=\"{job}\"}}"));
+        let start_ns = end_ns - 86_400 * SECOND_NS;
+        let found = self
+            .server
+            .api()
+            .all_lines(&query, start_ns, end_ns)
+            .await?;
+        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+        for line in lines {
+            *counts.entry(line).or_default() += 1;
+        }
+        for line in &found {
+            *counts.entry(&line.text).or_default() -= 1;
+        }
+        counts.retain(|_, count| *count != 0);
+        let wrong: Vec<_> = counts.iter().take(10).collect();
+        ensure!(
+            wrong.is_empty(),
+            "{job}: lost (above 0) or repeated: {wrong:?}"
+        );
+        Ok(())
+    }
+}
