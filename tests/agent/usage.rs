@@ -80,3 +80,26 @@ async fn its_state_is_shown_in_a_terminal() -> anyhow::Result<()> {
     agent.stop().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn standard_input_is_read_to_its_end_and_delivered() -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let site = Site::start(JOB).await?;
+    let config = site.agent.args.first().cloned().unwrap_or_default();
+    let mut child = Command::new(tests::binary::path("skald-agent")?)
+        .args([config.as_str(), "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let lines: Vec<String> = (0..1000).map(|number| format!("piped {number}")).collect();
+    let mut stdin = child
+        .stdin
+        .take()
+        .ok_or_else(|| anyhow::anyhow!("no input"))?;
+    stdin.write_all((lines.join("\n") + "\n").as_bytes())?;
+    drop(stdin);
+    let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+    assert!(status.success(), "{status}");
+    site.has("app", &lines).await
+}

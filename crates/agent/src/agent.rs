@@ -6,20 +6,22 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use server::Environment;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{BatchLimits, Batcher};
-use crate::config::{ClientConfig, Config, ConfigError};
+use crate::config::{ClientConfig, Config, ConfigError, ScrapeConfig};
 use crate::console::{Console, inspector};
 use crate::deliver::{Backoff, Courier, Deliver, HttpClient, HttpClientError};
 use crate::discover::{FileFinder, Groups, KubernetesFinder, SharedTargets, Targets, Watch};
+use crate::feed::Intake;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::positions::{Book, PositionsFile, Saved, Saver};
 use crate::reader::drive::{Clock, Inbox, drive};
 use crate::reader::{Reader, ReaderConfig};
+use crate::receive::receivers;
 use crate::routes::Status;
 use crate::scout::Scout;
 use crate::stages::{Pipeline, StageError};
@@ -30,6 +32,8 @@ use crate::tail::restore::Names;
 const BATCHES_IN_CHANNEL: usize = 16;
 /// How long what was read may still be delivered at the stop.
 const LAST_FLUSH_MAX: Duration = Duration::from_secs(4);
+/// The same when standard input has ended: nobody can read it again.
+const STDIN_FLUSH_MAX: Duration = Duration::from_secs(3600);
 /// The client of a dry run.
 const DRY_RUN: &str = "dry-run";
 /// Bytes of a line that are read at most, whatever the limits say.
@@ -81,6 +85,9 @@ pub struct Agent {
     finders: Vec<BoxFuture<'static, ()>>,
     /// Ends the finders.
     finding: CancellationToken,
+    receivers: Vec<BoxFuture<'static, ()>>,
+    /// Ends the receivers.
+    receiving: CancellationToken,
     saver: Saver,
     status: Arc<Status>,
 }
@@ -123,7 +130,12 @@ impl Agent {
         let book = Arc::new(Book::new(loaded));
         let sync_period = config.positions.sync_period.as_std();
         let saver = Saver::new(positions, book.clone(), metrics.clone(), sync_period);
-        let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(|_| Arc::default()).collect();
+        let room = Arc::new(Notify::new());
+        let inbox = |_| Arc::new(Inbox::new(room.clone()));
+        let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(inbox).collect();
+        let intake = intake(&inboxes, &recipients, &metrics, &room);
+        let receiving = CancellationToken::new();
+        let receivers = receivers(&config, &intake, &book, &receiving)?;
         let (rescan, rescans) = watch::channel(());
         let groups = Arc::new(Groups::new(rescan.clone()));
         let finding = CancellationToken::new();
@@ -153,7 +165,8 @@ impl Agent {
                 outbox,
                 metrics.clone(),
             );
-            let saved = (!config.is_dry_run).then(|| saver.saved());
+            let saves = !config.is_dry_run && !config.is_reading_stdin;
+            let saved = saves.then(|| saver.saved());
             let inbox = inbox.clone();
             clients.push(start_client(recipient, reader, inbox, saved, &metrics)?);
         }
@@ -183,6 +196,8 @@ impl Agent {
             scout,
             finders,
             finding,
+            receivers,
+            receiving,
             saver,
             status,
         })
@@ -193,14 +208,23 @@ impl Agent {
     /// # Errors
     /// While no file is read.
     pub fn ready(&self) -> Result<(), &'static str> {
-        self.status.ready(self.config.server.health_check_target)
+        self.status.ready(self.waits_for_file())
+    }
+
+    fn waits_for_file(&self) -> bool {
+        let receives = self
+            .config
+            .scrape_configs
+            .iter()
+            .any(ScrapeConfig::receives);
+        self.config.server.health_check_target && !receives
     }
 
     /// What tells whether it is ready when the agent itself is running elsewhere.
     pub fn readiness(
         &self,
     ) -> impl Fn() -> Result<(), &'static str> + Clone + Send + Sync + 'static {
-        let (status, waits) = (self.status.clone(), self.config.server.health_check_target);
+        let (status, waits) = (self.status.clone(), self.waits_for_file());
         move || status.ready(waits)
     }
 
@@ -213,15 +237,48 @@ impl Agent {
     /// done soon, and the positions are saved.
     pub async fn run(mut self, stop: CancellationToken) {
         let finders = std::mem::take(&mut self.finders);
-        let mut finders: tokio::task::JoinSet<()> = finders.into_iter().collect();
-        self.collect(stop).await;
+        let mut finders: JoinSet<()> = finders.into_iter().collect();
+        let receivers = std::mem::take(&mut self.receivers);
+        let mut receivers: JoinSet<()> = receivers.into_iter().collect();
+        if self.config.is_reading_stdin {
+            self.collect_stdin(stop, receivers).await;
+            return;
+        }
+        let receiving = self.receiving.clone();
+        let received = async {
+            stop.cancelled().await;
+            receiving.cancel();
+            while receivers.join_next().await.is_some() {}
+        };
+        tokio::join!(self.collect(stop.clone()), received);
         finders.shutdown().await;
+    }
+
+    /// Collects until standard input ends, and delivers all of it.
+    async fn collect_stdin(self, stop: CancellationToken, mut receivers: JoinSet<()>) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = receivers.join_next() => {}
+        }
+        self.receiving.cancel();
+        let flush_max = if stop.is_cancelled() {
+            LAST_FLUSH_MAX
+        } else {
+            STDIN_FLUSH_MAX
+        };
+        let stopping = self
+            .clients
+            .into_iter()
+            .map(|client| client.stop(flush_max));
+        futures::future::join_all(stopping).await;
     }
 
     async fn collect(self, stop: CancellationToken) {
         if self.config.is_dry_run {
             self.scout.run(stop).await;
-            futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
+            let stopping = self.clients.into_iter();
+            let stopping = stopping.map(|client| client.stop(LAST_FLUSH_MAX));
+            futures::future::join_all(stopping).await;
             return;
         }
         // What is delivered last is saved before and after it is.
@@ -229,7 +286,9 @@ impl Agent {
         let collect = async {
             self.scout.run(stop).await;
             self.finding.cancel();
-            futures::future::join_all(self.clients.into_iter().map(Running::stop)).await;
+            let stopping = self.clients.into_iter();
+            let stopping = stopping.map(|client| client.stop(LAST_FLUSH_MAX));
+            futures::future::join_all(stopping).await;
             saving.cancel();
         };
         tokio::join!(collect, self.saver.clone().run(saving.clone()));
@@ -263,6 +322,20 @@ fn finders(
         }
     }
     Ok(finders)
+}
+
+/// Where lines that come are left, for all clients.
+fn intake(
+    inboxes: &[Arc<Inbox>],
+    recipients: &[Recipient],
+    metrics: &Metrics,
+    room: &Arc<Notify>,
+) -> Intake {
+    let with_metrics = |(inbox, recipient): (&Arc<Inbox>, &Recipient)| {
+        (inbox.clone(), metrics.client(&recipient.host))
+    };
+    let clients = inboxes.iter().zip(recipients).map(with_metrics);
+    Intake::new(clients.collect(), room.clone())
 }
 
 fn clients_of(clients: &[Running]) -> Vec<(String, Arc<Inbox>)> {
@@ -363,6 +436,11 @@ fn reader_config(
                 .map(|job| job.job_name.clone())
                 .collect(),
         },
+        job_names: config
+            .scrape_configs
+            .iter()
+            .map(|job| job.job_name.clone())
+            .collect(),
         line_bytes_max: match line_max {
             0 => LINE_BYTES_MAX,
             max => max.saturating_mul(8).clamp(LINE_BYTES_MIN, LINE_BYTES_MAX),
@@ -461,9 +539,9 @@ fn start_client(
 impl Running {
     /// Stops reading, waits for what is under way as long as that may take, and notes what was
     /// acknowledged.
-    async fn stop(mut self) {
+    async fn stop(mut self, flush_max: Duration) {
         self.inbox.stop();
-        let deadline = tokio::time::Instant::now() + LAST_FLUSH_MAX;
+        let deadline = tokio::time::Instant::now() + flush_max;
         let flushed = tokio::time::timeout_at(deadline, &mut self.courier).await;
         if flushed.is_err() {
             tracing::warn!(

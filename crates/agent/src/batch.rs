@@ -20,7 +20,7 @@ pub(crate) type SourceId = u64;
 type Labels = BTreeMap<String, String>;
 
 /// The label in which stages leave the tenant.
-const TENANT_LABEL: &str = "__tenant_id__";
+pub(crate) const TENANT_LABEL: &str = "__tenant_id__";
 /// What an entry takes in memory besides its bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
 

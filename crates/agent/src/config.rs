@@ -6,6 +6,7 @@
 
 mod client;
 mod discovery;
+mod receive;
 mod scrape;
 mod server;
 
@@ -21,6 +22,7 @@ use crate::stages::{self, Pipeline};
 
 pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
 pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
+pub use receive::{JournalConfig, PushApiConfig, SyslogConfig};
 pub use scrape::{Decompression, ScrapeConfig, StaticConfig};
 pub use server::ServerConfig;
 
@@ -66,6 +68,9 @@ pub struct Config {
     /// Whether it is told on standard error what each stage does to each line. Given as a flag.
     #[serde(skip)]
     pub is_inspecting: bool,
+    /// Whether lines are read from standard input, and from nowhere else. Given as a flag.
+    #[serde(skip)]
+    pub is_reading_stdin: bool,
 }
 
 /// Where positions are kept.

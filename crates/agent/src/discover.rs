@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) use file_sd::FileFinder;
 pub(crate) use groups::Groups;
 pub(crate) use kubernetes::KubernetesFinder;
-pub(crate) use target::{SharedTargets, Target, Targets};
+pub(crate) use target::{Labels, SharedTargets, Target, Targets};
 pub(crate) use watch::{Change, Watch};
 
 use crate::tail::unpack::Packing;

@@ -28,6 +28,8 @@ pub(crate) enum DropReason {
     LineTooLong,
     /// The agent's own rate of lines.
     ReadRate,
+    /// The client's queue had no room, while that of another had.
+    QueueFull,
 }
 
 impl DropReason {
@@ -38,6 +40,7 @@ impl DropReason {
             Self::StreamLimited => "stream_limited",
             Self::LineTooLong => "line_too_long",
             Self::ReadRate => "readline_rate",
+            Self::QueueFull => "queue_full",
         }
     }
 }

@@ -41,12 +41,32 @@ pub(crate) struct Record {
     /// The times that lines after the mark were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stamps: Vec<Piece>,
+    /// Of what is no file: where it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cursor: Option<String>,
 }
 
 /// What a record is of.
 pub(crate) type RecordKey = (String, String, FileId);
 
 impl Record {
+    /// What is known of a source that is no file.
+    pub(crate) fn of_cursor(client: &str, job: &str, cursor: &str) -> Self {
+        let name = PathBuf::from(format!("cursor-{job}"));
+        Self {
+            client: client.to_owned(),
+            job: job.to_owned(),
+            path: name.clone(),
+            file: name,
+            id: FileId { dev: 0, ino: 0 },
+            mark: Mark::default(),
+            mtime_ns: 0,
+            is_done: false,
+            stamps: Vec::new(),
+            cursor: Some(cursor.to_owned()),
+        }
+    }
+
     pub(crate) fn key(&self) -> RecordKey {
         (self.client.clone(), self.job.clone(), self.id)
     }
@@ -104,6 +124,14 @@ impl Book {
         self.0.lock().records.values().cloned().collect()
     }
 
+    /// Where a source that is no file goes on: for the client that is least far.
+    pub(crate) fn cursor(&self, job: &str) -> Option<String> {
+        let pages = self.0.lock();
+        let records = pages.records.values().filter(|record| record.job == job);
+        let cursors = records.filter_map(|record| record.cursor.clone());
+        cursors.min_by_key(|cursor| cursor_time(cursor))
+    }
+
     /// Where promtail was in the file at `path`.
     pub(crate) fn imported(&self, path: &Path) -> Option<u64> {
         self.0.lock().imported.get(path).copied()
@@ -128,4 +156,12 @@ impl Book {
     pub(crate) fn version(&self) -> u64 {
         self.0.lock().version
     }
+}
+
+/// The time in a cursor of the journal, `...;t=5d0a2b;...`.
+fn cursor_time(cursor: &str) -> u64 {
+    let mut parts = cursor.split(';');
+    let time = parts.find_map(|part| part.strip_prefix("t="));
+    time.and_then(|time| u64::from_str_radix(time, 16).ok())
+        .unwrap_or(0)
 }

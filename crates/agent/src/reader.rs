@@ -5,8 +5,9 @@
 //! positions, so that one that is held up holds up no other.
 
 pub(crate) mod drive;
+mod fed;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::batch::{Batch, SourceId};
 use crate::clock::Now;
 use crate::deliver::Outcome;
 use crate::discover::{Found, Scan};
+use crate::feed::Feed;
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::{Book, Record, RecordKey};
@@ -26,11 +28,14 @@ use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place};
 use crate::tail::siblings::may_come_from;
 use crate::tail::source::{Desk, Source};
 use crate::tail::stamps::LastStamp;
+use fed::Fed;
 
 /// Chunks that are read in one turn.
 const CHUNKS_PER_TURN: usize = 16;
 /// How long a file that begins like another may be its copy under way, and is left alone.
 const COPY_WAIT: Duration = Duration::from_secs(15);
+/// Lines that came which are taken in one turn.
+const FED_LINES_PER_TURN: usize = 4096;
 /// Files of a name that are remembered although they are gone.
 const GONE_MAX: usize = 4;
 /// How long a file may not be there until its position is forgotten.
@@ -43,6 +48,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(60);
 pub(crate) struct ReaderConfig {
     pub(crate) client: Arc<str>,
     pub(crate) names: Names,
+    /// The names of the jobs in their order.
+    pub(crate) job_names: Vec<String>,
     /// Bytes of a line that are kept when it is read.
     pub(crate) line_bytes_max: usize,
     /// How often a file is looked at that changed lately.
@@ -89,6 +96,8 @@ pub(crate) struct Reader {
     ready: VecDeque<SourceId>,
     /// Sources whose pipelines wait for a time.
     waiting: HashSet<SourceId>,
+    /// Lines that came, by job.
+    fed: BTreeMap<usize, Fed>,
     known: Known,
     buffer: Buffer,
     outbox: Outbox,
@@ -122,6 +131,7 @@ impl Reader {
             by_notice: HashMap::new(),
             ready: VecDeque::new(),
             waiting: HashSet::new(),
+            fed: BTreeMap::new(),
             outbox,
             stamps: LastStamp::default(),
             metrics,
@@ -150,8 +160,41 @@ impl Reader {
         self.idle_time(now)
     }
 
-    /// Stops reading: the batches that are left. What pipelines hold back will be read again.
-    pub(crate) fn finish(&mut self) -> Vec<Batch> {
+    /// Takes lines that came, as many as there is room for; whether there were any.
+    pub(crate) fn take_fed(&mut self, feed: &Feed, now: Now) -> bool {
+        let mut lines = 0;
+        while lines < FED_LINES_PER_TURN
+            && self.has_room()
+            && let Some(received) = feed.pop()
+        {
+            lines += 1;
+            let job = received.job;
+            let (Some(pipeline), Some(name)) =
+                (self.pipelines.get(job), self.config.job_names.get(job))
+            else {
+                continue;
+            };
+            let next_id = &mut self.next_id;
+            let fed = self.fed.entry(job).or_insert_with(|| {
+                *next_id += 1;
+                Fed::new(*next_id - 1, name, pipeline.fork())
+            });
+            fed.take(received, &mut self.outbox, &mut self.stamps, now);
+        }
+        lines > 0
+    }
+
+    /// Whether lines that come may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.has_room(&None) && self.outbox.paused_until().is_none()
+    }
+
+    /// Stops reading: the batches that are left. What pipelines hold back of files will be read
+    /// again.
+    pub(crate) fn finish(&mut self, now: Now) -> Vec<Batch> {
+        for fed in self.fed.values_mut() {
+            fed.finish(&mut self.outbox, now.mono);
+        }
         let rest = self.outbox.finish();
         self.with_versions(rest)
     }
@@ -172,6 +215,14 @@ impl Reader {
                 if let Some(source) = self.sources.get_mut(&id) {
                     source.acknowledge(outcome.batch);
                     touched.insert(id);
+                }
+                let fed = self.fed.iter_mut().find(|(_, fed)| fed.id == id);
+                if let Some((job, fed)) = fed
+                    && let Some(cursor) = fed.acknowledge(outcome.batch)
+                    && let Some(name) = self.config.job_names.get(*job)
+                {
+                    let record = Record::of_cursor(&self.config.client, name, &cursor);
+                    self.known.book.put(record);
                 }
             }
         }
@@ -337,7 +388,9 @@ impl Reader {
         let mut missing = HashMap::new();
         let mut gone: HashMap<Option<PathBuf>, Vec<Record>> = HashMap::new();
         for record in self.known.book.records() {
-            let is_ours = *record.client == *self.config.client && !live.contains(&record.id);
+            let is_ours = *record.client == *self.config.client
+                && record.cursor.is_none()
+                && !live.contains(&record.id);
             let Some(directory) = record.file.parent().filter(|_| is_ours) else {
                 continue;
             };
@@ -491,6 +544,11 @@ impl Reader {
 
     /// Lets pipelines let go what they have held back for long enough.
     fn let_go(&mut self, now: Now) {
+        for fed in self.fed.values_mut() {
+            if fed.deadline_ns().is_some_and(|at| at <= now.wall_ns) {
+                fed.idle(&mut self.outbox, now);
+            }
+        }
         let due: Vec<SourceId> = self
             .waiting
             .iter()
@@ -517,11 +575,11 @@ impl Reader {
         if let Some(due) = self.outbox.next_due() {
             wait = wait.min(due.saturating_sub(now.mono));
         }
-        for source in self.waiting.iter().filter_map(|id| self.sources.get(id)) {
-            if let Some(at) = source.deadline_ns() {
-                let ns = u64::try_from(at.saturating_sub(now.wall_ns)).unwrap_or(0);
-                wait = wait.min(Duration::from_nanos(ns));
-            }
+        let sources = self.waiting.iter().filter_map(|id| self.sources.get(id));
+        let deadlines = sources.filter_map(Source::deadline_ns);
+        for at in deadlines.chain(self.fed.values().filter_map(Fed::deadline_ns)) {
+            let ns = u64::try_from(at.saturating_sub(now.wall_ns)).unwrap_or(0);
+            wait = wait.min(Duration::from_nanos(ns));
         }
         let mut ready = self.ready.iter().filter_map(|id| self.sources.get(id));
         let may_read = ready.any(|source| source.may_read(&self.outbox, now));

@@ -12,8 +12,9 @@ use server::admin::Admin;
 use server::http::HttpMetrics;
 use server::{
     ConfigError, Environment, Health, ListenAddr, Listener, Loaded, LogConfig, LogFormat, Metrics,
-    Modules, Print, Telemetry, admin, http,
+    Modules, Print, StopReason, Telemetry, admin, http,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::Target;
 use crate::agent_reload::{Keeper, Reloader};
@@ -117,7 +118,14 @@ fn serve(loaded: Loaded<Config>, args: &AgentArgs) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         let stop = server::stop_signal().context("cannot handle signals")?;
-        let modules = start(loaded.config, args, telemetry.clone()).await?;
+        let ended = CancellationToken::new();
+        let modules = start(loaded.config, args, telemetry.clone(), ended.clone()).await?;
+        let stop = async {
+            tokio::select! {
+                reason = stop => reason,
+                () = ended.cancelled() => StopReason::Requested,
+            }
+        };
         Ok(modules.run(stop, Duration::ZERO).await?)
     });
     runtime.shutdown_background();
@@ -130,7 +138,12 @@ fn serve(loaded: Loaded<Config>, args: &AgentArgs) -> anyhow::Result<()> {
 }
 
 /// Binds the port, then starts the agent.
-async fn start(config: Config, args: &AgentArgs, telemetry: Telemetry) -> anyhow::Result<Modules> {
+async fn start(
+    config: Config,
+    args: &AgentArgs,
+    telemetry: Telemetry,
+    ended: CancellationToken,
+) -> anyhow::Result<Modules> {
     let listener = match listen_addr(&config)? {
         Some(addr) => Some(Listener::bind(addr).await?),
         None => None,
@@ -160,6 +173,7 @@ async fn start(config: Config, args: &AgentArgs, telemetry: Telemetry) -> anyhow
         reloader,
         reloads,
         load: Box::new(load),
+        ended,
     };
     start_agent(&mut modules, agent, config, keeper);
     Ok(modules)

@@ -114,6 +114,8 @@ pub(crate) struct Keeper {
     pub(crate) reloads: mpsc::Receiver<Reload>,
     /// Reads the configuration as at the start.
     pub(crate) load: Box<dyn Fn() -> Result<Config, ConfigError> + Send>,
+    /// Says that there is nothing more to collect, as at the end of standard input.
+    pub(crate) ended: CancellationToken,
 }
 
 impl Keeper {
@@ -128,11 +130,17 @@ impl Keeper {
         let (mut agent, mut config) = (agent, config);
         loop {
             let stop_agent = stop.child_token();
-            let running = tokio::spawn(agent.run(stop_agent.clone()));
+            let mut running = tokio::spawn(agent.run(stop_agent.clone()));
             let new = loop {
                 let asked = tokio::select! {
                     () = stop.cancelled() => {
                         running.await?;
+                        return Ok(());
+                    }
+                    outcome = &mut running => {
+                        outcome?;
+                        self.ended.cancel();
+                        stop.cancelled().await;
                         return Ok(());
                     }
                     _ = hangups.recv() => None,

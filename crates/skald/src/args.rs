@@ -95,6 +95,9 @@ pub(crate) struct AgentArgs {
     /// Accepted as by the other binaries: the agent serves no gRPC
     #[arg(long, value_name = "ADDR:PORT", hide = true)]
     pub(crate) grpc_listen: Option<ListenAddr>,
+    /// Read lines from standard input, and exit when they are delivered
+    #[arg(long)]
+    pub(crate) stdin: bool,
     /// Tell on standard error what each stage does to each line
     #[arg(long)]
     pub(crate) inspect: bool,
@@ -112,6 +115,10 @@ impl AgentArgs {
         self.keys.apply(config)?;
         config.is_dry_run = self.dry_run;
         config.is_inspecting = self.inspect;
+        config.is_reading_stdin = self.stdin;
+        if self.stdin {
+            config.server.disable = true;
+        }
         if let Some(addr) = self.http_listen {
             config.server.http_listen_address = addr.0.ip().to_string();
             if addr.0.is_ipv6() {

@@ -1,3 +1,5 @@
+mod received;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;

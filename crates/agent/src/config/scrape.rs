@@ -6,7 +6,7 @@ use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ConfigError, FileSd, KubernetesSd};
+use super::{ConfigError, FileSd, JournalConfig, KubernetesSd, PushApiConfig, SyslogConfig};
 use crate::relabel::RelabelConfig;
 use crate::stages::StageConfig;
 use crate::tail::unpack::Packing;
@@ -31,12 +31,15 @@ pub struct ScrapeConfig {
     pub decompression: Decompression,
     /// Targets from Kubernetes.
     pub kubernetes_sd_configs: Vec<KubernetesSd>,
-    /// Not supported yet.
-    pub journal: Value,
-    /// Not supported yet.
-    pub syslog: Value,
-    /// Not supported yet.
-    pub loki_push_api: Value,
+    /// The journal of systemd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalConfig>,
+    /// Messages of syslog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syslog: Option<SyslogConfig>,
+    /// Pushes of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loki_push_api: Option<PushApiConfig>,
     /// Not supported yet.
     pub docker_sd_configs: Value,
     /// Not supported.
@@ -105,14 +108,16 @@ impl ScrapeConfig {
         packing.ok_or_else(wrong).map(Some)
     }
 
+    /// Whether its lines come to the agent, rather than lying in files.
+    pub(crate) fn receives(&self) -> bool {
+        self.journal.is_some() || self.syslog.is_some() || self.loki_push_api.is_some()
+    }
+
     /// What is given but not supported: the key and what to do instead.
     fn unsupported(&self) -> Option<(&'static str, &'static str)> {
         const SOON: &str = "not in this version";
         const NEVER: &str = "the agent does not collect from there; keep another collector for it";
         let values = [
-            ("journal", &self.journal, SOON),
-            ("syslog", &self.syslog, SOON),
-            ("loki_push_api", &self.loki_push_api, SOON),
             ("docker_sd_configs", &self.docker_sd_configs, SOON),
             ("gelf", &self.gelf, NEVER),
             ("kafka", &self.kafka, NEVER),
@@ -162,6 +167,9 @@ pub(super) fn validate(jobs: &[ScrapeConfig]) -> Result<(), ConfigError> {
             return Err(ConfigError(text));
         }
         names.push(name);
+        if let Some(fault) = job.syslog.as_ref().and_then(SyslogConfig::fault) {
+            return Err(ConfigError(format!("job {name:?}: syslog: {fault}")));
+        }
         if let Some((key, why)) = job.unsupported() {
             return Err(ConfigError(format!(
                 "job {name:?}: {key}: not supported: {why}"

@@ -202,6 +202,7 @@ mod tests {
             mtime_ns: 5,
             is_done: false,
             stamps: Vec::new(),
+            cursor: None,
         }
     }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{News, Reader, SourceStatus};
 use crate::batch::Batch;
 use crate::clock::Now;
 use crate::deliver::Outcome;
 use crate::discover::Scan;
+use crate::feed::Feed;
 
 /// Changed paths that wait to be looked at; with more, all are.
 const CHANGED_MAX: usize = 10_000;
@@ -32,6 +33,10 @@ pub(crate) struct Inbox {
     status: Mutex<Vec<SourceStatus>>,
     is_tailing: AtomicBool,
     owed_bytes: AtomicUsize,
+    /// Lines that came.
+    pub(crate) feed: Feed,
+    /// Told when there is room for more of them.
+    room: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -42,6 +47,19 @@ struct Waiting {
 }
 
 impl Inbox {
+    /// An inbox that tells `room` when it has some.
+    pub(crate) fn new(room: Arc<Notify>) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+
+    /// Says that lines came.
+    pub(crate) fn fed(&self) {
+        self.leave(|_| {});
+    }
+
     fn leave(&self, put: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.waiting.lock();
         put(&mut waiting);
@@ -141,7 +159,13 @@ pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Ba
             }
         }
         let now = clock.now();
+        if reader.take_fed(&inbox.feed, now) {
+            inbox.room.notify_waiters();
+        }
         rest = reader.turn(&news, now, &mut due);
+        if !inbox.feed.is_empty() && reader.has_room() {
+            rest = Duration::ZERO;
+        }
         for batch in due.drain(..) {
             // Nobody takes batches any more only when the agent stops.
             if batches.blocking_send(batch).is_err() {
@@ -159,7 +183,8 @@ pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Ba
                 .store(reader.owed_bytes(), Ordering::Relaxed);
         }
     }
-    for batch in reader.finish() {
+    while reader.take_fed(&inbox.feed, clock.now()) {}
+    for batch in reader.finish(clock.now()) {
         if batches.blocking_send(batch).is_err() {
             break;
         }

@@ -562,6 +562,7 @@ fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Know
         mtime_ns: generation.mtime_ns,
         is_done: false,
         stamps: Vec::new(),
+        cursor: None,
     }
 }
 

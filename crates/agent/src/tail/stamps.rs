@@ -39,7 +39,7 @@ pub(crate) struct LastStamp(i64);
 
 impl LastStamp {
     /// A time after all that were given.
-    fn next(&mut self, wall_ns: i64) -> i64 {
+    pub(crate) fn next(&mut self, wall_ns: i64) -> i64 {
         self.0 = wall_ns.max(self.0.saturating_add(1));
         self.0
     }

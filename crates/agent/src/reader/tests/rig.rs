@@ -232,6 +232,7 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
                 .map(|job| job.job_name.clone())
                 .collect(),
         },
+        job_names: vec!["j".to_owned()],
         line_bytes_max: 1 << 20,
         poll_min: Duration::from_millis(250),
         poll_max: Duration::from_millis(250),

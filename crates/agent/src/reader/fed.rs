@@ -1,0 +1,111 @@
+//! Lines that came to the agent, on their way through the stages of their job.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::{BatchId, From, SourceId};
+use crate::clock::Now;
+use crate::entry::Entry;
+use crate::feed::Received;
+use crate::outbox::Outbox;
+use crate::stages::Pipeline;
+use crate::tail::stamps::LastStamp;
+
+/// All lines that came for one job. The place of a line is its number.
+pub(crate) struct Fed {
+    pub(crate) id: SourceId,
+    path: Arc<PathBuf>,
+    pipeline: Pipeline,
+    /// The smallest number in each batch that is not acknowledged.
+    owing: BTreeMap<BatchId, u64>,
+    next: u64,
+    /// Where the source goes on after lines that are not acknowledged.
+    cursors: VecDeque<(u64, Arc<str>)>,
+}
+
+impl Fed {
+    pub(crate) fn new(id: SourceId, job: &str, pipeline: Pipeline) -> Self {
+        Self {
+            id,
+            path: Arc::new(PathBuf::from(format!("job {job}"))),
+            pipeline,
+            owing: BTreeMap::new(),
+            next: 0,
+            cursors: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        received: Received,
+        outbox: &mut Outbox,
+        stamps: &mut LastStamp,
+        now: Now,
+    ) {
+        let number = self.next;
+        self.next += 1;
+        if let Some(cursor) = &received.cursor {
+            self.cursors.push_back((number, cursor.clone()));
+        }
+        let entry = received.into_entry(stamps.next(now.wall_ns), number);
+        let mut out = Vec::new();
+        self.pipeline.process(entry, now.wall_ns, &mut out);
+        self.send(out, outbox, now.mono);
+    }
+
+    /// Lets go what the pipeline has held back for long enough.
+    pub(crate) fn idle(&mut self, outbox: &mut Outbox, now: Now) {
+        let mut out = Vec::new();
+        self.pipeline.idle(now.wall_ns, &mut out);
+        self.send(out, outbox, now.mono);
+    }
+
+    /// Lets go all that the pipeline holds back: it will not come again.
+    pub(crate) fn finish(&mut self, outbox: &mut Outbox, now: Duration) {
+        let mut out = Vec::new();
+        self.pipeline.finish(&mut out);
+        self.send(out, outbox, now);
+    }
+
+    fn send(&mut self, entries: Vec<Entry>, outbox: &mut Outbox, now: Duration) {
+        for entry in entries {
+            let number = entry.origin;
+            let from = From {
+                source: self.id,
+                generation: 0,
+                offset: number,
+                path: &self.path,
+                is_stamped: false,
+            };
+            if let Some((batch, _)) = outbox.add(entry, from, now) {
+                let oldest = self.owing.entry(batch).or_insert(number);
+                *oldest = (*oldest).min(number);
+            }
+        }
+    }
+
+    /// Takes in that a batch is done with; where the source goes on, if that is further than before.
+    pub(crate) fn acknowledge(&mut self, batch: BatchId) -> Option<Arc<str>> {
+        self.owing.remove(&batch);
+        let owed = self.owing.values().min().copied();
+        let held = self.pipeline.oldest_held();
+        let first = [owed, held].into_iter().flatten().min();
+        let first = first.unwrap_or(self.next);
+        let mut last = None;
+        while self
+            .cursors
+            .front()
+            .is_some_and(|(number, _)| *number < first)
+        {
+            last = self.cursors.pop_front().map(|(_, cursor)| cursor);
+        }
+        last
+    }
+
+    /// When the pipeline wants to let something go, in nanoseconds since 1970.
+    pub(crate) fn deadline_ns(&self) -> Option<i64> {
+        self.pipeline.next_deadline_ns()
+    }
+}

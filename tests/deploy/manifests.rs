@@ -1,0 +1,157 @@
+//! Manifests and chart of the agent.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
+use tests::command::run;
+
+use crate::render::render;
+
+fn deploy() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    Ok(root.context("no workspace")?.join("deploy"))
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    let path = deploy()?.join(path);
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The documents of a text.
+fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
+    let parts = text.split("\n---\n").filter(|part| !part.trim().is_empty());
+    parts.map(|part| Ok(serde_yaml::from_str(part)?)).collect()
+}
+
+fn of_kind<'d>(documents: &'d [Value], kind: &str) -> anyhow::Result<&'d Value> {
+    let found = documents.iter().find(|document| document["kind"] == kind);
+    found.with_context(|| format!("there is no {kind}"))
+}
+
+/// What of a manifest must fit together.
+fn check(documents: &[Value]) -> anyhow::Result<()> {
+    let account = &of_kind(documents, "ServiceAccount")?["metadata"]["name"];
+    let role = of_kind(documents, "ClusterRole")?;
+    let binding = of_kind(documents, "ClusterRoleBinding")?;
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    assert_eq!(&binding["subjects"][0]["name"], account);
+    assert_eq!(binding["subjects"][0]["namespace"], "skald");
+    let rules = role["rules"].as_array().context("no rules")?;
+    assert_eq!(
+        rules.len(),
+        1,
+        "the agent needs to look at pods, and nothing else"
+    );
+    assert_eq!(rules[0]["resources"], serde_json::json!(["pods"]));
+    assert_eq!(
+        rules[0]["verbs"],
+        serde_json::json!(["get", "list", "watch"])
+    );
+
+    let set = of_kind(documents, "DaemonSet")?;
+    let (selector, template) = (
+        &set["spec"]["selector"]["matchLabels"],
+        &set["spec"]["template"],
+    );
+    for (name, value) in selector.as_object().context("no selector")? {
+        assert_eq!(&template["metadata"]["labels"][name], value);
+    }
+    let pod = &template["spec"];
+    assert_eq!(&pod["serviceAccountName"], account);
+    let container = &pod["containers"][0];
+    let env = container["env"].as_array().context("no environment")?;
+    let node = env.iter().find(|variable| variable["name"] == "HOSTNAME");
+    let field = &node.context("no HOSTNAME")?["valueFrom"]["fieldRef"]["fieldPath"];
+    assert_eq!(field, "spec.nodeName");
+    let volumes = pod["volumes"].as_array().context("no volumes")?;
+    let mounts = container["volumeMounts"].as_array().context("no mounts")?;
+    for mount in mounts {
+        assert!(
+            volumes.iter().any(|volume| volume["name"] == mount["name"]),
+            "{mount}"
+        );
+    }
+    let writable = mounts.iter().filter(|mount| mount["readOnly"] != true);
+    let paths: Vec<_> = writable
+        .filter_map(|mount| mount["mountPath"].as_str())
+        .collect();
+    assert_eq!(paths, ["/etc/skald", "/var/lib/skald-agent"]);
+    let security = &container["securityContext"];
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    let ports = container["ports"].as_array().context("no ports")?;
+    let probe = &container["readinessProbe"]["httpGet"]["port"];
+    assert!(ports.iter().any(|port| &port["name"] == probe));
+    Ok(())
+}
+
+/// What of a configuration the manifests rely on, and that the agent accepts it in a cluster.
+async fn check_config(text: &str) -> anyhow::Result<()> {
+    let config: Value = serde_yaml::from_str(text)?;
+    assert_eq!(config["server"]["http_listen_port"], 9080);
+    let positions = config["positions"]["filename"]
+        .as_str()
+        .context("no positions")?;
+    assert!(
+        positions.starts_with("/var/lib/skald-agent/"),
+        "{positions}"
+    );
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("agent.yaml");
+    std::fs::write(&file, text)?;
+    let flag = format!("-config.file={}", file.display());
+    let output = run("skald-agent", &[&flag, "-check-syntax"], &[]).await?;
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(
+        output.stdout.trim(),
+        "Valid config file! No syntax issues found"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_manifests_fit_together() -> anyhow::Result<()> {
+    check(&documents(&read("kubernetes/agent.yaml")?)?)?;
+    let kustomization: Value = serde_yaml::from_str(&read("kubernetes/kustomization.yaml")?)?;
+    let resources = kustomization["resources"]
+        .as_array()
+        .context("no resources")?;
+    for resource in resources {
+        let name = resource.as_str().context("no name")?;
+        documents(&read(&format!("kubernetes/{name}"))?).with_context(|| name.to_owned())?;
+    }
+    check_config(&read("kubernetes/agent-config.yaml")?).await
+}
+
+#[tokio::test]
+async fn the_chart_gives_the_same_as_the_manifests() -> anyhow::Result<()> {
+    let values: Value = serde_yaml::from_str(&read("helm/skald-agent/values.yaml")?)?;
+    let chart: Value = serde_yaml::from_str(&read("helm/skald-agent/Chart.yaml")?)?;
+    assert_eq!(chart["apiVersion"], "v2");
+    let mut all = Vec::new();
+    for template in ["rbac", "config", "daemonset"] {
+        let text = read(&format!("helm/skald-agent/templates/{template}.yaml"))?;
+        all.extend(documents(&render(&text, &values)?)?);
+    }
+    check(&all)?;
+    let mut ours = of_kind(&all, "DaemonSet")?.clone();
+    let plain = documents(&read("kubernetes/agent.yaml")?)?;
+    let mut plain = of_kind(&plain, "DaemonSet")?.clone();
+    let annotations = &mut ours["spec"]["template"]["metadata"]["annotations"];
+    annotations
+        .as_object_mut()
+        .context("no annotations")?
+        .remove("checksum/config");
+    for set in [&mut ours, &mut plain] {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = Value::Null;
+    }
+    assert_eq!(ours, plain);
+    let config = of_kind(&all, "ConfigMap")?;
+    check_config(
+        config["data"]["agent.yaml"]
+            .as_str()
+            .context("no configuration")?,
+    )
+    .await
+}
