@@ -28,7 +28,7 @@ const JOBS: &str = "
     pipeline_stages: [{cri: {}}]
   - job_name: blocks
     static_configs: [{labels: {job: blocks, __path__: 'LOGS/blocks.log*'}}]
-    pipeline_stages: [{multiline: {firstline: '^block', max_wait_time: 1h}}]
+    pipeline_stages: [{multiline: {firstline: '^block', max_wait_time: 2s}}]
 ";
 
 /// What is written to the files, and what must come out.
@@ -101,6 +101,11 @@ async fn no_line_is_lost_and_none_is_twice_in_the_server() -> anyhow::Result<()>
     println!("{kills} kills with SUITE_AGENT_SEED={seed}");
     let mut site = Site::start(JOBS).await?;
     let mut writer = Writer::new(seed);
+    // Files that were rotated before an agent was ever there are archives, which nobody asked for.
+    writer.write(&site)?;
+    let agent = site.agent.start().await?;
+    site.counted("plain", 1).await?;
+    agent.stop().await?;
     for round in 0..kills {
         let agent = site.agent.spawn()?;
         let before = site.count("plain").await?;
@@ -123,8 +128,6 @@ async fn no_line_is_lost_and_none_is_twice_in_the_server() -> anyhow::Result<()>
         agent.kill()?;
     }
     let agent = site.agent.start().await?;
-    // A block is whole when the next one begins.
-    site.append("blocks.log", "block that ends the one before\n")?;
     for (job, lines) in &writer.expected {
         site.counted(job, lines.len()).await?;
         let checked = site.has(job, lines).await;

@@ -79,12 +79,18 @@ scrape_configs:
 
     /// Waits until the server has at least so many lines of a job.
     pub(crate) async fn counted(&self, job: &str, at_least: usize) -> anyhow::Result<()> {
-        wait_for("lines", PATIENCE, async || {
+        let waited = wait_for("lines", PATIENCE, async || {
             let count = self.count(job).await.unwrap_or(0);
             (count >= at_least).then_some(())
         })
-        .await
-        .with_context(|| format!("{job}: {at_least} lines"))
+        .await;
+        if waited.is_ok() {
+            return Ok(());
+        }
+        let count = self.count(job).await?;
+        let log = std::fs::read_to_string(&self.agent.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(20).collect();
+        waited.with_context(|| format!("{job}: {count} of {at_least} lines; {last:#?}"))
     }
 
     /// Checks that the server has exactly these lines of a job, each once.

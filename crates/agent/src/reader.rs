@@ -6,6 +6,7 @@
 
 pub(crate) mod drive;
 mod fed;
+mod forget;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use crate::batch::{Batch, SourceId};
 use crate::clock::Now;
 use crate::deliver::Outcome;
 use crate::discover::{Found, Scan};
-use crate::feed::Feed;
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::{Book, Record, RecordKey};
@@ -24,7 +24,7 @@ use crate::stages::Pipeline;
 use crate::tail::generation::{Buffer, Unpacking, mtime_ns, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::known::Known;
-use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place};
+use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place, may_be_of_another};
 use crate::tail::siblings::may_come_from;
 use crate::tail::source::{Desk, Source};
 use crate::tail::stamps::LastStamp;
@@ -34,12 +34,6 @@ use fed::Fed;
 const CHUNKS_PER_TURN: usize = 16;
 /// How long a file that begins like another may be its copy under way, and is left alone.
 const COPY_WAIT: Duration = Duration::from_secs(15);
-/// Lines that came which are taken in one turn.
-const FED_LINES_PER_TURN: usize = 4096;
-/// Files of a name that are remembered although they are gone.
-const GONE_MAX: usize = 4;
-/// How long a file may not be there until its position is forgotten.
-const MISSING_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A file that did not change for so long is looked at less often.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -160,35 +154,6 @@ impl Reader {
         self.idle_time(now)
     }
 
-    /// Takes lines that came, as many as there is room for; whether there were any.
-    pub(crate) fn take_fed(&mut self, feed: &Feed, now: Now) -> bool {
-        let mut lines = 0;
-        while lines < FED_LINES_PER_TURN
-            && self.has_room()
-            && let Some(received) = feed.pop()
-        {
-            lines += 1;
-            let job = received.job;
-            let (Some(pipeline), Some(name)) =
-                (self.pipelines.get(job), self.config.job_names.get(job))
-            else {
-                continue;
-            };
-            let next_id = &mut self.next_id;
-            let fed = self.fed.entry(job).or_insert_with(|| {
-                *next_id += 1;
-                Fed::new(*next_id - 1, name, pipeline.fork())
-            });
-            fed.take(received, &mut self.outbox, &mut self.stamps, now);
-        }
-        lines > 0
-    }
-
-    /// Whether lines that come may be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.outbox.has_room(&None) && self.outbox.paused_until().is_none()
-    }
-
     /// Stops reading: the batches that are left. What pipelines hold back of files will be read
     /// again.
     pub(crate) fn finish(&mut self, now: Now) -> Vec<Batch> {
@@ -284,6 +249,14 @@ impl Reader {
                 rest.push(*found);
             }
         }
+        // Names that may have had the files of others are met first.
+        let meeting = Meeting {
+            memory: &memory,
+            names: &self.config.names,
+            absent_at_ns: self.scanned_at_ns,
+        };
+        let known = &self.known;
+        rest.sort_by_key(|found| may_be_of_another(found, &meeting, known));
         for found in rest {
             if self.is_spoken_for(found) || self.is_copy_under_way(found, now) {
                 continue;
@@ -378,49 +351,6 @@ impl Reader {
         let key = (found.target.job, found.path.clone());
         let since = *self.suspects.entry(key).or_insert(now.mono);
         now.mono < since + COPY_WAIT
-    }
-
-    /// Forgets files that were read to their end and are gone, and those that nobody asks for and
-    /// that have been gone for long.
-    fn forget_done(&mut self, now: Duration) {
-        let mut there: HashMap<PathBuf, HashSet<FileId>> = HashMap::new();
-        let live: HashSet<FileId> = self.known.live().collect();
-        let mut missing = HashMap::new();
-        let mut gone: HashMap<Option<PathBuf>, Vec<Record>> = HashMap::new();
-        for record in self.known.book.records() {
-            let is_ours = *record.client == *self.config.client
-                && record.cursor.is_none()
-                && !live.contains(&record.id);
-            let Some(directory) = record.file.parent().filter(|_| is_ours) else {
-                continue;
-            };
-            let ids = there
-                .entry(directory.to_owned())
-                .or_insert_with(|| ids_in(directory));
-            if ids.contains(&record.id) {
-                continue;
-            }
-            let key = record.key();
-            let since = self.missing.get(&key).copied().unwrap_or(now);
-            if record.is_done {
-                let original = self.known.listed_original(&record.path);
-                let original = original.map(PathBuf::from);
-                gone.entry(original).or_default().push(record);
-            } else if now >= since + MISSING_MAX {
-                self.known.book.remove(&key);
-            } else {
-                missing.insert(key, since);
-            }
-        }
-        self.missing = missing;
-        for (original, mut records) in gone {
-            // What rotation has packed by now is known by what it was before.
-            let kept = if original.is_some() { GONE_MAX } else { 0 };
-            records.sort_by_key(|record| std::cmp::Reverse(record.mtime_ns));
-            for record in records.into_iter().skip(kept) {
-                self.known.book.remove(&record.key());
-            }
-        }
     }
 
     fn take_changes(&mut self, news: &News, now: Now) {
@@ -643,15 +573,6 @@ fn notice_paths(path: &std::path::Path) -> Vec<PathBuf> {
         paths.push(resolved);
     }
     paths
-}
-
-fn ids_in(directory: &std::path::Path) -> HashSet<FileId> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten();
-    let id = |entry: std::io::Result<std::fs::DirEntry>| {
-        let path = entry.ok()?.path();
-        Some(FileId::of(&std::fs::metadata(path).ok()?))
-    };
-    entries.filter_map(id).collect()
 }
 
 #[cfg(test)]

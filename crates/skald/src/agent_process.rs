@@ -181,10 +181,13 @@ async fn start(
 
 /// Starts an agent.
 pub(crate) fn start_one(config: &Config, metrics: &AgentMetrics) -> anyhow::Result<Agent> {
+    let environment = Environment::of_process();
+    // In a pod the machine's name is that of the pod; a manifest says there which node it is on.
+    let named = environment.get("HOSTNAME").filter(|name| !name.is_empty());
     let deps = Deps {
         metrics: metrics.clone(),
-        hostname: server::hostname(),
-        environment: Environment::of_process(),
+        hostname: named.map_or_else(server::hostname, str::to_owned),
+        environment: environment.clone(),
         deliver: None,
     };
     Ok(Agent::start(config.clone(), deps)?)

@@ -107,6 +107,14 @@ async fn reload(State(reloader): State<Arc<Reloader>>) -> (StatusCode, String) {
     }
 }
 
+/// Tells who asked, if someone did, what came of it.
+fn tell(asked: Option<Reload>, outcome: Result<(), String>) {
+    if let Some(done) = asked {
+        // Who asked may have gone away.
+        let _ = done.send(outcome);
+    }
+}
+
 /// Keeps an agent running, one after the other.
 pub(crate) struct Keeper {
     pub(crate) metrics: AgentMetrics,
@@ -131,7 +139,7 @@ impl Keeper {
         loop {
             let stop_agent = stop.child_token();
             let mut running = tokio::spawn(agent.run(stop_agent.clone()));
-            let new = loop {
+            let (new, asked) = loop {
                 let asked = tokio::select! {
                     () = stop.cancelled() => {
                         running.await?;
@@ -147,31 +155,33 @@ impl Keeper {
                     Some(done) = self.reloads.recv() => Some(done),
                 };
                 let new = self.load_new(&config);
-                self.metrics.reloaded(new.is_ok());
-                let outcome = new.as_ref().map(|_| ()).map_err(Clone::clone);
-                if let Some(done) = asked {
-                    // Who asked may have gone away.
-                    let _ = done.send(outcome);
-                }
                 match new {
-                    Ok(new) => break new,
-                    Err(error) => tracing::error!(error, "the configuration stays as it was"),
+                    Ok(new) => break (new, asked),
+                    Err(error) => {
+                        self.metrics.reloaded(false);
+                        tracing::error!(error, "the configuration stays as it was");
+                        tell(asked, Err(error));
+                    }
                 }
             };
             stop_agent.cancel();
             running.await?;
-            (agent, config) = match start_one(&new, &self.metrics) {
-                Ok(agent) => (agent, new),
+            let outcome;
+            (agent, config, outcome) = match start_one(&new, &self.metrics) {
+                Ok(agent) => (agent, new, Ok(())),
                 Err(error) => {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "the new configuration does not start, going on with the old one"
-                    );
-                    (start_one(&config, &self.metrics)?, config)
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "does not start, going on with the old configuration");
+                    (start_one(&config, &self.metrics)?, config, Err(error))
                 }
             };
             *self.reloader.current.lock() = Current::of(&config, &agent);
-            tracing::info!("the configuration was read again");
+            self.metrics.reloaded(outcome.is_ok());
+            tracing::info!(
+                taken_over = outcome.is_ok(),
+                "the configuration was read again"
+            );
+            tell(asked, outcome);
         }
     }
 

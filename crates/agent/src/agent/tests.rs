@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proto::logproto::PushRequest;
 
 use super::*;
+use crate::config::ClientConfig;
 use crate::deliver::DeliverError;
 
 /// Takes everything, unless it was told otherwise.
@@ -247,6 +248,22 @@ fn what_does_not_hold_is_refused_with_its_reason() {
         ),
         ("clients: [{url: ''}]", "url: is missing"),
         (
+            "scrape_configs: [{job_name: k, docker_sd_configs: [{host: x}]}]",
+            "job \"k\": docker_sd_configs: not supported",
+        ),
+        (
+            "scrape_configs: [{job_name: k, syslog: {}}]",
+            "job \"k\": syslog: listen_address: is missing",
+        ),
+        (
+            "scrape_configs: [{job_name: k, encoding: x-nothing}]",
+            "job \"k\": encoding: \"x-nothing\" is no encoding",
+        ),
+        (
+            "scrape_configs: [{job_name: k, decompression: {enabled: true, format: rar}}]",
+            "job \"k\": decompression.format",
+        ),
+        (
             "clients: [{url: a, headers: {User-Agent: x}}]",
             "the agent's own",
         ),
@@ -299,6 +316,70 @@ limits_config: {max_line_size: 256kb, max_line_size_truncate: true}
     assert_eq!(serde_yaml::from_str::<Config>(&printed).unwrap(), config);
     let repeated = server::repeated_variables(&Config::default());
     assert!(repeated.is_empty(), "{repeated:?}");
+}
+
+#[test]
+fn configurations_in_the_shape_of_promtails_documents_load() {
+    for text in [
+        "
+server: {http_listen_port: 9080, grpc_listen_port: 0}
+clients: [{url: 'https://loki.example/loki/api/v1/push', basic_auth: {username: u, password: p}}]
+positions: {filename: /tmp/positions.yaml}
+target_config: {sync_period: 10s}
+scrape_configs:
+  - job_name: pod-logs
+    kubernetes_sd_configs: [{role: pod}]
+    pipeline_stages: [{cri: {}}]
+    relabel_configs:
+      - {source_labels: [__meta_kubernetes_pod_node_name], target_label: __host__}
+      - {action: labelmap, regex: __meta_kubernetes_pod_label_(.+)}
+      - action: replace
+        replacement: $1
+        separator: /
+        source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_pod_name]
+        target_label: job
+      - replacement: /var/log/pods/*$1/*.log
+        separator: /
+        source_labels: [__meta_kubernetes_pod_uid, __meta_kubernetes_pod_container_name]
+        target_label: __path__
+",
+        "
+scrape_configs:
+  - job_name: journal
+    journal:
+      json: false
+      max_age: 12h
+      path: /var/log/journal
+      matches: _TRANSPORT=kernel
+      labels: {job: systemd-journal}
+    relabel_configs: [{source_labels: ['__journal__systemd_unit'], target_label: unit}]
+",
+        "
+scrape_configs:
+  - job_name: syslog
+    syslog:
+      listen_address: 0.0.0.0:1514
+      listen_protocol: tcp
+      idle_timeout: 60s
+      label_structured_data: yes
+      labels: {job: syslog}
+    relabel_configs: [{source_labels: ['__syslog_message_hostname'], target_label: host}]
+",
+        "
+scrape_configs:
+  - job_name: push
+    loki_push_api:
+      server: {http_listen_port: 3500, grpc_listen_port: 3600}
+      labels: {pushserver: push1}
+  - job_name: packed
+    decompression: {enabled: true, initial_delay: 10s, format: gz}
+    encoding: utf-16
+    file_sd_configs: [{files: ['/etc/targets/*.json'], refresh_interval: 1m}]
+",
+    ] {
+        let config: Config = serde_yaml::from_str(text).unwrap();
+        config.validate().unwrap();
+    }
 }
 
 #[test]

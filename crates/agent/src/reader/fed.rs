@@ -5,13 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Reader;
 use crate::batch::{BatchId, From, SourceId};
 use crate::clock::Now;
 use crate::entry::Entry;
-use crate::feed::Received;
+use crate::feed::{Feed, Received};
 use crate::outbox::Outbox;
 use crate::stages::Pipeline;
 use crate::tail::stamps::LastStamp;
+
+/// Lines that came which are taken in one turn.
+const FED_LINES_PER_TURN: usize = 4096;
 
 /// All lines that came for one job. The place of a line is its number.
 pub(crate) struct Fed {
@@ -107,5 +111,36 @@ impl Fed {
     /// When the pipeline wants to let something go, in nanoseconds since 1970.
     pub(crate) fn deadline_ns(&self) -> Option<i64> {
         self.pipeline.next_deadline_ns()
+    }
+}
+
+impl Reader {
+    /// Takes lines that came, as many as there is room for; whether there were any.
+    pub(crate) fn take_fed(&mut self, feed: &Feed, now: Now) -> bool {
+        let mut lines = 0;
+        while lines < FED_LINES_PER_TURN
+            && self.has_room()
+            && let Some(received) = feed.pop()
+        {
+            lines += 1;
+            let job = received.job;
+            let (Some(pipeline), Some(name)) =
+                (self.pipelines.get(job), self.config.job_names.get(job))
+            else {
+                continue;
+            };
+            let next_id = &mut self.next_id;
+            let fed = self.fed.entry(job).or_insert_with(|| {
+                *next_id += 1;
+                Fed::new(*next_id - 1, name, pipeline.fork())
+            });
+            fed.take(received, &mut self.outbox, &mut self.stamps, now);
+        }
+        lines > 0
+    }
+
+    /// Whether lines that come may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.has_room(&None) && self.outbox.paused_until().is_none()
     }
 }

@@ -41,10 +41,13 @@ struct Taker {
     intake: Intake,
 }
 
+/// Time, text and structured metadata.
+type Pushed = (Option<i64>, Vec<u8>, Vec<(String, String)>);
+
 /// A stream of a push.
 struct Stream {
     labels: Labels,
-    entries: Vec<(Option<i64>, Vec<u8>, Vec<(String, String)>)>,
+    entries: Vec<Pushed>,
 }
 
 impl PushApi {

@@ -2,10 +2,12 @@
 
 use super::generation::{Generation, mtime_ns};
 use super::identity::FileId;
+use super::known::Known;
 use super::rotate::push_unseen;
 use super::siblings::siblings;
 use super::source::{Desk, Source};
 use super::unpack::Packing;
+use crate::discover::Found;
 use crate::positions::Record;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -90,6 +92,9 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
     let Some((generation, Some(record))) = current(source, meeting, desk) else {
         return false;
     };
+    if is_of_another(&source.path, source.target.job, record, desk.known) {
+        return false;
+    }
     let of_path = meeting
         .memory
         .of_path(&source.path, &source.target.job_name, meeting.names);
@@ -102,6 +107,24 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
     adopt(source, record, desk);
     source.push_known(generation, record, desk.known);
     true
+}
+
+/// Whether the file is one that another listed name had and that is not read to its end: its lines
+/// are known by that name, so they are read under it.
+fn is_of_another(path: &Path, job: usize, record: &Record, known: &Known) -> bool {
+    !record.is_done && record.path != *path && known.is_listed(job, &record.path)
+}
+
+/// As [`is_of_another`], of a file that was not opened yet.
+pub(crate) fn may_be_of_another(found: &Found, meeting: &Meeting<'_>, known: &Known) -> bool {
+    let Ok(metadata) = std::fs::metadata(&found.path) else {
+        return false;
+    };
+    let (id, target) = (FileId::of(&metadata), &found.target);
+    let records = meeting.memory.of_id(id, &target.job_name, meeting.names);
+    records
+        .iter()
+        .any(|record| is_of_another(&found.path, target.job, record, known))
 }
 
 /// Whether it need not be unpacked again.

@@ -87,7 +87,12 @@ async fn what_is_pushed_goes_on() {
     lines.sort();
     assert_eq!(
         lines,
-        ["four from ", "one from a", "three from ", "two from b"]
+        [
+            "four from <no value>",
+            "one from a",
+            "three from <no value>",
+            "two from b"
+        ]
     );
     run.stop().await;
 }

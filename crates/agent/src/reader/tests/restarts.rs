@@ -214,3 +214,28 @@ fn times_that_stages_find_in_lines_need_no_note() {
     assert!(!batches[0].is_stamped && batches[0].needs_version == 0);
     assert!(rig.records().iter().all(|record| record.stamps.is_empty()));
 }
+
+#[test]
+fn what_comes_again_of_a_rotated_file_has_the_labels_it_had() {
+    let mut rig = killed("a.*log*");
+    rig.append("a.log", &lines("a", 3..5));
+    rig.start();
+    let first = rig.turn_without_delivery();
+    // In both orders of names.
+    for rotated in ["a.log.1", "a.1.log"] {
+        rig.rename("a.log", rotated);
+        rig.write("a.log", "new\n");
+        rig.restart();
+        let again = rig.turn_without_delivery();
+        let labels: Vec<_> = again
+            .iter()
+            .flat_map(|batch| &batch.request.streams)
+            .collect();
+        assert_eq!(labels.len(), 1, "{rotated}");
+        assert_eq!(labels[0].labels, first[0].request.streams[0].labels);
+        assert_eq!(rows(&again)[..2], rows(&first));
+        rig.remove("a.log");
+        rig.rename(rotated, "a.log");
+        rig.restart();
+    }
+}
