@@ -16,7 +16,7 @@ use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, Run
 mod lines;
 mod templates;
 
-pub use templates::{KeptParts, LineTemplate, Reduction};
+pub use templates::{KeptParts, LineTemplate, ReducedLines, Reduction};
 
 /// A fetched part of an object.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ mod search;
 mod shape;
 mod values;
 
-pub use block::{Block, KeptParts, LineTemplate, Piece, Reduction};
+pub use block::{Block, KeptParts, LineTemplate, Piece, ReducedLines, Reduction};
 pub use codec::Codec;
 pub use encode::{
     EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block, metadata_bytes,

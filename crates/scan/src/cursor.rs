@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use chunk::{
-    Block, BlockMeta, ChunkError, FoundLines, Layout, MetadataReader, Projection, RowSet, RunRows,
+    Block, BlockMeta, ChunkError, FoundLines, Layout, MetadataReader, Projection, ReducedLines,
+    RowSet, RunRows,
 };
 use logql::pipeline::LineReader;
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
-use crate::reduced::reduction;
+use crate::reduced::{is_worth_a_walk, reduction};
 use crate::{Context, Prefilter, ScanError, Source};
 
 /// The rows themselves.
@@ -35,7 +36,9 @@ pub(crate) struct Cursor<'a> {
     /// Rows that the prefilter lets through; `None` is all. Of others the line may be empty.
     selected: Option<RowSet>,
     /// What is read of lines, if they were reduced to that; by row of the source.
-    reduced: Option<FoundLines>,
+    reduced: Option<ReducedLines>,
+    /// Where the rows are in their block, if lines are put together when they are asked for.
+    lazy: Option<Range<usize>>,
     /// Kept here by who counts rows, and dropped with the rows.
     pub(crate) grouping: Option<Arc<Grouping>>,
     reserved_bytes: u64,
@@ -51,6 +54,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) prefilter: &'a Prefilter,
     /// What is read of lines, if that may be less than all.
     pub(crate) reader: Option<&'a LineReader>,
+    /// Whether lines are put together by [`Cursor::lines_of`] only, where that is possible.
+    pub(crate) is_lazy: bool,
 }
 
 /// The rows of a source by the labels of their samples.
@@ -108,6 +113,7 @@ impl<'a> Cursor<'a> {
             inside: 0..0,
             selected: decoded.selected,
             reduced: decoded.reduced,
+            lazy: decoded.lazy,
             grouping: None,
             reserved_bytes: decoded.bytes,
         };
@@ -144,6 +150,7 @@ impl<'a> Cursor<'a> {
             key: &|_| true,
             prefilter: &Prefilter::default(),
             reader: None,
+            is_lazy: false,
         };
         let decoded = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
@@ -180,10 +187,26 @@ impl<'a> Cursor<'a> {
         self.reduced.is_some()
     }
 
-    /// What is read of the line of a row.
-    pub(crate) fn reduced_line(&self, row: usize) -> &[u8] {
+    /// What is read of the line of a row, and whether that is all of it.
+    pub(crate) fn reduced_line(&self, row: usize) -> (&[u8], bool) {
         let lines = self.reduced.as_ref();
-        lines.map_or(&[], |lines| lines.get(row))
+        lines.map_or((&[], false), |lines| (lines.get(row), lines.is_whole(row)))
+    }
+
+    /// Whether lines have to be asked for.
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.lazy.is_some()
+    }
+
+    /// The lines of some rows, ascending, if they have to be asked for.
+    pub(crate) fn lines_of(&self, rows: &[usize]) -> Result<Option<FoundLines>, ScanError> {
+        let (Some(of_block), Source::Block { block, .. }) = (&self.lazy, self.source) else {
+            return Ok(None);
+        };
+        let mut wanted = RowSet::none(block.meta().rows() as usize);
+        rows.iter()
+            .for_each(|row| wanted.insert(of_block.start + row));
+        Ok(Some(block.lines_of(&wanted)?))
     }
 
     pub(crate) fn timestamps_ns(&self) -> &[i64] {
@@ -314,7 +337,8 @@ struct Decoded {
     rows: Rows,
     /// Those that the prefilter lets through, if that is known already.
     selected: Option<RowSet>,
-    reduced: Option<FoundLines>,
+    reduced: Option<ReducedLines>,
+    lazy: Option<Range<usize>>,
     /// Memory taken.
     bytes: u64,
 }
@@ -325,6 +349,7 @@ impl Decoded {
             rows: Rows::Entries(entries),
             selected: None,
             reduced: None,
+            lazy: None,
             bytes: 0,
         }
     }
@@ -386,10 +411,13 @@ fn decode_block(
         Some(reader) => reduction(reader, block.meta(), meta)?,
         None => None,
     };
-    if reduction.is_some() {
+    let is_structured = block.meta().layout() != Layout::Plain;
+    let is_lazy = wanted.is_lazy && is_structured && is_worth_a_walk(block.meta(), meta);
+    if is_lazy {
+        (columns.lines, columns.lengths) = (false, false);
+    } else if reduction.is_some() {
         columns = Projection::TIMESTAMPS;
     }
-    let is_structured = block.meta().layout() != Layout::Plain;
     let found = match wanted.is_searched() && is_structured {
         true => Some(block.search(wanted.prefilter.search())?),
         false => None,
@@ -403,7 +431,9 @@ fn decode_block(
     let of_block = first..first + rows.len();
     let selected = found.as_ref().map(|found| found.among(of_block.clone()));
     let reduced = match &reduction {
-        Some(reduction) => Some(block.reduced_lines(reduction, of_block, found.as_deref())?),
+        Some(reduction) => {
+            Some(block.reduced_lines(reduction, of_block.clone(), found.as_deref())?)
+        }
         None => None,
     };
     let metadata = rows.metadata().reader();
@@ -411,13 +441,11 @@ fn decode_block(
         rows: Rows::Run {
             rows,
             metadata,
-            projection: match reduction {
-                Some(_) => Projection::TIMESTAMPS,
-                None => wanted.projection,
-            },
+            projection: wanted.projection,
         },
         selected,
         reduced,
+        lazy: is_lazy.then_some(of_block),
         bytes: 0,
     }))
 }

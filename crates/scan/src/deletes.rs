@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use logql::pipeline::{Pipeline, StreamPipeline};
+use logql::pipeline::{LineReader, Pipeline, StreamPipeline};
 use logql::syntax;
 use model::{LabelSet, Matcher, RowLabels, TimeRange};
 
@@ -180,6 +180,13 @@ impl<S: LogStages> LogStages for Undeleted<S> {
             return None;
         }
         self.stages.process(timestamp_ns, line, metadata)
+    }
+    fn reader(&self) -> Option<&LineReader> {
+        self.stages.reader()
+    }
+
+    fn may_pass(&mut self, timestamp_ns: i64, reduced: &[u8]) -> bool {
+        self.stages.may_pass(timestamp_ns, reduced)
     }
 }
 

@@ -5,12 +5,15 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use chunk::Projection;
-use logql::pipeline::StreamPipeline;
+use logql::pipeline::{LineReader, StreamPipeline};
 use model::{Direction, LabelSet, RowLabels, TimeRange, row_hash};
 
 use crate::cursor::Cursor;
 use crate::merge::{Visitor, merge};
 use crate::{CHECK_ROWS, Context, Prefilter, ScanError, Source};
+
+/// Rows whose lines are put together first.
+const LAZY_ROWS: usize = 128;
 
 /// What a log query does to the rows of one stream.
 pub trait LogStages {
@@ -21,6 +24,17 @@ pub trait LogStages {
         line: &'a [u8],
         metadata: &'a LabelSet,
     ) -> Option<(Cow<'a, [u8]>, &'a Arc<RowLabels>)>;
+
+    /// What of a line [`Self::may_pass`] reads, if it can decide by less than all.
+    fn reader(&self) -> Option<&LineReader> {
+        None
+    }
+
+    /// Whether a row may pass of whose line this is what is read.
+    fn may_pass(&mut self, timestamp_ns: i64, reduced: &[u8]) -> bool {
+        let _ = (timestamp_ns, reduced);
+        true
+    }
 }
 
 impl LogStages for StreamPipeline {
@@ -31,6 +45,14 @@ impl LogStages for StreamPipeline {
         metadata: &'a LabelSet,
     ) -> Option<(Cow<'a, [u8]>, &'a Arc<RowLabels>)> {
         Self::process(self, timestamp_ns, line, metadata)
+    }
+
+    fn reader(&self) -> Option<&LineReader> {
+        Self::reader(self)
+    }
+
+    fn may_pass(&mut self, timestamp_ns: i64, reduced: &[u8]) -> bool {
+        Self::may_pass(self, timestamp_ns, reduced)
     }
 }
 
@@ -112,6 +134,14 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
         self.scan.prefilter
     }
 
+    fn is_lazy(&self) -> bool {
+        true
+    }
+
+    fn reader(&self) -> Option<&LineReader> {
+        self.stages.reader()
+    }
+
     fn wants_key(&self, _: &str) -> bool {
         true
     }
@@ -122,21 +152,21 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
         rows: Range<usize>,
         context: &mut Context<'_>,
     ) -> Result<ControlFlow<()>, ScanError> {
-        for part in windows(rows, self.scan.direction) {
+        // Of a source with a limit mostly few rows are wanted, and the last of them may be the last
+        // that is put together.
+        let first = if cursor.is_lazy() {
+            LAZY_ROWS
+        } else {
+            CHECK_ROWS
+        };
+        for part in windows(rows, self.scan.direction, first) {
             context.check()?;
             let mut found = std::mem::take(&mut self.found);
             found.clear();
-            context.stats.line_bytes += cursor.line_range(&part).len() as u64;
-            cursor.select(part, &mut found);
-            if self.scan.direction == Direction::Backward {
-                found.reverse();
-            }
-            let flow = found
-                .iter()
-                .try_for_each(|row| self.row(cursor, *row, context));
+            let flow = self.part(cursor, part, &mut found, context);
             self.found = found;
-            if flow.is_break() {
-                return Ok(flow);
+            if flow?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -144,15 +174,51 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
 }
 
 impl<S: LogStages> Lines<'_, S> {
+    fn part(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        rows: Range<usize>,
+        found: &mut Vec<usize>,
+        context: &mut Context<'_>,
+    ) -> Result<ControlFlow<()>, ScanError> {
+        context.stats.line_bytes += cursor.line_range(&rows).len() as u64;
+        cursor.select(rows, found);
+        if cursor.has_reduced_lines() {
+            found.retain(|row| {
+                let time = cursor.timestamps_ns().get(*row).copied();
+                let (line, is_whole) = cursor.reduced_line(*row);
+                is_whole || self.stages.may_pass(time.unwrap_or_default(), line)
+            });
+        }
+        let lines = cursor.lines_of(found)?;
+        let mut order: &mut dyn Iterator<Item = (usize, &usize)> = &mut found.iter().enumerate();
+        let mut backward;
+        if self.scan.direction == Direction::Backward {
+            backward = found.iter().enumerate().rev();
+            order = &mut backward;
+        }
+        for (at, row) in order {
+            let line = lines.as_ref().map(|lines| lines.get(at));
+            context.stats.line_bytes += line.map_or(0, |line| line.len() as u64);
+            if self.row(cursor, *row, line, context).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Gives a row to the stages, with a line that was put together for it.
     fn row(
         &mut self,
         cursor: &mut Cursor<'_>,
         row: usize,
+        line: Option<&[u8]>,
         context: &mut Context<'_>,
     ) -> ControlFlow<()> {
-        let Some((timestamp_ns, line, metadata)) = cursor.row(row) else {
+        let Some((timestamp_ns, own, metadata)) = cursor.row(row) else {
             return ControlFlow::Continue(());
         };
+        let line = line.unwrap_or(own);
         context.stats.processed_rows += 1;
         let Some((passed, labels)) = self.stages.process(timestamp_ns, line, metadata) else {
             return ControlFlow::Continue(());
@@ -174,20 +240,27 @@ impl<S: LogStages> Lines<'_, S> {
     }
 }
 
-/// The rows in parts of at most [`CHECK_ROWS`], in the direction of the scan.
+/// The rows in parts in the direction of the scan: the first of at most `first` rows, each of at
+/// most twice as many as the one before, none of more than [`CHECK_ROWS`].
 pub(crate) fn windows(
     rows: Range<usize>,
     direction: Direction,
+    first: usize,
 ) -> impl Iterator<Item = Range<usize>> {
-    let count = rows.len().div_ceil(CHECK_ROWS);
-    (0..count).map(move |number| match direction {
-        Direction::Forward => {
-            let start = rows.start + number * CHECK_ROWS;
-            start..(start + CHECK_ROWS).min(rows.end)
+    let (mut left, mut size) = (rows, first.max(1));
+    std::iter::from_fn(move || {
+        if left.is_empty() {
+            return None;
         }
-        Direction::Backward => {
-            let end = rows.end - number * CHECK_ROWS;
-            end.saturating_sub(CHECK_ROWS).max(rows.start)..end
+        let part = match direction {
+            Direction::Forward => left.start..(left.start + size).min(left.end),
+            Direction::Backward => left.end.saturating_sub(size).max(left.start)..left.end,
+        };
+        match direction {
+            Direction::Forward => left.start = part.end,
+            Direction::Backward => left.end = part.start,
         }
+        size = (size * 2).min(CHECK_ROWS);
+        Some(part)
     })
 }

@@ -27,6 +27,11 @@ pub(crate) trait Visitor {
     /// Which rows matter; others need not be looked at.
     fn prefilter(&self) -> &Prefilter;
 
+    /// Whether lines are to be put together when rows are reached, not before.
+    fn is_lazy(&self) -> bool {
+        false
+    }
+
     /// What is read of lines, if that may be less than all; rows are known by their lines then.
     fn reader(&self) -> Option<&LineReader> {
         None
@@ -193,6 +198,7 @@ impl Merge<'_> {
                 prefilter: visitor.prefilter(),
                 // Rows of others are compared with these as a whole.
                 reader: visitor.reader().filter(|_| alone),
+                is_lazy: visitor.is_lazy() && alone,
             },
             context,
         )?;

@@ -4,7 +4,7 @@ use chunk::{BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, R
 use logql::pipeline::{LineReader, TemplateText};
 
 /// A run with fewer of the rows of its block is not worth going through them.
-const SHARE_MIN: u32 = 8;
+const SHARE_MIN: u64 = 8;
 
 /// What to keep of the lines of a run, if that is less than all and their metadata does not matter.
 ///
@@ -17,8 +17,7 @@ pub(crate) fn reduction(
 ) -> Result<Option<Reduction>, ChunkError> {
     let keys = block.metadata_keys();
     let is_read = keys.is_none_or(|keys| keys.iter().any(|key| reader.reads_label(&key.name)));
-    let is_small = u64::from(run.rows) * u64::from(SHARE_MIN) < u64::from(block.rows());
-    if block.layout() == Layout::Plain || is_read || is_small {
+    if block.layout() == Layout::Plain || is_read || !is_worth_a_walk(block, run) {
         return Ok(None);
     }
     let templates = block.templates()?;
@@ -27,6 +26,11 @@ pub(crate) fn reduction(
         .map(|template| kept(reader, *template))
         .collect();
     Ok(reduction.iter().any(Option::is_some).then_some(reduction))
+}
+
+/// Whether a run has enough of the rows of its block to go through all of them for it alone.
+pub(crate) fn is_worth_a_walk(block: &BlockMeta, run: &RunMeta) -> bool {
+    u64::from(run.rows) * SHARE_MIN >= u64::from(block.rows())
 }
 
 fn kept(reader: &LineReader, template: LineTemplate<'_>) -> Option<KeptParts> {

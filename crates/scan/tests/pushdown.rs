@@ -361,14 +361,14 @@ fn lines_by_rows(log: &str, rows: &[(i64, String, LabelSet)]) -> Vec<Line> {
     lines
 }
 
-fn lines_pushed_down(log: &str, source: Source, limit: usize) -> Vec<Line> {
+fn lines_pushed_down(log: &str, source: Source, direction: Direction, limit: usize) -> Vec<Line> {
     let log = logql::syntax::parse_log(log).unwrap();
     let (prefilter, left) = Prefilter::split_log(&log);
     let pipeline = Pipeline::new(&left, NOW_NS).unwrap();
     let mut stages = pipeline.for_stream(&LabelSet::from_pairs([("app", "web")]));
     let scan = LogScan {
         range: TimeRange::new(0, i64::MAX),
-        direction: Direction::Forward,
+        direction,
         limit,
         prefilter: &prefilter,
         hashes: true,
@@ -411,16 +411,20 @@ proptest! {
         rows in rows(),
         stages in prop::collection::vec((line_filters(), parsers(), label_filters()), 6),
         limit in 0..6usize,
+        direction in select(vec![Direction::Forward, Direction::Backward]),
     ) {
         let sources = sources(&rows);
         for (lines, parser, labels) in &stages {
             let log = format!("{{app=\"web\"}} {lines} {parser} {labels}");
             let mut expected = lines_by_rows(&log, &rows);
+            if direction == Direction::Backward {
+                expected.reverse();
+            }
             if limit > 0 {
                 expected.truncate(limit);
             }
             for (number, source) in sources.iter().enumerate() {
-                let found = lines_pushed_down(&log, source.clone(), limit);
+                let found = lines_pushed_down(&log, source.clone(), direction, limit);
                 prop_assert_eq!(&found, &expected, "{} in source {}", log, number);
             }
         }

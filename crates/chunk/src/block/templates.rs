@@ -55,6 +55,27 @@ pub struct KeptParts {
 /// Per template of a block what to keep of its lines; `None` keeps all.
 pub type Reduction = Vec<Option<KeptParts>>;
 
+/// What was kept of the lines of some rows.
+#[derive(Clone, Debug, Default)]
+pub struct ReducedLines {
+    lines: FoundLines,
+    whole: Option<RowSet>,
+}
+
+impl ReducedLines {
+    /// What was kept of line number so and so.
+    #[must_use]
+    pub fn get(&self, at: usize) -> &[u8] {
+        self.lines.get(at)
+    }
+
+    /// Whether this is all of the line.
+    #[must_use]
+    pub fn is_whole(&self, at: usize) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.contains(at))
+    }
+}
+
 impl BlockMeta {
     /// The templates of the lines; none if the block is plain.
     ///
@@ -105,7 +126,7 @@ impl Block {
         reduction: &Reduction,
         rows: Range<usize>,
         selected: Option<&RowSet>,
-    ) -> Result<FoundLines, ChunkError> {
+    ) -> Result<ReducedLines, ChunkError> {
         let Some(store) = self.store()? else {
             return Err(self.damaged_lines("lines without templates"));
         };
@@ -117,15 +138,27 @@ impl Block {
         let mut cursor = ReducedCursor::new(store.lines(), &kept, most)?;
         let mut found = FoundLines::default();
         let mut unwanted = Vec::new();
+        let mut whole = RowSet::none(rows.len());
+        let has_whole = reduction.iter().any(Option::is_none);
         for row in 0..rows.end {
             if row < rows.start {
                 cursor.next(row, false, &mut unwanted)?;
                 continue;
             }
+            if has_whole
+                && reduction
+                    .get(cursor.template_of(row))
+                    .is_none_or(Option::is_none)
+            {
+                whole.insert(row - rows.start);
+            }
             let wanted = selected.is_none_or(|selected| selected.contains(row));
             cursor.next(row, wanted, &mut found.lines)?;
             found.ends.push(found.lines.len() as u32);
         }
-        Ok(found)
+        Ok(ReducedLines {
+            lines: found,
+            whole: has_whole.then_some(whole),
+        })
     }
 }

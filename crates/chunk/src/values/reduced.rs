@@ -61,6 +61,11 @@ impl<'a> ReducedCursor<'a> {
         })
     }
 
+    /// Which template a text has.
+    pub(crate) fn template_of(&self, at: usize) -> usize {
+        GroupView::template_of(self.numbers, at)
+    }
+
     /// Appends what is kept of text `at`, or nothing unless it is `wanted`. To be called for every
     /// text, one after the other.
     pub(crate) fn next(

@@ -55,6 +55,23 @@ struct Pair<'a> {
 }
 
 impl LineReader {
+    /// The stages at the start of a log query that decide about a row by few labels, if there are
+    /// any: a parser and filters.
+    pub(super) fn deciding(stages: &[Stage]) -> Option<&[Stage]> {
+        let is_parser = |stage: &Stage| matches!(stage, Stage::Json(_) | Stage::Logfmt { .. });
+        let is_filter = |stage: &Stage| matches!(stage, Stage::LabelFilter(_));
+        let count = stages
+            .iter()
+            .take_while(|stage| is_parser(stage) || is_filter(stage));
+        let deciding = stages.get(..count.count())?;
+        let parser = deciding.iter().position(is_parser)?;
+        deciding
+            .get(parser + 1..)?
+            .iter()
+            .any(is_filter)
+            .then_some(deciding)
+    }
+
     /// What these stages read, unless it may be all of the line.
     pub(super) fn of(stages: &[Stage], wanted: &Wanted) -> Option<Self> {
         let mut parser = None;
@@ -84,6 +101,11 @@ impl LineReader {
         Some(Self { parser, names })
     }
 
+    /// Whether the label of errors is among what is read.
+    pub(super) fn reads_errors(&self) -> bool {
+        self.names.iter().any(|name| name.starts_with("__"))
+    }
+
     /// Whether a label of the row, other than those of its line, may change what the stages do.
     #[must_use]
     pub fn reads_label(&self, name: &str) -> bool {
@@ -101,6 +123,10 @@ impl LineReader {
             Parser::Logfmt if !template.is_json => (words(template)?, ["", " ", ""]),
             _ => return None,
         };
+        // Keys with escapes are not what they look like, and can be wrong.
+        if self.parser != Parser::Idle && text.contains(&b'\\') {
+            return None;
+        }
         let mut kept = open.as_bytes().to_vec();
         let mut places = Vec::new();
         let mut any = false;
@@ -117,12 +143,8 @@ impl LineReader {
         Some((kept, places))
     }
 
-    /// Whether a pair with this key, or one inside of its value, may be a label that is wanted, or
-    /// a fault.
+    /// Whether a pair with this key, or one inside of its value, may be a label that is wanted.
     fn wants(&self, key: &[u8]) -> bool {
-        if key.contains(&b'\\') {
-            return true;
-        }
         let mut name = String::new();
         push_sanitized(&mut name, key);
         name.is_empty()
@@ -268,16 +290,16 @@ mod tests {
 
     #[test]
     fn pairs_that_are_wanted_stay() {
-        let json = r##"{"a":"#", "b": {"c":[#,{"d":"#"}],"e":#},"a.b":#,"x\"":"#","":1} "##;
+        let json = r##"{"a":"#", "b": {"c":[#,{"d":"#"}],"e":#},"a.b":#,"x":"#"} "##;
         let of = |names: &[&str]| reduced(Parser::Json, names, json).unwrap();
-        let odd = r##""x\"":"#","":1}"##;
-        assert_eq!(of(&["a"]), (format!(r##"{{"a":"#",{odd}"##), vec![0, 5]));
+        assert_eq!(of(&["a", "y"]), (r##"{"a":"#"}"##.to_owned(), vec![0]));
         assert_eq!(
             of(&["a_b"]),
-            (format!(r##"{{"a":"#","a.b":#,{odd}"##), vec![0, 4, 5])
+            (r##"{"a":"#","a.b":#}"##.to_owned(), vec![0, 4])
         );
         let b = r##""b": {"c":[#,{"d":"#"}],"e":#}"##;
-        assert_eq!(of(&["b_e"]), (format!("{{{b},{odd}"), vec![1, 2, 3, 5]));
+        assert_eq!(of(&["b_e"]), (format!("{{{b}}}"), vec![1, 2, 3]));
+        assert_eq!(reduced(Parser::Json, &["a"], r##"{"a":#,"\\"":#}"##), None);
         assert_eq!(
             reduced(Parser::Idle, &[], json),
             Some((String::new(), vec![]))

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use model::LabelSet;
+use model::{Direction, LabelSet};
 
 use super::visitor::Samples;
 use super::{SampleStages, Values};
 use crate::cursor::Cursor;
 use crate::logs::windows;
-use crate::{Context, SampleValue, ScanError};
+use crate::{CHECK_ROWS, Context, SampleValue, ScanError};
 
 /// Lines remembered.
 const LINES_MAX: usize = 4096;
@@ -85,14 +85,14 @@ impl<S: SampleStages> Samples<'_, S> {
         rows: Range<usize>,
         context: &mut Context<'_>,
     ) -> Result<ControlFlow<()>, ScanError> {
-        for part in windows(rows, model::Direction::Forward) {
+        for part in windows(rows, Direction::Forward, CHECK_ROWS) {
             context.check()?;
             let mut found = std::mem::take(&mut self.scratch.found);
             found.clear();
             cursor.select(part, &mut found);
             context.stats.processed_rows += found.len() as u64;
             for row in &found {
-                let line = cursor.reduced_line(*row);
+                let (line, _) = cursor.reduced_line(*row);
                 context.stats.line_bytes += line.len() as u64;
                 let time = cursor
                     .timestamps_ns()

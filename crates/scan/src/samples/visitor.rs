@@ -13,7 +13,7 @@ use super::{SampleScan, SampleSink, SampleStages};
 use crate::cursor::Cursor;
 use crate::logs::windows;
 use crate::merge::Visitor;
-use crate::{Context, Prefilter, SampleValue, ScanError, Source};
+use crate::{CHECK_ROWS, Context, Prefilter, SampleValue, ScanError, Source};
 
 pub(super) struct Samples<'a, S> {
     pub(super) scan: &'a SampleScan<'a>,
@@ -83,7 +83,7 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
         if cursor.has_reduced_lines() {
             return self.reduced(cursor, rows, context);
         }
-        for part in windows(rows, Direction::Forward) {
+        for part in windows(rows, Direction::Forward, CHECK_ROWS) {
             context.check()?;
             if self.rows(cursor, part, context)?.is_break() {
                 return Ok(ControlFlow::Break(()));
