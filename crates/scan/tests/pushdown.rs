@@ -1,6 +1,12 @@
 //! What structured blocks tell without putting lines together is what the pipeline says about every
 //! line.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in tests a failure is a panic"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
