@@ -128,8 +128,8 @@ impl<'a> ColumnWriter<'a> {
         {
             return stored;
         }
-        if NumberFormat::infer(sample.iter()).is_some()
-            && let Some(stored) = self.numbers(values)
+        if let Some(format) = NumberFormat::infer(sample.iter())
+            && let Some(stored) = self.numbers(format, values)
         {
             return stored;
         }
@@ -186,22 +186,27 @@ impl<'a> ColumnWriter<'a> {
         Some((Kind::Id { table, places }, pattern.classes()))
     }
 
-    fn numbers(&mut self, values: &[Part]) -> Option<(Kind, u16)> {
-        let format = NumberFormat::infer(values.iter().map(|value| self.value(*value)))?;
-        let mut numbers = Vec::with_capacity(values.len());
-        let mut scales = Vec::new();
-        for value in values {
-            let (number, scale) = format.parse(self.value(*value))?;
-            numbers.push(number);
-            if format.has_scales() {
-                scales.push(u64::from(scale));
+    /// Numbers in the format of a sample, or else in one of all values.
+    fn numbers(&mut self, of_sample: NumberFormat, values: &[Part]) -> Option<(Kind, u16)> {
+        let parse = |format: &NumberFormat| {
+            let parsed = values.iter().map(|value| format.parse(self.value(*value)));
+            parsed.collect::<Option<Vec<(u64, u8)>>>()
+        };
+        let (format, parsed) = match parse(&of_sample) {
+            Some(parsed) => (of_sample, parsed),
+            None => {
+                let all = NumberFormat::infer(values.iter().map(|value| self.value(*value)))?;
+                let parsed = parse(&all)?;
+                (all, parsed)
             }
-        }
+        };
         let classes = format.classes();
+        let numbers = parsed.iter().map(|(number, _)| *number).collect();
         let numbers = self.payloads.add_integers(Heat::Number, numbers);
-        let scales = format
-            .has_scales()
-            .then(|| self.payloads.add_planes(Heat::Number, &scales));
+        let scales = format.has_scales().then(|| {
+            let scales: Vec<u64> = parsed.iter().map(|(_, scale)| u64::from(*scale)).collect();
+            self.payloads.add_planes(Heat::Number, &scales)
+        });
         let kind = Kind::Number {
             format,
             numbers,

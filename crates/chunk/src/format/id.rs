@@ -9,6 +9,27 @@ const MAX_DIGITS: usize = 32;
 /// Shorter stretches of digits between dashes are text.
 const MIN_STRETCH: usize = 4;
 
+/// What the tables of digits say of other bytes.
+const NO_DIGIT: u8 = 16;
+/// Digits by byte: identifiers are random, so that branches would be guessed wrong.
+const LOWER: [u8; 256] = digits(b'a');
+const UPPER: [u8; 256] = digits(b'A');
+
+const fn digits(ten: u8) -> [u8; 256] {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        let byte = if digit < 10 {
+            b'0' + digit
+        } else {
+            ten + digit - 10
+        };
+        digits[byte as usize] = digit;
+        digit += 1;
+    }
+    digits
+}
+
 /// Text of one length with hexadecimal digits, all in one case, at some places.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct IdPattern {
@@ -81,27 +102,27 @@ impl IdPattern {
         if value.len() != self.text.len() {
             return None;
         }
+        let digits = if self.is_upper { &UPPER } else { &LOWER };
         let mut number = 0u128;
-        let mut from = 0;
+        let (mut from, mut seen) = (0, 0);
         for place in &self.places {
             let place = usize::from(*place);
             if from < place && value.get(from..place)? != self.text.get(from..place)? {
                 return None;
             }
-            number = number << 4 | u128::from(self.digit(*value.get(place)?)?);
+            let digit = digits[usize::from(*value.get(place)?)];
+            seen |= digit;
+            number = number << 4 | u128::from(digit & 15);
             from = place + 1;
         }
-        (value.get(from..)? == self.text.get(from..)?).then_some(number)
+        (seen < NO_DIGIT && value.get(from..)? == self.text.get(from..)?).then_some(number)
     }
 
     /// A digit, if it has the case of this pattern.
     pub(crate) fn digit(&self, byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' if !self.is_upper => Some(byte - b'a' + 10),
-            b'A'..=b'F' if self.is_upper => Some(byte - b'A' + 10),
-            _ => None,
-        }
+        let digits = if self.is_upper { &UPPER } else { &LOWER };
+        let digit = digits[usize::from(byte)];
+        (digit < NO_DIGIT).then_some(digit)
     }
 
     /// Bytes of a number in the table of identifiers; the first digit is in the high half of the
