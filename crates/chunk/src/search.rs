@@ -38,30 +38,36 @@ impl BlockMeta {
         Ok(self.ranges_of(&wanted))
     }
 
-    /// The bytes of the object that [`Block::search`] needs; ranges that touch are one.
+    /// The bytes of the object that [`Block::search`] needs, ranges that touch are one; `None` if
+    /// the templates alone say that no line meets the conditions.
     ///
     /// # Errors
     /// If the meta is damaged.
-    pub fn search_ranges(&self, search: &Search) -> Result<Vec<Range<u64>>, ChunkError> {
+    pub fn search_ranges(&self, search: &Search) -> Result<Option<Vec<Range<u64>>>, ChunkError> {
         let mut wanted = vec![false; self.frames.len()];
-        for needle in search.needles() {
-            self.want_needle(needle, &mut wanted)?;
+        for (needles, negative) in search.conditions() {
+            let mut may_be = needles.iter().any(Needle::is_empty);
+            for needle in needles {
+                may_be |= self.want_needle(needle, &mut wanted)?;
+            }
+            if !may_be && !negative {
+                return Ok(None);
+            }
         }
-        Ok(self.ranges_of(&wanted))
+        Ok(Some(self.ranges_of(&wanted)))
     }
 
-    fn want_needle(&self, needle: &Needle, wanted: &mut [bool]) -> Result<(), ChunkError> {
-        match self.shape()? {
-            None => {
-                self.want(&self.lengths.spans, wanted);
-                self.want(&self.lines.spans, wanted);
-            }
-            Some(shape) => {
-                let visit = &mut |payload| self.want_payload(shape, payload, wanted);
-                Plan::new(&shape.lines, &needle.anywhere()).payloads(shape, &shape.lines, visit);
-            }
-        }
-        Ok(())
+    /// Marks the frames that are needed to find a needle. Whether it may be somewhere.
+    fn want_needle(&self, needle: &Needle, wanted: &mut [bool]) -> Result<bool, ChunkError> {
+        let Some(shape) = self.shape()? else {
+            self.want(&self.lengths.spans, wanted);
+            self.want(&self.lines.spans, wanted);
+            return Ok(true);
+        };
+        let visit = &mut |payload| self.want_payload(shape, payload, wanted);
+        let plan = Plan::new(&shape.lines, &needle.anywhere());
+        plan.payloads(shape, &shape.lines, visit);
+        Ok(!plan.is_empty())
     }
 
     /// The bytes of the templates' numbers and of some columns of lines.

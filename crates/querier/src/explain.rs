@@ -433,7 +433,7 @@ impl Part {
         if meta.runs().len() > 1 && !is_new {
             return Ok(());
         }
-        let ranges = first_ranges(&meta, run, wanted)?;
+        let ranges = first_ranges(&meta, run, wanted)?.unwrap_or_default();
         reading.bytes_to_read += ranges
             .iter()
             .map(|range| range.end - range.start)

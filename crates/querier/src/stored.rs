@@ -196,7 +196,11 @@ pub(crate) struct Wanted<'a> {
 /// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
 /// of a shared one more than a unit alone would need.
 #[derive(Debug, Default)]
-pub(crate) struct OpenBlocks(Mutex<Vec<OpenBlock>>);
+pub(crate) struct OpenBlocks {
+    open: Mutex<Vec<OpenBlock>>,
+    /// Shared blocks of which no row is wanted.
+    unwanted: Mutex<HashSet<(u128, u32)>>,
+}
 
 #[derive(Clone, Debug)]
 struct OpenBlock {
@@ -209,14 +213,14 @@ struct OpenBlock {
 
 impl OpenBlocks {
     fn get(&self, run: &RunRef) -> Option<OpenBlock> {
-        let open = self.0.lock();
+        let open = self.open.lock();
         let mut open = open.iter();
         open.find(|open| open.object == run.object.id && open.ordinal == run.block)
             .cloned()
     }
 
     fn keep(&self, block: OpenBlock) {
-        let mut open = self.0.lock();
+        let mut open = self.open.lock();
         open.retain(|known| known.object != block.object || known.ordinal != block.ordinal);
         if open.len() >= OPEN_BLOCKS_MAX {
             open.remove(0);
@@ -235,13 +239,13 @@ impl OpenBlocks {
         let mut opened = Vec::with_capacity(unit.blocks.len());
         for run in &unit.blocks {
             let block = match self.get(run) {
-                Some(block) => block,
+                Some(block) => Some(block),
                 None => self.fetch(context, run, wanted).await?,
             };
-            opened.push((run, block));
+            opened.extend(block.map(|block| (run, block)));
         }
         let mut found = vec![None; opened.len()];
-        if !wanted.prefilter.is_empty() {
+        if !wanted.prefilter.is_empty() && !opened.is_empty() {
             let blocks = opened.iter().map(|(_, open)| Arc::clone(&open.block));
             found = search(context, blocks.collect(), wanted.prefilter).await?;
         }
@@ -263,17 +267,27 @@ impl OpenBlocks {
         Ok(sources)
     }
 
-    /// Opens a block with what is needed first: for a search, or all.
+    /// Opens a block with what is needed first: for a search, or all. `None` if its templates say
+    /// that no row is wanted.
     async fn fetch(
         &self,
         context: &Context,
         run: &RunRef,
         wanted: Wanted<'_>,
-    ) -> Result<OpenBlock, CodedError> {
+    ) -> Result<Option<OpenBlock>, CodedError> {
+        let key = (run.object.id, run.block);
+        if self.unwanted.lock().contains(&key) {
+            return Ok(None);
+        }
         let meta = run.block_meta(context).await?;
         let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
         let is_shared = meta.runs().len() > 1;
-        let ranges = first_ranges(&meta, run, wanted)?;
+        let Some(ranges) = first_ranges(&meta, run, wanted)? else {
+            if is_shared {
+                self.unwanted.lock().insert(key);
+            }
+            return Ok(None);
+        };
         let pieces = self.pieces(context, run, &meta, ranges).await?;
         QueryStats::add(&context.stats.blocks_read, 1);
         let open = OpenBlock {
@@ -285,7 +299,7 @@ impl OpenBlocks {
         if is_shared {
             self.keep(open.clone());
         }
-        Ok(open)
+        Ok(Some(open))
     }
 
     /// Fetches what is needed besides of the rows that were found.
@@ -389,15 +403,19 @@ async fn search(
 
 /// The bytes of a run's block that a query reads first. Where literals are searched in a block that
 /// is not plain, these are the columns searched, and the others are read only if there are rows.
+/// `None` if its templates say that there is none.
 pub(crate) fn first_ranges(
     meta: &BlockMeta,
     run: &RunRef,
     wanted: Wanted<'_>,
-) -> Result<Vec<Range<u64>>, CodedError> {
+) -> Result<Option<Vec<Range<u64>>>, CodedError> {
     let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
     let mut ranges = if is_searched {
         let ranges = meta.search_ranges(wanted.prefilter.search());
-        ranges.map_err(|error| run.damaged(&error))?
+        match ranges.map_err(|error| run.damaged(&error))? {
+            Some(ranges) => ranges,
+            None => return Ok(None),
+        }
     } else if meta.runs().len() > 1 {
         meta.fetch_ranges(plain_projection(meta, wanted), &[], None)
     } else {
@@ -408,7 +426,7 @@ pub(crate) fn first_ranges(
         let lines = meta.reduced_ranges(reduction);
         ranges.extend(lines.map_err(|error| run.damaged(&error))?);
     }
-    Ok(joined(ranges))
+    Ok(Some(joined(ranges)))
 }
 
 impl RunRef {

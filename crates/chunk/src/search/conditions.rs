@@ -42,10 +42,10 @@ impl Search {
         self.conditions.is_empty()
     }
 
-    pub(super) fn needles(&self) -> impl Iterator<Item = &Needle> {
-        self.conditions
-            .iter()
-            .flat_map(|condition| &condition.any_of)
+    /// Needles of which one must be in a line, or if negative none.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = (&[Needle], bool)> {
+        let conditions = self.conditions.iter();
+        conditions.map(|condition| (condition.any_of.as_slice(), condition.negative))
     }
 
     /// Whether a line meets all conditions.

@@ -106,13 +106,17 @@ impl<'n> Test<'n> {
     }
 
     pub(super) fn holds(&self, text: &[u8]) -> bool {
-        let text = self.condition.fold(text);
+        self.holds_folded(&self.condition.fold(text))
+    }
+
+    /// As [`Self::holds`], of a text that is as the condition compares it.
+    pub(super) fn holds_folded(&self, text: &[u8]) -> bool {
         let own = self.condition.text;
         match (self.condition.at_start, self.condition.at_end) {
-            (true, true) => *text == *own,
+            (true, true) => text == own,
             (true, false) => text.starts_with(own),
             (false, true) => text.ends_with(own),
-            (false, false) => self.finder.find(&text).is_some(),
+            (false, false) => self.finder.find(text).is_some(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::literal::{Condition, Test};
+use crate::format::class_mask;
 use crate::shape::{Group, Kind, Payload, Shape, Template};
 
 /// More possibilities of one template are not looked into one by one.
@@ -31,11 +32,15 @@ pub(super) struct Plan<'n> {
 impl<'n> Plan<'n> {
     pub(super) fn new(group: &Group, condition: &Condition<'n>) -> Self {
         let mut plan = Self::default();
+        let test = Test::new(*condition);
+        let classes = class_mask(condition.text);
         for (number, template) in group.templates.iter().enumerate() {
             let mut walk = Walk {
                 group,
                 template,
                 condition: *condition,
+                test: &test,
+                classes,
                 pieces: (0..=template.slots.len())
                     .map(|at| condition.fold(template.piece(at)))
                     .collect(),
@@ -114,6 +119,10 @@ struct Walk<'a, 'n> {
     group: &'a Group,
     template: &'a Template,
     condition: Condition<'n>,
+    /// The condition, to test many texts with.
+    test: &'a Test<'n>,
+    /// The classes of its text.
+    classes: u16,
     /// Text before each value and behind the last.
     pieces: Vec<std::borrow::Cow<'a, [u8]>>,
     found: Vec<Vec<Part<'n>>>,
@@ -136,13 +145,15 @@ impl<'n> Walk<'_, 'n> {
             }
             return false;
         }
-        let inside = Test::new(self.condition);
         let searched = if self.condition.at_end {
             last..=last
         } else {
             0..=last
         };
-        if searched.into_iter().any(|at| inside.holds(self.piece(at))) {
+        if searched
+            .into_iter()
+            .any(|at| self.test.holds_folded(self.piece(at)))
+        {
             return true;
         }
         for at in 0..last {
@@ -188,8 +199,15 @@ impl<'n> Walk<'_, 'n> {
             self.push(place, whole, parts);
         }
         let least = usize::from(!at_start);
+        // What follows the value in the literal begins as the text behind the value does.
+        let Some(next) = self.piece(place + 1).first().copied() else {
+            return;
+        };
         for len in least..rest.len() {
             let (value, after) = rest.split_at(len);
+            if after.first() != Some(&next) {
+                continue;
+            }
             let piece = self.piece(place + 1);
             let (ends, goes_on) = if after.len() <= piece.len() {
                 let at_end = is_last && after.len() == piece.len();
@@ -215,6 +233,14 @@ impl<'n> Walk<'_, 'n> {
         }
     }
 
+    /// Whether a value may contain the whole literal; the most frequent question.
+    fn may_contain_all(&self, place: usize) -> bool {
+        let Condition { text, any_case, .. } = self.condition;
+        let slot = self.template.slots.get(place).copied().unwrap_or_default();
+        let column = self.group.columns.get(slot as usize);
+        column.is_some_and(|column| column.stamp.may_contain(text, self.classes, any_case))
+    }
+
     fn may_hold(&self, place: usize, condition: &Condition<'n>) -> bool {
         let slot = self.template.slots.get(place).copied().unwrap_or_default();
         let column = self.group.columns.get(slot as usize);
@@ -223,7 +249,8 @@ impl<'n> Walk<'_, 'n> {
 
     /// A possibility: the parts so far and this last one.
     fn push(&mut self, place: usize, condition: Condition<'n>, parts: &[Part<'n>]) {
-        if !self.may_hold(place, &condition) {
+        let is_all = condition.text.len() == self.condition.text.len();
+        if is_all && !self.may_contain_all(place) || !self.may_hold(place, &condition) {
             return;
         }
         if self.found.len() == MAX_ALTERNATIVES {
