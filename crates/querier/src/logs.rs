@@ -19,8 +19,11 @@ use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{self, OpenBlocks, Unit};
+use crate::stored::{self, OpenBlocks, Unit, take_units};
 use crate::top::Top;
+
+/// Units that a worker searches at once, and then scans one after the other.
+const UNITS_AT_ONCE: usize = 16;
 
 /// What a log query asks for.
 #[derive(Clone, Copy, Debug)]
@@ -164,35 +167,61 @@ struct Shared {
 }
 
 impl Shared {
-    /// The next unit that may still have a line that is wanted.
-    fn next(&self) -> Option<Unit> {
-        let unit = self.units.lock().pop_front()?;
-        let first_ns = match self.wanted.direction {
+    /// The next units that may still have a line that is wanted, at most so many.
+    fn next(&self, most: usize) -> Vec<Unit> {
+        let workers = self.context.parallelism();
+        let mut units = take_units(&mut self.units.lock(), most, workers);
+        // Units are in order: if one comes too late, so do all that follow.
+        let wanted = units.iter().take_while(|unit| self.wants(unit)).count();
+        units.truncate(wanted);
+        units
+    }
+
+    /// Whether a unit may still have a line that is wanted.
+    fn wants(&self, unit: &Unit) -> bool {
+        self.top.lock().wants(match self.wanted.direction {
             Direction::Backward => unit.max_ts_ns,
             Direction::Forward => unit.min_ts_ns,
-        };
-        // Units are in order: if this one comes too late, so do all that follow.
-        self.top.lock().wants(first_ns).then_some(unit)
+        })
     }
 }
 
 async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
-    while let Some(unit) = shared.next() {
-        let context = &shared.context;
+    let context = &shared.context;
+    // Of the first units there may be lines enough.
+    let mut at_once = 1;
+    loop {
+        let units = shared.next(at_once);
+        if units.is_empty() {
+            return Ok(());
+        }
+        if !shared.prefilter.is_empty() {
+            at_once = (at_once * 2).min(UNITS_AT_ONCE);
+        }
         let wanted = stored::Wanted {
             projection: Projection::ALL,
             reduction: None,
             prefilter: &shared.prefilter,
             range: shared.wanted.range,
         };
-        let sources = shared.open.open(context, &unit, wanted).await?;
-        if sources.is_empty() {
+        let wanted: Vec<_> = units.iter().map(|unit| (unit, wanted)).collect();
+        let opened = shared.open.open(context, &wanted).await?;
+        let units: Vec<(Unit, Vec<Source>)> = units
+            .into_iter()
+            .zip(opened)
+            .filter(|(_, sources)| !sources.is_empty())
+            .collect();
+        if units.is_empty() {
             continue;
         }
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
-            let result = scan_unit(&scanning, &unit, &sources);
+            let mut units = units.into_iter();
+            let result = units.try_for_each(|(unit, sources)| match scanning.wants(&unit) {
+                true => scan_unit(&scanning, &unit, &sources),
+                false => Ok(()),
+            });
             drop(permit);
             result
         });
@@ -200,7 +229,6 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
             .await
             .map_err(|_| CodedError::new(Code::Internal, "a scan ended abnormally"))??;
     }
-    Ok(())
 }
 
 fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), CodedError> {

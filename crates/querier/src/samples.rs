@@ -22,8 +22,10 @@ use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, Unit, Wanted};
+use crate::stored::{OpenBlocks, Unit, Wanted, take_units};
 
+/// Units of which a worker scans one after the other before it asks for more.
+const UNITS_AT_ONCE: usize = 16;
 /// Bytes that a remembered sample holds.
 const SAMPLE_BYTES: u64 = 64;
 
@@ -330,28 +332,43 @@ async fn work(
     shared: Arc<Shared>,
     mut sum: RangeAccumulator,
 ) -> Result<RangeAccumulator, CodedError> {
+    let context = &shared.context;
     loop {
-        let Some(unit) = shared.units.lock().pop_front() else {
+        let workers = context.parallelism();
+        let units = take_units(&mut shared.units.lock(), UNITS_AT_ONCE, workers);
+        if units.is_empty() {
             return Ok(sum);
-        };
-        let context = &shared.context;
-        let Some(needed) = shared.plan(&unit, &mut sum).await? else {
-            continue;
-        };
-        let wanted = Wanted {
-            projection: needed.projection,
-            reduction: needed.reduction.as_ref(),
-            prefilter: &shared.prefilter,
-            range: shared.range,
-        };
-        let sources = shared.open.open(context, &unit, wanted).await?;
-        if sources.is_empty() {
+        }
+        let mut planned = Vec::with_capacity(units.len());
+        for unit in units {
+            let needed = shared.plan(&unit, &mut sum).await?;
+            planned.extend(needed.map(|needed| (unit, needed)));
+        }
+        let wanted: Vec<(&Unit, Wanted<'_>)> = planned
+            .iter()
+            .map(|(unit, needed)| {
+                let wanted = Wanted {
+                    projection: needed.projection,
+                    reduction: needed.reduction.as_ref(),
+                    prefilter: &shared.prefilter,
+                    range: shared.range,
+                };
+                (unit, wanted)
+            })
+            .collect();
+        let opened = shared.open.open(context, &wanted).await?;
+        let units = planned.into_iter().map(|(unit, _)| unit).zip(opened);
+        let units: Vec<(Unit, Vec<Source>)> =
+            units.filter(|(_, sources)| !sources.is_empty()).collect();
+        if units.is_empty() {
             continue;
         }
         let permit = context.querier.scan_permit().await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
-            let result = scan_unit(&scanning, &unit, &sources, &mut sum);
+            let mut units = units.into_iter();
+            let result = units
+                .try_for_each(|(unit, sources)| scan_unit(&scanning, &unit, &sources, &mut sum));
             drop(permit);
             result.map(|()| sum)
         });

@@ -4,7 +4,7 @@
 //! (replicas wrote them, or a window allowed late lines) form one [`Unit`], whose rows are merged
 //! without copies; other blocks are units of their own, which run in any order and at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -228,29 +228,31 @@ impl OpenBlocks {
         open.push(block);
     }
 
-    /// Opens the blocks of a unit with what is wanted of them; not those that can tell, without
-    /// their lines, that no row is wanted.
+    /// Opens the blocks of units with what is wanted of them; not those that can tell, without
+    /// their lines, that no row is wanted. All are searched in one go.
     pub(crate) async fn open(
         &self,
         context: &Context,
-        unit: &Unit,
-        wanted: Wanted<'_>,
-    ) -> Result<Vec<Source>, CodedError> {
-        let mut opened = Vec::with_capacity(unit.blocks.len());
-        for run in &unit.blocks {
-            let block = match self.get(run) {
-                Some(block) => Some(block),
-                None => self.fetch(context, run, wanted).await?,
-            };
-            opened.extend(block.map(|block| (run, block)));
+        units: &[(&Unit, Wanted<'_>)],
+    ) -> Result<Vec<Vec<Source>>, CodedError> {
+        let mut opened = Vec::with_capacity(units.len());
+        for (number, (unit, wanted)) in units.iter().enumerate() {
+            for run in &unit.blocks {
+                let block = match self.get(run) {
+                    Some(block) => Some(block),
+                    None => self.fetch(context, run, *wanted).await?,
+                };
+                opened.extend(block.map(|block| (number, run, *wanted, block)));
+            }
         }
         let mut found = vec![None; opened.len()];
-        if !wanted.prefilter.is_empty() && !opened.is_empty() {
-            let blocks = opened.iter().map(|(_, open)| Arc::clone(&open.block));
-            found = search(context, blocks.collect(), wanted.prefilter).await?;
+        let prefilter = opened.iter().map(|(_, _, wanted, _)| wanted.prefilter);
+        if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
+            let blocks = opened.iter().map(|(.., open)| Arc::clone(&open.block));
+            found = search(context, blocks.collect(), prefilter).await?;
         }
-        let mut sources = Vec::with_capacity(opened.len());
-        for ((run, open), found) in opened.into_iter().zip(found) {
+        let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
+        for ((number, run, wanted, open), found) in opened.into_iter().zip(found) {
             let rows = open.block.meta().runs().get(run.run as usize);
             let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
             if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
@@ -259,10 +261,12 @@ impl OpenBlocks {
             if let (Some(found), false) = (found, open.is_whole) {
                 self.complete(context, run, &open, &found, wanted).await?;
             }
-            sources.push(Source::Block {
-                block: open.block,
-                run: run.run as usize,
-            });
+            if let Some(sources) = sources.get_mut(number) {
+                sources.push(Source::Block {
+                    block: open.block,
+                    run: run.run as usize,
+                });
+            }
         }
         Ok(sources)
     }
@@ -376,6 +380,14 @@ fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
         lines: wanted.projection.lines || lines,
         ..wanted.projection
     }
+}
+
+/// Takes the next units to work on at once: what they cost besides their rows is shared. Not so many
+/// that other workers have nothing to do.
+pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize) -> Vec<Unit> {
+    let share = units.len() / (workers.max(1) * 2);
+    let count = share.clamp(1, most.max(1)).min(units.len());
+    units.drain(..count).collect()
 }
 
 /// Searches blocks that can be searched without their lines.
