@@ -1,5 +1,6 @@
 //! An open block: decodes what was fetched of it.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -27,6 +28,18 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
+thread_local! {
+    /// Kept for the next block: it takes longer to make than to use.
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+}
+
+fn with_decompressor<T>(read: impl FnOnce(&mut Decompressor) -> T) -> T {
+    DECOMPRESSOR.with(|kept| match kept.try_borrow_mut() {
+        Ok(mut kept) => read(&mut kept),
+        Err(_) => read(&mut Decompressor::default()),
+    })
+}
+
 /// Ids and values of a metadata column, for all rows of the block.
 type SharedColumn = (Vec<u32>, Arc<ValueTable>);
 
@@ -44,7 +57,6 @@ pub struct Block {
     pieces: RwLock<Vec<Piece>>,
     frames: Vec<OnceLock<Bytes>>,
     /// Many small frames are read one after the other, and setting up costs more than reading.
-    decompressor: Mutex<Decompressor>,
     timestamps: OnceLock<Vec<i64>>,
     /// Ends of all lines of the block.
     ends: OnceLock<Vec<u32>>,
@@ -64,7 +76,6 @@ impl Block {
         pieces.sort_by_key(|piece| piece.offset);
         Self {
             frames: meta.frames.iter().map(|_| OnceLock::new()).collect(),
-            decompressor: Mutex::default(),
             timestamps: OnceLock::new(),
             ends: OnceLock::new(),
             lines: OnceLock::new(),
@@ -255,11 +266,9 @@ impl Block {
         }
         let (frame, stored) = self.stored(number)?;
         let raw_len = frame.raw_len as usize;
-        // Who finds it in use by another thread does without.
-        let raw = match self.decompressor.try_lock() {
-            Ok(mut kept) => kept.read(frame.codec, &stored, frame.crc, raw_len),
-            Err(_) => Decompressor::default().read(frame.codec, &stored, frame.crc, raw_len),
-        };
+        let raw = with_decompressor(|decompressor| {
+            decompressor.read(frame.codec, &stored, frame.crc, raw_len)
+        });
         let raw = raw.map_err(ChunkError::at(self.frame_part(number)))?;
         match cell {
             Some(cell) if self.is_shared() || number == 0 => Ok(cell.get_or_init(|| raw).clone()),
@@ -304,15 +313,15 @@ impl Block {
     fn joined(&self, parts: &[(&Span, Range<usize>)], len: usize) -> Result<Bytes, ChunkError> {
         let mut joined = vec![0; len];
         let mut rest = joined.as_mut_slice();
-        let mut decompressor = Decompressor::default();
         for (span, part) in parts {
             let (target, after) = rest.split_at_mut(part.len());
             rest = after;
             let (frame, stored) = self.stored(span.frame)?;
             if !self.is_shared() && part.len() == frame.raw_len as usize {
-                decompressor
-                    .read_into(frame.codec, &stored, frame.crc, target)
-                    .map_err(ChunkError::at(self.frame_part(span.frame)))?;
+                with_decompressor(|decompressor| {
+                    decompressor.read_into(frame.codec, &stored, frame.crc, target)
+                })
+                .map_err(ChunkError::at(self.frame_part(span.frame)))?;
             } else {
                 target.copy_from_slice(&self.span(span, part)?);
             }

@@ -38,14 +38,25 @@ impl Strings {
     }
 }
 
+/// What is decoded when a value is wanted: to know that no value is, the distinct ones are enough.
+pub(crate) type Later = OnceLock<Vec<u32>>;
+
 /// The values of a column.
 #[derive(Debug)]
 pub(crate) enum Values {
     Constant,
-    Number { numbers: Vec<u64>, scales: Vec<u8> },
-    Id(Vec<u32>),
+    Number {
+        numbers: Vec<u64>,
+        scales: Vec<u8>,
+    },
+    /// Where each is in the table.
+    Id(Later),
     Ip4(Vec<u32>),
-    Dictionary { ids: Vec<u32>, values: Strings },
+    /// Distinct values, and which of them each value is.
+    Dictionary {
+        ids: Later,
+        values: Strings,
+    },
     Text(Box<GroupValues>),
     Plain(Strings),
 }
@@ -158,6 +169,13 @@ impl<'a> GroupView<'a> {
 
     /// A column, decoded.
     pub(crate) fn column(self, number: u32) -> Result<ColumnView<'a>, ChunkError> {
+        let view = self.distinct(number)?;
+        view.places()?;
+        Ok(view)
+    }
+
+    /// A column, of which distinct values are decoded where it has such.
+    pub(crate) fn distinct(self, number: u32) -> Result<ColumnView<'a>, ChunkError> {
         let column = self.group.columns.get(number as usize);
         let kept = self.values.columns.get(number as usize);
         let (Some(column), Some(kept)) = (column, kept) else {
@@ -200,6 +218,16 @@ impl<'a> ColumnView<'a> {
         }
     }
 
+    /// Of a dictionary or of identifiers, which of the distinct values each value is.
+    pub(crate) fn places(self) -> Result<&'a [u32], ChunkError> {
+        match self.values {
+            Values::Dictionary { ids: later, .. } | Values::Id(later) => {
+                keep(later, || decode::places(self.store, self.column)).map(Vec::as_slice)
+            }
+            _ => Ok(&[]),
+        }
+    }
+
     /// Appends a value, of any column but one of structured text.
     #[inline]
     pub(crate) fn put(&self, at: usize, out: &mut Vec<u8>) {
@@ -214,13 +242,15 @@ impl<'a> ColumnView<'a> {
                     return;
                 };
                 let width = table.pattern.width();
-                let start = places.get(at).map_or(0, |place| *place as usize) * width;
+                let place = places.get().and_then(|places| places.get(at));
+                let start = place.map_or(0, |place| *place as usize) * width;
                 let packed = self.ids.get(start..start + width).unwrap_or_default();
                 table.pattern.render(packed, out);
             }
             (_, Values::Ip4(addresses)) => put_ip4(addresses.get(at).copied().unwrap_or(0), out),
             (_, Values::Dictionary { ids, values }) => {
-                let id = ids.get(at).map_or(0, |id| *id as usize);
+                let id = ids.get().and_then(|ids| ids.get(at));
+                let id = id.map_or(0, |id| *id as usize);
                 out.extend_from_slice(values.get(id));
             }
             (_, Values::Plain(values)) => out.extend_from_slice(values.get(at)),

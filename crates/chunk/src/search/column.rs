@@ -25,19 +25,19 @@ pub(super) fn matching(
                 RowSet::none(count)
             }
         }
-        (_, Values::Dictionary { ids, values }) => {
+        (_, Values::Dictionary { values, .. }) => {
             let test = Test::new(*condition);
             let wanted: Vec<bool> = (0..values.len())
                 .map(|id| test.holds(values.get(id)))
                 .collect();
-            with_ids(ids, &wanted)
+            with_ids(view, &wanted)?
         }
-        (Kind::Id { table, .. }, Values::Id(places)) => {
+        (Kind::Id { table, .. }, Values::Id(_)) => {
             let wanted = match view.store.shape.ids.get(*table as usize) {
                 Some(table) => identifiers::matching(&table.pattern, view.ids, condition),
                 None => Vec::new(),
             };
-            with_ids(places, &wanted)
+            with_ids(view, &wanted)?
         }
         (Kind::Number { format, .. }, Values::Number { numbers, scales }) if is_exact => {
             let Some((wanted, scale)) = format.parse(condition.text) else {
@@ -86,16 +86,16 @@ fn of(count: usize, values: impl Iterator<Item = usize>) -> RowSet {
     found
 }
 
-/// The values whose id is wanted.
-fn with_ids(ids: &[u32], wanted: &[bool]) -> RowSet {
-    let mut found = RowSet::none(ids.len());
+/// The values that are one of the distinct values that are wanted.
+fn with_ids(view: ColumnView<'_>, wanted: &[bool]) -> Result<RowSet, ChunkError> {
+    let mut found = RowSet::none(view.column.count as usize);
     if !wanted.contains(&true) {
-        return found;
+        return Ok(found);
     }
-    for (at, id) in ids.iter().enumerate() {
+    for (at, id) in view.places()?.iter().enumerate() {
         if wanted.get(*id as usize) == Some(&true) {
             found.insert(at);
         }
     }
-    found
+    Ok(found)
 }

@@ -19,13 +19,13 @@ pub(super) fn find(view: GroupView<'_>, condition: &Condition<'_>) -> Result<Row
     }
     let mut finding = Finding {
         view,
-        numbers: view.numbers()?,
         known: HashMap::new(),
     };
-    finding.whole(&plan.whole, &mut found);
+    finding.whole(&plan.whole, &mut found)?;
     for ((column, condition), places) in &plan.single {
-        finding.look_up(*column, *condition)?;
-        finding.walk(*column, condition, places, &mut found);
+        if finding.look_up(*column, *condition)? {
+            finding.walk(*column, condition, places, &mut found)?;
+        }
     }
     for (template, parts) in &plan.spanning {
         finding.spanning(*template, parts, &mut found)?;
@@ -54,23 +54,24 @@ pub(super) fn templates_of<'a>(
 
 struct Finding<'a, 'n> {
     view: GroupView<'a>,
-    numbers: &'a [u16],
     /// Per column and condition the values that meet it; `None` if there is none.
     known: HashMap<(u32, Condition<'n>), Option<RowSet>>,
 }
 
 impl<'n> Finding<'_, 'n> {
     /// All texts of some templates.
-    fn whole(&self, templates: &[usize], found: &mut RowSet) {
+    fn whole(&self, templates: &[usize], found: &mut RowSet) -> Result<(), ChunkError> {
         if templates.is_empty() {
-            return;
+            return Ok(());
         }
+        let numbers = self.view.numbers()?;
         let of_template = of_template(self.view.group, templates);
         for text in 0..self.view.group.count as usize {
-            if of_template.get(GroupView::template_of(self.numbers, text)) == Some(&true) {
+            if of_template.get(GroupView::template_of(numbers, text)) == Some(&true) {
                 found.insert(text);
             }
         }
+        Ok(())
     }
 
     /// Finds out which values of a column meet a condition. `false` if none does.
@@ -78,7 +79,7 @@ impl<'n> Finding<'_, 'n> {
         if let Some(known) = self.known.get(&(column, condition)) {
             return Ok(known.is_some());
         }
-        let matching = matching(self.view.column(column)?, &condition)?;
+        let matching = matching(self.view.distinct(column)?, &condition)?;
         let matching = Some(matching).filter(|matching| !matching.is_empty());
         let is_any = matching.is_some();
         self.known.insert((column, condition), matching);
@@ -92,10 +93,11 @@ impl<'n> Finding<'_, 'n> {
         condition: &Condition<'n>,
         places: &[(usize, usize)],
         found: &mut RowSet,
-    ) {
+    ) -> Result<(), ChunkError> {
         let Some(Some(values)) = self.known.get(&(column, *condition)) else {
-            return;
+            return Ok(());
         };
+        let numbers = self.view.numbers()?;
         // Per template: values it has in the column, and which of them count.
         let templates = self.view.group.templates.iter();
         let mut uses: Vec<(usize, Vec<usize>)> = templates
@@ -117,7 +119,7 @@ impl<'n> Finding<'_, 'n> {
         }
         let mut next = 0;
         for text in 0..self.view.group.count as usize {
-            let Some((count, wanted)) = uses.get(GroupView::template_of(self.numbers, text)) else {
+            let Some((count, wanted)) = uses.get(GroupView::template_of(numbers, text)) else {
                 continue;
             };
             if wanted.iter().any(|at| values.contains(next + at)) {
@@ -125,6 +127,7 @@ impl<'n> Finding<'_, 'n> {
             }
             next += count;
         }
+        Ok(())
     }
 
     /// Adds the texts of a template that meet all conditions.
@@ -146,7 +149,7 @@ impl<'n> Finding<'_, 'n> {
         let mut all: Option<RowSet> = None;
         for (place, condition) in parts {
             let mut one = RowSet::none(found.len());
-            self.walk(slot(*place), condition, &[(number, *place)], &mut one);
+            self.walk(slot(*place), condition, &[(number, *place)], &mut one)?;
             match &mut all {
                 Some(all) => all.intersect(&one),
                 None => all = Some(one),
@@ -166,13 +169,14 @@ impl<'n> Finding<'_, 'n> {
         if templates.is_empty() {
             return Ok(());
         }
+        let numbers = self.view.numbers()?;
         let of_template = of_template(self.view.group, templates);
         let most = self.view.store.block.meta().raw_bytes() as usize;
         let mut cursor = TextCursor::new(self.view, most)?;
         let test = Test::new(*condition);
         let mut text = Vec::new();
         for at in 0..self.view.group.count as usize {
-            if of_template.get(GroupView::template_of(self.numbers, at)) != Some(&true) {
+            if of_template.get(GroupView::template_of(numbers, at)) != Some(&true) {
                 continue;
             }
             text.clear();

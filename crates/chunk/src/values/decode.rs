@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use codec::{CodecError, Reader, ints};
 
-use super::{GroupValues, GroupView, Store, Strings, Values};
+use super::{GroupValues, GroupView, Later, Store, Strings, Values};
 use crate::ChunkError;
 use crate::format::{Word, join};
 use crate::shape::{Column, Integers, Kind, Order, Planes};
@@ -47,33 +47,17 @@ pub(super) fn column(store: Store<'_>, column: &Column) -> Result<Values, ChunkE
                 None => Vec::new(),
             },
         },
-        Kind::Id { table, places } => {
-            let all = store
-                .shape
-                .ids
-                .get(*table as usize)
-                .map_or(0, |table| table.count);
-            let places = integers(store, *places, count)?;
-            if places.iter().any(|place| *place >= u64::from(all)) {
-                return Err(store.damaged("identifier that is not there"));
-            }
-            Values::Id(places.into_iter().map(|place| place as u32).collect())
-        }
+        Kind::Id { .. } => Values::Id(Later::default()),
         Kind::Ip4(addresses) => Values::Ip4(planes(store, *addresses, count)?),
         Kind::Dictionary {
             values,
             lengths,
             text,
-            ids,
-        } => {
-            let distinct = *values;
-            let ids: Vec<u32> = planes(store, *ids, count)?;
-            if ids.iter().any(|id| *id >= distinct) {
-                return Err(store.damaged("value that is not there"));
-            }
-            let values = strings(store, *lengths, *text, distinct as usize)?;
-            Values::Dictionary { ids, values }
-        }
+            ..
+        } => Values::Dictionary {
+            ids: Later::default(),
+            values: strings(store, *lengths, *text, *values as usize)?,
+        },
         Kind::Text(group) => Values::Text(Box::new(GroupValues::new(group))),
         Kind::Plain { lengths, text } => Values::Plain(strings(store, *lengths, *text, count)?),
         Kind::Short(payload) => {
@@ -82,6 +66,30 @@ pub(super) fn column(store: Store<'_>, column: &Column) -> Result<Values, ChunkE
             Values::Plain(values)
         }
     })
+}
+
+/// Which of the distinct values each value of a dictionary or of identifiers is.
+pub(super) fn places(store: Store<'_>, column: &Column) -> Result<Vec<u32>, ChunkError> {
+    let count = column.count as usize;
+    match &column.kind {
+        Kind::Id { table, places } => {
+            let table = store.shape.ids.get(*table as usize);
+            let all = table.map_or(0, |table| table.count);
+            let places = integers(store, *places, count)?;
+            if places.iter().any(|place| *place >= u64::from(all)) {
+                return Err(store.damaged("identifier that is not there"));
+            }
+            Ok(places.into_iter().map(|place| place as u32).collect())
+        }
+        Kind::Dictionary { values, ids, .. } => {
+            let ids: Vec<u32> = planes(store, *ids, count)?;
+            if ids.iter().any(|id| *id >= *values) {
+                return Err(store.damaged("value that is not there"));
+            }
+            Ok(ids)
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn planes<W: Word>(store: Store<'_>, planes: Planes, count: usize) -> Result<Vec<W>, ChunkError> {
