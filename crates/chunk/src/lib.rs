@@ -26,8 +26,9 @@
 //! *Reading.* [`ObjectMeta::parse`] takes the end of an object, [`BlockMeta::fetch_ranges`] says
 //! which bytes a [`Projection`] needs, and [`Block::rows`] decodes what was fetched.
 //!
-//! *Searching.* [`BlockMeta::find_ranges`] says which bytes a [`Needle`] needs,
-//! [`Block::find_rows`] finds its rows, and [`Block::lines_of`] gives only their lines.
+//! *Searching.* [`BlockMeta::search_ranges`] says which bytes a [`Search`] needs, [`Block::search`]
+//! finds its rows, and [`Block::lines_of`] gives only their lines. Who reads few fields of a line
+//! looks at [`BlockMeta::templates`] and gets them with [`Block::reduced_lines`].
 //!
 //! *Invariants.* A length is capped before memory is taken for it. Every stored byte is covered by
 //! a checksum that is verified before the byte is believed. A damaged object gives an error that

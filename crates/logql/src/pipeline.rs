@@ -10,8 +10,9 @@
 //! labels that it needs (`wanted`).
 //!
 //! *Order.* Line filters run before the stages that leave the line alone, as nothing but the line
-//! decides them. The literals that they ask for are those of the stored line until a stage rewrites
-//! it: [`Pipeline::required_literals`] serves to search many lines at once.
+//! decides them. Those of the stored line that ask for literals can be left to storage:
+//! [`split_literals`] takes them out. What parsers read of a line is known, too: a line without the
+//! rest ([`LineReader`]) gives the same labels.
 //!
 //! *Invariants.* No row makes the pipeline panic or fail: what goes wrong is in the labels
 //! `__error__` and `__error_details__`. What is remembered per stream is bounded. Pure: the time

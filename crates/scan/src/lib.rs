@@ -7,9 +7,12 @@
 //! turn comes, so that a query with a limit leaves most of them alone.
 //!
 //! [`scan_logs`] gives lines, [`scan_samples`] samples of a range aggregation. Both read as little
-//! as they can: a literal that every passing line must contain ([`Prefilter`]) is searched in all
-//! lines of a block at once and only rows that have it are looked at; counts without filters come
-//! from the counters of whole runs or from the time column ([`SampleShape`] says when).
+//! as they can. Line filters that are literals ([`Prefilter`]) become a set of rows before any stage
+//! runs: structured blocks find it without their lines, of other sources all lines are searched at
+//! once. Of structured blocks, stages that parse JSON or logfmt see only the fields that they read
+//! (`reduced.rs`), and the lines of a log query are put together when their turn comes. Counts come
+//! from the counters of whole runs, from the set of rows, or from the time column ([`SampleShape`]
+//! says when).
 //!
 //! *Invariants.* The answer is that of the pipeline run over every row, whatever is skipped. A
 //! source has a row once. Memory for decoded rows is taken from the caller's

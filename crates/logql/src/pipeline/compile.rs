@@ -24,8 +24,6 @@ pub(super) struct Program {
     pub(super) stages: Vec<Stage>,
     pub(super) names: Arc<FixedNames>,
     pub(super) wanted: Arc<Wanted>,
-    /// What every stored line that passes contains.
-    pub(super) literals: Vec<Vec<u8>>,
     /// What templates call now.
     pub(super) now_ns: i64,
 }
@@ -35,7 +33,6 @@ pub(super) struct Program {
 pub(super) struct Draft {
     stages: Vec<Stage>,
     pub(super) names: FixedNames,
-    literals: Vec<Vec<u8>>,
     /// The labels that stages read.
     pub(super) reads: Vec<String>,
     /// Whether stages may read any label.
@@ -60,13 +57,6 @@ impl Draft {
             }
             rest = behind;
         }
-        for stage in &draft.stages {
-            match stage {
-                Stage::LineFilter(filter) => filter.required_literals(&mut draft.literals),
-                Stage::Unpack | Stage::LineFormat(_) | Stage::Decolorize => break,
-                _ => {}
-            }
-        }
         Ok(draft)
     }
 
@@ -83,7 +73,6 @@ impl Draft {
             stages: self.stages,
             names: Arc::new(self.names),
             wanted: Arc::new(wanted),
-            literals: self.literals,
             now_ns,
         }
     }

@@ -85,14 +85,6 @@ impl LineFilter {
     pub fn pass(&self, line: &[u8]) -> bool {
         self.alternatives.iter().any(|test| test.matches(line)) != self.negative
     }
-
-    /// Literals that every passing line contains.
-    pub(super) fn required_literals(&self, literals: &mut Vec<Vec<u8>>) {
-        match self.alternatives.as_slice() {
-            [only] if !self.negative => only.required_literals(literals),
-            _ => {}
-        }
-    }
 }
 
 impl LineTest {
@@ -122,17 +114,6 @@ impl LineTest {
             }
             Self::Pattern(pattern) => pattern.matches(line),
             Self::Ip(matcher) => matcher.is_in(line),
-        }
-    }
-
-    fn required_literals(&self, literals: &mut Vec<Vec<u8>>) {
-        match self {
-            Self::Literal(finder) => literals.push(finder.needle().to_vec()),
-            Self::Regex { literal, .. } => {
-                literals.extend(literal.iter().map(|literal| literal.needle().to_vec()));
-            }
-            Self::Pattern(pattern) => literals.extend(pattern.literals().map(<[u8]>::to_vec)),
-            Self::Literals(_) | Self::Ip(_) => {}
         }
     }
 }

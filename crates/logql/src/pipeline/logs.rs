@@ -36,12 +36,6 @@ impl Pipeline {
         })
     }
 
-    /// Literals each of which every stored line that passes contains.
-    #[must_use]
-    pub fn required_literals(&self) -> Vec<Vec<u8>> {
-        self.program.literals.clone()
-    }
-
     /// A runner for the rows of one stream.
     #[must_use]
     pub fn for_stream(&self, stream: &LabelSet) -> StreamPipeline {

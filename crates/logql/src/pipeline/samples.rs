@@ -91,12 +91,6 @@ impl Extractor {
         })
     }
 
-    /// Literals each of which every stored line that is a sample contains.
-    #[must_use]
-    pub fn required_literals(&self) -> Vec<Vec<u8>> {
-        self.program.literals.clone()
-    }
-
     /// What is read of lines, unless it may be all of them. A row then is the sample that it is
     /// whatever its time.
     #[must_use]

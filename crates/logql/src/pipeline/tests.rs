@@ -399,22 +399,3 @@ fn faults_end_metric_queries_that_did_not_ask_for_them() {
         assert!(sample(query, "x", &[]).unwrap().is_err(), "{query}");
     }
 }
-
-#[test]
-fn literals_are_those_of_the_stored_line() {
-    let of = |stages: &str| {
-        let log = crate::syntax::parse_log(&format!("{{app=\"web\"}} {stages}")).unwrap();
-        let literals = Pipeline::new(&log, NOW_NS).unwrap().required_literals();
-        let literals = literals
-            .into_iter()
-            .map(|literal| String::from_utf8(literal).unwrap());
-        literals.collect::<Vec<_>>()
-    };
-    assert_eq!(
-        of(r#"|= "a" | json | b="c" |~ "de+fg.h" |> "<_>i""#),
-        ["a", "fg", "i"]
-    );
-    assert_eq!(of(r#"!= "a" |= "b" or "c" |= ip("1.1.1.1")"#), [""; 0]);
-    assert_eq!(of(r#"|= "a" | unpack |= "b""#), ["a"]);
-    assert_eq!(of(r#"| decolorize |= "b""#), [""; 0]);
-}
