@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Direction, LabelSet, TenantId, TimeRange};
 use proto::role::Coverage;
 
-use super::bed::{Bed, FakeIngester, NOW_NS, SECOND, START_NS, labels, range_query, rows, tenant};
+use super::bed::{Bed, FakeIngester, NOW_NS, START_NS, labels, range_query, rows, tenant};
 use crate::Answer;
 
 #[tokio::test]
