@@ -2,6 +2,8 @@
 
 mod bed;
 mod bounds;
+mod clients;
 mod deletes;
 mod endpoints;
+mod explaining;
 mod merging;

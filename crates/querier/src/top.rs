@@ -68,8 +68,7 @@ impl Top {
             self.duplicates += 1;
             return Ok(());
         }
-        self.memory
-            .grow(row.line.len() as u64 + ROW_OVERHEAD_BYTES)?;
+        self.memory.grow(row_bytes(&row))?;
         self.arrivals += 1;
         let rank = (self.rank(row.timestamp_ns), self.arrivals);
         self.rows.insert(rank, (key, row));
@@ -77,8 +76,7 @@ impl Top {
             && let Some((_, (key, row))) = self.rows.pop_last()
         {
             self.known.remove(&key);
-            self.memory
-                .shrink(row.line.len() as u64 + ROW_OVERHEAD_BYTES);
+            self.memory.shrink(row_bytes(&row));
         }
         Ok(())
     }
@@ -95,6 +93,13 @@ impl Top {
             self.memory,
         )
     }
+}
+
+/// What a row holds. Stages may make labels that are larger than lines; those of the stream are
+/// shared by all its rows.
+fn row_bytes(row: &LogRow) -> u64 {
+    let labels = row.labels.metadata.text_len() + row.labels.parsed.text_len();
+    (row.line.len() + labels) as u64 + ROW_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
@@ -125,6 +130,21 @@ mod tests {
             .iter()
             .map(|row| row.timestamp_ns)
             .collect()
+    }
+
+    #[test]
+    fn labels_that_stages_made_count_as_memory() {
+        let mut top = Top::new(
+            10,
+            Direction::Forward,
+            Budget::new("memory", 10_000).reservation(),
+        );
+        let mut row = row(1, 1);
+        row.labels = Arc::new(model::RowLabels {
+            parsed: model::LabelSet::from_pairs([("a", "x".repeat(20_000))]),
+            ..Default::default()
+        });
+        assert!(top.push(1, row).is_err());
     }
 
     #[test]

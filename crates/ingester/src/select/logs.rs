@@ -10,15 +10,13 @@ use model::{CodedError, Direction, Matcher, TimeRange};
 use proto::role::{LogRow, LogRows, SelectLogs};
 use scan::{Context, Deletes, LogScan, Prefilter, ScanStats, scan_logs};
 
-use super::top::Top;
+use super::top::{Top, row_bytes};
 use super::{Output, Scan, wrong};
 use crate::head;
 use crate::stream::StreamSnapshot;
 
 /// Bytes of a batch.
 const BATCH_BYTES: usize = 1 << 20;
-/// What a row costs besides its line.
-const ROW_BYTES: usize = 96;
 
 /// Takes a row that passes, and says whether more are wanted.
 type RowSink<'a> = dyn FnMut(LogRow) -> Result<ControlFlow<()>, CodedError> + 'a;
@@ -167,7 +165,7 @@ impl Batch {
 
     /// Adds a row; gives the batch if it is full.
     fn push(&mut self, row: LogRow) -> Option<Vec<LogRows>> {
-        self.bytes += row.line.len() + ROW_BYTES;
+        self.bytes = self.bytes.saturating_add(row_bytes(&row) as usize);
         match self.streams.last_mut() {
             Some(last) if last.stream_fingerprint == self.stream => last.rows.push(row),
             _ => self.streams.push(LogRows {

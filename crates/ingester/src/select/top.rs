@@ -9,6 +9,13 @@ use proto::role::{LogRow, LogRows};
 /// What a row costs besides its line.
 const ROW_BYTES: u64 = 96;
 
+/// What a row costs. Stages may make labels that are larger than lines; those of the stream are
+/// shared by all its rows.
+pub(super) fn row_bytes(row: &LogRow) -> u64 {
+    let labels = row.labels.metadata.text_len() + row.labels.parsed.text_len();
+    (row.line.len() + labels) as u64 + ROW_BYTES
+}
+
 /// A row in the heap; the greatest is the one to give up first.
 struct Entry {
     /// Smaller is wanted more.
@@ -80,9 +87,8 @@ impl Top {
 
     /// Adds a row that is wanted.
     pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), CodedError> {
-        let bytes = |row: &LogRow| row.line.len() as u64 + ROW_BYTES;
         self.memory
-            .grow(bytes(&row))
+            .grow(row_bytes(&row))
             .map_err(|error| CodedError::new(Code::ResourceExhausted, error.to_string()))?;
         let key = self.key(row.timestamp_ns);
         self.heap.push(Entry {
@@ -95,7 +101,7 @@ impl Top {
         if self.heap.len() > self.limit
             && let Some(last) = self.heap.pop()
         {
-            self.memory.shrink(bytes(&last.row));
+            self.memory.shrink(row_bytes(&last.row));
         }
         Ok(())
     }

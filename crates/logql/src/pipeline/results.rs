@@ -6,11 +6,15 @@ use foldhash::fast::RandomState;
 
 /// Results remembered before all are forgotten.
 const RESULTS_MAX: usize = 1024;
+/// Bytes of keys remembered before all are forgotten. A result is about as large as its key.
+const KEY_BYTES_MAX: usize = 2 << 20;
 
 /// Results by a key that tells them apart.
 #[derive(Debug)]
 pub(super) struct Results<T> {
     by_key: HashMap<Box<[u8]>, T, RandomState>,
+    /// Bytes of all keys in `by_key`.
+    key_bytes: usize,
     key: Vec<u8>,
     last_key: Vec<u8>,
     /// The result of `last_key`; none after [`Self::clear`].
@@ -22,6 +26,7 @@ impl<T: Default> Default for Results<T> {
     fn default() -> Self {
         Self {
             by_key: HashMap::default(),
+            key_bytes: 0,
             key: Vec::new(),
             last_key: Vec::new(),
             has_last: false,
@@ -42,9 +47,11 @@ impl<T: Clone> Results<T> {
             Some(known) => self.last = known.clone(),
             None => {
                 self.last = make();
-                if self.by_key.len() >= RESULTS_MAX {
+                if self.by_key.len() >= RESULTS_MAX || self.key_bytes > KEY_BYTES_MAX {
                     self.by_key.clear();
+                    self.key_bytes = 0;
                 }
+                self.key_bytes += self.key.len();
                 self.by_key
                     .insert(self.key.as_slice().into(), self.last.clone());
             }
@@ -57,6 +64,7 @@ impl<T: Clone> Results<T> {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.by_key.clear();
+        self.key_bytes = 0;
         self.has_last = false;
     }
 }
@@ -83,6 +91,10 @@ mod tests {
         for key in 0..10_000_u32 {
             results.get(|out| out.extend(key.to_le_bytes()), || key);
             assert!(results.by_key.len() <= RESULTS_MAX);
+        }
+        for key in 0..100_u8 {
+            results.get(|out| out.resize(1 << 20, key), || 0);
+            assert!(results.by_key.keys().map(|key| key.len()).sum::<usize>() <= 4 << 20);
         }
         results.clear();
         assert_eq!(*results.get(|out| out.push(1), || 7), 7);

@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use super::bed::{Bed, NOW_NS, START_NS, rows, tenant};
 
-async fn bed() -> Bed {
+pub(super) async fn bed() -> Bed {
     let bed = Bed::new();
     bed.store(&tenant(), 1, "app=web,env=prod", &rows(1..11))
         .await;
@@ -22,14 +22,18 @@ fn router(bed: &Bed) -> Router {
     tenant_routes(crate::routes(bed.querier()), Auth::TenantHeader).merge(crate::open_routes())
 }
 
-async fn send(bed: &Bed, request: Request<Body>) -> (u16, String) {
-    let answer = router(bed).oneshot(request).await.unwrap();
+pub(super) async fn answer(bed: &Bed, request: Request<Body>) -> axum::response::Response {
+    router(bed).oneshot(request).await.unwrap()
+}
+
+pub(super) async fn send(bed: &Bed, request: Request<Body>) -> (u16, String) {
+    let answer = answer(bed, request).await;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn get(bed: &Bed, path: &str, params: &[(&str, &str)]) -> (u16, String) {
+pub(super) async fn get(bed: &Bed, path: &str, params: &[(&str, &str)]) -> (u16, String) {
     let range = [("start", START_NS.to_string()), ("end", NOW_NS.to_string())];
     let mut url = format!("{path}?");
     for (name, value) in range.iter().map(|(name, value)| (*name, value.as_str())) {
@@ -47,7 +51,7 @@ async fn get(bed: &Bed, path: &str, params: &[(&str, &str)]) -> (u16, String) {
     send(bed, request.unwrap()).await
 }
 
-async fn get_json(bed: &Bed, path: &str, params: &[(&str, &str)]) -> Value {
+pub(super) async fn get_json(bed: &Bed, path: &str, params: &[(&str, &str)]) -> Value {
     let (status, body) = get(bed, path, params).await;
     assert_eq!(status, 200, "{body}");
     let mut body: Value = serde_json::from_str(&body).unwrap();
