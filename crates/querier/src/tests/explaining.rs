@@ -29,8 +29,8 @@ async fn a_log_query_says_what_it_reads_before_and_after() {
     assert_eq!(part["bytesCached"], 0);
     let pushed_down = part["pushedDown"].to_string();
     for step in [
-        r#"app=~\\\"web|db\\\""#,
-        r#"line has \\\"line 1\\\""#,
+        r#"app=~\"web|db\""#,
+        r#"line has \"line 1\""#,
         "newest blocks first",
     ] {
         assert!(
