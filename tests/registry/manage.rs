@@ -208,3 +208,57 @@ async fn every_operation_of_the_description_is_there() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn rules_hold_tags_or_let_them_go() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut manifests = Vec::new();
+    for number in 1..=4 {
+        let tag = format!("v{number}");
+        manifests.push(
+            client
+                .push_image("team/app", &tag, &bytes(number + 10, 10))
+                .await?,
+        );
+    }
+    let rules = "/projects/team/rules";
+    let hold = json!({"kind": "immutable", "repositories": "app", "tags": "v1"});
+    let (status, held) = api(client, Method::POST, rules, hold).await?;
+    assert_eq!(status, 201);
+    let v1 = "/v2/team/app/manifests/v1";
+    let move_v1 = client.put_manifest("team/app", "v1", tests::registry::MANIFEST, &manifests[1]);
+    let refused = move_v1.await?;
+    assert_eq!(refused.status(), 412);
+    assert_eq!(code(refused).await?, "PRECONDITION_FAILED");
+    let by_digest = format!("/v2/team/app/manifests/{}", sha256(&manifests[0]));
+    for path in [v1, &by_digest] {
+        assert_eq!(client.status(Method::DELETE, path).await?, 412, "{path}");
+    }
+    assert_eq!(client.get(v1).await?.as_ref(), Some(&manifests[0]));
+
+    let keep = json!({"kind": "retention", "tags": "v*", "latestPushedK": 1});
+    assert_eq!(api(client, Method::POST, rules, keep).await?.0, 201);
+    let run = "/projects/team/retention";
+    let expected = json!([
+        {"repository": "team/app", "tag": "v2"},
+        {"repository": "team/app", "tag": "v3"},
+    ]);
+    for dry_run in [true, false] {
+        let (_, done) = api(client, Method::POST, run, json!({"dry_run": dry_run})).await?;
+        let mut expired = done["expired"].as_array().cloned().unwrap_or_default();
+        expired.sort_by_key(|gone| gone["tag"].to_string());
+        assert_eq!(json!(expired), expected, "dry run: {dry_run}");
+    }
+    let tags = client.json("/v2/team/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!(["v1", "v4"]));
+    let rule = format!("{rules}/{}", held["id"]);
+    assert_eq!(
+        api(client, Method::DELETE, &rule, Value::Null).await?.0,
+        200
+    );
+    assert_eq!(client.status(Method::DELETE, v1).await?, 202);
+    let wrong = json!({"kind": "retention"});
+    assert_eq!(api(client, Method::POST, rules, wrong).await?.0, 400);
+    Ok(())
+}

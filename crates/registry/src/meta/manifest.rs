@@ -102,7 +102,7 @@ impl Change for PutManifest {
         );
         let found = found.fetch_optional(&mut *tx.conn).await?;
         let manifest_id = match found {
-            Some(row) => first(&row)?,
+            Some(row) => self.keep(tx, first(&row)?).await?,
             None => self.insert(tx, repo.repo).await?,
         };
         let target = Target {
@@ -134,6 +134,18 @@ impl Change for PutManifest {
 }
 
 impl PutManifest {
+    /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag.
+    async fn keep(&self, tx: &mut Tx<'_>, id: i64) -> Result<i64, Failure> {
+        bound!(
+            "UPDATE gc_queue SET not_before_ms = $1 WHERE kind = 'manifest' AND subject_id = $2",
+            tx.now_ms + self.untagged_grace_ms,
+            id,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(id)
+    }
+
     async fn insert(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<i64, Failure> {
         let links = self.links(tx, repo_id).await?;
         self.check_children(tx, repo_id).await?;
