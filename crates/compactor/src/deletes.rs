@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{LabelSet, Reservation, TenantId, TimeRange};
 use parking_lot::Mutex;
-use scan::{Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs};
+use scan::{Deletes, LogScan, LogStages, Prefilter, ScanError, ScanStats, Source, StreamDeletes, scan_logs};
 use storage::{DeleteRequest, PartitionState};
 
 use crate::open::OpenBlocks;
@@ -125,6 +125,7 @@ impl Compactor {
         let is_ripe = |object: &u128| {
             let file = state.objects.get(object);
             file.is_some_and(|file| is_ripe(file, &self.config, now_ns))
+                && !self.damaged.has(*object)
         };
         let mut found = BTreeSet::new();
         let memory = self.config.open_bytes();
@@ -168,9 +169,12 @@ impl Compactor {
         let looked =
             tokio::task::spawn_blocking(move || look(&source, range, deletes, memory)).await;
         let looked = looked.map_err(|_| CompactError::Worker)?;
-        looked.map_err(|source| CompactError::Scan {
-            stream: labels.to_string(),
-            source,
+        looked.map_err(|source| match source {
+            ScanError::Block(source) => open.damaged(run, source),
+            source => CompactError::Scan {
+                stream: labels.to_string(),
+                source,
+            },
         })
     }
 }
@@ -181,7 +185,7 @@ fn look(
     range: TimeRange,
     deletes: StreamDeletes,
     mut memory: Reservation,
-) -> Result<bool, scan::ScanError> {
+) -> Result<bool, ScanError> {
     let prefilter = Prefilter::default();
     let scan = LogScan {
         range,

@@ -21,6 +21,7 @@
 //! Start at [`Compactor::run`].
 
 mod config;
+mod damaged;
 mod deletes;
 mod error;
 mod excess;
@@ -59,6 +60,7 @@ pub struct Compactor {
     metrics: Metrics,
     memory: Arc<Budget>,
     checked: deletes::Checked,
+    damaged: damaged::Damaged,
 }
 
 impl Compactor {
@@ -74,6 +76,7 @@ impl Compactor {
         Self {
             memory: Budget::new("compactor.memory", config.memory.0),
             checked: deletes::Checked::default(),
+            damaged: damaged::Damaged::default(),
             config,
             catalog,
             overrides,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use index::Index;
 use model::{TenantId, TimeRange};
-use storage::{ManifestEntry, PartitionState, add_to_index, key};
+use storage::{ManifestEntry, ObjectFile, PartitionState, add_to_index, key};
 
 use crate::deletes::Due;
 use crate::hold::Hold;
@@ -59,6 +59,9 @@ impl Compactor {
         let mut hold = Hold::default();
         let done = self.work_on(tenant, day, retention, due, &mut hold).await;
         self.release(hold).await;
+        if let Err(error) = &done {
+            self.damaged.note(error);
+        }
         done
     }
 
@@ -164,6 +167,7 @@ impl Compactor {
                 .await?;
             rewritten.extend(deleted);
         }
+        rewritten.retain(|object| !self.damaged.has(*object));
         Ok(Todo {
             plan: self.plan(&state, rewritten, day),
             expired: BTreeSet::new(),
@@ -177,7 +181,9 @@ impl Compactor {
             let end_ns = (day + 1).saturating_mul(TimeRange::DAY_NS);
             let now_ns = self.now_ns();
             let is_over = end_ns.saturating_add(self.config.day_settle.0) < now_ns;
-            return plan(state, &self.config, now_ns, is_over);
+            let is_readable = |file: &&ObjectFile| !self.damaged.has(file.id);
+            let objects = state.objects.values().filter(is_readable);
+            return plan(objects, &self.config, now_ns, is_over);
         }
         let file = |id: &u128| state.objects.get(id);
         let level = needed.iter().filter_map(file).map(|file| file.level).max();

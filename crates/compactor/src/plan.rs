@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use storage::{ObjectFile, PartitionState};
+use storage::ObjectFile;
 
 use crate::Config;
 
@@ -25,16 +25,15 @@ pub(crate) struct Plan {
     pub(crate) level: u8,
 }
 
-/// What to merge of a partition; nothing if it is as it should be.
-pub(crate) fn plan(
-    state: &PartitionState,
+/// What to merge of a partition's objects; nothing if they are as they should be.
+pub(crate) fn plan<'a>(
+    objects: impl Iterator<Item = &'a ObjectFile>,
     config: &Config,
     now_ns: i64,
     day_is_over: bool,
 ) -> Plan {
     let target = config.target_object_size.0;
     let is_small = |file: &&ObjectFile| file.size_bytes < target / 2;
-    let objects = state.objects.values();
     let ripe: Vec<&ObjectFile> = objects
         .filter(|file| is_ripe(file, config, now_ns))
         .collect();
@@ -91,6 +90,8 @@ fn chosen<'a>(
 
 #[cfg(test)]
 mod tests {
+    use storage::PartitionState;
+
     use super::*;
 
     const MINUTE: i64 = 60_000_000_000;
@@ -123,7 +124,7 @@ mod tests {
     }
 
     fn chosen(objects: &[(u8, u64)], day_is_over: bool) -> Vec<u128> {
-        let plan = plan(&state(objects), &config(), NOW, day_is_over);
+        let plan = plan(state(objects).objects.values(), &config(), NOW, day_is_over);
         plan.objects.into_iter().collect()
     }
 
@@ -158,7 +159,7 @@ mod tests {
             memory: model::units::ByteSize::mib(8),
             ..config()
         };
-        let plan = plan(&state, &config, NOW, true);
+        let plan = plan(state.objects.values(), &config, NOW, true);
         assert_eq!(plan.objects.len(), 4);
     }
 
@@ -168,7 +169,8 @@ mod tests {
         assert_eq!(chosen(&many, false), [1, 2]);
         assert_eq!(chosen(&[(0, 9000), (0, 9000), (0, 1)], false), [1, 2]);
         let soon = NOW - 6 * MINUTE;
-        let plan = |level| plan(&state(&[(level, 10); 4]), &config(), soon, false);
+        let of = |level| state(&[(level, 10); 4]).objects;
+        let plan = |level| plan(of(level).values(), &config(), soon, false);
         assert!(plan(0).objects.is_empty());
         assert_eq!(plan(1).objects.len(), 4);
     }

@@ -1,6 +1,9 @@
 //! How long a tenant's streams are kept.
 
+use std::cmp::Reverse;
+
 use logql::syntax;
+use model::units::DurationNs;
 use model::{LabelSet, Limits, Matcher};
 
 /// How long a tenant's streams are kept.
@@ -8,7 +11,8 @@ use model::{LabelSet, Limits, Matcher};
 pub(crate) struct Retention {
     /// Of streams that no rule is about; 0 for ever.
     period_ns: i64,
-    /// Other periods, the rule that wins first.
+    /// Other periods, the rule that wins first: that of the highest priority, of several such that
+    /// of the shortest period, as in Loki.
     rules: Vec<Rule>,
 }
 
@@ -23,8 +27,7 @@ impl Retention {
     /// too little. The text says which.
     pub(crate) fn of(limits: &Limits) -> Result<Self, String> {
         let mut streams: Vec<_> = limits.retention_stream.iter().collect();
-        // Stable: of rules with the same priority the first wins.
-        streams.sort_by_key(|stream| std::cmp::Reverse(stream.priority));
+        streams.sort_by_key(|stream| (Reverse(stream.priority), lasting_ns(stream.period)));
         let rule = |stream: &&model::StreamRetention| {
             let selector = &stream.selector;
             let matchers = syntax::parse_open_selector(selector)
@@ -63,6 +66,14 @@ impl Retention {
     }
 }
 
+/// A period to compare with others: zero is for ever.
+fn lasting_ns(period: DurationNs) -> i64 {
+    match period.0 {
+        period_ns if period_ns <= 0 => i64::MAX,
+        period_ns => period_ns,
+    }
+}
+
 fn before(period_ns: i64, now_ns: i64) -> i64 {
     if period_ns <= 0 {
         i64::MIN
@@ -74,7 +85,6 @@ fn before(period_ns: i64, now_ns: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use model::StreamRetention;
-    use model::units::DurationNs;
 
     use super::*;
 
@@ -90,6 +100,8 @@ mod tests {
             retention_stream: vec![
                 stream(r#"{env="dev"}"#, 1, 10),
                 stream(r#"{app="audit"}"#, 2, 0),
+                stream(r#"{env="dev", app="x"}"#, 1, 5),
+                stream(r#"{env="dev", app="y"}"#, 1, 0),
             ],
             ..Limits::default()
         };
@@ -102,6 +114,8 @@ mod tests {
         assert_eq!(cutoff(&[("app", "web")]), 900_000_000_000);
         assert_eq!(cutoff(&[("app", "web"), ("env", "dev")]), 990_000_000_000);
         assert_eq!(cutoff(&[("app", "audit"), ("env", "dev")]), i64::MIN);
+        assert_eq!(cutoff(&[("app", "x"), ("env", "dev")]), 995_000_000_000);
+        assert_eq!(cutoff(&[("app", "y"), ("env", "dev")]), 990_000_000_000);
         assert!(!retention.keeps_all());
         limits.retention_stream.push(stream("{", 0, 1));
         assert!(Retention::of(&limits).is_err());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chunk::FinishedObject;
+use chunk::{FinishedObject, Projection};
 use model::{LabelSet, Reservation, TenantId};
 use scan::{Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs};
 use storage::{ObjectFile, PartitionState, key};
@@ -148,7 +148,11 @@ impl Rewrite<'_> {
             let (labels, memory) = (labels.clone(), self.compactor.memory.reservation());
             let of_slice = self
                 .blocking(move |writer| merge(&labels, &sources, &slice, deletes, memory, writer))
-                .await?;
+                .await;
+            if let Err(CompactError::Scan { .. }) = &of_slice {
+                self.find_damage(unit).await?;
+            }
+            let of_slice = of_slice?;
             left_out.duplicates += of_slice.duplicates;
             left_out.deleted += of_slice.deleted;
             self.put_if_large().await?;
@@ -164,6 +168,19 @@ impl Rewrite<'_> {
         Err(CompactError::Unequal(format!(
             "{found} rows of {labels} instead of {rows}"
         )))
+    }
+
+    /// Fails with the first of the runs that cannot be read: an error of a merge does not say.
+    async fn find_damage(&mut self, unit: &[RunRef]) -> Result<(), CompactError> {
+        for run in unit {
+            let block = self.open.block(run).await?;
+            let ordinal = run.run as usize;
+            let read = move || block.rows(ordinal, Projection::ALL, None).map(|_| ());
+            let read = tokio::task::spawn_blocking(read).await;
+            let read = read.map_err(|_| CompactError::Worker)?;
+            read.map_err(|error| self.open.damaged(run, error))?;
+        }
+        Ok(())
     }
 
     /// Runs CPU work with the writer on a thread for that. After an error the writer is of no use.

@@ -106,7 +106,7 @@ async fn objects_end_at_their_size_and_jobs_at_theirs() {
 }
 
 #[tokio::test]
-async fn a_damaged_object_is_left_alone_and_others_of_its_tenant_are_not_lost() {
+async fn a_damaged_object_is_left_alone_and_the_others_are_merged() {
     let bed = replicated().await;
     let id = *bed.objects().await.first().unwrap();
     let mut bytes = bed.bytes(id).await.to_vec();
@@ -115,9 +115,13 @@ async fn a_damaged_object_is_left_alone_and_others_of_its_tenant_are_not_lost() 
     let key = storage::key::data_key(&tenant(), bed.day, id);
     bed.catalog().store().put(&key, bytes.into()).await.unwrap();
     bed.sleep(10 * MINUTE);
-    bed.compact().await;
+    let compactor = bed.compact().await;
     assert_eq!(bed.objects().await.len(), 10, "nothing is replaced");
     assert_eq!(bed.files("claims").await, [] as [String; 0]);
+    compactor.run_once().await;
+    assert_eq!(bed.objects().await.len(), 2);
+    assert!(bed.objects().await.contains(&id));
+    assert_eq!(compactor.metrics.objects_read.get(), 9);
 }
 
 #[tokio::test]
