@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use model::{LabelSet, Reservation, TenantId, TimeRange};
 use parking_lot::Mutex;
-use scan::{Deletes, LogScan, LogStages, Prefilter, ScanError, ScanStats, Source, StreamDeletes, scan_logs};
+use scan::{
+    Deletes, LogScan, LogStages, Prefilter, ScanError, ScanStats, Source, StreamDeletes, scan_logs,
+};
 use storage::{DeleteRequest, PartitionState};
 
 use crate::open::OpenBlocks;

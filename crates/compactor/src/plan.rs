@@ -61,6 +61,19 @@ pub(crate) fn is_ripe(file: &ObjectFile, config: &Config, now_ns: i64) -> bool {
     file.level > 0 || now_ns.saturating_sub(file.created_ns) >= config.min_age.0
 }
 
+/// What was merged after its day is not merged again with so much less than itself: what comes late
+/// comes little by little.
+const MUCH_LESS: u64 = 8;
+
+/// The largest of what was merged after its day, if the others are not worth rewriting it.
+fn too_large(objects: &[&ObjectFile]) -> Option<u128> {
+    let bytes: u64 = objects.iter().map(|file| file.size_bytes).sum();
+    let largest = objects.iter().max_by_key(|file| file.size_bytes)?;
+    let others = bytes - largest.size_bytes;
+    let is_much_larger = largest.size_bytes > others.saturating_mul(MUCH_LESS);
+    (largest.level == LEVEL_DAY && is_much_larger).then_some(largest.id)
+}
+
 /// As many of the candidates, oldest first, as one job may read. One alone is left as it is.
 fn chosen<'a>(
     candidates: impl Iterator<Item = &'a ObjectFile>,
@@ -68,6 +81,9 @@ fn chosen<'a>(
     config: &Config,
 ) -> Plan {
     let mut candidates: Vec<&ObjectFile> = candidates.collect();
+    while let Some(large) = too_large(&candidates) {
+        candidates.retain(|file| file.id != large);
+    }
     candidates.sort_by_key(|file| (file.min_ts_ns, file.id));
     let (mut bytes, mut open) = (0u64, 0u64);
     let mut objects = BTreeSet::new();
@@ -147,6 +163,9 @@ mod tests {
         assert_eq!(chosen(&[(0, 10), (1, 9000)], true), [1, 2]);
         assert_eq!(chosen(&[(2, 900), (2, 900), (2, 10)], true), []);
         assert_eq!(chosen(&[(2, 900), (0, 900), (2, 10)], true), [2, 3]);
+        assert_eq!(chosen(&[(2, 400), (0, 10), (0, 20)], true), [2, 3]);
+        assert_eq!(chosen(&[(2, 400), (2, 40), (0, 4)], true), []);
+        assert_eq!(chosen(&[(2, 400), (2, 40), (0, 20)], true), [1, 2, 3]);
     }
 
     #[test]
