@@ -156,10 +156,13 @@ async fn too_many_streams_or_bytes_are_refused_before_blocks_are_read() {
     );
 }
 
-/// Twenty blocks, one after the other in time.
+/// Blocks that a query reads if it is not cancelled.
+const BLOCKS: i64 = 20;
+
+/// Blocks one after the other in time.
 async fn many_blocks() -> Bed {
     let bed = Bed::new();
-    for block in 0..20 {
+    for block in 0..BLOCKS {
         let seconds = block * 10..block * 10 + 10;
         bed.store(&tenant(), block as u128 + 1, "app=web", &rows(seconds))
             .await;
@@ -212,7 +215,9 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
         let error = running.await.unwrap().unwrap_err();
         assert_eq!(error.code, Code::Cancelled, "{text}");
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        assert!(get(&stats.blocks_read) <= threads as u64, "{text}");
+        // Workers take several blocks at a time, together no more than half of what is left.
+        let most = (BLOCKS as u64 / 2).max(threads as u64);
+        assert!(get(&stats.blocks_read) <= most, "{text}");
         assert_eq!(get(&stats.lines_passed), 0, "{text}");
     }
 }
