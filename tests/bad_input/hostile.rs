@@ -108,7 +108,7 @@ fn regexes() -> Vec<Question> {
 
 fn templates() -> Vec<Question> {
     let all = r#"{app=~".+"}"#;
-    let doubling = (0..10)
+    let doubling = (0..40)
         .map(|_| "| label_format a=`{{.a}}{{.a}}{{.number}}`")
         .collect::<String>();
     [

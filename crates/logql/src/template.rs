@@ -112,21 +112,36 @@ impl Template {
     /// If a function fails or gets what it cannot take, or a bound is passed. `out` is then as it
     /// was.
     pub fn run(&self, context: &Context<'_>, out: &mut Vec<u8>) -> Result<(), TemplateError> {
-        let Some(pieces) = &self.pieces else {
-            let before = out.len();
-            return eval::run(self, context, out).inspect_err(|_| out.truncate(before));
+        let before = out.len();
+        let is_printed = match &self.pieces {
+            Some(pieces) => self.print(pieces, context, out),
+            None => false,
         };
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Label(name) => match (context.labels.get(name), self.dialect) {
-                    (Some(value), _) => out.extend_from_slice(value.as_bytes()),
-                    (None, Dialect::LogQl) => {}
-                    (None, Dialect::Promtail) => out.extend_from_slice(NO_VALUE),
-                },
-            }
+        if is_printed {
+            return Ok(());
         }
-        Ok(())
+        out.truncate(before);
+        eval::run(self, context, out).inspect_err(|_| out.truncate(before))
+    }
+
+    /// Prints pieces; `false` if that is more than a run may print.
+    fn print(&self, pieces: &[Piece], context: &Context<'_>, out: &mut Vec<u8>) -> bool {
+        let out_max = out.len().saturating_add(eval::OUTPUT_BYTES_MAX);
+        for piece in pieces {
+            let text = match piece {
+                Piece::Text(text) => text.as_bytes(),
+                Piece::Label(name) => match (context.labels.get(name), self.dialect) {
+                    (Some(value), _) => value.as_bytes(),
+                    (None, Dialect::LogQl) => b"",
+                    (None, Dialect::Promtail) => NO_VALUE,
+                },
+            };
+            if out.len().saturating_add(text.len()) > out_max {
+                return false;
+            }
+            out.extend_from_slice(text);
+        }
+        true
     }
 
     /// The labels that a run can read, each once, as far as the text tells; `None` if it may read

@@ -18,7 +18,7 @@ use super::value::Value;
 use super::{Context, Labels, NO_VALUE, Template, TemplateError, gofmt};
 
 /// The most bytes that one run may print.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
+pub(super) const OUTPUT_BYTES_MAX: usize = 4 << 20;
 
 /// The most steps of one run. A step is a node, or [`STEP_BYTES`] of text that a function takes,
 /// makes or copies.

@@ -179,6 +179,7 @@ fn runs_that_would_not_end_or_fit_are_stopped() {
         "{{{{ $x := repeat 1000000 `x` }}}}{}",
         "{{ $x }}".repeat(10)
     );
+    let many_labels = "{{ .json }}".repeat(100_000);
     let loops = "{{ range 100000 }}{{ range 100000 }}{{ end }}{{ end }}";
     for (text, message) in [
         ("{{ repeat 100000000000 `x` }}", "result is longer than"),
@@ -202,6 +203,7 @@ fn runs_that_would_not_end_or_fit_are_stopped() {
         ),
         (doubling.as_str(), "result is longer than"),
         (many_outputs.as_str(), "output is longer than"),
+        (many_labels.as_str(), "output is longer than"),
         (loops, "template takes more than"),
         (
             "{{ define `a` }}{{ template `a` . }}{{ end }}{{ template `a` . }}",
