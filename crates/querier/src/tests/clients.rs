@@ -20,7 +20,7 @@ async fn grafana(bed: &Bed, path: &str) -> (u16, String) {
     send(bed, request.unwrap()).await
 }
 
-fn parsed(answer: (u16, String)) -> Value {
+fn parsed(answer: &(u16, String)) -> Value {
     assert_eq!(answer.0, 200, "{}", answer.1);
     serde_json::from_str(&answer.1).unwrap()
 }
@@ -68,7 +68,7 @@ async fn grafana_reads_flags_before_lines_and_labels_by_category() {
         assert!(ingester[name].is_number(), "{name} in {ingester}");
     }
     // Context of a line: forward and backward from its time.
-    let forward = parsed(grafana(&bed, &at("forward")).await);
+    let forward = parsed(&grafana(&bed, &at("forward")).await);
     let oldest = (START_NS + 1_000_000_000).to_string();
     assert_eq!(forward["data"]["result"][0]["values"][0][0], json!(oldest));
 }
@@ -77,7 +77,7 @@ async fn grafana_reads_flags_before_lines_and_labels_by_category() {
 async fn grafanas_health_check_is_a_sum_of_vectors() {
     let bed = bed().await;
     let path = "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000&direction=backward";
-    let body = parsed(grafana(&bed, path).await);
+    let body = parsed(&grafana(&bed, path).await);
     assert_eq!(body["data"]["resultType"], "vector");
     // It means nanoseconds, but ten digits are seconds; it looks at the number only.
     assert_eq!(
@@ -124,12 +124,12 @@ async fn resources_are_asked_with_times_in_nanoseconds() {
             "",
         ),
     ] {
-        let body = parsed(grafana(&bed, &format!("/loki/api/v1/{path}")).await);
+        let body = parsed(&grafana(&bed, &format!("/loki/api/v1/{path}")).await);
         assert!(key.is_empty() || !body[key].is_null(), "{path}: {body}");
     }
     for path in ["/prometheus/api/v1/rules", "/prometheus/api/v1/alerts"] {
         assert_eq!(
-            parsed(grafana(&bed, path).await)["status"],
+            parsed(&grafana(&bed, path).await)["status"],
             "success",
             "{path}"
         );
@@ -213,7 +213,7 @@ async fn what_logcli_asks_besides_is_answered() {
         start + 60
     );
     assert_eq!(delete(Method::POST, &made).await.0, 204);
-    let listed = parsed(delete(Method::GET, "").await);
+    let listed = parsed(&delete(Method::GET, "").await);
     let id = listed[0]["request_id"].as_str().unwrap();
     assert_eq!(
         delete(Method::DELETE, &format!("request_id={id}&force=false"))
