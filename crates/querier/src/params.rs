@@ -100,7 +100,8 @@ impl Params {
         }
     }
 
-    /// `direction`, newest first if absent.
+    /// `direction`, newest first if absent. `scan` is a word of Grafana, which shows it as a
+    /// direction, splits such a query itself and asks for the newest lines of each part.
     ///
     /// # Errors
     /// If it is something else.
@@ -110,7 +111,7 @@ impl Params {
             .map(str::to_ascii_lowercase)
             .as_deref()
         {
-            None | Some("backward") => Ok(Direction::Backward),
+            None | Some("backward" | "scan") => Ok(Direction::Backward),
             Some("forward") => Ok(Direction::Forward),
             Some(_) => {
                 let text = self.get("direction").unwrap_or_default();
@@ -430,6 +431,21 @@ mod tests {
         ] {
             assert!(step(text).unwrap_err().message.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn directions_are_lokis_and_grafanas() {
+        let direction = |text: &str| Params::parse(&[text]).direction();
+        for (text, expected) in [
+            ("", Direction::Backward),
+            ("direction=BACKWARD", Direction::Backward),
+            ("direction=Forward", Direction::Forward),
+            ("direction=scan", Direction::Backward),
+        ] {
+            assert_eq!(direction(text), Ok(expected), "{text}");
+        }
+        let error = direction("direction=sideways").unwrap_err().message;
+        assert_eq!(error, "invalid direction 'sideways'");
     }
 
     #[test]
