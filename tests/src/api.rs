@@ -85,9 +85,61 @@ impl Api {
     /// # Errors
     /// If there is no answer.
     pub async fn get(&self, path: &str, params: &[(&str, &str)]) -> anyhow::Result<(u16, String)> {
-        let request = self.http.get(format!("{}{path}", self.base)).query(params);
-        let answer = self.with_tenant(request).send().await?;
+        self.get_with(path, params, &[]).await
+    }
+
+    /// Status and body of a GET with more headers.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn get_with(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<(u16, String)> {
+        let answer = self.getting(path, params, headers).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// How the body of a GET is encoded, and the body as it was sent.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not 200.
+    pub async fn get_encoded(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<(String, Vec<u8>)> {
+        let http = reqwest::Client::builder().no_gzip().build()?;
+        let plain = Self {
+            http,
+            ..self.clone()
+        };
+        let answer = plain.getting(path, params, headers).send().await?;
+        ensure!(
+            answer.status() == 200,
+            "{path} answered {}",
+            answer.status()
+        );
+        let encoding = answer.headers().get("Content-Encoding");
+        let encoding = encoding.map(|value| value.to_str().map(str::to_owned));
+        let encoding = encoding.transpose()?.unwrap_or_default();
+        Ok((encoding, answer.bytes().await?.to_vec()))
+    }
+
+    fn getting(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> reqwest::RequestBuilder {
+        let mut request = self.http.get(format!("{}{path}", self.base)).query(params);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.with_tenant(request)
     }
 
     /// The JSON of a GET that must succeed.
