@@ -125,15 +125,24 @@ impl Stamps {
         self.0.retain(|piece| place(piece.start).0 != generation);
     }
 
-    /// What is to be noted of a generation.
+    /// What is to be noted of a generation: the pieces up to the last that was used. One before it
+    /// may have only the rest of an entry that began earlier; without it, a piece that begins there
+    /// when it is read again would take the place of the later ones.
     pub(super) fn used(&self, generation: u64) -> Vec<Piece> {
-        let is_its = |piece: &&Piece| piece.is_used && place(piece.start).0 == generation;
+        let its = self
+            .0
+            .iter()
+            .filter(|piece| place(piece.start).0 == generation);
+        let used = its.clone().filter(|piece| piece.is_used);
+        let Some(end) = used.map(|piece| piece.end).max() else {
+            return Vec::new();
+        };
         let noted = |piece: &Piece| Piece {
             start: place(piece.start).1,
             end: place(piece.end).1,
             ..*piece
         };
-        self.0.iter().filter(is_its).map(noted).collect()
+        its.filter(|piece| piece.end <= end).map(noted).collect()
     }
 
     /// Whether there is room for more pieces.
@@ -180,5 +189,23 @@ mod tests {
         again.end(origin(1, 12));
         again.forget_before(1, 10);
         assert!(again.used(1).is_empty());
+    }
+
+    #[test]
+    fn a_piece_that_has_only_the_rest_of_an_entry_is_noted_with_those_around_it() {
+        let mut last = LastStamp::default();
+        let mut stamps = Stamps::default();
+        for (at, wall_ns) in [(0, 100), (10, 200), (20, 300)] {
+            stamps.stamp(origin(0, at), wall_ns, &mut last);
+            stamps.end(origin(0, at + 10));
+        }
+        // An entry begins in the first and ends in the second; the next begins in the third.
+        assert!(stamps.is_of(origin(0, 0), 100) && stamps.is_of(origin(0, 20), 300));
+        let mut again = Stamps::default();
+        again.restore(0, &stamps.used(0));
+        let second: Vec<i64> = [0, 10, 20, 30]
+            .map(|at| again.stamp(origin(0, at), 900, &mut LastStamp::default()))
+            .into();
+        assert_eq!(second, [100, 200, 300, 900]);
     }
 }
