@@ -17,7 +17,6 @@ pub(crate) use kubernetes::KubernetesFinder;
 pub(crate) use target::{Labels, SharedTargets, Target, Targets};
 pub(crate) use watch::{Change, Watch};
 
-use crate::tail::unpack::Packing;
 use glob::Walked;
 
 /// A file of a target.
@@ -56,9 +55,7 @@ impl Targets {
             scan.special += walked.special;
             scan.too_many |= walked.too_many;
             for path in walked.files {
-                // Packed files of a job that has others are what rotation made of those.
-                let is_other = target.packing.is_none() && Packing::of_name(&path).is_some();
-                if is_other || target.excludes(&path) || is_own(&path) {
+                if target.leaves_out(&path) || is_own(&path) {
                     continue;
                 }
                 if scan.files.len() >= files_max {

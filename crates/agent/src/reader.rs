@@ -9,7 +9,7 @@ mod fed;
 mod forget;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,9 @@ use crate::stages::Pipeline;
 use crate::tail::generation::{Buffer, Unpacking, mtime_ns, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::known::Known;
-use crate::tail::restore::{Meeting, Memory, Names, from_the_book, in_place, may_be_of_another};
+use crate::tail::restore::{
+    Meeting, Memory, Names, earlier_name, from_the_book, in_place, under_earlier_name,
+};
 use crate::tail::siblings::may_come_from;
 use crate::tail::source::{Desk, Source};
 use crate::tail::stamps::LastStamp;
@@ -231,7 +233,7 @@ impl Reader {
             }
         }
         if !new.is_empty() {
-            self.meet(&new, now);
+            self.meet(&new, scan, now);
         }
         self.suspects.retain(|key, _| scan.files.contains_key(key));
         self.forget_done(now.mono);
@@ -239,30 +241,54 @@ impl Reader {
     }
 
     /// Begins to read files that were not there before: first those that are where the book has
-    /// them, so that the others are not taken for what they are not.
-    fn meet(&mut self, new: &[&Found], now: Now) {
+    /// them, so that the others are not taken for what they are not; then those that the book has
+    /// under other names, under these; then the others.
+    fn meet(&mut self, new: &[&Found], scan: &Scan, now: Now) {
         let records = self.known.book.records();
-        let memory = Memory::new(records, &self.config.client, &self.config.names);
+        let mut memory = Memory::new(records, &self.config.client, &self.config.names);
         let mut rest = Vec::new();
         for found in new {
-            if !self.begin(found, &memory, now, in_place) {
+            memory.see(&found.path);
+            if self.is_spoken_for(found) || !self.begin(found, &memory, now, in_place) {
                 rest.push(*found);
             }
         }
-        // Names that may have had the files of others are met first.
-        let meeting = Meeting {
-            memory: &memory,
-            names: &self.config.names,
-            absent_at_ns: self.scanned_at_ns,
-        };
-        let known = &self.known;
-        rest.sort_by_key(|found| may_be_of_another(found, &meeting, known));
+        for found in self.earlier_names(&rest, scan, &memory) {
+            self.begin(&found, &memory, now, under_earlier_name);
+        }
         for found in rest {
-            if self.is_spoken_for(found) || self.is_copy_under_way(found, now) {
+            let is_begun = self.is_begun(found.target.job, &found.path);
+            if is_begun || self.is_spoken_for(found) || self.is_copy_under_way(found, now) {
                 continue;
             }
             self.begin(found, &memory, now, from_the_book);
         }
+    }
+
+    /// Names that these files had and under which they are read to their end.
+    fn earlier_names(&self, rest: &[&Found], scan: &Scan, memory: &Memory) -> Vec<Found> {
+        let meeting = Meeting {
+            memory,
+            names: &self.config.names,
+            absent_at_ns: self.scanned_at_ns,
+        };
+        let mut earlier = BTreeMap::new();
+        for found in rest {
+            let job = found.target.job;
+            if let Some(path) = earlier_name(found, &meeting)
+                && !self.is_begun(job, &path)
+            {
+                let key = (job, path.clone());
+                let listed = scan.files.get(&key).cloned();
+                let target = found.target.clone();
+                earlier.insert(key, listed.unwrap_or(Found { path, target }));
+            }
+        }
+        earlier.into_values().collect()
+    }
+
+    fn is_begun(&self, job: usize, path: &Path) -> bool {
+        self.by_path.contains_key(&(job, path.to_owned()))
     }
 
     fn begin(
@@ -272,7 +298,7 @@ impl Reader {
         now: Now,
         how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
     ) -> bool {
-        if self.is_spoken_for(found) || is_still_packed(found, now) {
+        if is_still_packed(found, now) {
             return false;
         }
         let Some(pipeline) = self.pipelines.get(found.target.job) else {
@@ -565,7 +591,7 @@ fn is_still_packed(found: &Found, now: Now) -> bool {
 
 /// The paths under which changes of the file are told: its own and, if that is a link, the one it
 /// leads to.
-fn notice_paths(path: &std::path::Path) -> Vec<PathBuf> {
+fn notice_paths(path: &Path) -> Vec<PathBuf> {
     let mut paths = vec![path.to_owned()];
     if let Ok(resolved) = std::fs::canonicalize(path)
         && resolved != path

@@ -2,7 +2,7 @@
 //! depth. A walk looks only into directories that can hold a match.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,14 @@ impl PathGlob {
         Ok(Self {
             alternatives: alternatives?,
         })
+    }
+
+    /// Whether a walk would find a file of this path.
+    pub(crate) fn is_match(&self, path: &Path) -> bool {
+        let names: Vec<&OsStr> = path.iter().collect();
+        self.alternatives
+            .iter()
+            .any(|parts| is_match(parts, &names))
     }
 
     /// Adds what is there now.
@@ -155,6 +163,21 @@ fn first_braces(glob: &str) -> Option<(&str, Vec<&str>, &str)> {
         }
     }
     None
+}
+
+fn is_match(parts: &[Part], names: &[&OsStr]) -> bool {
+    let Some((part, later_parts)) = parts.split_first() else {
+        return names.is_empty();
+    };
+    let Some((name, later_names)) = names.split_first() else {
+        return false;
+    };
+    match part {
+        Part::Name(own) => own == name && is_match(later_parts, later_names),
+        Part::Pattern(matcher) => matcher.is_match(name) && is_match(later_parts, later_names),
+        Part::AnyDepth if later_parts.is_empty() => true,
+        Part::AnyDepth => is_match(later_parts, names) || is_match(parts, later_names),
+    }
 }
 
 fn walk(at: &Path, parts: &[Part], walked: &mut Walked) {
@@ -300,6 +323,16 @@ mod tests {
             ("none/*.log", vec![]),
         ] {
             assert_eq!(found(root.path(), glob), files, "{glob}");
+            let whole = format!("{}/{glob}", root.path().display());
+            let parsed = PathGlob::new(&whole).unwrap();
+            for file in ["a.log", "b.txt", ".c.log", "x/a.log", "x/y/b.log"] {
+                let is_found = files.contains(&file);
+                assert_eq!(
+                    parsed.is_match(&root.path().join(file)),
+                    is_found,
+                    "{glob} {file}"
+                );
+            }
         }
     }
 

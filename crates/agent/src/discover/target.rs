@@ -76,10 +76,17 @@ impl SharedTargets {
 }
 
 impl Target {
-    pub(super) fn excludes(&self, path: &Path) -> bool {
-        self.exclude
-            .as_ref()
-            .is_some_and(|exclude| exclude.is_match(path))
+    /// Whether a file of this path would be collected for it.
+    pub(crate) fn takes(&self, path: &Path) -> bool {
+        self.glob.is_match(path) && !self.leaves_out(path)
+    }
+
+    /// Whether a file that its glob matches is not collected all the same.
+    pub(super) fn leaves_out(&self, path: &Path) -> bool {
+        // Packed files of a job that has others are what rotation made of those.
+        let is_other = self.packing.is_none() && Packing::of_name(path).is_some();
+        let exclude = self.exclude.as_ref();
+        is_other || exclude.is_some_and(|exclude| exclude.is_match(path))
     }
 }
 

@@ -1,22 +1,35 @@
 //! Where reading begins when a name is met: at the start of the agent, and when a file appears.
 
-use super::generation::{Generation, mtime_ns};
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::generation::{Generation, mtime_ns, open_regular};
 use super::identity::FileId;
 use super::known::Known;
 use super::rotate::push_unseen;
 use super::siblings::siblings;
 use super::source::{Desk, Source};
 use super::unpack::Packing;
-use crate::discover::Found;
+use crate::discover::{Found, Target};
 use crate::positions::Record;
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+
+/// How often a file is looked for again in a directory that changes.
+const LOOKS_AGAIN: usize = 10;
+/// How long ago a directory that changes has changed.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// What the book knows of files that nobody reads, for one look at all globs.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     by_id: HashMap<FileId, Vec<Record>>,
     by_path: HashMap<PathBuf, Vec<Record>>,
+    /// Where files of which there are records were seen just now.
+    there: HashMap<FileId, PathBuf>,
 }
 
 /// Names that are configured now. Records of other ones are free to be taken over, so that a job or
@@ -47,6 +60,16 @@ impl Memory {
             }
         }
         memory
+    }
+
+    /// Takes in where a file is, if there is a record of it.
+    pub(crate) fn see(&mut self, path: &Path) {
+        if let Ok(metadata) = std::fs::metadata(path) {
+            let id = FileId::of(&metadata);
+            if self.by_id.contains_key(&id) {
+                self.there.insert(id, path.to_owned());
+            }
+        }
     }
 
     fn of_id(&self, id: FileId, job: &str, names: &Names) -> Vec<&Record> {
@@ -92,7 +115,7 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
     let Some((generation, Some(record))) = current(source, meeting, desk) else {
         return false;
     };
-    if is_of_another(&source.path, source.target.job, record, desk.known) {
+    if is_known_otherwise(&source.path, &source.target, record) {
         return false;
     }
     let of_path = meeting
@@ -109,22 +132,43 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
     true
 }
 
-/// Whether the file is one that another listed name had and that is not read to its end: its lines
-/// are known by that name, so they are read under it.
-fn is_of_another(path: &Path, job: usize, record: &Record, known: &Known) -> bool {
-    !record.is_done && record.path != *path && known.is_listed(job, &record.path)
+/// Whether the file is not read to its end and known by another name that the target takes too.
+/// Lines that come again must come under the name they had, or they would be in another stream.
+fn is_known_otherwise(path: &Path, target: &Target, record: &Record) -> bool {
+    !record.is_done
+        && record.path != *path
+        && record.job == target.job_name
+        && target.takes(&record.path)
 }
 
-/// As [`is_of_another`], of a file that was not opened yet.
-pub(crate) fn may_be_of_another(found: &Found, meeting: &Meeting<'_>, known: &Known) -> bool {
-    let Ok(metadata) = std::fs::metadata(&found.path) else {
-        return false;
+/// The other name, as in [`is_known_otherwise`], of a file that bears a name of its own now. Names
+/// pass on while a directory is looked at, so that the other one may well not have been seen.
+pub(crate) fn earlier_name(found: &Found, meeting: &Meeting<'_>) -> Option<PathBuf> {
+    let file = open_regular(&found.path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let job = &found.target.job_name;
+    let records = meeting
+        .memory
+        .of_id(FileId::of(&metadata), job, meeting.names);
+    let is_this = |record: &&Record| {
+        is_known_otherwise(&found.path, &found.target, record)
+            && !is_younger(&metadata, record)
+            && record.mark.holds_in(&file).unwrap_or(false)
     };
-    let (id, target) = (FileId::of(&metadata), &found.target);
-    let records = meeting.memory.of_id(id, &target.job_name, meeting.names);
-    records
-        .iter()
-        .any(|record| is_of_another(&found.path, target.job, record, known))
+    let record = records.into_iter().find(is_this)?;
+    Some(record.path.clone())
+}
+
+/// Whether a file of which nothing was done with came to be after the one of the record: then it
+/// was given the inode of that one.
+fn is_younger(metadata: &Metadata, record: &Record) -> bool {
+    // Not every file system knows when a file came to be.
+    let born = metadata
+        .created()
+        .ok()
+        .and_then(|at| Timestamp::try_from(at).ok());
+    record.mark.offset == 0
+        && born.is_some_and(|born| born.as_nanosecond() > i128::from(record.mtime_ns))
 }
 
 /// Whether it need not be unpacked again.
@@ -171,19 +215,48 @@ pub(crate) fn from_the_book(
     meeting: &Meeting<'_>,
     desk: &mut Desk<'_>,
 ) -> bool {
-    let Some((mut generation, own)) = current(source, meeting, desk) else {
+    let Some((generation, own)) = current(source, meeting, desk) else {
         return false;
     };
-    let job = source.target.job;
-    let records = meeting
-        .memory
-        .of_path(&source.path, &source.target.job_name, meeting.names);
-    let is_free = |record: &&Record| {
-        desk.known.owner(job, record.id).is_none() && own.is_none_or(|own| own.id != record.id)
+    push_recorded(source, own, meeting, desk);
+    push_current(source, generation, own, meeting, desk);
+    true
+}
+
+/// As [`from_the_book`], for a name that may have passed to a file that is known by another one, or
+/// to none. False if there is no file to be read under it.
+pub(crate) fn under_earlier_name(
+    source: &mut Source,
+    meeting: &Meeting<'_>,
+    desk: &mut Desk<'_>,
+) -> bool {
+    let is_its = |source: &Source, generation: &Generation, own: Option<&Record>| {
+        let is_other = own.is_some_and(|own| is_known_otherwise(&source.path, &source.target, own));
+        !is_other && desk.known.owner(source.target.job, generation.id).is_none()
     };
-    let records: Vec<&Record> = records.into_iter().filter(is_free).collect();
-    for record in records.iter().filter(|record| !record.is_done) {
-        match find(source, record, desk) {
+    let current = current(source, meeting, desk);
+    let current = current.filter(|(generation, own)| is_its(source, generation, *own));
+    let own = current.as_ref().and_then(|(_, own)| *own);
+    push_recorded(source, own, meeting, desk);
+    if let Some((generation, own)) = current {
+        push_current(source, generation, own, meeting, desk);
+    }
+    !source.generations.is_empty()
+}
+
+/// Adds the files that bore the name and are not read to their end.
+fn push_recorded(
+    source: &mut Source,
+    own: Option<&Record>,
+    meeting: &Meeting<'_>,
+    desk: &mut Desk<'_>,
+) {
+    let job = source.target.job;
+    for record in others_of_the_name(source, own, meeting, desk.known) {
+        if record.is_done {
+            continue;
+        }
+        match find(source, record, meeting, desk) {
             Some(found) if desk.known.owner(job, found.id).is_none() => {
                 adopt(source, record, desk);
                 if found.id != record.id {
@@ -196,7 +269,40 @@ pub(crate) fn from_the_book(
             None => forget(record, desk),
         }
     }
-    let newest = records.iter().map(|record| record.mtime_ns).max();
+}
+
+/// Records of other files that bore the name, of which none is read now.
+fn others_of_the_name<'m>(
+    source: &Source,
+    own: Option<&Record>,
+    meeting: &Meeting<'m>,
+    known: &Known,
+) -> Vec<&'m Record> {
+    let target = &source.target;
+    let memory: &'m Memory = meeting.memory;
+    let mut records = memory.of_path(&source.path, &target.job_name, meeting.names);
+    records.retain(|record| {
+        known.owner(target.job, record.id).is_none() && own.is_none_or(|own| own.id != record.id)
+    });
+    records
+}
+
+/// Adds what came and went unseen, and the file that bears the name.
+fn push_current(
+    source: &mut Source,
+    mut generation: Generation,
+    own: Option<&Record>,
+    meeting: &Meeting<'_>,
+    desk: &mut Desk<'_>,
+) {
+    let target = &source.target;
+    let of_path = meeting
+        .memory
+        .of_path(&source.path, &target.job_name, meeting.names);
+    let others = of_path
+        .iter()
+        .filter(|record| own.is_none_or(|own| own.id != record.id));
+    let newest = others.map(|record| record.mtime_ns).max();
     let since_ns = match own {
         // The file is known, so what was rotated before it was seen too.
         Some(_) => newest,
@@ -210,13 +316,12 @@ pub(crate) fn from_the_book(
         Some(record) => {
             adopt(source, record, desk);
             source.push_known(generation, record, desk.known);
-            return true;
+            return;
         }
         None if newest.is_none() => import(&mut generation, desk),
         None => {}
     }
     source.push(generation, desk.known);
-    true
 }
 
 /// Goes on where promtail was.
@@ -228,10 +333,47 @@ fn import(generation: &mut Generation, desk: &Desk<'_>) {
     }
 }
 
-/// The file of a record: by its id and its bytes, else by its bytes alone, in a copy.
-fn find(source: &mut Source, record: &Record, desk: &Desk<'_>) -> Option<Generation> {
+/// The file of a record: by its id and its bytes, else by its bytes alone, in a copy. Names pass
+/// from file to file while they are looked at; a file that is not found is looked for again.
+fn find(
+    source: &mut Source,
+    record: &Record,
+    meeting: &Meeting<'_>,
+    desk: &Desk<'_>,
+) -> Option<Generation> {
+    let mut found = find_once(source, record, meeting, desk);
+    for _ in 0..LOOKS_AGAIN {
+        let is_found = found.as_ref().is_some_and(|found| found.id == record.id);
+        if is_found || !has_just_changed(&source.path, desk) {
+            break;
+        }
+        found = find_once(source, record, meeting, desk);
+    }
+    let mut found = found?;
+    found.no = source.number();
+    Some(found)
+}
+
+/// Whether names came or went in the directory of a file a moment ago.
+fn has_just_changed(path: &Path, desk: &Desk<'_>) -> bool {
+    let metadata = path
+        .parent()
+        .and_then(|directory| directory.metadata().ok());
+    metadata.is_some_and(|metadata| {
+        desk.now.wall_ns.abs_diff(mtime_ns(&metadata)) < JUST_NOW.as_nanos() as u64
+    })
+}
+
+fn find_once(
+    source: &Source,
+    record: &Record,
+    meeting: &Meeting<'_>,
+    desk: &Desk<'_>,
+) -> Option<Generation> {
     let mut candidates = vec![record.file.clone()];
+    candidates.extend(meeting.memory.there.get(&record.id).cloned());
     candidates.extend(siblings(&source.path));
+    candidates.extend(names_of_inode(record));
     let mut copy = None;
     for path in candidates.into_iter().filter(|path| *path != source.path) {
         // What was packed was written after what it was made of.
@@ -247,16 +389,21 @@ fn find(source: &mut Source, record: &Record, desk: &Desk<'_>) -> Option<Generat
             continue;
         }
         if generation.id == record.id {
-            copy = Some(generation);
-            break;
+            return Some(generation);
         }
         if record.mark.offset > 0 {
             copy.get_or_insert(generation);
         }
     }
-    let mut found = copy?;
-    found.no = source.number();
-    Some(found)
+    copy
+}
+
+/// Names that lead to the inode of a record, in the directory where its file was seen last.
+fn names_of_inode(record: &Record) -> Vec<PathBuf> {
+    let directory = record.file.parent().map(std::fs::read_dir);
+    let entries = directory.into_iter().flatten().flatten().flatten();
+    let its = entries.filter(|entry| entry.ino() == record.id.ino);
+    its.map(|entry| entry.path()).collect()
 }
 
 fn resume(generation: &mut Generation, record: &Record) -> bool {

@@ -17,6 +17,10 @@ use crate::positions::Record;
 /// and went unseen, then the new file.
 pub(super) fn to_new_file(source: &mut Source, id: FileId, desk: &mut Desk<'_>) {
     let now = desk.now.mono;
+    for generation in &mut source.generations {
+        generation.is_rotated = true;
+        generation.look(now);
+    }
     if let Some(own) = source
         .generations
         .iter_mut()
@@ -29,10 +33,6 @@ pub(super) fn to_new_file(source: &mut Source, id: FileId, desk: &mut Desk<'_>) 
     if desk.known.owner(source.target.job, id).is_some() {
         // A file that is read under another name was given this one.
         return;
-    }
-    for generation in &mut source.generations {
-        generation.is_rotated = true;
-        generation.look(now);
     }
     let newest = source
         .generations
@@ -94,11 +94,9 @@ fn unseen(source: &Source, since_ns: i64, desk: &Desk<'_>) -> Vec<(Generation, O
     let family = known.family(&source.target.job_name, &source.path);
     let unseen = |path: PathBuf| {
         let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-        let id = FileId::of(&metadata);
-        if mtime_ns(&metadata) < since_ns
-            || known.is_listed(job, &path)
-            || known.owner(job, id).is_some()
-        {
+        let is_old = mtime_ns(&metadata) < since_ns;
+        let is_read = known.owner(job, FileId::of(&metadata)).is_some();
+        if is_old || is_read || known.is_listed(job, &path) {
             return None;
         }
         let opened = Generation::open_rotated(&path, desk.unpacking, desk.now.mono);
@@ -106,8 +104,10 @@ fn unseen(source: &Source, since_ns: i64, desk: &Desk<'_>) -> Vec<(Generation, O
             tracing::warn!(file = %path.display(), %error, "cannot be opened");
         });
         let generation = opened.ok()?;
-        let file = generation.file();
-        if known.record(&source.target.job_name, id, file).is_some()
+        // The name may have passed to another file meanwhile.
+        let (id, file) = (generation.id, generation.file());
+        if known.owner(job, id).is_some()
+            || known.record(&source.target.job_name, id, file).is_some()
             || is_copy_of_one_that_is_read(source, file)
         {
             return None;

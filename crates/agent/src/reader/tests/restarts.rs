@@ -239,3 +239,94 @@ fn what_comes_again_of_a_rotated_file_has_the_labels_it_had() {
         rig.restart();
     }
 }
+
+/// The labels that streams have.
+fn streams(batches: &[crate::batch::Batch]) -> std::collections::BTreeSet<&str> {
+    let streams = batches.iter().flat_map(|batch| &batch.request.streams);
+    streams.map(|stream| stream.labels.as_str()).collect()
+}
+
+#[test]
+fn a_name_that_is_away_for_a_moment_of_its_rotation_keeps_its_lines() {
+    let mut rig = killed("a.log*");
+    rig.append("a.log", &lines("a", 3..5));
+    rig.start();
+    let first = rig.turn_without_delivery();
+    rig.rename("a.log", "a.log.1");
+    rig.restart();
+    let again = rig.turn_without_delivery();
+    assert_eq!(streams(&again), streams(&first));
+    assert_eq!(rows(&again), rows(&first));
+    rig.deliver(&again);
+    rig.write("a.log", "new\n");
+    assert_eq!(rig.read(), ["new"]);
+    rig.append("a.log.1", "late\n");
+    assert_eq!(rig.read(), ["late"]);
+    assert_eq!(rig.read_after(LONG), [""; 0]);
+    rig.restart();
+    assert_eq!(rig.read(), [""; 0]);
+}
+
+#[test]
+fn a_file_that_is_known_by_a_rotated_name_keeps_it_when_it_is_rotated_again() {
+    let mut rig = Rig::new("a.log*");
+    rig.write("a.log.1", &lines("old", 0..3));
+    rig.write("a.log", &lines("a", 0..3));
+    let first = rig.turn_without_delivery();
+    assert_eq!(streams(&first).len(), 2);
+    for name in ["a.log.2", "a.log.3"] {
+        rig.rename("a.log.1", "aside");
+        rig.rename("a.log", "a.log.1");
+        rig.rename("aside", name);
+        rig.write("a.log", "");
+        rig.restart();
+        let again = rig.turn_without_delivery();
+        assert_eq!(streams(&again), streams(&first), "{name}");
+        let (mut again, mut first) = (rows(&again), rows(&first));
+        again.sort();
+        first.sort();
+        assert_eq!(again, first, "{name}");
+        rig.rename("a.log.1", "a.log");
+        rig.rename(name, "a.log.1");
+    }
+}
+
+#[test]
+fn a_new_file_with_the_inode_of_one_that_was_not_begun_has_its_own_name() {
+    let mut rig = Rig::new("*.log");
+    rig.write("a.log", "");
+    assert_eq!(rig.read(), [""; 0]);
+    rig.kill();
+    rig.remove("a.log");
+    // Most file systems give the inode away at once.
+    rig.write("b.log", "b 0\n");
+    rig.start();
+    let batches = rig.turn_without_delivery();
+    let labels: Vec<_> = streams(&batches).into_iter().collect();
+    assert!(
+        labels.len() == 1 && labels[0].contains("b.log"),
+        "{labels:?}"
+    );
+}
+
+#[test]
+fn entries_of_several_lines_that_come_again_have_the_times_they_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let glob = format!("{}/*.log", directory.path().display());
+    let mut config = crate::Config::for_paths(&[("j", vec![glob])], "unused".into());
+    let stages = "[multiline: {firstline: '^block', max_wait_time: 1h}]";
+    config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
+    let mut rig = Rig::with_config(directory, config);
+    let mut first = Vec::new();
+    rig.write("a.log", "block 0\n");
+    // Each is read on its own; the second begins no entry.
+    for text in ["  of 0\n", "  of 0 too\nblock 1\n", "block 2\nblock 3\n"] {
+        first.extend(rig.turn_without_delivery());
+        rig.append("a.log", text);
+    }
+    first.extend(rig.turn_without_delivery());
+    rig.restart();
+    let again = rows(&rig.turn_without_delivery());
+    assert_eq!(again, rows(&first));
+    assert_eq!(again.len(), 3);
+}
