@@ -1,5 +1,6 @@
 //! An image registry on a store of a kind, and a client of the Distribution Specification.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A variable with the URL of a PostgreSQL server, without a database: registries keep their facts
 /// there, each in a new one. See `tests/registry/postgres.sh`.
 const POSTGRES: &str = "REGISTRY_POSTGRES";
+
+/// A variable that gives a registry accounts, robots and roles.
+pub const LOCAL: (&str, &str) = ("SKALD_REGISTRY_AUTH", "local");
 
 /// Where bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,39 @@ impl Registry {
     /// # Errors
     /// If it does not become ready.
     pub async fn start(kind: Kind, env: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::launch(kind, env, |listen| {
+            RegistryClient::new(&format!("http://{listen}"))
+        })
+        .await
+    }
+
+    /// The same, spoken to in TLS by a client that trusts the certificate of the tests.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn start_tls(kind: Kind, env: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let (cert, key) = (tls_file("cert.pem"), tls_file("key.pem"));
+        let mut all = vec![
+            ("SKALD_REGISTRY_TLS_CERT_FILE", cert.as_str()),
+            ("SKALD_REGISTRY_TLS_KEY_FILE", key.as_str()),
+        ];
+        all.extend(env);
+        let ca = std::fs::read(tls_file("ca.pem"))?;
+        let ca = reqwest::Certificate::from_pem(&ca)?;
+        Self::launch(kind, &all, |listen| {
+            let mut client = RegistryClient::new(&format!("https://{listen}"));
+            let http = client_builder().add_root_certificate(ca).build();
+            client.http = http.unwrap_or_default();
+            client
+        })
+        .await
+    }
+
+    async fn launch(
+        kind: Kind,
+        env: &[(&str, &str)],
+        client: impl FnOnce(SocketAddr) -> RegistryClient,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let s3 = match kind {
             Kind::S3 => Some(S3::start(&directory.path().join("s3")).await?),
@@ -88,7 +125,7 @@ impl Registry {
         Ok(Self {
             process: Some(launch.start().await?),
             launch,
-            client: RegistryClient::new(&format!("http://{listen}")),
+            client: client(listen),
             _s3: s3,
             directory,
         })
@@ -153,6 +190,16 @@ impl Registry {
     }
 }
 
+/// A file of the tests' certificate.
+fn tls_file(name: &str) -> String {
+    format!("{}/registry/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn client_builder() -> reqwest::ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(Duration::from_secs(120))
+}
+
 /// A database of a registry's own on a PostgreSQL server.
 async fn new_database(server: &str) -> anyhow::Result<String> {
     use rand::RngExt;
@@ -194,11 +241,9 @@ impl RegistryClient {
     /// A client of the registry at `base`.
     #[must_use]
     pub fn new(base: &str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder().timeout(Duration::from_secs(120)).build();
         Self {
             base: base.to_owned(),
-            http: http.unwrap_or_default(),
+            http: client_builder().build().unwrap_or_default(),
             login: None,
         }
     }
@@ -212,7 +257,7 @@ impl RegistryClient {
         }
     }
 
-    /// `http://127.0.0.1:port`
+    /// `http://127.0.0.1:port`, or `https`
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
@@ -317,6 +362,22 @@ impl RegistryClient {
     /// If there is no answer.
     pub async fn status(&self, method: Method, path: &str) -> anyhow::Result<u16> {
         Ok(self.request(method, path).send().await?.status().as_u16())
+    }
+
+    /// Status and body of a request of the management API.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn manage(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> anyhow::Result<(u16, Value)> {
+        let request = self.request(method, &format!("/api/v2.0{path}"));
+        let answer = request.json(&body).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// An answer in JSON.

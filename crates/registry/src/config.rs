@@ -2,7 +2,7 @@
 
 use model::units::{ByteSize, DurationNs};
 use serde::{Deserialize, Serialize};
-use server::ListenAddr;
+use server::{ListenAddr, TlsConfig};
 use storage::{Secret, StorageConfig};
 
 use crate::logs::LogConfig;
@@ -15,16 +15,24 @@ pub struct Config {
     pub enabled: bool,
     /// Where clients push and pull.
     pub listen: ListenAddr,
+    /// The certificate that clients are shown.
+    pub tls: TlsConfig,
     /// What clients reach it by, such as `https://registry.example.org`; empty means as they ask.
     pub external_url: String,
     /// Who may do what.
     pub auth: AuthMode,
     /// How long a token holds that was given for a login.
     pub token_lifetime: DurationNs,
+    /// How long a client may ask for tokens without showing its password again.
+    pub refresh_lifetime: DurationNs,
+    /// How long one key signs tokens; then there is a new one. 0 is for ever.
+    pub key_lifetime: DurationNs,
     /// Where the facts are.
     pub database: DatabaseConfig,
     /// Where the bytes are. A directory unless configured: `registry/store` in the data directory.
     pub storage: StorageConfig,
+    /// Pulls that the object store answers itself.
+    pub redirect: RedirectConfig,
     /// Bounds of uploads.
     pub upload: UploadConfig,
     /// Bounds of manifests and lists.
@@ -40,11 +48,15 @@ impl Default for Config {
         Self {
             enabled: true,
             listen: ListenAddr::localhost(5000),
+            tls: TlsConfig::default(),
             external_url: String::new(),
             auth: AuthMode::None,
             token_lifetime: DurationNs::from_secs(300),
+            refresh_lifetime: DurationNs::from_secs(30 * 24 * 3600),
+            key_lifetime: DurationNs::from_secs(90 * 24 * 3600),
             database: DatabaseConfig::default(),
             storage: StorageConfig::default(),
+            redirect: RedirectConfig::default(),
             upload: UploadConfig::default(),
             limits: LimitConfig::default(),
             gc: GcConfig::default(),
@@ -89,6 +101,29 @@ impl Default for DatabaseConfig {
     }
 }
 
+/// Pulls that the object store answers itself: the client is sent there with a signed address, so
+/// that the bytes of blobs need not pass through here. Clients must be able to reach the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedirectConfig {
+    /// Whether clients are sent there. A directory answers nobody.
+    pub enabled: bool,
+    /// Smaller blobs are not worth a second request.
+    pub blob_size_min: ByteSize,
+    /// How long an address is good for. Less than `gc.data_grace`.
+    pub lifetime: DurationNs,
+}
+
+impl Default for RedirectConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            blob_size_min: ByteSize::mib(1),
+            lifetime: DurationNs::from_secs(300),
+        }
+    }
+}
+
 /// Bounds of uploads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -121,6 +156,8 @@ pub struct LimitConfig {
     pub page_max: u32,
     /// Tags that one push of a manifest may set.
     pub tags_per_push_max: usize,
+    /// Projects that have metrics of their own; more count as one.
+    pub metric_projects_max: usize,
     /// Whether an index may name manifests that are not there.
     pub allow_missing_manifests: bool,
     /// Whether an image may name blobs that are not there.
@@ -133,6 +170,7 @@ impl Default for LimitConfig {
             manifest_size_max: ByteSize::mib(8),
             page_max: 10_000,
             tags_per_push_max: 100,
+            metric_projects_max: 1000,
             allow_missing_manifests: true,
             allow_missing_blobs: false,
         }

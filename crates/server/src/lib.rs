@@ -33,7 +33,7 @@ pub use config::{
 pub use datadir::{DataDir, DataDirError};
 pub use grpc::grpc_router;
 pub use health::{Component, Health, State};
-pub use listen::{BindError, ConnectionLimits, ListenAddr, Listener};
+pub use listen::{BindError, ConnectionLimits, ListenAddr, Listener, TlsConfig, TlsError};
 pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{Overrides, OverridesError, RuntimeConfig};

@@ -1,6 +1,7 @@
 //! Listeners: bound first, served later, drained at the end.
 
 mod stall;
+mod tls;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,12 +20,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use stall::StallGuard;
+pub use tls::{TlsConfig, TlsError};
 
 /// Bytes of the headers of one request.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -115,10 +119,19 @@ pub struct BindError {
 }
 
 /// A bound port. Nothing is answered until it is served.
-#[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
     addr: SocketAddr,
+    tls: Option<TlsAcceptor>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("addr", &self.addr)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Listener {
@@ -141,7 +154,20 @@ impl Listener {
         }
         .map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, addr })
+        Ok(Self {
+            listener,
+            addr,
+            tls: None,
+        })
+    }
+
+    /// The same port, spoken to in TLS if the configuration has a certificate.
+    ///
+    /// # Errors
+    /// If the certificate or its key cannot be used.
+    pub fn with_tls(mut self, config: &TlsConfig) -> Result<Self, TlsError> {
+        self.tls = config.acceptor()?;
+        Ok(self)
     }
 
     /// The address that was bound, with the port that the system chose.
@@ -153,7 +179,11 @@ impl Listener {
     /// Serves HTTP/1 and HTTP/2 (by prior knowledge, so gRPC too) until `stop`; then refuses new
     /// connections, lets open requests finish within the drain timeout, and closes what is left.
     pub async fn serve(self, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
-        let Self { listener, addr } = self;
+        let Self {
+            listener,
+            addr,
+            tls,
+        } = self;
         let slots = Arc::new(Semaphore::new(limits.connections_max));
         let graceful = GracefulShutdown::new();
         let abort = CancellationToken::new();
@@ -171,13 +201,16 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = serve_connection(
-                        builder.clone(),
-                        StallGuard::new(stream, limits.write_timeout),
+                    // Answers are small and clients wait for them.
+                    let _ = stream.set_nodelay(true);
+                    let stream = StallGuard::new(stream, limits.write_timeout);
+                    let connection = Connection {
+                        builder: builder.clone(),
                         peer,
-                        router.clone(),
-                        graceful.watcher(),
-                    );
+                        router: router.clone(),
+                        watcher: graceful.watcher(),
+                    };
+                    let connection = connection.run(stream, tls.clone(), limits.header_timeout);
                     let abort = abort.clone();
                     tokio::spawn(async move {
                         abort.run_until_cancelled(connection).await;
@@ -221,28 +254,55 @@ fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor>
     builder
 }
 
-async fn serve_connection(
+/// What one connection is served with.
+struct Connection {
     builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: StallGuard<TcpStream>,
     peer: SocketAddr,
     router: Router,
     watcher: Watcher,
-) {
-    // Answers are small and clients wait for them.
-    let _ = stream.get_ref().set_nodelay(true);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let router = router.clone();
-        async move {
-            let answer: Result<_, Infallible> = router.oneshot(request.map(Body::new)).await;
-            answer
+}
+
+impl Connection {
+    /// Serves a connection to its end; a handshake, where there is one, takes no longer than headers
+    /// may.
+    async fn run(
+        self,
+        stream: StallGuard<TcpStream>,
+        tls: Option<TlsAcceptor>,
+        handshake_timeout: Duration,
+    ) {
+        let Some(tls) = tls else {
+            return self.serve(stream).await;
+        };
+        let peer = self.peer;
+        match tokio::time::timeout(handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
-    });
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%peer, %error, "connection ended");
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self {
+            builder,
+            peer,
+            router,
+            watcher,
+        } = self;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let router = router.clone();
+            async move {
+                let answer: Result<_, Infallible> = router.oneshot(request.map(Body::new)).await;
+                answer
+            }
+        });
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
     }
 }
 

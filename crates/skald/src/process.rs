@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use cluster::{Cluster, LocalIngester, Member, MemberState, Role};
 use ingester::Ingester;
@@ -136,7 +137,11 @@ impl Listeners {
         };
         let has_registry = target == Target::Registry || config.registry.enabled;
         let registry = match target.has(Target::Registry) && has_registry {
-            true => Some(Listener::bind(config.registry.listen).await?),
+            true => {
+                let listener = Listener::bind(config.registry.listen).await?;
+                let listener = listener.with_tls(&config.registry.tls);
+                Some(listener.context("registry.tls")?)
+            }
             false => None,
         };
         Ok(Self {

@@ -10,10 +10,11 @@ use http::header::{CACHE_CONTROL, HOST, HeaderName, WWW_AUTHENTICATE};
 use serde_json::json;
 
 use super::token::{Access, Claims};
-use super::{Action, Caller, SERVICE, allows, identify, login};
+use super::{Action, Caller, SERVICE, allows, identify, login, refresh};
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::{Seen, new_id};
+use crate::metrics::TokenResult;
 use crate::name::RepoName;
 use crate::registry::Registry;
 
@@ -64,7 +65,11 @@ fn external_url(registry: &Registry, headers: &HeaderMap) -> String {
             .all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
     };
     let host = text(&HOST).filter(is_host).unwrap_or("localhost");
-    format!("{}://{host}", scheme.unwrap_or("http"))
+    let own = match registry.config().tls.is_enabled() {
+        true => "https",
+        false => "http",
+    };
+    format!("{}://{host}", scheme.unwrap_or(own))
 }
 
 async fn keys(State(registry): State<Registry>) -> Response {
@@ -114,9 +119,13 @@ async fn by_post(
                 let password = value(&params, "password").unwrap_or_default();
                 login(&registry, name, password, &seen).await?
             }
+            Some("refresh_token") => {
+                let token = value(&params, "refresh_token").unwrap_or_default();
+                refresh::take(&registry, token, &seen).await?
+            }
             other => {
                 let message = format!(
-                    "grant_type {} is not known here; there is password",
+                    "grant_type {} is not known here; there are password and refresh_token",
                     other.unwrap_or("(none)")
                 );
                 let error = Error::new(Code::Unsupported, message);
@@ -140,6 +149,10 @@ fn answer(
     headers: &HeaderMap,
     seen: &Seen,
 ) -> Response {
+    registry.metrics().token(match given {
+        Ok(_) => TokenResult::given,
+        Err(_) => TokenResult::refused,
+    });
     match given {
         Ok(token) => ([(CACHE_CONTROL, "no-store")], Json(token)).into_response(),
         Err(error) => challenge(error, registry, headers, None).answer(&seen.rid),
@@ -158,27 +171,43 @@ async fn give(
     for scope in scopes.take(SCOPES_MAX) {
         access.extend(granted(registry, &caller, scope).await?);
     }
-    let lifetime_s = registry.config().token_lifetime.0 / 1_000_000_000;
     let now_s = registry.meta().now_ms() / 1000;
+    let lifetime = registry.config().token_lifetime;
     let claims = Claims {
-        iss: "skald-registry".to_owned(),
         sub: caller.name().to_owned(),
-        aud: SERVICE.to_owned(),
-        exp: now_s + lifetime_s,
-        nbf: now_s,
-        iat: now_s,
-        jti: new_id(),
         kind: caller.kind(),
         access,
+        ..Claims::new(SERVICE, now_s, lifetime, new_id())
     };
     let token = registry.auth().keys.sign(&claims)?;
     let issued_at = jiff::Timestamp::from_second(now_s).unwrap_or_default();
-    Ok(json!({
+    let mut answer = json!({
         "token": token,
         "access_token": token,
-        "expires_in": lifetime_s,
+        "expires_in": lifetime.0 / 1_000_000_000,
         "issued_at": issued_at.to_string(),
-    }))
+    });
+    if let Some(token) = refresh_token(registry, &caller, params).await? {
+        answer["refresh_token"] = token.into();
+    }
+    Ok(answer)
+}
+
+/// What a client gets to keep, if it asks for that: the one that it came with, or a new one.
+async fn refresh_token(
+    registry: &Registry,
+    caller: &Caller,
+    params: &Params,
+) -> Result<Option<String>, Error> {
+    if let Some(token) = value(params, "refresh_token") {
+        return Ok(Some(token.to_owned()));
+    }
+    let is_asked = value(params, "offline_token") == Some("true")
+        || value(params, "access_type") == Some("offline");
+    match is_asked {
+        true => refresh::give(registry, caller).await,
+        false => Ok(None),
+    }
 }
 
 /// What of a scope, `repository:name:pull,push`, the caller may do. What is no scope of ours gives

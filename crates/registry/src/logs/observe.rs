@@ -13,13 +13,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{HeaderName, USER_AGENT};
+use http::header::{HOST, HeaderName, USER_AGENT};
+use http::request::Parts;
+use http::uri::Authority;
 use http_body::{Frame, SizeHint};
 use rand::RngExt;
 use server::http::REQUEST_ID_HEADER;
 
 use super::access::{self, Begun, Ended};
 use super::note::Note;
+use crate::cost::Cost;
 use crate::error::ErrorCode;
 use crate::registry::Registry;
 
@@ -47,6 +50,7 @@ pub(crate) async fn observe(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    name_host(&mut parts);
     let text = |name: &HeaderName| {
         let value = parts.headers.get(name)?.to_str().ok()?;
         Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
@@ -74,7 +78,9 @@ pub(crate) async fn observe(
         bytes: Arc::clone(&bytes_in),
         watch: None,
     });
-    let mut answer = next.run(Request::from_parts(parts, body)).await;
+    let cost = Cost::default();
+    let answered = next.run(Request::from_parts(parts, body));
+    let mut answer = cost.clone().of(answered).await;
     let headers = answer.headers_mut();
     if let Ok(rid) = begun.rid.parse() {
         headers.insert(REQUEST_ID_HEADER, rid);
@@ -86,6 +92,7 @@ pub(crate) async fn observe(
         registry,
         begun,
         note,
+        cost,
         bytes_in,
         bytes_out: Arc::new(AtomicU64::new(0)),
         in_flight,
@@ -99,6 +106,17 @@ pub(crate) async fn observe(
     })
 }
 
+/// HTTP/2 has what a client calls the registry in the address of the request only.
+fn name_host(parts: &mut Parts) {
+    if parts.headers.contains_key(HOST) {
+        return;
+    }
+    let authority = parts.uri.authority().map(Authority::as_str);
+    if let Some(host) = authority.and_then(|host| host.parse().ok()) {
+        parts.headers.insert(HOST, host);
+    }
+}
+
 /// A request whose answer is going out. Its line is written when this is dropped: at the end of the
 /// answer or of the connection, whichever is first.
 struct Watch {
@@ -108,6 +126,7 @@ struct Watch {
     status: u16,
     err_code: Option<&'static str>,
     answered: Instant,
+    cost: Cost,
     bytes_in: Arc<AtomicU64>,
     bytes_out: Arc<AtomicU64>,
     in_flight: crate::metrics::InFlight,
@@ -121,6 +140,9 @@ impl Drop for Watch {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             answered: self.answered,
+            store_ms: self.cost.store_ms(),
+            store_ops: self.cost.store_ops(),
+            meta_ms: self.cost.meta_ms(),
         };
         let noted = self.note.read();
         self.in_flight.end(
@@ -130,6 +152,12 @@ impl Drop for Watch {
             self.begun.at.elapsed(),
             (ended.bytes_in, ended.bytes_out),
         );
+        if ended.status < 400
+            && let (Some(project), Some(action)) = (&noted.project, noted.action)
+        {
+            let metrics = self.registry.metrics();
+            metrics.moved(project, action, ended.bytes_in, ended.bytes_out);
+        }
         self.registry.logs().access(&self.begun, &noted, &ended);
     }
 }

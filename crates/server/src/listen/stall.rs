@@ -26,10 +26,6 @@ impl<S> StallGuard<S> {
         }
     }
 
-    pub(super) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// What a write yields, bounded in time while it is pending.
     fn bounded<T>(
         &mut self,
