@@ -5,20 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{Kind, Registry, RegistryClient, bytes, code, sha256};
 
-async fn api(
-    client: &RegistryClient,
-    method: Method,
-    path: &str,
-    body: Value,
-) -> anyhow::Result<(u16, Value)> {
-    let request = client.request(method, &format!("/api/v2.0{path}"));
-    let answer = request.json(&body).send().await?;
-    let status = answer.status().as_u16();
-    Ok((status, answer.json().await.unwrap_or(Value::Null)))
-}
-
 async fn used(client: &RegistryClient, project: &str) -> anyhow::Result<i64> {
-    let (_, quotas) = api(client, Method::GET, "/quotas", Value::Null).await?;
+    let (_, quotas) = client.manage(Method::GET, "/quotas", Value::Null).await?;
     let quotas = quotas.as_array().into_iter().flatten();
     let mut quotas = quotas.filter(|quota| quota["ref"]["name"] == project);
     Ok(quotas
@@ -37,7 +25,7 @@ async fn a_quota_is_exact_also_when_many_push_at_once() -> anyhow::Result<()> {
     let client = registry.client();
     let project = json!({"project_name": "small", "storage_limit": 10_500});
     assert_eq!(
-        api(client, Method::POST, "/projects", project).await?.0,
+        client.manage(Method::POST, "/projects", project).await?.0,
         201
     );
     let pushes = (0..30).map(|seed| async move {
@@ -76,7 +64,7 @@ async fn a_blob_counts_once_in_its_project_and_is_given_back() -> anyhow::Result
         assert_eq!(used(client, "p").await?, left);
     }
     let set = json!({"hard": {"storage": 500}});
-    assert_eq!(api(client, Method::PUT, "/quotas/p", set).await?.0, 200);
+    assert_eq!(client.manage(Method::PUT, "/quotas/p", set).await?.0, 200);
     let path = format!("/v2/p/a/blobs/uploads/?digest={digest}");
     let post = client
         .request(Method::POST, &path)
@@ -101,7 +89,9 @@ async fn a_tag_has_a_history_and_comes_back() -> anyhow::Result<()> {
     let path = "/v2/team/app/manifests/latest";
     assert_eq!(client.status(Method::DELETE, path).await?, 202);
     let tag = "/projects/team/repositories/app/tags/latest";
-    let (_, history) = api(client, Method::GET, &format!("{tag}/history"), Value::Null).await?;
+    let (_, history) = client
+        .manage(Method::GET, &format!("{tag}/history"), Value::Null)
+        .await?;
     let digests: Vec<(Value, Value)> = history
         .as_array()
         .into_iter()
@@ -117,15 +107,15 @@ async fn a_tag_has_a_history_and_comes_back() -> anyhow::Result<()> {
     assert_eq!(digests, expected);
     let undelete = format!("{tag}/undelete");
     assert_eq!(
-        api(client, Method::POST, &undelete, json!({})).await?.0,
+        client.manage(Method::POST, &undelete, json!({})).await?.0,
         200
     );
     assert_eq!(client.get(path).await?, Some(two));
     let back = json!({"digest": one_digest});
-    assert_eq!(api(client, Method::POST, &undelete, back).await?.0, 200);
+    assert_eq!(client.manage(Method::POST, &undelete, back).await?.0, 200);
     assert_eq!(client.get(path).await?, Some(one));
     let never = "/projects/team/repositories/app/tags/never/undelete";
-    assert_eq!(api(client, Method::POST, never, json!({})).await?.0, 404);
+    assert_eq!(client.manage(Method::POST, never, json!({})).await?.0, 404);
     Ok(())
 }
 
@@ -135,40 +125,42 @@ async fn projects_and_repositories_are_listed_and_removed() -> anyhow::Result<()
     let client = registry.client();
     client.push_image("team/a/b", "v1", &bytes(4, 10)).await?;
     let artifacts = "/projects/team/repositories/a%252Fb/artifacts";
-    let (status, artifacts) = api(client, Method::GET, artifacts, Value::Null).await?;
+    let (status, artifacts) = client.manage(Method::GET, artifacts, Value::Null).await?;
     assert_eq!(
         (status, &artifacts[0]["tags"][0]["name"]),
         (200, &json!("v1"))
     );
-    let (_, repos) = api(
-        client,
-        Method::GET,
-        "/projects/team/repositories",
-        Value::Null,
-    )
-    .await?;
+    let (_, repos) = client
+        .manage(Method::GET, "/projects/team/repositories", Value::Null)
+        .await?;
     assert_eq!(repos[0]["name"], "team/a/b");
     assert_eq!(
-        api(client, Method::DELETE, "/projects/team", Value::Null)
+        client
+            .manage(Method::DELETE, "/projects/team", Value::Null)
             .await?
             .0,
         409
     );
     let repo = "/projects/team/repositories/a%252Fb";
-    assert_eq!(api(client, Method::DELETE, repo, Value::Null).await?.0, 200);
+    assert_eq!(
+        client.manage(Method::DELETE, repo, Value::Null).await?.0,
+        200
+    );
     assert_eq!(
         client.status(Method::GET, "/v2/team/a/b/tags/list").await?,
         404
     );
     assert_eq!(used(client, "team").await?, 0);
     assert_eq!(
-        api(client, Method::DELETE, "/projects/team", Value::Null)
+        client
+            .manage(Method::DELETE, "/projects/team", Value::Null)
             .await?
             .0,
         200
     );
     assert_eq!(
-        api(client, Method::GET, "/projects/team", Value::Null)
+        client
+            .manage(Method::GET, "/projects/team", Value::Null)
             .await?
             .0,
         404
@@ -180,7 +172,9 @@ async fn projects_and_repositories_are_listed_and_removed() -> anyhow::Result<()
 async fn every_operation_of_the_description_is_there() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;
     let client = registry.client();
-    let (_, document) = api(client, Method::GET, "/openapi.json", Value::Null).await?;
+    let (_, document) = client
+        .manage(Method::GET, "/openapi.json", Value::Null)
+        .await?;
     let paths = document["paths"].as_object().cloned().unwrap_or_default();
     assert!(paths.len() > 15);
     for (path, operations) in &paths {
@@ -199,8 +193,9 @@ async fn every_operation_of_the_description_is_there() -> anyhow::Result<()> {
             .flat_map(|map| map.keys())
         {
             let method: Method = method.to_uppercase().parse()?;
-            let (status, body) =
-                api(client, method.clone(), &concrete.join("/"), json!({})).await?;
+            let (status, body) = client
+                .manage(method.clone(), &concrete.join("/"), json!({}))
+                .await?;
             let message = body["errors"][0]["message"].as_str().unwrap_or_default();
             assert_ne!(message, "no end point has this path", "{method} {path}");
             assert!(status != 405 && status < 500, "{method} {path}: {status}");
@@ -224,7 +219,7 @@ async fn rules_hold_tags_or_let_them_go() -> anyhow::Result<()> {
     }
     let rules = "/projects/team/rules";
     let hold = json!({"kind": "immutable", "repositories": "app", "tags": "v1"});
-    let (status, held) = api(client, Method::POST, rules, hold).await?;
+    let (status, held) = client.manage(Method::POST, rules, hold).await?;
     assert_eq!(status, 201);
     let v1 = "/v2/team/app/manifests/v1";
     let move_v1 = client.put_manifest("team/app", "v1", tests::registry::MANIFEST, &manifests[1]);
@@ -238,14 +233,16 @@ async fn rules_hold_tags_or_let_them_go() -> anyhow::Result<()> {
     assert_eq!(client.get(v1).await?.as_ref(), Some(&manifests[0]));
 
     let keep = json!({"kind": "retention", "tags": "v*", "latestPushedK": 1});
-    assert_eq!(api(client, Method::POST, rules, keep).await?.0, 201);
+    assert_eq!(client.manage(Method::POST, rules, keep).await?.0, 201);
     let run = "/projects/team/retention";
     let expected = json!([
         {"repository": "team/app", "tag": "v2"},
         {"repository": "team/app", "tag": "v3"},
     ]);
     for dry_run in [true, false] {
-        let (_, done) = api(client, Method::POST, run, json!({"dry_run": dry_run})).await?;
+        let (_, done) = client
+            .manage(Method::POST, run, json!({"dry_run": dry_run}))
+            .await?;
         let mut expired = done["expired"].as_array().cloned().unwrap_or_default();
         expired.sort_by_key(|gone| gone["tag"].to_string());
         assert_eq!(json!(expired), expected, "dry run: {dry_run}");
@@ -254,11 +251,11 @@ async fn rules_hold_tags_or_let_them_go() -> anyhow::Result<()> {
     assert_eq!(tags["tags"], json!(["v1", "v4"]));
     let rule = format!("{rules}/{}", held["id"]);
     assert_eq!(
-        api(client, Method::DELETE, &rule, Value::Null).await?.0,
+        client.manage(Method::DELETE, &rule, Value::Null).await?.0,
         200
     );
     assert_eq!(client.status(Method::DELETE, v1).await?, 202);
     let wrong = json!({"kind": "retention"});
-    assert_eq!(api(client, Method::POST, rules, wrong).await?.0, 400);
+    assert_eq!(client.manage(Method::POST, rules, wrong).await?.0, 400);
     Ok(())
 }

@@ -6,15 +6,14 @@ use sqlx::Row;
 
 use super::Meta;
 use super::administer::time;
-use super::change::{Change, Tx, bound, first};
+use super::change::{Change, Tx, bound};
 use super::error::Failure;
-use super::manifest::unknown;
+use super::manifest;
 use super::outbox::{Event, tell};
-use super::project::find_repo;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::name::{Reference, RepoName, Tag};
+use crate::name::{RepoName, Tag};
 use crate::who::Who;
 
 /// A moment when a tag was set, moved or removed.
@@ -73,21 +72,10 @@ impl Change for SetTag {
     const NAME: &'static str = "set_tag";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let gone = || unknown(&self.repo, &Reference::Digest(self.digest.clone()));
-        let Some(repo) = find_repo(tx, &self.repo).await? else {
-            return Err(gone().into());
-        };
-        let found = bound!(
-            "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
-            repo.repo,
-            self.digest.as_str(),
-        );
-        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
-            return Err(gone().into());
-        };
+        let (repo_id, manifest_id) = manifest::find(tx, &self.repo, &self.digest).await?;
         let target = Target {
-            repo_id: repo.repo,
-            manifest_id: first(&row)?,
+            repo_id,
+            manifest_id,
             digest: self.digest.as_str(),
             who: &self.who,
             grace_ms: self.untagged_grace_ms,

@@ -10,7 +10,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::link::{Kind, review, reviewed};
 use super::outbox::{Event, tell};
-use super::project::{ensure_repo, find_repo};
+use super::project::ensure_repo;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
@@ -257,6 +257,24 @@ fn wrong_size(blob: &Descriptor, size: i64) -> Error {
     Error::new(Code::ManifestInvalid, message).with_detail("digest", blob.digest.as_str())
 }
 
+/// The ids of a repository and of a manifest in it that is to be changed.
+pub(super) async fn find(
+    tx: &mut Tx<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<(i64, i64), Failure> {
+    let found = bound!(
+        "SELECT r.id, m.id FROM repo r JOIN manifest m ON m.repo_id = r.id \
+         WHERE r.name = $1 AND m.digest = $2",
+        repo.as_str(),
+        digest.as_str(),
+    );
+    match found.fetch_optional(&mut *tx.conn).await? {
+        Some(row) => Ok((row.try_get(0)?, row.try_get(1)?)),
+        None => Err(unknown(repo, &Reference::Digest(digest.clone())).into()),
+    }
+}
+
 /// Removes a manifest and all tags that point to it.
 pub(crate) struct DeleteManifest {
     pub(crate) repo: RepoName,
@@ -273,21 +291,10 @@ impl Change for DeleteManifest {
     const NAME: &'static str = "delete_manifest";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Failure> {
-        let gone = || unknown(&self.repo, &Reference::Digest(self.digest.clone()));
-        let Some(repo) = find_repo(tx, &self.repo).await? else {
-            return Err(gone().into());
-        };
-        let found = bound!(
-            "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
-            repo.repo,
-            self.digest.as_str(),
-        );
-        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
-            return Err(gone().into());
-        };
+        let (repo_id, manifest_id) = find(tx, &self.repo, &self.digest).await?;
         let target = Target {
-            repo_id: repo.repo,
-            manifest_id: first(&row)?,
+            repo_id,
+            manifest_id,
             digest: self.digest.as_str(),
             who: &self.who,
             grace_ms: self.untagged_grace_ms,
