@@ -94,3 +94,29 @@ async fn a_blob_that_a_manifest_needs_cannot_be_deleted() -> anyhow::Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn large_blobs_come_from_the_object_store_where_that_is_wanted() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_REDIRECT_ENABLED", "true"),
+        ("SKALD_REGISTRY_REDIRECT_BLOB_SIZE_MIN", "1000"),
+    ];
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &env).await?;
+        let client = registry.client();
+        let (large, small) = (bytes(1, 1000), bytes(2, 999));
+        for blob in [&large, &small] {
+            let digest = client.push_blob("app", blob).await?;
+            let path = format!("/v2/app/blobs/{digest}");
+            let pull = client.request(Method::GET, &path);
+            let pull = pull.header("range", "bytes=10-").send().await?;
+            // The client has followed.
+            let here = pull.url().as_str().starts_with(client.base());
+            assert_eq!(here, kind == Kind::Files || blob.len() < 1000);
+            assert_eq!(pull.status(), 206);
+            assert_eq!(pull.bytes().await?, blob[10..]);
+            assert_eq!(client.status(Method::HEAD, &path).await?, 200);
+        }
+    }
+    Ok(())
+}

@@ -31,7 +31,7 @@ pub(crate) use sessions::Sessions;
 use crate::error::{Code, Error};
 use crate::logs::{Seen, observe};
 use crate::registry::Registry;
-use crate::{api, auth};
+use crate::{api, auth, health};
 
 /// The end points that clients push to and pull from.
 pub fn routes(registry: Registry) -> Router {
@@ -42,6 +42,7 @@ pub fn routes(registry: Registry) -> Router {
         .merge(auth::routes())
         .merge(api::routes(registry.clone()))
         .layer(from_fn_with_state(registry.clone(), observe))
+        .merge(health::routes())
         .with_state(registry)
 }
 

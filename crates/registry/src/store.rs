@@ -7,10 +7,12 @@
 
 mod local;
 mod object;
+mod timed;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use rand::RngExt;
 use storage::{Backend, StorageConfig};
 
 use crate::error::{Code, Error, StartError};
+use crate::metrics::Metrics;
 
 /// What a store says when it fails. The text names the key and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +80,14 @@ pub(crate) trait Store: Send + Sync {
     /// A part of a whole object.
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError>;
 
+    /// An address that a client can read a whole object at for this long, if there are such.
+    async fn address(&self, key: &str, lifetime: Duration) -> Result<Option<String>, StoreError>;
+
     /// Removes an object, if it is there; `written` is of an upload that was not finished.
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError>;
+
+    /// Whether it answers.
+    async fn probe(&self) -> Result<(), StoreError>;
 
     /// All keys that there are, with the milliseconds since 1970 of their last change.
     async fn keys(
@@ -103,8 +112,17 @@ pub(crate) trait Appender: Send {
     async fn finish(&mut self) -> Result<(), StoreError>;
 }
 
-/// The configured store; `directory` is where a local one lies unless configured.
-pub(crate) fn open(config: &StorageConfig, directory: &Path) -> Result<Arc<dyn Store>, StartError> {
+/// The configured store, measured; `directory` is where a local one lies unless configured.
+pub(crate) fn open(
+    config: &StorageConfig,
+    directory: &Path,
+    metrics: Metrics,
+) -> Result<Arc<dyn Store>, StartError> {
+    let store = open_plain(config, directory)?;
+    Ok(Arc::new(timed::TimedStore::new(store, metrics)))
+}
+
+fn open_plain(config: &StorageConfig, directory: &Path) -> Result<Arc<dyn Store>, StartError> {
     if config.backend != Backend::Local {
         let store = storage::PartStore::open(config)?;
         return Ok(Arc::new(object::ObjectStore::new(store)));
@@ -155,6 +173,7 @@ mod tests {
 
     /// Any way to cut an object into requests gives the same object.
     async fn conforms(store: &dyn Store) {
+        store.probe().await.unwrap();
         let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
         for cuts in [
             vec![],
@@ -222,10 +241,8 @@ mod tests {
     #[tokio::test]
     async fn an_object_store_conforms() {
         let memory = Arc::new(InMemory::new());
-        let store = object::ObjectStore::new(storage::PartStore {
-            objects: memory.clone(),
-            parts: memory,
-        });
+        let store = storage::PartStore::without_addresses(memory.clone(), memory);
+        let store = object::ObjectStore::new(store);
         conforms(&store).await;
         forgets(&store).await;
     }

@@ -78,6 +78,12 @@ impl Health {
         self.0.lock().stopping = true;
     }
 
+    /// Whether the process is about to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.lock().stopping
+    }
+
     /// Why the process is not ready, one reason per component; none if it is.
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {

@@ -10,6 +10,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::prefix::PrefixStore;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::config::{Backend, Secret, StorageConfig};
@@ -43,6 +44,7 @@ pub struct PartStore {
     pub objects: Arc<dyn ObjectStore>,
     /// Objects in parts.
     pub parts: Arc<dyn MultipartStore>,
+    signer: Option<Arc<dyn Signer>>,
 }
 
 impl PartStore {
@@ -61,15 +63,46 @@ impl PartStore {
     }
 
     fn new(
-        store: impl ObjectStore + MultipartStore,
+        store: impl ObjectStore + MultipartStore + Signer,
         config: &StorageConfig,
     ) -> Result<Self, StorageError> {
         let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
         let store = Arc::new(PrefixStore::new(store, prefix));
         Ok(Self {
             objects: store.clone(),
-            parts: store,
+            parts: store.clone(),
+            signer: Some(store),
         })
+    }
+
+    /// A store that has no addresses for clients.
+    #[must_use]
+    pub fn without_addresses(
+        objects: Arc<dyn ObjectStore>,
+        parts: Arc<dyn MultipartStore>,
+    ) -> Self {
+        Self {
+            objects,
+            parts,
+            signer: None,
+        }
+    }
+
+    /// An address that everybody can read an object at for this long; none if the store has no
+    /// such addresses.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub async fn address(
+        &self,
+        path: &object_store::path::Path,
+        lifetime: Duration,
+    ) -> object_store::Result<Option<String>> {
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
+        let url = signer.signed_url(http::Method::GET, path, lifetime);
+        Ok(Some(url.await?.into()))
     }
 }
 
@@ -152,7 +185,9 @@ fn set<B>(builder: B, value: Option<&str>, setter: impl FnOnce(B, String) -> B) 
     }
 }
 
-fn s3(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
+fn s3(
+    config: &StorageConfig,
+) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
     let s3 = &config.s3;
     if s3.bucket.is_empty() {
         return Err(refused("s3.bucket is not set"));
@@ -186,7 +221,9 @@ fn s3(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use<
     builder.build().map_err(refused)
 }
 
-fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
+fn gcs(
+    config: &StorageConfig,
+) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
     let gcs = &config.gcs;
     if gcs.bucket.is_empty() {
         return Err(refused("gcs.bucket is not set"));
@@ -214,7 +251,7 @@ fn gcs(config: &StorageConfig) -> Result<impl ObjectStore + MultipartStore + use
 
 fn azure(
     config: &StorageConfig,
-) -> Result<impl ObjectStore + MultipartStore + use<>, StorageError> {
+) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
     let azure = &config.azure;
     if azure.container.is_empty() {
         return Err(refused("azure.container is not set"));

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
-    RANGE,
+    LOCATION, RANGE,
 };
 use http::{Method, StatusCode};
 
@@ -14,7 +14,7 @@ use super::answer::{CONTENT_DIGEST, empty, names, with_body};
 use super::call::Call;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::meta::{self, Bump, DeleteLink};
+use crate::meta::{self, BlobRow, Bump, DeleteLink};
 use crate::name::RepoName;
 
 pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
@@ -33,6 +33,10 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
     let known = call.header(&IF_NONE_MATCH);
     if known.is_some_and(|known| names(known, digest.as_str())) {
         return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
+    }
+    if let Some(address) = address(&call, &blob).await? {
+        headers.push((LOCATION, address.as_str()));
+        return Ok(empty(StatusCode::TEMPORARY_REDIRECT, &headers));
     }
     headers.push((CONTENT_TYPE, "application/octet-stream"));
     // A range of something else than the client thinks is of no use to it.
@@ -77,6 +81,22 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
         _ => Body::empty(),
     };
     Ok(with_body(status, &headers, body))
+}
+
+/// Where the client gets the blob from, if that is not here.
+async fn address(call: &Call, blob: &BlobRow) -> Result<Option<String>, Error> {
+    let config = &call.registry.config().redirect;
+    let is_worth_it = blob.size >= config.blob_size_min.0;
+    if !config.enabled || !is_worth_it || call.method != Method::GET {
+        return Ok(None);
+    }
+    let store = call.registry.store();
+    let lifetime = config.lifetime.as_std();
+    let address = store.address(&blob.data_key, lifetime).await?;
+    if address.is_some() {
+        call.note.edit().cache = Some("redirect");
+    }
+    Ok(address)
 }
 
 /// Makes true for a while what a client is told: that it need not push the blob. Gives whether it is

@@ -9,6 +9,7 @@ use super::answer::{CONTENT_DIGEST, UPLOAD_UUID, empty};
 use super::call::Call;
 use super::chunk::{ChunkRange, Receiving};
 use crate::auth::{self, Action};
+use crate::cost::Cost;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::logs::new_id;
@@ -134,7 +135,8 @@ async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Er
 async fn run(
     work: impl Future<Output = Result<Response, Error>> + Send + 'static,
 ) -> Result<Response, Error> {
-    match tokio::spawn(work).await {
+    let cost = Cost::current().unwrap_or_default();
+    match tokio::spawn(cost.of(work)).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Error::internal("the upload", &error)),
     }

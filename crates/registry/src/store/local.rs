@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use tokio_util::io::ReaderStream;
 
 use super::{Appender, Bodies, Store, StoreError};
 
+/// Where objects are.
+const DATA: &str = "data";
 /// Bytes that are collected before the disk is asked.
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes that are read at once.
@@ -27,7 +29,7 @@ pub(super) struct LocalStore {
 
 impl LocalStore {
     pub(super) fn open(root: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(root.join("data"))?;
+        std::fs::create_dir_all(root.join(DATA))?;
         sync_directory(root)?;
         Ok(Self {
             root: root.to_owned(),
@@ -104,12 +106,22 @@ impl Store for LocalStore {
         Ok(bodies.boxed())
     }
 
+    async fn address(&self, _: &str, _: Duration) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     async fn remove(&self, key: &str, _written: Option<&str>) -> Result<(), StoreError> {
         let path = self.path(key);
         match blocking("removing", key, move || std::fs::remove_file(path)).await {
             Err(StoreError::Lost { .. }) => Ok(()),
             other => other,
         }
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let data = self.root.join(DATA);
+        blocking("probing", DATA, move || std::fs::read_dir(data)).await?;
+        Ok(())
     }
 
     async fn keys(
@@ -143,7 +155,7 @@ fn open_at(path: &Path, received: u64) -> std::io::Result<File> {
 
 fn list(root: &Path) -> std::io::Result<Vec<(String, i64)>> {
     let mut found = Vec::new();
-    for directory in std::fs::read_dir(root.join("data"))? {
+    for directory in std::fs::read_dir(root.join(DATA))? {
         let directory = directory?;
         let fan_out = directory.file_name().to_string_lossy().into_owned();
         for file in std::fs::read_dir(directory.path())? {

@@ -1,6 +1,7 @@
 //! An object store: an object is put at once if it is small, else in parts.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -18,6 +19,9 @@ use super::{Appender, Bodies, Store, StoreError};
 const PART_BYTES: usize = 8 << 20;
 /// After so many parts their size doubles, three times at most: 10,000 parts are 470 GiB.
 const PARTS_PER_SIZE: usize = 1250;
+
+/// Where nothing ever is, listed to see whether the store answers.
+const PROBED: &str = "probe";
 
 /// Bytes in an object store.
 pub(super) struct ObjectStore(PartStore);
@@ -109,6 +113,11 @@ impl Store for ObjectStore {
         Ok(found.into_stream().map_err(failed("reading", key)).boxed())
     }
 
+    async fn address(&self, key: &str, lifetime: Duration) -> Result<Option<String>, StoreError> {
+        let address = self.0.address(&Path::from(key), lifetime).await;
+        address.map_err(failed("signing", key))
+    }
+
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError> {
         if let Some(written) = written {
             let written = parse(key, written)?;
@@ -122,6 +131,15 @@ impl Store for ObjectStore {
             self.delete(&tail_key(key)).await?;
         }
         self.delete(&Path::from(key)).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // A list of nothing. Asking for an object would not tell a missing bucket from a missing
+        // object.
+        let mut listed = self.0.objects.list(Some(&Path::from(PROBED)));
+        let first = listed.try_next().await;
+        first.map_err(failed("probing", PROBED))?;
+        Ok(())
     }
 
     async fn keys(

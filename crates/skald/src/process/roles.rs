@@ -101,6 +101,7 @@ impl Build {
             log_dir: self.parts.log_dir(),
             clock: Clock::system(),
             metrics: registry::Metrics::register(&mut self.metrics.registry()),
+            health: self.health.clone(),
         };
         let registry = Registry::open(config.registry.clone(), deps).await?;
         if let Some(notice) = registry.first_login() {
