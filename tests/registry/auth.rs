@@ -1,11 +1,12 @@
 //! Logins, tokens, roles and robots.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256};
+use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256};
 use tests::wait_for;
 
-const LOCAL: (&str, &str) = ("SKALD_REGISTRY_AUTH", "local");
 const PASSWORD: &str = "a long enough password";
 
 /// A registry with accounts, and its administrator.
@@ -17,18 +18,6 @@ async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
     Ok((registry, admin))
 }
 
-async fn api(
-    client: &RegistryClient,
-    method: Method,
-    path: &str,
-    body: Value,
-) -> anyhow::Result<(u16, Value)> {
-    let request = client.request(method, &format!("/api/v2.0{path}"));
-    let answer = request.json(&body).send().await?;
-    let status = answer.status().as_u16();
-    Ok((status, answer.json().await.unwrap_or(Value::Null)))
-}
-
 /// A private project, and an account with a role in it.
 async fn member(
     registry: &Registry,
@@ -37,12 +26,12 @@ async fn member(
     role: &str,
 ) -> anyhow::Result<RegistryClient> {
     let account = json!({"username": name, "password": PASSWORD});
-    assert_eq!(api(admin, Method::POST, "/users", account).await?.0, 201);
+    assert_eq!(admin.manage(Method::POST, "/users", account).await?.0, 201);
     let project = json!({"project_name": "team"});
-    api(admin, Method::POST, "/projects", project).await?;
+    admin.manage(Method::POST, "/projects", project).await?;
     let member = json!({"role_name": role, "member_user": {"username": name}});
     let path = "/projects/team/members";
-    assert_eq!(api(admin, Method::POST, path, member).await?.0, 201);
+    assert_eq!(admin.manage(Method::POST, path, member).await?.0, 201);
     Ok(registry.client().login(name, PASSWORD))
 }
 
@@ -81,7 +70,7 @@ async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
     for (name, public, status) in [("open", "true", 200), ("closed", "false", 401)] {
         let project = json!({"project_name": name, "metadata": {"public": public}});
         assert_eq!(
-            api(&admin, Method::POST, "/projects", project).await?.0,
+            admin.manage(Method::POST, "/projects", project).await?.0,
             201
         );
         admin
@@ -200,10 +189,10 @@ async fn roles_and_robots_may_do_what_they_were_given() -> anyhow::Result<()> {
         "permissions": [{"project": "team", "actions": ["pull", "push"]}],
     });
     assert_eq!(
-        api(&dev, Method::POST, "/robots", robot.clone()).await?.0,
+        dev.manage(Method::POST, "/robots", robot.clone()).await?.0,
         403
     );
-    let (status, made) = api(&admin, Method::POST, "/robots", robot).await?;
+    let (status, made) = admin.manage(Method::POST, "/robots", robot).await?;
     assert_eq!((status, &made["name"]), (201, &json!("robot$team+ci")));
     let secret = made["secret"].as_str().unwrap_or_default();
     let ci = registry.client().login("robot$team+ci", secret);
@@ -214,14 +203,15 @@ async fn roles_and_robots_may_do_what_they_were_given() -> anyhow::Result<()> {
         "name": "old", "duration": 0,
         "permissions": [{"project": "*", "actions": ["pull"]}],
     });
-    let (_, old) = api(&admin, Method::POST, "/robots", expired).await?;
+    let (_, old) = admin.manage(Method::POST, "/robots", expired).await?;
     let old = registry
         .client()
         .login("robot$old", old["secret"].as_str().unwrap_or_default());
     assert_eq!(old.status(Method::GET, "/v2/").await?, 401);
     let id = format!("/robots/{}", made["id"]);
     assert_eq!(
-        api(&admin, Method::PUT, &id, json!({"disable": true}))
+        admin
+            .manage(Method::PUT, &id, json!({"disable": true}))
             .await?
             .0,
         200
@@ -230,9 +220,11 @@ async fn roles_and_robots_may_do_what_they_were_given() -> anyhow::Result<()> {
 
     assert_eq!(maintainer.status(Method::DELETE, &path).await?, 202);
     // Who was here last cannot lock everybody out.
-    let (_, me) = api(&admin, Method::GET, "/users/current", Value::Null).await?;
+    let (_, me) = admin
+        .manage(Method::GET, "/users/current", Value::Null)
+        .await?;
     let me = format!("/users/{}", me["user_id"]);
-    assert_eq!(api(&admin, Method::DELETE, &me, Value::Null).await?.0, 409);
+    assert_eq!(admin.manage(Method::DELETE, &me, Value::Null).await?.0, 409);
     Ok(())
 }
 
@@ -255,7 +247,7 @@ async fn guessing_passwords_is_slowed_down_and_written_down() -> anyhow::Result<
             .count();
         (failed >= 5).then_some(text)
     };
-    let text = wait_for("the audit trail", std::time::Duration::from_secs(20), count).await?;
+    let text = wait_for("the audit trail", Duration::from_secs(20), count).await?;
     let first: Value = serde_json::from_str(
         text.lines()
             .find(|line| line.contains("login_failed"))
@@ -266,5 +258,116 @@ async fn guessing_passwords_is_slowed_down_and_written_down() -> anyhow::Result<
     assert_eq!(first["result"], "denied");
     assert!(!text.contains("guess "));
     assert!(!registry.metrics().await?.is_empty());
+    Ok(())
+}
+
+/// What the token service answers to a form.
+async fn token(client: &RegistryClient, form: &[(&str, &str)]) -> anyhow::Result<(u16, Value)> {
+    let post = client.request(Method::POST, "/service/token").form(form);
+    let answer = post.send().await?;
+    Ok((answer.status().as_u16(), answer.json().await?))
+}
+
+#[tokio::test]
+async fn a_refresh_token_stands_for_the_password_until_that_changes() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let nobody = registry.client();
+    member(&registry, &admin, "dev", "developer").await?;
+    admin.push_image("team/app", "v1", &bytes(2, 10)).await?;
+    let scope = ("scope", "repository:team/app:pull");
+    let login = [
+        ("grant_type", "password"),
+        ("service", "registry"),
+        ("client_id", "test"),
+        ("username", "dev"),
+        ("password", PASSWORD),
+        scope,
+    ];
+    let (_, plain) = token(nobody, &login).await?;
+    assert_eq!(plain["refresh_token"], Value::Null, "nobody asked for it");
+    let offline = [&login[..], &[("access_type", "offline")]].concat();
+    let (_, given) = token(nobody, &offline).await?;
+    let kept = given["refresh_token"].as_str().unwrap_or_default();
+    let by_get = registry.client().login("dev", PASSWORD);
+    let by_get = by_get.request(Method::GET, "/service/token?offline_token=true");
+    let by_get: Value = by_get.send().await?.json().await?;
+    assert!(by_get["refresh_token"].is_string(), "{by_get}");
+
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("service", "registry"),
+        ("client_id", "test"),
+        ("refresh_token", kept),
+        scope,
+    ];
+    let (status, again) = token(nobody, &refresh).await?;
+    assert_eq!((status, &again["refresh_token"]), (200, &json!(kept)));
+    let pull = |token: &str| {
+        let pull = nobody.request(Method::GET, "/v2/team/app/manifests/v1");
+        pull.bearer_auth(token).send()
+    };
+    let access = again["access_token"].as_str().unwrap_or_default();
+    assert_eq!(pull(access).await?.status(), 200);
+    // It is good for tokens only, and an access token is not good for that.
+    assert_eq!(pull(kept).await?.status(), 401);
+    let swapped = [("grant_type", "refresh_token"), ("refresh_token", access)];
+    assert_eq!(token(nobody, &swapped).await?.0, 401);
+
+    let users = admin.json("/api/v2.0/users").await?;
+    let users = users.as_array().into_iter().flatten();
+    let mut ids = users.filter(|user| user["username"] == "dev");
+    let id = ids.next().map(|user| user["user_id"].clone());
+    let id = id.unwrap_or_default();
+    let other = json!({"new_password": "another long password"});
+    let path = format!("/users/{id}/password");
+    assert_eq!(admin.manage(Method::PUT, &path, other).await?.0, 200);
+    assert_eq!(token(nobody, &refresh).await?.0, 401);
+    let audit = registry.directory().join("data/log/registry-audit.log");
+    wait_for("the record", Duration::from_secs(20), async || {
+        let audit = std::fs::read_to_string(&audit).ok()?;
+        audit.contains("token_denied").then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_new_key_signs_and_tokens_of_the_old_one_hold_on() -> anyhow::Result<()> {
+    let (mut registry, admin) = start().await?;
+    admin.push_image("team/app", "v1", &bytes(2, 10)).await?;
+    let scope = "scope=repository:team/app:pull";
+    let give = async || -> anyhow::Result<String> {
+        let answer = admin.json(&format!("/service/token?{scope}")).await?;
+        Ok(answer["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let kids = async || -> anyhow::Result<Vec<Value>> {
+        let keys = admin.json("/service/keys").await?;
+        let keys = keys["keys"].as_array().into_iter().flatten();
+        Ok(keys.map(|key| key["kid"].clone()).collect())
+    };
+    let before = give().await?;
+    let old = kids().await?;
+    let (status, made) = admin
+        .manage(Method::POST, "/system/keys", Value::Null)
+        .await?;
+    assert_eq!(status, 201);
+    assert_eq!(kids().await?, [made["kid"].clone(), old[0].clone()]);
+    let after = give().await?;
+    assert_ne!(
+        before.split('.').next(),
+        after.split('.').next(),
+        "the header names the key"
+    );
+    for _ in 0..2 {
+        for token in [&before, &after] {
+            let pull = registry
+                .client()
+                .request(Method::GET, "/v2/team/app/manifests/v1")
+                .bearer_auth(token);
+            assert_eq!(pull.send().await?.status(), 200);
+        }
+        registry.kill()?;
+        registry.start_again().await?;
+    }
+    assert_eq!(kids().await?.len(), 2);
     Ok(())
 }

@@ -156,6 +156,10 @@ pub enum RegistryCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the keys that sign tokens
+    Keys,
+    /// Sign tokens with a new key from now on; those that were given hold on
+    RotateKey,
 }
 
 /// What can be done with repositories and the rules for them.
@@ -387,6 +391,8 @@ fn asked(command: RegistryCommand) -> Result<Asked, CliError> {
         C::DeleteRobot { id } => delete(format!("/robots/{id}")),
         C::Gc => get("/system/gc".to_owned()),
         C::RunGc { dry_run } => post("/system/gc".to_owned(), json!({"dry_run": dry_run})),
+        C::Keys => get("/system/keys".to_owned()),
+        C::RotateKey => (Method::POST, "/system/keys".to_owned(), None),
         C::Content(command) => asked_of_content(command),
     })
 }

@@ -99,6 +99,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         .route("/quotas", get(projects::quotas))
         .route("/quotas/{project}", put(projects::set_quota))
         .route("/system/gc", get(system::gc).post(system::run_gc))
+        .route("/system/keys", get(system::keys).post(system::rotate_key))
         .route("/openapi.json", get(openapi::document))
         .fallback(unknown)
         .layer(from_fn_with_state(registry, note));

@@ -7,7 +7,9 @@
 
 mod admin;
 mod password;
+mod refresh;
 mod role;
+mod rotation;
 mod service;
 mod throttle;
 mod token;
@@ -24,14 +26,16 @@ pub(crate) use admin::FirstAdmin;
 use password::Passwords;
 pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role};
+use rotation::Lookups;
+pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, routes};
 use throttle::Throttle;
-use token::{Access, Keys, SigningKey};
+use token::{Access, Claims, Keys, SigningKey, UNKNOWN_KEY};
 
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::Seen;
-use crate::meta::{Account, EnsureKey, Event, Meta, Tell};
+use crate::meta::{Account, EnsureKey, Event, Meta, Robot, Tell};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::who::{Kind, Who};
@@ -118,6 +122,7 @@ pub(crate) struct Auth {
     pub(crate) keys: Keys,
     passwords: Arc<Passwords>,
     throttle: Throttle,
+    lookups: Lookups,
 }
 
 impl Auth {
@@ -131,6 +136,7 @@ impl Auth {
             keys: Keys::default(),
             passwords: Arc::new(Passwords::new()?),
             throttle: Throttle::new(FREE_FAILURES),
+            lookups: Lookups::default(),
         };
         auth.keys.set(keys.collect::<Result<_, _>>()?);
         Ok(auth)
@@ -179,8 +185,7 @@ pub(crate) async fn identify(
     let caller = match shown(headers).map_err(unauthorized)? {
         Shown::Nothing => Caller::Anonymous,
         Shown::Token(token) => {
-            let now_s = registry.meta().now_ms() / 1000;
-            let claims = registry.auth().keys.check(token, SERVICE, now_s);
+            let claims = check_token(registry, token, SERVICE).await?;
             let claims = claims.map_err(unauthorized)?;
             Caller::Token {
                 name: claims.sub,
@@ -191,6 +196,23 @@ pub(crate) async fn identify(
         Shown::Password(name, password) => login(registry, &name, &password, seen).await?,
     };
     Ok(noted(caller, seen))
+}
+
+/// What a token says, or why it does not hold. One of a key that is not known may be of a key that
+/// another process made a moment ago.
+async fn check_token(
+    registry: &Registry,
+    token: &str,
+    audience: &str,
+) -> Result<Result<Claims, &'static str>, Error> {
+    let auth = registry.auth();
+    let now_s = registry.meta().now_ms() / 1000;
+    let checked = auth.keys.check(token, audience, now_s);
+    if checked != Err(UNKNOWN_KEY) || !auth.lookups.may() {
+        return Ok(checked);
+    }
+    rotation::load(registry).await?;
+    Ok(auth.keys.check(token, audience, now_s))
 }
 
 fn noted(caller: Caller, seen: &Seen) -> Caller {
@@ -251,11 +273,18 @@ async fn account(
     let hash = account.as_ref().map(|account| account.password.as_str());
     let is_right = registry.auth().passwords.check(password, hash).await?;
     Ok(match account {
-        Some(account) if is_right && !account.is_disabled => Ok(Caller::Account(account)),
-        Some(_) if is_right => Err("the account is disabled"),
-        Some(_) => Err("the password is wrong"),
-        None => Err("there is no such account"),
+        Some(_) if !is_right => Err("the password is wrong"),
+        account => usable_account(account),
     })
+}
+
+/// An account as a caller, unless it may not be used.
+fn usable_account(account: Option<Account>) -> Result<Caller, &'static str> {
+    match account {
+        Some(account) if account.is_disabled => Err("the account is disabled"),
+        Some(account) => Ok(Caller::Account(account)),
+        None => Err("there is no such account"),
+    }
 }
 
 async fn robot(
@@ -266,9 +295,16 @@ async fn robot(
     let robot = registry.meta().robot(name).await?;
     let hash = robot.as_ref().map(|robot| robot.secret.as_str());
     let is_right = registry.auth().passwords.check(secret, hash).await?;
-    let now_ms = registry.meta().now_ms();
     Ok(match robot {
         Some(_) if !is_right => Err("the secret is wrong"),
+        robot => usable_robot(registry, robot),
+    })
+}
+
+/// A robot as a caller, unless it may not be used.
+fn usable_robot(registry: &Registry, robot: Option<Robot>) -> Result<Caller, &'static str> {
+    let now_ms = registry.meta().now_ms();
+    match robot {
         Some(robot) if robot.is_disabled => Err("the robot is disabled"),
         Some(robot) if robot.expires_ms.is_some_and(|at| at <= now_ms) => {
             Err("the robot has expired")
@@ -278,7 +314,7 @@ async fn robot(
             permissions: robot.permissions,
         }),
         None => Err("there is no such robot"),
-    })
+    }
 }
 
 /// Whether a caller may do something with a repository.

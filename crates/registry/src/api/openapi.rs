@@ -152,6 +152,18 @@ const OPERATIONS: &[(&str, &str, &str, u16)] = &[
         "Collect garbage now, or only look",
         200,
     ),
+    (
+        "get",
+        "/system/keys",
+        "Keys that sign tokens, newest first",
+        200,
+    ),
+    (
+        "post",
+        "/system/keys",
+        "Make a key that signs from now on; older ones still check",
+        201,
+    ),
     ("get", "/openapi.json", "This description", 200),
 ];
 

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::projects::found;
 use super::{Admin, Body, Outcome};
 use crate::auth::Role;
-use crate::meta::{AddRule, DeleteRule, Retain};
+use crate::gc;
+use crate::logs::Job;
+use crate::meta::{AddRule, DeleteRule};
 use crate::rule::Rule;
 
 pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
@@ -68,13 +70,9 @@ pub(super) async fn retain(
 ) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
-        let retain = Retain {
-            who: admin.who(),
-            project,
-            untagged_grace_ms: admin.registry.untagged_grace_ms(),
-            dry_run: run.dry_run,
-        };
-        let gone = admin.registry.meta().change(retain).await?;
+        let job = Job::retention(&project).asked_by(&admin.seen.rid);
+        let (registry, who) = (&admin.registry, admin.who());
+        let gone = gc::retain(registry, &job, who, project, run.dry_run).await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

@@ -1,11 +1,13 @@
-//! Garbage collection: how it is doing, what it would do, and doing it now.
+//! Garbage collection: how it is doing, what it would do, and doing it now. The keys that sign
+//! tokens.
 
 use axum::Json;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Admin, Body, Outcome};
-use crate::gc;
+use crate::{auth, gc};
 
 pub(super) async fn gc(admin: Admin) -> Outcome {
     let shown = async {
@@ -33,10 +35,8 @@ pub(super) struct Run {
 pub(super) async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     let done = async {
         admin.require_admin()?;
-        let removed = match request.dry_run {
-            true => gc::dry_run(&admin.registry).await?,
-            false => gc::round(&admin.registry, &Default::default()).await?,
-        };
+        let collected = gc::asked(&admin.registry, &admin.seen.rid, request.dry_run).await?;
+        let removed = collected.removed;
         Ok(Json(json!({
             "dry_run": request.dry_run,
             "looked_at": removed.looked_at,
@@ -44,8 +44,28 @@ pub(super) async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
             "links": removed.links,
             "blobs": removed.blobs,
             "bytes": removed.bytes,
+            "freed_bytes": collected.freed_bytes,
         })))
     };
     let done = done.await;
     admin.outcome(done)
+}
+
+pub(super) async fn keys(admin: Admin) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        Ok(Json(admin.registry.meta().keys().await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+pub(super) async fn rotate_key(admin: Admin) -> Outcome {
+    let rotated = async {
+        admin.require_admin()?;
+        let kid = auth::rotate(&admin.registry, admin.who(), None).await?;
+        Ok((StatusCode::CREATED, Json(json!({"kid": kid}))))
+    };
+    let rotated = rotated.await;
+    admin.outcome(rotated)
 }

@@ -8,6 +8,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
+use model::units::DurationNs;
+
 use crate::digest::hex;
 use crate::error::Error;
 use crate::who::Kind;
@@ -16,6 +18,9 @@ use crate::who::Kind;
 const LEEWAY_S: i64 = 60;
 /// Bytes of a token that is looked at.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// Why a token does not hold whose key was retired, is too new, or is somebody else's.
+pub(crate) const UNKNOWN_KEY: &str = "the token's key is not one of this registry";
 
 /// What a token allows in one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +43,29 @@ pub(crate) struct Claims {
     pub(crate) iat: i64,
     pub(crate) jti: String,
     pub(crate) kind: Kind,
+    #[serde(default)]
     pub(crate) access: Vec<Access>,
+    /// Of a refresh token: which password it goes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<String>,
+}
+
+impl Claims {
+    /// What a token says that holds from now on and allows nothing yet.
+    pub(crate) fn new(audience: &str, now_s: i64, lifetime: DurationNs, id: String) -> Self {
+        Self {
+            iss: "skald-registry".to_owned(),
+            sub: String::new(),
+            aud: audience.to_owned(),
+            exp: now_s.saturating_add(lifetime.0 / 1_000_000_000),
+            nbf: now_s,
+            iat: now_s,
+            jti: id,
+            kind: Kind::Anonymous,
+            access: Vec::new(),
+            mark: None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,7 +160,7 @@ impl Keys {
         }
         let keys = self.0.read();
         let key = keys.iter().find(|key| key.kid == header.kid);
-        let key = key.ok_or("the token's key is not one of this registry")?;
+        let key = key.ok_or(UNKNOWN_KEY)?;
         let public = UnparsedPublicKey::new(&ED25519, key.pair.public_key().as_ref());
         let signature = decode(signature)?;
         if public.verify(signed.as_bytes(), &signature).is_err() {
@@ -194,7 +221,25 @@ mod tests {
                 name: "a/b".to_owned(),
                 actions: vec!["pull".to_owned()],
             }],
+            mark: None,
         }
+    }
+
+    #[test]
+    fn the_newest_key_signs_and_older_ones_check_until_they_go() {
+        let keys = Keys::default();
+        let new_key = || SigningKey::read(&SigningKey::generate().unwrap().1).unwrap();
+        let (old, new) = (new_key(), new_key());
+        let [old_kid, new_kid] = [&old, &new].map(|key| key.kid.clone());
+        keys.set(vec![old]);
+        let before = keys.sign(&claims()).unwrap();
+        let old = new_key();
+        assert_ne!(old.kid, old_kid);
+        keys.set(vec![new, old]);
+        assert_eq!(keys.check(&before, "registry", 1100), Err(UNKNOWN_KEY));
+        let after = keys.sign(&claims()).unwrap();
+        assert_eq!(keys.check(&after, "registry", 1100), Ok(claims()));
+        assert_eq!(keys.public()["keys"][0]["kid"], new_kid);
     }
 
     #[test]

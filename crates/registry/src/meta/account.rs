@@ -1,4 +1,4 @@
-//! Accounts of people, robots, and the keys that sign tokens.
+//! Accounts of people, and robots.
 
 use async_trait::async_trait;
 use sqlx::Row;
@@ -109,45 +109,11 @@ impl Meta {
             .map(Option::unwrap_or_default)
             .map_err(|error| unavailable(&error))
     }
-
-    /// The keys that sign tokens, newest first.
-    pub(crate) async fn signing_keys(&self) -> Result<Vec<Vec<u8>>, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!("SELECT pkcs8 FROM signing_key ORDER BY created_ms DESC, kid");
-        let rows = found.fetch_all(&mut *connection).await;
-        rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
-            .map_err(|error| unavailable(&error))
-    }
 }
 
 /// What cannot be read allows nothing.
 pub(super) fn permissions(json: &str) -> Vec<Permission> {
     serde_json::from_str(json).unwrap_or_default()
-}
-
-/// Keeps a key that signs tokens, if there is none.
-pub(crate) struct EnsureKey {
-    pub(crate) kid: String,
-    pub(crate) pkcs8: Vec<u8>,
-}
-
-#[async_trait]
-impl Change for EnsureKey {
-    type Out = ();
-    const NAME: &'static str = "ensure_key";
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        bound!(
-            "INSERT INTO signing_key (kid, pkcs8, created_ms) SELECT $1, $2, $3 \
-             WHERE NOT EXISTS (SELECT 1 FROM signing_key)",
-            self.kid.as_str(),
-            self.pkcs8.clone(),
-            tx.now_ms,
-        )
-        .execute(&mut *tx.conn)
-        .await?;
-        Ok(())
-    }
 }
 
 /// Makes an account.
