@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::logs::{Done, Job};
 use crate::meta::{Bury, ExpireUploads, Forget, Graces, Removed, Retain, Review};
 use crate::registry::Registry;
 use crate::who::Who;
@@ -35,22 +36,33 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let pause = config.interval.as_std().max(PAUSE_MIN);
     let (mut swept, mut retained) = (Instant::now(), Instant::now());
     loop {
-        if let Err(error) = round(registry, stop).await {
-            tracing::warn!(?error, "a round of garbage collection was broken off");
+        let job = Job::gc("collect");
+        match round(registry, stop).await {
+            // Rounds come every few seconds; those that find nothing are no news.
+            Ok(collected) if collected == Collected::default() => {}
+            Ok(collected) => registry.logs().job(&job, Ok(&collected.into())),
+            Err(error) => {
+                tracing::warn!(?error, "a round of garbage collection was broken off");
+                registry.logs().job(&job, Err(&error));
+            }
         }
         if retained.elapsed() >= RETENTION_INTERVAL {
             retained = Instant::now();
-            if let Err(error) = retain(registry).await {
+            if let Err(error) = retain_all(registry).await {
                 tracing::warn!(?error, "retention was broken off");
             }
         }
         if config.enabled && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
-            match sweep(registry).await {
-                Ok(0) => {}
-                Ok(orphans) => tracing::info!(orphans, "found bytes that no row names"),
-                Err(error) => tracing::warn!(?error, "the sweep of the store was broken off"),
+            let job = Job::gc("sweep");
+            let orphans = sweep(registry).await.map(|orphans| Done {
+                orphans: Some(orphans),
+                ..Done::default()
+            });
+            if let Err(error) = &orphans {
+                tracing::warn!(?error, "the sweep of the store was broken off");
             }
+            registry.logs().job(&job, orphans.as_ref());
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -60,23 +72,91 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
 }
 
 /// Does what the rules of projects say.
-async fn retain(registry: &Registry) -> Result<(), Error> {
+async fn retain_all(registry: &Registry) -> Result<(), Error> {
     for project in registry.meta().projects_with_retention().await? {
-        let retain = Retain {
-            who: Who::system("retention"),
-            project,
-            untagged_grace_ms: registry.untagged_grace_ms(),
-            dry_run: false,
-        };
-        registry.meta().change(retain).await?;
+        let job = Job::retention(&project);
+        retain(registry, &job, Who::system("retention"), project, false).await?;
     }
     Ok(())
 }
 
-/// Does all that is due now; gives what was removed.
-pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Removed, Error> {
+/// Does, or only shows, what the rules of a project say; gives the repositories and tags that go.
+pub(crate) async fn retain(
+    registry: &Registry,
+    job: &Job,
+    who: Who,
+    project: String,
+    dry_run: bool,
+) -> Result<Vec<(String, String)>, Error> {
+    let retain = Retain {
+        who,
+        project,
+        untagged_grace_ms: registry.untagged_grace_ms(),
+        dry_run,
+    };
+    let gone = registry.meta().change(retain).await;
+    let done = gone.as_ref().map(|gone| Done {
+        dry_run,
+        tags: Some(gone.len() as u64),
+        ..Done::default()
+    });
+    registry
+        .logs()
+        .job(job, done.as_ref().map_err(|error| *error));
+    gone
+}
+
+/// What a round removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Collected {
+    /// What lost its row.
+    pub(crate) removed: Removed,
+    /// Bytes that left the store; their rows went earlier.
+    pub(crate) freed_bytes: u64,
+}
+
+impl From<Collected> for Done {
+    fn from(collected: Collected) -> Self {
+        let removed = collected.removed;
+        Self {
+            manifests: Some(removed.manifests),
+            links: Some(removed.links),
+            blobs: Some(removed.blobs),
+            bytes: Some(removed.bytes),
+            freed_bytes: Some(collected.freed_bytes),
+            ..Self::default()
+        }
+    }
+}
+
+/// Collects because a request asks for it, or only looks; tells of it in any case.
+pub(crate) async fn asked(
+    registry: &Registry,
+    rid: &str,
+    dry_run: bool,
+) -> Result<Collected, Error> {
+    let job = Job::gc("collect").asked_by(rid);
+    let collected = match dry_run {
+        true => self::dry_run(registry).await.map(|removed| Collected {
+            removed,
+            freed_bytes: 0,
+        }),
+        false => round(registry, &CancellationToken::new()).await,
+    };
+    let done = collected.as_ref().map(|collected| Done {
+        dry_run,
+        ..Done::from(*collected)
+    });
+    registry
+        .logs()
+        .job(&job, done.as_ref().map_err(|error| *error));
+    collected
+}
+
+/// Does all that is due now.
+async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Collected, Error> {
     let meta = registry.meta();
-    let mut total = Removed::default();
+    let mut total = Collected::default();
     let age_ms = registry.config().upload.expiry.0 / 1_000_000;
     let expire = || ExpireUploads {
         age_ms,
@@ -89,12 +169,13 @@ pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Resu
             break;
         }
         registry.metrics().removed(&removed);
-        total.add(&removed);
-        if removed.manifests + removed.links + removed.blobs > 0 {
-            tracing::debug!(?removed, "removed what nothing refers to");
-        }
+        total.removed.add(&removed);
     }
-    while !stop.is_cancelled() && remove_dead(registry).await? {}
+    while !stop.is_cancelled()
+        && let Some(freed_bytes) = remove_dead(registry).await?
+    {
+        total.freed_bytes += freed_bytes;
+    }
     registry
         .metrics()
         .backlog(&meta.backlog().await?, meta.now_ms());
@@ -102,7 +183,7 @@ pub(crate) async fn round(registry: &Registry, stop: &CancellationToken) -> Resu
 }
 
 /// What would be removed if all that waits were due.
-pub(crate) async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
+async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
     let review = Review {
         limit: DRY_RUN_MAX,
         dry_run_ahead_ms: Some(i64::MAX),
@@ -123,12 +204,13 @@ fn review(registry: &Registry) -> Review {
     }
 }
 
-/// Removes bytes that are dead; gives whether there may be more.
-async fn remove_dead(registry: &Registry) -> Result<bool, Error> {
+/// Removes bytes that are dead; gives how many, and nothing once there are none.
+async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
     let dead = registry.meta().dead(REMOVALS_MAX).await?;
     if dead.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
+    let mut freed_bytes = 0;
     let mut data_keys = Vec::new();
     let mut failed = None;
     for object in dead {
@@ -136,6 +218,7 @@ async fn remove_dead(registry: &Registry) -> Result<bool, Error> {
         match registry.store().remove(&object.data_key, written).await {
             Ok(()) => {
                 registry.metrics().freed(object.size);
+                freed_bytes += object.size;
                 data_keys.push(object.data_key);
             }
             // Others may still work; this one is tried again in the next round.
@@ -145,13 +228,13 @@ async fn remove_dead(registry: &Registry) -> Result<bool, Error> {
     registry.meta().change(Forget { data_keys }).await?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(true),
+        None => Ok(Some(freed_bytes)),
     }
 }
 
 /// Finds bytes that no row names; gives how many. Those of a request that is under way are named by
 /// its upload, and young ones are left alone all the same.
-pub(crate) async fn sweep(registry: &Registry) -> Result<u64, Error> {
+async fn sweep(registry: &Registry) -> Result<u64, Error> {
     let meta = registry.meta();
     let age_ms = registry.config().gc.sweep_interval.0 / 1_000_000;
     let old = meta.now_ms() - age_ms;

@@ -19,9 +19,11 @@
 mod api;
 mod auth;
 mod config;
+mod cost;
 mod digest;
 mod error;
 mod gc;
+mod health;
 mod logs;
 mod manifest;
 mod meta;

@@ -1,15 +1,18 @@
-//! What a registry writes down: a line of JSON per request, and its audit trail.
+//! What a registry writes down: a line of JSON per request and per piece of work that nobody waits
+//! for, and its audit trail.
 //!
-//! Lines of requests go to a file without anybody waiting; what the disk is too slow for is dropped
+//! Lines of requests and of work go to a file without anybody waiting; what the disk is too slow for is dropped
 //! and counted. Audit records are different: they are in the database from the transaction of what
 //! they tell, and leave it only when the file has them for good (`ship`). The registry needs no log
 //! system to work; an agent collects the files.
 
 mod access;
+mod job;
 mod note;
 mod observe;
 mod ship;
 
+pub(crate) use job::{Done, Job};
 pub(crate) use note::Note;
 pub(crate) use observe::{Seen, new_id, observe};
 pub(crate) use ship::ship;
@@ -43,23 +46,25 @@ impl Default for LogConfig {
 /// The files of a registry's log.
 pub(crate) struct Logs {
     access: LineFile,
+    job: LineFile,
     audit: parking_lot::Mutex<RotatingFile>,
     node: String,
 }
 
 /// The files' names, of which the last part is the kind of their lines.
-pub(crate) fn paths(directory: &Path) -> [PathBuf; 2] {
-    ["access", "audit"].map(|kind| directory.join(format!("registry-{kind}.log")))
+pub(crate) fn paths(directory: &Path) -> [PathBuf; 3] {
+    ["access", "audit", "job"].map(|kind| directory.join(format!("registry-{kind}.log")))
 }
 
 impl Logs {
     /// Opens the files in a directory.
     pub(crate) fn open(directory: &Path, config: &LogConfig) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let [access, audit] = paths(directory);
+        let [access, audit, job] = paths(directory);
         let (size_max, files_max) = (config.file_size_max.0, config.files_max);
         Ok(Self {
             access: LineFile::open("registry-access", &access, size_max, files_max)?,
+            job: LineFile::open("registry-job", &job, size_max, files_max)?,
             audit: parking_lot::Mutex::new(RotatingFile::open(&audit, size_max, files_max)?),
             node: server::hostname(),
         })
@@ -67,11 +72,13 @@ impl Logs {
 
     /// What lines that were dropped are counted by.
     pub(crate) fn count_drops(&self, dropped: prometheus_client::metrics::counter::Counter) {
-        self.access.count_drops(dropped);
+        self.access.count_drops(dropped.clone());
+        self.job.count_drops(dropped);
     }
 
-    /// Waits, not for long, until all lines of requests are in their file.
+    /// Waits, not for long, until all lines of requests and of work are in their files.
     pub(crate) fn flush(&self) {
         self.access.flush();
+        self.job.flush();
     }
 }

@@ -13,6 +13,7 @@ mod connect;
 mod content;
 mod error;
 mod history;
+mod keys;
 mod link;
 mod list;
 mod manifest;
@@ -27,20 +28,23 @@ mod tag;
 mod upload;
 mod writer;
 
+use std::ops::{Deref, DerefMut};
+
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
 use storage::Clock;
 
-pub(crate) use account::{Account, CreateAccount, EnsureKey};
+pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
     CreateProject, DeleteProject, Project, SetMember, UpdateProject, unknown_project,
 };
-pub(crate) use blob::{DeleteLink, unknown as unknown_blob};
+pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use connect::Place;
 pub(crate) use content::DeleteRepo;
 pub use error::MetaError;
 pub(crate) use history::SetTag;
+pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use link::{Bump, Mount};
 pub(crate) use manifest::{DeleteManifest, PutManifest, unknown as unknown_manifest};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
@@ -52,7 +56,10 @@ pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
 
 use crate::config::DatabaseConfig;
+use crate::cost::{Part, Timer};
 use crate::error::Error;
+use crate::metrics::Metrics;
+use change::bound;
 use writer::Writer;
 
 /// The database.
@@ -61,6 +68,27 @@ pub(crate) struct Meta {
     reads: AnyPool,
     writer: Writer,
     clock: Clock,
+    metrics: Metrics,
+}
+
+/// A connection to read with. What passes until it is dropped counts as time of the database.
+struct Reading {
+    connection: PoolConnection<sqlx::Any>,
+    _timer: Timer,
+}
+
+impl Deref for Reading {
+    type Target = sqlx::AnyConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
+
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.connection
+    }
 }
 
 impl Meta {
@@ -70,6 +98,7 @@ impl Meta {
         config: &DatabaseConfig,
         clock: Clock,
         new_projects_public: bool,
+        metrics: Metrics,
     ) -> Result<Self, MetaError> {
         let writes = connect::writer(place).await?;
         schema::migrate(&writes, place.engine()).await?;
@@ -85,11 +114,13 @@ impl Meta {
             reads,
             writer,
             clock,
+            metrics,
         })
     }
 
     /// Makes a change. When this returns it is durable, or was refused as a whole.
     pub(crate) async fn change<C: Change>(&self, change: C) -> Result<C::Out, Error> {
+        let _timer = Timer::start(Part::Meta, self.metrics.meta_seconds(C::NAME));
         self.writer.make(change).await
     }
 
@@ -99,9 +130,13 @@ impl Meta {
     }
 
     /// A connection to read with.
-    async fn read(&self) -> Result<PoolConnection<sqlx::Any>, Error> {
+    async fn read(&self) -> Result<Reading, Error> {
+        let timer = Timer::start(Part::Meta, self.metrics.meta_seconds("read"));
         let connection = self.reads.acquire().await;
-        connection.map_err(|error| error::unavailable(&error))
+        Ok(Reading {
+            connection: connection.map_err(|error| error::unavailable(&error))?,
+            _timer: timer,
+        })
     }
 
     /// All rows that a query finds.
@@ -114,6 +149,12 @@ impl Meta {
         let rows = query.fetch_all(&mut *connection).await;
         rows.and_then(|rows| rows.iter().map(read).collect())
             .map_err(|error| error::unavailable(&error))
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        self.rows(bound!("SELECT 1"), |_| Ok(())).await?;
+        Ok(())
     }
 
     /// Milliseconds since 1970.

@@ -1,4 +1,6 @@
-//! Metrics of a registry. Nothing that users choose is a label.
+//! Metrics of a registry. Nothing that users choose is a label, but for a bounded number of projects.
+
+mod project;
 
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use server::Registry;
+
+use project::ProjectBytes;
 
 use crate::meta::{Backlog, Removed};
 
@@ -71,6 +75,42 @@ struct HandlerLabels {
     method: MethodLabel,
 }
 
+/// What is asked of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the label's values")]
+pub(crate) enum StoreAction {
+    open,
+    write,
+    save,
+    finish,
+    read,
+    remove,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreLabel {
+    action: StoreAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OpLabel {
+    /// `read`, or the name of a change.
+    op: &'static str,
+}
+
+/// What came of asking for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the label's values")]
+pub(crate) enum TokenResult {
+    given,
+    refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabel {
+    result: TokenResult,
+}
+
 /// A request under way; counts down again however it ends.
 pub(crate) struct InFlight(Metrics);
 
@@ -121,6 +161,11 @@ pub struct Metrics {
     gc_candidates: Gauge,
     gc_oldest_seconds: Gauge,
     gc_dead_bytes: Gauge,
+    store_seconds: Family<StoreLabel, Histogram>,
+    meta_seconds: Family<OpLabel, Histogram>,
+    tokens: Family<TokenLabel, Counter>,
+    uploads: Gauge,
+    project_bytes: ProjectBytes,
 }
 
 impl Metrics {
@@ -140,8 +185,14 @@ impl Metrics {
             gc_candidates: Gauge::default(),
             gc_oldest_seconds: Gauge::default(),
             gc_dead_bytes: Gauge::default(),
+            store_seconds: Family::new_with_constructor(new_histogram),
+            meta_seconds: Family::new_with_constructor(new_histogram),
+            tokens: Family::default(),
+            uploads: Gauge::default(),
+            project_bytes: ProjectBytes::default(),
         };
         metrics.register_requests(registry);
+        metrics.register_parts(registry);
         registry.register(
             "registry_gc_removed",
             "What garbage collection has removed",
@@ -203,6 +254,61 @@ impl Metrics {
         );
     }
 
+    fn register_parts(&self, registry: &mut Registry) {
+        registry.register(
+            "registry_storage_action_seconds",
+            "Time that the store took for what was asked of it",
+            self.store_seconds.clone(),
+        );
+        registry.register(
+            "registry_meta_query_seconds",
+            "Time that the database took, with the wait for it",
+            self.meta_seconds.clone(),
+        );
+        registry.register(
+            "registry_token_issued",
+            "Tokens that were asked for",
+            self.tokens.clone(),
+        );
+        registry.register(
+            "registry_upload_sessions",
+            "Uploads under way, also those that nobody continues",
+            self.uploads.clone(),
+        );
+        self.project_bytes.register(registry);
+    }
+
+    /// The histogram of an action of the store.
+    pub(crate) fn store_seconds(&self, action: StoreAction) -> Histogram {
+        let label = StoreLabel { action };
+        self.store_seconds.get_or_create(&label).clone()
+    }
+
+    /// The histogram of an operation of the database.
+    pub(crate) fn meta_seconds(&self, op: &'static str) -> Histogram {
+        self.meta_seconds.get_or_create(&OpLabel { op }).clone()
+    }
+
+    pub(crate) fn token(&self, result: TokenResult) {
+        self.tokens.get_or_create(&TokenLabel { result }).inc();
+    }
+
+    /// How many projects have metrics of their own.
+    pub(crate) fn bound_projects(&self, projects_max: usize) {
+        self.project_bytes.bound(projects_max);
+    }
+
+    /// Bytes went to or from a project, by what the line of the request calls it.
+    pub(crate) fn moved(&self, project: &str, action: &str, bytes_in: u64, bytes_out: u64) {
+        match action {
+            "pull" => self.project_bytes.pulled(project, bytes_out),
+            "push" | "upload_start" | "upload_chunk" | "upload_finish" => {
+                self.project_bytes.pushed(project, bytes_in);
+            }
+            _ => {}
+        }
+    }
+
     /// A request has begun.
     pub(crate) fn begin(&self) -> InFlight {
         self.in_flight.inc();
@@ -232,6 +338,7 @@ impl Metrics {
     pub(crate) fn backlog(&self, backlog: &Backlog, now_ms: i64) {
         self.gc_candidates.set(backlog.reviews);
         self.gc_dead_bytes.set(backlog.dead_bytes);
+        self.uploads.set(backlog.uploads);
         let due_ms = backlog.first_due_ms.unwrap_or(now_ms);
         self.gc_oldest_seconds.set((now_ms - due_ms).max(0) / 1000);
     }

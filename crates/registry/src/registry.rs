@@ -4,13 +4,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use server::Health;
 use storage::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Auth, FirstAdmin};
+use crate::auth::{self, Auth, FirstAdmin};
 use crate::config::{AuthMode, Config};
 use crate::error::StartError;
 use crate::gc;
+use crate::health::Readiness;
 use crate::logs::{self, Logs};
 use crate::meta::{Meta, Place};
 use crate::metrics::Metrics;
@@ -31,6 +33,8 @@ pub struct Deps {
     pub clock: Clock,
     /// Its metrics.
     pub metrics: Metrics,
+    /// How the process is doing.
+    pub health: Health,
 }
 
 /// A registry. Cloning shares it.
@@ -46,6 +50,8 @@ struct Inner {
     logs: Logs,
     auth: Auth,
     first_admin: Option<FirstAdmin>,
+    health: Health,
+    readiness: Readiness,
 }
 
 impl Registry {
@@ -67,7 +73,14 @@ impl Registry {
             None => Place::File(deps.data_dir.join(DATABASE_FILE)),
         };
         let public = config.auth == AuthMode::None;
-        let meta = Meta::open(&place, &config.database, deps.clock, public).await?;
+        let meta = Meta::open(
+            &place,
+            &config.database,
+            deps.clock,
+            public,
+            deps.metrics.clone(),
+        )
+        .await?;
         let logs = Logs::open(&deps.log_dir, &config.log);
         let logs = logs.map_err(|source| StartError::File {
             path: deps.log_dir.clone(),
@@ -78,8 +91,14 @@ impl Registry {
             AuthMode::None => None,
             AuthMode::Local => FirstAdmin::ensure(&meta, &deps.data_dir).await?,
         };
+        deps.metrics
+            .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());
-        let store = store::open(&config.storage, &deps.data_dir.join("store"))?;
+        let store = store::open(
+            &config.storage,
+            &deps.data_dir.join("store"),
+            deps.metrics.clone(),
+        )?;
         Ok(Self(Arc::new(Inner {
             config,
             meta,
@@ -89,6 +108,8 @@ impl Registry {
             logs,
             auth,
             first_admin,
+            health: deps.health,
+            readiness: Readiness::default(),
         })))
     }
 
@@ -116,6 +137,15 @@ impl Registry {
         &self.0.auth
     }
 
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.0.readiness
+    }
+
+    /// Whether the process is about to stop, so that requests should go elsewhere.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.health.is_stopping()
+    }
+
     /// What is to be shown once, to the one who started the registry for the first time.
     #[must_use]
     pub fn first_login(&self) -> Option<String> {
@@ -130,7 +160,7 @@ impl Registry {
 
     /// The files of its log, which an agent may collect.
     #[must_use]
-    pub fn log_files(log_dir: &Path) -> [PathBuf; 2] {
+    pub fn log_files(log_dir: &Path) -> [PathBuf; 3] {
         logs::paths(log_dir)
     }
 
@@ -151,7 +181,11 @@ impl Registry {
     /// Does what is done beside requests until the stop; then makes the changes that were accepted
     /// and closes the database.
     pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(gc::run(self, &stop), logs::ship(self, &stop));
+        tokio::join!(
+            gc::run(self, &stop),
+            logs::ship(self, &stop),
+            auth::run(self, &stop),
+        );
         self.0.logs.flush();
         self.0.meta.close().await;
     }

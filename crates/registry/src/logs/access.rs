@@ -28,6 +28,10 @@ pub(super) struct Ended {
     pub(super) bytes_out: u64,
     /// When the answer's headers were ready.
     pub(super) answered: Instant,
+    /// Milliseconds of waiting for the store, for how many operations of it, and for the database.
+    pub(super) store_ms: f64,
+    pub(super) store_ops: u64,
+    pub(super) meta_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -48,6 +52,9 @@ struct Line<'a> {
     bytes_out: u64,
     dur_ms: f64,
     ttfb_ms: f64,
+    store_ms: f64,
+    store_ops: u64,
+    meta_ms: f64,
     remote: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     xff: Option<&'a str>,
@@ -71,6 +78,8 @@ struct Line<'a> {
     upload_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ua: Option<&'a str>,
     client: &'static str,
@@ -104,6 +113,9 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         bytes_out: ended.bytes_out,
         dur_ms: ms(Instant::now()),
         ttfb_ms: ms(ended.answered),
+        store_ms: ended.store_ms,
+        store_ops: ended.store_ops,
+        meta_ms: ended.meta_ms,
         remote: &begun.remote,
         xff: begun.xff.as_deref(),
         user: noted.user.as_deref(),
@@ -116,6 +128,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         media_type: noted.media_type.as_deref(),
         upload_id: noted.upload_id.as_deref(),
         offset: noted.offset,
+        cache: noted.cache,
         ua,
         client: client(ua.unwrap_or_default()),
         version: server::VERSION,

@@ -22,6 +22,8 @@ pub(crate) struct Noted {
     pub(crate) media_type: Option<String>,
     pub(crate) upload_id: Option<String>,
     pub(crate) offset: Option<u64>,
+    /// What answered, if not the registry's own store.
+    pub(crate) cache: Option<&'static str>,
 }
 
 impl Note {

@@ -217,6 +217,8 @@ pub(crate) struct Backlog {
     pub(crate) first_due_ms: Option<i64>,
     pub(crate) dead: i64,
     pub(crate) dead_bytes: i64,
+    /// Uploads under way.
+    pub(crate) uploads: i64,
 }
 
 impl Meta {
@@ -247,7 +249,8 @@ impl Meta {
         let found = bound!(
             "SELECT (SELECT COUNT(*) FROM gc_queue), (SELECT MIN(not_before_ms) FROM gc_queue), \
              (SELECT COUNT(*) FROM dead_data), \
-             (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM dead_data)"
+             (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM dead_data), \
+             (SELECT COUNT(*) FROM upload)"
         );
         let backlog = |row: sqlx::any::AnyRow| {
             Ok(Backlog {
@@ -255,6 +258,7 @@ impl Meta {
                 first_due_ms: row.try_get(1)?,
                 dead: row.try_get(2)?,
                 dead_bytes: row.try_get(3)?,
+                uploads: row.try_get(4)?,
             })
         };
         let row = found.fetch_one(&mut *connection).await;

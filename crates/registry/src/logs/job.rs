@@ -1,0 +1,135 @@
+//! The line of work that nobody waits for: garbage collection and retention. Its keys are documented
+//! in the README of `deploy/grafana`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Logs, new_id};
+use crate::error::Error;
+
+/// A piece of work under way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// `gc` or `job`.
+    kind: &'static str,
+    /// What of it.
+    policy: &'static str,
+    /// The project that it is for, if it is for one.
+    project: Option<String>,
+    /// The request that asked for it, if one did.
+    rid: Option<String>,
+    id: String,
+    begun: Instant,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Done {
+    pub(crate) dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) manifests: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) links: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blobs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tags: Option<u64>,
+    /// Objects of the store that no row named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) orphans: Option<u64>,
+    /// Bytes of the blobs that lost their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+    /// Bytes that left the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) freed_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    ts: String,
+    level: &'static str,
+    kind: &'static str,
+    job_id: &'a str,
+    policy: &'static str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'a str>,
+    #[serde(flatten)]
+    done: Option<&'a Done>,
+    dur_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    err: Option<&'a str>,
+    node: &'a str,
+}
+
+impl Job {
+    /// Work of garbage collection.
+    pub(crate) fn gc(policy: &'static str) -> Self {
+        Self::begin("gc", policy)
+    }
+
+    /// A run of retention for a project.
+    pub(crate) fn retention(project: &str) -> Self {
+        Self {
+            project: Some(project.to_owned()),
+            ..Self::begin("job", "retention")
+        }
+    }
+
+    fn begin(kind: &'static str, policy: &'static str) -> Self {
+        Self {
+            kind,
+            policy,
+            project: None,
+            rid: None,
+            id: new_id(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// The same, asked for by a request.
+    pub(crate) fn asked_by(mut self, rid: &str) -> Self {
+        self.rid = Some(rid.to_owned());
+        self
+    }
+
+    fn line(&self, outcome: Result<&Done, &Error>, node: &str) -> String {
+        let line = Line {
+            v: 1,
+            ts: format!("{:.3}", jiff::Timestamp::now()),
+            level: match outcome {
+                Ok(_) => "info",
+                Err(_) => "error",
+            },
+            kind: self.kind,
+            job_id: &self.id,
+            policy: self.policy,
+            state: match outcome {
+                Ok(_) => "done",
+                Err(_) => "failed",
+            },
+            rid: self.rid.as_deref(),
+            project: self.project.as_deref(),
+            done: outcome.ok(),
+            dur_ms: self.begun.elapsed().as_micros() as f64 / 1000.0,
+            err: outcome.err().map(|error| error.message.as_str()),
+            node,
+        };
+        // Strings and numbers can always be written.
+        let mut text = serde_json::to_string(&line).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+impl Logs {
+    /// Tells what came of a piece of work.
+    pub(crate) fn job(&self, job: &Job, outcome: Result<&Done, &Error>) {
+        self.job.push(job.line(outcome, &self.node).as_bytes());
+    }
+}
