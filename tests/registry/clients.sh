@@ -50,6 +50,14 @@ umoci repack --refresh-bundle --image "$layout:v1" "$home/bundle"
 umoci rm --image "$layout:base"
 umoci gc --layout "$layout"
 
+# refused COMMAND: fails if it works.
+refused() {
+  if "$@" >/dev/null 2>&1; then
+    echo "this should have been refused: $*"
+    exit 1
+  fi
+}
+
 # start SCHEME AUTH: a registry, and what clients are told of it.
 start() {
   local scheme=$1 auth=$2 data="$home/data-$1-$2" env=()
@@ -59,7 +67,7 @@ start() {
   registry=$!
   at=
   for _ in $(seq 300); do
-    at=$(sed -n 's/^ *registry *\(127[0-9.:]*\)$/\1/p' "$data.out")
+    at=$(sed -n 's/.*"registry":"\([0-9.:]*\)".*/\1/p' "$data.out")
     [ -z "$at" ] || break
     sleep 0.1
   done
@@ -68,9 +76,9 @@ start() {
     http) src=(--src-tls-verify=false) dst=(--dest-tls-verify=false) one=(--tls-verify=false) ;;
     tls) src=(--src-cert-dir "$home/trust") dst=(--dest-cert-dir "$home/trust") one=(--cert-dir "$home/trust") ;;
   esac
-  rm -f "$REGISTRY_AUTH_FILE"
+  echo "{}" >"$REGISTRY_AUTH_FILE"
   if [ "$auth" = local ]; then
-    ! skopeo inspect "${one[@]}" "docker://$at/team/app:v1" 2>/dev/null
+    refused skopeo inspect "${one[@]}" "docker://$at/team/app:v1"
     skopeo login "${one[@]}" -u admin --password-stdin "$at" <"$data/registry/admin-password"
   fi
 }
@@ -88,7 +96,7 @@ skopeo_copies_lists_and_deletes() {
   diff -r "$home/bundle/rootfs" "$home/unpacked-$1/rootfs"
   skopeo list-tags "${one[@]}" "docker://$at/other/app" | grep -q '"copy"'
   skopeo delete "${one[@]}" "docker://$at/other/app:copy"
-  ! skopeo inspect "${one[@]}" "docker://$at/other/app:copy" 2>/dev/null
+  refused skopeo inspect "${one[@]}" "docker://$at/other/app:copy"
 }
 
 buildah_and_podman() {
@@ -102,7 +110,7 @@ buildah_and_podman() {
   podman "${store[@]}" pull -q "${one[@]}" "$image" >/dev/null
   podman "${store[@]}" tag "$image" "$at/team/built:2"
   podman "${store[@]}" push -q "${one[@]}" "$at/team/built:2"
-  podman "${store[@]}" search "${one[@]}" --list-tags "$at/team/built" | grep -q '2$'
+  skopeo list-tags "${one[@]}" "docker://$at/team/built" | grep -q '"2"'
   podman "${store[@]}" rmi -a -f >/dev/null
   buildah "${store[@]}" pull -q "${one[@]}" "$at/team/built:2" >/dev/null
   buildah "${store[@]}" rmi -a -f >/dev/null
