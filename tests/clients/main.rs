@@ -1,8 +1,10 @@
 //! What Grafana's data source, logcli and Logs Drilldown send, and what they read of the answers.
-//! Each row is a user's step; all of them ask one server, since reading changes nothing.
+//! Each row is a user's step; all of them ask one server, since reading changes nothing. Beside them
+//! stand the limits of tenants, which need a server of their own.
 
 mod drilldown;
 mod grafana;
+mod limits;
 mod logcli;
 mod rules;
 mod site;

@@ -98,8 +98,34 @@ impl Api {
         params: &[(&str, &str)],
         headers: &[(&str, &str)],
     ) -> anyhow::Result<(u16, String)> {
-        let answer = self.getting(path, params, headers).send().await?;
+        let answer = self.ask(path, params, headers).await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// The whole answer to a GET.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn ask(
+        &self,
+        path: &str,
+        params: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<reqwest::Response> {
+        Ok(self.getting(path, params, headers).send().await?)
+    }
+
+    /// The whole answer to a POST.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn send(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<reqwest::Response> {
+        Ok(self.posting(path, content_type, body).send().await?)
     }
 
     /// How the body of a GET is encoded, and the body as it was sent.
@@ -117,7 +143,7 @@ impl Api {
             http,
             ..self.clone()
         };
-        let answer = plain.getting(path, params, headers).send().await?;
+        let answer = plain.ask(path, params, headers).await?;
         ensure!(
             answer.status() == 200,
             "{path} answered {}",
@@ -163,16 +189,18 @@ impl Api {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> anyhow::Result<(u16, String)> {
-        let mut request = self
-            .http
-            .post(format!("{}{path}", self.base))
-            .header("Content-Type", content_type)
-            .body(body);
+        let mut request = self.posting(path, content_type, body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = self.with_tenant(request).send().await?;
+        let answer = request.send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    fn posting(&self, path: &str, content_type: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+        let request = self.http.post(format!("{}{path}", self.base));
+        let request = request.header("Content-Type", content_type).body(body);
+        self.with_tenant(request)
     }
 
     /// Status and body of a DELETE.

@@ -1,5 +1,7 @@
 //! Why a push, or a part of it, was not stored.
 
+use model::Exceeded;
+
 /// The answer to a push that was not stored, or not as a whole.
 ///
 /// A status number rather than a [`model::Code`]: Loki answers some refusals with numbers that no
@@ -11,6 +13,8 @@ pub struct Rejection {
     pub status: u16,
     /// What the sender is told.
     pub message: String,
+    /// The limits of the tenant that refused it, if any did.
+    pub exceeded: Option<Box<Exceeded>>,
 }
 
 impl Rejection {
@@ -19,6 +23,7 @@ impl Rejection {
         Self {
             status,
             message: message.into(),
+            exceeded: None,
         }
     }
 

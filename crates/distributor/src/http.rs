@@ -11,9 +11,9 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
-use model::TenantId;
+use model::{Exceeded, TenantId};
 use prost::Message;
-use server::http::Tenant;
+use server::http::{Tenant, name_limit};
 
 use crate::body::{self, Encoding};
 use crate::decode::otlp::OtlpFormat;
@@ -156,6 +156,7 @@ fn answer(outcome: PushOutcome) -> Response {
         rejection.status,
         HeaderValue::from_static("text/plain; charset=utf-8"),
         Bytes::from(format!("{}\n", rejection.message)),
+        rejection.exceeded.as_deref(),
     )
 }
 
@@ -178,14 +179,21 @@ fn otlp_answer(outcome: PushOutcome) -> Response {
     let message = Status {
         message: rejection.message,
     };
+    let exceeded = rejection.exceeded.as_deref();
     respond(
         status,
         HeaderValue::from_static("application/octet-stream"),
         Bytes::from(message.encode_to_vec()),
+        exceeded,
     )
 }
 
-fn respond(status: u16, content_type: HeaderValue, body: Bytes) -> Response {
+fn respond(
+    status: u16,
+    content_type: HeaderValue,
+    body: Bytes,
+    exceeded: Option<&Exceeded>,
+) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status.is_server_error() {
         tracing::warn!(
@@ -204,5 +212,6 @@ fn respond(status: u16, content_type: HeaderValue, body: Bytes) -> Response {
     ) {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
+    name_limit(headers, exceeded);
     response
 }

@@ -328,13 +328,18 @@ impl Inner {
         state.counters.bytes_received.inc_by(received.bytes as u64);
         if accepted.rows == 0 {
             self.metrics.discarded(tenant, &report);
-            return outcome(0, &report, None);
+            return outcome(0, &report, None, limits, tenant);
         }
         let distributors = self.ingesters.distributors();
         if let Err(limit) = state.take(limits, distributors, accepted.bytes, now_ns) {
             report.discard(Reason::RateLimited, accepted.rows, accepted.bytes);
             self.metrics.discarded(tenant, &report);
-            return rate_limited(tenant, limit, accepted).into();
+            let rejection = rate_limited(tenant, limit, accepted);
+            return Rejection {
+                exceeded: report.exceeded(limits, tenant),
+                ..rejection
+            }
+            .into();
         }
         let named: Vec<(Arc<crate::stream::Stream>, usize)> = taken
             .iter()
@@ -364,7 +369,7 @@ impl Inner {
         self.metrics.discarded(tenant, &report);
         let stored = accepted.rows - refused.len();
         state.counters.lines_stored.inc_by(stored as u64);
-        outcome(stored, &report, fault)
+        outcome(stored, &report, fault, limits, tenant)
     }
 }
 
@@ -381,7 +386,13 @@ fn rate_limited(tenant: &TenantId, limit: u64, wanted: Tally) -> Rejection {
 }
 
 /// The outcome of a push of which `stored` rows were stored. `fault` is what ingesters refused.
-fn outcome(stored: usize, report: &Report, fault: Option<Rejection>) -> PushOutcome {
+fn outcome(
+    stored: usize,
+    report: &Report,
+    fault: Option<Rejection>,
+    limits: &Limits,
+    tenant: &TenantId,
+) -> PushOutcome {
     let rejection = match (fault, report.text()) {
         (Some(mut fault), Some(text)) => {
             fault.message = format!("{}\n{text}", fault.message);
@@ -393,7 +404,10 @@ fn outcome(stored: usize, report: &Report, fault: Option<Rejection>) -> PushOutc
     PushOutcome {
         stored_rows: stored,
         refused_rows: report.refused_rows(),
-        rejection,
+        rejection: rejection.map(|rejection| Rejection {
+            exceeded: report.exceeded(limits, tenant),
+            ..rejection
+        }),
     }
 }
 

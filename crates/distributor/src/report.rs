@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use model::{Exceeded, Limits, TenantId};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// Why rows were not stored. The names are those of Loki's `reason` label.
@@ -78,6 +79,54 @@ impl Reason {
             Self::PerStreamRateLimit => "per_stream_rate_limit",
         }
     }
+
+    /// Name and value of the limit that is behind it, if one is.
+    fn limit(self, limits: &Limits) -> Option<(&'static str, String)> {
+        let (name, value): (_, &dyn fmt::Display) = match self {
+            Self::MaxLabelNamesPerSeries => (
+                "max_label_names_per_series",
+                &limits.max_label_names_per_series,
+            ),
+            Self::LabelNameTooLong => ("max_label_name_length", &limits.max_label_name_length),
+            Self::LabelValueTooLong => ("max_label_value_length", &limits.max_label_value_length),
+            Self::DisallowedStructuredMetadata => (
+                "allow_structured_metadata",
+                &limits.allow_structured_metadata,
+            ),
+            Self::StructuredMetadataTooLarge => (
+                "max_structured_metadata_size",
+                &limits.max_structured_metadata_size,
+            ),
+            Self::StructuredMetadataTooMany => (
+                "max_structured_metadata_entries_count",
+                &limits.max_structured_metadata_entries_count,
+            ),
+            Self::GreaterThanMaxSampleAge => (
+                "reject_old_samples_max_age",
+                &limits.reject_old_samples_max_age,
+            ),
+            Self::TooFarInFuture => ("creation_grace_period", &limits.creation_grace_period),
+            Self::LineTooLong => ("max_line_size", &limits.max_line_size),
+            Self::RateLimited => ("ingestion_rate_mb", &limits.ingestion_rate_mb),
+            Self::OutOfOrder | Self::TooFarBehind => {
+                ("out_of_order_window", &limits.out_of_order_window)
+            }
+            Self::StreamLimit => (
+                "max_global_streams_per_user",
+                &limits.max_global_streams_per_user,
+            ),
+            Self::PerStreamRateLimit => ("per_stream_rate_limit", &limits.per_stream_rate_limit),
+            Self::MissingEnforcedLabels => {
+                return Some(("enforced_labels", limits.enforced_labels.join(",")));
+            }
+            Self::MissingLabels
+            | Self::DuplicateLabelNames
+            | Self::InvalidStructuredMetadata
+            | Self::RequestTooLarge
+            | Self::BlockedIngestion => return None,
+        };
+        Some((name, value.to_string()))
+    }
 }
 
 impl EncodeLabelValue for Reason {
@@ -141,6 +190,22 @@ impl Report {
             .filter(|(_, tally)| tally.rows > 0)
     }
 
+    /// The limits that refused rows, if any did.
+    pub(crate) fn exceeded(&self, limits: &Limits, tenant: &TenantId) -> Option<Box<Exceeded>> {
+        let mut found: Vec<_> = self
+            .discarded()
+            .filter_map(|(reason, _)| reason.limit(limits))
+            .collect();
+        found.dedup();
+        let tenant = tenant.clone();
+        (!found.is_empty()).then(|| {
+            Box::new(Exceeded {
+                limits: found,
+                tenant,
+            })
+        })
+    }
+
     /// Rows that were refused.
     pub(crate) fn refused_rows(&self) -> usize {
         self.discarded.iter().map(|tally| tally.rows).sum()
@@ -191,6 +256,27 @@ mod tests {
             report
                 .text()
                 .is_some_and(|text| text.ends_with("; and 86 more"))
+        );
+    }
+
+    #[test]
+    fn the_limits_behind_what_was_refused_are_named_once() {
+        let (limits, tenant) = (Limits::default(), TenantId::single());
+        let mut report = Report::default();
+        assert_eq!(report.exceeded(&limits, &tenant), None);
+        report.discard(Reason::MissingLabels, 1, 1);
+        assert_eq!(report.exceeded(&limits, &tenant), None);
+        for reason in [
+            Reason::LineTooLong,
+            Reason::OutOfOrder,
+            Reason::TooFarBehind,
+        ] {
+            report.discard(reason, 1, 1);
+        }
+        let exceeded = report.exceeded(&limits, &tenant).map(|e| e.to_string());
+        assert_eq!(
+            exceeded.as_deref(),
+            Some("max_line_size=256KB; out_of_order_window=0s; tenant=fake")
         );
     }
 

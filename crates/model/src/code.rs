@@ -1,5 +1,9 @@
 //! One small vocabulary of errors, mapped to HTTP and gRPC here and nowhere else.
 
+use std::fmt;
+
+use crate::TenantId;
+
 /// What kind of failure it is; decides the status code a caller sees and whether it may retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -92,6 +96,25 @@ impl Code {
     }
 }
 
+/// Limits of a tenant that a request went beyond. Where Loki has the limit the text of the error is
+/// Loki's, and that often names neither limit nor tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Names of limits and their values.
+    pub limits: Vec<(&'static str, String)>,
+    /// Whose they are.
+    pub tenant: TenantId,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.limits {
+            write!(f, "{name}={value}; ")?;
+        }
+        write!(f, "tenant={}", self.tenant)
+    }
+}
+
 /// An error with its kind: what crosses from one role to another, local or remote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -100,6 +123,8 @@ pub struct CodedError {
     pub code: Code,
     /// What went wrong, for the person who made the request.
     pub message: String,
+    /// The limit that was exceeded, if that is what went wrong. Not sent to other processes.
+    pub exceeded: Option<Box<Exceeded>>,
 }
 
 impl CodedError {
@@ -108,13 +133,32 @@ impl CodedError {
         Self {
             code,
             message: message.into(),
+            exceeded: None,
         }
+    }
+
+    /// The same, because a limit of a tenant was exceeded.
+    #[must_use]
+    pub fn beyond(mut self, limit: &'static str, value: impl ToString, tenant: &TenantId) -> Self {
+        self.exceeded = Some(Box::new(Exceeded {
+            limits: vec![(limit, value.to_string())],
+            tenant: tenant.clone(),
+        }));
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_exceeded_has_one_line() {
+        let tenant = TenantId::new("team").unwrap();
+        let error = CodedError::new(Code::InvalidArgument, "x").beyond("max_a", 5, &tenant);
+        let exceeded = error.exceeded.unwrap().to_string();
+        assert_eq!(exceeded, "max_a=5; tenant=team");
+    }
 
     #[test]
     fn codes_survive_grpc() {

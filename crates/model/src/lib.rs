@@ -20,7 +20,7 @@ mod time;
 pub mod units;
 
 pub use budget::{Budget, BudgetError, Reservation};
-pub use code::{Code, CodedError};
+pub use code::{Code, CodedError, Exceeded};
 pub use entries::{Entries, EntriesIter, Entry, EntryRef, RowLabels, StreamBatch, row_hash};
 pub use label::{Label, LabelSet, LabelSetBuilder, is_valid_label_name};
 pub use limits::{

@@ -1,9 +1,9 @@
 //! What a tenant may ask for, checked before anything is read. The texts are Loki's: clients match
-//! on them.
+//! on them. What they do not say, which limit of whom it is, is told besides.
 
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr};
 use model::units::{DurationNs, format_go_duration, format_prometheus_duration};
-use model::{BlockedQuery, Code, CodedError, Limits, TimeRange};
+use model::{BlockedQuery, Code, CodedError, Limits, TenantId, TimeRange};
 
 fn refused(message: impl Into<String>) -> CodedError {
     CodedError::new(Code::InvalidArgument, message)
@@ -17,6 +17,7 @@ fn refused(message: impl Into<String>) -> CodedError {
 pub(crate) fn time_range(
     range: TimeRange,
     limits: &Limits,
+    tenant: &TenantId,
     now_ns: i64,
 ) -> Result<TimeRange, CodedError> {
     let DurationNs(lookback_ns) = limits.max_query_lookback;
@@ -26,17 +27,19 @@ pub(crate) fn time_range(
         range.start_ns = range.start_ns.max(now_ns.saturating_sub(lookback_ns));
     }
     if length_max_ns > 0 && range.len_ns() > length_max_ns {
-        return Err(refused(format!(
-            "the query time range exceeds the limit (query length: {}, limit: {})",
+        let limit = format_prometheus_duration(length_max_ns);
+        let error = refused(format!(
+            "the query time range exceeds the limit (query length: {}, limit: {limit})",
             format_go_duration(range.len_ns()),
-            format_prometheus_duration(length_max_ns),
-        )));
+        ));
+        return Err(error.beyond("max_query_length", limit, tenant));
     }
     if range.end_ns < range.start_ns {
-        return Err(refused(format!(
-            "this data is no longer available, it is past now - max_query_lookback ({})",
-            format_prometheus_duration(lookback_ns),
-        )));
+        let limit = format_prometheus_duration(lookback_ns);
+        let error = refused(format!(
+            "this data is no longer available, it is past now - max_query_lookback ({limit})"
+        ));
+        return Err(error.beyond("max_query_lookback", limit, tenant));
     }
     Ok(range)
 }
@@ -49,25 +52,31 @@ pub(crate) fn time_range(
 pub(crate) fn query_range(
     range: TimeRange,
     limits: &Limits,
+    tenant: &TenantId,
     now_ns: i64,
 ) -> Result<TimeRange, CodedError> {
     let DurationNs(lookback_ns) = limits.max_query_lookback;
     if lookback_ns > 0 && range.end_ns < now_ns.saturating_sub(lookback_ns) {
         return Ok(TimeRange::new(range.end_ns, range.end_ns));
     }
-    time_range(range, limits, now_ns)
+    time_range(range, limits, tenant, now_ns)
 }
 
 /// Whether the tenant may have so many lines.
 ///
 /// # Errors
 /// If not.
-pub(crate) fn entries_limit(limit: usize, limits: &Limits) -> Result<(), CodedError> {
+pub(crate) fn entries_limit(
+    limit: usize,
+    limits: &Limits,
+    tenant: &TenantId,
+) -> Result<(), CodedError> {
     let max = limits.max_entries_limit_per_query;
     if max > 0 && limit > max {
-        return Err(refused(format!(
+        let error = refused(format!(
             "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
-        )));
+        ));
+        return Err(error.beyond("max_entries_limit_per_query", max, tenant));
     }
     Ok(())
 }
@@ -81,6 +90,7 @@ pub(crate) fn query(
     text: &str,
     expr: &Expr,
     limits: &Limits,
+    tenant: &TenantId,
     instant: bool,
 ) -> Result<(), CodedError> {
     let canonical = expr.to_string();
@@ -95,27 +105,29 @@ pub(crate) fn query(
     visit(expr, &mut |log, range_ns| selectors.push((log, range_ns)));
     for (log, range_ns) in selectors {
         if !instant {
-            required_labels(log, limits)?;
+            required_labels(log, limits, tenant)?;
         }
         let (count, max) = (log.matchers.len(), limits.max_streams_matchers_per_query);
         if max > 0 && count > max {
-            return Err(refused(format!(
+            let error = refused(format!(
                 "max streams matchers per query exceeded, matchers-count > limit ({count} > {max})"
-            )));
+            ));
+            return Err(error.beyond("max_streams_matchers_per_query", max, tenant));
         }
         let DurationNs(range_max_ns) = limits.max_query_range;
         if range_max_ns > 0 && range_ns > range_max_ns {
-            return Err(refused(format!(
-                "[interval] value exceeds limit: [{}] > [{}]",
+            let limit = format_prometheus_duration(range_max_ns);
+            let error = refused(format!(
+                "[interval] value exceeds limit: [{}] > [{limit}]",
                 format_prometheus_duration(range_ns),
-                format_prometheus_duration(range_max_ns),
-            )));
+            ));
+            return Err(error.beyond("max_query_range", limit, tenant));
         }
     }
     Ok(())
 }
 
-fn required_labels(log: &LogExpr, limits: &Limits) -> Result<(), CodedError> {
+fn required_labels(log: &LogExpr, limits: &Limits, tenant: &TenantId) -> Result<(), CodedError> {
     let present: Vec<&str> = log.matchers.iter().map(model::Matcher::name).collect();
     let missing: Vec<&str> = limits
         .required_labels
@@ -124,18 +136,21 @@ fn required_labels(log: &LogExpr, limits: &Limits) -> Result<(), CodedError> {
         .filter(|name| !present.contains(name))
         .collect();
     if !missing.is_empty() {
-        return Err(refused(format!(
+        let error = refused(format!(
             "stream selector is missing required matchers [{}], labels present in the query were [{}]",
             missing.join(", "),
             present.join(", "),
-        )));
+        ));
+        let required = limits.required_labels.join(",");
+        return Err(error.beyond("required_labels", required, tenant));
     }
     let (number, required) = (present.len(), limits.minimum_labels_number);
     if number < required {
-        return Err(refused(format!(
+        let error = refused(format!(
             "stream selector has less label matchers than required: (present: [{}], number_present: {number}, required_number_label_matchers: {required})",
             present.join(", "),
-        )));
+        ));
+        return Err(error.beyond("minimum_labels_number", required, tenant));
     }
     Ok(())
 }
@@ -206,15 +221,20 @@ mod tests {
             max_query_length: DurationNs(2 * HOUR),
             ..Limits::default()
         };
-        let error = time_range(TimeRange::new(0, 960 * HOUR), &limits, 0).unwrap_err();
+        let tenant = TenantId::single();
+        let range = |range, now_ns| time_range(range, &limits, &tenant, now_ns);
+        let error = range(TimeRange::new(0, 960 * HOUR), 0).unwrap_err();
         assert_eq!(
             error.message,
             "the query time range exceeds the limit (query length: 960h0m0s, limit: 2h)"
         );
+        let exceeded = error.exceeded.unwrap().to_string();
+        assert_eq!(exceeded, "max_query_length=2h; tenant=fake");
         limits.max_query_lookback = DurationNs(HOUR);
-        let cut = time_range(TimeRange::new(0, 10 * HOUR), &limits, 10 * HOUR).unwrap();
+        let range = |range, now_ns| time_range(range, &limits, &tenant, now_ns);
+        let cut = range(TimeRange::new(0, 10 * HOUR), 10 * HOUR).unwrap();
         assert_eq!(cut.start_ns, 9 * HOUR);
-        assert!(time_range(TimeRange::new(0, HOUR), &limits, 10 * HOUR).is_err());
+        assert!(range(TimeRange::new(0, HOUR), 10 * HOUR).is_err());
     }
 
     #[test]
@@ -224,7 +244,11 @@ mod tests {
             minimum_labels_number: 2,
             ..Limits::default()
         };
-        let check = |text: &str| query(text, &logql::syntax::parse(text).unwrap(), &limits, false);
+        let tenant = TenantId::single();
+        let check = |text: &str| {
+            let expr = logql::syntax::parse(text).unwrap();
+            query(text, &expr, &limits, &tenant, false)
+        };
         assert!(check("{app=\"x\", b=\"y\"}").is_ok());
         assert!(
             check("{b=\"y\"}")
@@ -250,7 +274,11 @@ mod tests {
             blocked_queries: vec![rule],
             ..Limits::default()
         };
-        let check = |text: &str| query(text, &logql::syntax::parse(text).unwrap(), &limits, false);
+        let tenant = TenantId::single();
+        let check = |text: &str| {
+            let expr = logql::syntax::parse(text).unwrap();
+            query(text, &expr, &limits, &tenant, false)
+        };
         assert!(check("{ app = \"x\" } |= `y`").is_err());
         assert!(check("{app=\"x\"} |= \"z\"").is_ok());
     }

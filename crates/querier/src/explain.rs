@@ -172,8 +172,8 @@ impl Querier {
         let mut range = query.range;
         for tenant in tenants {
             let limits = self.limits(tenant);
-            check::query(&query.text, &expr, &limits, false)?;
-            range = check::query_range(range, &limits, self.now_ns())?;
+            check::query(&query.text, &expr, &limits, tenant, false)?;
+            range = check::query_range(range, &limits, tenant, self.now_ns())?;
         }
         let question = Question {
             expr,
@@ -198,7 +198,7 @@ impl Querier {
     ) -> Result<Explanation, CodedError> {
         let expr = parse(&query.text)?;
         for tenant in tenants {
-            check::query(&query.text, &expr, &self.limits(tenant), true)?;
+            check::query(&query.text, &expr, &self.limits(tenant), tenant, true)?;
         }
         let question = Question {
             expr,

@@ -86,7 +86,7 @@ impl Querier {
         finish: impl FnOnce(Detector) -> T,
     ) -> Result<Answered<T>, CodedError> {
         for tenant in tenants {
-            check::entries_limit(query.line_limit, &self.limits(tenant))?;
+            check::entries_limit(query.line_limit, &self.limits(tenant), tenant)?;
         }
         let wanted = logs::Wanted {
             range: self.allowed_range(tenants, query.range)?,

@@ -127,7 +127,8 @@ impl Querier {
         range: TimeRange,
     ) -> Result<TimeRange, CodedError> {
         let now_ns = self.now_ns();
-        let allowed = |range, tenant| check::time_range(range, &self.limits(tenant), now_ns);
+        let allowed =
+            |range, tenant| check::time_range(range, &self.limits(tenant), tenant, now_ns);
         tenants.iter().try_fold(range, allowed)
     }
 

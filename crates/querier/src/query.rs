@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use logql::metric::{self, EvalError, Leaf, Series, Steps};
 use logql::syntax;
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
+use model::units::ByteSize;
 use model::{
     Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, TenantId, TimeRange,
 };
@@ -119,16 +120,21 @@ impl Context {
             (Code::ResourceExhausted, advice)
         };
         let tenant = &self.tenant;
-        CodedError::new(
+        let refused = CodedError::new(
             code,
             format!("the query of tenant {tenant} needs too much memory: {error}; {advice}"),
-        )
+        );
+        refused.beyond(error.name, ByteSize(error.limit_bytes), tenant)
     }
 
     /// A metric query that cannot be computed.
     pub(crate) fn failed(&self, error: &EvalError) -> CodedError {
         match error {
             EvalError::Memory(memory) => self.over_budget(memory),
+            EvalError::TooManySeries { limit } => {
+                let refused = CodedError::new(error.code(), error.to_string());
+                refused.beyond("max_query_series", *limit, &self.tenant)
+            }
             other => CodedError::new(other.code(), other.to_string()),
         }
     }
@@ -203,10 +209,10 @@ impl Querier {
         let mut range = query.range;
         for tenant in tenants {
             let limits = self.limits(tenant);
-            check::query(&query.text, &expr, &limits, false)?;
-            range = check::query_range(range, &limits, self.now_ns())?;
+            check::query(&query.text, &expr, &limits, tenant, false)?;
+            range = check::query_range(range, &limits, tenant, self.now_ns())?;
             if matches!(expr, Expr::Log(_)) {
-                check::entries_limit(query.limit, &limits)?;
+                check::entries_limit(query.limit, &limits, tenant)?;
             }
         }
         match expr {
@@ -251,7 +257,7 @@ impl Querier {
     ) -> Result<Answered<Answer>, CodedError> {
         let expr = parse(&query.text)?;
         for tenant in tenants {
-            check::query(&query.text, &expr, &self.limits(tenant), true)?;
+            check::query(&query.text, &expr, &self.limits(tenant), tenant, true)?;
         }
         let Expr::Metric(expr) = expr else {
             return Err(CodedError::new(
@@ -309,10 +315,11 @@ impl Querier {
         };
         let result = tokio::time::timeout(timeout, in_turn).await.unwrap_or_else(|_| {
             let limit = model::units::format_go_duration(timeout.as_nanos() as i64);
-            Err(CodedError::new(
+            let error = CodedError::new(
                 Code::DeadlineExceeded,
                 format!("request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"),
-            ))
+            );
+            Err(error.beyond("query_timeout", limit, &tenant))
         });
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());

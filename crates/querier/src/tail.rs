@@ -45,13 +45,14 @@ impl Tails {
         let mut running = self.0.lock();
         let count = running.entry(tenant.clone()).or_default();
         if max > 0 && *count >= max {
-            return Err(CodedError::new(
+            let error = CodedError::new(
                 Code::InvalidArgument,
                 format!(
                     "max concurrent tail requests limit exceeded, count > limit ({} > {max})",
                     *count + 1
                 ),
-            ));
+            );
+            return Err(error.beyond("max_concurrent_tail_requests", max, tenant));
         }
         *count += 1;
         Ok(TailPermit {

@@ -21,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-pub use error::ApiError;
+pub use error::{ApiError, LIMIT_HEADER, name_limit};
 pub use observe::HttpMetrics;
 pub(crate) use observe::observe;
 pub use tenant::{Auth, TENANT_HEADER, Tenant, Tenants, tenant_routes};

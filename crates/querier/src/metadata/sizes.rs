@@ -130,13 +130,14 @@ impl Context {
         if bytes <= limit.0 {
             return Ok(());
         }
-        Err(CodedError::new(
+        let error = CodedError::new(
             Code::InvalidArgument,
             format!(
                 "the query would read too many bytes (query: {}, limit: {limit}); consider adding more specific stream selectors or reduce the time range of the query",
                 ByteSize(bytes),
             ),
-        ))
+        );
+        Err(error.beyond("max_query_bytes_read", limit, &self.tenant))
     }
 }
 

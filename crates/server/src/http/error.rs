@@ -2,8 +2,11 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, StatusCode};
-use model::{Code, CodedError};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use model::{Code, CodedError, Exceeded};
+
+/// Names the limit that refused a request: `max_query_length=2h; tenant=team`.
+pub const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-skald-limit");
 
 /// What clients are told to wait when a limit or our state refused them.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -32,7 +35,11 @@ impl From<CodedError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let CodedError { code, message } = self.0;
+        let CodedError {
+            code,
+            message,
+            exceeded,
+        } = self.0;
         // 499 has no name in the registry of status codes but is a valid number.
         let status =
             StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -49,7 +56,17 @@ impl IntoResponse for ApiError {
         if matches!(code, Code::ResourceExhausted | Code::Unavailable) {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
+        name_limit(headers, exceeded.as_deref());
         answer
+    }
+}
+
+/// Puts what was exceeded, if anything, into [`LIMIT_HEADER`].
+pub fn name_limit(headers: &mut HeaderMap, exceeded: Option<&Exceeded>) {
+    if let Some(exceeded) = exceeded
+        && let Ok(value) = HeaderValue::from_str(&exceeded.to_string())
+    {
+        headers.insert(LIMIT_HEADER, value);
     }
 }
 
@@ -65,5 +82,13 @@ mod tests {
         assert!(answer.headers().contains_key(RETRY_AFTER));
         let answer = ApiError(CodedError::new(Code::Cancelled, "gone")).into_response();
         assert_eq!(answer.status().as_u16(), 499);
+        assert!(!answer.headers().contains_key(LIMIT_HEADER));
+        let tenant = model::TenantId::new("team").unwrap();
+        let error = CodedError::new(Code::InvalidArgument, "too long");
+        let answer = ApiError(error.beyond("max_query_length", "2h", &tenant)).into_response();
+        assert_eq!(
+            answer.headers()[LIMIT_HEADER],
+            "max_query_length=2h; tenant=team"
+        );
     }
 }
