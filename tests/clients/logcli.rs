@@ -254,8 +254,11 @@ pub(crate) async fn lines_are_deleted_on_request(site: &Site) -> anyhow::Result<
 
     let (start, end) = (begin_ns / SECOND_NS, begin_ns / SECOND_NS + 60);
     let query = "query=%7Bapp%3D%22gone%22%7D+%7C%3D+%22secret%22";
-    let path = format!("{API}/delete?{query}&start={start}&end={end}&max_interval=1h");
+    let path = format!("{API}/delete?{query}&start={start}&end={end}&max_interval=30s");
     let api = site.api();
+    let too_long = path.replace("=30s", "=1h");
+    let (status, text) = api.post(&too_long, "text/plain", &[], Vec::new()).await?;
+    expect(&text, status, 400)?;
     let (status, text) = api.post(&path, "text/plain", &[], Vec::new()).await?;
     expect(&text, status, 204)?;
     let left = rows(&site.json("query_range", &gone, &[]).await?)?;

@@ -55,7 +55,13 @@ pub(crate) async fn groups_are_kept_listed_and_deleted(site: &Site) -> anyhow::R
         expect("rule", &rule["name"], &json!("Many"))?;
         expect("kind", &rule["type"], &json!("alerting"))?;
         expect("labels", &rule["labels"], &json!({"severity": "page"}))?;
+        let never = json!("0001-01-01T00:00:00Z");
+        expect("evaluated", &rule["lastEvaluation"], &never)?;
         expect("none", rules(site, &[("type", "record")]).await?.len(), 0)?;
+        let unknown = [("type", "unknown")];
+        let (status, text) = api.get("/prometheus/api/v1/rules", &unknown).await?;
+        expect(&text, status, 400)?;
+        ensure!(text.contains("not supported value"), "{text}");
         let (status, text) = api.delete(&format!("{namespace}/load")).await?;
         expect(&text, status, 202)?;
         let gone = api.get(&namespace, &[]).await?;

@@ -315,10 +315,10 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     Err(refused())
 }
 
-/// A time of a request to delete lines: Unix seconds with up to ten digits, or RFC 3339.
+/// A time of a request to delete lines: Unix seconds with ten digits, or RFC 3339.
 pub(crate) fn parse_delete_time(text: &str) -> Option<i64> {
-    let is_long = text.len() > 10 && text.bytes().all(|byte| byte.is_ascii_digit());
-    parse_time(text).ok().filter(|_| !is_long)
+    let is_possible = text.len() == 10 || text.contains('T');
+    is_possible.then(|| parse_time(text).ok()).flatten()
 }
 
 fn form_pairs(text: &str) -> Vec<(String, String)> {
@@ -393,6 +393,9 @@ mod tests {
         assert!(parse_delete_time("2026-01-15T00:00:00Z").is_some());
         assert_eq!(parse_delete_time("1768435200000000000"), None);
         assert_eq!(parse_delete_time("99999999999"), None);
+        // Fewer digits are refused as well, which keeps mistakes from deleting much.
+        assert_eq!(parse_delete_time("1"), None);
+        assert_eq!(parse_delete_time("0000000001"), Some(SECOND_NS));
     }
 
     #[test]

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use logql::syntax;
+use model::units::{format_go_duration, parse_go_duration};
 use server::http::ApiError;
 use storage::{DeleteRequest, key};
 
 use super::{ApiRequest, json};
 use crate::Querier;
 use crate::encode::{write_list, write_text};
-use crate::params::parse_delete_time;
+use crate::params::{Params, parse_delete_time};
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// The most that `max_interval` may say, as Loki has it by default.
+const INTERVAL_MAX_NS: i64 = 24 * 3600 * SECOND_NS;
 
 /// `POST /loki/api/v1/delete`
 pub(super) async fn create(
@@ -36,11 +42,48 @@ pub(super) async fn create(
         None => querier.now_ns(),
         Some(end) => parse_delete_time(end).ok_or_else(|| invalid("end"))?,
     };
+    let has_stages =
+        syntax::parse_log_of_any_streams(query).is_ok_and(|log| !log.stages.is_empty());
+    if has_stages && start_ns < end_ns && end_ns <= querier.now_ns() {
+        check_interval(params, end_ns - start_ns)?;
+    }
     let tenant = request.tenants.single()?;
     querier
         .delete_lines(tenant, query, start_ns, end_ns)
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `max_interval` says into what pieces Loki cuts a request that looks at lines. Here none is cut,
+/// but what is wrong is refused alike.
+fn check_interval(params: &Params, len_ns: i64) -> Result<(), ApiError> {
+    let Some(text) = params.get("max_interval") else {
+        return match len_ns < SECOND_NS {
+            true => Err(ApiError::invalid(
+                "difference between start time and end time must be at least one second",
+            )),
+            false => Ok(()),
+        };
+    };
+    let interval_ns = parse_go_duration(text).ok();
+    let Some(interval_ns) = interval_ns.filter(|interval_ns| *interval_ns >= SECOND_NS) else {
+        return Err(ApiError::invalid(
+            "invalid max_interval: valid time units are 's', 'm', 'h'",
+        ));
+    };
+    if interval_ns > INTERVAL_MAX_NS {
+        let most = format_go_duration(INTERVAL_MAX_NS);
+        return Err(ApiError::invalid(format!(
+            "max_interval can't be greater than {most}"
+        )));
+    }
+    if interval_ns > len_ns {
+        let most = format_go_duration(len_ns);
+        return Err(ApiError::invalid(format!(
+            "max_interval can't be greater than the interval to be deleted ({most})"
+        )));
+    }
+    Ok(())
 }
 
 /// `GET /loki/api/v1/delete`
@@ -88,4 +131,31 @@ pub(super) async fn cancel(
     let id = request.params.text("request_id");
     querier.cancel_delete(request.tenants.single()?, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_checked_as_if_requests_were_cut() {
+        let check = |params: &str, len_ns| {
+            let checked = check_interval(&Params::parse(&[params]), len_ns);
+            checked.map_err(|error| error.0.message)
+        };
+        let hour_ns = 3600 * SECOND_NS;
+        for good in ["", "max_interval=1h", "max_interval=1m30s"] {
+            assert_eq!(check(good, hour_ns), Ok(()), "{good}");
+        }
+        for (params, len_ns, part) in [
+            ("", SECOND_NS - 1, "at least one second"),
+            ("max_interval=x", hour_ns, "invalid max_interval"),
+            ("max_interval=1ms", hour_ns, "invalid max_interval"),
+            ("max_interval=2h", hour_ns, "to be deleted (1h0m0s)"),
+            ("max_interval=25h", 30 * hour_ns, "greater than 24h0m0s"),
+        ] {
+            let error = check(params, len_ns).unwrap_err();
+            assert!(error.contains(part), "{params}: {error}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use model::units::quote;
 use model::{Code, CodedError};
 use serde::Serialize;
 use serde_json::{Value, json as value};
@@ -18,6 +19,8 @@ use super::json;
 use crate::Querier;
 use crate::rules::{Namespaces, Rule, RuleGroup};
 
+/// When a rule was evaluated that never was: Go's first second.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 /// Bytes of a group.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
@@ -138,11 +141,23 @@ fn prometheus(data: &Value) -> Response {
     json(data.to_string())
 }
 
+fn unsupported_type(kind: &str) -> Response {
+    let error = format!("not supported value {}", quote(kind));
+    let body = value!({"status": "error", "data": null, "errorType": "bad_data", "error": error});
+    (StatusCode::BAD_REQUEST, json(body.to_string())).into_response()
+}
+
 async fn prometheus_rules(
     State(querier): State<Arc<Querier>>,
     request: super::ApiRequest,
 ) -> Result<Response, ApiError> {
     let params = &request.params;
+    let kind_wanted = match params.text("type").to_ascii_lowercase().as_str() {
+        "" => None,
+        "alert" => Some("alerting"),
+        "record" => Some("recording"),
+        _ => return Ok(unsupported_type(params.text("type"))),
+    };
     let namespaces = querier.rule_groups(request.tenants.single()?, None).await?;
     let wants = |name: &str, value: &str| {
         params.all(name).next().is_none() || params.all(name).any(|wanted| wanted == value)
@@ -154,10 +169,7 @@ async fn prometheus_rules(
     {
         let is_wanted = |rule: &&Rule| {
             let (kind, name) = kind_and_name(rule);
-            wants("rule_name[]", name)
-                && params
-                    .get("type")
-                    .is_none_or(|wanted| kind.starts_with(wanted))
+            wants("rule_name[]", name) && kind_wanted.is_none_or(|wanted| kind == wanted)
         };
         let rules: Vec<Value> = group
             .rules
@@ -172,6 +184,7 @@ async fn prometheus_rules(
             groups.push(value!({
                 "name": group.name, "file": namespace, "interval": interval_s,
                 "limit": group.limit, "rules": rules,
+                "lastEvaluation": NEVER, "evaluationTime": 0,
             }));
         }
     }
@@ -191,7 +204,7 @@ fn prometheus_rule(rule: &Rule) -> Value {
     let (kind, name) = kind_and_name(rule);
     let mut shown = value!({
         "type": kind, "name": name, "query": rule.expr, "labels": rule.labels,
-        "health": "unknown", "lastError": "",
+        "health": "unknown", "lastError": "", "lastEvaluation": NEVER, "evaluationTime": 0,
     });
     if let (Some(shown), "alerting") = (shown.as_object_mut(), kind) {
         let holds_for_s = rule.holds_for.map_or(0.0, |time| time.0 as f64 / 1e9);
