@@ -200,7 +200,12 @@ pub(crate) struct OpenBlocks {
     open: Mutex<Vec<OpenBlock>>,
     /// Shared blocks of which no row is wanted.
     unwanted: Mutex<HashSet<(u128, u32)>>,
+    /// Blocks that a unit is fetching.
+    fetching: Mutex<HashMap<(u128, u32), Arc<Turn>>>,
 }
+
+/// Who has it fetches a block.
+type Turn = tokio::sync::Mutex<()>;
 
 #[derive(Clone, Debug)]
 struct OpenBlock {
@@ -238,10 +243,7 @@ impl OpenBlocks {
         let mut opened = Vec::with_capacity(units.len());
         for (number, (unit, wanted)) in units.iter().enumerate() {
             for run in &unit.blocks {
-                let block = match self.get(run) {
-                    Some(block) => Some(block),
-                    None => self.fetch(context, run, *wanted).await?,
-                };
+                let block = self.block_of(context, run, *wanted).await?;
                 opened.extend(block.map(|block| (number, run, *wanted, block)));
             }
         }
@@ -258,7 +260,9 @@ impl OpenBlocks {
             if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
                 continue;
             }
-            if let (Some(found), false) = (found, open.is_whole) {
+            // Another unit may have completed it meanwhile.
+            let is_whole = open.is_whole || self.get(run).is_some_and(|open| open.is_whole);
+            if let (Some(found), false) = (found, is_whole) {
                 self.complete(context, run, &open, &found, wanted).await?;
             }
             if let Some(sources) = sources.get_mut(number) {
@@ -269,6 +273,28 @@ impl OpenBlocks {
             }
         }
         Ok(sources)
+    }
+
+    /// The block of a run, if a row of it may be wanted. Of units that share one and come at the same
+    /// time, one fetches it for all.
+    async fn block_of(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<OpenBlock>, CodedError> {
+        if let Some(block) = self.get(run) {
+            return Ok(Some(block));
+        }
+        let key = (run.object.id, run.block);
+        let turn = Arc::clone(self.fetching.lock().entry(key).or_default());
+        let _turn = turn.lock().await;
+        let block = match self.get(run) {
+            Some(block) => Ok(Some(block)),
+            None => self.fetch(context, run, wanted).await,
+        };
+        self.fetching.lock().remove(&key);
+        block
     }
 
     /// Opens a block with what is needed first: for a search, or all. `None` if its templates say

@@ -108,6 +108,29 @@ impl Bed {
             .unwrap();
     }
 
+    /// Puts streams of equal rows into storage as one block of one object.
+    pub(super) async fn store_together(
+        &self,
+        owner: &TenantId,
+        id: u128,
+        streams: &[String],
+        entries: &Entries,
+    ) {
+        let streams: Vec<LabelSet> = streams.iter().map(|stream| labels(stream)).collect();
+        let runs: Vec<Run<'_>> = streams
+            .iter()
+            .map(|labels| Run { labels, entries })
+            .collect();
+        let mut writer = ObjectWriter::new(id);
+        writer.add_block(encode_block(&runs, &EncodeOptions::default()).unwrap());
+        let object = writer.finish().unwrap();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        self.catalog
+            .publish(owner, DAY, &object, entry)
+            .await
+            .unwrap();
+    }
+
     pub(super) fn querier(&self) -> Arc<Querier> {
         let ingesters: Vec<(String, Arc<dyn Select>)> = self
             .ingesters

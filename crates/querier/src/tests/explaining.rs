@@ -64,6 +64,28 @@ async fn what_counters_answer_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_block_of_many_streams_is_read_once() {
+    let mut bed = Bed::new();
+    bed.config.scan_threads = 8;
+    let mut streams: Vec<String> = (0..40)
+        .map(|number| format!("app=web,n={number}"))
+        .collect();
+    streams.sort();
+    bed.store_together(&tenant(), 1, &streams, &rows(1..11))
+        .await;
+    for query in [
+        r#"{app="web"}"#,
+        r#"{app="web"} |= "line 1""#,
+        r#"sum by (n) (count_over_time({app="web"} |= "line 1" [1h]))"#,
+    ] {
+        let told = explain(&bed, RANGE, query).await;
+        assert_eq!(told["estimate"]["streams"], 40, "{query}");
+        assert_eq!(told["estimate"]["blocks"], 1, "{query}");
+        assert_eq!(told["actual"]["blocksRead"], 1, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_query_that_fails_is_explained_with_its_error() {
     let mut bed = Bed::new();
     bed.store(&tenant(), 1, "app=web", &rows(0..1000)).await;
