@@ -19,6 +19,9 @@ const STREAMS: usize = 1500;
 const LINES: usize = 8;
 /// Questions under way at once.
 const AT_ONCE: usize = 4;
+/// Points of the finest questions: nearly as many as a series may have, and with room for the time
+/// that passes until they are asked.
+const POINTS: i64 = 10_000;
 
 /// A request: path, query, other parameters.
 struct Question {
@@ -128,7 +131,7 @@ fn templates() -> Vec<Question> {
 
 fn numbers(now_ns: i64) -> Vec<Question> {
     let all = r#"{app=~".+"}"#;
-    let start_s = now_ns / SECOND_NS - 10_999;
+    let start_s = now_ns / SECOND_NS - POINTS;
     let fine = |query: String| ask(RANGE, query).with("start", &start_s).with("step", &1);
     let many = vec!["vector(1)"; 3000].join(" or ");
     let sums = vec![format!("sum(count_over_time({all}[1m]))"); 40].join(" + ");
@@ -177,7 +180,8 @@ fn widths(now_ns: i64) -> Vec<Question> {
     let matchers = (0..900)
         .map(|number| format!(", number!=\"{number}\""))
         .collect::<String>();
-    let month_ago_s = now_ns / SECOND_NS - 30 * 86_400;
+    let month_s = 30 * 86_400;
+    let month_ago_s = now_ns / SECOND_NS - month_s;
     vec![
         ask(RANGE, all).with("limit", &5000),
         ask(RANGE, all).with("limit", &5000).with("interval", "1ns"),
@@ -202,7 +206,7 @@ fn widths(now_ns: i64) -> Vec<Question> {
         ask("/loki/api/v1/patterns", all).with("step", &1),
         ask("/loki/api/v1/index/volume_range", all)
             .with("start", &month_ago_s)
-            .with("step", &1),
+            .with("step", &(month_s / POINTS)),
         ask("/loki/api/v1/index/volume", all).with("limit", &5000),
         ask("/loki/api/v1/detected_labels", all),
         ask("/loki/api/v1/series", all),
@@ -215,6 +219,8 @@ async fn hostile_queries_are_answered_or_refused_while_pushes_go_on() -> anyhow:
         ("SKALD_QUERIER_MEMORY", MEMORY),
         ("SKALD_LIMITS_MAX_QUERY_MEMORY", "64MiB"),
         ("SKALD_LIMITS_QUERY_TIMEOUT", "10s"),
+        // Memory is what is to end those that want too much.
+        ("SKALD_LIMITS_MAX_QUERY_SERIES", "0"),
     ])
     .await?;
     let (api, now_ns) = (siege.api(), lines::now_ns());
@@ -240,6 +246,8 @@ async fn hostile_queries_are_answered_or_refused_while_pushes_go_on() -> anyhow:
         let text: String = text.chars().take(300).collect();
         anyhow::ensure!(is_expected, "{name}: {status} {text}");
         anyhow::ensure!(status == 200 || !text.trim().is_empty(), "{name}: {status}");
+        // Refused before it could hurt, it would show nothing.
+        anyhow::ensure!(!text.contains("maximum resolution"), "{name}: {text}");
     }
     anyhow::ensure!(
         siege.others.acknowledged() > acknowledged,
