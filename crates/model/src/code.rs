@@ -139,7 +139,12 @@ impl CodedError {
 
     /// The same, because a limit of a tenant was exceeded.
     #[must_use]
-    pub fn beyond(mut self, limit: &'static str, value: impl ToString, tenant: &TenantId) -> Self {
+    pub fn beyond(
+        mut self,
+        limit: &'static str,
+        value: &dyn fmt::Display,
+        tenant: &TenantId,
+    ) -> Self {
         self.exceeded = Some(Box::new(Exceeded {
             limits: vec![(limit, value.to_string())],
             tenant: tenant.clone(),
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn what_was_exceeded_has_one_line() {
         let tenant = TenantId::new("team").unwrap();
-        let error = CodedError::new(Code::InvalidArgument, "x").beyond("max_a", 5, &tenant);
+        let error = CodedError::new(Code::InvalidArgument, "x").beyond("max_a", &5, &tenant);
         let exceeded = error.exceeded.unwrap().to_string();
         assert_eq!(exceeded, "max_a=5; tenant=team");
     }

@@ -32,14 +32,14 @@ pub(crate) fn time_range(
             "the query time range exceeds the limit (query length: {}, limit: {limit})",
             format_go_duration(range.len_ns()),
         ));
-        return Err(error.beyond("max_query_length", limit, tenant));
+        return Err(error.beyond("max_query_length", &limit, tenant));
     }
     if range.end_ns < range.start_ns {
         let limit = format_prometheus_duration(lookback_ns);
         let error = refused(format!(
             "this data is no longer available, it is past now - max_query_lookback ({limit})"
         ));
-        return Err(error.beyond("max_query_lookback", limit, tenant));
+        return Err(error.beyond("max_query_lookback", &limit, tenant));
     }
     Ok(range)
 }
@@ -76,7 +76,7 @@ pub(crate) fn entries_limit(
         let error = refused(format!(
             "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
         ));
-        return Err(error.beyond("max_entries_limit_per_query", max, tenant));
+        return Err(error.beyond("max_entries_limit_per_query", &max, tenant));
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ pub(crate) fn query(
             let error = refused(format!(
                 "max streams matchers per query exceeded, matchers-count > limit ({count} > {max})"
             ));
-            return Err(error.beyond("max_streams_matchers_per_query", max, tenant));
+            return Err(error.beyond("max_streams_matchers_per_query", &max, tenant));
         }
         let DurationNs(range_max_ns) = limits.max_query_range;
         if range_max_ns > 0 && range_ns > range_max_ns {
@@ -121,7 +121,7 @@ pub(crate) fn query(
                 "[interval] value exceeds limit: [{}] > [{limit}]",
                 format_prometheus_duration(range_ns),
             ));
-            return Err(error.beyond("max_query_range", limit, tenant));
+            return Err(error.beyond("max_query_range", &limit, tenant));
         }
     }
     Ok(())
@@ -142,7 +142,7 @@ fn required_labels(log: &LogExpr, limits: &Limits, tenant: &TenantId) -> Result<
             present.join(", "),
         ));
         let required = limits.required_labels.join(",");
-        return Err(error.beyond("required_labels", required, tenant));
+        return Err(error.beyond("required_labels", &required, tenant));
     }
     let (number, required) = (present.len(), limits.minimum_labels_number);
     if number < required {
@@ -150,7 +150,7 @@ fn required_labels(log: &LogExpr, limits: &Limits, tenant: &TenantId) -> Result<
             "stream selector has less label matchers than required: (present: [{}], number_present: {number}, required_number_label_matchers: {required})",
             present.join(", "),
         ));
-        return Err(error.beyond("minimum_labels_number", required, tenant));
+        return Err(error.beyond("minimum_labels_number", &required, tenant));
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Context {
             code,
             format!("the query of tenant {tenant} needs too much memory: {error}; {advice}"),
         );
-        refused.beyond(error.name, ByteSize(error.limit_bytes), tenant)
+        refused.beyond(error.name, &ByteSize(error.limit_bytes), tenant)
     }
 
     /// A metric query that cannot be computed.
@@ -133,7 +133,7 @@ impl Context {
             EvalError::Memory(memory) => self.over_budget(memory),
             EvalError::TooManySeries { limit } => {
                 let refused = CodedError::new(error.code(), error.to_string());
-                refused.beyond("max_query_series", *limit, &self.tenant)
+                refused.beyond("max_query_series", limit, &self.tenant)
             }
             other => CodedError::new(other.code(), other.to_string()),
         }
@@ -319,7 +319,7 @@ impl Querier {
                 Code::DeadlineExceeded,
                 format!("request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"),
             );
-            Err(error.beyond("query_timeout", limit, &tenant))
+            Err(error.beyond("query_timeout", &limit, &tenant))
         });
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());

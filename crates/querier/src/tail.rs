@@ -52,7 +52,7 @@ impl Tails {
                     *count + 1
                 ),
             );
-            return Err(error.beyond("max_concurrent_tail_requests", max, tenant));
+            return Err(error.beyond("max_concurrent_tail_requests", &max, tenant));
         }
         *count += 1;
         Ok(TailPermit {

@@ -137,7 +137,7 @@ impl Context {
                 ByteSize(bytes),
             ),
         );
-        Err(error.beyond("max_query_bytes_read", limit, &self.tenant))
+        Err(error.beyond("max_query_bytes_read", &limit, &self.tenant))
     }
 }
 

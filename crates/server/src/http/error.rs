@@ -85,7 +85,7 @@ mod tests {
         assert!(!answer.headers().contains_key(LIMIT_HEADER));
         let tenant = model::TenantId::new("team").unwrap();
         let error = CodedError::new(Code::InvalidArgument, "too long");
-        let answer = ApiError(error.beyond("max_query_length", "2h", &tenant)).into_response();
+        let answer = ApiError(error.beyond("max_query_length", &"2h", &tenant)).into_response();
         assert_eq!(
             answer.headers()[LIMIT_HEADER],
             "max_query_length=2h; tenant=team"
