@@ -371,3 +371,47 @@ async fn a_new_key_signs_and_tokens_of_the_old_one_hold_on() -> anyhow::Result<(
     assert_eq!(kids().await?.len(), 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_token_too_weak_for_a_mount_is_told_which_would_do() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let layer = sha256(&bytes(2, 10));
+    admin.push_image("team/one", "v1", &bytes(2, 10)).await?;
+    let give = async |scope: &str| -> anyhow::Result<String> {
+        let token = dev.request(Method::GET, "/service/token");
+        let token = token.query(&[("scope", scope)]).send().await?;
+        let token: Value = token.json().await?;
+        Ok(token["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let mount = async |token: &str, to: &str, from: &str| {
+        let path = format!("/v2/{to}/blobs/uploads/?mount={layer}{from}");
+        let mount = registry.client().request(Method::POST, &path);
+        mount.bearer_auth(token).send().await
+    };
+    for (to, from) in [("team/two", "&from=team/one"), ("team/three", "")] {
+        let own = format!("repository:{to}:pull,push");
+        let weak = give(&own).await?;
+        let refused = mount(&weak, to, from).await?;
+        assert_eq!(refused.status(), 401);
+        let challenge = header(&refused, "www-authenticate")?;
+        let scope = format!("{own} repository:team/one:pull");
+        assert!(
+            challenge.contains(&format!("scope=\"{scope}\"")),
+            "{challenge}"
+        );
+        let strong = give(&scope).await?;
+        assert_eq!(mount(&strong, to, from).await?.status(), 201);
+    }
+    // Where no token of theirs would do, the blob is to be pushed.
+    let closed = json!({"project_name": "closed"});
+    assert_eq!(
+        admin.manage(Method::POST, "/projects", closed).await?.0,
+        201
+    );
+    admin.push_image("closed/app", "v1", &bytes(2, 10)).await?;
+    let weak = give("repository:team/four:pull,push").await?;
+    let upload = mount(&weak, "team/four", "&from=closed/app").await?;
+    assert_eq!(upload.status(), 202);
+    Ok(())
+}

@@ -317,6 +317,19 @@ fn usable_robot(registry: &Registry, robot: Option<Robot>) -> Result<Caller, &'s
     }
 }
 
+/// Whom a token was given to, with all that they may do now; none for who shows no token.
+pub(crate) async fn owner(registry: &Registry, caller: &Caller) -> Result<Option<Caller>, Error> {
+    let Caller::Token { name, kind, .. } = caller else {
+        return Ok(None);
+    };
+    let found = match kind {
+        Kind::User => usable_account(registry.meta().account(name).await?),
+        Kind::Robot => usable_robot(registry, registry.meta().robot(name).await?),
+        Kind::Anonymous | Kind::System => return Ok(None),
+    };
+    Ok(found.ok())
+}
+
 /// Whether a caller may do something with a repository.
 pub(crate) async fn allows(
     registry: &Registry,

@@ -8,7 +8,8 @@ use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 use super::answer::{CONTENT_DIGEST, UPLOAD_UUID, empty};
 use super::call::Call;
 use super::chunk::{ChunkRange, Receiving};
-use crate::auth::{self, Action};
+use super::sessions::Session;
+use crate::auth::{self, Action, Caller};
 use crate::cost::Cost;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
@@ -85,15 +86,9 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
     call.note.edit().upload_id = Some(upload.uuid.clone());
     match digest {
         Some(digest) => {
-            run(complete(
-                call.registry,
-                call.who,
-                upload,
-                digest,
-                body,
-                None,
-            ))
-            .await
+            let session = call.registry.sessions().enter(&upload.uuid).await?;
+            let work = complete(call.registry, call.who, upload, digest, body, None);
+            run(session, work).await
         }
         None => Ok(standing(StatusCode::ACCEPTED, &repo, &upload.uuid, 0)),
     }
@@ -102,41 +97,72 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
 /// Takes a blob from another repository, the named one or any.
 async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
     let from = call.param("from").filter(|from| !from.is_empty());
+    let registry = &call.registry;
     let sources = match from {
         Some(from) => vec![RepoName::parse(from)?],
         None => {
-            call.registry
+            registry
                 .meta()
                 .repos_with(digest, MOUNT_SOURCES_MAX)
                 .await?
         }
     };
-    let mut allowed = None;
-    for source in sources {
-        if auth::allows(&call.registry, &call.caller, &source, Action::Pull).await? {
-            allowed = Some(source);
-            break;
-        }
-    }
-    let Some(from) = allowed else {
-        return Ok(false);
+    let Some(from) = readable(call, &call.caller, &sources).await? else {
+        return ask_for_more(call, repo, &sources).await.map(|()| false);
     };
     let mount = Mount {
         repo: repo.clone(),
         digest: digest.clone(),
-        from,
-        grace_ms: call.registry.blob_grace_ms(),
+        from: from.clone(),
+        grace_ms: registry.blob_grace_ms(),
         who: call.who.clone(),
     };
-    call.registry.meta().change(mount).await
+    registry.meta().change(mount).await
 }
 
-/// Runs to its end also if the client goes away, since what it sent shall be kept.
+/// The first of some repositories that a caller may pull from.
+async fn readable<'a>(
+    call: &Call,
+    caller: &Caller,
+    sources: &'a [RepoName],
+) -> Result<Option<&'a RepoName>, Error> {
+    for source in sources {
+        if auth::allows(&call.registry, caller, source, Action::Pull).await? {
+            return Ok(Some(source));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a token that does not say what its owner may do: that of a push often names only the
+/// repository that is pushed to. With another the blob need not be sent.
+async fn ask_for_more(call: &Call, repo: &RepoName, sources: &[RepoName]) -> Result<(), Error> {
+    let Some(owner) = auth::owner(&call.registry, &call.caller).await? else {
+        return Ok(());
+    };
+    let Some(from) = readable(call, &owner, sources).await? else {
+        return Ok(());
+    };
+    let message = format!("taking the blob from {from} needs a token that may pull from there");
+    let scope = format!("repository:{repo}:pull,push repository:{from}:pull");
+    let error = Error::new(Code::Unauthorized, message);
+    let (registry, headers) = (&call.registry, &call.headers);
+    Err(auth::challenge(error, registry, headers, Some(scope)))
+}
+
+/// Runs to its end also if the client goes away, since what it sent shall be kept. The turn is taken
+/// before, so that who comes next, to ask how far this came, cannot be first.
 async fn run(
+    session: Session,
     work: impl Future<Output = Result<Response, Error>> + Send + 'static,
 ) -> Result<Response, Error> {
     let cost = Cost::current().unwrap_or_default();
-    match tokio::spawn(cost.of(work)).await {
+    let work = async move {
+        let outcome = cost.of(work).await;
+        drop(session);
+        outcome
+    };
+    match tokio::spawn(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Error::internal("the upload", &error)),
     }
@@ -208,8 +234,8 @@ pub(super) async fn extend(
 ) -> Result<Response, Error> {
     let range = chunk_range(&call)?;
     let registry = call.registry;
-    run(async move {
-        let _session = registry.sessions().enter(&uuid).await?;
+    let session = registry.sessions().enter(&uuid).await?;
+    run(session, async move {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         let expected = check_order(&upload, range)?;
         let algorithm = upload.algorithm;
@@ -235,8 +261,8 @@ pub(super) async fn finish(
     let digest = Digest::parse(digest)?;
     let range = chunk_range(&call)?;
     let (registry, who) = (call.registry, call.who);
-    run(async move {
-        let _session = registry.sessions().enter(&uuid).await?;
+    let session = registry.sessions().enter(&uuid).await?;
+    run(session, async move {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         complete(registry.clone(), who, upload, digest, body, range).await
     })
