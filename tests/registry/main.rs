@@ -4,6 +4,7 @@
 mod auth;
 mod blobs;
 mod crash;
+mod fsck;
 mod garbage;
 mod health;
 mod manage;

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -155,6 +156,16 @@ pub enum RegistryCommand {
         /// Say what would be removed if all graces were over, and remove nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Compare database and store while the registry goes on; fails if something is not as it
+    /// should be
+    Fsck {
+        /// Read all bytes and compare them with their digests
+        #[arg(long)]
+        read_bytes: bool,
+        /// Remove bytes that no row names, and correct the sums of quotas
+        #[arg(long)]
+        repair: bool,
     },
     /// List the keys that sign tokens
     Keys,
@@ -391,6 +402,10 @@ fn asked(command: RegistryCommand) -> Result<Asked, CliError> {
         C::DeleteRobot { id } => delete(format!("/robots/{id}")),
         C::Gc => get("/system/gc".to_owned()),
         C::RunGc { dry_run } => post("/system/gc".to_owned(), json!({"dry_run": dry_run})),
+        C::Fsck { read_bytes, repair } => post(
+            "/system/fsck".to_owned(),
+            json!({"read_bytes": read_bytes, "repair": repair}),
+        ),
         C::Keys => get("/system/keys".to_owned()),
         C::RotateKey => (Method::POST, "/system/keys".to_owned(), None),
         C::Content(command) => asked_of_content(command),
@@ -479,6 +494,13 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
     }
     let answer = request.send().await;
     let answer = answer.map_err(|error| CliError::unreachable(&url, &error))?;
+    let is_stream = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/x-ndjson");
+    if is_stream {
+        return follow(answer, &url, out).await;
+    }
     let status = answer.status();
     let text = answer.text().await;
     let text = text.map_err(|error| CliError::unreachable(&url, &error))?;
@@ -499,6 +521,38 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
         None => {}
     }
     Ok(())
+}
+
+/// Prints the lines of a comparison as they come; it is a failure unless it ends well and has found
+/// nothing that is still there.
+async fn follow(
+    mut answer: Response,
+    url: &str,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
+    let mut rest = Vec::new();
+    let mut last = Value::Null;
+    while let Some(bytes) = answer
+        .chunk()
+        .await
+        .map_err(|error| CliError::unreachable(url, &error))?
+    {
+        rest.extend_from_slice(&bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            out.write_all(&line)?;
+            last = serde_json::from_slice(&line).unwrap_or_default();
+        }
+    }
+    let number = |key: &str| last[key].as_u64().unwrap_or_default();
+    let left = number("findings").saturating_sub(number("repaired"));
+    match last["found"].as_str() {
+        Some("done") if left == 0 => Ok(()),
+        Some("done") => Err(CliError::Answer(format!(
+            "{left} things are not as they should be"
+        ))),
+        _ => Err(CliError::Answer("the comparison was broken off".to_owned())),
+    }
 }
 
 #[cfg(test)]

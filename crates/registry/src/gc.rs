@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -232,22 +232,29 @@ async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Finds bytes that no row names; gives how many. Those of a request that is under way are named by
-/// its upload, and young ones are left alone all the same.
+/// Has bytes removed that no row names; gives how many there were.
 async fn sweep(registry: &Registry) -> Result<u64, Error> {
+    let mut count = 0;
+    let mut orphans = std::pin::pin!(orphans(registry).await?);
+    while let Some(data_key) = orphans.try_next().await? {
+        count += 1;
+        registry.meta().change(Bury { data_key }).await?;
+    }
+    Ok(count)
+}
+
+/// Bytes that no row names. Those of a request that is under way are named by its upload, and young
+/// ones are left alone all the same.
+pub(crate) async fn orphans(
+    registry: &Registry,
+) -> Result<impl Stream<Item = Result<String, Error>> + use<'_>, Error> {
     let meta = registry.meta();
     let age_ms = registry.config().gc.sweep_interval.0 / 1_000_000;
     let old = meta.now_ms() - age_ms;
-    let mut orphans = 0;
-    let mut keys = registry.store().keys().await?;
-    while let Some((key, changed_ms)) = keys.try_next().await? {
+    let keys = registry.store().keys().await?.map_err(Error::from);
+    Ok(keys.try_filter_map(move |(key, changed_ms)| async move {
         let data_key = key.strip_prefix("tail/").unwrap_or(&key);
-        if changed_ms > old || meta.knows_data(data_key).await? {
-            continue;
-        }
-        orphans += 1;
-        let data_key = data_key.to_owned();
-        meta.change(Bury { data_key }).await?;
-    }
-    Ok(orphans)
+        let is_orphan = changed_ms <= old && !meta.knows_data(data_key).await?;
+        Ok(is_orphan.then(|| data_key.to_owned()))
+    }))
 }

@@ -22,6 +22,7 @@ mod config;
 mod cost;
 mod digest;
 mod error;
+mod fsck;
 mod gc;
 mod health;
 mod logs;

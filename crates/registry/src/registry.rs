@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use server::Health;
 use storage::Clock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Auth, FirstAdmin};
@@ -52,6 +53,7 @@ struct Inner {
     first_admin: Option<FirstAdmin>,
     health: Health,
     readiness: Readiness,
+    fsck: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -76,6 +78,7 @@ impl Registry {
         let meta = Meta::open(
             &place,
             &config.database,
+            &config.cache,
             deps.clock,
             public,
             deps.metrics.clone(),
@@ -110,6 +113,7 @@ impl Registry {
             first_admin,
             health: deps.health,
             readiness: Readiness::default(),
+            fsck: Arc::new(Semaphore::new(1)),
         })))
     }
 
@@ -139,6 +143,11 @@ impl Registry {
 
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.0.readiness
+    }
+
+    /// The right to compare database and store, if nobody has it.
+    pub(crate) fn fsck_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.fsck).try_acquire_owned().ok()
     }
 
     /// Whether the process is about to stop, so that requests should go elsewhere.

@@ -83,6 +83,9 @@ pub(crate) trait Store: Send + Sync {
     /// An address that a client can read a whole object at for this long, if there are such.
     async fn address(&self, key: &str, lifetime: Duration) -> Result<Option<String>, StoreError>;
 
+    /// How many bytes an object has; none if it is not there.
+    async fn size(&self, key: &str) -> Result<Option<u64>, StoreError>;
+
     /// Removes an object, if it is there; `written` is of an upload that was not finished.
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError>;
 
@@ -198,11 +201,13 @@ mod tests {
                 "{cuts:?}"
             );
             assert_eq!(all(store, &key, 7..11).await, bytes[7..11]);
+            assert_eq!(store.size(&key).await.unwrap(), Some(20_000_000));
             let keys: Vec<_> = store.keys().await.unwrap().try_collect().await.unwrap();
             assert_eq!(keys.len(), 1, "{keys:?}");
             store.remove(&key, None).await.unwrap();
             store.remove(&key, None).await.unwrap();
             assert!(store.read(&key, 0..1).await.is_err());
+            assert_eq!(store.size(&key).await.unwrap(), None);
         }
     }
 

@@ -1,13 +1,17 @@
 //! Garbage collection: how it is doing, what it would do, and doing it now. The keys that sign
-//! tokens.
+//! tokens. Comparing database and store.
+
+use std::convert::Infallible;
 
 use axum::Json;
+use futures::stream;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Admin, Body, Outcome};
-use crate::{auth, gc};
+use crate::{auth, fsck, gc};
 
 pub(super) async fn gc(admin: Admin) -> Outcome {
     let shown = async {
@@ -49,6 +53,31 @@ pub(super) async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     };
     let done = done.await;
     admin.outcome(done)
+}
+
+/// A comparison of the database with the store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Fsck {
+    read_bytes: bool,
+    repair: bool,
+}
+
+pub(super) async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
+    let begun = admin.require_admin().and_then(|()| {
+        let options = fsck::Options {
+            read_bytes: request.read_bytes,
+            repair: request.repair,
+        };
+        let lines = fsck::begin(&admin.registry, admin.who(), options)?;
+        let lines = stream::unfold(lines, async |mut lines| {
+            let line = lines.recv().await?;
+            Some((Ok::<_, Infallible>(line), lines))
+        });
+        let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+        Ok((kind, axum::body::Body::from_stream(lines)))
+    });
+    admin.outcome(begun)
 }
 
 pub(super) async fn keys(admin: Admin) -> Outcome {

@@ -106,6 +106,15 @@ impl Store for LocalStore {
         Ok(bodies.boxed())
     }
 
+    async fn size(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        let path = self.path(key);
+        match blocking("looking at", key, move || std::fs::metadata(path)).await {
+            Ok(file) => Ok(Some(file.len())),
+            Err(StoreError::Lost { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn address(&self, _: &str, _: Duration) -> Result<Option<String>, StoreError> {
         Ok(None)
     }

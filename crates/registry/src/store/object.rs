@@ -113,6 +113,14 @@ impl Store for ObjectStore {
         Ok(found.into_stream().map_err(failed("reading", key)).boxed())
     }
 
+    async fn size(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.0.objects.head(&Path::from(key)).await {
+            Ok(object) => Ok(Some(object.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("looking at", key)(error)),
+        }
+    }
+
     async fn address(&self, key: &str, lifetime: Duration) -> Result<Option<String>, StoreError> {
         let address = self.0.address(&Path::from(key), lifetime).await;
         address.map_err(failed("signing", key))

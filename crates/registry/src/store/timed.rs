@@ -66,6 +66,10 @@ impl Store for TimedStore {
         .boxed())
     }
 
+    async fn size(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        self.store.size(key).await
+    }
+
     async fn address(&self, key: &str, lifetime: Duration) -> Result<Option<String>, StoreError> {
         self.store.address(key, lifetime).await
     }

@@ -1,0 +1,129 @@
+//! What a comparison of the database with the store asks for.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::Meta;
+use super::administer::project_id;
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use crate::error::Error;
+use crate::who::Who;
+
+/// A blob as its row has it.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobFact {
+    pub(crate) id: i64,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+    pub(crate) data_key: String,
+}
+
+/// A manifest as its row has it.
+#[derive(Clone, Debug)]
+pub(crate) struct ManifestFact {
+    pub(crate) id: i64,
+    pub(crate) digest: String,
+    pub(crate) repository: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A project that is charged for another sum than its blobs have.
+#[derive(Clone, Debug)]
+pub(crate) struct WrongQuota {
+    pub(crate) project: String,
+    pub(crate) used: i64,
+    pub(crate) counted: i64,
+}
+
+/// The bytes of a project's blobs, each counted once; `p` and `q` are its rows.
+macro_rules! counted {
+    () => {
+        "(SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blob b WHERE EXISTS \
+         (SELECT 1 FROM repo_blob l WHERE l.project_id = q.project_id AND l.blob_id = b.id))"
+    };
+}
+
+impl Meta {
+    /// Blobs in the order of their ids.
+    pub(crate) async fn blobs_after(&self, id: i64, limit: i64) -> Result<Vec<BlobFact>, Error> {
+        let sql = "SELECT id, digest, size, data_key FROM blob WHERE id > $1 ORDER BY id LIMIT $2";
+        let fact = |row: &sqlx::any::AnyRow| {
+            Ok(BlobFact {
+                id: row.try_get(0)?,
+                digest: row.try_get(1)?,
+                size: row.try_get::<i64, _>(2)?.unsigned_abs(),
+                data_key: row.try_get(3)?,
+            })
+        };
+        self.rows(bound!(sql, id, limit), fact).await
+    }
+
+    /// Whether a blob is still there.
+    pub(crate) async fn has_blob(&self, id: i64) -> Result<bool, Error> {
+        let found = bound!("SELECT 1 FROM blob WHERE id = $1", id);
+        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+    }
+
+    /// Manifests in the order of their ids.
+    pub(crate) async fn manifests_after(
+        &self,
+        id: i64,
+        limit: i64,
+    ) -> Result<Vec<ManifestFact>, Error> {
+        let sql = "SELECT m.id, m.digest, r.name, m.bytes FROM manifest m \
+             JOIN repo r ON r.id = m.repo_id WHERE m.id > $1 ORDER BY m.id LIMIT $2";
+        let fact = |row: &sqlx::any::AnyRow| {
+            Ok(ManifestFact {
+                id: row.try_get(0)?,
+                digest: row.try_get(1)?,
+                repository: row.try_get(2)?,
+                bytes: row.try_get(3)?,
+            })
+        };
+        self.rows(bound!(sql, id, limit), fact).await
+    }
+
+    /// Projects that are charged for another sum than their blobs have.
+    pub(crate) async fn wrong_quotas(&self) -> Result<Vec<WrongQuota>, Error> {
+        let sql = concat!(
+            "SELECT name, used, counted FROM (SELECT p.name, q.used, ",
+            counted!(),
+            " AS counted FROM quota q JOIN project p ON p.id = q.project_id) sums \
+             WHERE used <> counted ORDER BY name"
+        );
+        let wrong = |row: &sqlx::any::AnyRow| {
+            Ok(WrongQuota {
+                project: row.try_get(0)?,
+                used: row.try_get(1)?,
+                counted: row.try_get(2)?,
+            })
+        };
+        self.rows(bound!(sql), wrong).await
+    }
+}
+
+/// Charges a project for the sum of its blobs.
+pub(crate) struct Recount {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+}
+
+#[async_trait]
+impl Change for Recount {
+    type Out = ();
+    const NAME: &'static str = "recount_quota";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let sql = concat!(
+            "UPDATE quota SET used = (SELECT ",
+            counted!(),
+            " FROM quota q WHERE q.project_id = $1) WHERE project_id = $1"
+        );
+        bound!(sql, project).execute(&mut *tx.conn).await?;
+        let event = Event::new("quota_recounted", "project", &self.project);
+        Ok(tell(tx, &self.who, &event.in_project(&self.project)).await?)
+    }
+}
