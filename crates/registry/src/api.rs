@@ -7,8 +7,10 @@ mod accounts;
 mod openapi;
 mod projects;
 mod repositories;
+mod retention;
 mod robots;
 mod rules;
+mod search;
 mod system;
 
 use axum::Router;
@@ -57,6 +59,15 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
             "/projects/{project}/rules/{id}",
             axum::routing::delete(rules::delete),
         )
+        .route("/search", get(search::search))
+        .route("/retentions", post(retention::create))
+        .route(
+            "/retentions/{id}",
+            get(retention::show)
+                .put(retention::update)
+                .delete(retention::delete),
+        )
+        .route("/retentions/{id}/executions", post(retention::execute))
         .route("/projects/{project}/retention", post(rules::retain))
         .route("/projects/{project}/repositories", get(repositories::list))
         .route(
@@ -99,6 +110,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         .route("/quotas", get(projects::quotas))
         .route("/quotas/{project}", put(projects::set_quota))
         .route("/system/gc", get(system::gc).post(system::run_gc))
+        .route("/system/fsck", post(system::fsck))
         .route("/system/keys", get(system::keys).post(system::rotate_key))
         .route("/openapi.json", get(openapi::document))
         .fallback(unknown)

@@ -1,0 +1,253 @@
+//! Retention as Harbor's clients say it: one policy per project, under the number of the project.
+//! It is kept as the retention rules of the project.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::projects::found;
+use super::{Admin, Body, Outcome};
+use crate::auth::Role;
+use crate::error::{Code, Error};
+use crate::gc;
+use crate::logs::Job;
+use crate::meta::ReplaceRetention;
+use crate::rule::{Kind, Rule};
+
+/// Days that no tag gets old enough for: what Harbor calls `always`.
+const ALWAYS_DAYS: i64 = i64::MAX;
+
+/// A policy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Policy {
+    #[serde(default)]
+    id: i64,
+    #[serde(default = "or")]
+    algorithm: String,
+    rules: Vec<PolicyRule>,
+    scope: Scope,
+    /// When it is done. Here that is once an hour, whatever is said.
+    #[serde(default)]
+    trigger: Value,
+}
+
+fn or() -> String {
+    "or".to_owned()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Scope {
+    level: String,
+    #[serde(rename = "ref")]
+    project: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PolicyRule {
+    #[serde(default)]
+    disabled: bool,
+    action: String,
+    template: String,
+    #[serde(default)]
+    params: Map<String, Value>,
+    #[serde(default)]
+    tag_selectors: Vec<Selector>,
+    #[serde(default)]
+    scope_selectors: ScopeSelectors,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct ScopeSelectors {
+    #[serde(default)]
+    repository: Vec<Selector>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Selector {
+    kind: String,
+    decoration: String,
+    pattern: String,
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+}
+
+/// The one glob of some selectors; all if there is none.
+fn glob(selectors: &[Selector], decoration: &str) -> Result<String, Error> {
+    match selectors {
+        [] => Ok("**".to_owned()),
+        [one] if one.kind == "doublestar" && one.decoration == decoration => {
+            Ok(one.pattern.clone())
+        }
+        _ => Err(wrong(format!(
+            "a rule has one selector of the kind doublestar that {decoration}"
+        ))),
+    }
+}
+
+impl PolicyRule {
+    fn read(&self) -> Result<Rule, Error> {
+        if self.disabled || self.action != "retain" {
+            return Err(wrong("rules retain and are not disabled".to_owned()));
+        }
+        let number = || {
+            let number = self.params.get(&self.template).and_then(Value::as_i64);
+            let number = number.filter(|number| *number >= 0);
+            number.ok_or_else(|| wrong(format!("params.{} is a number", self.template)))
+        };
+        let (latest, days) = match self.template.as_str() {
+            "latestPushedK" => (Some(usize::try_from(number()?).unwrap_or(usize::MAX)), None),
+            "nDaysSinceLastPush" => (None, Some(number()?)),
+            "always" => (None, Some(ALWAYS_DAYS)),
+            other => {
+                return Err(wrong(format!(
+                    "template {other} is not known here; there are latestPushedK, \
+                     nDaysSinceLastPush and always"
+                )));
+            }
+        };
+        let rule = Rule {
+            kind: Kind::Retention,
+            repositories: glob(&self.scope_selectors.repository, "repoMatches")?,
+            tags: glob(&self.tag_selectors, "matches")?,
+            latest,
+            days,
+        };
+        rule.scope()?;
+        Ok(rule)
+    }
+
+    fn write(rule: &Rule) -> Self {
+        let (template, number) = match (rule.latest, rule.days) {
+            (Some(latest), _) => ("latestPushedK", Some(json!(latest))),
+            (None, Some(ALWAYS_DAYS)) => ("always", None),
+            (None, days) => ("nDaysSinceLastPush", Some(json!(days))),
+        };
+        let selector = |decoration: &str, pattern: &str| Selector {
+            kind: "doublestar".to_owned(),
+            decoration: decoration.to_owned(),
+            pattern: pattern.to_owned(),
+        };
+        Self {
+            disabled: false,
+            action: "retain".to_owned(),
+            template: template.to_owned(),
+            params: number
+                .map(|number| (template.to_owned(), number))
+                .into_iter()
+                .collect(),
+            tag_selectors: vec![selector("matches", &rule.tags)],
+            scope_selectors: ScopeSelectors {
+                repository: vec![selector("repoMatches", &rule.repositories)],
+            },
+        }
+    }
+}
+
+/// The name of a project by its number, for who is at least a maintainer of it.
+async fn project(admin: &Admin, id: i64) -> Result<String, Error> {
+    let name = admin.registry.meta().project_name(id).await?;
+    let name = name.ok_or_else(|| {
+        let message = format!("there is no project with the number {id}");
+        Error::new(Code::NameUnknown, message)
+    })?;
+    admin.require_role(&name, Some(Role::Maintainer)).await?;
+    Ok(name)
+}
+
+async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
+    if policy.scope.level != "project" || policy.scope.project != id {
+        let message = "scope is {\"level\": \"project\", \"ref\": the number of the project}";
+        return Err(wrong(message.to_owned()));
+    }
+    if policy.algorithm != "or" {
+        return Err(wrong("the algorithm is or".to_owned()));
+    }
+    let rules = policy.rules.iter().map(PolicyRule::read);
+    let replace = ReplaceRetention {
+        who: admin.who(),
+        project: project(admin, id).await?,
+        rules: rules.collect::<Result<_, _>>()?,
+    };
+    admin.registry.meta().change(replace).await
+}
+
+pub(super) async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {
+    let id = policy.scope.project;
+    let created = replace(&admin, id, &policy).await.map(|()| {
+        let location = format!("/api/v2.0/retentions/{id}");
+        (StatusCode::CREATED, [(LOCATION, location)])
+    });
+    admin.outcome(created)
+}
+
+pub(super) async fn update(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(policy): Body<Policy>,
+) -> Outcome {
+    let updated = replace(&admin, id, &policy).await;
+    admin.outcome(updated)
+}
+
+pub(super) async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = async {
+        let project = found(&admin, &project(&admin, id).await?).await?;
+        let rules = admin.registry.meta().rules(project.id).await?;
+        let rules = rules.iter().map(|numbered| &numbered.rule);
+        let retention = rules.filter(|rule| rule.kind == Kind::Retention);
+        Ok(Json(Policy {
+            id,
+            algorithm: or(),
+            rules: retention.map(PolicyRule::write).collect(),
+            scope: Scope {
+                level: "project".to_owned(),
+                project: id,
+            },
+            trigger: json!({"kind": "Schedule", "settings": {"cron": "0 0 * * * *"}}),
+        }))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}
+
+pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let deleted = async {
+        let replace = ReplaceRetention {
+            who: admin.who(),
+            project: project(&admin, id).await?,
+            rules: Vec::new(),
+        };
+        admin.registry.meta().change(replace).await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+/// A run of a policy.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Execution {
+    dry_run: bool,
+}
+
+pub(super) async fn execute(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(execution): Body<Execution>,
+) -> Outcome {
+    let done = async {
+        let project = project(&admin, id).await?;
+        let job = Job::retention(&project).asked_by(&admin.seen.rid);
+        let (registry, who) = (&admin.registry, admin.who());
+        let gone = gc::retain(registry, &job, who, project, execution.dry_run).await?;
+        let body = json!({"dry_run": execution.dry_run, "deleted": gone.len()});
+        Ok((StatusCode::CREATED, Json(body)))
+    };
+    let done = done.await;
+    admin.outcome(done)
+}

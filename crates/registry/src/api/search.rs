@@ -1,0 +1,34 @@
+//! Finding projects and repositories by a part of their names.
+
+use axum::Json;
+use serde_json::json;
+
+use super::{Admin, Outcome};
+use crate::auth::Caller;
+use crate::error::{Code, Error};
+
+/// Projects, and repositories, of one answer.
+const FOUND_MAX: i64 = 100;
+
+pub(super) async fn search(admin: Admin) -> Outcome {
+    let found = async {
+        let text = admin.param("q").unwrap_or_default();
+        if text.is_empty() {
+            let error = Error::new(Code::Unsupported, "q is a part of a name");
+            return Err(error.with_status(http::StatusCode::BAD_REQUEST));
+        }
+        let viewer = match &admin.caller {
+            caller if caller.is_admin() => None,
+            Caller::Account(account) => Some(account.id),
+            // Others see what everybody sees.
+            _ => Some(0),
+        };
+        let meta = admin.registry.meta();
+        Ok(Json(json!({
+            "project": meta.search_projects(text, viewer, FOUND_MAX).await?,
+            "repository": meta.search_repos(text, viewer, FOUND_MAX).await?,
+        })))
+    };
+    let found = found.await;
+    admin.outcome(found)
+}

@@ -1,0 +1,89 @@
+//! Names that have a part, of what a viewer may see: the account with this number (0 is nobody in
+//! particular), or all of it.
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Meta;
+use super::change::bound;
+use crate::error::Error;
+
+/// A project that was found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FoundProject {
+    pub(crate) project_id: i64,
+    pub(crate) name: String,
+    pub(crate) public: bool,
+}
+
+/// A repository that was found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FoundRepo {
+    pub(crate) repository_name: String,
+    pub(crate) project_name: String,
+    pub(crate) project_public: bool,
+    pub(crate) artifact_count: i64,
+}
+
+const PROJECTS: &str = "SELECT p.id, p.name, p.public FROM project p \
+     WHERE p.name LIKE $1 ESCAPE '!' AND (p.public = 1 OR $2 < 0 OR EXISTS \
+         (SELECT 1 FROM member m WHERE m.project_id = p.id AND m.account_id = $2)) \
+     ORDER BY p.name LIMIT $3";
+const REPOS: &str = "SELECT r.name, p.name, p.public, \
+     (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
+     FROM repo r JOIN project p ON p.id = r.project_id \
+     WHERE r.name LIKE $1 ESCAPE '!' AND (p.public = 1 OR $2 < 0 OR EXISTS \
+         (SELECT 1 FROM member m WHERE m.project_id = p.id AND m.account_id = $2)) \
+     ORDER BY r.name LIMIT $3";
+
+/// What finds texts with this part. Names have no capitals.
+fn pattern(part: &str) -> String {
+    let mut pattern = "%".to_owned();
+    for letter in part.to_lowercase().chars() {
+        if matches!(letter, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    pattern
+}
+
+impl Meta {
+    /// Projects with this part in their names.
+    pub(crate) async fn search_projects(
+        &self,
+        part: &str,
+        viewer: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<FoundProject>, Error> {
+        let project = |row: &sqlx::any::AnyRow| {
+            Ok(FoundProject {
+                project_id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                public: row.try_get::<i64, _>(2)? != 0,
+            })
+        };
+        let query = bound!(PROJECTS, pattern(part), viewer.unwrap_or(-1), limit);
+        self.rows(query, project).await
+    }
+
+    /// Repositories with this part in their names.
+    pub(crate) async fn search_repos(
+        &self,
+        part: &str,
+        viewer: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<FoundRepo>, Error> {
+        let repo = |row: &sqlx::any::AnyRow| {
+            Ok(FoundRepo {
+                repository_name: row.try_get(0)?,
+                project_name: row.try_get(1)?,
+                project_public: row.try_get::<i64, _>(2)? != 0,
+                artifact_count: row.try_get(3)?,
+            })
+        };
+        let query = bound!(REPOS, pattern(part), viewer.unwrap_or(-1), limit);
+        self.rows(query, repo).await
+    }
+}
