@@ -29,6 +29,8 @@ pub struct Config {
     pub key_lifetime: DurationNs,
     /// Where the facts are.
     pub database: DatabaseConfig,
+    /// What of the facts is kept in memory.
+    pub cache: CacheConfig,
     /// Where the bytes are. A directory unless configured: `registry/store` in the data directory.
     pub storage: StorageConfig,
     /// Pulls that the object store answers itself.
@@ -55,6 +57,7 @@ impl Default for Config {
             refresh_lifetime: DurationNs::from_secs(30 * 24 * 3600),
             key_lifetime: DurationNs::from_secs(90 * 24 * 3600),
             database: DatabaseConfig::default(),
+            cache: CacheConfig::default(),
             storage: StorageConfig::default(),
             redirect: RedirectConfig::default(),
             upload: UploadConfig::default(),
@@ -97,6 +100,29 @@ impl Default for DatabaseConfig {
             readers: 4,
             batch_max: 128,
             queue_max: 1024,
+        }
+    }
+}
+
+/// What of the facts is kept in memory, for pulls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Bytes of manifests; 0 keeps none.
+    pub manifest_bytes_max: ByteSize,
+    /// Bytes of everything else: where blobs are, who people are, what tokens say.
+    pub row_bytes_max: ByteSize,
+    /// For how long, where several processes share a PostgreSQL database: another's change is seen
+    /// so much later. With SQLite there is nobody else, and everything is seen at once.
+    pub age_max: DurationNs,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            manifest_bytes_max: ByteSize::mib(16),
+            row_bytes_max: ByteSize::mib(8),
+            age_max: DurationNs::from_secs(1),
         }
     }
 }
@@ -193,6 +219,8 @@ pub struct GcConfig {
     pub data_grace: DurationNs,
     /// How often the store is compared with the database, to find bytes that a crash left behind.
     pub sweep_interval: DurationNs,
+    /// Bytes per second that a comparison of the store with the database reads at most.
+    pub fsck_bytes_per_second: ByteSize,
 }
 
 impl Default for GcConfig {
@@ -204,6 +232,7 @@ impl Default for GcConfig {
             blob_grace: DurationNs::from_secs(2 * 3600),
             data_grace: DurationNs::from_secs(15 * 60),
             sweep_interval: DurationNs::from_secs(24 * 3600),
+            fsck_bytes_per_second: ByteSize::mib(64),
         }
     }
 }

@@ -8,7 +8,9 @@
 mod account;
 mod administer;
 mod blob;
+mod cache;
 mod change;
+mod check;
 mod connect;
 mod content;
 mod error;
@@ -24,11 +26,13 @@ mod review;
 mod robots;
 mod rules;
 mod schema;
+mod search;
 mod tag;
 mod upload;
 mod writer;
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
@@ -40,6 +44,7 @@ pub(crate) use administer::{
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
+pub(crate) use check::{BlobFact, Recount};
 pub(crate) use connect::Place;
 pub(crate) use content::DeleteRepo;
 pub use error::MetaError;
@@ -51,15 +56,17 @@ pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, UpdateRobot};
-pub(crate) use rules::{AddRule, DeleteRule, Retain};
+pub(crate) use rules::{AddRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
 
-use crate::config::DatabaseConfig;
+use crate::config::{CacheConfig, DatabaseConfig};
 use crate::cost::{Part, Timer};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use cache::{Changes, Shelves};
 use change::bound;
+use connect::Engine;
 use writer::Writer;
 
 /// The database.
@@ -69,6 +76,8 @@ pub(crate) struct Meta {
     writer: Writer,
     clock: Clock,
     metrics: Metrics,
+    changes: Arc<Changes>,
+    shelves: Arc<Shelves>,
 }
 
 /// A connection to read with. What passes until it is dropped counts as time of the database.
@@ -96,6 +105,7 @@ impl Meta {
     pub(crate) async fn open(
         place: &Place,
         config: &DatabaseConfig,
+        cache: &CacheConfig,
         clock: Clock,
         new_projects_public: bool,
         metrics: Metrics,
@@ -103,18 +113,23 @@ impl Meta {
         let writes = connect::writer(place).await?;
         schema::migrate(&writes, place.engine()).await?;
         let reads = connect::readers(place, config.readers).await?;
+        let changes = Arc::new(Changes::default());
+        let is_shared = place.engine() == Engine::Postgres;
         let writer = Writer::start(
             writes,
             place.engine(),
             config,
             clock.clone(),
             new_projects_public,
+            Arc::clone(&changes),
         );
         Ok(Self {
             reads,
             writer,
             clock,
             metrics,
+            changes,
+            shelves: Arc::new(Shelves::new(cache, is_shared)),
         })
     }
 

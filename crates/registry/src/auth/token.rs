@@ -1,9 +1,12 @@
 //! Tokens: JSON Web Tokens signed with Ed25519, checked without asking the database.
 //! <https://distribution.github.io/distribution/spec/auth/jwt/>
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::RwLock;
+use quick_cache::sync::Cache;
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,9 @@ use crate::who::Kind;
 const LEEWAY_S: i64 = 60;
 /// Bytes of a token that is looked at.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
+/// Tokens that are remembered once they were checked, and bytes of one that is.
+const CHECKED_MAX: usize = 2000;
+const CHECKED_BYTES_MAX: usize = 4 << 10;
 
 /// Why a token does not hold whose key was retired, is too new, or is somebody else's.
 pub(crate) const UNKNOWN_KEY: &str = "the token's key is not one of this registry";
@@ -110,18 +116,48 @@ fn kid(pair: &Ed25519KeyPair) -> String {
 }
 
 /// The keys of a registry; the first one signs, all check.
-#[derive(Default)]
-pub(crate) struct Keys(RwLock<Vec<SigningKey>>);
+pub(crate) struct Keys {
+    keys: RwLock<Vec<SigningKey>>,
+    /// What tokens say that were checked, by their hashes: a client shows one token many times, and
+    /// a signature takes longer to check than a manifest to find.
+    checked: Cache<[u8; 32], Arc<Claims>>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            keys: RwLock::default(),
+            checked: Cache::new(CHECKED_MAX),
+        }
+    }
+}
+
+/// The hash of a token that is short enough to be remembered.
+fn remembered(token: &str) -> Option<[u8; 32]> {
+    (token.len() <= CHECKED_BYTES_MAX).then(|| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let mut name = [0; 32];
+        name.copy_from_slice(digest.as_ref());
+        name
+    })
+}
 
 impl Keys {
     /// Replaces the keys, newest first.
     pub(crate) fn set(&self, keys: Vec<SigningKey>) {
-        *self.0.write() = keys;
+        let mut current = self.keys.write();
+        let kids = |keys: &[SigningKey]| -> Vec<String> {
+            keys.iter().map(|key| key.kid.clone()).collect()
+        };
+        if kids(&current) != kids(&keys) {
+            *current = keys;
+            self.checked.clear();
+        }
     }
 
     /// Signs a token.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Error> {
-        let keys = self.0.read();
+        let keys = self.keys.read();
         let key = keys.first();
         let key = key.ok_or_else(|| Error::internal("signing a token", &"there is no key"))?;
         let header = Header {
@@ -147,26 +183,23 @@ impl Keys {
         audience: &str,
         now_s: i64,
     ) -> Result<Claims, &'static str> {
-        let malformed = "the token is not one of this registry";
         if token.len() > TOKEN_BYTES_MAX {
             return Err("the token is too long");
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| malformed)?;
-        if header.alg != "EdDSA" {
-            return Err("the token is not signed with EdDSA");
-        }
-        let keys = self.0.read();
-        let key = keys.iter().find(|key| key.kid == header.kid);
-        let key = key.ok_or(UNKNOWN_KEY)?;
-        let public = UnparsedPublicKey::new(&ED25519, key.pair.public_key().as_ref());
-        let signature = decode(signature)?;
-        if public.verify(signed.as_bytes(), &signature).is_err() {
-            return Err("the token's signature is wrong");
-        }
-        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| malformed)?;
+        let name = remembered(token);
+        let known = name.and_then(|name| self.checked.get(&name));
+        let claims = match known {
+            Some(claims) => claims,
+            None => {
+                // The keys stay as they are until what they checked is remembered.
+                let keys = self.keys.read();
+                let claims = Arc::new(read(&keys, token)?);
+                if let Some(name) = name {
+                    self.checked.insert(name, Arc::clone(&claims));
+                }
+                claims
+            }
+        };
         if claims.aud != audience {
             return Err("the token is for another service");
         }
@@ -176,7 +209,7 @@ impl Keys {
         if now_s < claims.nbf.saturating_sub(LEEWAY_S) {
             return Err("the token does not hold yet");
         }
-        Ok(claims)
+        Ok(Claims::clone(&claims))
     }
 
     /// The public keys, as a JSON Web Key Set.
@@ -188,9 +221,29 @@ impl Keys {
                 "kid": key.kid, "x": x,
             })
         };
-        let keys: Vec<_> = self.0.read().iter().map(key).collect();
+        let keys: Vec<_> = self.keys.read().iter().map(key).collect();
         serde_json::json!({ "keys": keys })
     }
+}
+
+/// What a token says whose signature is right.
+fn read(keys: &[SigningKey], token: &str) -> Result<Claims, &'static str> {
+    let malformed = "the token is not one of this registry";
+    let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
+    let (header, claims) = signed.split_once('.').ok_or(malformed)?;
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| malformed)?;
+    if header.alg != "EdDSA" {
+        return Err("the token is not signed with EdDSA");
+    }
+    let key = keys.iter().find(|key| key.kid == header.kid);
+    let key = key.ok_or(UNKNOWN_KEY)?;
+    let public = UnparsedPublicKey::new(&ED25519, key.pair.public_key().as_ref());
+    let signature = decode(signature)?;
+    if public.verify(signed.as_bytes(), &signature).is_err() {
+        return Err("the token's signature is wrong");
+    }
+    serde_json::from_slice(&decode(claims)?).map_err(|_| malformed)
 }
 
 #[cfg(test)]
@@ -233,6 +286,7 @@ mod tests {
         let [old_kid, new_kid] = [&old, &new].map(|key| key.kid.clone());
         keys.set(vec![old]);
         let before = keys.sign(&claims()).unwrap();
+        assert_eq!(keys.check(&before, "registry", 1100), Ok(claims()));
         let old = new_key();
         assert_ne!(old.kid, old_kid);
         keys.set(vec![new, old]);

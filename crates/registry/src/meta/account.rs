@@ -42,6 +42,18 @@ pub(crate) struct Standing {
 impl Meta {
     /// An account by its name.
     pub(crate) async fn account(&self, name: &str) -> Result<Option<Account>, Error> {
+        let number = self.changes.of_people();
+        if let Some(kept) = self.shelves.accounts.get(name, number) {
+            return Ok(Some(kept));
+        }
+        let read = self.read_account(name).await?;
+        if let Some(account) = &read {
+            self.shelves.accounts.keep(name.to_owned(), number, account);
+        }
+        Ok(read)
+    }
+
+    async fn read_account(&self, name: &str) -> Result<Option<Account>, Error> {
         let mut connection = self.read().await?;
         let found = bound!(
             "SELECT id, name, password, admin, disabled FROM account WHERE name = $1",
@@ -63,6 +75,18 @@ impl Meta {
 
     /// A robot by its name.
     pub(crate) async fn robot(&self, name: &str) -> Result<Option<Robot>, Error> {
+        let number = self.changes.of_people();
+        if let Some(kept) = self.shelves.robots.get(name, number) {
+            return Ok(Some(kept));
+        }
+        let read = self.read_robot(name).await?;
+        if let Some(robot) = &read {
+            self.shelves.robots.keep(name.to_owned(), number, robot);
+        }
+        Ok(read)
+    }
+
+    async fn read_robot(&self, name: &str) -> Result<Option<Robot>, Error> {
         let mut connection = self.read().await?;
         let found = bound!(
             "SELECT name, secret, permissions, disabled, expires_ms FROM robot WHERE name = $1",
@@ -90,6 +114,23 @@ impl Meta {
         account: Option<i64>,
         project: &str,
     ) -> Result<Standing, Error> {
+        let name = format!("{}@{project}", account.unwrap_or(0));
+        let number = self.changes.of_people();
+        if let Some(kept) = self.shelves.standings.get(&name, number) {
+            return Ok(kept);
+        }
+        let read = self.read_standing(account, project).await?;
+        if let Some(standing) = &read {
+            self.shelves.standings.keep(name, number, standing);
+        }
+        Ok(read.unwrap_or_default())
+    }
+
+    async fn read_standing(
+        &self,
+        account: Option<i64>,
+        project: &str,
+    ) -> Result<Option<Standing>, Error> {
         let mut connection = self.read().await?;
         let found = bound!(
             "SELECT p.public, m.role FROM project p \
@@ -106,7 +147,6 @@ impl Meta {
         };
         let row = found.fetch_optional(&mut *connection).await;
         row.and_then(|row| row.map(standing).transpose())
-            .map(Option::unwrap_or_default)
             .map_err(|error| unavailable(&error))
     }
 }

@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
@@ -97,6 +98,12 @@ impl Meta {
         Ok(self.rows(bound!(PROJECT, name), project).await?.pop())
     }
 
+    /// The name of a project by its number.
+    pub(crate) async fn project_name(&self, id: i64) -> Result<Option<String>, Error> {
+        let found = bound!("SELECT name FROM project WHERE id = $1", id);
+        Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
+    }
+
     /// At most `limit` projects that follow `last`, in order.
     pub(crate) async fn projects(&self, last: &str, limit: i64) -> Result<Vec<Project>, Error> {
         self.rows(bound!(PROJECTS, last, limit), project).await
@@ -177,6 +184,10 @@ impl Change for UpdateProject {
     type Out = ();
     const NAME: &'static str = "update_project";
 
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = project_id(tx, &self.name).await?;
         if let Some(public) = self.is_public {
@@ -219,6 +230,10 @@ impl Change for DeleteProject {
     type Out = ();
     const NAME: &'static str = "delete_project";
 
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = project_id(tx, &self.name).await?;
         let used = bound!(
@@ -256,6 +271,10 @@ pub(crate) struct SetMember {
 impl Change for SetMember {
     type Out = ();
     const NAME: &'static str = "set_member";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let project = project_id(tx, &self.project).await?;

@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::{Failure, unavailable};
 use super::link;
@@ -45,6 +46,18 @@ impl Meta {
         repo: &RepoName,
         digest: &Digest,
     ) -> Result<Option<BlobRow>, Error> {
+        let (name, number) = (format!("{repo}@{digest}"), self.changes.of_repo(repo));
+        if let Some(kept) = self.shelves.blobs.get(&name, number) {
+            return Ok(Some(kept));
+        }
+        let read = self.read_blob(repo, digest).await?;
+        if let Some(blob) = &read {
+            self.shelves.blobs.keep(name, number, blob);
+        }
+        Ok(read)
+    }
+
+    async fn read_blob(&self, repo: &RepoName, digest: &Digest) -> Result<Option<BlobRow>, Error> {
         let mut connection = self.read().await?;
         let found = bound!(BLOB, digest.as_str(), repo.as_str());
         let row = found.fetch_optional(&mut *connection).await;
@@ -70,6 +83,10 @@ pub(crate) struct DeleteLink {
 impl Change for DeleteLink {
     type Out = ();
     const NAME: &'static str = "delete_blob";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let repo = find_repo(tx, &self.repo).await?;

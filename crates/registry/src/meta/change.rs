@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::cache::Touched;
 use super::error::Failure;
 
 /// A change. It is made in a transaction with others, and undone alone if it is refused. It may be
@@ -20,6 +21,11 @@ pub(crate) trait Change: Send + Sync + 'static {
     /// Whether it stays made. If not, it only shows what it would do.
     fn is_kept(&self) -> bool {
         true
+    }
+
+    /// What it makes untrue of what is kept in memory, once it is made.
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Nothing
     }
 
     /// Makes it.

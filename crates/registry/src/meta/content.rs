@@ -7,6 +7,7 @@ use sqlx::Row;
 
 use super::Meta;
 use super::administer::time;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::manifest;
@@ -128,6 +129,10 @@ pub(crate) struct DeleteRepo {
 impl Change for DeleteRepo {
     type Out = ();
     const NAME: &'static str = "delete_repository";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let Some(repo) = find_repo(tx, &self.repo).await? else {

@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use super::Meta;
 use super::administer::time;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::manifest;
@@ -70,6 +71,10 @@ pub(crate) struct SetTag {
 impl Change for SetTag {
     type Out = ();
     const NAME: &'static str = "set_tag";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let (repo_id, manifest_id) = manifest::find(tx, &self.repo, &self.digest).await?;

@@ -1,11 +1,14 @@
 //! Manifests: their bytes, and the edges to what they need.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::link::{Kind, review, reviewed};
@@ -47,6 +50,22 @@ fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
 impl Meta {
     /// A manifest of a repository.
     pub(crate) async fn manifest(
+        &self,
+        repo: &RepoName,
+        reference: &Reference,
+    ) -> Result<Option<Arc<ManifestRow>>, Error> {
+        let (name, number) = (format!("{repo}@{reference}"), self.changes.of_repo(repo));
+        if let Some(kept) = self.shelves.manifests.get(&name, number) {
+            return Ok(Some(kept));
+        }
+        let read = self.read_manifest(repo, reference).await?.map(Arc::new);
+        if let Some(manifest) = &read {
+            self.shelves.manifests.keep(name, number, manifest);
+        }
+        Ok(read)
+    }
+
+    async fn read_manifest(
         &self,
         repo: &RepoName,
         reference: &Reference,
@@ -92,6 +111,10 @@ pub(crate) struct PutManifest {
 impl Change for PutManifest {
     type Out = ();
     const NAME: &'static str = "put_manifest";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
@@ -289,6 +312,10 @@ impl Change for DeleteManifest {
     /// The tags that went with it.
     type Out = Vec<String>;
     const NAME: &'static str = "delete_manifest";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Failure> {
         let (repo_id, manifest_id) = find(tx, &self.repo, &self.digest).await?;

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::Meta;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, reviewed};
@@ -60,6 +61,13 @@ pub(crate) struct Review {
 impl Change for Review {
     type Out = Removed;
     const NAME: &'static str = "review";
+
+    fn touches(&self, out: &Self::Out) -> Touched<'_> {
+        match out.manifests + out.links + out.blobs {
+            0 => Touched::Nothing,
+            _ => Touched::Repos,
+        }
+    }
 
     fn is_kept(&self) -> bool {
         self.dry_run_ahead_ms.is_none()

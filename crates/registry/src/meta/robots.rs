@@ -7,6 +7,7 @@ use sqlx::Row;
 use super::Meta;
 use super::account::permissions;
 use super::administer::{project_id, time};
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
@@ -141,6 +142,10 @@ impl Change for UpdateRobot {
     type Out = ();
     const NAME: &'static str = "update_robot";
 
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
+
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let (event, query) = match &self.fate {
             RobotFate::Disable(disabled) => (
@@ -193,6 +198,10 @@ pub(crate) struct UpdateAccount {
 impl Change for UpdateAccount {
     type Out = ();
     const NAME: &'static str = "update_account";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let sql = match &self.fate {

@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use super::Meta;
 use super::administer::project_id;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
@@ -101,22 +102,56 @@ impl Change for AddRule {
             "SELECT COUNT(*) FROM project_rule WHERE project_id = $1",
             project
         );
-        if first(&count.fetch_one(&mut *tx.conn).await?)? >= RULES_MAX {
-            let message = format!("a project has at most {RULES_MAX} rules");
-            return Err(Error::new(Code::Conflict, message).into());
-        }
-        // Words, globs and numbers can always be written.
-        let json = serde_json::to_string(&self.rule).unwrap_or_default();
-        let made = bound!(
-            "INSERT INTO project_rule (project_id, kind, rule) VALUES ($1, $2, $3) RETURNING id",
-            project,
-            self.rule.kind.name(),
-            json,
-        );
-        let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        check_count(first(&count.fetch_one(&mut *tx.conn).await?)?)?;
+        let id = insert(tx, project, &self.rule).await?;
         changed(tx, &self.who, &self.project, id).await?;
         Ok(id)
     }
+}
+
+async fn insert(tx: &mut Tx<'_>, project: i64, rule: &Rule) -> Result<i64, sqlx::Error> {
+    // Words, globs and numbers can always be written.
+    let json = serde_json::to_string(rule).unwrap_or_default();
+    let made = bound!(
+        "INSERT INTO project_rule (project_id, kind, rule) VALUES ($1, $2, $3) RETURNING id",
+        project,
+        rule.kind.name(),
+        json,
+    );
+    first(&made.fetch_one(&mut *tx.conn).await?)
+}
+
+/// Gives a project other rules of retention than it has.
+pub(crate) struct ReplaceRetention {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[async_trait]
+impl Change for ReplaceRetention {
+    type Out = ();
+    const NAME: &'static str = "replace_retention";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let project = project_id(tx, &self.project).await?;
+        check_count(i64::try_from(self.rules.len()).unwrap_or(i64::MAX) - 1)?;
+        let sql = "DELETE FROM project_rule WHERE project_id = $1 AND kind = 'retention'";
+        bound!(sql, project).execute(&mut *tx.conn).await?;
+        for rule in &self.rules {
+            insert(tx, project, rule).await?;
+        }
+        Ok(changed(tx, &self.who, &self.project, 0).await?)
+    }
+}
+
+/// Refuses one more rule than there may be.
+fn check_count(count: i64) -> Result<(), Error> {
+    if count < RULES_MAX {
+        return Ok(());
+    }
+    let message = format!("a project has at most {RULES_MAX} rules");
+    Err(Error::new(Code::Conflict, message))
 }
 
 async fn changed(tx: &mut Tx<'_>, who: &Who, project: &str, id: i64) -> Result<(), sqlx::Error> {
@@ -161,6 +196,13 @@ impl Change for Retain {
     /// Repositories and tags that went.
     type Out = Vec<(String, String)>;
     const NAME: &'static str = "retain";
+
+    fn touches(&self, out: &Self::Out) -> Touched<'_> {
+        match out.is_empty() {
+            true => Touched::Nothing,
+            false => Touched::Repos,
+        }
+    }
 
     fn is_kept(&self) -> bool {
         !self.dry_run

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use sqlx::Row;
 
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::link::{Kind, review};
@@ -170,6 +171,10 @@ impl Change for DeleteTag {
     /// The digest where it pointed.
     type Out = String;
     const NAME: &'static str = "delete_tag";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<String, Failure> {
         let gone = || unknown(&self.repo, &Reference::Tag(self.tag.clone()));

@@ -10,6 +10,7 @@ use storage::Clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::cache::{Changes, Touched};
 use super::change::{Change, Tx};
 use super::connect::Engine;
 use super::error::{Failure, unavailable};
@@ -35,6 +36,7 @@ impl Writer {
         config: &DatabaseConfig,
         clock: Clock,
         new_projects_public: bool,
+        changes: Arc<Changes>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
         let stop = Arc::new(Notify::new());
@@ -46,6 +48,7 @@ impl Writer {
             batch_max: config.batch_max.max(1),
             new_projects_public,
             told: Arc::clone(&told),
+            changes,
         };
         let task = tokio::spawn(far.run(waiting, Arc::clone(&stop)));
         Self {
@@ -92,8 +95,8 @@ impl Writer {
 #[async_trait]
 trait Job: Send {
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<Ran, sqlx::Error>;
-    fn committed(self: Box<Self>);
-    fn failed(self: Box<Self>, error: &sqlx::Error);
+    fn committed(self: Box<Self>, changes: &Changes);
+    fn failed(self: Box<Self>, error: &sqlx::Error, changes: &Changes);
 }
 
 /// What is to be done with the savepoint.
@@ -127,14 +130,23 @@ impl<C: Change> Job for Pending<C> {
         }
     }
 
-    fn committed(self: Box<Self>) {
+    fn committed(self: Box<Self>, changes: &Changes) {
+        if let Some(Ok(out)) = &self.outcome
+            && self.change.is_kept()
+        {
+            // Before anybody can know of it.
+            changes.made(self.change.touches(out));
+        }
         if let Some(outcome) = self.outcome {
             // Who asked may have gone away.
             let _ = self.reply.send(outcome);
         }
     }
 
-    fn failed(self: Box<Self>, error: &sqlx::Error) {
+    fn failed(self: Box<Self>, error: &sqlx::Error, changes: &Changes) {
+        // A server that does not answer may have made it all the same.
+        changes.made(Touched::Repos);
+        changes.made(Touched::People);
         tracing::warn!(change = C::NAME, "a change was not made");
         let _ = self.reply.send(Err(unavailable(error)));
     }
@@ -148,6 +160,7 @@ struct Far {
     batch_max: usize,
     new_projects_public: bool,
     told: Arc<Notify>,
+    changes: Arc<Changes>,
 }
 
 impl Far {
@@ -176,20 +189,30 @@ impl Far {
     /// one bad change does not take others with it.
     async fn make(&self, mut batch: Vec<Box<dyn Job>>) {
         match self.commit(&mut batch).await {
-            Ok(()) => batch.into_iter().for_each(Job::committed),
-            Err(error) if batch.len() == 1 => {
-                batch.into_iter().for_each(|job| job.failed(&error));
-            }
+            Ok(()) => self.committed(batch),
+            Err(error) if batch.len() == 1 => self.failed(batch, &error),
             Err(_) => {
                 for job in batch {
                     let mut alone = vec![job];
                     match self.commit(&mut alone).await {
-                        Ok(()) => alone.into_iter().for_each(Job::committed),
-                        Err(error) => alone.into_iter().for_each(|job| job.failed(&error)),
+                        Ok(()) => self.committed(alone),
+                        Err(error) => self.failed(alone, &error),
                     }
                 }
             }
         }
+    }
+
+    fn committed(&self, batch: Vec<Box<dyn Job>>) {
+        batch
+            .into_iter()
+            .for_each(|job| job.committed(&self.changes));
+    }
+
+    fn failed(&self, batch: Vec<Box<dyn Job>>, error: &sqlx::Error) {
+        batch
+            .into_iter()
+            .for_each(|job| job.failed(error, &self.changes));
     }
 
     async fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
