@@ -7,6 +7,7 @@
 mod column;
 mod group;
 mod json;
+mod marks;
 mod payload;
 mod sample;
 mod structure;

@@ -230,8 +230,14 @@ impl<'a> ColumnWriter<'a> {
         let (mut text, mut lengths) = (Vec::new(), Vec::new());
         let most = values.len() - values.len() / 8;
         let mut ids: Vec<u64> = Vec::with_capacity(values.len());
+        let mut last = &b""[..];
         for part in values {
             let value = self.value(*part);
+            if let (true, Some(id)) = (value == last, ids.last()) {
+                ids.push(*id);
+                continue;
+            }
+            last = value;
             let next = lengths.len() as u32;
             let id = *id_of.entry(value).or_insert(next);
             if id == next {

@@ -2,6 +2,7 @@
 
 use memchr::memchr2;
 
+use super::marks::next_mark;
 use super::tokens::{Class, Tokens};
 
 const DIGIT: u8 = 1;
@@ -41,15 +42,19 @@ fn kind(text: &[u8], at: usize) -> u8 {
 /// Takes out words with a digit, values behind `=` and quoted text.
 pub(super) fn words(text: &[u8], tokens: &mut Tokens) -> bool {
     let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        let pushed = match byte {
-            b'"' => quoted(text, &mut at, tokens),
-            b'\\' if text.get(at + 1) == Some(&b'"') => escaped(text, &mut at, tokens),
-            b'=' => assigned(text, &mut at, tokens),
-            _ if KINDS[usize::from(*byte)] & WORD != 0 => word(text, &mut at, tokens),
-            _ => {
+    while let Some(mark) = next_mark(text, at) {
+        let from = std::mem::replace(&mut at, mark);
+        let pushed = match text.get(mark) {
+            Some(b'"') => quoted(text, &mut at, tokens),
+            Some(b'\\') if text.get(mark + 1) == Some(&b'"') => escaped(text, &mut at, tokens),
+            Some(b'\\') => {
                 at += 1;
                 true
+            }
+            Some(b'=') => assigned(text, &mut at, tokens),
+            _ => {
+                at = word_start(text, from, mark);
+                word(text, &mut at, tokens)
             }
         };
         if !pushed {
@@ -58,6 +63,13 @@ pub(super) fn words(text: &[u8], tokens: &mut Tokens) -> bool {
     }
     tokens.finish(text);
     true
+}
+
+/// Where the word begins that has a digit at `digit` and nothing before `from`.
+fn word_start(text: &[u8], from: usize, digit: usize) -> usize {
+    let before = text.get(from..digit).unwrap_or_default();
+    let is_word = |byte: &&u8| KINDS[usize::from(**byte)] & WORD != 0;
+    digit - before.iter().rev().take_while(is_word).count()
 }
 
 fn word(text: &[u8], at: &mut usize, tokens: &mut Tokens) -> bool {

@@ -41,8 +41,7 @@ impl NumberFormat {
         let (_, scale) = decimal(first.get(start..end)?)?;
         let mut scale = Some(scale);
         for value in values {
-            let digits = value.strip_prefix(prefix)?.strip_suffix(suffix)?;
-            let (_, own) = decimal(digits)?;
+            let (_, own) = decimal(between(value, prefix, suffix)?)?;
             if scale.is_some_and(|scale| scale != own) {
                 scale = None;
             }
@@ -90,8 +89,7 @@ impl NumberFormat {
                 suffix,
                 scale,
             } => {
-                let digits = value.strip_prefix(&**prefix)?.strip_suffix(&**suffix)?;
-                let (number, own) = decimal(digits)?;
+                let (number, own) = decimal(between(value, prefix, suffix)?)?;
                 scale
                     .is_none_or(|scale| scale == own)
                     .then_some((number, own))
@@ -100,18 +98,18 @@ impl NumberFormat {
                 if value.len() != text.len() {
                     return None;
                 }
-                let mut number = 0;
-                let mut from = 0;
+                let (mut number, mut from) = (0, 0);
+                let (mut fits, mut most) = (true, 0);
                 for place in places {
                     let place = usize::from(*place);
-                    if value.get(from..place)? != text.get(from..place)? {
-                        return None;
-                    }
+                    fits &= same(value.get(from..place)?, text.get(from..place)?);
                     let digit = value.get(place)?.wrapping_sub(b'0');
-                    number = number * 10 + u64::from((digit <= 9).then_some(digit)?);
+                    most = digit.max(most);
+                    number = number * 10 + u64::from(digit & 15);
                     from = place + 1;
                 }
-                (value.get(from..)? == text.get(from..)?).then_some((number, 0))
+                fits &= same(value.get(from..)?, text.get(from..)?);
+                (fits && most <= 9).then_some((number, 0))
             }
         }
     }
@@ -205,6 +203,21 @@ impl NumberFormat {
             _ => Err(CodecError::Invalid("unknown format of numbers")),
         }
     }
+}
+
+/// What is left of a value without prefix and suffix. `None` if it does not have them.
+fn between<'v>(value: &'v [u8], prefix: &[u8], suffix: &[u8]) -> Option<&'v [u8]> {
+    let end = value.len().checked_sub(suffix.len())?;
+    let left = value.get(prefix.len()..end)?;
+    let fits = same(value.get(..prefix.len())?, prefix) && same(value.get(end..)?, suffix);
+    fits.then_some(left)
+}
+
+/// Whether texts of one length are equal. They are short and mostly equal: a loop is quicker than a
+/// call.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.iter().zip(b).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
 }
 
 /// Digits as few as possible, with at most one point between them: the number without the point,
