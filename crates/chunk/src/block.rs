@@ -14,6 +14,7 @@ use crate::metadata::{RunColumn, ValueTable};
 use crate::values::Decoded;
 use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, RunRows, Search};
 
+mod held;
 mod lines;
 mod templates;
 
@@ -48,9 +49,9 @@ type Found = (Search, Arc<RowSet>);
 
 /// A block and the bytes of it that were fetched.
 ///
-/// Share it (`Arc`) between the readers of its runs: a block of several runs keeps what it decoded,
-/// because the next run needs it again. One with a single run keeps nothing but the pool of small
-/// pieces.
+/// Share it (`Arc`) between the readers of its runs and between queries: it keeps what it decoded in
+/// order to be searched, and a block of several runs all it decoded, because the next run needs it
+/// again. [`Block::heap_bytes`] says how much that is.
 #[derive(Debug)]
 pub struct Block {
     meta: Arc<BlockMeta>,
@@ -85,13 +86,6 @@ impl Block {
             meta,
             pieces: RwLock::new(pieces),
         }
-    }
-
-    /// Adds more of the body: what is needed of the rows that a search found.
-    pub fn add_pieces(&self, pieces: Vec<Piece>) {
-        let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
-        all.extend(pieces);
-        all.sort_by_key(|piece| piece.offset);
     }
 
     /// What the block says about itself.

@@ -84,7 +84,7 @@ impl ValueTable {
         }
     }
 
-    fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Text { ends, text, shared } => ends.len() * 4 + text.len() + shared.len() * 24,
             Self::Pairs(sets) => sets

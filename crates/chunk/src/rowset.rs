@@ -33,6 +33,10 @@ impl RowSet {
         self.len
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.words.len() * 8
+    }
+
     /// Whether no row is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

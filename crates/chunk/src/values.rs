@@ -30,6 +30,10 @@ impl Strings {
         self.ends.len()
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.ends.len() * 4 + self.text.len()
+    }
+
     pub(crate) fn get(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before));
         let start = start.map_or(0, |start| *start as usize);
@@ -77,7 +81,27 @@ pub(crate) struct Decoded {
     ids: Vec<OnceLock<Bytes>>,
 }
 
+impl Values {
+    fn heap_bytes(&self) -> usize {
+        let places = |later: &Later| later.get().map_or(0, |places| places.len() * 4);
+        match self {
+            Self::Constant => 0,
+            Self::Number { numbers, scales } => numbers.len() * 8 + scales.len(),
+            Self::Id(later) => places(later),
+            Self::Ip4(addresses) => addresses.len() * 4,
+            Self::Dictionary { ids, values } => places(ids) + values.heap_bytes(),
+            Self::Text(group) => group.heap_bytes(),
+            Self::Plain(values) => values.heap_bytes(),
+        }
+    }
+}
+
 impl Decoded {
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let ids = self.ids.iter().filter_map(OnceLock::get);
+        self.lines.heap_bytes() + ids.map(Bytes::len).sum::<usize>()
+    }
+
     pub(crate) fn new(shape: &Shape) -> Self {
         Self {
             lines: GroupValues::new(&shape.lines),
@@ -87,6 +111,13 @@ impl Decoded {
 }
 
 impl GroupValues {
+    fn heap_bytes(&self) -> usize {
+        let columns = self.columns.iter().filter_map(OnceLock::get);
+        self.numbers.get().map_or(0, |numbers| numbers.len() * 2)
+            + self.columns.len() * size_of::<OnceLock<Values>>()
+            + columns.map(Values::heap_bytes).sum::<usize>()
+    }
+
     fn new(group: &Group) -> Self {
         Self {
             numbers: OnceLock::new(),

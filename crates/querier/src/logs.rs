@@ -218,9 +218,12 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();
-            let result = units.try_for_each(|(unit, sources)| match scanning.wants(&unit) {
-                true => scan_unit(&scanning, &unit, &sources),
-                false => Ok(()),
+            let result = units.try_for_each(|(unit, sources)| {
+                if scanning.wants(&unit) {
+                    scan_unit(&scanning, &unit, &sources)?;
+                    unit.weigh(&scanning.context, &sources);
+                }
+                Ok::<_, CodedError>(())
             });
             drop(permit);
             result

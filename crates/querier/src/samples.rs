@@ -367,8 +367,11 @@ async fn work(
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();
-            let result = units
-                .try_for_each(|(unit, sources)| scan_unit(&scanning, &unit, &sources, &mut sum));
+            let result = units.try_for_each(|(unit, sources)| {
+                scan_unit(&scanning, &unit, &sources, &mut sum)?;
+                unit.weigh(&scanning.context, &sources);
+                Ok::<_, CodedError>(())
+            });
             drop(permit);
             result.map(|()| sum)
         });

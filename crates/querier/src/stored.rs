@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, ChunkError, Layout, Piece, Projection, Reduction, RowSet};
+use chunk::{Block, BlockMeta, ChunkError, Layout, Projection, Reduction, RowSet};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
 use parking_lot::Mutex;
 use scan::{Deletes, Prefilter, Source};
@@ -253,6 +253,10 @@ impl OpenBlocks {
             let blocks = opened.iter().map(|(.., open)| Arc::clone(&open.block));
             found = search(context, blocks.collect(), prefilter).await?;
         }
+        let objects = context.querier.catalog().objects();
+        for (_, run, _, open) in &opened {
+            objects.weigh(run.object.id, &open.block);
+        }
         let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
         for ((number, run, wanted, open), found) in opened.into_iter().zip(found) {
             let rows = open.block.meta().runs().get(run.run as usize);
@@ -318,12 +322,13 @@ impl OpenBlocks {
             }
             return Ok(None);
         };
-        let pieces = self.pieces(context, run, &meta, ranges).await?;
+        QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
         QueryStats::add(&context.stats.blocks_read, 1);
+        let objects = context.querier.catalog().objects();
         let open = OpenBlock {
             object: run.object.id,
             ordinal: run.block,
-            block: Arc::new(Block::new(meta, pieces)),
+            block: objects.block(&run.object, &meta, &ranges).await?,
             is_whole: !is_searched,
         };
         if is_shared {
@@ -360,8 +365,10 @@ impl OpenBlocks {
             let lines = meta.reduced_ranges(reduction);
             ranges.extend(lines.map_err(|error| run.damaged(&error))?);
         }
-        let pieces = self.pieces(context, run, meta, ranges).await?;
-        open.block.add_pieces(pieces);
+        let ranges = joined(ranges);
+        QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
+        let objects = context.querier.catalog().objects();
+        objects.fetch(&run.object, &open.block, &ranges).await?;
         if is_shared {
             self.keep(OpenBlock {
                 is_whole: true,
@@ -370,20 +377,10 @@ impl OpenBlocks {
         }
         Ok(())
     }
+}
 
-    async fn pieces(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        meta: &Arc<BlockMeta>,
-        ranges: Vec<Range<u64>>,
-    ) -> Result<Vec<Piece>, CodedError> {
-        let ranges = joined(ranges);
-        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        QueryStats::add(&context.stats.compressed_bytes, bytes);
-        let objects = context.querier.catalog().objects();
-        Ok(objects.block_pieces(&run.object, meta, ranges).await?)
-    }
+fn bytes_of(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
 
 /// Ranges that overlap or touch as one.
@@ -405,6 +402,20 @@ fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
     Projection {
         lines: wanted.projection.lines || lines,
         ..wanted.projection
+    }
+}
+
+impl Unit {
+    /// Takes in how much its blocks hold now that they were scanned.
+    pub(crate) fn weigh(&self, context: &Context, sources: &[Source]) {
+        let objects = context.querier.catalog().objects();
+        for source in sources {
+            if let Source::Block { block, .. } = source {
+                let of_block = self.blocks.iter();
+                let runs = of_block.filter(|run| run.block == block.meta().ordinal());
+                runs.for_each(|run| objects.weigh(run.object.id, block));
+            }
+        }
     }
 }
 

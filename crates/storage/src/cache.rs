@@ -84,6 +84,13 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
         self.cache.peek(key).map(|found| found.value)
     }
 
+    /// What this value weighed when it was put in, if it is the one that is there.
+    pub(crate) fn weight_of(&self, key: &K, value: &Arc<V>) -> Option<u64> {
+        let kept = self.cache.peek(key)?;
+        Arc::ptr_eq(&kept.value, value).then_some(kept.bytes)
+    }
+
+    /// Puts a value in, in place of the one that is there.
     pub(crate) fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         self.cache.insert(key, Weighed { value, bytes });
         self.metrics.cache_holds(self.name, self.cache.weight());

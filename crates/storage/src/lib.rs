@@ -51,6 +51,6 @@ pub use delete_request::DeleteRequest;
 pub use error::StorageError;
 pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Tombstone};
 pub use metrics::{Metrics, Operation};
-pub use objects::{ObjectRef, Objects, Wanted};
+pub use objects::{ObjectRef, Objects};
 pub use snapshot::{Partition, Snapshot};
 pub use store::{Listed, Store};

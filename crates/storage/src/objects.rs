@@ -1,10 +1,10 @@
-//! Data objects for readers: what describes them and pieces of them, cached.
+//! Data objects for readers: what describes them and their blocks, cached.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunk::{BlockMeta, ObjectMeta, Piece};
+use chunk::{Block, BlockMeta, ObjectMeta, Piece};
 use index::ObjectEntry;
 
 use crate::cache::ByteCache;
@@ -13,8 +13,11 @@ use crate::error::StorageError;
 use crate::metrics::CacheName;
 use crate::store::Store;
 
-/// Parts of the cache of pieces; see [`ByteCache::new`].
-const PIECE_SHARDS: usize = 4;
+/// Parts of the cache of blocks; see [`ByteCache::new`].
+const BLOCK_SHARDS: usize = 4;
+/// A block that holds more than one of so many parts of a shard is kept without what was decoded of
+/// it, which many queries do not need and which would push out much that they do.
+const LARGE_BLOCK: u64 = 4;
 /// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but
 /// the cache wants to know the weight at once.
 const META_GROWTH: u64 = 4;
@@ -43,25 +46,17 @@ impl From<&ObjectEntry> for ObjectRef {
     }
 }
 
-/// Bytes wanted of one block.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The block.
-    pub block: Arc<BlockMeta>,
-    /// Positions in the object, as [`BlockMeta::fetch_ranges`] gives them.
-    pub ranges: Vec<Range<u64>>,
-}
-
-/// What is in memory of one block: pieces that do not contain one another.
-type Held = Vec<Piece>;
+/// An object's id, and which of its blocks.
+type BlockKey = (u128, u32);
 
 /// Reads data objects through caches bounded by bytes. Cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Store,
     metas: Arc<ByteCache<u128, ObjectMeta>>,
-    /// By object and start of the block's body.
-    blocks: Arc<ByteCache<(u128, u64), Held>>,
+    blocks: Arc<ByteCache<BlockKey, Block>>,
+    /// Bytes above which a block is kept without what was decoded of it.
+    block_bytes_max: u64,
 }
 
 impl Objects {
@@ -78,9 +73,10 @@ impl Objects {
             blocks: Arc::new(ByteCache::new(
                 CacheName::Blocks,
                 blocks,
-                PIECE_SHARDS,
+                BLOCK_SHARDS,
                 metrics,
             )),
+            block_bytes_max: blocks / BLOCK_SHARDS as u64 / LARGE_BLOCK,
             store,
         }
     }
@@ -108,92 +104,94 @@ impl Objects {
         self.metas.get_or_load(&object.id, load).await
     }
 
-    /// Pieces that hold the wanted bytes of some blocks of one object, per block. What is not in
-    /// memory is read in as few requests as it takes.
+    /// A block of an object with these bytes of it, positions in the object as
+    /// [`BlockMeta::fetch_ranges`] gives them. Queries that want the same block share it, and what
+    /// it has decoded. Who is done with it says so by [`Self::weigh`].
     ///
     /// # Errors
     /// If the store fails, or the object is shorter than its blocks.
-    pub async fn pieces(
+    pub async fn block(
         &self,
         object: &ObjectRef,
-        wanted: &[Wanted],
-    ) -> Result<Vec<Vec<Piece>>, StorageError> {
-        let mut found: Vec<Held> = Vec::with_capacity(wanted.len());
-        let mut missing: Vec<(usize, Range<u64>)> = Vec::new();
-        for (at, want) in wanted.iter().enumerate() {
-            let held = self.blocks.get(&(object.id, want.block.body_range().start));
-            let held = held.map(|held| Held::clone(&held)).unwrap_or_default();
-            let absent = want.ranges.iter().filter(|range| !holds(&held, range));
-            missing.extend(absent.map(|range| (at, range.clone())));
-            found.push(held);
-        }
+        meta: &Arc<BlockMeta>,
+        ranges: &[Range<u64>],
+    ) -> Result<Arc<Block>, StorageError> {
+        let held = self.blocks.get(&(object.id, meta.ordinal()));
+        let block = held.unwrap_or_else(|| Arc::new(Block::new(Arc::clone(meta), Vec::new())));
+        self.fetch(object, &block, ranges).await?;
+        Ok(block)
+    }
+
+    /// Reads those of the bytes of a block that it does not have, in as few requests as it takes.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    pub async fn fetch(
+        &self,
+        object: &ObjectRef,
+        block: &Arc<Block>,
+        ranges: &[Range<u64>],
+    ) -> Result<(), StorageError> {
+        let missing = block.missing(ranges);
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(());
         }
-        let ranges: Vec<Range<u64>> = missing.iter().map(|(_, range)| range.clone()).collect();
-        let read = self.store.get_ranges(&object.key, &ranges).await?;
-        for ((at, range), bytes) in missing.into_iter().zip(read) {
-            if let Some(held) = found.get_mut(at) {
-                add(held, range, bytes, ranges.len() > 1);
-            }
+        let read = self.store.get_ranges(&object.key, &missing).await?;
+        let is_cut_out = missing.len() > 1;
+        let pieces = missing.into_iter().zip(read);
+        block.add_pieces(
+            pieces
+                .map(|(range, bytes)| piece(range, bytes, is_cut_out))
+                .collect(),
+        );
+        let key = (object.id, block.meta().ordinal());
+        self.keep(key, Arc::clone(block));
+        Ok(())
+    }
+
+    /// Takes in how much a block has decoded, if it is still the one that is kept.
+    pub fn weigh(&self, object: u128, block: &Arc<Block>) {
+        let key = (object, block.meta().ordinal());
+        let known = self.blocks.weight_of(&key, block);
+        if known.is_some_and(|known| known != block.heap_bytes() as u64) {
+            self.keep(key, Arc::clone(block));
         }
-        for (want, held) in wanted.iter().zip(&found) {
-            let bytes = held.iter().map(|piece| piece.bytes.len() as u64 + 64).sum();
-            let key = (object.id, want.block.body_range().start);
-            self.blocks.insert(key, Arc::new(held.clone()), bytes);
+    }
+
+    fn keep(&self, key: BlockKey, block: Arc<Block>) {
+        let bytes = block.heap_bytes() as u64;
+        if bytes <= self.block_bytes_max {
+            self.blocks.insert(key, block, bytes);
+            return;
         }
-        Ok(found)
+        let undecoded = block.undecoded();
+        let bytes = undecoded.heap_bytes() as u64;
+        self.blocks.insert(key, Arc::new(undecoded), bytes);
     }
 
     /// Which part of the wanted bytes of a block is in memory; nothing is read.
     #[must_use]
     pub fn cached_bytes(&self, object: u128, block: &BlockMeta, ranges: &[Range<u64>]) -> u64 {
-        let held = self.blocks.peek(&(object, block.body_range().start));
-        let held = held.as_deref().map(Vec::as_slice).unwrap_or_default();
-        let in_memory = ranges.iter().filter(|range| holds(held, range));
+        let Some(held) = self.blocks.peek(&(object, block.ordinal())) else {
+            return 0;
+        };
+        let missing = held.missing(ranges);
+        let in_memory = ranges.iter().filter(|range| !missing.contains(range));
         in_memory.map(|range| range.end - range.start).sum()
     }
-
-    /// [`Self::pieces`] of a single block.
-    ///
-    /// # Errors
-    /// As [`Self::pieces`].
-    pub async fn block_pieces(
-        &self,
-        object: &ObjectRef,
-        block: &Arc<BlockMeta>,
-        ranges: Vec<Range<u64>>,
-    ) -> Result<Vec<Piece>, StorageError> {
-        let block = Arc::clone(block);
-        let mut pieces = self.pieces(object, &[Wanted { block, ranges }]).await?;
-        Ok(pieces.pop().unwrap_or_default())
-    }
 }
 
-fn end_of(piece: &Piece) -> u64 {
-    piece.offset + piece.bytes.len() as u64
-}
-
-fn holds(held: &[Piece], range: &Range<u64>) -> bool {
-    range.is_empty()
-        || held
-            .iter()
-            .any(|piece| piece.offset <= range.start && range.end <= end_of(piece))
-}
-
-/// Adds a piece in place of those that lie in it. Bytes cut out of a larger read are copied, so
-/// that they do not keep all of it in memory.
-fn add(held: &mut Held, range: Range<u64>, bytes: Bytes, is_cut_out: bool) {
-    held.retain(|piece| piece.offset < range.start || end_of(piece) > range.end);
+/// Bytes cut out of a larger read are copied, so that they do not keep all of it in memory.
+fn piece(range: Range<u64>, bytes: Bytes, is_cut_out: bool) -> Piece {
     let bytes = if is_cut_out {
         Bytes::copy_from_slice(&bytes)
     } else {
         bytes
     };
-    held.push(Piece {
+    Piece {
         offset: range.start,
         bytes,
-    });
+    }
 }
 
 #[cfg(test)]
@@ -261,11 +259,10 @@ mod tests {
                         let meta = catalog.objects().meta(&object).await?;
                         let block_meta = meta.block(block.block as usize).unwrap();
                         let ranges = block_meta.fetch_ranges(Projection::ALL, &[], None);
-                        let pieces = catalog
+                        let opened = catalog
                             .objects()
-                            .block_pieces(&object, &block_meta, ranges)
+                            .block(&object, &block_meta, &ranges)
                             .await?;
-                        let opened = meta.open(block.block as usize, pieces).unwrap();
                         let rows = opened
                             .rows(block.run as usize, Projection::ALL, None)
                             .unwrap();

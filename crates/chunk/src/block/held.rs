@@ -1,0 +1,69 @@
+//! What an open block holds in memory: pieces of its object, and what was decoded of them.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use super::{Block, Piece};
+
+impl Block {
+    /// Those of some ranges of the object that are not in a piece yet.
+    #[must_use]
+    pub fn missing(&self, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let is_held =
+            |range: &Range<u64>| range.is_empty() || pieces.iter().any(|piece| piece.holds(range));
+        let missing = ranges.iter().filter(|range| !is_held(range));
+        missing.cloned().collect()
+    }
+
+    /// Adds more of the body, in place of pieces that lie in the new ones.
+    pub fn add_pieces(&self, pieces: Vec<Piece>) {
+        let mut all = self.pieces.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|old| !pieces.iter().any(|new| new.holds(&old.range())));
+        all.extend(pieces);
+        all.sort_by_key(|piece| piece.offset);
+    }
+
+    /// The block with the same pieces and nothing decoded.
+    #[must_use]
+    pub fn undecoded(&self) -> Self {
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        Self::new(Arc::clone(&self.meta), pieces.clone())
+    }
+
+    /// Bytes that it holds besides what it says about itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let pieces = pieces.iter().map(|piece| piece.bytes.len() + PIECE_BYTES);
+        let frames = self.frames.iter().filter_map(OnceLock::get);
+        let columns = self.columns.iter().filter_map(OnceLock::get);
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        size_of::<Self>()
+            + pieces.sum::<usize>()
+            + self.frames.len() * size_of::<OnceLock<bytes::Bytes>>()
+            + frames.map(bytes::Bytes::len).sum::<usize>()
+            + self.timestamps.get().map_or(0, |times| times.len() * 8)
+            + self.ends.get().map_or(0, |ends| ends.len() * 4)
+            + self.lines.get().map_or(0, bytes::Bytes::len)
+            + self.decoded.get().map_or(0, |decoded| decoded.heap_bytes())
+            + found.as_ref().map_or(0, |(_, rows)| rows.heap_bytes())
+            + columns
+                .map(|(ids, table)| ids.len() * 4 + table.heap_bytes())
+                .sum::<usize>()
+    }
+}
+
+/// What a piece takes besides its bytes.
+const PIECE_BYTES: usize = 64;
+
+impl Piece {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset + self.bytes.len() as u64
+    }
+
+    fn holds(&self, range: &Range<u64>) -> bool {
+        let own = self.range();
+        own.start <= range.start && range.end <= own.end
+    }
+}
