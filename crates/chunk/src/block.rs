@@ -1,6 +1,7 @@
 //! An open block: decodes what was fetched of it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -44,7 +45,7 @@ fn with_decompressor<T>(read: impl FnOnce(&mut Decompressor) -> T) -> T {
 /// Ids and values of a metadata column, for all rows of the block.
 type SharedColumn = (Vec<u32>, Arc<ValueTable>);
 
-/// What was searched last, and the rows that have it.
+/// What was searched, and the rows that have it.
 type Found = (Search, Arc<RowSet>);
 
 /// A block and the bytes of it that were fetched.
@@ -65,8 +66,8 @@ pub struct Block {
     lines: OnceLock<Bytes>,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
-    /// What was found last: the next run of the block asks for the same.
-    pub(crate) found: Mutex<Option<Found>>,
+    /// What was found last, the latest first.
+    pub(crate) found: Mutex<VecDeque<Found>>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 

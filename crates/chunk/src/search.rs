@@ -27,6 +27,9 @@ use crate::values::{Decoded, Store, TextCursor};
 use crate::{Block, BlockMeta, ChunkError, FoundLines, RowSet};
 use plan::Plan;
 
+/// Searches of which a block remembers what was found.
+const FOUND_MAX: usize = 4;
+
 impl BlockMeta {
     /// The bytes of the object that [`Block::find_rows`] needs; ranges that touch are one.
     ///
@@ -117,21 +120,37 @@ impl Block {
     }
 
     /// The rows of the block whose line meets all conditions. They are remembered until the block
-    /// is asked for others: the runs of a block are asked the same.
+    /// was asked for some others: its runs are asked the same, and dashboards ask again and again.
     ///
     /// # Errors
     /// As [`Self::find_rows`].
     pub fn search(&self, search: &Search) -> Result<Arc<RowSet>, ChunkError> {
-        let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, rows)) = &*last
-            && known == search
-        {
-            return Ok(Arc::clone(rows));
+        if let Some(rows) = self.found(search) {
+            return Ok(rows);
         }
         let rows = search.rows(self.meta().rows() as usize, |needle| self.find_rows(needle))?;
+        Ok(self.remember(search, rows))
+    }
+
+    /// What [`Self::search`] found, if the block was asked for the same lately.
+    #[must_use]
+    pub fn found(&self, search: &Search) -> Option<Arc<RowSet>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = found.iter().find(|(known, _)| known == search);
+        same.map(|(_, rows)| Arc::clone(rows))
+    }
+
+    /// Takes in that no line meets the conditions, as [`BlockMeta::search_ranges`] said.
+    pub fn rule_out(&self, search: &Search) {
+        self.remember(search, RowSet::none(self.meta().rows() as usize));
+    }
+
+    fn remember(&self, search: &Search, rows: RowSet) -> Arc<RowSet> {
         let rows = Arc::new(rows);
-        *last = Some((search.clone(), Arc::clone(&rows)));
-        Ok(rows)
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.truncate(FOUND_MAX - 1);
+        found.push_front((search.clone(), Arc::clone(&rows)));
+        rows
     }
 
     /// The lines of some rows of the block.

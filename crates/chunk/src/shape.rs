@@ -11,7 +11,7 @@
 //!
 //! Bytes of columns are *payloads*: numbered, and each a [`Blob`] in the body.
 
-use crate::format::{IdPattern, NumberFormat, Stamp};
+use crate::format::{IdPattern, NumberFormat, Stamp, class_mask};
 use crate::meta::Blob;
 
 mod wire;
@@ -74,6 +74,8 @@ pub(crate) struct Template {
     pub(crate) slots: Box<[u32]>,
     /// Where the placeholders are in the text.
     pub(crate) places: Box<[u32]>,
+    /// Classes of the bytes of its text.
+    pub(crate) classes: u16,
 }
 
 impl Template {
@@ -92,6 +94,7 @@ impl Template {
             text: text.into(),
             slots: slots.into(),
             places,
+            classes: class_mask(text),
         })
     }
 

@@ -250,12 +250,8 @@ impl OpenBlocks {
         let mut found = vec![None; opened.len()];
         let prefilter = opened.iter().map(|(_, _, wanted, _)| wanted.prefilter);
         if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
-            let blocks = opened.iter().map(|(.., open)| Arc::clone(&open.block));
-            found = search(context, blocks.collect(), prefilter).await?;
-        }
-        let objects = context.querier.catalog().objects();
-        for (_, run, _, open) in &opened {
-            objects.weigh(run.object.id, &open.block);
+            let blocks: Vec<_> = opened.iter().map(|(_, run, _, open)| (*run, open)).collect();
+            found = search(context, &blocks, prefilter).await?;
         }
         let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
         for ((number, run, wanted, open), found) in opened.into_iter().zip(found) {
@@ -313,28 +309,47 @@ impl OpenBlocks {
         if self.unwanted.lock().contains(&key) {
             return Ok(None);
         }
+        let objects = context.querier.catalog().objects();
+        if !wanted.prefilter.is_empty()
+            && let Some(block) = objects.held(run.object.id, run.block)
+            && let Some(found) = block.found(wanted.prefilter.search())
+        {
+            // It was searched for the same before.
+            return Ok((!found.is_empty()).then(|| self.opened(context, run, block, false)));
+        }
         let meta = run.block_meta(context).await?;
         let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
-        let is_shared = meta.runs().len() > 1;
         let Some(ranges) = first_ranges(&meta, run, wanted)? else {
-            if is_shared {
+            if meta.runs().len() > 1 {
                 self.unwanted.lock().insert(key);
             }
+            objects.rule_out(&run.object, &meta, wanted.prefilter.search());
             return Ok(None);
         };
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
+        let block = objects.block(&run.object, &meta, &ranges).await?;
+        Ok(Some(self.opened(context, run, block, !is_searched)))
+    }
+
+    fn opened(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        block: Arc<Block>,
+        is_whole: bool,
+    ) -> OpenBlock {
         QueryStats::add(&context.stats.blocks_read, 1);
-        let objects = context.querier.catalog().objects();
+        let is_shared = block.meta().runs().len() > 1;
         let open = OpenBlock {
             object: run.object.id,
             ordinal: run.block,
-            block: objects.block(&run.object, &meta, &ranges).await?,
-            is_whole: !is_searched,
+            block,
+            is_whole,
         };
         if is_shared {
             self.keep(open.clone());
         }
-        Ok(Some(open))
+        open
     }
 
     /// Fetches what is needed besides of the rows that were found.
@@ -427,27 +442,47 @@ pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize
     units.drain(..count).collect()
 }
 
-/// Searches blocks that can be searched without their lines.
+/// Searches blocks that can be searched without their lines, those that were not searched for the
+/// same before.
 async fn search(
     context: &Context,
-    blocks: Vec<Arc<Block>>,
+    blocks: &[(&RunRef, &OpenBlock)],
     prefilter: &Prefilter,
 ) -> Result<Vec<Option<Arc<RowSet>>>, CodedError> {
-    let permit = context.querier.scan_permit().await?;
     let search = prefilter.search().clone();
+    let mut found: Vec<_> = blocks.iter().map(|(_, open)| open.block.found(&search)).collect();
+    let is_new = |(at, (run, open)): (usize, &(&RunRef, &OpenBlock))| {
+        let can_be = open.block.meta().layout() != Layout::Plain;
+        let is_known = found.get(at).is_none_or(Option::is_some);
+        (can_be && !is_known).then(|| (at, run.object.id, Arc::clone(&open.block)))
+    };
+    let new: Vec<_> = blocks.iter().enumerate().filter_map(is_new).collect();
+    if new.is_empty() {
+        return Ok(found);
+    }
+    let permit = context.querier.scan_permit().await?;
+    let objects = context.querier.catalog().objects().clone();
     let searching = tokio::task::spawn_blocking(move || {
-        let found = blocks.iter().map(|block| match block.meta().layout() {
-            Layout::Plain => Ok(None),
-            _ => block.search(&search).map(Some),
+        let rows = new.iter().map(|(at, object, block)| {
+            let rows = block.search(&search)?;
+            objects.weigh(*object, block);
+            Ok((*at, rows))
         });
-        let found = found.collect::<Result<Vec<_>, _>>();
+        let rows = rows.collect::<Result<Vec<_>, ChunkError>>();
         drop(permit);
-        found
+        rows
     });
-    let found = searching
+    let rows = searching
         .await
         .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
-    found.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))
+    let rows =
+        rows.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))?;
+    for (at, rows) in rows {
+        if let Some(found) = found.get_mut(at) {
+            *found = Some(rows);
+        }
+    }
+    Ok(found)
 }
 
 /// The bytes of a run's block that a query reads first. Where literals are searched in a block that

@@ -158,7 +158,7 @@ pub struct CacheConfig {
     pub index: ByteSize,
     /// Parsed meta regions of data objects.
     pub metadata: ByteSize,
-    /// Pieces of data objects, compressed as they are stored.
+    /// Blocks of data objects: bytes as they are stored, and what searches have decoded of them.
     pub blocks: ByteSize,
 }
 
@@ -167,7 +167,7 @@ impl Default for CacheConfig {
         Self {
             index: ByteSize::mib(64),
             metadata: ByteSize::mib(32),
-            blocks: ByteSize::mib(64),
+            blocks: ByteSize::mib(256),
         }
     }
 }

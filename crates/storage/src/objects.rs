@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chunk::{Block, BlockMeta, ObjectMeta, Piece};
+use chunk::{Block, BlockMeta, ObjectMeta, Piece, Search};
 use index::ObjectEntry;
 
 use crate::cache::ByteCache;
@@ -122,6 +122,12 @@ impl Objects {
         Ok(block)
     }
 
+    /// What is in memory of a block.
+    #[must_use]
+    pub fn held(&self, object: u128, ordinal: u32) -> Option<Arc<Block>> {
+        self.blocks.get(&(object, ordinal))
+    }
+
     /// Reads those of the bytes of a block that it does not have, in as few requests as it takes.
     ///
     /// # Errors
@@ -147,6 +153,15 @@ impl Objects {
         let key = (object.id, block.meta().ordinal());
         self.keep(key, Arc::clone(block));
         Ok(())
+    }
+
+    /// Takes in that a block need not be read for a search: it has no such line.
+    pub fn rule_out(&self, object: &ObjectRef, meta: &Arc<BlockMeta>, search: &Search) {
+        let key = (object.id, meta.ordinal());
+        let held = self.blocks.peek(&key);
+        let block = held.unwrap_or_else(|| Arc::new(Block::new(Arc::clone(meta), Vec::new())));
+        block.rule_out(search);
+        self.keep(key, block);
     }
 
     /// Takes in how much a block has decoded, if it is still the one that is kept.

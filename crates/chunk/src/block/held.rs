@@ -47,7 +47,7 @@ impl Block {
             + self.ends.get().map_or(0, |ends| ends.len() * 4)
             + self.lines.get().map_or(0, bytes::Bytes::len)
             + self.decoded.get().map_or(0, |decoded| decoded.heap_bytes())
-            + found.as_ref().map_or(0, |(_, rows)| rows.heap_bytes())
+            + found.iter().map(|(_, rows)| rows.heap_bytes()).sum::<usize>()
             + columns
                 .map(|(ids, table)| ids.len() * 4 + table.heap_bytes())
                 .sum::<usize>()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::literal::{Condition, Test};
-use crate::format::class_mask;
+use crate::format::{Stamp, class_mask};
 use crate::shape::{Group, Kind, Payload, Shape, Template};
 
 /// More possibilities of one template are not looked into one by one.
@@ -34,16 +34,22 @@ impl<'n> Plan<'n> {
         let mut plan = Self::default();
         let test = Test::new(*condition);
         let classes = class_mask(condition.text);
+        let mut pieces = Vec::new();
         for (number, template) in group.templates.iter().enumerate() {
+            let bytes = bytes_of(group, template);
+            if !bytes.may_contain(condition.text, classes, condition.any_case) {
+                continue;
+            }
+            let texts = (0..=template.slots.len()).map(|at| condition.fold(template.piece(at)));
+            pieces.clear();
+            pieces.extend(texts);
             let mut walk = Walk {
                 group,
                 template,
                 condition: *condition,
                 test: &test,
                 classes,
-                pieces: (0..=template.slots.len())
-                    .map(|at| condition.fold(template.piece(at)))
-                    .collect(),
+                pieces: &pieces,
                 found: Vec::new(),
                 too_many: false,
             };
@@ -114,6 +120,18 @@ impl<'n> Plan<'n> {
     }
 }
 
+/// What bytes texts of a template can have.
+fn bytes_of(group: &Group, template: &Template) -> Stamp {
+    let columns = template.slots.iter();
+    let columns = columns.filter_map(|slot| group.columns.get(*slot as usize));
+    let classes = columns.map(|column| column.stamp.classes);
+    Stamp {
+        classes: classes.fold(template.classes, |all, classes| all | classes),
+        min_len: 0,
+        max_len: u32::MAX,
+    }
+}
+
 /// Goes through the places where the literal may begin in a template.
 struct Walk<'a, 'n> {
     group: &'a Group,
@@ -124,7 +142,7 @@ struct Walk<'a, 'n> {
     /// The classes of its text.
     classes: u16,
     /// Text before each value and behind the last.
-    pieces: Vec<std::borrow::Cow<'a, [u8]>>,
+    pieces: &'a [std::borrow::Cow<'a, [u8]>],
     found: Vec<Vec<Part<'n>>>,
     too_many: bool,
 }
@@ -159,11 +177,10 @@ impl<'n> Walk<'_, 'n> {
         for at in 0..last {
             // It begins in the text before a value and goes on in the value.
             let most = self.piece(at).len().min(text.len().saturating_sub(1));
+            let last_byte = self.piece(at).last().copied();
             for len in 1..=most {
-                if self
-                    .piece(at)
-                    .ends_with(text.get(..len).unwrap_or_default())
-                {
+                let start = text.get(..len).unwrap_or_default();
+                if start.last().copied() == last_byte && self.piece(at).ends_with(start) {
                     self.at_value(at, len, &mut Vec::new());
                 }
             }
@@ -203,11 +220,8 @@ impl<'n> Walk<'_, 'n> {
         let Some(next) = self.piece(place + 1).first().copied() else {
             return;
         };
-        for len in least..rest.len() {
+        for len in memchr::memchr_iter(next, rest).skip_while(|len| *len < least) {
             let (value, after) = rest.split_at(len);
-            if after.first() != Some(&next) {
-                continue;
-            }
             let piece = self.piece(place + 1);
             let (ends, goes_on) = if after.len() <= piece.len() {
                 let at_end = is_last && after.len() == piece.len();
