@@ -250,7 +250,10 @@ impl OpenBlocks {
         let mut found = vec![None; opened.len()];
         let prefilter = opened.iter().map(|(_, _, wanted, _)| wanted.prefilter);
         if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
-            let blocks: Vec<_> = opened.iter().map(|(_, run, _, open)| (*run, open)).collect();
+            let blocks: Vec<_> = opened
+                .iter()
+                .map(|(_, run, _, open)| (*run, open))
+                .collect();
             found = search(context, &blocks, prefilter).await?;
         }
         let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
@@ -450,7 +453,10 @@ async fn search(
     prefilter: &Prefilter,
 ) -> Result<Vec<Option<Arc<RowSet>>>, CodedError> {
     let search = prefilter.search().clone();
-    let mut found: Vec<_> = blocks.iter().map(|(_, open)| open.block.found(&search)).collect();
+    let mut found: Vec<_> = blocks
+        .iter()
+        .map(|(_, open)| open.block.found(&search))
+        .collect();
     let is_new = |(at, (run, open)): (usize, &(&RunRef, &OpenBlock))| {
         let can_be = open.block.meta().layout() != Layout::Plain;
         let is_known = found.get(at).is_none_or(Option::is_some);

@@ -15,9 +15,11 @@ use crate::store::Store;
 
 /// Parts of the cache of blocks; see [`ByteCache::new`].
 const BLOCK_SHARDS: usize = 4;
-/// A block that holds more than one of so many parts of a shard is kept without what was decoded of
-/// it, which many queries do not need and which would push out much that they do.
-const LARGE_BLOCK: u64 = 4;
+/// A block of which a search has decoded more than one of so many parts of its raw bytes is kept
+/// without that: it would push out several of which less is needed.
+const DECODED_PART: u64 = 6;
+/// Less is kept in any case.
+const SMALL_BYTES: u64 = 64 << 10;
 /// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but
 /// the cache wants to know the weight at once.
 const META_GROWTH: u64 = 4;
@@ -55,8 +57,6 @@ pub struct Objects {
     store: Store,
     metas: Arc<ByteCache<u128, ObjectMeta>>,
     blocks: Arc<ByteCache<BlockKey, Block>>,
-    /// Bytes above which a block is kept without what was decoded of it.
-    block_bytes_max: u64,
 }
 
 impl Objects {
@@ -76,7 +76,6 @@ impl Objects {
                 BLOCK_SHARDS,
                 metrics,
             )),
-            block_bytes_max: blocks / BLOCK_SHARDS as u64 / LARGE_BLOCK,
             store,
         }
     }
@@ -175,7 +174,8 @@ impl Objects {
 
     fn keep(&self, key: BlockKey, block: Arc<Block>) {
         let bytes = block.heap_bytes() as u64;
-        if bytes <= self.block_bytes_max {
+        let most = (block.meta().raw_bytes() / DECODED_PART).max(SMALL_BYTES);
+        if bytes <= most {
             self.blocks.insert(key, block, bytes);
             return;
         }

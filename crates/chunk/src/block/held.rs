@@ -1,7 +1,7 @@
 //! What an open block holds in memory: pieces of its object, and what was decoded of them.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Block, Piece};
 
@@ -24,11 +24,15 @@ impl Block {
         all.sort_by_key(|piece| piece.offset);
     }
 
-    /// The block with the same pieces and nothing decoded.
+    /// The block with the same pieces and what searches found, and nothing decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
         let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
-        Self::new(Arc::clone(&self.meta), pieces.clone())
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            found: Mutex::new(found.clone()),
+            ..Self::new(Arc::clone(&self.meta), pieces.clone())
+        }
     }
 
     /// Bytes that it holds besides what it says about itself.
@@ -47,7 +51,10 @@ impl Block {
             + self.ends.get().map_or(0, |ends| ends.len() * 4)
             + self.lines.get().map_or(0, bytes::Bytes::len)
             + self.decoded.get().map_or(0, |decoded| decoded.heap_bytes())
-            + found.iter().map(|(_, rows)| rows.heap_bytes()).sum::<usize>()
+            + found
+                .iter()
+                .map(|(_, rows)| rows.heap_bytes())
+                .sum::<usize>()
             + columns
                 .map(|(ids, table)| ids.len() * 4 + table.heap_bytes())
                 .sum::<usize>()
