@@ -325,6 +325,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_block_is_shared_and_keeps_what_was_found_however_much_it_decodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _) = catalog(dir.path());
+        let tenant = TenantId::single();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        let published = writer.publish(&tenant, DAY, &object(7), entry).await;
+        published.unwrap();
+        let (reader, faults) = catalog(dir.path());
+        let range = TimeRange::new(START_NS, START_NS + 10);
+        let snapshot = reader.snapshot(&tenant, range, &[]).await.unwrap();
+        let partition = &snapshot.partitions()[0];
+        let object = partition.object_ref(7).unwrap();
+        let objects = reader.objects();
+        let meta = objects.meta(&object).await.unwrap().block(0).unwrap();
+        let ranges = meta.fetch_ranges(Projection::ALL, &[], None);
+        let block = objects.block(&object, &meta, &ranges).await.unwrap();
+        let held = objects.held(7, 0).unwrap();
+        assert!(Arc::ptr_eq(&block, &held));
+        let mut search = Search::default();
+        search.add(vec![chunk::Needle::new("alpha 4999")], false);
+        assert!(held.found(&search).is_none());
+        assert_eq!(block.search(&search).unwrap().count(), 1);
+        objects.weigh(7, &block);
+        let requests = faults.requests();
+        let again = objects.block(&object, &meta, &ranges).await.unwrap();
+        assert_eq!(again.found(&search).map(|rows| rows.count()), Some(1));
+        assert_eq!(faults.requests(), requests);
+        let light = again.undecoded();
+        assert!(light.heap_bytes() <= again.heap_bytes());
+        assert_eq!(light.found(&search).map(|rows| rows.count()), Some(1));
+    }
+
+    #[tokio::test]
     async fn damaged_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let (writer, _) = catalog(dir.path());

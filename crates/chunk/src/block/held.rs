@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Block, Piece};
+use crate::values::Decoded;
 
 impl Block {
     /// Those of some ranges of the object that are not in a piece yet.
@@ -50,7 +51,7 @@ impl Block {
             + self.timestamps.get().map_or(0, |times| times.len() * 8)
             + self.ends.get().map_or(0, |ends| ends.len() * 4)
             + self.lines.get().map_or(0, bytes::Bytes::len)
-            + self.decoded.get().map_or(0, |decoded| decoded.heap_bytes())
+            + self.decoded.get().map_or(0, Decoded::heap_bytes)
             + found
                 .iter()
                 .map(|(_, rows)| rows.heap_bytes())
