@@ -52,7 +52,7 @@ class Server:
 
     def command(self):
         if self.name == "skald":
-            return [os.environ["REGISTRY_BINARY"], "--data-dir", self.home,
+            return [os.environ["REGISTRY_BINARY"], "--data-dir", f"{self.home}/data",
                     "--http-listen", "127.0.0.1:0", "--registry-listen", f"127.0.0.1:{self.port}"]
         config = f"{self.home}/config.yml"
         with open(config, "w") as f:
@@ -63,7 +63,7 @@ class Server:
         return ["docker-registry", "serve", config]
 
     def start(self):
-        log = open(f"{self.home}/log", "ab")
+        log = open(f"{self.home}/output", "ab")
         begun = time.monotonic()
         self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         while True:
@@ -73,7 +73,7 @@ class Server:
             except OSError:
                 pass
             if self.process.poll() is not None or time.monotonic() - begun > 120:
-                sys.exit(f"{self.name} does not start: see {self.home}/log")
+                sys.exit(f"{self.name} does not start: see {self.home}/output")
             time.sleep(0.002)
         self.start_seconds = time.monotonic() - begun
 
@@ -91,7 +91,7 @@ class Server:
         data = answer.read()
         if not on:
             connection.close()
-        return answer.status, dict(answer.getheaders()), data
+        return answer.status, answer.headers, data
 
     def cpu(self):
         with open(f"/proc/{self.process.pid}/stat") as f:
@@ -189,8 +189,8 @@ def tag_list(server, put):
     names = [f"t{n:06}" for n in range(TAGS)]
     if server.name == "skald":
         on = server.connect()
-        for at in range(0, TAGS, 100):
-            query = "&".join(f"tag={tag}" for tag in names[at:at + 100])
+        for at in range(0, TAGS, 50):
+            query = "&".join(f"tag={tag}" for tag in names[at:at + 50])
             status, _, text = server.request(
                 "PUT", f"/v2/bench/tags/manifests/{name}?{query}", manifest,
                 {"Content-Type": MANIFEST}, on)
