@@ -106,6 +106,14 @@ impl<'a> Intake<'a> {
         self.open(Arc::clone(stream));
     }
 
+    /// Makes room for rows that the current stream is about to get.
+    pub(crate) fn reserve(&mut self, rows: usize, bytes: usize) {
+        if let Some(taken) = self.taken.get_mut(self.current) {
+            let bytes = bytes.min(self.rules.batch_bytes);
+            taken.entries.reserve(rows, bytes);
+        }
+    }
+
     fn open(&mut self, stream: Arc<Stream>) {
         self.current = self.taken.len();
         self.by_key.insert(stream.key, self.current);

@@ -66,6 +66,14 @@ impl Entries {
         }
     }
 
+    /// Makes room for `rows` more rows and `bytes` more of lines.
+    pub fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.timestamps_ns.reserve(rows);
+        self.line_ends.reserve(rows);
+        self.lines.reserve(bytes);
+        self.metadata_ids.reserve(rows);
+    }
+
     /// Assembles rows from columns that came over the wire or from a file. `None` unless the
     /// columns agree: equal lengths, ends ascending and within `lines`, ids within the sets, set 0
     /// empty.

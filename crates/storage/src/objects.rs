@@ -17,7 +17,7 @@ use crate::store::Store;
 const BLOCK_SHARDS: usize = 4;
 /// A block of which a search has decoded more than one of so many parts of its raw bytes is kept
 /// without that: it would push out several of which less is needed.
-const DECODED_PART: u64 = 6;
+const DECODED_PART: u64 = 3;
 /// Less is kept in any case.
 const SMALL_BYTES: u64 = 64 << 10;
 /// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but

@@ -23,14 +23,20 @@ fn stream<'a>(
     pairs: &mut Vec<Pair<'a>>,
 ) -> Result<(), Rejection> {
     // Labels come first in what clients send, but a message may have its fields in any order.
-    let mut labels = "";
+    let (mut labels, mut rows, mut bytes) = ("", 0, 0);
     let mut fields = message;
     while let Some(field) = fields.next()? {
-        if field.number == 1 {
-            labels = field.strict_text()?;
+        match field.number {
+            1 => labels = field.strict_text()?,
+            2 => {
+                rows += 1;
+                bytes += field.message()?.0.len();
+            }
+            _ => {}
         }
     }
     target.begin_text(labels)?;
+    target.intake.reserve(rows, bytes);
     let mut fields = message;
     while let Some(field) = fields.next()? {
         if field.number == 2 {
