@@ -71,7 +71,10 @@ fn sources_below(directory: &Path, found: &mut Vec<Source>) {
     };
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
-            sources_below(&path, found);
+            // What the fuzz targets were built into, if that lies there.
+            if !path.ends_with("target") {
+                sources_below(&path, found);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = read(&path);
             found.push(Source { path, text });
