@@ -2,5 +2,7 @@
 //! line, and the server has none twice.
 
 mod kills;
+mod repeats;
 mod site;
+mod torture;
 mod usage;

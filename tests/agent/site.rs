@@ -58,6 +58,30 @@ scrape_configs:
         self.directory.path().join("logs").join(name)
     }
 
+    /// Kills the server, which is to be started again later.
+    pub(crate) fn kill_server(&self) -> anyhow::Result<()> {
+        let id = self.server.id().to_string();
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", &id])
+            .status()?;
+        ensure!(killed.success(), "the server cannot be killed");
+        Ok(())
+    }
+
+    /// The saved positions.
+    pub(crate) fn positions(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.directory.path().join("positions.yaml"))?)
+    }
+
+    /// Puts other positions in the place of those that are saved.
+    pub(crate) fn set_positions(&self, saved: &[u8]) -> anyhow::Result<()> {
+        let _ = std::fs::remove_file(self.directory.path().join("positions.yaml.bak"));
+        Ok(std::fs::write(
+            self.directory.path().join("positions.yaml"),
+            saved,
+        )?)
+    }
+
     pub(crate) fn append(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let mut file = OpenOptions::new()
             .create(true)

@@ -40,6 +40,8 @@ pub(crate) struct Batch {
     pub(crate) spans: Vec<Span>,
     /// Whether an entry has a time that the agent gave it.
     pub(crate) is_stamped: bool,
+    /// Whether an entry may have been sent by an agent before this one.
+    pub(crate) may_repeat: bool,
     /// The version of the book that must be saved before this is sent: it has these times.
     pub(crate) needs_version: u64,
 }
@@ -65,6 +67,8 @@ pub(crate) struct From<'s> {
     pub(crate) path: &'s Arc<PathBuf>,
     /// Whether its time was given by the agent.
     pub(crate) is_stamped: bool,
+    /// Whether it may have been sent by an agent before this one.
+    pub(crate) may_repeat: bool,
 }
 
 /// What batches may be.
@@ -117,6 +121,7 @@ impl Batch {
 
     fn note(&mut self, from: From<'_>) {
         self.is_stamped |= from.is_stamped;
+        self.may_repeat |= from.may_repeat;
         let same =
             |span: &&mut Span| span.source == from.source && span.generation == from.generation;
         // The last span is nearly always the right one.
@@ -234,6 +239,7 @@ impl Open {
                 bytes: 0,
                 spans: Vec::new(),
                 is_stamped: false,
+                may_repeat: false,
                 needs_version: 0,
             },
             streams: HashMap::default(),
@@ -336,6 +342,7 @@ mod tests {
             offset: at_s,
             path: &path,
             is_stamped: false,
+            may_repeat: false,
         };
         let added = batcher.add(entry, from, Duration::from_secs(at_s));
         added.ok().map(|(id, _)| id)

@@ -68,7 +68,12 @@ fn time_text(time: Option<&Timestamp>) -> String {
 
 #[async_trait]
 impl<W: Write + Send> Deliver for Console<W> {
-    async fn push(&self, _: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+    async fn push(
+        &self,
+        _: Option<&str>,
+        request: &PushRequest,
+        _: bool,
+    ) -> Result<(), DeliverError> {
         self.print(request).map_err(|error| DeliverError::Refused {
             entries: None,
             message: error.to_string(),
@@ -105,7 +110,7 @@ mod tests {
             }],
             ..PushRequest::default()
         };
-        console.push(None, &request).await.unwrap();
+        console.push(None, &request, false).await.unwrap();
         let text = String::from_utf8(console.0.into_inner()).unwrap();
         assert_eq!(
             text,

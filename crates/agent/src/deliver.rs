@@ -19,11 +19,18 @@ pub use http::{HttpClient, HttpClientError};
 /// One try to bring entries to where they belong.
 #[async_trait]
 pub trait Deliver: Send + Sync {
-    /// Brings `request`, whose lines belong to `tenant` if a stage said so.
+    /// Brings `request`, whose lines belong to `tenant` if a stage said so. With `may_repeat`, some
+    /// of them may have been taken already: by a try without an answer, or before the agent was
+    /// started anew.
     ///
     /// # Errors
     /// If the entries, or some of them, were not taken.
-    async fn push(&self, tenant: Option<&str>, request: &PushRequest) -> Result<(), DeliverError>;
+    async fn push(
+        &self,
+        tenant: Option<&str>,
+        request: &PushRequest,
+        may_repeat: bool,
+    ) -> Result<(), DeliverError>;
 }
 
 /// Why entries were not taken.

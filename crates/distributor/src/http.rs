@@ -18,7 +18,10 @@ use server::http::{Tenant, name_limit};
 use crate::body::{self, Encoding};
 use crate::decode::otlp::OtlpFormat;
 use crate::error::{PushOutcome, Rejection};
-use crate::push::{Distributor, Format};
+use crate::push::{Distributor, Format, Repeats};
+
+/// With `true`, says that rows of a push may have been taken before; see [`Repeats`].
+const MAY_REPEAT: HeaderName = HeaderName::from_static("x-skald-may-repeat");
 
 /// What clients are told to wait, in seconds, when they may push again.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -72,17 +75,21 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
 ) -> PushOutcome {
-    let (format, encoding) = match kind {
+    let kind = match kind {
         Ok(kind) => kind,
         Err(rejection) => return rejection.into(),
     };
     let declared_bytes = text(headers, &CONTENT_LENGTH).parse().ok();
     let mut reservation = distributor.reservation();
     let config = distributor.config();
+    let repeats = match text(headers, &MAY_REPEAT) {
+        "true" => Repeats::Possible,
+        _ => Repeats::None,
+    };
     match body::read(body, declared_bytes, config, &mut reservation).await {
         Ok(body) => {
             distributor
-                .push_body(tenant, format, encoding, body, reservation)
+                .push_body(tenant, kind, repeats, body, reservation)
                 .await
         }
         Err(rejection) => rejection.into(),

@@ -37,5 +37,5 @@ pub use config::Config;
 pub use error::{PushOutcome, Rejection};
 pub use http::routes;
 pub use metrics::Metrics;
-pub use push::{Clock, Distributor, system_clock};
+pub use push::{Clock, Distributor, Repeats, system_clock};
 pub use replicate::Ingesters;

@@ -26,6 +26,7 @@ pub struct Metrics {
     lines_received: Family<TenantLabels, Counter>,
     bytes_received: Family<TenantLabels, Counter>,
     lines_stored: Family<TenantLabels, Counter>,
+    lines_repeated: Family<TenantLabels, Counter>,
     samples_discarded: Family<DiscardLabels, Counter>,
     bytes_discarded: Family<DiscardLabels, Counter>,
     pub(crate) body_bytes: Counter,
@@ -40,6 +41,7 @@ pub(crate) struct TenantCounters {
     pub(crate) lines_received: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) lines_stored: Counter,
+    pub(crate) lines_repeated: Counter,
 }
 
 impl Metrics {
@@ -61,6 +63,11 @@ impl Metrics {
             "lines_stored",
             "Lines that the write quorum has",
             metrics.lines_stored.clone(),
+        );
+        to.register(
+            "lines_repeated",
+            "Lines that were too old, in pushes that may repeat what was stored before",
+            metrics.lines_repeated.clone(),
         );
         to.register(
             "discarded_samples",
@@ -103,6 +110,7 @@ impl Metrics {
             lines_received: self.lines_received.get_or_create(&labels).clone(),
             bytes_received: self.bytes_received.get_or_create(&labels).clone(),
             lines_stored: self.lines_stored.get_or_create(&labels).clone(),
+            lines_repeated: self.lines_repeated.get_or_create(&labels).clone(),
         }
     }
 
@@ -129,6 +137,7 @@ impl Metrics {
         self.lines_received.remove(&labels);
         self.bytes_received.remove(&labels);
         self.lines_stored.remove(&labels);
+        self.lines_repeated.remove(&labels);
         for reason in Reason::ALL {
             let labels = DiscardLabels {
                 reason,

@@ -66,6 +66,24 @@ struct Inner {
     metrics: Metrics,
 }
 
+/// Whether rows of a push may have been taken before, as those of a client that has no answer to an
+/// earlier try, or was started again.
+///
+/// A row that comes again is known by stream, time and content as long as its stream is in memory;
+/// once it was flushed, all that is known is that it is older than the newest. From such a push,
+/// that is taken for a row that is there already: it is neither stored nor told. A client that
+/// sends the rows of a stream in the order of their times, each with the time it had, thus has each
+/// stored once. Of one that does not, rows that were never stored are passed over too; they are
+/// counted with the others, and would have been refused in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeats {
+    /// A row that is too old is refused.
+    #[default]
+    None,
+    /// A row that is too old is there already.
+    Possible,
+}
+
 /// What decoding a push gives.
 struct Decoded {
     taken: Vec<Taken>,
@@ -107,20 +125,24 @@ impl Distributor {
         if let Err(rejection) = body::reserve(&mut reservation, 2 * bytes) {
             return rejection.into();
         }
-        self.take(tenant, reservation, bytes, move |target, _| {
-            rows(&batches, target)
-        })
-        .await
+        let decode = move |target: &mut Target<'_>, _: &mut Reservation| rows(&batches, target);
+        self.take(tenant, reservation, bytes, Repeats::None, decode)
+            .await
     }
 
     /// Takes a message of Loki's push protocol, not compressed, from within this process.
-    pub async fn push_message(&self, tenant: &TenantId, message: Bytes) -> PushOutcome {
+    pub async fn push_message(
+        &self,
+        tenant: &TenantId,
+        message: Bytes,
+        repeats: Repeats,
+    ) -> PushOutcome {
         let mut reservation = self.0.budget.reservation();
         if let Err(rejection) = body::reserve(&mut reservation, message.len()) {
             return rejection.into();
         }
-        let (format, encoding) = (Format::Protobuf, Encoding::Plain);
-        self.push_body(tenant, format, encoding, message, reservation)
+        let kind = (Format::Protobuf, Encoding::Plain);
+        self.push_body(tenant, kind, repeats, message, reservation)
             .await
     }
 
@@ -128,8 +150,8 @@ impl Distributor {
     pub(crate) async fn push_body(
         &self,
         tenant: &TenantId,
-        format: Format,
-        encoding: Encoding,
+        (format, encoding): (Format, Encoding),
+        repeats: Repeats,
         body: Bytes,
         reservation: Reservation,
     ) -> PushOutcome {
@@ -150,7 +172,7 @@ impl Distributor {
                 }
             }
         };
-        self.take(tenant, reservation, len, decode).await
+        self.take(tenant, reservation, len, repeats, decode).await
     }
 
     /// An empty part of the memory that all pushes share.
@@ -168,6 +190,7 @@ impl Distributor {
         tenant: &TenantId,
         reservation: Reservation,
         bytes: usize,
+        repeats: Repeats,
         decode: D,
     ) -> PushOutcome
     where
@@ -196,7 +219,7 @@ impl Distributor {
         let outcome = match decoded {
             Ok((decoded, reservation)) => {
                 inner
-                    .store(tenant, &limits, now_ns, decoded, reservation)
+                    .store(tenant, &limits, now_ns, decoded, repeats, reservation)
                     .await
             }
             Err(rejection) => rejection.into(),
@@ -315,6 +338,7 @@ impl Inner {
         limits: &Limits,
         now_ns: i64,
         decoded: Decoded,
+        repeats: Repeats,
         reservation: Reservation,
     ) -> PushOutcome {
         let Decoded {
@@ -358,16 +382,22 @@ impl Inner {
             metrics: self.metrics.clone(),
         };
         let ingesters = &*self.ingesters;
-        let refused = match replicate(ingesters, tenant, &shipments, &sending, reservation).await {
+        let sent = replicate(ingesters, tenant, &shipments, &sending, reservation).await;
+        let mut refused = match sent {
             Ok(refused) => refused,
             Err(rejection) => {
                 self.metrics.discarded(tenant, &report);
                 return rejection.into();
             }
         };
+        let stored = accepted.rows - refused.len();
+        if repeats == Repeats::Possible {
+            refused.retain(|row| !is_too_old(row.reason));
+        }
+        let repeated = accepted.rows - stored - refused.len();
+        state.counters.lines_repeated.inc_by(repeated as u64);
         let fault = refusals(tenant, limits, &named, &shipments, &refused, &mut report);
         self.metrics.discarded(tenant, &report);
-        let stored = accepted.rows - refused.len();
         state.counters.lines_stored.inc_by(stored as u64);
         outcome(stored, &report, fault, limits, tenant)
     }
@@ -464,6 +494,13 @@ fn refusals(
         _ => 400,
     };
     Some(Rejection::new(status, message))
+}
+
+fn is_too_old(reason: RefusalReason) -> bool {
+    matches!(
+        reason,
+        RefusalReason::OutOfOrder { .. } | RefusalReason::TooFarBehind { .. }
+    )
 }
 
 fn reason_of(reason: RefusalReason) -> Reason {

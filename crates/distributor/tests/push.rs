@@ -191,6 +191,31 @@ async fn what_an_ingester_refuses_is_told() {
 }
 
 #[tokio::test]
+async fn what_may_repeat_and_is_too_old_is_passed_over() {
+    let endpoint = Endpoint::new(plain());
+    let push = async |may_repeat: &str, lines: &[&str]| {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("X-Skald-May-Repeat", may_repeat),
+        ];
+        let body = json(r#"{"app":"web"}"#, lines);
+        endpoint.post("/loki/api/v1/push", &headers, body).await
+    };
+    for reason in [
+        RefusalReason::OutOfOrder { newest_ns: NOW_NS },
+        RefusalReason::TooFarBehind { newest_ns: NOW_NS },
+    ] {
+        endpoint.fakes.tell("i0", Behaviour::Refuse(reason));
+        assert_eq!(push("true", &["bad 1", "good"]).await.status, 204);
+        assert_eq!(push("false", &["bad 1", "good"]).await.status, 400);
+    }
+    // What is refused for another reason is told.
+    let reason = RefusalReason::StreamRateLimit { limit: 1 };
+    endpoint.fakes.tell("i0", Behaviour::Refuse(reason));
+    assert_eq!(push("true", &["bad 1"]).await.status, 429);
+}
+
+#[tokio::test]
 async fn a_quorum_of_replicas_is_enough_and_less_is_not() {
     let fakes = Fakes::new(3, 3);
     let endpoint = Endpoint::with(Arc::clone(&fakes), &Config::default(), plain());

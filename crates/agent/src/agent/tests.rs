@@ -23,7 +23,12 @@ struct Sink {
 
 #[async_trait]
 impl Deliver for Sink {
-    async fn push(&self, _: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+    async fn push(
+        &self,
+        _: Option<&str>,
+        request: &PushRequest,
+        _: bool,
+    ) -> Result<(), DeliverError> {
         if *self.is_down.lock() {
             return Err(DeliverError::Later {
                 is_rate_limited: false,

@@ -103,7 +103,9 @@ impl Courier {
         }
         let mut tries = 0_u32;
         loop {
-            let error = match self.deliver.push(tenant, &batch.request).await {
+            let may_repeat = batch.may_repeat || tries > 0;
+            let pushed = self.deliver.push(tenant, &batch.request, may_repeat).await;
+            let error = match pushed {
                 Ok(()) => {
                     self.metrics.sent(batch.entries, batch.bytes);
                     break;

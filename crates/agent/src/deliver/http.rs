@@ -17,6 +17,9 @@ use crate::metrics::ClientMetrics;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an answer's text that are shown.
 const SHOWN_BYTES_MAX: usize = 1024;
+/// Tells our own distributor that lines may have been taken already, so that it tells none of them
+/// as too old.
+const MAY_REPEAT: HeaderName = HeaderName::from_static("x-skald-may-repeat");
 /// The longest wait that a server can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -71,6 +74,7 @@ impl HttpClient {
         &self,
         tenant: Option<&str>,
         body: Vec<u8>,
+        may_repeat: bool,
     ) -> Result<reqwest::Response, String> {
         let mut request = self
             .access
@@ -82,6 +86,9 @@ impl HttpClient {
         if let Some(tenant) = tenant {
             request = request.header("x-scope-orgid", tenant);
         }
+        if may_repeat {
+            request = request.header(MAY_REPEAT, "true");
+        }
         request
             .send()
             .await
@@ -91,7 +98,12 @@ impl HttpClient {
 
 #[async_trait]
 impl Deliver for HttpClient {
-    async fn push(&self, tenant: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+    async fn push(
+        &self,
+        tenant: Option<&str>,
+        request: &PushRequest,
+        may_repeat: bool,
+    ) -> Result<(), DeliverError> {
         let later = |message: String| DeliverError::Later {
             is_rate_limited: false,
             after: None,
@@ -106,7 +118,7 @@ impl Deliver for HttpClient {
         })?;
         self.metrics.encoded(body.len());
         let began = Instant::now();
-        let answer = self.request(tenant, body).await;
+        let answer = self.request(tenant, body, may_repeat).await;
         let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.metrics.requested(status, began.elapsed());
         let answer = answer.map_err(later)?;

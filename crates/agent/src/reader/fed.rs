@@ -82,6 +82,7 @@ impl Fed {
                 offset: number,
                 path: &self.path,
                 is_stamped: false,
+                may_repeat: false,
             };
             if let Some((batch, _)) = outbox.add(entry, from, now) {
                 let oldest = self.owing.entry(batch).or_insert(number);

@@ -51,6 +51,8 @@ pub(crate) struct Source {
     owing: BTreeMap<BatchId, u64>,
     /// The times that lines were given.
     pub(super) stamps: Stamps,
+    /// Lines before this origin may have been sent by an agent before this one.
+    repeats_before: u64,
     /// The tenant of the last entry.
     tenant: Option<Arc<str>>,
     /// Whether a glob matches the path.
@@ -89,6 +91,7 @@ impl Source {
             next_generation: 0,
             owing: BTreeMap::new(),
             stamps: Stamps::default(),
+            repeats_before: 0,
             tenant: None,
             is_listed: true,
             is_queued: false,
@@ -124,6 +127,8 @@ impl Source {
         record: &Record,
         known: &mut Known,
     ) {
+        let end = origin(generation.no, generation.end);
+        self.repeats_before = self.repeats_before.max(end);
         self.stamps.restore(generation.no, &record.stamps);
         self.push(generation, known);
     }
@@ -217,6 +222,7 @@ impl Source {
             tenant: &mut self.tenant,
             outbox: desk.outbox,
             now: desk.now.mono,
+            repeats_before: self.repeats_before,
             has_stamped: false,
         };
         let (metadata, encoding) = (&self.target.metadata, self.target.encoding);
@@ -293,6 +299,7 @@ impl Source {
             tenant: &mut self.tenant,
             outbox: desk.outbox,
             now: desk.now.mono,
+            repeats_before: self.repeats_before,
             has_stamped: false,
         }
     }
@@ -522,6 +529,8 @@ struct Sink<'s> {
     tenant: &'s mut Option<Arc<str>>,
     outbox: &'s mut Outbox,
     now: Duration,
+    /// Lines before this origin may have been sent by an agent before this one.
+    repeats_before: u64,
     /// Whether an entry went out with a time that the agent gave it.
     has_stamped: bool,
 }
@@ -539,6 +548,7 @@ impl Sink<'_> {
                 offset,
                 path: self.path,
                 is_stamped,
+                may_repeat: origin < self.repeats_before,
             };
             if let Some((batch, tenant)) = self.outbox.add(entry, from, self.now) {
                 let oldest = self.owing.entry(batch).or_insert(origin);

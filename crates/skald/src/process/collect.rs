@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent::{Agent, AgentMetrics, Deliver, DeliverError};
 use anyhow::Context;
 use async_trait::async_trait;
-use distributor::{Distributor, PushOutcome};
+use distributor::{Distributor, PushOutcome, Repeats};
 use model::TenantId;
 use prost::Message;
 use proto::logproto::PushRequest;
@@ -73,17 +73,24 @@ struct Local(Distributor);
 
 #[async_trait]
 impl Deliver for Local {
-    async fn push(&self, tenant: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+    async fn push(
+        &self,
+        tenant: Option<&str>,
+        request: &PushRequest,
+        may_repeat: bool,
+    ) -> Result<(), DeliverError> {
         let tenant = tenant.map_or_else(|| Ok(TenantId::single()), TenantId::new);
         let tenant = tenant.map_err(|error| DeliverError::Refused {
             entries: None,
             message: error.to_string(),
         })?;
-        delivered(
-            self.0
-                .push_message(&tenant, request.encode_to_vec().into())
-                .await,
-        )
+        let repeats = if may_repeat {
+            Repeats::Possible
+        } else {
+            Repeats::None
+        };
+        let message = request.encode_to_vec().into();
+        delivered(self.0.push_message(&tenant, message, repeats).await)
     }
 }
 

@@ -13,11 +13,19 @@ struct Script {
     answers: Mutex<HashMap<Option<String>, VecDeque<DeliverError>>>,
     taken: Mutex<Vec<(Option<String>, String)>>,
     under_way: Mutex<HashMap<Option<String>, usize>>,
+    /// Of each try, whether it may repeat one before.
+    repeats: Mutex<Vec<bool>>,
 }
 
 #[async_trait]
 impl Deliver for Script {
-    async fn push(&self, tenant: Option<&str>, request: &PushRequest) -> Result<(), DeliverError> {
+    async fn push(
+        &self,
+        tenant: Option<&str>,
+        request: &PushRequest,
+        may_repeat: bool,
+    ) -> Result<(), DeliverError> {
+        self.repeats.lock().push(may_repeat);
         let tenant = tenant.map(str::to_owned);
         {
             let mut under_way = self.under_way.lock();
@@ -59,6 +67,7 @@ fn batch(id: BatchId, tenant: Option<&str>) -> Batch {
             last: 90,
         }],
         is_stamped: false,
+        may_repeat: false,
         needs_version: 0,
     }
 }
@@ -76,6 +85,7 @@ struct Ran {
     done: Vec<BatchId>,
     metrics: String,
     took: Duration,
+    repeats: Vec<bool>,
 }
 
 async fn run(
@@ -120,6 +130,7 @@ async fn run(
         done: done.into_inner(),
         metrics: text,
         took,
+        repeats: std::mem::take(&mut script.repeats.lock()),
     }
 }
 
@@ -146,6 +157,17 @@ async fn tries_last_as_long_as_they_must_and_order_stays() {
     assert_eq!(ran.taken, [(None, "1".to_owned()), (None, "2".to_owned())]);
     assert_eq!(count(&ran, "promtail_sent_entries_total"), 20);
     assert_eq!(count(&ran, "promtail_batch_retries_total"), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_try_says_that_it_may_repeat() {
+    let again = Batch {
+        may_repeat: true,
+        ..batch(2, None)
+    };
+    let batches = vec![batch(1, None), again, batch(3, None)];
+    let ran = run(vec![(None, later(None))], batches, backoff()).await;
+    assert_eq!(ran.repeats, [false, true, true, false]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,7 +69,7 @@ async fn a_push_is_what_loki_takes() {
         ..ClientConfig::default()
     };
     client(&config)
-        .push(Some("team"), &request())
+        .push(Some("team"), &request(), true)
         .await
         .unwrap();
     let (headers, taken) = seen.lock().pop().unwrap();
@@ -78,6 +78,7 @@ async fn a_push_is_what_loki_takes() {
         ("content-type", "application/x-protobuf"),
         ("x-scope-orgid", "team"),
         ("x-extra", "1"),
+        ("x-skald-may-repeat", "true"),
         ("authorization", "Bearer secret"),
     ] {
         assert_eq!(headers.get(name).unwrap(), value);
@@ -92,7 +93,10 @@ async fn answers_say_whether_to_try_again() {
             url,
             ..ClientConfig::default()
         };
-        client(&config).push(None, &request()).await.unwrap_err()
+        client(&config)
+            .push(None, &request(), false)
+            .await
+            .unwrap_err()
     };
     let limited = ask(429, &[("retry-after", "7")], "too fast\nmore").await;
     let expected = DeliverError::Later {
@@ -136,7 +140,10 @@ async fn no_answer_means_try_again() {
         url: format!("http://{addr}/"),
         ..ClientConfig::default()
     };
-    let error = client(&config).push(None, &request()).await.unwrap_err();
+    let error = client(&config)
+        .push(None, &request(), false)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DeliverError::Later { .. }));
 }
 
@@ -152,7 +159,7 @@ async fn credentials_in_a_file_are_read_anew() {
     let client = client(&config);
     for token in ["one", "two"] {
         std::fs::write(file.path(), format!("{token}\n")).unwrap();
-        client.push(None, &request()).await.unwrap();
+        client.push(None, &request(), false).await.unwrap();
         let (headers, _) = seen.lock().pop().unwrap();
         assert_eq!(
             headers.get("authorization").unwrap(),

@@ -192,6 +192,12 @@ fn what_comes_again_has_the_times_it_had() {
     rig.append("a.log", &lines("a", 5..7));
     first.extend(rig.turn_without_delivery());
     assert!(first.iter().all(|batch| batch.needs_version > 0));
+    let may_repeat: Vec<bool> = first.iter().map(|batch| batch.may_repeat).collect();
+    assert_eq!(
+        may_repeat,
+        [true, false],
+        "what came after the start is new"
+    );
     rig.append("a.log", &lines("a", 7..8));
     rig.rename("a.log", "a.log.1");
     rig.restart();

@@ -1,0 +1,188 @@
+//! What befalls files and servers, with the real agent and a real server.
+//!
+//! The cases of the torture table, and where each is tried. `reader` and the others are modules of
+//! the agent's own tests, where time and every single step are in the test's hands.
+//!
+//! | case | where |
+//! |---|---|
+//! | a rotated file that the glob matches too | `reader::rotation`, `kills` |
+//! | copied and truncated, and longer again | `reader::rotation`, `tail::generation` |
+//! | rotated faster than it is looked at | `reader::rotation`, `kills` |
+//! | rotated while down: the tail of the old file, the head of the new | `reader::restarts` |
+//! | an inode given away again while down | `reader::restarts` |
+//! | deleted while open, while down, and made anew | `reader::rotation`, `reader::restarts` |
+//! | packed after it was rotated | `reader::packed` |
+//! | killed at random | `kills`; with all flushed in between: `repeats` |
+//! | killed while the server is down | here |
+//! | stopped while the server is down | here, `agent` |
+//! | an outage: memory, and all comes after it | here, `reader` |
+//! | a server that says 429 or 500, is slow, or never answers | `deliver::courier`, `deliver::http` |
+//! | positions that are broken | here, `positions::file`, `agent` |
+//! | two clients, one dead | `agent` |
+//! | a line in parts over a restart and a rotation | `reader::stages`, `kills` |
+//! | FIFOs, directories, links | here, `reader` |
+//! | a file with a hole | here, `tail::generation`, `reader::rotation` |
+//! | a line too long, half a line, no line end at the end | `tail::generation`, `reader::rotation` |
+//! | more streams than there may be | here, `batch` |
+//! | thousands of files | `reader` |
+
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tests::process::Process;
+use tests::wait_for;
+
+use crate::site::Site;
+
+const JOB: &str = "
+  - job_name: app
+    static_configs: [{labels: {job: app, __path__: 'LOGS/*.log'}}]
+";
+
+/// Lines of ten kilobytes that are read after an outage.
+const LONG_LINES: usize = 15_000;
+/// Memory that the agent may take at most, in kilobytes: less than the files that are read here.
+const MEMORY_MAX_KB: u64 = 120_000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn lines(name: &str, count: usize) -> Vec<String> {
+    let line = |number| format!("{name} line {number}");
+    (0..count).map(line).collect()
+}
+
+fn text(lines: &[String]) -> String {
+    lines.join("\n") + "\n"
+}
+
+/// The most memory that a process has had.
+fn peak_memory_kb(process: &Process) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.context("no VmHWM")?.parse().context("VmHWM")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_or_a_stop_while_the_server_is_down_loses_nothing() -> anyhow::Result<()> {
+    let mut site = Site::start(JOB).await?;
+    let mut written = lines("first", 100);
+    site.append("a.log", &text(&written))?;
+    let agent = site.agent.start().await?;
+    site.counted("app", 100).await?;
+
+    site.kill_server()?;
+    let more = lines("killed", 1000);
+    site.append("a.log", &text(&more))?;
+    written.extend(more);
+    agent.kill()?;
+    std::fs::rename(site.path("a.log"), site.path("a.log.1"))?;
+    let more = lines("stopped", 1000);
+    site.append("a.log", &text(&more))?;
+    written.extend(more);
+    site.agent.start().await?.stop().await?;
+
+    site.server = site.server.kill()?.start().await?;
+    let agent = site.agent.start().await?;
+    site.counted("app", written.len()).await?;
+    site.has("app", &written).await?;
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_takes_no_memory_and_all_comes_after_it() -> anyhow::Result<()> {
+    let mut site = Site::start(JOB).await?;
+    site.kill_server()?;
+    let filler = "x".repeat(10_000);
+    let written: Vec<String> = (0..LONG_LINES)
+        .map(|number| format!("{number} {filler}"))
+        .collect();
+    site.append("a.log", &text(&written))?;
+    let agent = site.agent.start().await?;
+    wait_for("a full memory", PATIENCE, async || {
+        let (_, metrics) = agent.api().get("/metrics", &[]).await.ok()?;
+        let retries = |line: &str| line.starts_with("promtail_batch_retries_total{");
+        metrics.lines().any(retries).then_some(())
+    })
+    .await?;
+    site.server = site.server.kill()?.start().await?;
+    site.counted("app", written.len()).await?;
+    let peak_kb = peak_memory_kb(&agent)?;
+    ensure!(peak_kb < MEMORY_MAX_KB, "{peak_kb} kB");
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_plain_file_is_in_nobodys_way() -> anyhow::Result<()> {
+    let site = Site::start(JOB).await?;
+    let made = Command::new("mkfifo").arg(site.path("a.log")).status()?;
+    ensure!(made.success(), "no FIFO");
+    std::fs::create_dir(site.path("b.log"))?;
+    std::os::unix::fs::symlink(site.path("nowhere"), site.path("c.log"))?;
+    let hole = std::fs::File::create(site.path("d.log"))?;
+    hole.write_all_at(b"after the hole\n", 2 << 30)?;
+    std::fs::write(site.path("e.txt"), "through a link\n")?;
+    std::os::unix::fs::symlink(site.path("e.txt"), site.path("e.log"))?;
+    std::fs::write(site.path("f.log"), "plain\n")?;
+
+    let agent = site.agent.start().await?;
+    site.counted("app", 3).await?;
+    let expected = ["after the hole", "through a link", "plain"];
+    site.has("app", &expected.map(str::to_owned)).await?;
+    let peak_kb = peak_memory_kb(&agent)?;
+    ensure!(peak_kb < MEMORY_MAX_KB, "{peak_kb} kB");
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_streams_than_there_may_be_cost_their_own_lines_only() -> anyhow::Result<()> {
+    let site = Site::start(
+        "
+  - job_name: app
+    static_configs: [{labels: {job: app, __path__: 'LOGS/*.log'}}]
+    pipeline_stages:
+      - regex: {expression: '^stream (?P<stream>.)'}
+      - labels: {stream: }
+limits_config: {max_streams: 2}
+",
+    )
+    .await?;
+    let first = ["stream a 1", "stream b 1", "stream c 1", "stream a 2"].map(str::to_owned);
+    site.append("a.log", &text(&first))?;
+    let agent = site.agent.start().await?;
+    site.counted("app", 3).await?;
+    // What comes later is delivered as ever.
+    site.append("a.log", "stream b 2\n")?;
+    site.counted("app", 4).await?;
+    let kept = ["stream a 1", "stream b 1", "stream a 2", "stream b 2"].map(str::to_owned);
+    site.has("app", &kept).await?;
+    let (_, metrics) = agent.api().get("/metrics", &[]).await?;
+    let dropped = metrics.lines().find(|line| {
+        line.starts_with("promtail_dropped_entries_total{") && line.contains("stream_limited")
+    });
+    let dropped = dropped.context("nothing is counted as dropped")?;
+    ensure!(dropped.ends_with(" 1"), "{dropped}");
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_positions_stop_nobody() -> anyhow::Result<()> {
+    let site = Site::start(JOB).await?;
+    site.append("a.log", &text(&lines("first", 10)))?;
+    let agent = site.agent.start().await?;
+    site.counted("app", 10).await?;
+    agent.stop().await?;
+    let noted = site.positions()?;
+    site.set_positions(noted.get(..noted.len() / 2).unwrap_or_default())?;
+    let agent = site.agent.start().await?;
+    site.append("a.log", &text(&lines("second", 10)))?;
+    // Nobody knows any more how far the file was read: it comes again as a whole.
+    site.counted("app", 30).await?;
+    agent.stop().await?;
+    Ok(())
+}
