@@ -5,6 +5,7 @@
 //! pass take the place of the raw rows all together or not at all.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use chunk::{ChunkError, EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy};
@@ -160,11 +161,15 @@ impl Inner {
         self.encode_cuts(tenant, cuts).await
     }
 
+    fn is_replaying(&self) -> bool {
+        !self.replayed.is_cancelled()
+    }
+
     /// Blocks encoded at once. A replay takes all cores: what it waits for is the encoding, and a
     /// restart is over when it is.
     fn encode_workers(&self) -> usize {
-        let is_replaying = !self.replayed.is_cancelled() && self.config.encode_workers == 0;
-        self.encode_workers * if is_replaying { 2 } else { 1 }
+        let takes_all = self.is_replaying() && self.config.encode_workers == 0;
+        self.encode_workers * if takes_all { 2 } else { 1 }
     }
 
     async fn encode_cuts(&self, tenant: &Arc<Tenant>, cuts: Vec<Cut>) -> Result<(), EncodeError> {
@@ -175,9 +180,14 @@ impl Inner {
         let planned = tokio::task::spawn_blocking(move || (plan(&cuts, block_bytes), cuts));
         let (jobs, cuts) = planned.await.map_err(|_| EncodeError::Worker)?;
         let cuts = Arc::new(cuts);
+        let is_urgent = self.is_replaying() && self.is_long_replay.load(Ordering::Relaxed);
         let options = EncodeOptions {
             codec: self.config.codec.into(),
-            lines: LinesPolicy::Probe,
+            lines: if is_urgent {
+                LinesPolicy::Plain
+            } else {
+                LinesPolicy::Probe
+            },
         };
         let encoded = jobs.into_iter().map(|job| {
             let (cuts, metrics) = (Arc::clone(&cuts), self.metrics.clone());
@@ -249,8 +259,8 @@ fn encode_job(
         .map(|(labels, entries)| chunk::Run { labels, entries })
         .collect();
     // A stream that has the block alone remembers what suits its lines.
-    let alone = match job.runs.as_slice() {
-        [run] => cuts.get(run.cut).map(|cut| cut.stream.lines()),
+    let alone = match (job.runs.as_slice(), options.lines) {
+        ([run], LinesPolicy::Probe) => cuts.get(run.cut).map(|cut| cut.stream.lines()),
         _ => None,
     };
     let lines = alone.map_or(options.lines, LinesMemory::policy);

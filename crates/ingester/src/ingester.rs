@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::{Budget, CodedError, LabelSet, Limits, TenantId};
@@ -148,6 +148,8 @@ pub(crate) struct Inner {
     pub(crate) query_memory: Arc<Budget>,
     /// Cancelled when the replay is complete.
     pub(crate) replayed: CancellationToken,
+    /// Whether there is so much to replay that blocks are encoded in the quickest way.
+    pub(crate) is_long_replay: AtomicBool,
     /// Cancelled when pushes are no longer accepted.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when tasks must end.
@@ -194,6 +196,7 @@ impl Ingester {
             query_places: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
             query_memory: Budget::new("query_memory_max", config.query_memory_max.0),
             replayed: CancellationToken::new(),
+            is_long_replay: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

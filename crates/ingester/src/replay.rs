@@ -7,6 +7,9 @@
 //! own, with their own epoch, because a flush during the replay must not claim more than was
 //! replayed. When memory is full the replay waits for the cutter, and flushes.
 //!
+//! Of a long log the blocks have the plain layout, which takes a third of the time to encode: until
+//! the replay is over answers are not complete.
+//!
 //! Queries see what was replayed so far. Pushes are accepted meanwhile: their rows go to the log of
 //! this run and to the live heads. Order is not judged for replayed rows, which were accepted once;
 //! a row that was pushed again meanwhile is stored once. A push that is older than a row not yet
@@ -15,6 +18,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use model::{Entries, LabelSet, TenantId, TimeRange};
@@ -29,6 +33,8 @@ use crate::wal::{Left, Record, Sealed};
 
 /// Bytes of rows that are read before they are added.
 const BATCH_BYTES: usize = 8 << 20;
+/// A log that is longer is replayed into plain blocks: in a second or two it would not be done.
+const LONG_BYTES: u64 = 64 << 20;
 /// Batches that wait to be added.
 const BATCHES_MAX: usize = 1;
 /// The pause after the store did not say what it has.
@@ -90,6 +96,8 @@ impl Inner {
             unflushed: 0,
         };
         self.metrics.replay.total_bytes.set(left.bytes as i64);
+        let is_long = left.bytes > LONG_BYTES;
+        self.is_long_replay.store(is_long, Ordering::Relaxed);
         if !left.segments.is_empty() {
             tracing::info!(
                 segments = left.segments.len(),
