@@ -37,13 +37,24 @@ pub(crate) struct Scan {
     pub(crate) special: usize,
     /// Whether there are more files than may be tailed.
     pub(crate) too_many: bool,
+    /// A time, in nanoseconds since 1970, by which the look had not begun: what has a later time
+    /// of change may have come after it.
+    pub(crate) before_ns: i64,
 }
+
+/// How far the times of files may be behind the clock: they are taken from one that the kernel sets
+/// at each of its ticks, of which there are a hundred a second at least.
+const FILE_CLOCK_NS: i64 = 20_000_000;
 
 impl Targets {
     /// Looks at all globs. What `is_own` says is the agent's own file is never collected: it would
     /// grow with each line that is collected from it.
     pub(crate) fn scan(&self, files_max: usize, is_own: &dyn Fn(&Path) -> bool) -> Scan {
-        let mut scan = Scan::default();
+        let now_ns = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
+        let mut scan = Scan {
+            before_ns: now_ns.saturating_sub(FILE_CLOCK_NS),
+            ..Scan::default()
+        };
         let mut directories = std::collections::BTreeSet::new();
         for target in self.active() {
             let mut walked = Walked {

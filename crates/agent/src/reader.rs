@@ -105,7 +105,7 @@ pub(crate) struct Reader {
     suspects: HashMap<(usize, PathBuf), Duration>,
     /// Files of the book that are not there, and since when.
     missing: HashMap<RecordKey, Duration>,
-    /// When the globs were looked at, in nanoseconds since 1970.
+    /// A time before the last look at the globs, in nanoseconds since 1970.
     scanned_at_ns: Option<i64>,
 }
 
@@ -237,7 +237,7 @@ impl Reader {
         }
         self.suspects.retain(|key, _| scan.files.contains_key(key));
         self.forget_done(now.mono);
-        self.scanned_at_ns = Some(now.wall_ns);
+        self.scanned_at_ns = Some(scan.before_ns);
     }
 
     /// Begins to read files that were not there before: first those that are where the book has

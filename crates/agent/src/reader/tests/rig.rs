@@ -13,7 +13,7 @@ use crate::batch::{Batch, BatchLimits, Batcher};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::deliver::Outcome;
-use crate::discover::Targets;
+use crate::discover::{Scan, Targets};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
@@ -129,11 +129,21 @@ impl Rig {
         self.read()
     }
 
+    /// What a look at the globs finds now.
+    pub(super) fn scan(&self) -> Arc<Scan> {
+        let targets = Targets::of_config(&self.config.scrape_configs, "host").unwrap();
+        Arc::new(targets.scan(10_000, &|_| false))
+    }
+
     /// Reads once: the batches, which are not acknowledged.
     pub(super) fn turn_without_delivery(&mut self) -> Vec<Batch> {
-        let targets = Targets::of_config(&self.config.scrape_configs, "host").unwrap();
+        self.turn_with(self.scan())
+    }
+
+    /// As [`Self::turn_without_delivery`], with what an earlier look has found.
+    pub(super) fn turn_with(&mut self, scan: Arc<Scan>) -> Vec<Batch> {
         let mut news = News {
-            scan: Some(Arc::new(targets.scan(10_000, &|_| false))),
+            scan: Some(scan),
             all_changed: true,
             outcomes: std::mem::take(&mut self.done),
             ..News::default()

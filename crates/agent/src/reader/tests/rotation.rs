@@ -41,6 +41,21 @@ fn a_renamed_file_that_the_glob_matches_is_not_read_again() {
 }
 
 #[test]
+fn generations_that_come_while_a_look_is_taken_in_are_read() {
+    let mut rig = Rig::new("a.log");
+    // The look began before the files were written, and is told after.
+    let before = rig.scan();
+    for generation in 0..3 {
+        rig.write("a.log", &lines(&format!("g{generation}"), 0..2));
+        rig.rename("a.log", &format!("a.log.{}", 3 - generation));
+    }
+    rig.write("a.log", &lines("g3", 0..2));
+    assert!(rig.turn_with(before).is_empty());
+    let expected: String = (0..4).map(|i| lines(&format!("g{i}"), 0..2)).collect();
+    assert_eq!(rig.read(), expected.lines().collect::<Vec<_>>());
+}
+
+#[test]
 fn generations_that_come_and_go_between_two_looks_are_read_in_order() {
     let mut rig = Rig::new("a.log");
     rig.write("a.log", &lines("g0", 0..2));
