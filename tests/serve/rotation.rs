@@ -10,6 +10,10 @@ use crate::{Site, append, program_lines};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renamed_files_are_read_to_their_end_and_new_ones_from_their_start() -> anyhow::Result<()> {
     let site = Site::start().await?;
+    // Files that were rotated before the first look are archives, which nobody asked for.
+    let first = program_lines("first", 1);
+    append(&site.path("first.log"), &first)?;
+    site.counted(&site.selector("first.*"), first.len()).await?;
     let lines = program_lines("rename", 400);
     let path = site.path("app.log");
     for (generation, part) in lines.chunks(100).enumerate() {
@@ -21,7 +25,7 @@ async fn renamed_files_are_read_to_their_end_and_new_ones_from_their_start() -> 
             std::fs::rename(&path, site.path(&format!("app.log.{}", 3 - generation)))?;
         }
     }
-    site.found(&site.selector(".*"), &lines).await
+    site.found(&site.selector("app.*"), &lines).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
