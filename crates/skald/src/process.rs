@@ -169,6 +169,8 @@ struct Build {
     services: RoutesBuilder,
 }
 
+/// The module that is ready when the log is replayed.
+const INGESTER: &str = "ingester";
 /// How long most modules may take to stop.
 pub(crate) const STOP_SOON: Duration = Duration::from_secs(5);
 
@@ -237,6 +239,11 @@ impl Build {
         };
         if let Some(cluster) = &cluster {
             self.add_routes(rings::routes(cluster.clone()));
+        }
+        if ingester.is_some() {
+            // It is started after the listeners. Who asks at once must not be told that the process
+            // is ready before the replay is known of.
+            self.health.component(INGESTER).starting("");
         }
         self.start_listeners(listeners.http, listeners.grpc);
         if let Some(ingester) = ingester {

@@ -16,7 +16,7 @@ use server::Listener;
 use server::http::{Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
-use super::{Build, STOP_SOON};
+use super::{Build, INGESTER, STOP_SOON};
 use crate::Target;
 
 /// How long the last flush of an ingester may take. What it does not reach stays in the log.
@@ -76,20 +76,19 @@ impl Build {
     /// Ready once the log is replayed; flushed at the stop.
     pub(super) fn start_ingester(&mut self, ingester: Ingester) {
         let deadline = LAST_FLUSH_MAX + STOP_SOON;
-        self.modules
-            .spawn("ingester", deadline, |module| async move {
-                while let Err(reason) = ingester.ready() {
-                    module.health.starting(reason.to_string());
-                    tokio::select! {
-                        () = ingester.replayed() => {}
-                        () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
-                        () = module.stop.cancelled() => break,
-                    }
+        self.modules.spawn(INGESTER, deadline, |module| async move {
+            while let Err(reason) = ingester.ready() {
+                module.health.starting(reason.to_string());
+                tokio::select! {
+                    () = ingester.replayed() => {}
+                    () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+                    () = module.stop.cancelled() => break,
                 }
-                module.run_until_stop().await;
-                ingester.shutdown(LAST_FLUSH_MAX).await;
-                Ok(())
-            });
+            }
+            module.run_until_stop().await;
+            ingester.shutdown(LAST_FLUSH_MAX).await;
+            Ok(())
+        });
     }
 
     /// The image registry on its own port; its database closes after the last request.
