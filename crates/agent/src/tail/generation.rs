@@ -17,6 +17,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNK_LINES_MAX: usize = 8192;
 /// How long a file that was rotated must not grow until it is closed.
 const ROTATED_QUIET: Duration = Duration::from_secs(60);
+/// How long ago the last write to a file that bears the name of a rotated one is, when nothing will
+/// follow.
+const WRITTEN_LONG_AGO_NS: i64 = 5_000_000_000;
 /// The same for one that was deleted, and takes room on the disk as long as it is open.
 const DELETED_QUIET: Duration = Duration::from_secs(5);
 /// Chunks of NUL bytes that are looked through in one go for what follows them.
@@ -288,6 +291,14 @@ impl Generation {
             ROTATED_QUIET
         };
         now >= self.grown_at + quiet
+    }
+
+    /// Whether it is read to its end, and the last of it was written so long ago that the writer has
+    /// gone on to another file. Counts also the time before this agent began, so that one that is
+    /// killed again and again lets the end of a file go before the file is gone.
+    pub(crate) fn was_written_long_ago(&self, wall_ns: i64) -> bool {
+        let written_at = self.mtime_ns.saturating_add(WRITTEN_LONG_AGO_NS);
+        !self.may_have_more && self.unread() == 0 && wall_ns >= written_at
     }
 
     /// The bytes of a second reader of this file, from its beginning.

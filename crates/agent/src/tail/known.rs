@@ -75,6 +75,12 @@ impl Known {
         listed.find(|listed| *listed == path || may_come_from(listed, path))
     }
 
+    /// Whether rotation may have made this path of one that a glob of the job matches.
+    pub(crate) fn is_rotated_name(&self, job: usize, path: &Path) -> bool {
+        let mut listed = self.listed.iter().filter(|(of, _)| *of == job);
+        listed.any(|(_, listed)| may_come_from(listed, path))
+    }
+
     /// What the book has of this file, if it is still the file that the book means.
     pub(crate) fn record(&self, job: &str, id: FileId, file: &File) -> Option<Record> {
         let record = self

@@ -182,7 +182,8 @@ fn is_packed_and_done(source: &Source, meeting: &Meeting<'_>) -> bool {
     source.target.packing.is_some() && records.iter().any(is_same)
 }
 
-/// The file that bears the name, where its record says, and the record if there is one.
+/// The file that bears the name, where its record says, and the record if there is one. Nothing if
+/// it is read already: a name may pass to such a file at any moment.
 fn current<'m>(
     source: &mut Source,
     meeting: &Meeting<'m>,
@@ -199,6 +200,9 @@ fn current<'m>(
         tracing::debug!(file = %source.path.display(), %error, "cannot be opened");
     });
     let mut generation = opened.ok()?;
+    if is_read(source, &generation, desk) {
+        return None;
+    }
     generation.no = no;
     let memory: &'m Memory = meeting.memory;
     let records = memory.of_id(generation.id, &source.target.job_name, meeting.names);
@@ -206,6 +210,10 @@ fn current<'m>(
         .into_iter()
         .find(|record| resume(&mut generation, record));
     Some((generation, record))
+}
+
+fn is_read(source: &Source, generation: &Generation, desk: &Desk<'_>) -> bool {
+    desk.known.owner(source.target.job, generation.id).is_some()
 }
 
 /// Begins with what was read before of files that bore the name, wherever they are now, then what
@@ -230,12 +238,9 @@ pub(crate) fn under_earlier_name(
     meeting: &Meeting<'_>,
     desk: &mut Desk<'_>,
 ) -> bool {
-    let is_its = |source: &Source, generation: &Generation, own: Option<&Record>| {
-        let is_other = own.is_some_and(|own| is_known_otherwise(&source.path, &source.target, own));
-        !is_other && desk.known.owner(source.target.job, generation.id).is_none()
-    };
     let current = current(source, meeting, desk);
-    let current = current.filter(|(generation, own)| is_its(source, generation, *own));
+    let is_other = |own: &Record| is_known_otherwise(&source.path, &source.target, own);
+    let current = current.filter(|(_, own)| own.is_none_or(|own| !is_other(own)));
     let own = current.as_ref().and_then(|(_, own)| *own);
     push_recorded(source, own, meeting, desk);
     if let Some((generation, own)) = current {
@@ -310,6 +315,10 @@ fn push_current(
     };
     if let Some(since_ns) = since_ns {
         push_unseen(source, since_ns, desk);
+    }
+    if is_read(source, &generation, desk) {
+        // It was rotated since it was opened, and is among those.
+        return;
     }
     generation.no = source.number();
     match own {

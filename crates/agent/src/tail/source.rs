@@ -197,7 +197,8 @@ impl Source {
         };
         let progress = self.read_generation(at, desk, Generation::read);
         match progress {
-            None | Some(Ok(Progress::Advanced | Progress::AtEnd)) => {}
+            None | Some(Ok(Progress::Advanced)) => {}
+            Some(Ok(Progress::AtEnd)) => self.finish_pipeline(desk),
             Some(Ok(Progress::Replaced)) => rotate::truncated(self, at, desk),
             Some(Err(error)) => self.give_up(at, &error, desk),
         }
@@ -270,12 +271,20 @@ impl Source {
         self.take_all(out, desk);
     }
 
-    /// Lets go all that the pipeline holds back, if all files are gone and quiet: what it waits for
-    /// will not come.
+    /// Lets go all that the pipeline holds back, if all files are gone and quiet, or the name is one
+    /// that rotation gives: what it waits for will not come.
     fn finish_pipeline(&mut self, desk: &mut Desk<'_>) {
-        let now = desk.now.mono;
-        let is_quiet = |generation: &Generation| generation.is_over || generation.is_quiet(now);
-        if self.pipeline.oldest_held().is_some() && self.generations.iter().all(is_quiet) {
+        if self.pipeline.oldest_held().is_none() {
+            return;
+        }
+        let (now, job) = (desk.now, self.target.job);
+        let is_quiet = |generation: &Generation| {
+            generation.is_over
+                || generation.is_quiet(now.mono)
+                || (generation.was_written_long_ago(now.wall_ns)
+                    && desk.known.is_rotated_name(job, &self.path))
+        };
+        if self.generations.iter().all(is_quiet) {
             let mut out = Vec::new();
             self.pipeline.finish(&mut out);
             self.take_all(out, desk);

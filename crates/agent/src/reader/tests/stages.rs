@@ -7,7 +7,7 @@ use crate::config::Config;
 
 fn rig(stages: &str) -> Rig {
     let directory = tempfile::tempdir().unwrap();
-    let glob = format!("{}/*.log", directory.path().display());
+    let glob = format!("{}/*.log*", directory.path().display());
     let mut config = Config::for_paths(&[("j", vec![glob])], "unused".into());
     config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
     Rig::with_config(directory, config)
@@ -77,4 +77,19 @@ fn a_block_of_lines_goes_out_when_its_file_is_rotated_away() {
     assert_eq!(rig.read_after(Duration::from_secs(120)), ["f2\ny"]);
     rig.restart();
     assert_eq!(rig.read(), [""; 0]);
+}
+
+#[test]
+fn the_last_block_of_a_rotated_file_waits_no_longer_than_since_it_was_written() {
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 1h}]");
+    rig.write("a.log", "f1\nf2\n");
+    assert_eq!(rig.read(), ["f1"]);
+    // It came and was rotated before it was looked at, and is read under this name.
+    rig.write("a.log.1", "f0\nx\n");
+    assert_eq!(rig.read(), [""; 0]);
+    rig.kill();
+    rig.pass(Duration::from_secs(6));
+    rig.start();
+    assert_eq!(rig.read_after(Duration::from_secs(1)), ["f0\nx"]);
+    assert_eq!(rig.offset("a.log"), Some(3), "the other may go on");
 }
