@@ -62,6 +62,8 @@ struct Actual {
     seconds: f64,
     seconds_queued: f64,
     runs_matched: u64,
+    #[serde(default)]
+    results_reused: u64,
     blocks_read: u64,
     bytes_read: u64,
     lines_processed: u64,
@@ -161,10 +163,11 @@ fn write_actual(actual: &Actual, out: &mut dyn Write) -> std::io::Result<()> {
     )?;
     writeln!(
         out,
-        "  storage       {} blocks of {} runs matched, {} compressed",
+        "  storage       {} blocks of {} runs matched, {} compressed; {} results known from before",
         actual.blocks_read,
         actual.runs_matched,
-        bytes(actual.bytes_read)
+        bytes(actual.bytes_read),
+        actual.results_reused
     )?;
     writeln!(
         out,

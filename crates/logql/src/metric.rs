@@ -31,7 +31,7 @@ mod window;
 
 pub use error::EvalError;
 pub use eval::{Leaf, Limits, evaluate, leaf_contexts, leaves};
-pub use range::{RangeAccumulator, SeriesId};
+pub use range::{Borders, Partial, RangeAccumulator, SeriesId};
 pub use steps::Steps;
 pub use value::{Series, Value};
 

@@ -15,6 +15,9 @@ pub struct Config {
     pub scan_threads: usize,
     /// Memory that all queries together may hold.
     pub memory: ByteSize,
+    /// Memory in which is kept what stored lines amounted to in metric queries, so that the same
+    /// query some time later looks at new lines only; 0 keeps nothing.
+    pub result_cache: ByteSize,
     /// The longest that an ingester may take to begin its answer.
     pub ingester_timeout: DurationNs,
     /// Rows that wait for a slow tail client; more are dropped and counted.
@@ -36,6 +39,7 @@ impl Default for Config {
             max_waiting_per_tenant: 2048,
             scan_threads: 0,
             memory: ByteSize::mib(1024),
+            result_cache: ByteSize::mib(64),
             ingester_timeout: DurationNs::from_secs(15),
             tail_buffer_rows: 10_000,
             pattern_lines: 10_000,

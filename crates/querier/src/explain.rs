@@ -111,6 +111,9 @@ pub struct Actual {
     pub seconds_queued: f64,
     /// Runs of streams in blocks that the index named.
     pub runs_matched: u64,
+    /// Of how many of them, or of several together that overlap, a query before told what they
+    /// amount to.
+    pub results_reused: u64,
     /// Blocks read.
     pub blocks_read: u64,
     /// Stored, compressed bytes wanted of them.
@@ -136,6 +139,7 @@ impl From<&Report> for Actual {
             seconds: summary.exec_time,
             seconds_queued: summary.queue_time,
             runs_matched: store.total_chunks_ref,
+            results_reused: report.cache.result.entries_found,
             blocks_read: store.total_chunks_downloaded,
             bytes_read: store.chunk.compressed_bytes,
             lines_processed: summary.total_lines_processed,

@@ -26,6 +26,7 @@ mod patterns;
 mod query;
 mod recent;
 mod request_limits;
+mod results;
 mod rules;
 mod samples;
 mod stats;
@@ -58,6 +59,7 @@ pub use metrics::Metrics;
 pub use patterns::{Pattern, PatternsQuery};
 pub use query::{Answered, InstantQuery, RangeQuery};
 pub use recent::{ReadSet, Readers};
+use results::Results;
 pub use rules::{Namespaces, Rule, RuleGroup};
 pub use stats::Report;
 use tail::Tails;
@@ -78,6 +80,7 @@ pub struct Querier {
     scan_threads: usize,
     tails: Arc<Tails>,
     deletes: KnownDeletes,
+    results: Results,
     metrics: Metrics,
 }
 
@@ -98,6 +101,7 @@ impl Querier {
         };
         Arc::new(Self {
             clock: catalog.clock().clone(),
+            results: Results::new(config.result_cache.0, catalog.store().metrics().clone()),
             catalog,
             readers,
             overrides,
@@ -150,6 +154,10 @@ impl Querier {
 
     fn tails(&self) -> &Arc<Tails> {
         &self.tails
+    }
+
+    fn results(&self) -> &Results {
+        &self.results
     }
 
     fn metrics(&self) -> &Metrics {

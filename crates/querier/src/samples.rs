@@ -21,6 +21,7 @@ use scan::{
 use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
+use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
 use crate::stored::{OpenBlocks, Unit, Wanted, take_units};
 
@@ -66,6 +67,7 @@ pub(crate) async fn aggregate(
         .await?;
     let shared = Arc::new(Shared {
         context: context.clone(),
+        known_by: known_by(leaf),
         shape: SampleShape::of(&left),
         prefilter,
         extractor,
@@ -117,6 +119,7 @@ impl<'a> Planner<'a> {
         let range = steps.sample_range(leaf.aggregation);
         let shared = Shared {
             context: context.clone(),
+            known_by: None,
             shape: SampleShape::of(&left),
             prefilter,
             extractor: extractor(context, leaf, &left)?,
@@ -247,6 +250,8 @@ impl Recent {
 /// What the workers of a query share.
 struct Shared {
     context: Context,
+    /// By what the aggregation is known, if it makes the same of a row each time.
+    known_by: Option<Arc<str>>,
     extractor: Extractor,
     deletes: Deletes,
     shape: SampleShape,
@@ -264,6 +269,34 @@ impl Shared {
             .streams
             .get(&unit.labels.fingerprint())
             .filter(|recent| recent.min_ts_ns <= unit.max_ts_ns)
+    }
+
+    /// What the result of a unit is known by, if it is the same each time: all its rows are asked
+    /// for, and no one else gives or hides one.
+    fn key(&self, unit: &Unit, sum: &RangeAccumulator) -> Option<Key> {
+        let (min_ns, max_ns) = (unit.min_ts_ns, unit.max_ts_ns);
+        let query = self.known_by.as_ref()?;
+        let is_whole = self.range.covers(min_ns, max_ns)
+            && self.recent_of(unit).is_none()
+            && !self.deletes.touch(&unit.labels, min_ns, max_ns);
+        let borders = sum.borders(min_ns, max_ns).filter(|_| is_whole)?;
+        Some(Key::new(Arc::clone(query), unit, borders))
+    }
+
+    /// Whether what is known of a unit was added.
+    fn reuse(
+        &self,
+        key: &Key,
+        unit: &Unit,
+        sum: &mut RangeAccumulator,
+    ) -> Result<bool, CodedError> {
+        let Some(known) = self.context.querier.results().get(key) else {
+            return Ok(false);
+        };
+        QueryStats::add(&self.context.stats.results_reused, 1);
+        sum.add_partial(&known, unit.min_ts_ns)
+            .map_err(|error| self.context.over_budget(&error))?;
+        Ok(true)
     }
 
     fn scan(&self, hashes: bool) -> SampleScan<'_> {
@@ -341,12 +374,18 @@ async fn work(
         }
         let mut planned = Vec::with_capacity(units.len());
         for unit in units {
+            let key = shared.key(&unit, &sum);
+            if let Some(key) = &key
+                && shared.reuse(key, &unit, &mut sum)?
+            {
+                continue;
+            }
             let needed = shared.plan(&unit, &mut sum).await?;
-            planned.extend(needed.map(|needed| (unit, needed)));
+            planned.extend(needed.map(|needed| (unit, key, needed)));
         }
         let wanted: Vec<(&Unit, Wanted<'_>)> = planned
             .iter()
-            .map(|(unit, needed)| {
+            .map(|(unit, _, needed)| {
                 let wanted = Wanted {
                     projection: needed.projection,
                     reduction: needed.reduction.as_ref(),
@@ -357,9 +396,11 @@ async fn work(
             })
             .collect();
         let opened = shared.open.open(context, &wanted).await?;
-        let units = planned.into_iter().map(|(unit, _)| unit).zip(opened);
-        let units: Vec<(Unit, Vec<Source>)> =
-            units.filter(|(_, sources)| !sources.is_empty()).collect();
+        let units = planned.into_iter().zip(opened);
+        let units: Vec<(Unit, Option<Key>, Vec<Source>)> = units
+            .map(|((unit, key, _), sources)| (unit, key, sources))
+            .filter(|(_, key, sources)| key.is_some() || !sources.is_empty())
+            .collect();
         if units.is_empty() {
             continue;
         }
@@ -367,8 +408,11 @@ async fn work(
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();
-            let result = units.try_for_each(|(unit, sources)| {
-                scan_unit(&scanning, &unit, &sources, &mut sum)?;
+            let result = units.try_for_each(|(unit, key, sources)| {
+                match key {
+                    Some(key) => scan_and_keep(&scanning, &unit, key, &sources, &mut sum)?,
+                    None => scan_unit(&scanning, &unit, &sources, &mut sum)?,
+                }
                 unit.weigh(&scanning.context, &sources);
                 Ok::<_, CodedError>(())
             });
@@ -379,6 +423,26 @@ async fn work(
             .await
             .map_err(|_| CodedError::new(Code::Internal, "a scan ended abnormally"))??;
     }
+}
+
+/// Scans a unit whose result is the same each time, and keeps it.
+fn scan_and_keep(
+    shared: &Shared,
+    unit: &Unit,
+    key: Key,
+    sources: &[Source],
+    sum: &mut RangeAccumulator,
+) -> Result<(), CodedError> {
+    let context = &shared.context;
+    let mut part = sum.empty(context.memory.reservation());
+    if !sources.is_empty() {
+        scan_unit(shared, unit, sources, &mut part)?;
+    }
+    let partial = Arc::new(part.into_partial(key.borders(), unit.min_ts_ns));
+    sum.add_partial(&partial, unit.min_ts_ns)
+        .map_err(|error| context.over_budget(&error))?;
+    context.querier.results().keep(key, partial);
+    Ok(())
 }
 
 fn scan_unit(

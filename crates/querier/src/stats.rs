@@ -6,7 +6,7 @@ use std::time::Duration;
 mod report;
 
 pub use report::Report;
-use report::{Chunk, Ingester, Querier, Store, Summary};
+use report::{CacheUse, Caches, Chunk, Ingester, Querier, Store, Summary};
 
 /// Counters of one query; its parts share them.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct QueryStats {
     pub blocks_read: AtomicU64,
     /// Bytes of blocks as they are stored.
     pub compressed_bytes: AtomicU64,
+    /// Runs, or several that overlap, of which is known what they amount to.
+    pub results_reused: AtomicU64,
     /// Ingesters asked.
     pub ingesters_reached: AtomicU64,
     /// Nanoseconds waited for lines or samples of ingesters.
@@ -84,6 +86,13 @@ impl QueryStats {
                 total_batches: get(&self.ingester_batches),
                 total_lines_sent: get(&self.ingester_lines),
                 ..Ingester::default()
+            },
+            cache: Caches {
+                result: CacheUse {
+                    entries_found: get(&self.results_reused),
+                    ..CacheUse::default()
+                },
+                ..Caches::default()
             },
             ..Report::default()
         }

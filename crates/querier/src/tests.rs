@@ -7,3 +7,4 @@ mod deletes;
 mod endpoints;
 mod explaining;
 mod merging;
+mod reusing;

@@ -40,7 +40,7 @@ impl<K, V> Weighter<K, Weighed<V>> for ByBytes {
 }
 
 /// A cache bounded by the bytes of its values.
-pub(crate) struct ByteCache<K, V> {
+pub struct ByteCache<K, V> {
     cache: Cache<K, Weighed<V>, ByBytes>,
     name: CacheName,
     metrics: Metrics,
@@ -49,7 +49,7 @@ pub(crate) struct ByteCache<K, V> {
 impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
     /// `shards` is 1 where single values may be a large part of the whole: a value larger than a
     /// shard is not kept.
-    pub(crate) fn new(name: CacheName, bytes: u64, shards: usize, metrics: Metrics) -> Self {
+    pub fn new(name: CacheName, bytes: u64, shards: usize, metrics: Metrics) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(ENTRIES_GUESS)
             .weight_capacity(bytes)
@@ -72,7 +72,7 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
     }
 
     /// The cached value.
-    pub(crate) fn get(&self, key: &K) -> Option<Arc<V>> {
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
         let found = self.cache.get(key).map(|found| found.value);
         let hits = u64::from(found.is_some());
         self.metrics.cache_looked_up(self.name, hits, 1 - hits);
@@ -80,24 +80,27 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
     }
 
     /// The cached value, without counting as a use of it.
-    pub(crate) fn peek(&self, key: &K) -> Option<Arc<V>> {
+    pub fn peek(&self, key: &K) -> Option<Arc<V>> {
         self.cache.peek(key).map(|found| found.value)
     }
 
     /// What this value weighed when it was put in, if it is the one that is there.
-    pub(crate) fn weight_of(&self, key: &K, value: &Arc<V>) -> Option<u64> {
+    pub fn weight_of(&self, key: &K, value: &Arc<V>) -> Option<u64> {
         let kept = self.cache.peek(key)?;
         Arc::ptr_eq(&kept.value, value).then_some(kept.bytes)
     }
 
     /// Puts a value in, in place of the one that is there.
-    pub(crate) fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
+    pub fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         self.cache.insert(key, Weighed { value, bytes });
         self.metrics.cache_holds(self.name, self.cache.weight());
     }
 
     /// The cached value, or the one that `load` gives, with its weight. Who asks for the same key
     /// meanwhile waits for that one load.
+    ///
+    /// # Errors
+    /// Those of `load`.
     pub(crate) async fn get_or_load(
         &self,
         key: &K,

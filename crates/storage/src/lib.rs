@@ -41,6 +41,7 @@ mod store;
 pub mod testing;
 
 pub use backend::PartStore;
+pub use cache::ByteCache;
 pub use catalog::{Catalog, Claim, add_to_index};
 pub use clock::Clock;
 pub use config::{
@@ -50,7 +51,7 @@ pub use config::{
 pub use delete_request::DeleteRequest;
 pub use error::StorageError;
 pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Tombstone};
-pub use metrics::{Metrics, Operation};
+pub use metrics::{CacheName, Metrics, Operation};
 pub use objects::{ObjectRef, Objects};
 pub use snapshot::{Partition, Snapshot};
 pub use store::{Listed, Store};

@@ -70,13 +70,15 @@ label_values! {
 
 label_values! {
     /// Which cache.
-    pub(crate) CacheName {
+    pub CacheName {
         /// Parsed index files.
         Index = "index",
         /// Parsed meta regions of data objects.
         Metadata = "metadata",
         /// Byte ranges of data objects.
         Blocks = "blocks",
+        /// What stored rows amounted to in queries.
+        Results = "results",
     }
 }
 

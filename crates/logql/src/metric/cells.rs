@@ -50,13 +50,35 @@ impl Cells {
         }
     }
 
-    /// The cell of a sample, unless it is in no window.
-    pub(crate) fn of(&self, time_ns: i64) -> Option<Cell> {
+    /// A time between the beginning of the first window and the end of the last.
+    fn inside(&self, time_ns: i64) -> Option<i64> {
         let at = time_ns.checked_add(self.shift_ns)?;
         let end = (self.windows - 1).checked_mul(self.step_ns)?;
-        if at <= -self.range_ns || at > end {
-            return None;
-        }
+        (at > -self.range_ns && at <= end).then_some(at)
+    }
+
+    /// Whether a time lies between the beginning of the first window and the end of the last.
+    pub(crate) fn covers(&self, time_ns: i64) -> bool {
+        self.inside(time_ns).is_some()
+    }
+
+    /// Distance of the ends of windows, and the first end, in times of samples, that would not be
+    /// negative if windows went on for ever.
+    pub(crate) fn grid(&self) -> (i64, i64) {
+        let end = self.shift_ns.rem_euclid(self.step_ns);
+        (self.step_ns, (self.step_ns - end) % self.step_ns)
+    }
+
+    /// The number of the first cell of the step that a time is in.
+    pub(crate) fn first_of_step(&self, time_ns: i64) -> i64 {
+        let at = time_ns.saturating_add(self.shift_ns);
+        let step = at.saturating_sub(1).div_euclid(self.step_ns);
+        step.saturating_mul(2)
+    }
+
+    /// The cell of a sample, unless it is in no window.
+    pub(crate) fn of(&self, time_ns: i64) -> Option<Cell> {
+        let at = self.inside(time_ns)?;
         let step = (at - 1).div_euclid(self.step_ns);
         let (begin, cut) = (
             step.saturating_mul(self.step_ns),

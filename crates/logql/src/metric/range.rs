@@ -11,6 +11,10 @@ use super::window::Window;
 use super::{EvalError, Series, Steps, raw};
 use crate::syntax::ast::{RangeAggregation, RangeOp};
 
+mod partial;
+
+pub use partial::{Borders, Partial};
+
 /// A series of one accumulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesId(u32);

@@ -1,5 +1,5 @@
 //! `data.stats` of an answer: the fields that clients of Loki read. What this querier does not
-//! have, such as caches of answers, stays 0.
+//! have, such as bloom filters, stays 0.
 
 use serde::Serialize;
 
