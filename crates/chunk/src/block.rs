@@ -68,6 +68,8 @@ pub struct Block {
     pub(crate) decoded: OnceLock<Decoded>,
     /// What was found last, the latest first.
     pub(crate) found: Mutex<VecDeque<Found>>,
+    /// What was kept of all lines last, the latest first.
+    reduced: Mutex<VecDeque<(Reduction, Arc<ReducedLines>)>>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 
@@ -83,6 +85,7 @@ impl Block {
             lines: OnceLock::new(),
             decoded: OnceLock::new(),
             found: Mutex::default(),
+            reduced: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,
             pieces: RwLock::new(pieces),

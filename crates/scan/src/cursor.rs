@@ -23,6 +23,13 @@ enum Rows {
     },
 }
 
+/// Lines reduced to what is read of them.
+struct Reduced {
+    lines: Arc<ReducedLines>,
+    /// Which of them is that of the first row of the source.
+    first_row: usize,
+}
+
 pub(crate) struct Cursor<'a> {
     /// Position among the sources, which decides between rows of the same time.
     pub(crate) number: usize,
@@ -35,12 +42,14 @@ pub(crate) struct Cursor<'a> {
     inside: Range<usize>,
     /// Rows that the prefilter lets through; `None` is all. Of others the line may be empty.
     selected: Option<RowSet>,
-    /// What is read of lines, if they were reduced to that; by row of the source.
-    reduced: Option<ReducedLines>,
+    /// What is read of lines, if they were reduced to that.
+    reduced: Option<Reduced>,
     /// Where the rows are in their block, if lines are put together when they are asked for.
     lazy: Option<Range<usize>>,
     /// Kept here by who counts rows, and dropped with the rows.
     pub(crate) grouping: Option<Arc<Grouping>>,
+    /// As [`Self::grouping`], what became of reduced lines, by number.
+    pub(crate) outcomes: Vec<Outcome>,
     reserved_bytes: u64,
 }
 
@@ -56,6 +65,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reader: Option<&'a LineReader>,
     /// Whether lines are put together by [`Cursor::lines_of`] only, where that is possible.
     pub(crate) is_lazy: bool,
+}
+
+/// What became of a reduced line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Outcome {
+    #[default]
+    Unknown,
+    Dropped,
+    /// A sample of a group that who counts has a number for.
+    Sample {
+        group: u32,
+        value: f64,
+    },
 }
 
 /// The rows of a source by the labels of their samples.
@@ -115,6 +137,7 @@ impl<'a> Cursor<'a> {
             reduced: decoded.reduced,
             lazy: decoded.lazy,
             grouping: None,
+            outcomes: Vec::new(),
             reserved_bytes: decoded.bytes,
         };
         let times = cursor.timestamps_ns();
@@ -187,10 +210,25 @@ impl<'a> Cursor<'a> {
         self.reduced.is_some()
     }
 
-    /// What is read of the line of a row, and whether that is all of it.
-    pub(crate) fn reduced_line(&self, row: usize) -> (&[u8], bool) {
-        let lines = self.reduced.as_ref();
-        lines.map_or((&[], false), |lines| (lines.get(row), lines.is_whole(row)))
+    /// The number of what is read of the line of a row; rows for which it is the same have the same.
+    pub(crate) fn reduced_number(&self, row: usize) -> usize {
+        let reduced = self.reduced.as_ref();
+        reduced.map_or(0, |reduced| reduced.lines.number(reduced.first_row + row))
+    }
+
+    /// How many such numbers there are at most.
+    pub(crate) fn reduced_count(&self) -> usize {
+        self.reduced
+            .as_ref()
+            .map_or(0, |reduced| reduced.lines.count())
+    }
+
+    /// What is read of lines, by number, and whether that is all of them.
+    pub(crate) fn reduced_line(&self, number: usize) -> (&[u8], bool) {
+        let lines = self.reduced.as_ref().map(|reduced| &reduced.lines);
+        lines.map_or((&[], false), |lines| {
+            (lines.get(number), lines.is_whole(number))
+        })
     }
 
     /// Whether lines have to be asked for.
@@ -337,7 +375,7 @@ struct Decoded {
     rows: Rows,
     /// Those that the prefilter lets through, if that is known already.
     selected: Option<RowSet>,
-    reduced: Option<ReducedLines>,
+    reduced: Option<Reduced>,
     lazy: Option<Range<usize>>,
     /// Memory taken.
     bytes: u64,
@@ -408,7 +446,7 @@ fn decode_block(
     };
     let mut columns = wanted.columns(block.meta());
     let reduction = match wanted.reader {
-        Some(reader) => reduction(reader, block.meta(), meta)?,
+        Some(reader) => reduction(reader, block.meta(), meta, wanted.is_searched())?,
         None => None,
     };
     let is_structured = block.meta().layout() != Layout::Plain;
@@ -430,11 +468,20 @@ fn decode_block(
     let first = meta.row_range().start + rows.first_row();
     let of_block = first..first + rows.len();
     let selected = found.as_ref().map(|found| found.among(of_block.clone()));
-    let reduced = match &reduction {
-        Some(reduction) => {
-            Some(block.reduced_lines(reduction, of_block.clone(), found.as_deref())?)
-        }
-        None => None,
+    let reduced = match (&reduction, &found) {
+        (None, _) => None,
+        (Some(reduction), None) => Some(Reduced {
+            lines: block.reduced_lines(reduction)?,
+            first_row: of_block.start,
+        }),
+        (Some(reduction), found) => Some(Reduced {
+            lines: Arc::new(block.reduced_lines_of(
+                reduction,
+                of_block.clone(),
+                found.as_deref(),
+            )?),
+            first_row: 0,
+        }),
     };
     let metadata = rows.metadata().reader();
     Ok(Some(Decoded {

@@ -186,7 +186,7 @@ impl<S: LogStages> Lines<'_, S> {
         if cursor.has_reduced_lines() {
             found.retain(|row| {
                 let time = cursor.timestamps_ns().get(*row).copied();
-                let (line, is_whole) = cursor.reduced_line(*row);
+                let (line, is_whole) = cursor.reduced_line(cursor.reduced_number(*row));
                 is_whole || self.stages.may_pass(time.unwrap_or_default(), line)
             });
         }

@@ -3,10 +3,12 @@
 use chunk::{BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, RunMeta};
 use logql::pipeline::{LineReader, TemplateText};
 
-/// A run with fewer of the rows of its block is not worth going through them.
-const SHARE_MIN: u64 = 8;
+/// A run with fewer of the rows of its block is not worth going through them for it alone.
+const SHARE_MIN: u64 = 64;
 
 /// What to keep of the lines of a run, if that is less than all and their metadata does not matter.
+/// What is kept of all lines of a block serves all its runs, but not what is kept of lines that were
+/// searched for.
 ///
 /// # Errors
 /// If the block is damaged.
@@ -14,10 +16,12 @@ pub(crate) fn reduction(
     reader: &LineReader,
     block: &BlockMeta,
     run: &RunMeta,
+    is_searched: bool,
 ) -> Result<Option<Reduction>, ChunkError> {
     let keys = block.metadata_keys();
     let is_read = keys.is_none_or(|keys| keys.iter().any(|key| reader.reads_label(&key.name)));
-    if block.layout() == Layout::Plain || is_read || !is_worth_a_walk(block, run) {
+    let is_alone = is_searched && !is_worth_a_walk(block, run);
+    if block.layout() == Layout::Plain || is_read || is_alone {
         return Ok(None);
     }
     let templates = block.templates()?;

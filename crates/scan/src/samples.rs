@@ -169,7 +169,7 @@ pub fn plan_samples<S: SampleStages>(
         return Ok(SamplePlan::Counted);
     }
     if let (Some(reader), false) = (samples.reader(), samples.is_bulk())
-        && let Some(reduction) = reduction(reader, block, run)?
+        && let Some(reduction) = reduction(reader, block, run, !scan.prefilter.is_empty())?
     {
         return Ok(SamplePlan::Reduce(reduction));
     }

@@ -44,8 +44,11 @@ impl Block {
         let frames = self.frames.iter().filter_map(OnceLock::get);
         let columns = self.columns.iter().filter_map(OnceLock::get);
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let reduced = reduced.iter().map(|(_, lines)| lines.heap_bytes());
         size_of::<Self>()
             + pieces.sum::<usize>()
+            + reduced.sum::<usize>()
             + self.frames.len() * size_of::<OnceLock<bytes::Bytes>>()
             + frames.map(bytes::Bytes::len).sum::<usize>()
             + self.timestamps.get().map_or(0, |times| times.len() * 8)

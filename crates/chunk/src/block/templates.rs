@@ -3,12 +3,22 @@
 //! Who reads few fields of a line needs the columns of these only: it looks at the templates, says
 //! what to keep of each, and gets lines that consist of that.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use foldhash::fast::RandomState;
 
 use super::Block;
 use crate::shape::{Column, Template};
 use crate::values::{Kept, ReducedCursor};
 use crate::{BlockMeta, ChunkError, FoundLines, RowSet};
+
+/// Reductions of which a block remembers what they kept.
+const REDUCED_MAX: usize = 2;
+/// Lines after which it is known whether most are like one before.
+const TRIED_LINES: usize = 1024;
 
 /// A template of lines: text, and a placeholder for each part that differs.
 #[derive(Clone, Copy, Debug)]
@@ -55,24 +65,76 @@ pub struct KeptParts {
 /// Per template of a block what to keep of its lines; `None` keeps all.
 pub type Reduction = Vec<Option<KeptParts>>;
 
-/// What was kept of the lines of some rows.
+/// What was kept of the lines of some rows. Short as it is, it is often the same for many rows, and
+/// most of these share it: it has a number of its own, by which who looks at it can remember it.
 #[derive(Clone, Debug, Default)]
 pub struct ReducedLines {
     lines: FoundLines,
+    /// Per row the number of what was kept of its line.
+    numbers: Vec<u32>,
+    /// Numbers of lines of which all was kept.
     whole: Option<RowSet>,
 }
 
 impl ReducedLines {
-    /// What was kept of line number so and so.
+    /// The number of what was kept of the line of row `at`.
     #[must_use]
-    pub fn get(&self, at: usize) -> &[u8] {
-        self.lines.get(at)
+    pub fn number(&self, at: usize) -> usize {
+        self.numbers.get(at).map_or(0, |number| *number as usize)
+    }
+
+    /// How many numbers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lines.ends.len()
+    }
+
+    /// What was kept, by number.
+    #[must_use]
+    pub fn get(&self, number: usize) -> &[u8] {
+        self.lines.get(number)
     }
 
     /// Whether this is all of the line.
     #[must_use]
-    pub fn is_whole(&self, at: usize) -> bool {
-        self.whole.as_ref().is_some_and(|whole| whole.contains(at))
+    pub fn is_whole(&self, number: usize) -> bool {
+        self.whole
+            .as_ref()
+            .is_some_and(|whole| whole.contains(number))
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.lines.lines.len()
+            + (self.lines.ends.len() + self.numbers.len()) * size_of::<u32>()
+            + self.whole.as_ref().map_or(0, RowSet::heap_bytes)
+    }
+}
+
+/// Finds lines that are like one before, as long as that pays.
+#[derive(Debug, Default)]
+struct Same {
+    numbers: HashMap<u64, u32, RandomState>,
+    hasher: RandomState,
+    tried: usize,
+    found: usize,
+}
+
+impl Same {
+    /// The number of the line that is at the end of `lines`, from `start`, and was there before.
+    fn find(&mut self, lines: &FoundLines, start: usize) -> Option<u32> {
+        if self.tried >= TRIED_LINES && self.found * 2 < self.tried {
+            return None;
+        }
+        self.tried += 1;
+        let line = lines.lines.get(start..)?;
+        let next = lines.ends.len() as u32;
+        let number = *self
+            .numbers
+            .entry(self.hasher.hash_one(line))
+            .or_insert(next);
+        let is_same = number < next && lines.get(number as usize) == line;
+        self.found += usize::from(is_same);
+        is_same.then_some(number)
     }
 }
 
@@ -116,12 +178,30 @@ impl BlockMeta {
 }
 
 impl Block {
+    /// Of all rows of a structured block what is kept of their lines. It is remembered: the runs of
+    /// the block share it, and so do queries that read the same fields.
+    ///
+    /// # Errors
+    /// If the block is plain or damaged, or needed bytes were not fetched.
+    pub fn reduced_lines(&self, reduction: &Reduction) -> Result<Arc<ReducedLines>, ChunkError> {
+        // Who wants the same waits for it meanwhile.
+        let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, lines)) = reduced.iter().find(|(known, _)| known == reduction) {
+            return Ok(Arc::clone(lines));
+        }
+        let rows = 0..self.meta().rows() as usize;
+        let lines = Arc::new(self.reduced_lines_of(reduction, rows, None)?);
+        reduced.truncate(REDUCED_MAX - 1);
+        reduced.push_front((reduction.clone(), Arc::clone(&lines)));
+        Ok(lines)
+    }
+
     /// Of some rows of a structured block what is kept of their lines; of those among them that are
     /// not in `selected` nothing.
     ///
     /// # Errors
     /// If the block is plain or damaged, or needed bytes were not fetched.
-    pub fn reduced_lines(
+    pub fn reduced_lines_of(
         &self,
         reduction: &Reduction,
         rows: Range<usize>,
@@ -136,28 +216,35 @@ impl Block {
             .collect();
         let most = self.meta().raw_bytes() as usize;
         let mut cursor = ReducedCursor::new(store.lines(), &kept, most)?;
-        let mut found = FoundLines::default();
-        let mut unwanted = Vec::new();
+        let (mut found, mut same) = (FoundLines::default(), Same::default());
+        let mut numbers = Vec::with_capacity(rows.len());
         let mut whole = RowSet::none(rows.len());
         let has_whole = reduction.iter().any(Option::is_none);
         for row in 0..rows.end {
+            let start = found.lines.len();
+            let is_wanted =
+                row >= rows.start && selected.is_none_or(|selected| selected.contains(row));
+            cursor.next(row, is_wanted, &mut found.lines)?;
             if row < rows.start {
-                cursor.next(row, false, &mut unwanted)?;
                 continue;
             }
-            if has_whole
+            let is_whole = has_whole
                 && reduction
                     .get(cursor.template_of(row))
-                    .is_none_or(Option::is_none)
-            {
-                whole.insert(row - rows.start);
+                    .is_none_or(Option::is_none);
+            if is_whole {
+                whole.insert(found.ends.len());
+            } else if let Some(number) = same.find(&found, start) {
+                found.lines.truncate(start);
+                numbers.push(number);
+                continue;
             }
-            let wanted = selected.is_none_or(|selected| selected.contains(row));
-            cursor.next(row, wanted, &mut found.lines)?;
+            numbers.push(found.ends.len() as u32);
             found.ends.push(found.lines.len() as u32);
         }
         Ok(ReducedLines {
             lines: found,
+            numbers,
             whole: has_whole.then_some(whole),
         })
     }

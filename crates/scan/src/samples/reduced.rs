@@ -1,5 +1,5 @@
 //! Rows whose lines were reduced to what the stages read. Such lines are short and often the same:
-//! the stages see each once.
+//! the stages see each once per block.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -8,29 +8,15 @@ use model::{Direction, LabelSet};
 
 use super::visitor::Samples;
 use super::{SampleStages, Values};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Outcome};
 use crate::logs::windows;
 use crate::{CHECK_ROWS, Context, SampleValue, ScanError};
 
-/// Lines remembered.
-const LINES_MAX: usize = 4096;
-
-/// What became of lines, and the samples on their way to the sink.
+/// Samples on their way to the sink, by series.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    lines: HashMap<Box<[u8]>, Option<Sample>, foldhash::fast::RandomState>,
-    /// Lines seen, and those of them that were remembered.
-    seen: usize,
-    hits: usize,
+pub(super) struct Groups {
     groups: Vec<Group>,
-    group_of: HashMap<LabelSet, usize, foldhash::fast::RandomState>,
-}
-
-/// The sample of a line.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    value: f64,
-    group: usize,
+    number_of: HashMap<LabelSet, u32, foldhash::fast::RandomState>,
 }
 
 /// Samples of one series.
@@ -41,39 +27,26 @@ struct Group {
     values: Vec<f64>,
 }
 
-impl Known {
-    /// Whether remembering lines pays.
-    fn is_useful(&self) -> bool {
-        self.seen < LINES_MAX || self.hits * 2 > self.seen
-    }
-
-    fn find(&mut self, line: &[u8]) -> Option<Option<Sample>> {
-        if !self.is_useful() {
-            return None;
+impl Groups {
+    fn number(&mut self, labels: &LabelSet) -> u32 {
+        if let Some(number) = self.number_of.get(labels) {
+            return *number;
         }
-        self.seen += 1;
-        let known = self.lines.get(line).copied();
-        self.hits += usize::from(known.is_some());
-        known
-    }
-
-    fn remember(&mut self, line: &[u8], sample: Option<Sample>) {
-        if self.is_useful() && self.lines.len() < LINES_MAX {
-            self.lines.insert(line.into(), sample);
-        }
-    }
-
-    fn group(&mut self, labels: &LabelSet) -> usize {
-        if let Some(group) = self.group_of.get(labels) {
-            return *group;
-        }
+        let number = self.groups.len() as u32;
         self.groups.push(Group {
             labels: labels.clone(),
             times: Vec::new(),
             values: Vec::new(),
         });
-        self.group_of.insert(labels.clone(), self.groups.len() - 1);
-        self.groups.len() - 1
+        self.number_of.insert(labels.clone(), number);
+        number
+    }
+
+    fn add(&mut self, number: u32, time: i64, value: f64) {
+        if let Some(group) = self.groups.get_mut(number as usize) {
+            group.times.push(time);
+            group.values.push(value);
+        }
     }
 }
 
@@ -85,55 +58,73 @@ impl<S: SampleStages> Samples<'_, S> {
         rows: Range<usize>,
         context: &mut Context<'_>,
     ) -> Result<ControlFlow<()>, ScanError> {
+        // Not kept where every line has a number of its own.
+        let mut outcomes = std::mem::take(&mut cursor.outcomes);
+        if cursor.reduced_count() < cursor.inside().len() {
+            outcomes.resize(cursor.reduced_count(), Outcome::Unknown);
+        }
         for part in windows(rows, Direction::Forward, CHECK_ROWS) {
             context.check()?;
             let mut found = std::mem::take(&mut self.scratch.found);
             found.clear();
             cursor.select(part, &mut found);
-            context.stats.processed_rows += found.len() as u64;
-            for row in &found {
-                let (line, _) = cursor.reduced_line(*row);
-                context.stats.line_bytes += line.len() as u64;
-                let time = cursor
-                    .timestamps_ns()
-                    .get(*row)
-                    .copied()
-                    .unwrap_or_default();
-                if let Some(sample) = self.sample_of(time, line)?
-                    && let Some(group) = self.known.groups.get_mut(sample.group)
-                {
-                    context.stats.results += 1;
-                    group.times.push(time);
-                    group.values.push(sample.value);
-                }
-            }
+            let part = self.reduced_rows(cursor, &found, &mut outcomes, context);
             self.scratch.found = found;
-            if self.give_known().is_break() {
+            part?;
+            if self.give_groups().is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
+        cursor.outcomes = outcomes;
         Ok(ControlFlow::Continue(()))
     }
 
-    fn sample_of(&mut self, time: i64, line: &[u8]) -> Result<Option<Sample>, ScanError> {
-        if let Some(known) = self.known.find(line) {
-            return Ok(known);
-        }
-        let metadata = LabelSet::default();
-        let sample = match self.stages.process(time, line, &metadata) {
-            None => None,
-            Some(Err(error)) => return Err(ScanError::Sample(error)),
-            Some(Ok((value, labels))) => {
-                let group = self.known.group(labels);
-                Some(Sample { value, group })
+    fn reduced_rows(
+        &mut self,
+        cursor: &Cursor<'_>,
+        rows: &[usize],
+        outcomes: &mut [Outcome],
+        context: &mut Context<'_>,
+    ) -> Result<(), ScanError> {
+        context.stats.processed_rows += rows.len() as u64;
+        let times = cursor.timestamps_ns();
+        for row in rows {
+            let time = times.get(*row).copied().unwrap_or_default();
+            let number = cursor.reduced_number(*row);
+            let known = outcomes.get(number).copied().unwrap_or_default();
+            let outcome = match known {
+                Outcome::Unknown => {
+                    let (line, _) = cursor.reduced_line(number);
+                    context.stats.line_bytes += line.len() as u64;
+                    let outcome = self.outcome_of(time, line)?;
+                    if let Some(kept) = outcomes.get_mut(number) {
+                        *kept = outcome;
+                    }
+                    outcome
+                }
+                known => known,
+            };
+            if let Outcome::Sample { group, value } = outcome {
+                context.stats.results += 1;
+                self.groups.add(group, time, value);
             }
-        };
-        self.known.remember(line, sample);
-        Ok(sample)
+        }
+        Ok(())
     }
 
-    fn give_known(&mut self) -> ControlFlow<()> {
-        for group in &mut self.known.groups {
+    fn outcome_of(&mut self, time: i64, line: &[u8]) -> Result<Outcome, ScanError> {
+        match self.stages.process(time, line, &LabelSet::default()) {
+            None => Ok(Outcome::Dropped),
+            Some(Err(error)) => Err(ScanError::Sample(error)),
+            Some(Ok((value, labels))) => Ok(Outcome::Sample {
+                group: self.groups.number(labels),
+                value,
+            }),
+        }
+    }
+
+    fn give_groups(&mut self) -> ControlFlow<()> {
+        for group in &mut self.groups.groups {
             if group.times.is_empty() {
                 continue;
             }

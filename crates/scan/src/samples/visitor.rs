@@ -8,7 +8,7 @@ use chunk::Projection;
 use logql::pipeline::LineReader;
 use model::{Direction, LabelSet, row_hash};
 
-use super::reduced::Known;
+use super::reduced::Groups;
 use super::{SampleScan, SampleSink, SampleStages};
 use crate::cursor::Cursor;
 use crate::logs::windows;
@@ -25,7 +25,7 @@ pub(super) struct Samples<'a, S> {
     pub(super) key_matters: HashMap<Arc<str>, bool, foldhash::fast::RandomState>,
     pub(super) stopped: bool,
     pub(super) scratch: Scratch,
-    pub(super) known: Known,
+    pub(super) groups: Groups,
 }
 
 /// Kept to be used again.
@@ -107,7 +107,7 @@ impl<'a, S: SampleStages> Samples<'a, S> {
             key_matters: HashMap::default(),
             stopped: false,
             scratch: Scratch::default(),
-            known: Known::default(),
+            groups: Groups::default(),
         }
     }
 
