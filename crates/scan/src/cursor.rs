@@ -13,13 +13,17 @@ use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 use crate::reduced::{is_worth_a_walk, reduction};
 use crate::{Context, Prefilter, ScanError, Source};
 
+/// How often lines of a source are put together for some rows, before all are.
+const ASKED_MAX: usize = 32;
+
 /// The rows themselves.
 enum Rows {
     Entries(Arc<Entries>),
     Run {
         rows: RunRows,
         metadata: MetadataReader,
-        projection: Projection,
+        /// Whether lines and metadata are there.
+        has_all: bool,
     },
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Cursor<'a> {
     reduced: Option<Reduced>,
     /// Where the rows are in their block, if lines are put together when they are asked for.
     lazy: Option<Range<usize>>,
+    /// How often they were asked for.
+    asked: usize,
     /// Kept here by who counts rows, and dropped with the rows.
     pub(crate) grouping: Option<Arc<Grouping>>,
     /// As [`Self::grouping`], what became of reduced lines, by number.
@@ -136,6 +142,7 @@ impl<'a> Cursor<'a> {
             selected: decoded.selected,
             reduced: decoded.reduced,
             lazy: decoded.lazy,
+            asked: 0,
             grouping: None,
             outcomes: Vec::new(),
             reserved_bytes: decoded.bytes,
@@ -164,7 +171,7 @@ impl<'a> Cursor<'a> {
     /// Makes sure that lines and metadata are there.
     pub(crate) fn complete(&mut self, context: &mut Context<'_>) -> Result<(), ScanError> {
         match &self.rows {
-            Rows::Run { projection, .. } if *projection != Projection::ALL => {}
+            Rows::Run { has_all: false, .. } => {}
             _ => return Ok(()),
         }
         // The same range gives the same rows, so positions stay what they are.
@@ -178,6 +185,7 @@ impl<'a> Cursor<'a> {
         let decoded = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
         (self.rows, self.reserved_bytes) = (decoded.rows, decoded.bytes);
+        self.lazy = None;
         Ok(())
     }
 
@@ -237,7 +245,18 @@ impl<'a> Cursor<'a> {
     }
 
     /// The lines of some rows, ascending, if they have to be asked for.
-    pub(crate) fn lines_of(&self, rows: &[usize]) -> Result<Option<FoundLines>, ScanError> {
+    pub(crate) fn lines_of(
+        &mut self,
+        rows: &[usize],
+        context: &mut Context<'_>,
+    ) -> Result<Option<FoundLines>, ScanError> {
+        if self.is_lazy() {
+            self.asked += 1;
+        }
+        if self.asked > ASKED_MAX {
+            // Each time costs a walk through the block: the source alternates with others.
+            self.complete(context)?;
+        }
         let (Some(of_block), Source::Block { block, .. }) = (&self.lazy, self.source) else {
             return Ok(None);
         };
@@ -488,7 +507,8 @@ fn decode_block(
         rows: Rows::Run {
             rows,
             metadata,
-            projection: wanted.projection,
+            // Of less than all, keys that are not wanted were left out too.
+            has_all: wanted.projection == Projection::ALL && columns == Projection::ALL,
         },
         selected,
         reduced,

@@ -190,7 +190,7 @@ impl<S: LogStages> Lines<'_, S> {
                 is_whole || self.stages.may_pass(time.unwrap_or_default(), line)
             });
         }
-        let lines = cursor.lines_of(found)?;
+        let lines = cursor.lines_of(found, context)?;
         let mut order: &mut dyn Iterator<Item = (usize, &usize)> = &mut found.iter().enumerate();
         let mut backward;
         if self.scan.direction == Direction::Backward {

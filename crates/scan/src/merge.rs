@@ -32,7 +32,7 @@ pub(crate) trait Visitor {
         false
     }
 
-    /// What is read of lines, if that may be less than all; rows are known by their lines then.
+    /// What is read of lines, if that may be less than all.
     fn reader(&self) -> Option<&LineReader> {
         None
     }
@@ -196,9 +196,8 @@ impl Merge<'_> {
                 projection,
                 key: &wanted,
                 prefilter: visitor.prefilter(),
-                // Rows of others are compared with these as a whole.
-                reader: visitor.reader().filter(|_| alone),
-                is_lazy: visitor.is_lazy() && alone,
+                reader: visitor.reader(),
+                is_lazy: visitor.is_lazy(),
             },
             context,
         )?;

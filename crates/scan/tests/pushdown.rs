@@ -7,7 +7,7 @@
     reason = "in tests a failure is a panic"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -260,6 +260,25 @@ fn sources(rows: &[(i64, String, LabelSet)]) -> [Source; 4] {
     ]
 }
 
+/// The rows in two structured blocks that overlap: some of them in one, some in the other, and some
+/// in both, as replicas write them. Of rows that are the same, the first.
+fn overlapping(rows: &mut Vec<(i64, String, LabelSet)>) -> Vec<Source> {
+    let mut seen = HashSet::new();
+    rows.retain(|row| seen.insert(row.clone()));
+    let part = |is_in: &dyn Fn(i64) -> bool| {
+        let part: Vec<_> = rows.iter().filter(|row| is_in(row.0)).cloned().collect();
+        (!part.is_empty()).then(|| {
+            let [block, ..] = sources(&part);
+            block
+        })
+    };
+    let parts = [
+        part(&|time| time % 2 == 0 || time % 5 == 0),
+        part(&|time| time % 2 != 0 || time % 15 == 0),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
 /// Sums and counts by labels and step.
 #[derive(Debug, Default, PartialEq)]
 struct Sums(BTreeMap<(LabelSet, i64), f64>);
@@ -329,7 +348,7 @@ fn by_rows(query: &str, rows: &[(i64, String, LabelSet)], range: TimeRange) -> R
     Ok(sums)
 }
 
-fn pushed_down(query: &str, source: Source, range: TimeRange) -> Result<Sums, ()> {
+fn pushed_down(query: &str, sources: &[Source], range: TimeRange) -> Result<Sums, ()> {
     let Ok(Expr::Metric(expr)) = logql::syntax::parse(query) else {
         panic!("{query}")
     };
@@ -345,7 +364,7 @@ fn pushed_down(query: &str, source: Source, range: TimeRange) -> Result<Sums, ()
         hashes: false,
     };
     let mut sums = Sums::default();
-    match with_context(|context| scan_samples(&[source], &scan, &mut stages, context, &mut sums)) {
+    match with_context(|context| scan_samples(sources, &scan, &mut stages, context, &mut sums)) {
         Ok(()) => Ok(sums),
         Err(ScanError::Sample(_)) => Err(()),
         Err(other) => panic!("{query}: {other}"),
@@ -367,7 +386,12 @@ fn lines_by_rows(log: &str, rows: &[(i64, String, LabelSet)]) -> Vec<Line> {
     lines
 }
 
-fn lines_pushed_down(log: &str, source: Source, direction: Direction, limit: usize) -> Vec<Line> {
+fn lines_pushed_down(
+    log: &str,
+    sources: &[Source],
+    direction: Direction,
+    limit: usize,
+) -> Vec<Line> {
     let log = logql::syntax::parse_log(log).unwrap();
     let (prefilter, left) = Prefilter::split_log(&log);
     let pipeline = Pipeline::new(&left, NOW_NS).unwrap();
@@ -388,7 +412,7 @@ fn lines_pushed_down(log: &str, source: Source, direction: Direction, limit: usi
         ));
         ControlFlow::Continue(())
     };
-    with_context(|context| scan_logs(&[source], &scan, &mut stages, context, &mut sink)).unwrap();
+    with_context(|context| scan_logs(sources, &scan, &mut stages, context, &mut sink)).unwrap();
     lines
 }
 
@@ -406,9 +430,16 @@ proptest! {
         for query in &queries {
             let expected = by_rows(query, &rows, range);
             for (number, source) in sources.iter().enumerate() {
-                let found = pushed_down(query, source.clone(), range);
+                let found = pushed_down(query, std::slice::from_ref(source), range);
                 prop_assert_eq!(&found, &expected, "{} in source {}", query, number);
             }
+        }
+        let mut rows = rows;
+        let sources = overlapping(&mut rows);
+        for query in &queries {
+            let expected = by_rows(query, &rows, range);
+            let found = pushed_down(query, &sources, range);
+            prop_assert_eq!(&found, &expected, "{} in two blocks", query);
         }
     }
 
@@ -419,18 +450,25 @@ proptest! {
         limit in 0..6usize,
         direction in select(vec![Direction::Forward, Direction::Backward]),
     ) {
-        let sources = sources(&rows);
+        let mut once = rows.clone();
+        let (sources, two) = (sources(&rows), overlapping(&mut once));
         for (lines, parser, labels) in &stages {
             let log = format!("{{app=\"web\"}} {lines} {parser} {labels}");
-            let mut expected = lines_by_rows(&log, &rows);
-            if direction == Direction::Backward {
-                expected.reverse();
-            }
-            if limit > 0 {
-                expected.truncate(limit);
-            }
+            let expected = |rows: &[(i64, String, LabelSet)]| {
+                let mut expected = lines_by_rows(&log, rows);
+                if direction == Direction::Backward {
+                    expected.reverse();
+                }
+                if limit > 0 {
+                    expected.truncate(limit);
+                }
+                expected
+            };
+            let found = lines_pushed_down(&log, &two, direction, limit);
+            prop_assert_eq!(found, expected(&once), "{} in two blocks", log);
+            let expected = expected(&rows);
             for (number, source) in sources.iter().enumerate() {
-                let found = lines_pushed_down(&log, source.clone(), direction, limit);
+                let found = lines_pushed_down(&log, std::slice::from_ref(source), direction, limit);
                 prop_assert_eq!(&found, &expected, "{} in source {}", log, number);
             }
         }

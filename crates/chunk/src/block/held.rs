@@ -25,13 +25,16 @@ impl Block {
         all.sort_by_key(|piece| piece.offset);
     }
 
-    /// The block with the same pieces and what searches found, and nothing decoded.
+    /// The block with the same pieces, what searches found and what was kept of lines, and nothing
+    /// else decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
         let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
             found: Mutex::new(found.clone()),
+            reduced: Mutex::new(reduced.clone()),
             ..Self::new(Arc::clone(&self.meta), pieces.clone())
         }
     }
