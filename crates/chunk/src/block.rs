@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub struct Block {
     ends: OnceLock<Vec<u32>>,
     /// All lines of a structured block of several runs.
     lines: OnceLock<Bytes>,
+    /// How often some lines were put together without the others.
+    pub(crate) walks: AtomicU32,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
     /// What was found last, the latest first.
@@ -83,6 +86,7 @@ impl Block {
             timestamps: OnceLock::new(),
             ends: OnceLock::new(),
             lines: OnceLock::new(),
+            walks: AtomicU32::new(0),
             decoded: OnceLock::new(),
             found: Mutex::default(),
             reduced: Mutex::default(),

@@ -16,6 +16,7 @@ mod plan;
 mod rows;
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 pub use conditions::Search;
@@ -161,6 +162,7 @@ impl Block {
         let Some(store) = self.store()? else {
             return plain::lines_of(self, rows);
         };
+        self.walks.fetch_add(1, Ordering::Relaxed);
         let mut found = FoundLines::default();
         let mut cursor = TextCursor::new(store.lines(), self.meta().raw_bytes() as usize)?;
         for row in rows.iter() {

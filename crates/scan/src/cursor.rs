@@ -10,7 +10,7 @@ use chunk::{
 use logql::pipeline::LineReader;
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
-use crate::reduced::{is_worth_a_walk, reduction};
+use crate::reduced::reduction;
 use crate::{Context, Prefilter, ScanError, Source};
 
 /// How often lines of a source are put together for some rows, before all are.
@@ -469,7 +469,7 @@ fn decode_block(
         None => None,
     };
     let is_structured = block.meta().layout() != Layout::Plain;
-    let is_lazy = wanted.is_lazy && is_structured && is_worth_a_walk(block.meta(), meta);
+    let is_lazy = wanted.is_lazy && is_structured && block.is_worth_a_walk();
     if is_lazy {
         (columns.lines, columns.lengths) = (false, false);
     } else if reduction.is_some() {

@@ -4,7 +4,7 @@ use chunk::{BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, R
 use logql::pipeline::{LineReader, TemplateText};
 
 /// A run with fewer of the rows of its block is not worth going through them for it alone.
-const SHARE_MIN: u64 = 64;
+const SHARE_MIN: u64 = 8;
 
 /// What to keep of the lines of a run, if that is less than all and their metadata does not matter.
 /// What is kept of all lines of a block serves all its runs, but not what is kept of lines that were
@@ -33,7 +33,7 @@ pub(crate) fn reduction(
 }
 
 /// Whether a run has enough of the rows of its block to go through all of them for it alone.
-pub(crate) fn is_worth_a_walk(block: &BlockMeta, run: &RunMeta) -> bool {
+fn is_worth_a_walk(block: &BlockMeta, run: &RunMeta) -> bool {
     u64::from(run.rows) * SHARE_MIN >= u64::from(block.rows())
 }
 

@@ -1,6 +1,7 @@
 //! Lines and their lengths.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use codec::CodecError;
@@ -11,6 +12,8 @@ use crate::shape::Shape;
 use crate::values::{Decoded, Store, TextCursor};
 use crate::{ChunkError, Projection, RowSet, RunRows};
 
+/// Passing over a line costs a hundredth of putting it together.
+const WALKS_MAX: u32 = 64;
 /// Fewer than one of so many rows of a shared block are put together alone.
 const FEW: usize = 8;
 
@@ -52,6 +55,15 @@ impl Block {
             };
         }
         Ok(())
+    }
+
+    /// Whether it is better to put some lines together by [`Block::lines_of`] than to decode all
+    /// that runs share: these are not there, and it did not happen so often that all would have cost
+    /// less.
+    #[must_use]
+    pub fn is_worth_a_walk(&self) -> bool {
+        let walks = self.walks.load(Ordering::Relaxed);
+        !self.is_shared() || (self.lines.get().is_none() && walks < WALKS_MAX)
     }
 
     /// Ends of all lines. Those of a structured block are known when the lines are, which are kept.
