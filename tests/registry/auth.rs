@@ -10,7 +10,7 @@ use tests::wait_for;
 const PASSWORD: &str = "a long enough password";
 
 /// A registry with accounts, and its administrator.
-async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
+pub(crate) async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
     let registry = Registry::start(Kind::Files, &[LOCAL]).await?;
     let file = registry.directory().join("data/registry/admin-password");
     let password = std::fs::read_to_string(&file)?;
@@ -19,7 +19,7 @@ async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
 }
 
 /// A private project, and an account with a role in it.
-async fn member(
+pub(crate) async fn member(
     registry: &Registry,
     admin: &RegistryClient,
     name: &str,
@@ -155,7 +155,9 @@ async fn tokens_say_what_they_allow() -> anyhow::Result<()> {
             .client()
             .request(Method::GET, "/v2/")
             .bearer_auth(forged);
-        assert_eq!(forged.send().await?.status(), 401);
+        let forged = forged.send().await?;
+        assert_eq!(forged.status(), 401);
+        assert_eq!(code(forged).await?, "UNAUTHORIZED");
     }
     let keys = registry.client().json("/service/keys").await?;
     assert_eq!(keys["keys"][0]["crv"], "Ed25519");

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use rand::RngExt;
 use reqwest::Method;
 use tests::registry::{
-    Kind, MANIFEST, Registry, RegistryClient, bytes, header, image, sha256, text,
+    Kind, MANIFEST, Registry, RegistryClient, bytes, files_below, header, image, sha256, text,
 };
 use tests::wait_for;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,16 +68,6 @@ async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<(
         assert!(client.get(&path).await? == Some(blob));
     }
     Ok(())
-}
-
-fn files_below(directory: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.path() {
-            path if path.is_dir() => files_below(&path),
-            _ => 1,
-        })
-        .sum()
 }
 
 #[tokio::test]

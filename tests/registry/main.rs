@@ -3,6 +3,7 @@
 
 mod auth;
 mod blobs;
+mod broken;
 mod crash;
 mod fsck;
 mod garbage;

@@ -194,11 +194,13 @@ async fn what_is_wrong_with_a_manifest_is_said() -> anyhow::Result<()> {
         let put = client
             .put_manifest("app", &reference, MANIFEST, &body)
             .await?;
+        assert_eq!(put.status(), 400);
         assert_eq!(code(put).await?, "DIGEST_INVALID");
         let put = client
             .put_manifest("app", "big", MANIFEST, &vec![b' '; 9 << 20])
             .await?;
         assert_eq!(put.status(), 413);
+        assert_eq!(code(put).await?, "SIZE_INVALID");
         // Nothing of it is there.
         assert_eq!(
             client.status(Method::GET, "/v2/app/manifests/v1").await?,

@@ -113,6 +113,7 @@ async fn chunks_out_of_order_are_refused_and_the_state_says_where_to_go_on() -> 
         // Lengths that contradict each other.
         let lies = send(Method::PATCH, &location, "1000-1999", &blob[1000..1500]).await?;
         assert_eq!(lies.status(), 400);
+        assert_eq!(code(lies).await?, "SIZE_INVALID");
         let state = client.request(Method::GET, &location).send().await?;
         assert_eq!(
             (state.status().as_u16(), header(&state, "range")?),
@@ -172,6 +173,9 @@ async fn an_upload_can_be_cancelled() -> anyhow::Result<()> {
             assert_eq!(gone.status(), 404);
             assert_eq!(code(gone).await?, "BLOB_UPLOAD_UNKNOWN");
         }
+        let put = client.finish(&location, &sha256(b""), Vec::new()).await?;
+        assert_eq!(put.status(), 404);
+        assert_eq!(code(put).await?, "BLOB_UPLOAD_UNKNOWN");
         // An upload belongs to its repository.
         let location = client.begin("app").await?.replace("/app/", "/other/");
         assert_eq!(client.status(Method::GET, &location).await?, 404);
@@ -195,6 +199,7 @@ async fn wrong_digests_are_refused_and_nothing_is_left() -> anyhow::Result<()> {
             let patch = client.request(Method::PATCH, &location).body(blob.clone());
             assert_eq!(patch.send().await?.status(), 202);
             let put = client.finish(&location, &digest, Vec::new()).await?;
+            assert_eq!(put.status(), 400);
             assert_eq!(code(put).await?, "DIGEST_INVALID");
             let path = format!("/v2/app/blobs/{digest}");
             assert_eq!(client.status(Method::HEAD, &path).await?, 404);

@@ -169,6 +169,17 @@ impl Registry {
         Ok(text)
     }
 
+    /// SIGTERM, then waits for the end.
+    ///
+    /// # Errors
+    /// If it does not end well.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(process) = self.process.take() {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+
     /// SIGKILL.
     ///
     /// # Errors
@@ -432,6 +443,18 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes[..]);
     bytes
+}
+
+/// How many files a directory has, and those in it.
+#[must_use]
+pub fn files_below(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => files_below(&path),
+            _ => 1,
+        })
+        .sum()
 }
 
 /// A header of an answer.

@@ -294,3 +294,51 @@ fn is_lost_race(error: &sqlx::Error) -> bool {
         .and_then(sqlx::error::DatabaseError::code);
     matches!(code.as_deref(), Some("40001" | "40P01" | "23505"))
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+    use storage::Clock;
+
+    use super::super::Meta;
+    use super::super::connect::{self, Place};
+    use super::super::outbox::{Event, Tell};
+    use super::execute;
+    use crate::config::{CacheConfig, DatabaseConfig};
+    use crate::error::Code;
+    use crate::metrics::Metrics;
+    use crate::who::Who;
+
+    /// Somebody else writes for longer than a change waits.
+    #[tokio::test]
+    async fn a_locked_database_is_read_and_refuses_changes_until_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = Meta::open(
+            &place,
+            &DatabaseConfig::default(),
+            &CacheConfig::default(),
+            Clock::system(),
+            true,
+            Metrics::register(&mut Registry::default()),
+        )
+        .await
+        .unwrap();
+        let tell = || Tell {
+            who: Who::system("test"),
+            event: Event::new("test", "test", "test"),
+        };
+        let other = connect::writer(&place).await.unwrap();
+        let mut lock = other.acquire().await.unwrap();
+        execute(&mut lock, "BEGIN IMMEDIATE").await.unwrap();
+        let refused = meta.change(tell()).await.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.status.as_u16()),
+            (Code::Unavailable, 503)
+        );
+        assert_eq!(meta.outbox(10).await.unwrap(), []);
+        execute(&mut lock, "ROLLBACK").await.unwrap();
+        meta.change(tell()).await.unwrap();
+        assert_eq!(meta.outbox(10).await.unwrap().len(), 1);
+    }
+}

@@ -60,7 +60,8 @@ impl Target {
         match (third, before, last) {
             (Some("blobs"), "uploads", "") => Ok(Self::Uploads(name(two + "/blobs".len())?)),
             (Some("blobs"), "uploads", uuid) => {
-                Ok(Self::Upload(name(two + "/blobs".len())?, uuid.to_owned()))
+                let repo = name(two + "/blobs".len())?;
+                Ok(Self::Upload(repo, upload_id(uuid)?))
             }
             (_, "tags", "list") => Ok(Self::Tags(name(two)?)),
             (_, "blobs", "uploads") => Ok(Self::Uploads(name(two)?)),
@@ -85,6 +86,14 @@ impl Target {
             | Self::Upload(repo, _) => Some(repo),
         }
     }
+}
+
+/// The id of an upload. All that were given out have these letters.
+fn upload_id(text: &str) -> Result<String, Error> {
+    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(text.to_owned());
+    }
+    Err(Error::new(Code::BlobUploadUnknown, "no upload has this id"))
 }
 
 /// A path without `%XX`: some clients write the colon of a digest so.
@@ -157,6 +166,7 @@ mod tests {
             "/v2/a/manifests/",
             "/v2/a/manifests/%",
             "/v2/a/blobs/sha256:abc",
+            "/v2/a/blobs/uploads/%2541",
             "/v2/A/manifests/v1",
             "/v3/a/manifests/v1",
         ] {
