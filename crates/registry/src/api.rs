@@ -1,10 +1,12 @@
-//! The management API, with Harbor's paths where Harbor has them. `openapi` describes it.
+//! The management API, with Harbor's paths where Harbor has them. What serves an operation
+//! describes it too ([`Operations`]).
 //!
 //! System administrators may do all of it. Who has the role of a project's administrator looks after
 //! the project's members and robots; who may pull sees what there is.
 
 mod accounts;
-mod openapi;
+mod labels;
+mod operations;
 mod projects;
 mod repositories;
 mod retention;
@@ -17,9 +19,9 @@ use axum::Router;
 use axum::extract::{Extension, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use http::StatusCode;
 use http::request::Parts;
+use operations::Operations;
 use serde::de::DeserializeOwned;
 
 use crate::auth::{self, Caller, Role};
@@ -35,84 +37,22 @@ const PAGE_MAX: i64 = 1000;
 
 /// The routes of the management API.
 pub(crate) fn routes(registry: Registry) -> Router<Registry> {
-    let api = Router::new()
-        .route("/projects", get(projects::list).post(projects::create))
-        .route(
-            "/projects/{project}",
-            get(projects::show)
-                .put(projects::update)
-                .delete(projects::delete),
-        )
-        .route(
-            "/projects/{project}/members",
-            get(projects::members).post(projects::set_member),
-        )
-        .route(
-            "/projects/{project}/members/{account}",
-            put(projects::change_member).delete(projects::remove_member),
-        )
-        .route(
-            "/projects/{project}/rules",
-            get(rules::list).post(rules::add),
-        )
-        .route(
-            "/projects/{project}/rules/{id}",
-            axum::routing::delete(rules::delete),
-        )
-        .route("/search", get(search::search))
-        .route("/retentions", post(retention::create))
-        .route(
-            "/retentions/{id}",
-            get(retention::show)
-                .put(retention::update)
-                .delete(retention::delete),
-        )
-        .route("/retentions/{id}/executions", post(retention::execute))
-        .route("/projects/{project}/retention", post(rules::retain))
-        .route("/projects/{project}/repositories", get(repositories::list))
-        .route(
-            "/projects/{project}/repositories/{repository}",
-            axum::routing::delete(repositories::delete),
-        )
-        .route(
-            "/projects/{project}/repositories/{repository}/artifacts",
-            get(repositories::artifacts),
-        )
-        .route(
-            "/projects/{project}/repositories/{repository}/artifacts/{reference}",
-            axum::routing::delete(repositories::delete_artifact),
-        )
-        .route(
-            "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags",
-            post(repositories::tag),
-        )
-        .route(
-            "/projects/{project}/repositories/{repository}/tags/{tag}/history",
-            get(repositories::history),
-        )
-        .route(
-            "/projects/{project}/repositories/{repository}/tags/{tag}/undelete",
-            post(repositories::undelete),
-        )
-        .route("/users", get(accounts::list).post(accounts::create))
-        .route("/users/current", get(accounts::current))
-        .route("/users/{id}", axum::routing::delete(accounts::delete))
-        .route("/users/{id}/password", put(accounts::set_password))
-        .route("/users/{id}/sysadmin", put(accounts::set_admin))
-        .route("/users/{id}/disabled", put(accounts::set_disabled))
-        .route("/robots", get(robots::list).post(robots::create))
-        .route(
-            "/robots/{id}",
-            put(robots::update)
-                .patch(robots::renew)
-                .delete(robots::delete),
-        )
-        .route("/quotas", get(projects::quotas))
-        .route("/quotas/{project}", put(projects::set_quota))
-        .route("/system/gc", get(system::gc).post(system::run_gc))
-        .route("/system/fsck", post(system::fsck))
-        .route("/system/keys", get(system::keys).post(system::rotate_key))
-        .route("/openapi.json", get(openapi::document))
+    let modules = [
+        projects::operations,
+        rules::operations,
+        retention::operations,
+        repositories::operations,
+        labels::operations,
+        accounts::operations,
+        robots::operations,
+        system::operations,
+        search::operations,
+    ];
+    let all = modules
+        .into_iter()
+        .fold(Operations::default(), |all, module| module(all));
+    let api = all
+        .routes()
         .fallback(unknown)
         .layer(from_fn_with_state(registry, note));
     Router::new().nest("/api/v2.0", api)

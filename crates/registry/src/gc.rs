@@ -46,6 +46,9 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
                 registry.logs().job(&job, Err(&error));
             }
         }
+        if let Err(error) = registry.meta().write_pulls().await {
+            tracing::warn!(?error, "it was not written what was pulled");
+        }
         if retained.elapsed() >= RETENTION_INTERVAL {
             retained = Instant::now();
             if let Err(error) = retain_all(registry).await {
@@ -94,7 +97,11 @@ pub(crate) async fn retain(
         untagged_grace_ms: registry.untagged_grace_ms(),
         dry_run,
     };
-    let gone = registry.meta().change(retain).await;
+    let gone = async {
+        registry.meta().write_pulls().await?;
+        registry.meta().change(retain).await
+    };
+    let gone = gone.await;
     let done = gone.as_ref().map(|gone| Done {
         dry_run,
         tags: Some(gone.len() as u64),

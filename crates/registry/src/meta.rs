@@ -16,11 +16,13 @@ mod content;
 mod error;
 mod history;
 mod keys;
+mod label;
 mod link;
 mod list;
 mod manifest;
 mod outbox;
 mod project;
+mod pull;
 mod referrer;
 mod review;
 mod robots;
@@ -50,6 +52,7 @@ pub(crate) use content::DeleteRepo;
 pub use error::MetaError;
 pub(crate) use history::SetTag;
 pub(crate) use keys::{EnsureKey, RotateKey};
+pub(crate) use label::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
 pub(crate) use link::{Bump, Mount};
 pub(crate) use manifest::{DeleteManifest, PutManifest, unknown as unknown_manifest};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
@@ -67,6 +70,7 @@ use crate::metrics::Metrics;
 use cache::{Changes, Shelves};
 use change::bound;
 use connect::Engine;
+use pull::Pulls;
 use writer::Writer;
 
 /// The database.
@@ -78,6 +82,7 @@ pub(crate) struct Meta {
     metrics: Metrics,
     changes: Arc<Changes>,
     shelves: Arc<Shelves>,
+    pulls: Arc<Pulls>,
 }
 
 /// A connection to read with. What passes until it is dropped counts as time of the database.
@@ -130,6 +135,7 @@ impl Meta {
             metrics,
             changes,
             shelves: Arc::new(Shelves::new(cache, is_shared)),
+            pulls: Arc::default(),
         })
     }
 

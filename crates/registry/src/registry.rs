@@ -195,6 +195,9 @@ impl Registry {
             logs::ship(self, &stop),
             auth::run(self, &stop),
         );
+        if let Err(error) = self.0.meta.write_pulls().await {
+            tracing::warn!(?error, "it was not written what was pulled");
+        }
         self.0.logs.flush();
         self.0.meta.close().await;
     }

@@ -1,5 +1,8 @@
 //! Rules of a project: tags that must not move, and tags that may go.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
@@ -21,20 +24,30 @@ pub(crate) struct Rule {
     /// Tags: a glob.
     #[serde(default = "all")]
     pub(crate) tags: String,
-    /// Of a retention: how many of the tags that were pushed last are kept.
-    #[serde(
-        default,
-        rename = "latestPushedK",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(crate) latest: Option<usize>,
-    /// Of a retention: for how many days since their push tags are kept.
-    #[serde(
-        default,
-        rename = "nDaysSinceLastPush",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(crate) days: Option<i64>,
+    /// Of a retention: what is kept.
+    #[serde(flatten)]
+    pub(crate) keep: Keep,
+}
+
+/// What of its tags a retention keeps: all that one of these says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Keep {
+    /// How many of the tags that were pushed last.
+    #[serde(rename = "latestPushedK", skip_serializing_if = "Option::is_none")]
+    pub(crate) latest_pushed: Option<usize>,
+    /// How many of the tags that were pulled last; those that never were come after all others.
+    #[serde(rename = "latestPulledN", skip_serializing_if = "Option::is_none")]
+    pub(crate) latest_pulled: Option<usize>,
+    /// How many of the tags that were pushed or pulled last.
+    #[serde(rename = "latestActiveK", skip_serializing_if = "Option::is_none")]
+    pub(crate) latest_active: Option<usize>,
+    /// Tags for so many days since their push.
+    #[serde(rename = "nDaysSinceLastPush", skip_serializing_if = "Option::is_none")]
+    pub(crate) days_since_push: Option<i64>,
+    /// Tags for so many days since their last pull, or since their push if they never were pulled.
+    #[serde(rename = "nDaysSinceLastPull", skip_serializing_if = "Option::is_none")]
+    pub(crate) days_since_pull: Option<i64>,
 }
 
 fn all() -> String {
@@ -90,11 +103,13 @@ impl Rule {
             let glob = Glob::new(text).map_err(|error| wrong(error.to_string()))?;
             Ok(glob.compile_matcher())
         };
-        let keeps = self.latest.is_some() || self.days.is_some();
+        let keeps = self.keep != Keep::default();
         match self.kind {
             Kind::Retention if !keeps => {
                 return Err(wrong(
-                    "latestPushedK or nDaysSinceLastPush says what is kept".into(),
+                    "latestPushedK, latestPulledN, latestActiveK, nDaysSinceLastPush or \
+                     nDaysSinceLastPull says what is kept"
+                        .into(),
                 ));
             }
             Kind::Immutable if keeps => {
@@ -113,7 +128,61 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) tag: String,
-    pub(crate) updated_ms: i64,
+    pub(crate) pushed_ms: i64,
+    /// Never, if none.
+    pub(crate) pulled_ms: Option<i64>,
+}
+
+/// A moment of a tag's life, by which tags are put in order.
+type Moment = fn(&Candidate) -> Option<i64>;
+
+impl Candidate {
+    fn pushed(&self) -> Option<i64> {
+        Some(self.pushed_ms)
+    }
+
+    fn pulled(&self) -> Option<i64> {
+        self.pulled_ms
+    }
+
+    fn active(&self) -> Option<i64> {
+        self.pulled_ms.max(self.pushed())
+    }
+
+    fn pulled_or_pushed(&self) -> Option<i64> {
+        self.pulled_ms.or(self.pushed())
+    }
+}
+
+impl Keep {
+    /// Those of the tags of a retention that it keeps.
+    fn of<'t>(&self, mut tags: Vec<&'t Candidate>, now_ms: i64) -> HashSet<&'t str> {
+        let mut kept = HashSet::new();
+        let counts: [(Option<usize>, Moment); 3] = [
+            (self.latest_pushed, Candidate::pushed),
+            (self.latest_pulled, Candidate::pulled),
+            (self.latest_active, Candidate::active),
+        ];
+        for (count, moment) in counts {
+            let Some(count) = count else { continue };
+            tags.sort_by_key(|tag| Reverse((moment(tag), tag.pushed_ms)));
+            kept.extend(tags.iter().take(count).map(|tag| tag.tag.as_str()));
+        }
+        let ages: [(Option<i64>, Moment); 2] = [
+            (self.days_since_push, Candidate::pushed),
+            (self.days_since_pull, Candidate::pulled_or_pushed),
+        ];
+        for (days, moment) in ages {
+            let Some(days) = days else { continue };
+            let age_max_ms = days.saturating_mul(DAY_MS);
+            let is_young = |tag: &Candidate| {
+                moment(tag).is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < age_max_ms)
+            };
+            let young = tags.iter().filter(|tag| is_young(tag));
+            kept.extend(young.map(|tag| tag.tag.as_str()));
+        }
+        kept
+    }
 }
 
 /// The tags of one repository that go: those that a retention has in its scope and none keeps.
@@ -123,39 +192,21 @@ pub(crate) fn expired<'t>(
     tags: &'t [Candidate],
     now_ms: i64,
 ) -> Vec<&'t Candidate> {
-    let mut in_scope = vec![false; tags.len()];
-    let mut kept = vec![false; tags.len()];
-    for (rule, scope) in rules
-        .iter()
-        .filter(|(rule, _)| rule.kind == Kind::Retention)
-    {
-        let mut mine: Vec<(usize, &Candidate)> = tags
-            .iter()
-            .enumerate()
-            .filter(|(_, candidate)| scope.has(repository, &candidate.tag))
-            .collect();
-        mine.sort_by_key(|(_, candidate)| std::cmp::Reverse(candidate.updated_ms));
-        for (rank, (at, candidate)) in mine.into_iter().enumerate() {
-            let is_latest = rule.latest.is_some_and(|latest| rank < latest);
-            let age_ms = now_ms.saturating_sub(candidate.updated_ms);
-            let is_young = rule
-                .days
-                .is_some_and(|days| age_ms < days.saturating_mul(DAY_MS));
-            if let (Some(scoped), Some(kept)) = (in_scope.get_mut(at), kept.get_mut(at)) {
-                *scoped = true;
-                *kept |= is_latest || is_young;
-            }
+    let (mut scoped, mut kept) = (HashSet::new(), HashSet::new());
+    for (rule, scope) in rules {
+        if rule.kind != Kind::Retention {
+            continue;
         }
+        let has = |tag: &&Candidate| scope.has(repository, &tag.tag);
+        let mine: Vec<&Candidate> = tags.iter().filter(has).collect();
+        scoped.extend(mine.iter().map(|tag| tag.tag.as_str()));
+        kept.extend(rule.keep.of(mine, now_ms));
     }
-    let goes = in_scope
-        .iter()
-        .zip(&kept)
-        .map(|(scoped, kept)| *scoped && !*kept);
-    let zipped = tags.iter().zip(goes);
-    zipped
-        .filter(|(_, goes)| *goes)
-        .map(|(candidate, _)| candidate)
-        .collect()
+    let goes = |tag: &&Candidate| {
+        let tag = tag.tag.as_str();
+        scoped.contains(tag) && !kept.contains(tag)
+    };
+    tags.iter().filter(goes).collect()
 }
 
 #[cfg(test)]
@@ -171,7 +222,8 @@ mod tests {
     fn tags(ages_days: &[(&str, i64)]) -> Vec<Candidate> {
         let candidate = |(tag, age): &(&str, i64)| Candidate {
             tag: (*tag).to_owned(),
-            updated_ms: (100 - age) * DAY_MS,
+            pushed_ms: (100 - age) * DAY_MS,
+            pulled_ms: None,
         };
         ages_days.iter().map(candidate).collect()
     }
@@ -200,6 +252,26 @@ mod tests {
             r#"{"kind":"retention","repositories":"other/**","latestPushedK":0}"#,
         )];
         assert!(expired(&elsewhere, "app", &tags, 0).is_empty());
+    }
+
+    #[test]
+    fn pulls_keep_tags_too() {
+        let mut tags = tags(&[("old", 90), ("used", 80), ("never", 20), ("new", 1)]);
+        for (tag, age) in [(0, 85), (1, 2)] {
+            tags[tag].pulled_ms = Some((100 - age) * DAY_MS);
+        }
+        for (keep, gone) in [
+            (r#""latestPulledN":1"#, vec!["old", "never", "new"]),
+            (r#""latestPulledN":3"#, vec!["never"]),
+            (r#""latestActiveK":2"#, vec!["old", "never"]),
+            (r#""nDaysSinceLastPull":7"#, vec!["old", "never"]),
+            (r#""nDaysSinceLastPull":7,"latestPushedK":2"#, vec!["old"]),
+        ] {
+            let rules = [rule(&format!(r#"{{"kind":"retention",{keep}}}"#))];
+            let expired = expired(&rules, "app", &tags, 100 * DAY_MS);
+            let expired: Vec<&str> = expired.iter().map(|tag| tag.tag.as_str()).collect();
+            assert_eq!(expired, gone, "{keep}");
+        }
     }
 
     #[test]

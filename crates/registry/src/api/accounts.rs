@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::{self, Caller, ROBOT_PREFIX};
 use crate::error::{Code, Error};
 use crate::meta::{AccountFate, CreateAccount, UpdateAccount};
@@ -16,9 +16,21 @@ const PASSWORD_CHARS_MIN: usize = 8;
 /// Bytes of the longest password, and of the longest name.
 const PASSWORD_BYTES_MAX: usize = 256;
 
+/// What can be done with accounts.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (admin, disabled) = ("/users/{id}/sysadmin", "/users/{id}/disabled");
+    all.get("/users", "Accounts", list)
+        .make("/users", "Make an account", create)
+        .get("/users/current", "The caller's account", current)
+        .delete("/users/{id}", "Remove an account", delete)
+        .put("/users/{id}/password", "Change a password", set_password)
+        .put(admin, "Make an account an administrator, or not", set_admin)
+        .put(disabled, "Disable an account, or enable it", set_disabled)
+}
+
 /// A new account.
 #[derive(Debug, Deserialize)]
-pub(super) struct Request {
+struct Request {
     username: String,
     password: String,
     #[serde(default)]
@@ -39,7 +51,7 @@ async fn hashed(password: String) -> Result<String, Error> {
     hashed.map_err(|error| Error::internal("hashing the password", &error))?
 }
 
-pub(super) async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
         Ok(Json(admin.registry.meta().accounts().await?))
@@ -48,7 +60,7 @@ pub(super) async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         admin.require_admin()?;
         let name = request.username;
@@ -73,7 +85,7 @@ pub(super) async fn create(admin: Admin, Body(request): Body<Request>) -> Outcom
     admin.outcome(created)
 }
 
-pub(super) async fn current(admin: Admin) -> Outcome {
+async fn current(admin: Admin) -> Outcome {
     let id = match &admin.caller {
         Caller::Account(account) => Some(account.id),
         _ => None,
@@ -94,7 +106,7 @@ async fn update(admin: &Admin, id: i64, fate: AccountFate) -> Result<(), Error> 
         .await
 }
 
-pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let done = async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Delete).await
@@ -105,12 +117,12 @@ pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
 
 /// Another password.
 #[derive(Debug, Deserialize)]
-pub(super) struct NewPassword {
+struct NewPassword {
     new_password: String,
 }
 
 /// One's own, or as an administrator anybody's.
-pub(super) async fn set_password(
+async fn set_password(
     admin: Admin,
     Path(id): Path<i64>,
     Body(request): Body<NewPassword>,
@@ -129,15 +141,11 @@ pub(super) async fn set_password(
 
 /// Whether somebody is an administrator.
 #[derive(Debug, Deserialize)]
-pub(super) struct AdminFlag {
+struct AdminFlag {
     sysadmin_flag: bool,
 }
 
-pub(super) async fn set_admin(
-    admin: Admin,
-    Path(id): Path<i64>,
-    Body(request): Body<AdminFlag>,
-) -> Outcome {
+async fn set_admin(admin: Admin, Path(id): Path<i64>, Body(request): Body<AdminFlag>) -> Outcome {
     let done = async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Admin(request.sysadmin_flag)).await
@@ -148,11 +156,11 @@ pub(super) async fn set_admin(
 
 /// Whether an account may not be used.
 #[derive(Debug, Deserialize)]
-pub(super) struct DisabledFlag {
+struct DisabledFlag {
     disabled: bool,
 }
 
-pub(super) async fn set_disabled(
+async fn set_disabled(
     admin: Admin,
     Path(id): Path<i64>,
     Body(request): Body<DisabledFlag>,

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -14,10 +14,29 @@ use crate::meta::{
 };
 use crate::name::is_component;
 
+/// What can be done with projects, their members and quotas.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (project, members) = ("/projects/{project}", "/projects/{project}/members");
+    let member = "/projects/{project}/members/{account}";
+    let quota = "/quotas/{project}";
+    all.get("/projects", "Projects that the caller may see", list)
+        .make("/projects", "Make a project", create)
+        .get(project, "A project", show)
+        .put(project, "Change a project", update)
+        .delete(project, "Remove an empty project", delete)
+        .get(members, "Members and their roles", self::members)
+        .make(members, "Give an account a role", set_member)
+        .put(member, "Change a role", change_member)
+        .delete(member, "Take a role", remove_member)
+        .get("/quotas", "Bytes that projects have and may have", quotas)
+        .get(quota, "Bytes that a project has and may have", show_quota)
+        .put(quota, "Change what a project may have", set_quota)
+}
+
 /// A new project, or what is to change of one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Request {
+struct Request {
     project_name: String,
     metadata: Option<Metadata>,
     /// Bytes that the project may have; -1 is no bound.
@@ -37,7 +56,7 @@ impl Request {
     }
 }
 
-pub(super) async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome {
     let listed = async {
         let (limit, _) = admin.page();
         let last = admin.param("last").unwrap_or_default();
@@ -57,7 +76,7 @@ pub(super) async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         admin.require_admin()?;
         if !is_component(&request.project_name) {
@@ -87,7 +106,16 @@ pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
     project.ok_or_else(|| unknown_project(name))
 }
 
-pub(super) async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
+/// The name of a project by its number.
+pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
+    let name = admin.registry.meta().project_name(id).await?;
+    name.ok_or_else(|| {
+        let message = format!("there is no project with the number {id}");
+        Error::new(Code::NameUnknown, message)
+    })
+}
+
+async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
     let shown = async {
         admin.require_role(&name, None).await?;
         Ok(Json(found(&admin, &name).await?))
@@ -96,11 +124,7 @@ pub(super) async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(shown)
 }
 
-pub(super) async fn update(
-    admin: Admin,
-    Path(name): Path<String>,
-    Body(request): Body<Request>,
-) -> Outcome {
+async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Request>) -> Outcome {
     let updated = async {
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         if request.storage_limit.is_some() {
@@ -118,7 +142,7 @@ pub(super) async fn update(
     admin.outcome(updated)
 }
 
-pub(super) async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
+async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
     let deleted = async {
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         let who = admin.who();
@@ -132,7 +156,7 @@ pub(super) async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(deleted)
 }
 
-pub(super) async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
+async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&name, Some(Role::Guest)).await?;
         let project = found(&admin, &name).await?;
@@ -145,7 +169,7 @@ pub(super) async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
 /// A role for an account.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Membership {
+struct Membership {
     member_user: MemberUser,
     role_id: Option<i64>,
     role_name: Option<String>,
@@ -185,7 +209,7 @@ async fn set(
     admin.registry.meta().change(set).await
 }
 
-pub(super) async fn set_member(
+async fn set_member(
     admin: Admin,
     Path(project): Path<String>,
     Body(member): Body<Membership>,
@@ -200,7 +224,7 @@ pub(super) async fn set_member(
     admin.outcome(done)
 }
 
-pub(super) async fn change_member(
+async fn change_member(
     admin: Admin,
     Path((project, account)): Path<(String, String)>,
     Body(member): Body<Membership>,
@@ -213,10 +237,7 @@ pub(super) async fn change_member(
     admin.outcome(done)
 }
 
-pub(super) async fn remove_member(
-    admin: Admin,
-    Path((project, account)): Path<(String, String)>,
-) -> Outcome {
+async fn remove_member(admin: Admin, Path((project, account)): Path<(String, String)>) -> Outcome {
     let done = set(&admin, project, account, None).await;
     admin.outcome(done)
 }
@@ -229,7 +250,7 @@ fn quota(project: &Project) -> Value {
     })
 }
 
-pub(super) async fn quotas(admin: Admin) -> Outcome {
+async fn quotas(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
         let (limit, _) = admin.page();
@@ -241,9 +262,18 @@ pub(super) async fn quotas(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
+async fn show_quota(admin: Admin, Path(name): Path<String>) -> Outcome {
+    let shown = async {
+        admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
+        Ok(Json(quota(&found(&admin, &name).await?)))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}
+
 /// What a project may have.
 #[derive(Debug, Deserialize)]
-pub(super) struct Hard {
+struct Hard {
     hard: Storage,
 }
 
@@ -252,11 +282,7 @@ struct Storage {
     storage: i64,
 }
 
-pub(super) async fn set_quota(
-    admin: Admin,
-    Path(name): Path<String>,
-    Body(request): Body<Hard>,
-) -> Outcome {
+async fn set_quota(admin: Admin, Path(name): Path<String>, Body(request): Body<Hard>) -> Outcome {
     let done = async {
         admin.require_admin()?;
         let update = UpdateProject {

@@ -5,7 +5,7 @@ use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::Role;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -14,6 +14,32 @@ use crate::name::{Reference, RepoName, Tag};
 
 /// Moments of a tag's history that are shown.
 const HISTORY_MAX: i64 = 200;
+
+/// What can be done with repositories, artifacts and tags.
+pub(super) fn operations(all: Operations) -> Operations {
+    let repository = "/projects/{project}/repositories/{repository}";
+    let artifacts = "/projects/{project}/repositories/{repository}/artifacts";
+    let artifact = "/projects/{project}/repositories/{repository}/artifacts/{reference}";
+    let tags = "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags";
+    let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
+    let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
+    let repositories = "/projects/{project}/repositories";
+    all.get(repositories, "Repositories of a project", list)
+        .delete(repository, "Remove a repository", delete)
+        .get(
+            artifacts,
+            "Artifacts, with ?q=labels=(id) those of a label",
+            self::artifacts,
+        )
+        .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
+        .make(tags, "Give an artifact another tag", tag)
+        .get(history, "Where a tag pointed", self::history)
+        .post(
+            undelete,
+            "Bring a tag back to where it pointed",
+            self::undelete,
+        )
+}
 
 /// A repository of a project: its name without the project, of which slashes may be encoded twice,
 /// as Harbor's clients do.
@@ -25,7 +51,7 @@ fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
     }
 }
 
-pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, None).await?;
         let (limit, offset) = admin.page();
@@ -36,10 +62,7 @@ pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn delete(
-    admin: Admin,
-    Path((project, repository)): Path<(String, String)>,
-) -> Outcome {
+async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let deleted = async {
         admin
             .require_role(&project, Some(Role::ProjectAdmin))
@@ -55,27 +78,46 @@ pub(super) async fn delete(
     admin.outcome(deleted)
 }
 
-pub(super) async fn artifacts(
-    admin: Admin,
-    Path((project, repository)): Path<(String, String)>,
-) -> Outcome {
+async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let listed = async {
         admin.require_role(&project, None).await?;
         let (limit, offset) = admin.page();
         let repo = repo(&project, &repository)?;
-        Ok(Json(
-            admin
-                .registry
-                .meta()
-                .artifacts(&repo, limit, offset)
-                .await?,
-        ))
+        let label = admin.param("q").map(label).transpose()?;
+        let meta = admin.registry.meta();
+        Ok(Json(meta.artifacts(&repo, label, limit, offset).await?))
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
-pub(super) async fn delete_artifact(
+/// The label that artifacts are to have: `labels=(1)` is one, by its number, as Harbor's clients
+/// write it.
+fn label(query: &str) -> Result<i64, Error> {
+    let id = query.strip_prefix("labels=(");
+    let id = id.and_then(|rest| rest.strip_suffix(')')?.parse().ok());
+    id.ok_or_else(|| {
+        let error = Error::new(Code::Unsupported, "q is labels=(the number of a label)");
+        error.with_status(StatusCode::BAD_REQUEST)
+    })
+}
+
+/// The repository and the digest of an artifact that a path names.
+pub(super) async fn artifact(
+    admin: &Admin,
+    project: &str,
+    repository: &str,
+    reference: &str,
+) -> Result<(RepoName, Digest), Error> {
+    let repo = repo(project, repository)?;
+    let reference = Reference::parse(reference)?;
+    let found = admin.registry.meta().manifest(&repo, &reference).await?;
+    let found = found.ok_or_else(|| unknown_manifest(&repo, &reference))?;
+    let digest = Digest::parse(&found.digest)?;
+    Ok((repo, digest))
+}
+
+async fn delete_artifact(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
 ) -> Outcome {
@@ -113,7 +155,7 @@ pub(super) async fn delete_artifact(
 
 /// A new tag.
 #[derive(Debug, Deserialize)]
-pub(super) struct NewTag {
+struct NewTag {
     name: String,
 }
 
@@ -135,33 +177,23 @@ async fn set(
     admin.registry.meta().change(set).await
 }
 
-pub(super) async fn tag(
+async fn tag(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
     Body(request): Body<NewTag>,
 ) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Developer)).await?;
-        let repo = repo(&project, &repository)?;
-        let reference = Reference::parse(&reference)?;
-        let found = admin.registry.meta().manifest(&repo, &reference).await?;
-        let found = found.ok_or_else(|| unknown_manifest(&repo, &reference))?;
+        let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let tag = Tag::parse(&request.name)?;
-        set(
-            &admin,
-            repo,
-            tag,
-            Digest::parse(&found.digest)?,
-            "create_tag",
-        )
-        .await?;
+        set(&admin, repo, tag, digest, "create_tag").await?;
         Ok(StatusCode::CREATED)
     };
     let done = done.await;
     admin.outcome(done)
 }
 
-pub(super) async fn history(
+async fn history(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
 ) -> Outcome {
@@ -178,11 +210,11 @@ pub(super) async fn history(
 /// Where the tag is to point again; without a digest, where it pointed last.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Undelete {
+struct Undelete {
     digest: Option<String>,
 }
 
-pub(super) async fn undelete(
+async fn undelete(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
     Body(request): Body<Undelete>,

@@ -8,21 +8,32 @@ use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::projects::found;
-use super::{Admin, Body, Outcome};
+use super::projects::{found, named};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::gc;
 use crate::logs::Job;
 use crate::meta::ReplaceRetention;
-use crate::rule::{Kind, Rule};
+use crate::rule::{Keep, Kind, Rule};
 
 /// Days that no tag gets old enough for: what Harbor calls `always`.
 const ALWAYS_DAYS: i64 = i64::MAX;
 
+/// What can be done with retention, in Harbor's words.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (retention, executions) = ("/retentions/{id}", "/retentions/{id}/executions");
+    let set = "Set the retention of a project, in Harbor's words";
+    all.make("/retentions", set, create)
+        .get(retention, "The retention of a project", show)
+        .put(retention, "Set it", update)
+        .delete(retention, "Let all tags stay", delete)
+        .make(executions, "Do what it says, or only look", execute)
+}
+
 /// A policy.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Policy {
+struct Policy {
     #[serde(default)]
     id: i64,
     #[serde(default = "or")]
@@ -94,39 +105,76 @@ impl PolicyRule {
         if self.disabled || self.action != "retain" {
             return Err(wrong("rules retain and are not disabled".to_owned()));
         }
-        let number = || {
-            let number = self.params.get(&self.template).and_then(Value::as_i64);
-            let number = number.filter(|number| *number >= 0);
-            number.ok_or_else(|| wrong(format!("params.{} is a number", self.template)))
-        };
-        let (latest, days) = match self.template.as_str() {
-            "latestPushedK" => (Some(usize::try_from(number()?).unwrap_or(usize::MAX)), None),
-            "nDaysSinceLastPush" => (None, Some(number()?)),
-            "always" => (None, Some(ALWAYS_DAYS)),
-            other => {
-                return Err(wrong(format!(
-                    "template {other} is not known here; there are latestPushedK, \
-                     nDaysSinceLastPush and always"
-                )));
-            }
-        };
         let rule = Rule {
             kind: Kind::Retention,
             repositories: glob(&self.scope_selectors.repository, "repoMatches")?,
             tags: glob(&self.tag_selectors, "matches")?,
-            latest,
-            days,
+            keep: self.keep()?,
         };
         rule.scope()?;
         Ok(rule)
     }
 
-    fn write(rule: &Rule) -> Self {
-        let (template, number) = match (rule.latest, rule.days) {
-            (Some(latest), _) => ("latestPushedK", Some(json!(latest))),
-            (None, Some(ALWAYS_DAYS)) => ("always", None),
-            (None, days) => ("nDaysSinceLastPush", Some(json!(days))),
+    fn keep(&self) -> Result<Keep, Error> {
+        let days = || {
+            let number = self.params.get(&self.template).and_then(Value::as_i64);
+            let number = number.filter(|number| *number >= 0);
+            number.ok_or_else(|| wrong(format!("params.{} is a number", self.template)))
         };
+        let count = || Ok::<_, Error>(usize::try_from(days()?).unwrap_or(usize::MAX));
+        let mut keep = Keep::default();
+        match self.template.as_str() {
+            "latestPushedK" => keep.latest_pushed = Some(count()?),
+            "latestPulledN" => keep.latest_pulled = Some(count()?),
+            "latestActiveK" => keep.latest_active = Some(count()?),
+            "nDaysSinceLastPush" => keep.days_since_push = Some(days()?),
+            "nDaysSinceLastPull" => keep.days_since_pull = Some(days()?),
+            "always" => keep.days_since_push = Some(ALWAYS_DAYS),
+            other => {
+                return Err(wrong(format!(
+                    "template {other} is not known here; there are latestPushedK, latestPulledN, \
+                     latestActiveK, nDaysSinceLastPush, nDaysSinceLastPull and always"
+                )));
+            }
+        }
+        Ok(keep)
+    }
+
+    /// What one rule of ours is in Harbor's words: a rule for each thing that it keeps.
+    fn write(rule: &Rule) -> Vec<Self> {
+        let keep = &rule.keep;
+        let is_always = keep.days_since_push == Some(ALWAYS_DAYS);
+        let days = keep.days_since_push.filter(|_| !is_always);
+        let kept = [
+            (
+                "latestPushedK",
+                keep.latest_pushed.map(|count| json!(count)),
+            ),
+            (
+                "latestPulledN",
+                keep.latest_pulled.map(|count| json!(count)),
+            ),
+            (
+                "latestActiveK",
+                keep.latest_active.map(|count| json!(count)),
+            ),
+            ("nDaysSinceLastPush", days.map(|days| json!(days))),
+            (
+                "nDaysSinceLastPull",
+                keep.days_since_pull.map(|days| json!(days)),
+            ),
+        ];
+        let numbered = kept
+            .into_iter()
+            .filter_map(|(template, number)| Some((template, Some(number?))));
+        let always = is_always.then_some(("always", None));
+        numbered
+            .chain(always)
+            .map(|(template, number)| Self::of(rule, template, number))
+            .collect()
+    }
+
+    fn of(rule: &Rule, template: &str, number: Option<Value>) -> Self {
         let selector = |decoration: &str, pattern: &str| Selector {
             kind: "doublestar".to_owned(),
             decoration: decoration.to_owned(),
@@ -150,11 +198,7 @@ impl PolicyRule {
 
 /// The name of a project by its number, for who is at least a maintainer of it.
 async fn project(admin: &Admin, id: i64) -> Result<String, Error> {
-    let name = admin.registry.meta().project_name(id).await?;
-    let name = name.ok_or_else(|| {
-        let message = format!("there is no project with the number {id}");
-        Error::new(Code::NameUnknown, message)
-    })?;
+    let name = named(admin, id).await?;
     admin.require_role(&name, Some(Role::Maintainer)).await?;
     Ok(name)
 }
@@ -176,7 +220,7 @@ async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
     admin.registry.meta().change(replace).await
 }
 
-pub(super) async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {
+async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {
     let id = policy.scope.project;
     let created = replace(&admin, id, &policy).await.map(|()| {
         let location = format!("/api/v2.0/retentions/{id}");
@@ -185,16 +229,12 @@ pub(super) async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome 
     admin.outcome(created)
 }
 
-pub(super) async fn update(
-    admin: Admin,
-    Path(id): Path<i64>,
-    Body(policy): Body<Policy>,
-) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(policy): Body<Policy>) -> Outcome {
     let updated = replace(&admin, id, &policy).await;
     admin.outcome(updated)
 }
 
-pub(super) async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let shown = async {
         let project = found(&admin, &project(&admin, id).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
@@ -203,7 +243,7 @@ pub(super) async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
         Ok(Json(Policy {
             id,
             algorithm: or(),
-            rules: retention.map(PolicyRule::write).collect(),
+            rules: retention.flat_map(PolicyRule::write).collect(),
             scope: Scope {
                 level: "project".to_owned(),
                 project: id,
@@ -215,7 +255,7 @@ pub(super) async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(shown)
 }
 
-pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let deleted = async {
         let replace = ReplaceRetention {
             who: admin.who(),
@@ -231,15 +271,11 @@ pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
 /// A run of a policy.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Execution {
+struct Execution {
     dry_run: bool,
 }
 
-pub(super) async fn execute(
-    admin: Admin,
-    Path(id): Path<i64>,
-    Body(execution): Body<Execution>,
-) -> Outcome {
+async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execution>) -> Outcome {
     let done = async {
         let project = project(&admin, id).await?;
         let job = Job::retention(&project).asked_by(&admin.seen.rid);

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::{self, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
 use crate::meta::{CreateRobot, RobotFate, UpdateRobot};
@@ -15,10 +15,20 @@ use crate::name::is_component;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
+/// What can be done with robots.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (robots, robot) = ("/robots", "/robots/{id}");
+    all.get(robots, "Robots, of a project with ?project=", list)
+        .make(robots, "Make a robot; the answer has its secret", create)
+        .put(robot, "Disable a robot, or enable it", update)
+        .patch(robot, "Give a robot another secret", renew)
+        .delete(robot, "Remove a robot", delete)
+}
+
 /// A new robot.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Request {
+struct Request {
     name: String,
     /// The project that it belongs to; none if it belongs to the system.
     project: Option<String>,
@@ -40,7 +50,7 @@ async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
     }
 }
 
-pub(super) async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome {
     let listed = async {
         let project = admin.param("project");
         require(&admin, project).await?;
@@ -50,7 +60,7 @@ pub(super) async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         require(&admin, request.project.as_deref()).await?;
         let invalid = |message: &str| {
@@ -111,21 +121,17 @@ async fn fate(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
 
 /// Whether a robot may not be used.
 #[derive(Debug, Deserialize)]
-pub(super) struct Update {
+struct Update {
     disable: bool,
 }
 
-pub(super) async fn update(
-    admin: Admin,
-    Path(id): Path<i64>,
-    Body(request): Body<Update>,
-) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome {
     let done = fate(&admin, id, RobotFate::Disable(request.disable)).await;
     admin.outcome(done)
 }
 
 /// Another secret.
-pub(super) async fn renew(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn renew(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let done = async {
         let secret = auth::generate();
         fate(&admin, id, RobotFate::Secret(hashed(secret.clone()).await?)).await?;
@@ -135,7 +141,7 @@ pub(super) async fn renew(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(done)
 }
 
-pub(super) async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let done = fate(&admin, id, RobotFate::Delete).await;
     admin.outcome(done)
 }

@@ -7,14 +7,27 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::projects::found;
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::auth::Role;
 use crate::gc;
 use crate::logs::Job;
 use crate::meta::{AddRule, DeleteRule};
 use crate::rule::Rule;
 
-pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+/// What can be done with rules.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (rules, rule) = (
+        "/projects/{project}/rules",
+        "/projects/{project}/rules/{id}",
+    );
+    let run = "Remove tags that no retention keeps, or only look";
+    all.get(rules, "Rules: immutable tags and retention", list)
+        .make(rules, "Add a rule", add)
+        .delete(rule, "Remove a rule", delete)
+        .post("/projects/{project}/retention", run, retain)
+}
+
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
@@ -24,11 +37,7 @@ pub(super) async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn add(
-    admin: Admin,
-    Path(project): Path<String>,
-    Body(rule): Body<Rule>,
-) -> Outcome {
+async fn add(admin: Admin, Path(project): Path<String>, Body(rule): Body<Rule>) -> Outcome {
     let added = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         rule.scope()?;
@@ -41,7 +50,7 @@ pub(super) async fn add(
     admin.outcome(added)
 }
 
-pub(super) async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome {
+async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome {
     let deleted = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let who = admin.who();
@@ -58,16 +67,12 @@ pub(super) async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)
 /// A run of retention.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Run {
+struct Run {
     /// Look only.
     dry_run: bool,
 }
 
-pub(super) async fn retain(
-    admin: Admin,
-    Path(project): Path<String>,
-    Body(run): Body<Run>,
-) -> Outcome {
+async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let job = Job::retention(&project).asked_by(&admin.seen.rid);

@@ -3,14 +3,20 @@
 use axum::Json;
 use serde_json::json;
 
-use super::{Admin, Outcome};
+use super::{Admin, Operations, Outcome};
 use crate::auth::Caller;
 use crate::error::{Code, Error};
 
 /// Projects, and repositories, of one answer.
 const FOUND_MAX: i64 = 100;
 
-pub(super) async fn search(admin: Admin) -> Outcome {
+/// What can be found.
+pub(super) fn operations(all: Operations) -> Operations {
+    let summary = "Projects and repositories with ?q= in their names";
+    all.get("/search", summary, search)
+}
+
+async fn search(admin: Admin) -> Outcome {
     let found = async {
         let text = admin.param("q").unwrap_or_default();
         if text.is_empty() {

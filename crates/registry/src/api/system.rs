@@ -10,10 +10,22 @@ use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Outcome};
+use super::{Admin, Body, Operations, Outcome};
 use crate::{auth, fsck, gc};
 
-pub(super) async fn gc(admin: Admin) -> Outcome {
+/// What can be done with the registry as a whole.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (gc, fsck, keys) = ("/system/gc", "/system/fsck", "/system/keys");
+    let compare = "Compare database and store; a line of JSON per finding";
+    let rotate = "Make a key that signs from now on; older ones still check";
+    all.get(gc, "What waits for garbage collection", self::gc)
+        .post(gc, "Collect garbage now, or only look", run_gc)
+        .post(fsck, compare, self::fsck)
+        .get(keys, "Keys that sign tokens, newest first", self::keys)
+        .make(keys, rotate, rotate_key)
+}
+
+async fn gc(admin: Admin) -> Outcome {
     let shown = async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
@@ -31,12 +43,12 @@ pub(super) async fn gc(admin: Admin) -> Outcome {
 /// A run of garbage collection.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Run {
+struct Run {
     /// Look only, at all that waits, due or not.
     dry_run: bool,
 }
 
-pub(super) async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
+async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     let done = async {
         admin.require_admin()?;
         let collected = gc::asked(&admin.registry, &admin.seen.rid, request.dry_run).await?;
@@ -58,12 +70,12 @@ pub(super) async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
 /// A comparison of the database with the store.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Fsck {
+struct Fsck {
     read_bytes: bool,
     repair: bool,
 }
 
-pub(super) async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
+async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
     let begun = admin.require_admin().and_then(|()| {
         let options = fsck::Options {
             read_bytes: request.read_bytes,
@@ -80,7 +92,7 @@ pub(super) async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
     admin.outcome(begun)
 }
 
-pub(super) async fn keys(admin: Admin) -> Outcome {
+async fn keys(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
         Ok(Json(admin.registry.meta().keys().await?))
@@ -89,7 +101,7 @@ pub(super) async fn keys(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-pub(super) async fn rotate_key(admin: Admin) -> Outcome {
+async fn rotate_key(admin: Admin) -> Outcome {
     let rotated = async {
         admin.require_admin()?;
         let kid = auth::rotate(&admin.registry, admin.who(), None).await?;

@@ -242,6 +242,7 @@ mod tests {
         let shelf = Shelves::new(&config, false).manifests;
         let row = |bytes: usize| {
             Arc::new(ManifestRow {
+                id: 0,
                 digest: String::new(),
                 media_type: String::new(),
                 bytes: vec![0; bytes].into(),

@@ -10,6 +10,7 @@ use super::administer::time;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::label::Label;
 use super::manifest;
 use super::outbox::{Event, tell};
 use super::project::find_repo;
@@ -39,8 +40,10 @@ pub(crate) struct Artifact {
     /// Bytes of the manifest and of the blobs that it needs.
     pub(crate) size: i64,
     pub(crate) push_time: String,
+    pub(crate) pull_time: Option<String>,
     pub(crate) annotations: Option<Value>,
     pub(crate) tags: Vec<TagInfo>,
+    pub(crate) labels: Vec<Label>,
 }
 
 /// A tag.
@@ -54,9 +57,11 @@ pub(crate) struct TagInfo {
 const ARTIFACTS: &str = "SELECT m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
      m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
          FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
-         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id) \
-     FROM manifest m JOIN repo r ON r.id = m.repo_id \
-     WHERE r.name = $1 ORDER BY m.pushed_ms DESC, m.id DESC LIMIT $2 OFFSET $3";
+         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id), u.pulled_ms \
+     FROM manifest m JOIN repo r ON r.id = m.repo_id LEFT JOIN pull u ON u.manifest_id = m.id \
+     WHERE r.name = $1 AND ($2 = 0 OR EXISTS (SELECT 1 FROM manifest_label l \
+         WHERE l.manifest_id = m.id AND l.label_id = $2)) \
+     ORDER BY m.pushed_ms DESC, m.id DESC LIMIT $3 OFFSET $4";
 
 fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
     let annotations: Option<String> = row.try_get(4)?;
@@ -68,7 +73,9 @@ fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
         annotations: annotations.and_then(|json| serde_json::from_str(&json).ok()),
         push_time: time(row.try_get(5)?),
         size: row.try_get(6)?,
+        pull_time: row.try_get::<Option<i64>, _>(7)?.map(time),
         tags: Vec::new(),
+        labels: Vec::new(),
     })
 }
 
@@ -95,14 +102,16 @@ impl Meta {
         self.rows(bound!(sql, project, limit, offset), repo).await
     }
 
-    /// The manifests of a repository with their tags, newest first, by pages.
+    /// The manifests of a repository, or those of it that have a label, with their tags and labels,
+    /// newest first, by pages.
     pub(crate) async fn artifacts(
         &self,
         repo: &RepoName,
+        label: Option<i64>,
         limit: i64,
         offset: i64,
     ) -> Result<Vec<Artifact>, Error> {
-        let query = bound!(ARTIFACTS, repo.as_str(), limit, offset);
+        let query = bound!(ARTIFACTS, repo.as_str(), label.unwrap_or(0), limit, offset);
         let mut artifacts = self.rows(query, artifact).await?;
         let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
         for artifact in &mut artifacts {
@@ -113,6 +122,7 @@ impl Meta {
                 })
             };
             artifact.tags = self.rows(bound!(sql, artifact.id), tag).await?;
+            artifact.labels = self.artifact_labels(artifact.id).await?;
         }
         Ok(artifacts)
     }

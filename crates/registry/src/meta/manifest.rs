@@ -28,6 +28,7 @@ const MISSING_NAMED_MAX: usize = 10;
 /// A manifest that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct ManifestRow {
+    pub(crate) id: i64,
     pub(crate) digest: String,
     pub(crate) media_type: String,
     pub(crate) bytes: Bytes,
@@ -41,9 +42,10 @@ pub(crate) fn unknown(repo: &RepoName, reference: &Reference) -> Error {
 
 fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
     Ok(ManifestRow {
-        digest: row.try_get(0)?,
-        media_type: row.try_get(1)?,
-        bytes: row.try_get::<Vec<u8>, _>(2)?.into(),
+        id: row.try_get(0)?,
+        digest: row.try_get(1)?,
+        media_type: row.try_get(2)?,
+        bytes: row.try_get::<Vec<u8>, _>(3)?.into(),
     })
 }
 
@@ -73,14 +75,14 @@ impl Meta {
         let mut connection = self.read().await?;
         let found = match reference {
             Reference::Tag(tag) => bound!(
-                "SELECT m.digest, m.media_type, m.bytes FROM repo r \
+                "SELECT m.id, m.digest, m.media_type, m.bytes FROM repo r \
                  JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id \
                  WHERE r.name = $1 AND t.name = $2",
                 repo.as_str(),
                 tag.as_str(),
             ),
             Reference::Digest(digest) => bound!(
-                "SELECT m.digest, m.media_type, m.bytes FROM repo r \
+                "SELECT m.id, m.digest, m.media_type, m.bytes FROM repo r \
                  JOIN manifest m ON m.repo_id = r.id WHERE r.name = $1 AND m.digest = $2",
                 repo.as_str(),
                 digest.as_str(),

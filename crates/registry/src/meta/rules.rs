@@ -241,14 +241,16 @@ impl Change for Retain {
 
 async fn tags(tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<Candidate>, sqlx::Error> {
     let found = bound!(
-        "SELECT name, updated_ms FROM tag WHERE repo_id = $1",
+        "SELECT t.name, t.updated_ms, u.pulled_ms FROM tag t \
+         LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
         repo_id
     );
     let rows = found.fetch_all(&mut *tx.conn).await?;
     let candidate = |row: &sqlx::any::AnyRow| {
         Ok(Candidate {
             tag: row.try_get(0)?,
-            updated_ms: row.try_get(1)?,
+            pushed_ms: row.try_get(1)?,
+            pulled_ms: row.try_get(2)?,
         })
     };
     rows.iter().map(candidate).collect()

@@ -6,7 +6,10 @@ use super::connect::Engine;
 use super::error::MetaError;
 
 /// The steps, in order. What was released is never changed: a new step follows.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+];
 
 /// The lock that PostgreSQL's processes take turns with.
 const POSTGRES_LOCK: &str = "SELECT pg_advisory_xact_lock(7206214)";

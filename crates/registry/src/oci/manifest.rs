@@ -47,7 +47,10 @@ pub(super) async fn pull(
     ]);
     let body = match call.method {
         Method::HEAD => Body::empty(),
-        _ => Body::from(found.bytes.clone()),
+        _ => {
+            call.registry.meta().pulled(found.id);
+            Body::from(found.bytes.clone())
+        }
     };
     Ok(with_body(StatusCode::OK, &headers, body))
 }

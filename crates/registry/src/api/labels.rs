@@ -1,0 +1,219 @@
+//! Labels, and giving them to artifacts.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::projects::named;
+use super::repositories::artifact;
+use super::{Admin, Body, Operations, Outcome};
+use crate::auth::Role;
+use crate::error::{Code, Error};
+use crate::meta::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
+use crate::name::RepoName;
+
+/// Characters of a label's name, and of its description.
+const NAME_CHARS_MAX: usize = 128;
+const DESCRIPTION_CHARS_MAX: usize = 1024;
+/// Bytes of a colour.
+const COLOR_BYTES_MAX: usize = 32;
+
+/// What can be done with labels.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (labels, label) = ("/labels", "/labels/{id}");
+    let given = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels";
+    let taken = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels/{id}";
+    let summary = "Labels of the registry, of a project with ?scope=p&project_id=";
+    all.get(labels, summary, list)
+        .make(labels, "Make a label", create)
+        .get(label, "A label", show)
+        .put(label, "Change a label", update)
+        .delete(label, "Remove a label, from artifacts too", delete)
+        .post(given, "Give an artifact a label", give)
+        .delete(taken, "Take a label from an artifact", take)
+}
+
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+}
+
+/// The project that a scope names; none if it is the whole registry.
+async fn scope(admin: &Admin, scope: &str, project: Option<i64>) -> Result<Option<String>, Error> {
+    match (scope, project) {
+        ("" | "g", _) => Ok(None),
+        ("p", Some(id)) => Ok(Some(named(admin, id).await?)),
+        _ => Err(wrong("scope is g, or p with project_id, a number")),
+    }
+}
+
+/// A project's labels are its maintainers' business, others the system's.
+async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
+    match project {
+        Some(project) => admin.require_role(project, Some(Role::Maintainer)).await,
+        None => admin.require_admin(),
+    }
+}
+
+async fn list(admin: Admin) -> Outcome {
+    let listed = async {
+        let id = admin.param("project_id").and_then(|id| id.parse().ok());
+        let project = scope(&admin, admin.param("scope").unwrap_or_default(), id).await?;
+        if let Some(project) = &project {
+            admin.require_role(project, None).await?;
+        }
+        let (limit, offset) = admin.page();
+        let name = admin.param("name").unwrap_or_default();
+        let meta = admin.registry.meta();
+        let labels = meta.labels(project.as_deref(), name, limit, offset);
+        Ok(Json(labels.await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+/// A new label.
+#[derive(Debug, Deserialize)]
+struct NewLabel {
+    #[serde(flatten)]
+    text: LabelText,
+    #[serde(default)]
+    scope: String,
+    project_id: Option<i64>,
+}
+
+fn check(text: &LabelText) -> Result<(), Error> {
+    let is_control = |text: &str| text.chars().any(char::is_control);
+    let name = text.name.as_str();
+    if name.trim().is_empty() || name.chars().count() > NAME_CHARS_MAX || is_control(name) {
+        return Err(wrong(format!(
+            "a label's name has 1 to {NAME_CHARS_MAX} characters that can be seen"
+        )));
+    }
+    if text.description.chars().count() > DESCRIPTION_CHARS_MAX {
+        return Err(wrong(format!(
+            "a description has at most {DESCRIPTION_CHARS_MAX} characters"
+        )));
+    }
+    let color = text.color.as_str();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'#';
+    if color.len() > COLOR_BYTES_MAX || !color.bytes().all(is_plain) {
+        return Err(wrong("a color is like #48960C"));
+    }
+    Ok(())
+}
+
+async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome {
+    let created = async {
+        let project = scope(&admin, &request.scope, request.project_id).await?;
+        require(&admin, project.as_deref()).await?;
+        check(&request.text)?;
+        let create = CreateLabel {
+            who: admin.who(),
+            project,
+            text: request.text,
+        };
+        let id = admin.registry.meta().change(create).await?;
+        let location = format!("/api/v2.0/labels/{id}");
+        Ok((
+            StatusCode::CREATED,
+            [(LOCATION, location)],
+            Json(json!({"id": id})),
+        ))
+    };
+    let created = created.await;
+    admin.outcome(created)
+}
+
+/// A label that the caller may see.
+async fn seen(admin: &Admin, id: i64) -> Result<Label, Error> {
+    let label = admin.registry.meta().label(id).await?;
+    if let Some(project) = &label.project {
+        admin.require_role(project, None).await?;
+    }
+    Ok(label)
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = seen(&admin, id).await.map(Json);
+    admin.outcome(shown)
+}
+
+async fn fate(admin: &Admin, id: i64, fate: LabelFate) -> Result<(), Error> {
+    let label = seen(admin, id).await?;
+    require(admin, label.project.as_deref()).await?;
+    let who = admin.who();
+    let update = UpdateLabel { who, label, fate };
+    admin.registry.meta().change(update).await
+}
+
+async fn update(admin: Admin, Path(id): Path<i64>, Body(text): Body<LabelText>) -> Outcome {
+    let done = async {
+        check(&text)?;
+        fate(&admin, id, LabelFate::Change(text)).await
+    };
+    let done = done.await;
+    admin.outcome(done)
+}
+
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let done = fate(&admin, id, LabelFate::Delete).await;
+    admin.outcome(done)
+}
+
+/// Gives an artifact a label, or takes it.
+async fn set(
+    admin: &Admin,
+    (project, repository, reference): (String, String, String),
+    id: i64,
+    has: bool,
+) -> Result<(), Error> {
+    admin.require_role(&project, Some(Role::Developer)).await?;
+    let (repo, digest) = artifact(admin, &project, &repository, &reference).await?;
+    let label = admin.registry.meta().label(id).await?;
+    usable(&label, &repo)?;
+    let set = SetLabel {
+        who: admin.who(),
+        repo,
+        digest,
+        label,
+        has,
+    };
+    admin.registry.meta().change(set).await
+}
+
+/// Refuses a label of another project, of which nothing is told.
+fn usable(label: &Label, repo: &RepoName) -> Result<(), Error> {
+    match &label.project {
+        Some(project) if project != repo.project() => {
+            let message = format!("project {} has no such label", repo.project());
+            Err(Error::new(Code::NameUnknown, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A label by its number.
+#[derive(Debug, Deserialize)]
+struct Given {
+    id: i64,
+}
+
+async fn give(
+    admin: Admin,
+    Path(place): Path<(String, String, String)>,
+    Body(label): Body<Given>,
+) -> Outcome {
+    let done = set(&admin, place, label.id, true).await;
+    admin.outcome(done)
+}
+
+async fn take(
+    admin: Admin,
+    Path((project, repository, reference, id)): Path<(String, String, String, i64)>,
+) -> Outcome {
+    let done = set(&admin, (project, repository, reference), id, false).await;
+    admin.outcome(done)
+}

@@ -1,0 +1,141 @@
+//! Which tags stay.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{Kind, Registry, bytes, sha256};
+
+#[tokio::test]
+async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for number in 1..=3 {
+        let tag = format!("v{number}");
+        let layer = bytes(number + 20, 10);
+        client.push_image("team/app", &tag, &layer).await?;
+    }
+    let (_, project) = client
+        .manage(Method::GET, "/projects/team", Value::Null)
+        .await?;
+    let id = project["project_id"].clone();
+    let policy = |template: &str| {
+        json!({
+            "algorithm": "or",
+            "scope": {"level": "project", "ref": id},
+            "trigger": {"kind": "Schedule", "settings": {"cron": ""}},
+            "rules": [{
+                "action": "retain", "template": template, "params": {template: 1},
+                "tag_selectors":
+                    [{"kind": "doublestar", "decoration": "matches", "pattern": "v*"}],
+                "scope_selectors": {"repository":
+                    [{"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}]},
+            }],
+        })
+    };
+    let path = format!("/retentions/{id}");
+    let unknown = policy("latestWantedK");
+    let (status, refused) = client.manage(Method::POST, "/retentions", unknown).await?;
+    assert_eq!(status, 400);
+    assert!(refused.to_string().contains("latestWantedK"), "{refused}");
+    let made = client.manage(Method::POST, "/retentions", policy("latestPushedK"));
+    assert_eq!(made.await?.0, 201);
+    let (_, shown) = client.manage(Method::GET, &path, Value::Null).await?;
+    assert_eq!(shown["rules"][0]["params"], json!({"latestPushedK": 1}));
+    assert_eq!(shown["rules"][0]["tag_selectors"][0]["pattern"], "v*");
+    for (dry_run, left) in [(true, 3), (false, 1)] {
+        let run = json!({"dry_run": dry_run});
+        let executions = format!("{path}/executions");
+        let (status, done) = client.manage(Method::POST, &executions, run).await?;
+        assert_eq!((status, &done["deleted"]), (201, &json!(2)));
+        let tags = client.json("/v2/team/app/tags/list").await?;
+        assert_eq!(tags["tags"].as_array().map(Vec::len), Some(left));
+    }
+    let always = client.manage(Method::PUT, &path, policy("always"));
+    assert_eq!(always.await?.0, 200);
+    let (_, shown) = client.manage(Method::GET, &path, Value::Null).await?;
+    assert_eq!(shown["rules"][0]["template"], "always");
+    let gone = client.manage(Method::DELETE, &path, Value::Null).await?;
+    assert_eq!(gone.0, 200);
+    let (_, rules) = client
+        .manage(Method::GET, "/projects/team/rules", Value::Null)
+        .await?;
+    assert_eq!(rules, json!([]));
+    Ok(())
+}
+
+/// Pulls count for those templates that speak of them, also those of a process that was stopped and
+/// those by digest.
+#[tokio::test]
+async fn what_is_pulled_stays() -> anyhow::Result<()> {
+    // Nothing is written down by the clock.
+    let env = [("SKALD_REGISTRY_GC_INTERVAL", "1h")];
+    let mut registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client().clone();
+    let mut manifests = Vec::new();
+    for number in 1..=4 {
+        let tag = format!("v{number}");
+        let layer = bytes(number + 40, 10);
+        manifests.push(client.push_image("team/app", &tag, &layer).await?);
+    }
+    let v1 = format!("/v2/team/app/manifests/{}", sha256(&manifests[0]));
+    assert!(client.get(&v1).await?.is_some());
+    registry.stop().await?;
+    registry.start_again().await?;
+    assert!(client.get("/v2/team/app/manifests/v2").await?.is_some());
+    // Asking is not pulling.
+    let v3 = "/v2/team/app/manifests/v3";
+    assert_eq!(client.status(Method::HEAD, v3).await?, 200);
+
+    let rules = "/projects/team/rules";
+    let keep = json!({"kind": "retention", "latestPulledN": 2});
+    assert_eq!(client.manage(Method::POST, rules, keep).await?.0, 201);
+    let run = json!({"dry_run": false});
+    let (status, done) = client
+        .manage(Method::POST, "/projects/team/retention", run)
+        .await?;
+    assert_eq!(status, 200, "{done}");
+    let tags = client.json("/v2/team/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!(["v1", "v2"]), "{done}");
+    let artifacts = "/projects/team/repositories/app/artifacts";
+    let (_, artifacts) = client.manage(Method::GET, artifacts, Value::Null).await?;
+    let pulled = artifacts.as_array().into_iter().flatten();
+    let pulled = pulled.filter(|artifact| artifact["pull_time"].is_string());
+    assert_eq!(pulled.count(), 2, "{artifacts}");
+    Ok(())
+}
+
+/// A rule that keeps tags for several reasons is several of Harbor's.
+#[tokio::test]
+async fn rules_of_ours_are_told_in_harbors_words() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(50, 10)).await?;
+    let rule = json!({
+        "kind": "retention", "tags": "v*", "latestPushedK": 1, "latestPulledN": 2,
+        "latestActiveK": 3, "nDaysSinceLastPush": 4, "nDaysSinceLastPull": 5,
+    });
+    let rules = "/projects/team/rules";
+    assert_eq!(client.manage(Method::POST, rules, rule).await?.0, 201);
+    let (_, project) = client
+        .manage(Method::GET, "/projects/team", Value::Null)
+        .await?;
+    let retention = format!("/retentions/{}", project["project_id"]);
+    let (_, policy) = client.manage(Method::GET, &retention, Value::Null).await?;
+    let told = |policy: &Value| -> Vec<Value> {
+        let rules = policy["rules"].as_array().into_iter().flatten();
+        rules.map(|rule| rule["params"].clone()).collect()
+    };
+    let expected = [
+        json!({"latestPushedK": 1}),
+        json!({"latestPulledN": 2}),
+        json!({"latestActiveK": 3}),
+        json!({"nDaysSinceLastPush": 4}),
+        json!({"nDaysSinceLastPull": 5}),
+    ];
+    assert_eq!(told(&policy), expected);
+    // What is told can be said.
+    let put = client.manage(Method::PUT, &retention, policy);
+    assert_eq!(put.await?.0, 200);
+    let (_, again) = client.manage(Method::GET, &retention, Value::Null).await?;
+    assert_eq!(told(&again), expected);
+    Ok(())
+}
