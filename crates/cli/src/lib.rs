@@ -30,7 +30,10 @@ pub use args::{
     ClientArgs, FmtArgs, InstantArgs, LabelsArgs, QueryArgs, SeriesArgs, StatsArgs, TailArgs,
 };
 pub use error::CliError;
-pub use registry::{Action, ContentCommand, RegistryArgs, RegistryCommand, Role, Visibility};
+pub use registry::{
+    AccountCommand, Action, ApplyArgs, ContentCommand, Kept, PolicyCommand, ProjectCommand,
+    RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, Visibility,
+};
 
 /// What to ask.
 #[derive(Clone, Debug, Subcommand)]

@@ -1,0 +1,181 @@
+//! Accounts of people, and robots.
+
+use clap::{Subcommand, ValueEnum};
+use reqwest::Method;
+use serde_json::json;
+
+use super::asked::Asked;
+use super::projects::word;
+use crate::error::CliError;
+
+/// What can be done with accounts and robots.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Say who is logged in
+    Whoami,
+    /// List accounts
+    Users,
+    /// Make an account; the password is read from standard input
+    CreateUser {
+        /// Its name
+        name: String,
+        /// A system administrator
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Change an account's password, read from standard input
+    SetPassword {
+        /// The account's number
+        id: i64,
+    },
+    /// Make an account a system administrator, or not
+    SetAdmin {
+        /// The account's number
+        id: i64,
+        /// Whether it is one
+        admin: Switch,
+    },
+    /// Forbid the use of an account
+    DisableUser {
+        /// Its number
+        id: i64,
+    },
+    /// Allow the use of an account again
+    EnableUser {
+        /// Its number
+        id: i64,
+    },
+    /// Remove an account
+    DeleteUser {
+        /// Its number
+        id: i64,
+    },
+    /// List robots
+    Robots {
+        /// Of this project only
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// Make a robot and print its secret
+    CreateRobot {
+        /// Its name
+        name: String,
+        /// The project that it belongs to
+        #[arg(long)]
+        project: Option<String>,
+        /// What it may do
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
+        allow: Vec<Action>,
+        /// Days until it expires
+        #[arg(long)]
+        days: Option<i64>,
+    },
+    /// Give a robot another secret and print it
+    RenewRobot {
+        /// Its number
+        id: i64,
+    },
+    /// Forbid the use of a robot
+    DisableRobot {
+        /// Its number
+        id: i64,
+    },
+    /// Allow the use of a robot again
+    EnableRobot {
+        /// Its number
+        id: i64,
+    },
+    /// Remove a robot
+    DeleteRobot {
+        /// Its number
+        id: i64,
+    },
+}
+
+/// What a robot may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Pull.
+    Pull,
+    /// Push.
+    Push,
+    /// Delete.
+    Delete,
+}
+
+/// Whether something is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// The last line of standard input.
+fn read_password() -> Result<String, CliError> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    match line.trim_end_matches(['\r', '\n']) {
+        "" => Err(CliError::Usage("no password on standard input".to_owned())),
+        password => Ok(password.to_owned()),
+    }
+}
+
+impl AccountCommand {
+    pub(super) fn asked(self) -> Result<Asked, CliError> {
+        let disable_user = |id: i64, disabled: bool| {
+            Asked::put(
+                format!("/users/{id}/disabled"),
+                json!({"disabled": disabled}),
+            )
+        };
+        let disable_robot = |id: i64, disable: bool| {
+            Asked::put(format!("/robots/{id}"), json!({"disable": disable}))
+        };
+        Ok(match self {
+            Self::Whoami => Asked::get("/users/current"),
+            Self::Users => Asked::get("/users"),
+            Self::CreateUser { name, admin } => Asked::post(
+                "/users",
+                json!({"username": name, "password": read_password()?, "sysadmin_flag": admin}),
+            ),
+            Self::SetPassword { id } => Asked::put(
+                format!("/users/{id}/password"),
+                json!({"new_password": read_password()?}),
+            ),
+            Self::SetAdmin { id, admin } => Asked::put(
+                format!("/users/{id}/sysadmin"),
+                json!({"sysadmin_flag": admin == Switch::On}),
+            ),
+            Self::DisableUser { id } => disable_user(id, true),
+            Self::EnableUser { id } => disable_user(id, false),
+            Self::DeleteUser { id } => Asked::delete(format!("/users/{id}")),
+            Self::Robots { project } => Asked::get(match project {
+                Some(project) => format!("/robots?project={project}"),
+                None => "/robots".to_owned(),
+            }),
+            Self::CreateRobot {
+                name,
+                project,
+                allow,
+                days,
+            } => create_robot(&name, project.as_deref(), &allow, days),
+            Self::RenewRobot { id } => Asked::of(Method::PATCH, format!("/robots/{id}"), None),
+            Self::DisableRobot { id } => disable_robot(id, true),
+            Self::EnableRobot { id } => disable_robot(id, false),
+            Self::DeleteRobot { id } => Asked::delete(format!("/robots/{id}")),
+        })
+    }
+}
+
+fn create_robot(name: &str, project: Option<&str>, allow: &[Action], days: Option<i64>) -> Asked {
+    let actions: Vec<String> = allow.iter().map(word).collect();
+    let body = json!({
+        "name": name,
+        "project": project,
+        "duration": days.unwrap_or(-1),
+        "permissions": [{"project": project.unwrap_or("*"), "actions": actions}],
+    });
+    Asked::post("/robots", body)
+}

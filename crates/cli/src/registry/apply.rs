@@ -1,0 +1,259 @@
+//! Makes projects what a file says that they are, so that they can be kept beside other things that
+//! are declared. What the file does not speak of stays as it is; a list that it has is the whole
+//! list.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::asked::{Asked, Client};
+use super::projects::{set_member, set_public, set_quota};
+use crate::error::CliError;
+
+/// What is to be done with which file.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyArgs {
+    /// The file, in YAML
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What the file says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    projects: BTreeMap<String, Project>,
+}
+
+/// What a project is to be, or is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Project {
+    public: Option<bool>,
+    /// Bytes that it may have; -1 is no bound.
+    quota: Option<i64>,
+    /// Accounts and their roles.
+    members: Option<BTreeMap<String, String>>,
+    /// As `POST /projects/{project}/rules` has them.
+    rules: Option<Vec<Map<String, Value>>>,
+}
+
+/// A request, and what it is for.
+type Step = (String, Asked);
+
+/// Does what a file says, and prints what that is.
+pub(super) async fn run(
+    client: &Client,
+    args: &ApplyArgs,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
+    let file = args.file.display();
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| CliError::Usage(format!("cannot read {file}: {error}")))?;
+    let wanted: Wanted = serde_yaml::from_str(&text)
+        .map_err(|error| CliError::Usage(format!("{file} cannot be understood: {error}")))?;
+    for (name, wanted) in &wanted.projects {
+        let mut is = read(client, name).await?;
+        if is.is_none() {
+            let made = json!({"project_name": name});
+            let made = ("made".to_owned(), Asked::post("/projects", made));
+            make(client, args, out, name, vec![made]).await?;
+            // Who makes a project becomes a member.
+            is = match args.dry_run {
+                true => Some(Project::default()),
+                false => read(client, name).await?,
+            };
+        }
+        let steps = plan(name, wanted, &is.unwrap_or_default());
+        make(client, args, out, name, steps).await?;
+    }
+    Ok(())
+}
+
+async fn make(
+    client: &Client,
+    args: &ApplyArgs,
+    out: &mut (dyn Write + Send),
+    project: &str,
+    steps: Vec<Step>,
+) -> Result<(), CliError> {
+    for (what, asked) in steps {
+        if !args.dry_run {
+            client.ask(asked).await?;
+        }
+        writeln!(out, "project {project}: {what}")?;
+    }
+    Ok(())
+}
+
+/// What a project is; nothing if it is not there.
+async fn read(client: &Client, name: &str) -> Result<Option<Project>, CliError> {
+    let path = format!("/projects/{name}");
+    let project = match client.ask(Asked::get(&path)).await {
+        Err(CliError::Refused { status: 404, .. }) => return Ok(None),
+        project => project?,
+    };
+    let quota = client.ask(Asked::get(format!("/quotas/{name}"))).await?;
+    let members = client.ask(Asked::get(format!("{path}/members"))).await?;
+    let rules = client.ask(Asked::get(format!("{path}/rules"))).await?;
+    let members = members.as_array().into_iter().flatten();
+    let member = |member: &Value| {
+        let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
+        (text("entity_name"), text("role_name"))
+    };
+    let rules = rules.as_array().into_iter().flatten();
+    Ok(Some(Project {
+        public: Some(project["metadata"]["public"] == "true"),
+        quota: quota["hard"]["storage"].as_i64(),
+        members: Some(members.map(member).collect()),
+        rules: Some(rules.filter_map(|rule| rule.as_object().cloned()).collect()),
+    }))
+}
+
+/// What makes a project what it is to be.
+fn plan(name: &str, wanted: &Project, is: &Project) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(public) = wanted.public.filter(|_| wanted.public != is.public) {
+        let what = if public { "public" } else { "private" };
+        steps.push((what.to_owned(), set_public(name, public)));
+    }
+    if let Some(quota) = wanted.quota.filter(|_| wanted.quota != is.quota) {
+        steps.push((format!("quota {quota}"), set_quota(name, quota)));
+    }
+    if let Some(members) = &wanted.members {
+        let none = BTreeMap::new();
+        plan_members(
+            name,
+            members,
+            is.members.as_ref().unwrap_or(&none),
+            &mut steps,
+        );
+    }
+    if let Some(rules) = &wanted.rules {
+        plan_rules(
+            name,
+            rules,
+            is.rules.as_deref().unwrap_or_default(),
+            &mut steps,
+        );
+    }
+    steps
+}
+
+fn plan_members(
+    name: &str,
+    wanted: &BTreeMap<String, String>,
+    are: &BTreeMap<String, String>,
+    steps: &mut Vec<Step>,
+) {
+    for (account, role) in wanted {
+        if are.get(account) != Some(role) {
+            let set = set_member(name, account, role);
+            steps.push((format!("{account} is {role}"), set));
+        }
+    }
+    for account in are.keys().filter(|account| !wanted.contains_key(*account)) {
+        let path = format!("/projects/{name}/members/{account}");
+        steps.push((format!("{account} is no member"), Asked::delete(path)));
+    }
+}
+
+fn plan_rules(
+    name: &str,
+    wanted: &[Map<String, Value>],
+    are: &[Map<String, Value>],
+    steps: &mut Vec<Step>,
+) {
+    let path = format!("/projects/{name}/rules");
+    let wanted: Vec<_> = wanted.iter().map(bare).collect();
+    let bare_are: Vec<_> = are.iter().map(bare).collect();
+    // New ones first, so that no tag is without the rule that holds it.
+    for rule in wanted.iter().filter(|rule| !bare_are.contains(rule)) {
+        let rule = Value::Object(rule.clone());
+        steps.push((format!("rule {rule}"), Asked::post(&path, rule)));
+    }
+    for rule in are.iter().filter(|rule| !wanted.contains(&bare(rule))) {
+        let id = rule.get("id").cloned().unwrap_or_default();
+        let gone = Asked::delete(format!("{path}/{id}"));
+        steps.push((format!("no rule {}", Value::Object(bare(rule))), gone));
+    }
+}
+
+/// A rule without its number, and with what is meant if nothing is said.
+fn bare(rule: &Map<String, Value>) -> Map<String, Value> {
+    let mut rule = rule.clone();
+    rule.remove("id");
+    for glob in ["repositories", "tags"] {
+        rule.entry(glob).or_insert_with(|| "**".into());
+    }
+    rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(yaml: &str) -> Project {
+        serde_yaml::from_str(yaml).unwrap()
+    }
+
+    fn steps(wanted: &str, is: &str) -> Vec<String> {
+        let steps = plan("team", &project(wanted), &project(is));
+        let step = |(what, asked): &Step| format!("{what}: {} {}", asked.method, asked.path);
+        steps.iter().map(step).collect()
+    }
+
+    const WANTED: &str = "
+public: true
+quota: 1000
+members: {ann: developer, bob: guest}
+rules:
+  - {kind: immutable, tags: v*}
+";
+
+    #[test]
+    fn only_what_differs_is_done() {
+        let is = "
+public: true
+quota: 1000
+members: {ann: developer, bob: guest}
+rules:
+  - {id: 7, kind: immutable, repositories: '**', tags: v*}
+";
+        assert!(steps(WANTED, is).is_empty());
+        assert!(steps("{}", is).is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_done() {
+        let is = "
+public: false
+quota: -1
+members: {bob: developer, eve: guest}
+rules:
+  - {id: 7, kind: immutable, tags: '**'}
+";
+        let expected = [
+            "public: PUT /projects/team",
+            "quota 1000: PUT /quotas/team",
+            "ann is developer: POST /projects/team/members",
+            "bob is guest: POST /projects/team/members",
+            "eve is no member: DELETE /projects/team/members/eve",
+            r#"rule {"kind":"immutable","repositories":"**","tags":"v*"}: POST /projects/team/rules"#,
+            r#"no rule {"kind":"immutable","repositories":"**","tags":"**"}: DELETE /projects/team/rules/7"#,
+        ];
+        assert_eq!(steps(WANTED, is), expected);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_refused() {
+        assert!(serde_yaml::from_str::<Wanted>("projects: {team: {open: true}}").is_err());
+    }
+}

@@ -1,0 +1,110 @@
+//! Repositories, artifacts and tags.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::asked::{Asked, repository};
+
+/// What can be done with repositories and what they have.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ContentCommand {
+    /// List the repositories of a project
+    Repositories {
+        /// The project
+        project: String,
+    },
+    /// List the artifacts of a repository
+    Artifacts {
+        /// PROJECT/NAME
+        repository: String,
+        /// Those that have the label with this number
+        #[arg(long)]
+        label: Option<i64>,
+    },
+    /// Remove a repository with all that it has
+    DeleteRepository {
+        /// PROJECT/NAME
+        repository: String,
+    },
+    /// Remove a tag, or by its digest an artifact with its tags
+    DeleteArtifact {
+        /// PROJECT/NAME
+        repository: String,
+        /// The tag or the digest
+        reference: String,
+    },
+    /// Give an artifact another tag
+    Tag {
+        /// PROJECT/NAME
+        repository: String,
+        /// A tag or the digest of the artifact
+        reference: String,
+        /// The new tag
+        tag: String,
+    },
+    /// Say where a tag pointed
+    History {
+        /// PROJECT/NAME
+        repository: String,
+        /// The tag
+        tag: String,
+    },
+    /// Bring a tag back to where it pointed
+    Undelete {
+        /// PROJECT/NAME
+        repository: String,
+        /// The tag
+        tag: String,
+        /// Where it is to point, if not to where it pointed last
+        #[arg(long)]
+        digest: Option<String>,
+    },
+}
+
+impl ContentCommand {
+    pub(super) fn asked(self) -> Asked {
+        match self {
+            Self::Repositories { project } => {
+                Asked::get(format!("/projects/{project}/repositories"))
+            }
+            Self::Artifacts {
+                repository: name,
+                label,
+            } => {
+                let query = label.map(|id| format!("?q=labels=({id})"));
+                let query = query.unwrap_or_default();
+                Asked::get(format!("{}/artifacts{query}", repository(&name)))
+            }
+            Self::DeleteRepository { repository: name } => Asked::delete(repository(&name)),
+            Self::DeleteArtifact {
+                repository: name,
+                reference,
+            } => Asked::delete(artifact(&name, &reference)),
+            Self::Tag {
+                repository: name,
+                reference,
+                tag,
+            } => {
+                let path = format!("{}/tags", artifact(&name, &reference));
+                Asked::post(path, json!({"name": tag}))
+            }
+            Self::History {
+                repository: name,
+                tag,
+            } => Asked::get(format!("{}/tags/{tag}/history", repository(&name))),
+            Self::Undelete {
+                repository: name,
+                tag,
+                digest,
+            } => Asked::post(
+                format!("{}/tags/{tag}/undelete", repository(&name)),
+                json!({"digest": digest}),
+            ),
+        }
+    }
+}
+
+/// The path of an artifact.
+pub(super) fn artifact(name: &str, reference: &str) -> String {
+    format!("{}/artifacts/{reference}", repository(name))
+}

@@ -1,0 +1,232 @@
+//! Rules for tags, and labels.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::asked::Asked;
+use super::content::artifact;
+use crate::error::CliError;
+
+/// What can be done with rules and labels.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// List the rules of a project
+    Rules {
+        /// The project
+        project: String,
+    },
+    /// Forbid that tags are moved or removed
+    MakeImmutable {
+        /// The project
+        project: String,
+        /// Repositories, without the project: a glob
+        #[arg(long, default_value = "**")]
+        repositories: String,
+        /// Tags: a glob
+        #[arg(long, default_value = "**")]
+        tags: String,
+    },
+    /// Keep some tags and let others go
+    Retain {
+        /// The project
+        project: String,
+        /// Repositories, without the project: a glob
+        #[arg(long, default_value = "**")]
+        repositories: String,
+        /// Tags: a glob
+        #[arg(long, default_value = "**")]
+        tags: String,
+        /// What is kept
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// Remove a rule of a project
+    DeleteRule {
+        /// The project
+        project: String,
+        /// The rule's number
+        id: i64,
+    },
+    /// Do what the retention rules of a project say
+    RunRetention {
+        /// The project
+        project: String,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the retention of a project in Harbor's words
+    Retention {
+        /// The project's number
+        project_id: i64,
+    },
+    /// Set the retention of a project to a policy in Harbor's words, in JSON from standard input
+    SetRetention {
+        /// The project's number
+        project_id: i64,
+    },
+    /// Let all tags of a project stay
+    DeleteRetention {
+        /// The project's number
+        project_id: i64,
+    },
+    /// List labels: those that all projects may use, or those of one
+    Labels {
+        /// The project's number
+        #[arg(long)]
+        project_id: Option<i64>,
+    },
+    /// Make a label
+    CreateLabel {
+        /// Its name
+        name: String,
+        /// The number of the project that it is for
+        #[arg(long)]
+        project_id: Option<i64>,
+        /// What it means
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Its colour, such as `#48960C`
+        #[arg(long, default_value = "")]
+        color: String,
+    },
+    /// Remove a label, from artifacts too
+    DeleteLabel {
+        /// Its number
+        id: i64,
+    },
+    /// Give an artifact a label
+    Label {
+        /// PROJECT/NAME
+        repository: String,
+        /// A tag or the digest of the artifact
+        reference: String,
+        /// The label's number
+        id: i64,
+    },
+    /// Take a label from an artifact
+    Unlabel {
+        /// PROJECT/NAME
+        repository: String,
+        /// A tag or the digest of the artifact
+        reference: String,
+        /// The label's number
+        id: i64,
+    },
+}
+
+/// What of its tags a retention keeps.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Kept {
+    /// How many of the tags that were pushed last are kept
+    #[arg(long)]
+    pub latest: Option<i64>,
+    /// How many of the tags that were pulled last are kept
+    #[arg(long)]
+    pub latest_pulled: Option<i64>,
+    /// How many of the tags that were pushed or pulled last are kept
+    #[arg(long)]
+    pub latest_active: Option<i64>,
+    /// For how many days since their push tags are kept
+    #[arg(long)]
+    pub days: Option<i64>,
+    /// For how many days since their last pull tags are kept, or since their push if there was none
+    #[arg(long)]
+    pub days_since_pull: Option<i64>,
+}
+
+/// The value in JSON that standard input has.
+fn read_json() -> Result<Value, CliError> {
+    let text = std::io::read_to_string(std::io::stdin())?;
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::Usage(format!("no JSON on standard input: {error}")))
+}
+
+fn rule(project: &str, rule: Value) -> Asked {
+    Asked::post(format!("/projects/{project}/rules"), rule)
+}
+
+impl PolicyCommand {
+    pub(super) fn asked(self) -> Result<Asked, CliError> {
+        Ok(match self {
+            Self::Rules { project } => Asked::get(format!("/projects/{project}/rules")),
+            Self::MakeImmutable {
+                project,
+                repositories,
+                tags,
+            } => rule(
+                &project,
+                json!({"kind": "immutable", "repositories": repositories, "tags": tags}),
+            ),
+            Self::Retain {
+                project,
+                repositories,
+                tags,
+                kept,
+            } => retain(&project, &repositories, &tags, &kept),
+            Self::DeleteRule { project, id } => {
+                Asked::delete(format!("/projects/{project}/rules/{id}"))
+            }
+            Self::RunRetention { project, dry_run } => Asked::post(
+                format!("/projects/{project}/retention"),
+                json!({"dry_run": dry_run}),
+            ),
+            Self::Retention { project_id } => Asked::get(format!("/retentions/{project_id}")),
+            Self::SetRetention { project_id } => {
+                Asked::put(format!("/retentions/{project_id}"), read_json()?)
+            }
+            Self::DeleteRetention { project_id } => {
+                Asked::delete(format!("/retentions/{project_id}"))
+            }
+            Self::Labels { project_id } => Asked::get(match project_id {
+                Some(id) => format!("/labels?scope=p&project_id={id}"),
+                None => "/labels?scope=g".to_owned(),
+            }),
+            Self::CreateLabel {
+                name,
+                project_id,
+                description,
+                color,
+            } => {
+                let scope = project_id.map_or("g", |_| "p");
+                let body = json!({
+                    "name": name, "scope": scope, "project_id": project_id,
+                    "description": description, "color": color,
+                });
+                Asked::post("/labels", body)
+            }
+            Self::DeleteLabel { id } => Asked::delete(format!("/labels/{id}")),
+            Self::Label {
+                repository,
+                reference,
+                id,
+            } => {
+                let path = format!("{}/labels", artifact(&repository, &reference));
+                Asked::post(path, json!({"id": id}))
+            }
+            Self::Unlabel {
+                repository,
+                reference,
+                id,
+            } => {
+                let path = format!("{}/labels/{id}", artifact(&repository, &reference));
+                Asked::delete(path)
+            }
+        })
+    }
+}
+
+fn retain(project: &str, repositories: &str, tags: &str, kept: &Kept) -> Asked {
+    let body = json!({
+        "kind": "retention",
+        "repositories": repositories,
+        "tags": tags,
+        "latestPushedK": kept.latest,
+        "latestPulledN": kept.latest_pulled,
+        "latestActiveK": kept.latest_active,
+        "nDaysSinceLastPush": kept.days,
+        "nDaysSinceLastPull": kept.days_since_pull,
+    });
+    rule(project, body)
+}

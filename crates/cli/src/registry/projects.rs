@@ -1,0 +1,168 @@
+//! Projects, their members and quotas.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::asked::Asked;
+
+/// What can be done with projects.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ProjectCommand {
+    /// List projects
+    Projects,
+    /// Show a project
+    Project {
+        /// Its name
+        project: String,
+    },
+    /// Find projects and repositories by a part of their names
+    Search {
+        /// The part
+        text: String,
+    },
+    /// Make a project
+    CreateProject {
+        /// Its name
+        project: String,
+        /// Everybody may pull from it
+        #[arg(long)]
+        public: bool,
+        /// Bytes that it may have
+        #[arg(long, value_name = "BYTES")]
+        quota: Option<i64>,
+    },
+    /// Make a project public or private
+    SetVisibility {
+        /// Its name
+        project: String,
+        /// Which of the two
+        visibility: Visibility,
+    },
+    /// Remove a project that has no repositories
+    DeleteProject {
+        /// Its name
+        project: String,
+    },
+    /// Say what projects have and may have
+    Quotas,
+    /// Change what a project may have
+    SetQuota {
+        /// The project
+        project: String,
+        /// Bytes; -1 is no bound
+        #[arg(allow_negative_numbers = true)]
+        bytes: i64,
+    },
+    /// List the members of a project
+    Members {
+        /// The project
+        project: String,
+    },
+    /// Give an account a role in a project
+    SetMember {
+        /// The project
+        project: String,
+        /// The account
+        account: String,
+        /// The role
+        role: Role,
+    },
+    /// Take an account's role in a project
+    RemoveMember {
+        /// The project
+        project: String,
+        /// The account
+        account: String,
+    },
+}
+
+/// Who may pull from a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Visibility {
+    /// Everybody.
+    Public,
+    /// Members.
+    Private,
+}
+
+/// What a member of a project is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "camelCase")]
+pub enum Role {
+    /// Pulls.
+    LimitedGuest,
+    /// Pulls, and sees who else is there.
+    Guest,
+    /// Pushes.
+    Developer,
+    /// Deletes.
+    Maintainer,
+    /// Looks after members and robots.
+    ProjectAdmin,
+}
+
+/// A value as it is typed.
+pub(super) fn word(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+impl ProjectCommand {
+    pub(super) fn asked(self) -> Asked {
+        match self {
+            Self::Projects => Asked::get("/projects"),
+            Self::Project { project } => Asked::get(format!("/projects/{project}")),
+            Self::Search { text } => {
+                let query = reqwest::Url::parse_with_params("q:", [("q", text)]);
+                // Any text can be written as a parameter.
+                let query = query.ok().and_then(|url| url.query().map(str::to_owned));
+                Asked::get(format!("/search?{}", query.unwrap_or_default()))
+            }
+            Self::CreateProject {
+                project,
+                public,
+                quota,
+            } => {
+                let body = json!({
+                    "project_name": project,
+                    "metadata": {"public": public.to_string()},
+                    "storage_limit": quota,
+                });
+                Asked::post("/projects", body)
+            }
+            Self::SetVisibility {
+                project,
+                visibility,
+            } => set_public(&project, visibility == Visibility::Public),
+            Self::DeleteProject { project } => Asked::delete(format!("/projects/{project}")),
+            Self::Quotas => Asked::get("/quotas"),
+            Self::SetQuota { project, bytes } => set_quota(&project, bytes),
+            Self::Members { project } => Asked::get(format!("/projects/{project}/members")),
+            Self::SetMember {
+                project,
+                account,
+                role,
+            } => set_member(&project, &account, &word(&role)),
+            Self::RemoveMember { project, account } => {
+                Asked::delete(format!("/projects/{project}/members/{account}"))
+            }
+        }
+    }
+}
+
+pub(super) fn set_public(project: &str, public: bool) -> Asked {
+    let body = json!({"metadata": {"public": public.to_string()}});
+    Asked::put(format!("/projects/{project}"), body)
+}
+
+pub(super) fn set_quota(project: &str, bytes: i64) -> Asked {
+    let body = json!({"hard": {"storage": bytes}});
+    Asked::put(format!("/quotas/{project}"), body)
+}
+
+pub(super) fn set_member(project: &str, account: &str, role: &str) -> Asked {
+    let body = json!({"role_name": role, "member_user": {"username": account}});
+    Asked::post(format!("/projects/{project}/members"), body)
+}
