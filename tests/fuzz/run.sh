@@ -29,8 +29,10 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus"
     echo "== $target"
     features=()
-    if grep -A1 "^name = \"$target\"" tests/fuzz/Cargo.toml | grep -q requests; then
-        features=(--features requests)
+    needed="$(grep -A1 "^name = \"$target\"" tests/fuzz/Cargo.toml |
+        sed -n 's/^required-features = \["\(.*\)"\]$/\1/p')"
+    if [[ -n "$needed" ]]; then
+        features=(--features "$needed")
     fi
     cargo fuzz run "${features[@]}" --fuzz-dir tests/fuzz --target-dir "$built" "$target" \
         "$corpus" "tests/fuzz/seeds/$target" -- \

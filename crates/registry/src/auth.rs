@@ -30,7 +30,8 @@ use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, routes};
 use throttle::Throttle;
-use token::{Access, Claims, Keys, SigningKey, UNKNOWN_KEY};
+use token::{Access, UNKNOWN_KEY};
+pub(crate) use token::{Claims, Keys, SigningKey};
 
 use crate::config::AuthMode;
 use crate::error::{Code, Error};

@@ -23,6 +23,7 @@ mod cost;
 mod digest;
 mod error;
 mod fsck;
+pub mod fuzz;
 mod gc;
 mod health;
 mod logs;
