@@ -104,6 +104,7 @@ scrape_configs:
     let deps = Deps {
         metrics: AgentMetrics::register(&mut Registry::default()),
         hostname: String::new(),
+        since: std::time::SystemTime::now(),
         environment: server::Environment::default(),
         deliver: None,
     };

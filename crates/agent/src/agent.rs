@@ -3,7 +3,7 @@
 mod setup;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use prometheus_client::registry::Registry;
@@ -59,6 +59,9 @@ pub struct Deps {
     pub metrics: AgentMetrics,
     /// What `__host__` of a target is compared with.
     pub hostname: String,
+    /// Since when it collects: the start of its process, or the stop of the agent before it. What
+    /// was written last before that, and has been rotated, are archives, which nobody asked for.
+    pub since: SystemTime,
     /// The environment, which says where Kubernetes is and on which node this runs.
     pub environment: Environment,
     /// Who takes what is collected, besides the clients of the configuration: its name and itself.
@@ -137,7 +140,7 @@ impl Agent {
                 crate::stages::Metrics::register(&mut Registry::default())
             };
             let pipelines = pipelines(&config, &stage_metrics)?;
-            let reader_config = reader_config(&config, &recipients, recipient, watch.is_complete());
+            let reader_config = reader_config(&config, &recipients, recipient, &watch, deps.since);
             let outbox = outbox(&config, recipient, &metrics);
             let reader = Reader::new(
                 reader_config,

@@ -10,6 +10,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub(crate) use file_sd::FileFinder;
 pub(crate) use groups::Groups;
@@ -46,13 +47,19 @@ pub(crate) struct Scan {
 /// at each of its ticks, of which there are a hundred a second at least.
 const FILE_CLOCK_NS: i64 = 20_000_000;
 
+/// A time in nanoseconds since 1970 that no file has that was written at `time` or later.
+pub(crate) fn before_on_disk_ns(time: SystemTime) -> i64 {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH);
+    let ns = i64::try_from(since_1970.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX);
+    ns.saturating_sub(FILE_CLOCK_NS)
+}
+
 impl Targets {
     /// Looks at all globs. What `is_own` says is the agent's own file is never collected: it would
     /// grow with each line that is collected from it.
     pub(crate) fn scan(&self, files_max: usize, is_own: &dyn Fn(&Path) -> bool) -> Scan {
-        let now_ns = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
         let mut scan = Scan {
-            before_ns: now_ns.saturating_sub(FILE_CLOCK_NS),
+            before_ns: before_on_disk_ns(SystemTime::now()),
             ..Scan::default()
         };
         let mut directories = std::collections::BTreeSet::new();

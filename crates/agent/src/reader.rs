@@ -7,35 +7,30 @@
 pub(crate) mod drive;
 mod fed;
 mod forget;
+mod meet;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, SourceId};
 use crate::clock::Now;
 use crate::deliver::Outcome;
-use crate::discover::{Found, Scan};
+use crate::discover::Scan;
 use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::{Book, Record, RecordKey};
 use crate::stages::Pipeline;
-use crate::tail::generation::{Buffer, Unpacking, mtime_ns, open_regular};
-use crate::tail::identity::FileId;
+use crate::tail::generation::{Buffer, Unpacking};
 use crate::tail::known::Known;
-use crate::tail::restore::{
-    Meeting, Memory, Names, earlier_name, from_the_book, in_place, under_earlier_name,
-};
-use crate::tail::siblings::may_come_from;
+use crate::tail::restore::Names;
 use crate::tail::source::{Desk, Source};
 use crate::tail::stamps::LastStamp;
 use fed::Fed;
 
 /// Chunks that are read in one turn.
 const CHUNKS_PER_TURN: usize = 16;
-/// How long a file that begins like another may be its copy under way, and is left alone.
-const COPY_WAIT: Duration = Duration::from_secs(15);
 /// A file that did not change for so long is looked at less often.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -46,6 +41,8 @@ pub(crate) struct ReaderConfig {
     pub(crate) names: Names,
     /// The names of the jobs in their order.
     pub(crate) job_names: Vec<String>,
+    /// A time before the agent began, in nanoseconds since 1970.
+    pub(crate) since_ns: i64,
     /// Bytes of a line that are kept when it is read.
     pub(crate) line_bytes_max: usize,
     /// How often a file is looked at that changed lately.
@@ -215,168 +212,6 @@ impl Reader {
             now,
         };
         Some(act(source, &mut desk))
-    }
-
-    fn take_scan(&mut self, scan: &Scan, now: Now) {
-        self.known.set_listed(scan.files.keys().cloned().collect());
-        let mut new = Vec::new();
-        for source in self.sources.values_mut() {
-            let found = scan.files.get(&(source.target.job, source.path.clone()));
-            source.is_listed = found.is_some();
-            if let Some(found) = found {
-                source.retarget(found);
-            }
-        }
-        for (key, found) in &scan.files {
-            if !self.by_path.contains_key(key) {
-                new.push(found);
-            }
-        }
-        if !new.is_empty() {
-            self.meet(&new, scan, now);
-        }
-        self.suspects.retain(|key, _| scan.files.contains_key(key));
-        self.forget_done(now.mono);
-        self.scanned_at_ns = Some(scan.before_ns);
-    }
-
-    /// Begins to read files that were not there before: first those that are where the book has
-    /// them, so that the others are not taken for what they are not; then those that the book has
-    /// under other names, under these; then the others.
-    fn meet(&mut self, new: &[&Found], scan: &Scan, now: Now) {
-        let records = self.known.book.records();
-        let mut memory = Memory::new(records, &self.config.client, &self.config.names);
-        let mut rest = Vec::new();
-        for found in new {
-            memory.see(&found.path);
-            if self.is_spoken_for(found) || !self.begin(found, &memory, now, in_place) {
-                rest.push(*found);
-            }
-        }
-        for found in self.earlier_names(&rest, scan, &memory) {
-            self.begin(&found, &memory, now, under_earlier_name);
-        }
-        for found in rest {
-            let is_begun = self.is_begun(found.target.job, &found.path);
-            if is_begun || self.is_spoken_for(found) || self.is_copy_under_way(found, now) {
-                continue;
-            }
-            self.begin(found, &memory, now, from_the_book);
-        }
-    }
-
-    /// Names that these files had and under which they are read to their end.
-    fn earlier_names(&self, rest: &[&Found], scan: &Scan, memory: &Memory) -> Vec<Found> {
-        let meeting = Meeting {
-            memory,
-            names: &self.config.names,
-            absent_at_ns: self.scanned_at_ns,
-        };
-        let mut earlier = BTreeMap::new();
-        for found in rest {
-            let job = found.target.job;
-            if let Some(path) = earlier_name(found, &meeting)
-                && !self.is_begun(job, &path)
-            {
-                let key = (job, path.clone());
-                let listed = scan.files.get(&key).cloned();
-                let target = found.target.clone();
-                earlier.insert(key, listed.unwrap_or(Found { path, target }));
-            }
-        }
-        earlier.into_values().collect()
-    }
-
-    fn is_begun(&self, job: usize, path: &Path) -> bool {
-        self.by_path.contains_key(&(job, path.to_owned()))
-    }
-
-    fn begin(
-        &mut self,
-        found: &Found,
-        memory: &Memory,
-        now: Now,
-        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
-    ) -> bool {
-        if is_still_packed(found, now) {
-            return false;
-        }
-        let Some(pipeline) = self.pipelines.get(found.target.job) else {
-            return false;
-        };
-        let id = self.next_id;
-        let mut source = Source::new(id, found, pipeline.fork(), &self.metrics);
-        let names = std::mem::take(&mut self.config.names);
-        let meeting = Meeting {
-            memory,
-            names: &names,
-            absent_at_ns: self.scanned_at_ns,
-        };
-        let mut desk = Desk {
-            known: &mut self.known,
-            buffer: &mut self.buffer,
-            outbox: &mut self.outbox,
-            stamps: &mut self.stamps,
-            metrics: &self.metrics,
-            unpacking: &self.config.unpacking,
-            now,
-        };
-        let has_begun = how(&mut source, &meeting, &mut desk);
-        self.config.names = names;
-        if has_begun {
-            self.next_id += 1;
-            self.suspects
-                .remove(&(found.target.job, found.path.clone()));
-            self.add(source, now);
-        }
-        has_begun
-    }
-
-    fn add(&mut self, source: Source, now: Now) {
-        let id = source.id;
-        for path in notice_paths(&source.path) {
-            self.by_notice.entry(path).or_default().push(id);
-        }
-        self.by_path
-            .insert((source.target.job, source.path.clone()), id);
-        self.sources.insert(id, source);
-        self.with(id, now, |source, desk| source.note(desk));
-        self.queue(id);
-    }
-
-    /// Whether the file is read under another name, as it was rotated or has two names.
-    fn is_spoken_for(&self, found: &Found) -> bool {
-        let id = std::fs::metadata(&found.path).map(|metadata| FileId::of(&metadata));
-        id.is_ok_and(|id| self.known.owner(found.target.job, id).is_some())
-    }
-
-    /// Whether the file begins like one that is read and has a name that rotation may have given:
-    /// then that one may be about to be truncated, and goes on here.
-    fn is_copy_under_way(&mut self, found: &Found, now: Now) -> bool {
-        if self.scanned_at_ns.is_none() {
-            // Nothing was read yet that could have been copied.
-            return false;
-        }
-        let originals = self.sources.values().filter(|source| {
-            source.target.job == found.target.job && may_come_from(&source.path, &found.path)
-        });
-        let Ok(file) = open_regular(&found.path) else {
-            return false;
-        };
-        let begins_like = |source: &Source| {
-            source.current().is_some_and(|current| {
-                let mark = current.mark();
-                let is_whole = mark.offset > 0 && mark.holds_in(&file).unwrap_or(false);
-                is_whole || mark.begins_like(current.file(), &file).unwrap_or(false)
-            })
-        };
-        let mut originals = originals;
-        if !originals.any(begins_like) {
-            return false;
-        }
-        let key = (found.target.job, found.path.clone());
-        let since = *self.suspects.entry(key).or_insert(now.mono);
-        now.mono < since + COPY_WAIT
     }
 
     fn take_changes(&mut self, news: &News, now: Now) {
@@ -580,25 +415,6 @@ impl Reader {
         all.sort_by(|a, b| (&a.job, &a.path).cmp(&(&b.job, &b.path)));
         all
     }
-}
-
-/// Whether a packed file may still be written.
-fn is_still_packed(found: &Found, now: Now) -> bool {
-    let wait_ns = i64::try_from(found.target.packed_after.as_nanos()).unwrap_or(i64::MAX);
-    let written_ns = std::fs::metadata(&found.path).map_or(i64::MIN, |it| mtime_ns(&it));
-    found.target.packing.is_some() && written_ns.saturating_add(wait_ns) > now.wall_ns
-}
-
-/// The paths under which changes of the file are told: its own and, if that is a link, the one it
-/// leads to.
-fn notice_paths(path: &Path) -> Vec<PathBuf> {
-    let mut paths = vec![path.to_owned()];
-    if let Ok(resolved) = std::fs::canonicalize(path)
-        && resolved != path
-    {
-        paths.push(resolved);
-    }
-    paths
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent::{Agent, AgentMetrics, Config, Deps};
 use anyhow::Context;
@@ -144,6 +144,7 @@ async fn start(
     telemetry: Telemetry,
     ended: CancellationToken,
 ) -> anyhow::Result<Modules> {
+    let since = SystemTime::now();
     let listener = match listen_addr(&config)? {
         Some(addr) => Some(Listener::bind(addr).await?),
         None => None,
@@ -152,7 +153,7 @@ async fn start(
     telemetry.register(&mut metrics.registry());
     let mut modules = Modules::new(health.clone());
     let agent_metrics = AgentMetrics::register(&mut metrics.registry());
-    let agent = start_one(&config, &agent_metrics)?;
+    let agent = start_one(&config, &agent_metrics, since)?;
     let (reloader, reloads) = Reloader::new(&config, &agent);
     let admin = Admin {
         metrics,
@@ -179,14 +180,19 @@ async fn start(
     Ok(modules)
 }
 
-/// Starts an agent.
-pub(crate) fn start_one(config: &Config, metrics: &AgentMetrics) -> anyhow::Result<Agent> {
+/// Starts an agent that collects what comes since then.
+pub(crate) fn start_one(
+    config: &Config,
+    metrics: &AgentMetrics,
+    since: SystemTime,
+) -> anyhow::Result<Agent> {
     let environment = Environment::of_process();
     // In a pod the machine's name is that of the pod; a manifest says there which node it is on.
     let named = environment.get("HOSTNAME").filter(|name| !name.is_empty());
     let deps = Deps {
         metrics: metrics.clone(),
         hostname: named.map_or_else(server::hostname, str::to_owned),
+        since,
         environment: environment.clone(),
         deliver: None,
     };

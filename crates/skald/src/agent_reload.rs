@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use agent::{Agent, AgentMetrics, Config};
 use anyhow::Context;
@@ -164,15 +165,20 @@ impl Keeper {
                     }
                 }
             };
+            let since = SystemTime::now();
             stop_agent.cancel();
             running.await?;
             let outcome;
-            (agent, config, outcome) = match start_one(&new, &self.metrics) {
+            (agent, config, outcome) = match start_one(&new, &self.metrics, since) {
                 Ok(agent) => (agent, new, Ok(())),
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::error!(error, "does not start, going on with the old configuration");
-                    (start_one(&config, &self.metrics)?, config, Err(error))
+                    (
+                        start_one(&config, &self.metrics, since)?,
+                        config,
+                        Err(error),
+                    )
                 }
             };
             *self.reloader.current.lock() = Current::of(&config, &agent);

@@ -1,12 +1,13 @@
 //! What the parts of an agent are, as its configuration says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config};
 use crate::console::{Console, inspector};
 use crate::deliver::{Deliver, HttpClient, HttpClientError};
+use crate::discover::{Watch, before_on_disk_ns};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::reader::ReaderConfig;
@@ -98,10 +99,11 @@ pub(super) fn reader_config(
     config: &Config,
     recipients: &[Recipient],
     recipient: &Recipient,
-    is_watched: bool,
+    watch: &Watch,
+    since: SystemTime,
 ) -> ReaderConfig {
     let poll = &config.global.file_watch_config;
-    let (poll_min, poll_max) = if is_watched {
+    let (poll_min, poll_max) = if watch.is_complete() {
         (POLL_MIN, POLL_MAX)
     } else {
         (
@@ -128,6 +130,7 @@ pub(super) fn reader_config(
             .iter()
             .map(|job| job.job_name.clone())
             .collect(),
+        since_ns: before_on_disk_ns(since),
         line_bytes_max: match line_max {
             0 => LINE_BYTES_MAX,
             max => max.saturating_mul(8).clamp(LINE_BYTES_MIN, LINE_BYTES_MAX),

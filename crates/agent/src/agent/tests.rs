@@ -65,6 +65,7 @@ fn start(config: Config, sink: &Arc<Sink>) -> Run {
     let deps = Deps {
         metrics: AgentMetrics::register(&mut registry),
         hostname: "host".to_owned(),
+        since: std::time::SystemTime::now(),
         environment: server::Environment::default(),
         deliver: Some(("own".to_owned(), sink.clone())),
     };

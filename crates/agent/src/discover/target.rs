@@ -76,6 +76,11 @@ impl SharedTargets {
 }
 
 impl Target {
+    /// Whether its files are those of a pod.
+    pub(crate) fn is_of_pod(&self) -> bool {
+        self.discovered.contains_key("__meta_kubernetes_pod_uid")
+    }
+
     /// Whether a file of this path would be collected for it.
     pub(crate) fn takes(&self, path: &Path) -> bool {
         self.glob.is_match(path) && !self.leaves_out(path)

@@ -102,8 +102,9 @@ fn eligible<'r>(
 pub(crate) struct Meeting<'m> {
     pub(crate) memory: &'m Memory,
     pub(crate) names: &'m Names,
-    /// When the globs were looked at before and the name was not there, in nanoseconds since 1970.
-    pub(crate) absent_at_ns: Option<i64>,
+    /// A time, in nanoseconds since 1970, at which the name was not there or nobody had asked for it:
+    /// what was rotated and was written last before it is an archive.
+    pub(crate) absent_at_ns: i64,
 }
 
 /// Goes on in the file that bears the name, if a record is of this very file and there is none of
@@ -184,7 +185,7 @@ fn is_packed_and_done(source: &Source, meeting: &Meeting<'_>) -> bool {
 
 /// The file that bears the name, where its record says, and the record if there is one. Nothing if
 /// it is read already: a name may pass to such a file at any moment.
-fn current<'m>(
+pub(crate) fn current<'m>(
     source: &mut Source,
     meeting: &Meeting<'m>,
     desk: &Desk<'_>,
@@ -293,7 +294,7 @@ fn others_of_the_name<'m>(
 }
 
 /// Adds what came and went unseen, and the file that bears the name.
-fn push_current(
+pub(crate) fn push_current(
     source: &mut Source,
     mut generation: Generation,
     own: Option<&Record>,
@@ -311,7 +312,7 @@ fn push_current(
     let since_ns = match own {
         // The file is known, so what was rotated before it was seen too.
         Some(_) => newest,
-        None => newest.or(meeting.absent_at_ns),
+        None => Some(newest.unwrap_or(meeting.absent_at_ns)),
     };
     if let Some(since_ns) = since_ns {
         push_unseen(source, since_ns, desk);

@@ -48,6 +48,7 @@ impl Build {
             agent::Deps {
                 metrics: AgentMetrics::register(&mut self.metrics.registry()),
                 hostname: server::hostname(),
+                since: std::time::SystemTime::now(),
                 environment: server::Environment::default(),
                 deliver: Some(("local".to_owned(), Arc::new(Local(distributor.clone())))),
             },

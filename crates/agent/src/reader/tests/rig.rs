@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::registry::Registry;
 
@@ -13,17 +13,21 @@ use crate::batch::{Batch, BatchLimits, Batcher};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::deliver::Outcome;
-use crate::discover::{Scan, Targets};
+use crate::discover::{Found, Scan, Targets, before_on_disk_ns};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
 use crate::reader::{News, Reader, ReaderConfig};
 use crate::stages::Pipeline;
 use crate::tail::generation::Unpacking;
-use crate::tail::restore::Names;
+use crate::tail::restore::{Meeting, Memory, Names, current, push_current};
+use crate::tail::source::{Desk, Source};
 
 /// What a reader may owe.
 pub(super) const OWED_BYTES_MAX: usize = 4 << 20;
+
+/// How long ago the agent has begun.
+pub(super) const AGE: Duration = Duration::from_secs(60);
 
 pub(super) struct Rig {
     directory: tempfile::TempDir,
@@ -46,6 +50,14 @@ impl Rig {
         let glob = format!("{}/{glob}", directory.path().display());
         let config = Config::for_paths(&[("j", vec![glob])], PathBuf::from("unused"));
         Self::with_config(directory, config)
+    }
+
+    /// As [`Self::new`], with a label of the target before relabelling.
+    pub(super) fn labelled(glob: &str, label: &str) -> Self {
+        let mut rig = Self::new(glob);
+        let group = &mut rig.config.scrape_configs[0].static_configs[0];
+        group.labels.insert(label.to_owned(), "1".to_owned());
+        rig
     }
 
     pub(super) fn with_config(directory: tempfile::TempDir, mut config: Config) -> Self {
@@ -92,6 +104,12 @@ impl Rig {
 
     pub(super) fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Makes a file look as if it had been written last so long ago.
+    pub(super) fn set_age(&self, name: &str, age: Duration) {
+        let file = fs::OpenOptions::new().append(true).open(self.path(name));
+        file.unwrap().set_modified(SystemTime::now() - age).unwrap();
     }
 
     pub(super) fn make_fifo(&self, name: &str) {
@@ -156,6 +174,32 @@ impl Rig {
             news = News::default();
         }
         batches
+    }
+
+    /// Begins to read a file that no look has found: whether it has begun.
+    pub(super) fn begin(
+        &mut self,
+        name: &str,
+        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
+    ) -> bool {
+        let targets = Targets::of_config(&self.config.scrape_configs, "host").unwrap();
+        let found = Found {
+            path: self.path(name),
+            target: targets.active()[0].clone(),
+        };
+        self.reader.begin(&found, &Memory::default(), self.now, how)
+    }
+
+    /// As [`Self::begin`], for a file that is rotated once it is opened and before the others of its
+    /// name are looked for.
+    pub(super) fn begin_while_renamed(&mut self, name: &str, to: &str) {
+        let (from, to) = (self.path(name), self.path(to));
+        self.begin(name, |source, meeting, desk| {
+            let (generation, own) = current(source, meeting, desk).unwrap();
+            fs::rename(&from, &to).unwrap();
+            push_current(source, generation, own, meeting, desk);
+            true
+        });
     }
 
     pub(super) fn deliver(&mut self, batches: &[Batch]) {
@@ -242,6 +286,7 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
                 .map(|job| job.job_name.clone())
                 .collect(),
         },
+        since_ns: before_on_disk_ns(SystemTime::now() - AGE),
         job_names: vec!["j".to_owned()],
         line_bytes_max: 1 << 20,
         poll_min: Duration::from_millis(250),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, lines};
+use super::rig::{AGE, Rig, lines};
+use crate::tail::restore::{from_the_book, under_earlier_name};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -74,15 +75,57 @@ fn generations_that_come_and_go_between_two_looks_are_read_in_order() {
 }
 
 #[test]
+fn a_file_that_is_rotated_while_its_name_is_met_is_read_once() {
+    let mut rig = Rig::new("a.log");
+    rig.turn_without_delivery();
+    rig.write("a.log", &lines("a", 0..3));
+    rig.begin_while_renamed("a.log", "a.log.1");
+    rig.write("a.log", &lines("b", 0..2));
+    assert_eq!(rig.read(), ["a 0", "a 1", "a 2", "b 0", "b 1"]);
+}
+
+#[test]
+fn a_name_that_passes_to_a_file_that_is_read_begins_nothing() {
+    let mut rig = Rig::new("a.log");
+    rig.write("a.log", &lines("a", 0..3));
+    assert_eq!(rig.read().len(), 3);
+    rig.rename("a.log", "b.log");
+    assert!(!rig.begin("b.log", from_the_book));
+    assert!(!rig.begin("b.log", under_earlier_name));
+    assert_eq!(rig.read(), [""; 0]);
+}
+
+#[test]
+fn generations_that_come_before_the_first_look_are_read() {
+    let mut rig = Rig::new("a.log");
+    rig.write("a.log", &lines("g0", 0..2));
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", &lines("g1", 0..2));
+    assert_eq!(rig.read(), ["g0 0", "g0 1", "g1 0", "g1 1"]);
+    assert_eq!(rig.read_after(LONG), [""; 0]);
+    rig.restart();
+    assert_eq!(rig.read_after(LONG), [""; 0]);
+}
+
+#[test]
+fn generations_of_a_pod_are_read_that_come_before_it_is_told_of() {
+    for (label, is_read) in [("__meta_kubernetes_pod_uid", true), ("uid", false)] {
+        let mut rig = Rig::labelled("0.log", label);
+        // The pod is not known yet when the globs are looked at.
+        rig.turn_without_delivery();
+        rig.write("0.log.1", "g0\n");
+        rig.set_age("0.log.1", AGE / 2);
+        rig.write("0.log", "g1\n");
+        let expected: &[&str] = if is_read { &["g0", "g1"] } else { &["g1"] };
+        assert_eq!(rig.read(), expected, "{label}");
+    }
+}
+
+#[test]
 fn archives_from_before_are_not_read() {
     let mut rig = Rig::new("a.log");
     rig.write("a.log.1", &lines("old", 0..2));
-    let past = std::time::SystemTime::now() - Duration::from_secs(3600);
-    let archive = std::fs::OpenOptions::new()
-        .append(true)
-        .open(rig.path("a.log.1"))
-        .unwrap();
-    archive.set_modified(past).unwrap();
+    rig.set_age("a.log.1", Duration::from_secs(3600));
     rig.write("a.log", &lines("a", 0..2));
     assert_eq!(rig.read(), ["a 0", "a 1"]);
     rig.rename("a.log", "a.log.2");
