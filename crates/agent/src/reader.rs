@@ -25,6 +25,7 @@ use crate::stages::Pipeline;
 use crate::tail::generation::{Buffer, Unpacking};
 use crate::tail::known::Known;
 use crate::tail::restore::Names;
+use crate::tail::siblings::Listings;
 use crate::tail::source::{Desk, Source};
 use crate::tail::stamps::LastStamp;
 use fed::Fed;
@@ -96,6 +97,8 @@ pub(crate) struct Reader {
     outbox: Outbox,
     stamps: LastStamp,
     metrics: Metrics,
+    /// The names in directories, during one look at all globs.
+    listings: Listings,
     next_id: SourceId,
     next_sweep: Duration,
     /// Files that may be copies under way, and since when.
@@ -128,6 +131,7 @@ impl Reader {
             outbox,
             stamps: LastStamp::default(),
             metrics,
+            listings: Listings::default(),
             next_id: 1,
             next_sweep: Duration::ZERO,
             suspects: HashMap::new(),
@@ -209,6 +213,7 @@ impl Reader {
             stamps: &mut self.stamps,
             metrics: &self.metrics,
             unpacking: &self.config.unpacking,
+            listings: &mut self.listings,
             now,
         };
         Some(act(source, &mut desk))

@@ -13,7 +13,7 @@ use crate::tail::identity::FileId;
 use crate::tail::restore::{
     Meeting, Memory, earlier_name, from_the_book, in_place, under_earlier_name,
 };
-use crate::tail::siblings::may_come_from;
+use crate::tail::siblings::{Listings, may_come_from};
 use crate::tail::source::{Desk, Source};
 
 /// How long a file that begins like another may be its copy under way, and is left alone.
@@ -42,6 +42,7 @@ impl Reader {
         self.suspects.retain(|key, _| scan.files.contains_key(key));
         self.forget_done(now.mono);
         self.scanned_at_ns = Some(scan.before_ns);
+        self.listings = Listings::default();
     }
 
     /// Begins to read files that were not there before: first those that are where the book has
@@ -124,6 +125,7 @@ impl Reader {
             stamps: &mut self.stamps,
             metrics: &self.metrics,
             unpacking: &self.config.unpacking,
+            listings: &mut self.listings,
             now,
         };
         let has_begun = how(&mut source, &meeting, &mut desk);

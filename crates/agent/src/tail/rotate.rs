@@ -89,7 +89,16 @@ pub(super) fn push_unseen(source: &mut Source, since_ns: i64, desk: &mut Desk<'_
 
 /// Files that rotation made and nobody reads, each with what the book has of its bytes if they were
 /// read in part.
-fn unseen(source: &Source, since_ns: i64, desk: &Desk<'_>) -> Vec<(Generation, Option<Record>)> {
+fn unseen(
+    source: &Source,
+    since_ns: i64,
+    desk: &mut Desk<'_>,
+) -> Vec<(Generation, Option<Record>)> {
+    let siblings = desk.listings.siblings(&source.path);
+    if siblings.is_empty() {
+        return Vec::new();
+    }
+    let desk = &*desk;
     let (job, known) = (source.target.job, &*desk.known);
     let family = known.family(&source.target.job_name, &source.path);
     let unseen = |path: PathBuf| {
@@ -114,10 +123,7 @@ fn unseen(source: &Source, since_ns: i64, desk: &Desk<'_>) -> Vec<(Generation, O
         }
         of_the_family(generation, &family, job, known)
     };
-    let mut found: Vec<_> = siblings(&source.path)
-        .into_iter()
-        .filter_map(unseen)
-        .collect();
+    let mut found: Vec<_> = siblings.into_iter().filter_map(unseen).collect();
     in_order(&mut found, &source.path);
     found
 }

@@ -1,9 +1,15 @@
 //! Names that rotation gives to what was `app.log`: `app.log.1`, `app.log-20240131`,
 //! `app.log.20240131-120000`, `app-2024-01-31T12-00-00.000.log`, `app.1.log`, `app.log.old`.
 
-use std::ffi::OsStr;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How long ago a directory must have changed for its names to be remembered: file systems tell
+/// times apart that are so far from each other.
+const UNCHANGED: Duration = Duration::from_secs(2);
 
 /// Whether `name` may be what rotation made of `original`.
 pub(crate) fn is_rotated_name(original: &str, name: &str) -> bool {
@@ -42,36 +48,79 @@ fn is_rotation_mark(text: &str) -> bool {
 /// What rotation may have made of the file at `path`, in its directory. Also in the directory that
 /// the path, if it is a link, leads to.
 pub(crate) fn siblings(path: &Path) -> Vec<PathBuf> {
-    let mut found = in_directory_of(path);
-    if let Ok(resolved) = fs::canonicalize(path)
-        && resolved.parent() != path.parent()
-    {
-        found.extend(in_directory_of(&resolved));
-    }
-    found
+    Listings::default().siblings(path)
 }
 
-fn in_directory_of(path: &Path) -> Vec<PathBuf> {
-    let (Some(directory), Some(original)) = (path.parent(), name_of(path)) else {
-        return Vec::new();
-    };
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    let is_sibling = |name: &OsStr| {
-        name.to_str()
-            .is_some_and(|name| is_rotated_name(original, name))
-    };
-    entries
-        .filter_map(|entry| Some(entry.ok()?.file_name()))
-        .filter(|name| is_sibling(name))
-        .map(|name| directory.join(name))
-        .collect()
+/// The names in directories, as long as these do not change: where thousands of files begin to be
+/// read at once, their directory is read once and not a thousand times.
+#[derive(Debug, Default)]
+pub(crate) struct Listings(HashMap<PathBuf, Listing>);
+
+/// The names in a directory, in their order.
+#[derive(Clone, Debug)]
+struct Listing {
+    changed: Option<SystemTime>,
+    names: Arc<[String]>,
+}
+
+impl Listings {
+    /// As [`siblings`].
+    pub(crate) fn siblings(&mut self, path: &Path) -> Vec<PathBuf> {
+        let mut found = self.in_directory_of(path);
+        if let Ok(resolved) = fs::canonicalize(path)
+            && resolved.parent() != path.parent()
+        {
+            found.extend(self.in_directory_of(&resolved));
+        }
+        found
+    }
+
+    fn in_directory_of(&mut self, path: &Path) -> Vec<PathBuf> {
+        let (Some(directory), Some(original)) = (path.parent(), name_of(path)) else {
+            return Vec::new();
+        };
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        let names = self.names_in(directory);
+        // All of them begin like the original without its extension.
+        let stem = original.rsplit_once('.').map_or(original, |(stem, _)| stem);
+        let first = names.partition_point(|name| name.as_str() < stem);
+        let alike = names.iter().skip(first);
+        alike
+            .take_while(|name| name.starts_with(stem))
+            .filter(|name| is_rotated_name(original, name))
+            .map(|name| directory.join(name))
+            .collect()
+    }
+
+    fn names_in(&mut self, directory: &Path) -> Arc<[String]> {
+        let metadata = fs::metadata(directory);
+        let changed = metadata.and_then(|metadata| metadata.modified()).ok();
+        let known = self.0.get(directory);
+        if let Some(known) = known.filter(|known| known.changed == changed && changed.is_some()) {
+            return known.names.clone();
+        }
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        let listing = Listing {
+            changed,
+            names: names.into(),
+        };
+        let names = listing.names.clone();
+        // One that changed a moment ago may change again and not be seen to have.
+        let age = changed.and_then(|changed| changed.elapsed().ok());
+        if age.is_some_and(|age| age > UNCHANGED) {
+            self.0.insert(directory.to_owned(), listing);
+        } else {
+            self.0.remove(directory);
+        }
+        names
+    }
 }
 
 /// The count in a name that rotation counts up, as in `app.log.2`: greater is older.
@@ -129,6 +178,29 @@ mod tests {
         ] {
             assert_eq!(is_rotated_name(original, name), is_rotated, "{name}");
         }
+    }
+
+    #[test]
+    fn names_are_remembered_until_their_directory_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["a.log", "a.log.1", "a.1.log", "ab.log.1", "b.log.1"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let past = SystemTime::now() - UNCHANGED * 2;
+        let set_age = || fs::File::open(directory.path()).unwrap().set_modified(past);
+        set_age().unwrap();
+        let mut listings = Listings::default();
+        let both = [path("a.1.log"), path("a.log.1")];
+        assert_eq!(listings.siblings(&path("a.log")), both);
+        fs::remove_file(path("a.1.log")).unwrap();
+        set_age().unwrap();
+        assert_eq!(listings.siblings(&path("a.log")), both, "as if unchanged");
+        fs::write(path("a.log.2"), "").unwrap();
+        let now = [path("a.log.1"), path("a.log.2")];
+        assert_eq!(listings.siblings(&path("a.log")), now);
+        fs::write(path("a.log.3"), "").unwrap();
+        assert_eq!(listings.siblings(&path("a.log")).len(), 3);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::identity::FileId;
 use super::known::Known;
 use super::newline::{Newline, decoded};
 use super::rotate;
+use super::siblings::Listings;
 use super::stamps::{LastStamp, Stamps};
 use crate::batch::{BatchId, From, SourceId};
 use crate::clock::Now;
@@ -74,6 +75,7 @@ pub(crate) struct Desk<'r> {
     pub(crate) stamps: &'r mut LastStamp,
     pub(crate) metrics: &'r Metrics,
     pub(crate) unpacking: &'r Unpacking,
+    pub(crate) listings: &'r mut Listings,
     pub(crate) now: Now,
 }
 
