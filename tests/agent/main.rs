@@ -1,8 +1,10 @@
 //! The agent as a process of its own before a server of its own: killed at any moment, it loses no
 //! line, and the server has none twice.
 
+mod answers;
 mod kills;
 mod repeats;
+mod sink;
 mod site;
 mod torture;
 mod usage;

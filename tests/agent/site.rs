@@ -1,8 +1,9 @@
-//! A server, an agent that delivers to it, and the files that the agent reads.
+//! An agent with the files that it reads, and a server that it delivers to.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,22 +16,27 @@ use tests::wait_for;
 /// The longest that lines may take from a file to a query.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A directory with a server and the configuration of an agent.
-pub(crate) struct Site {
+/// A directory with the configuration of an agent and the files that it reads.
+pub(crate) struct Home {
     directory: TempDir,
-    pub(crate) server: Process,
     pub(crate) agent: Launch,
 }
 
-impl Site {
-    /// Starts a server. The agent has these `scrape_configs`, in which `LOGS` is the directory of
-    /// its files.
-    pub(crate) async fn start(scrape_configs: &str) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
+impl Home {
+    /// The agent delivers to `url`, with more keys of that client or more `clients`, and has these
+    /// `scrape_configs`, in which `LOGS` is the directory of its files.
+    pub(crate) fn new(url: &str, clients: &str, scrape_configs: &str) -> anyhow::Result<Self> {
+        Self::within(tempfile::tempdir()?, url, clients, scrape_configs)
+    }
+
+    fn within(
+        directory: TempDir,
+        url: &str,
+        clients: &str,
+        scrape_configs: &str,
+    ) -> anyhow::Result<Self> {
         let logs = directory.path().join("logs");
         std::fs::create_dir(&logs)?;
-        let launch = Launch::serve(directory.path(), &[])?;
-        let server = launch.start().await?;
         let config = format!(
             "server: {{http_listen_address: 127.0.0.1}}
 positions: {{filename: '{home}/positions.yaml'}}
@@ -38,34 +44,28 @@ clients:
   - url: {url}/loki/api/v1/push
     batchwait: 200ms
     backoff_config: {{min_period: 50ms, max_period: 500ms}}
+{clients}
 scrape_configs:
 {jobs}",
             home = directory.path().display(),
-            url = server.api().base(),
             jobs = scrape_configs.replace("LOGS", &logs.display().to_string()),
         );
         let file = directory.path().join("agent.yaml");
         std::fs::write(&file, config)?;
         let agent = Launch::role("skald-agent", &file, directory.path())?;
-        Ok(Self {
-            directory,
-            server,
-            agent,
-        })
+        Ok(Self { directory, agent })
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("logs").join(name)
     }
 
-    /// Kills the server, which is to be started again later.
-    pub(crate) fn kill_server(&self) -> anyhow::Result<()> {
-        let id = self.server.id().to_string();
-        let killed = std::process::Command::new("kill")
-            .args(["-KILL", &id])
-            .status()?;
-        ensure!(killed.success(), "the server cannot be killed");
-        Ok(())
+    pub(crate) fn append(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(name))?;
+        Ok(file.write_all(text.as_bytes())?)
     }
 
     /// The saved positions.
@@ -81,13 +81,40 @@ scrape_configs:
             saved,
         )?)
     }
+}
 
-    pub(crate) fn append(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path(name))?;
-        Ok(file.write_all(text.as_bytes())?)
+/// A server and an agent that delivers to it.
+pub(crate) struct Site {
+    home: Home,
+    pub(crate) server: Process,
+}
+
+impl Deref for Site {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
+}
+
+impl Site {
+    /// Starts a server for an agent with these `scrape_configs`, as in [`Home::new`].
+    pub(crate) async fn start(scrape_configs: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let server = Launch::serve(directory.path(), &[])?.start().await?;
+        let url = server.api().base().to_owned();
+        let home = Home::within(directory, &url, "", scrape_configs)?;
+        Ok(Self { home, server })
+    }
+
+    /// Kills the server, which is to be started again later.
+    pub(crate) fn kill_server(&self) -> anyhow::Result<()> {
+        let id = self.server.id().to_string();
+        let killed = std::process::Command::new("kill")
+            .args(["-KILL", &id])
+            .status()?;
+        ensure!(killed.success(), "the server cannot be killed");
+        Ok(())
     }
 
     /// How many lines the server has of a job.

@@ -16,22 +16,21 @@
 //! | killed while the server is down | here |
 //! | stopped while the server is down | here, `agent` |
 //! | an outage: memory, and all comes after it | here, `reader` |
-//! | a server that says 429 or 500, is slow, or never answers | `deliver::courier`, `deliver::http` |
+//! | a server that says 429 or 500, is slow, or never answers | `answers`, `deliver::courier`, `deliver::http` |
 //! | positions that are broken | here, `positions::file`, `agent` |
-//! | two clients, one dead | `agent` |
+//! | two clients, one dead | `answers`, `agent` |
 //! | a line in parts over a restart and a rotation | `reader::stages`, `kills` |
 //! | FIFOs, directories, links | here, `reader` |
 //! | a file with a hole | here, `tail::generation`, `reader::rotation` |
 //! | a line too long, half a line, no line end at the end | `tail::generation`, `reader::rotation` |
 //! | more streams than there may be | here, `batch` |
-//! | thousands of files | `reader` |
+//! | thousands of files | `answers`, `reader` |
 
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tests::process::Process;
 use tests::wait_for;
 
 use crate::site::Site;
@@ -43,25 +42,17 @@ const JOB: &str = "
 
 /// Lines of ten kilobytes that are read after an outage.
 const LONG_LINES: usize = 15_000;
-/// Memory that the agent may take at most, in kilobytes: less than the files that are read here.
-const MEMORY_MAX_KB: u64 = 120_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Memory that the agent may take at most: less than the files that are read here.
+pub(crate) const MEMORY_BYTES_MAX: u64 = 120 << 20;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn lines(name: &str, count: usize) -> Vec<String> {
+pub(crate) fn lines(name: &str, count: usize) -> Vec<String> {
     let line = |number| format!("{name} line {number}");
     (0..count).map(line).collect()
 }
 
-fn text(lines: &[String]) -> String {
+pub(crate) fn text(lines: &[String]) -> String {
     lines.join("\n") + "\n"
-}
-
-/// The most memory that a process has had.
-fn peak_memory_kb(process: &Process) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.context("no VmHWM")?.parse().context("VmHWM")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,8 +100,8 @@ async fn an_outage_takes_no_memory_and_all_comes_after_it() -> anyhow::Result<()
     .await?;
     site.server = site.server.kill()?.start().await?;
     site.counted("app", written.len()).await?;
-    let peak_kb = peak_memory_kb(&agent)?;
-    ensure!(peak_kb < MEMORY_MAX_KB, "{peak_kb} kB");
+    let peak = agent.memory_peak_bytes()?;
+    ensure!(peak < MEMORY_BYTES_MAX, "{peak} bytes");
     agent.stop().await?;
     Ok(())
 }
@@ -132,8 +123,8 @@ async fn what_is_no_plain_file_is_in_nobodys_way() -> anyhow::Result<()> {
     site.counted("app", 3).await?;
     let expected = ["after the hole", "through a link", "plain"];
     site.has("app", &expected.map(str::to_owned)).await?;
-    let peak_kb = peak_memory_kb(&agent)?;
-    ensure!(peak_kb < MEMORY_MAX_KB, "{peak_kb} kB");
+    let peak = agent.memory_peak_bytes()?;
+    ensure!(peak < MEMORY_BYTES_MAX, "{peak} bytes");
     agent.stop().await?;
     Ok(())
 }
