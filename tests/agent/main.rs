@@ -6,5 +6,6 @@ mod kills;
 mod repeats;
 mod sink;
 mod site;
+mod tls;
 mod torture;
 mod usage;

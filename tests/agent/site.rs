@@ -68,6 +68,14 @@ scrape_configs:
         Ok(file.write_all(text.as_bytes())?)
     }
 
+    /// Changes the configuration before a start.
+    pub(crate) fn replace_in_config(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let file = self.directory.path().join("agent.yaml");
+        let written = std::fs::read_to_string(&file)?;
+        ensure!(written.contains(from), "no {from} in it");
+        Ok(std::fs::write(file, written.replace(from, to))?)
+    }
+
     /// The saved positions.
     pub(crate) fn positions(&self) -> anyhow::Result<Vec<u8>> {
         Ok(std::fs::read(self.directory.path().join("positions.yaml"))?)

@@ -201,8 +201,9 @@ impl Registry {
     }
 }
 
-/// A file of the tests' certificate.
-fn tls_file(name: &str) -> String {
+/// The path of a file of the certificate of `localhost`: `ca.pem`, `cert.pem` or `key.pem`.
+#[must_use]
+pub fn tls_file(name: &str) -> String {
     format!("{}/registry/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 

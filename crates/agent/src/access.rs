@@ -1,7 +1,8 @@
 //! Reaching HTTP servers as the configuration says: TLS, proxy, credentials.
 
+mod named;
+
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 
 use crate::config::{Authorization, BasicAuth, OAuth2, TlsConfig};
+use named::ServerName;
 
 /// How long before its end a token is asked for anew.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
@@ -38,14 +40,29 @@ pub(crate) struct AccessConfig {
 pub(crate) struct Access {
     http: reqwest::Client,
     config: AccessConfig,
+    /// The name of the server's certificate, if it is not that of its address.
+    name: Option<ServerName>,
     token: tokio::sync::Mutex<Option<(String, Instant)>>,
+}
+
+impl AccessConfig {
+    fn server_name(&self) -> Result<Option<ServerName>, String> {
+        ServerName::new(&self.tls.server_name, &self.proxy_url)
+    }
+
+    /// What is wrong with it, as far as that can be told without reading files.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.server_name().err()
+    }
 }
 
 impl Access {
     pub(crate) fn new(config: AccessConfig) -> Result<Self, String> {
+        let name = config.server_name()?;
         Ok(Self {
-            http: build(&config)?,
+            http: build(&config, name.as_ref())?,
             config,
+            name,
             token: tokio::sync::Mutex::default(),
         })
     }
@@ -56,7 +73,11 @@ impl Access {
         method: Method,
         url: reqwest::Url,
     ) -> Result<reqwest::RequestBuilder, String> {
-        let request = self.http.request(method, url);
+        let make = |url| self.http.request(method, url);
+        let request = match &self.name {
+            Some(name) => name.request(url, make)?,
+            None => make(url),
+        };
         let Some(text) = self.authorization().await? else {
             return Ok(request);
         };
@@ -128,7 +149,7 @@ fn basic_text(user: &str, password: &str) -> String {
     format!("Basic {pair}")
 }
 
-pub(crate) fn with_causes(error: &reqwest::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -149,7 +170,7 @@ fn secret(written: &str, file: &Path) -> Result<String, String> {
         .map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn build(config: &AccessConfig) -> Result<reqwest::Client, String> {
+fn build(config: &AccessConfig, name: Option<&ServerName>) -> Result<reqwest::Client, String> {
     let text = |error: reqwest::Error| with_causes(&error);
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("skald-agent/", env!("CARGO_PKG_VERSION")))
@@ -165,6 +186,9 @@ fn build(config: &AccessConfig) -> Result<reqwest::Client, String> {
     }
     if !config.http2 {
         builder = builder.http1_only();
+    }
+    if let Some(name) = name {
+        builder = name.apply(builder, config.follow_redirects);
     }
     with_tls(builder, &config.tls)?.build().map_err(text)
 }

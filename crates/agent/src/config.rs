@@ -9,6 +9,7 @@ mod discovery;
 mod receive;
 mod scrape;
 mod server;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -20,11 +21,12 @@ use serde_json::Value;
 use crate::discover::Targets;
 use crate::stages::{self, Pipeline};
 
+pub use self::server::ServerConfig;
 pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
 pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
 pub use receive::{JournalConfig, PushApiConfig, SyslogConfig};
 pub use scrape::{Decompression, ScrapeConfig, StaticConfig};
-pub use server::ServerConfig;
+pub use tls::HttpTlsConfig;
 
 /// A configuration that is well formed but does not hold. The text names the section or the job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -33,13 +33,16 @@ pub use config::{
 pub use datadir::{DataDir, DataDirError};
 pub use grpc::grpc_router;
 pub use health::{Component, Health, State};
-pub use listen::{BindError, ConnectionLimits, ListenAddr, Listener, TlsConfig, TlsError};
+pub use listen::{
+    BindError, ClientCertificates, ConnectionLimits, ListenAddr, Listener, TlsConfig, TlsError,
+};
 pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{Overrides, OverridesError, RuntimeConfig};
 pub use telemetry::{
     LineFile, LogConfig, LogFormat, LogLevel, RotatingFile, Telemetry, TelemetryError,
 };
+pub use tokio_rustls::TlsAcceptor;
 pub use version::{REVISION, VERSION};
 
 /// Makes ring the cryptography of every TLS connection of this process. Called first in every

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use stall::StallGuard;
-pub use tls::{TlsConfig, TlsError};
+pub use tls::{ClientCertificates, TlsConfig, TlsError};
 
 /// Bytes of the headers of one request.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -38,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// Window of one HTTP/2 connection.
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// What is spoken over TLS, by the names of ALPN.
+const PROTOCOLS: [&str; 2] = ["h2", "http/1.1"];
 /// How often an idle HTTP/2 peer is asked whether it is still there.
 const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -161,12 +163,39 @@ impl Listener {
         })
     }
 
+    /// A port that was bound by other means. Must be called in a runtime.
+    ///
+    /// # Errors
+    /// If the system does not let it be used without blocking.
+    pub fn of_std(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self {
+            addr: listener.local_addr()?,
+            listener,
+            tls: None,
+        })
+    }
+
     /// The same port, spoken to in TLS if the configuration has a certificate.
     ///
     /// # Errors
     /// If the certificate or its key cannot be used.
     pub fn with_tls(mut self, config: &TlsConfig) -> Result<Self, TlsError> {
-        self.tls = config.acceptor()?;
+        self.tls = config.acceptor(None, &PROTOCOLS)?;
+        Ok(self)
+    }
+
+    /// As [`Self::with_tls`], for clients that show certificates of their own.
+    ///
+    /// # Errors
+    /// If the certificate, its key or the authorities of clients cannot be used.
+    pub fn with_mutual_tls(
+        mut self,
+        config: &TlsConfig,
+        clients: &ClientCertificates,
+    ) -> Result<Self, TlsError> {
+        self.tls = config.acceptor(Some(clients), &PROTOCOLS)?;
         Ok(self)
     }
 

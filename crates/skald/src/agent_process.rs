@@ -146,7 +146,11 @@ async fn start(
 ) -> anyhow::Result<Modules> {
     let since = SystemTime::now();
     let listener = match listen_addr(&config)? {
-        Some(addr) => Some(Listener::bind(addr).await?),
+        Some(addr) => {
+            let listener = Listener::bind(addr).await?;
+            let tls = &config.server.http_tls_config;
+            Some(tls.secured(listener).context("server.http_tls_config")?)
+        }
         None => None,
     };
     let (metrics, health) = (Metrics::new(), Health::new());

@@ -258,6 +258,14 @@ fn what_does_not_hold_is_refused_with_its_reason() {
             "job \"k\": docker_sd_configs: not supported",
         ),
         (
+            "scrape_configs: [{job_name: k, syslog: {listen_address: x, tls_config: {ca_file: y}}}]",
+            "job \"k\": syslog: tls_config: cert_file and key_file are needed",
+        ),
+        (
+            "clients: [{url: 'https://a', tls_config: {server_name: 10.0.0.1}}]",
+            "server_name",
+        ),
+        (
             "scrape_configs: [{job_name: k, syslog: {}}]",
             "job \"k\": syslog: listen_address: is missing",
         ),
@@ -278,7 +286,7 @@ fn what_does_not_hold_is_refused_with_its_reason() {
         ("wal: {enabled: true}", "wal.enabled"),
         (
             "server: {http_tls_config: {cert_file: x}}",
-            "http_tls_config",
+            "server.http_tls_config: cert_file and key_file: one of them is missing",
         ),
     ] {
         let error = load(text).unwrap_err();

@@ -146,7 +146,7 @@ pub struct TlsConfig {
     pub key: String,
     /// Its key, as a file.
     pub key_file: PathBuf,
-    /// Not supported: the name that the server's certificate must have is that of the address.
+    /// The name that the server's certificate must have, if it is not that of its address.
     pub server_name: String,
     /// Whether any certificate is believed.
     pub insecure_skip_verify: bool,
@@ -244,8 +244,8 @@ impl ClientConfig {
                 "stream_lag_labels: not supported: skald_agent_lag_seconds tells it by file",
             );
         }
-        if !self.tls_config.server_name.is_empty() {
-            return wrong("tls_config.server_name: not supported: use the name in the url");
+        if let Some(fault) = self.access().fault() {
+            return wrong(&fault);
         }
         if !(1..=REQUESTS_IN_FLIGHT_MAX).contains(&self.max_requests_in_flight) {
             return wrong(&format!(

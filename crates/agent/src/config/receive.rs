@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::ServerConfig;
+use super::{ServerConfig, TlsConfig};
 
 /// The journal of systemd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,9 +61,8 @@ pub struct SyslogConfig {
     pub max_message_length: usize,
     /// `rfc5424` or `rfc3164`.
     pub syslog_format: String,
-    /// Not supported.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub tls_config: Value,
+    /// The certificate of the listener, in files; with `ca_file`, clients need one of those.
+    pub tls_config: TlsConfig,
 }
 
 impl Default for SyslogConfig {
@@ -79,7 +77,7 @@ impl Default for SyslogConfig {
             use_rfc5424_message: false,
             max_message_length: 8192,
             syslog_format: "rfc5424".to_owned(),
-            tls_config: Value::Null,
+            tls_config: TlsConfig::default(),
         }
     }
 }
@@ -89,8 +87,11 @@ impl SyslogConfig {
         if self.listen_address.is_empty() {
             return Some("listen_address: is missing");
         }
-        if !self.tls_config.is_null() {
-            return Some("tls_config: not supported: put a proxy in front of the agent");
+        if let Some(fault) = self.tls_config.listener_fault() {
+            return Some(fault);
+        }
+        if self.tls_config != TlsConfig::default() && self.listen_protocol != "tcp" {
+            return Some("tls_config: only with listen_protocol: tcp");
         }
         if !["tcp", "udp"].contains(&self.listen_protocol.as_str()) {
             return Some("listen_protocol: is neither tcp nor udp");
@@ -102,11 +103,18 @@ impl SyslogConfig {
     }
 }
 
+impl PushApiConfig {
+    pub(super) fn fault(&self) -> Option<String> {
+        let fault = self.server.http_tls_config.fault();
+        fault.map(|fault| format!("server.http_tls_config: {fault}"))
+    }
+}
+
 /// A server of the agent's own that others push to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PushApiConfig {
-    /// Where it listens; what else is in it has no effect.
+    /// Where it listens, and with which certificate; what else is in it has no effect.
     pub server: ServerConfig,
     /// Labels of all lines.
     pub labels: BTreeMap<String, String>,

@@ -170,6 +170,9 @@ pub(super) fn validate(jobs: &[ScrapeConfig]) -> Result<(), ConfigError> {
         if let Some(fault) = job.syslog.as_ref().and_then(SyslogConfig::fault) {
             return Err(ConfigError(format!("job {name:?}: syslog: {fault}")));
         }
+        if let Some(fault) = job.loki_push_api.as_ref().and_then(PushApiConfig::fault) {
+            return Err(ConfigError(format!("job {name:?}: loki_push_api: {fault}")));
+        }
         if let Some((key, why)) = job.unsupported() {
             return Err(ConfigError(format!(
                 "job {name:?}: {key}: not supported: {why}"

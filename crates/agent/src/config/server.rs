@@ -4,7 +4,7 @@ use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ConfigError;
+use super::{ConfigError, HttpTlsConfig};
 
 /// The agent's own HTTP server and log. What concerns gRPC is read and has no effect: the agent
 /// serves none.
@@ -59,10 +59,9 @@ pub struct ServerConfig {
     pub register_instrumentation: bool,
     /// Whether `/reload` and SIGHUP read the configuration again.
     pub enable_runtime_reload: bool,
-    /// Not supported.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub http_tls_config: Value,
-    /// Not supported.
+    /// The certificate of the HTTP server.
+    pub http_tls_config: HttpTlsConfig,
+    /// Has no effect.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub grpc_tls_config: Value,
 }
@@ -94,7 +93,7 @@ impl Default for ServerConfig {
             profiling_enabled: false,
             register_instrumentation: true,
             enable_runtime_reload: false,
-            http_tls_config: Value::Null,
+            http_tls_config: HttpTlsConfig::default(),
             grpc_tls_config: Value::Null,
         }
     }
@@ -102,9 +101,8 @@ impl Default for ServerConfig {
 
 impl ServerConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if !self.http_tls_config.is_null() {
-            let text = "server.http_tls_config: not supported: put a proxy in front of the agent";
-            return Err(ConfigError(text.to_owned()));
+        if let Some(fault) = self.http_tls_config.fault() {
+            return Err(ConfigError(format!("server.http_tls_config: {fault}")));
         }
         if !["logfmt", "json"].contains(&self.log_format.as_str()) {
             let text = format!(

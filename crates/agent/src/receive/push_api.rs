@@ -16,10 +16,12 @@ use prost::Message;
 use proto::logproto::PushRequest;
 use serde::Deserialize;
 use serde_json::Value;
+use server::Listener;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::with_causes;
 use crate::batch::TENANT_LABEL;
 use crate::config::{PushApiConfig, ScrapeConfig};
 use crate::discover::Labels;
@@ -30,7 +32,7 @@ const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// Takes pushes for one job.
 pub(crate) struct PushApi {
-    listener: TcpListener,
+    listener: Listener,
     taker: Arc<Taker>,
 }
 
@@ -64,9 +66,9 @@ impl PushApi {
         let address = format!("{address}:{}", config.server.http_listen_port);
         let listener =
             TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
-        listener
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
+        let listener = Listener::of_std(listener).map_err(|error| format!("{address}: {error}"))?;
+        let tls = &config.server.http_tls_config;
+        let listener = tls.secured(listener).map_err(|error| with_causes(&error))?;
         let taker = Taker {
             at,
             job: job.clone(),
@@ -80,22 +82,10 @@ impl PushApi {
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let listener = match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "pushes cannot be taken");
-                return;
-            }
-        };
-        if let Ok(addr) = listener.local_addr() {
-            tracing::info!(job = self.taker.job.job_name, %addr, "takes pushes");
-        }
-        let served = axum::serve(listener, routes(self.taker)).with_graceful_shutdown(async move {
-            stop.cancelled().await;
-        });
-        if let Err(error) = served.await {
-            tracing::error!(%error, "pushes are no longer taken");
-        }
+        let addr = self.listener.local_addr();
+        tracing::info!(job = self.taker.job.job_name, %addr, "takes pushes");
+        let limits = server::Config::default().connection_limits();
+        self.listener.serve(routes(self.taker), limits, stop).await;
     }
 }
 

@@ -8,11 +8,13 @@ mod message;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use server::TlsAcceptor;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::with_causes;
 use crate::config::{ScrapeConfig, SyslogConfig};
 use crate::feed::{Intake, Received, relabelled};
 use message::{Format, SyslogMessage};
@@ -29,7 +31,7 @@ pub(crate) struct Syslog {
 }
 
 enum Socket {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<TlsAcceptor>),
     Udp(UdpSocket),
 }
 
@@ -57,7 +59,9 @@ impl Syslog {
             "tcp" => {
                 let listener = TcpListener::bind(&address).map_err(wrong)?;
                 listener.set_nonblocking(true).map_err(wrong)?;
-                Socket::Tcp(listener)
+                let tls = config.tls_config.acceptor();
+                let tls = tls.map_err(|error| format!("tls_config: {}", with_causes(&error)))?;
+                Socket::Tcp(listener, tls)
             }
             _ => {
                 let socket = UdpSocket::bind(&address).map_err(wrong)?;
@@ -86,7 +90,7 @@ impl Syslog {
         let taker = self.taker;
         let served = async {
             match self.socket {
-                Socket::Tcp(listener) => taker.accept(listener).await,
+                Socket::Tcp(listener, tls) => taker.accept(listener, tls).await,
                 Socket::Udp(socket) => taker.receive(socket).await,
             }
         };
@@ -101,7 +105,11 @@ impl Syslog {
 }
 
 impl Taker {
-    async fn accept(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+    ) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let addr = listener.local_addr()?;
         tracing::info!(job = self.job.job_name, %addr, "takes syslog");
@@ -115,18 +123,32 @@ impl Taker {
                 accepted = listener.accept() => accepted?,
                 Some(_) = connections.join_next() => continue,
             };
-            let taker = self.clone();
+            let (taker, tls) = (self.clone(), tls.clone());
             connections.spawn(async move {
                 let _place = place;
-                if let Err(error) = taker.read(stream, &peer.ip().to_string()).await {
+                if let Err(error) = taker.serve(stream, tls, &peer.ip().to_string()).await {
                     tracing::debug!(%peer, %error, "a connection of syslog has ended");
                 }
             });
         }
     }
 
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        peer: &str,
+    ) -> std::io::Result<()> {
+        let Some(tls) = tls else {
+            return self.read(stream, peer).await;
+        };
+        let handshake = tls.accept(stream);
+        let stream = tokio::time::timeout(self.config.idle_timeout.as_std(), handshake).await??;
+        self.read(stream, peer).await
+    }
+
     /// Reads messages: each counted, `12 <13>1 ...`, or each a line.
-    async fn read(&self, stream: TcpStream, peer: &str) -> std::io::Result<()> {
+    async fn read(&self, stream: impl AsyncRead + Unpin, peer: &str) -> std::io::Result<()> {
         let mut input = BufReader::new(stream);
         loop {
             let mut first = [0];

@@ -59,6 +59,7 @@ struct Cluster {
     certificate_authority: PathBuf,
     certificate_authority_data: String,
     insecure_skip_tls_verify: bool,
+    tls_server_name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -145,6 +146,9 @@ fn from_kubeconfig(config: &KubernetesSd) -> Result<Place, String> {
     access.tls.ca = decoded(&cluster.certificate_authority_data).map_err(|text| wrong(&text))?;
     access.tls.ca_file = beside(directory, &cluster.certificate_authority);
     access.tls.insecure_skip_verify |= cluster.insecure_skip_tls_verify;
+    if !cluster.tls_server_name.is_empty() {
+        access.tls.server_name.clone_from(&cluster.tls_server_name);
+    }
     access.tls.cert = decoded(&user.client_certificate_data).map_err(|text| wrong(&text))?;
     access.tls.cert_file = beside(directory, &user.client_certificate);
     access.tls.key = decoded(&user.client_key_data).map_err(|text| wrong(&text))?;
