@@ -24,6 +24,36 @@ fn write(site: &Site, name: &str, count: usize) -> anyhow::Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_flushed_before_the_server_was_started_again_is_not_seen_twice()
+-> anyhow::Result<()> {
+    let mut site = Site::start(JOBS).await?;
+    let mut lines = write(&site, "noted", 10)?;
+    let agent = site.agent.start().await?;
+    site.counted("cri", 10).await?;
+    agent.stop().await?;
+    let noted = site.positions()?;
+    let agent = site.agent.start().await?;
+    lines.extend(write(&site, "not noted", 10)?);
+    site.counted("cri", 20).await?;
+    agent.stop().await?;
+    // The server that comes again knows nothing of the stream but what is in its blocks.
+    site.server.api().flush().await?;
+    site.server = site.server.stop().await?.start().await?;
+    site.set_positions(&noted)?;
+
+    let agent = site.agent.start().await?;
+    lines.extend(write(&site, "new", 10)?);
+    site.counted("cri", 30).await?;
+    site.has("cri", &lines).await?;
+    assert_eq!(site.count("cri").await?, 30, "of those that are counted");
+    site.server.api().flush().await?;
+    site.has("cri", &lines).await?;
+    assert_eq!(site.count("cri").await?, 30, "of those in blocks");
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_flushed_is_neither_stored_again_nor_told_as_lost() -> anyhow::Result<()> {
     let site = Site::start(JOBS).await?;
     let mut lines = write(&site, "noted", 10)?;

@@ -4,6 +4,21 @@
 //! for good: several requests of a tenant at a time, but never two with lines of the same stream,
 //! so that streams stay in order; tenants beside each other, so that one that is held up does not
 //! hold up others.
+//!
+//! *Nothing twice.* A batch is sent again when nobody knows whether it was taken: after a try without
+//! an answer, and by the next agent after a crash. Batches have no number, since the next agent would
+//! not cut the same ones; what is known again is each row, by its stream, time and content. That holds
+//! because a row that comes again is the very same: its labels come from the name that its file is
+//! known by in the positions, its time from its line, from its source (the journal, Docker), or from
+//! the stamp that was saved before it was sent. And because the rows of a stream come in the order of
+//! their times, from one lane, a server that has flushed a row and knows only the newest of its stream
+//! can tell that an older row was there: what may be such a row is sent as one
+//! (`may_repeat`), so that it is not told as lost. So Skald stores and shows each row once; any other
+//! server stores at least one, and what it stores twice is bounded by what was not acknowledged.
+//!
+//! Not known again is what has no time of its own but that of its arrival: lines of syslog without
+//! `use_incoming_timestamp`, and of those who push to the agent; they are not sent again after a crash
+//! either. Two lines of one stream that are equal and have equal times of their own count as one.
 
 mod courier;
 mod http;
