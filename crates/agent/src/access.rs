@@ -32,6 +32,8 @@ pub(crate) struct AccessConfig {
     pub(crate) proxy_url: String,
     pub(crate) follow_redirects: bool,
     pub(crate) http2: bool,
+    /// The socket of a server on this machine, which is then reached whatever the address is.
+    pub(crate) unix_socket: PathBuf,
     /// How long a request may take with its answer, if that is bounded.
     pub(crate) timeout: Option<Duration>,
 }
@@ -189,6 +191,9 @@ fn build(config: &AccessConfig, name: Option<&ServerName>) -> Result<reqwest::Cl
     }
     if let Some(name) = name {
         builder = name.apply(builder, config.follow_redirects);
+    }
+    if !config.unix_socket.as_os_str().is_empty() {
+        builder = builder.unix_socket(config.unix_socket.as_path());
     }
     with_tls(builder, &config.tls)?.build().map_err(text)
 }

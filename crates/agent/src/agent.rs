@@ -119,7 +119,7 @@ impl Agent {
         let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(inbox).collect();
         let intake = intake(&inboxes, &recipients, &metrics, &room);
         let receiving = CancellationToken::new();
-        let receivers = receivers(&config, &intake, &book, &receiving)?;
+        let receivers = receivers(&config, &intake, &book, deps.since, &receiving)?;
         let (rescan, rescans) = watch::channel(());
         let groups = Arc::new(Groups::new(rescan.clone()));
         let finding = CancellationToken::new();

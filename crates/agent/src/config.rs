@@ -6,6 +6,7 @@
 
 mod client;
 mod discovery;
+mod docker;
 mod receive;
 mod scrape;
 mod server;
@@ -24,6 +25,7 @@ use crate::stages::{self, Pipeline};
 pub use self::server::ServerConfig;
 pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
 pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
+pub use docker::{DockerFilter, DockerSd};
 pub use receive::{JournalConfig, PushApiConfig, SyslogConfig};
 pub use scrape::{Decompression, ScrapeConfig, StaticConfig};
 pub use tls::HttpTlsConfig;

@@ -4,6 +4,7 @@ mod file_sd;
 mod glob;
 mod groups;
 mod kubernetes;
+mod meta;
 mod target;
 mod watch;
 
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 pub(crate) use file_sd::FileFinder;
 pub(crate) use groups::Groups;
 pub(crate) use kubernetes::KubernetesFinder;
+pub(crate) use meta::{host_port, or_empty, sanitized};
 pub(crate) use target::{Labels, SharedTargets, Target, Targets};
 pub(crate) use watch::{Change, Watch};
 

@@ -34,7 +34,17 @@ pub(crate) struct Received {
     pub(crate) line: Vec<u8>,
     pub(crate) metadata: Vec<(String, String)>,
     /// Where its source goes on after it.
-    pub(crate) cursor: Option<Arc<str>>,
+    pub(crate) cursor: Option<Cursor>,
+    /// Whether an agent before this one may have sent it.
+    pub(crate) may_repeat: bool,
+}
+
+/// Where a source goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Which of its job's sources; empty if the job has one only.
+    pub(crate) source: Arc<str>,
+    pub(crate) at: Arc<str>,
 }
 
 /// Lines that wait for one client.

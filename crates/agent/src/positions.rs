@@ -9,15 +9,17 @@
 mod file;
 mod saver;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use md5::{Digest, Md5};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use file::{Loaded, PositionsFile, is_positions_file};
 pub(crate) use saver::{Saved, Saver};
 
+use crate::feed::Cursor;
 use crate::tail::identity::{FileId, Mark};
 use crate::tail::stamps::Piece;
 
@@ -51,19 +53,19 @@ pub(crate) type RecordKey = (String, String, FileId);
 
 impl Record {
     /// What is known of a source that is no file.
-    pub(crate) fn of_cursor(client: &str, job: &str, cursor: &str) -> Self {
-        let name = PathBuf::from(format!("cursor-{job}"));
+    pub(crate) fn of_cursor(client: &str, job: &str, cursor: &Cursor) -> Self {
+        let name = cursor_name(job, &cursor.source);
         Self {
             client: client.to_owned(),
             job: job.to_owned(),
             path: name.clone(),
             file: name,
-            id: FileId { dev: 0, ino: 0 },
+            id: cursor_id(&cursor.source),
             mark: Mark::default(),
             mtime_ns: 0,
             is_done: false,
             stamps: Vec::new(),
-            cursor: Some(cursor.to_owned()),
+            cursor: Some(cursor.at.to_string()),
         }
     }
 
@@ -124,10 +126,34 @@ impl Book {
         self.0.lock().records.values().cloned().collect()
     }
 
-    /// Where a source that is no file goes on: for the client that is least far.
-    pub(crate) fn cursor(&self, job: &str) -> Option<String> {
+    /// Forgets where a source of a job is, for all clients.
+    pub(crate) fn remove_cursor(&self, job: &str, source: &str) {
+        let (mut pages, id) = (self.0.lock(), cursor_id(source));
+        let before = pages.records.len();
+        pages
+            .records
+            .retain(|key, record| key.1 != job || key.2 != id || record.cursor.is_none());
+        pages.version += u64::from(pages.records.len() != before);
+    }
+
+    /// Sources of a job that has several of which it is known where they are.
+    pub(crate) fn sources(&self, job: &str) -> BTreeSet<String> {
         let pages = self.0.lock();
         let records = pages.records.values().filter(|record| record.job == job);
+        let of_source = |record: &Record| {
+            record.cursor.as_ref()?;
+            let source = record.path.to_str()?.strip_prefix(CURSOR)?;
+            (record.id == cursor_id(source)).then(|| source.to_owned())
+        };
+        records.filter_map(of_source).collect()
+    }
+
+    /// Where a source that is no file goes on, for the client that is least far: that of a job, or one
+    /// of several that it has.
+    pub(crate) fn cursor(&self, job: &str, source: &str) -> Option<String> {
+        let (pages, id) = (self.0.lock(), cursor_id(source));
+        let of_job = |record: &&Record| record.job == job && record.id == id;
+        let records = pages.records.values().filter(of_job);
         let cursors = records.filter_map(|record| record.cursor.clone());
         cursors.min_by_key(|cursor| cursor_time(cursor))
     }
@@ -158,7 +184,28 @@ impl Book {
     }
 }
 
-/// The time in a cursor of the journal, `...;t=5d0a2b;...`.
+/// What the names of cursors begin with.
+const CURSOR: &str = "cursor-";
+
+/// The name of a cursor: that of its source, or of its job.
+fn cursor_name(job: &str, source: &str) -> PathBuf {
+    let name = if source.is_empty() { job } else { source };
+    PathBuf::from(format!("{CURSOR}{name}"))
+}
+
+/// What tells the cursors of a job apart. No file system has the device 0.
+fn cursor_id(source: &str) -> FileId {
+    let ino = if source.is_empty() {
+        0
+    } else {
+        let digest: [u8; 16] = Md5::digest(source).into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    };
+    FileId { dev: 0, ino }
+}
+
+/// The time in a cursor, `...;t=5d0a2b;...` as in those of the journal.
 fn cursor_time(cursor: &str) -> u64 {
     let mut parts = cursor.split(';');
     let time = parts.find_map(|part| part.strip_prefix("t="));

@@ -186,11 +186,12 @@ impl Reader {
                 }
                 let fed = self.fed.iter_mut().find(|(_, fed)| fed.id == id);
                 if let Some((job, fed)) = fed
-                    && let Some(cursor) = fed.acknowledge(outcome.batch)
                     && let Some(name) = self.config.job_names.get(*job)
                 {
-                    let record = Record::of_cursor(&self.config.client, name, &cursor);
-                    self.known.book.put(record);
+                    for cursor in fed.acknowledge(outcome.batch) {
+                        let record = Record::of_cursor(&self.config.client, name, &cursor);
+                        self.known.book.put(record);
+                    }
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! Sources that are no files: who receives their lines, and gives them to the clients.
 
+mod docker;
 mod journal;
 mod push_api;
 mod stdin;
 mod syslog;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ pub(crate) fn receivers(
     config: &Config,
     intake: &Intake,
     book: &Arc<Book>,
+    since: SystemTime,
     stop: &CancellationToken,
 ) -> Result<Vec<BoxFuture<'static, ()>>, ConfigError> {
     let mut receivers: Vec<BoxFuture<'static, ()>> = Vec::new();
@@ -43,7 +46,13 @@ pub(crate) fn receivers(
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
         if let Some(journal) = &job.journal {
-            let receiver = journal::Journal::new(at, job, journal, intake.clone(), book.clone());
+            let receiver =
+                journal::Journal::new(at, job, journal, intake.clone(), book.clone(), since);
+            receivers.push(Box::pin(receiver.run(stop.clone())));
+        }
+        if !job.docker_sd_configs.is_empty() {
+            let receiver = docker::Docker::new(at, job, intake.clone(), book.clone(), since);
+            let receiver = receiver.map_err(|error| wrong("docker_sd_configs", &error))?;
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
     }

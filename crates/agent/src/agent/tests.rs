@@ -1,3 +1,4 @@
+mod docker;
 mod received;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use proto::logproto::PushRequest;
 use super::*;
 use crate::config::ClientConfig;
 use crate::deliver::DeliverError;
+use received::start_job;
 
 /// Takes everything, unless it was told otherwise.
 #[derive(Default)]
@@ -255,7 +257,7 @@ fn what_does_not_hold_is_refused_with_its_reason() {
         ("clients: [{url: ''}]", "url: is missing"),
         (
             "scrape_configs: [{job_name: k, docker_sd_configs: [{host: x}]}]",
-            "job \"k\": docker_sd_configs: not supported",
+            "job \"k\": docker_sd_configs: host: \"x\" is neither",
         ),
         (
             "scrape_configs: [{job_name: k, syslog: {listen_address: x, tls_config: {ca_file: y}}}]",

@@ -217,6 +217,7 @@ impl ClientConfig {
             proxy_url: self.proxy_url.clone(),
             follow_redirects: self.follow_redirects,
             http2: self.enable_http2,
+            unix_socket: PathBuf::new(),
             timeout: Some(self.timeout.as_std()),
         }
     }

@@ -150,6 +150,7 @@ impl KubernetesSd {
             proxy_url: self.proxy_url.clone(),
             follow_redirects: self.follow_redirects,
             http2: self.enable_http2,
+            unix_socket: PathBuf::new(),
             // A watch lasts.
             timeout: None,
         }

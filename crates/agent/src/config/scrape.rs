@@ -6,7 +6,9 @@ use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ConfigError, FileSd, JournalConfig, KubernetesSd, PushApiConfig, SyslogConfig};
+use super::{
+    ConfigError, DockerSd, FileSd, JournalConfig, KubernetesSd, PushApiConfig, SyslogConfig,
+};
 use crate::relabel::RelabelConfig;
 use crate::stages::StageConfig;
 use crate::tail::unpack::Packing;
@@ -40,8 +42,8 @@ pub struct ScrapeConfig {
     /// Pushes of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loki_push_api: Option<PushApiConfig>,
-    /// Not supported yet.
-    pub docker_sd_configs: Value,
+    /// Containers of Docker, whose logs are read.
+    pub docker_sd_configs: Vec<DockerSd>,
     /// Not supported.
     pub gelf: Value,
     /// Not supported.
@@ -110,15 +112,16 @@ impl ScrapeConfig {
 
     /// Whether its lines come to the agent, rather than lying in files.
     pub(crate) fn receives(&self) -> bool {
-        self.journal.is_some() || self.syslog.is_some() || self.loki_push_api.is_some()
+        self.journal.is_some()
+            || self.syslog.is_some()
+            || self.loki_push_api.is_some()
+            || !self.docker_sd_configs.is_empty()
     }
 
     /// What is given but not supported: the key and what to do instead.
     fn unsupported(&self) -> Option<(&'static str, &'static str)> {
-        const SOON: &str = "not in this version";
         const NEVER: &str = "the agent does not collect from there; keep another collector for it";
         let values = [
-            ("docker_sd_configs", &self.docker_sd_configs, SOON),
             ("gelf", &self.gelf, NEVER),
             ("kafka", &self.kafka, NEVER),
             ("azure_event_hubs", &self.azure_event_hubs, NEVER),
@@ -172,6 +175,11 @@ pub(super) fn validate(jobs: &[ScrapeConfig]) -> Result<(), ConfigError> {
         }
         if let Some(fault) = job.loki_push_api.as_ref().and_then(PushApiConfig::fault) {
             return Err(ConfigError(format!("job {name:?}: loki_push_api: {fault}")));
+        }
+        if let Some(fault) = job.docker_sd_configs.iter().find_map(DockerSd::fault) {
+            return Err(ConfigError(format!(
+                "job {name:?}: docker_sd_configs: {fault}"
+            )));
         }
         if let Some((key, why)) = job.unsupported() {
             return Err(ConfigError(format!(

@@ -9,7 +9,7 @@ use super::Reader;
 use crate::batch::{BatchId, From, SourceId};
 use crate::clock::Now;
 use crate::entry::Entry;
-use crate::feed::{Feed, Received};
+use crate::feed::{Cursor, Feed, Received};
 use crate::outbox::Outbox;
 use crate::stages::Pipeline;
 use crate::tail::stamps::LastStamp;
@@ -25,8 +25,10 @@ pub(crate) struct Fed {
     /// The smallest number in each batch that is not acknowledged.
     owing: BTreeMap<BatchId, u64>,
     next: u64,
+    /// Lines before this one may have been sent by an agent before this one.
+    repeats_before: u64,
     /// Where the source goes on after lines that are not acknowledged.
-    cursors: VecDeque<(u64, Arc<str>)>,
+    cursors: VecDeque<(u64, Cursor)>,
 }
 
 impl Fed {
@@ -37,6 +39,7 @@ impl Fed {
             pipeline,
             owing: BTreeMap::new(),
             next: 0,
+            repeats_before: 0,
             cursors: VecDeque::new(),
         }
     }
@@ -52,6 +55,9 @@ impl Fed {
         self.next += 1;
         if let Some(cursor) = &received.cursor {
             self.cursors.push_back((number, cursor.clone()));
+        }
+        if received.may_repeat {
+            self.repeats_before = self.next;
         }
         let entry = received.into_entry(stamps.next(now.wall_ns), number);
         let mut out = Vec::new();
@@ -82,7 +88,7 @@ impl Fed {
                 offset: number,
                 path: &self.path,
                 is_stamped: false,
-                may_repeat: false,
+                may_repeat: number < self.repeats_before,
             };
             if let Some((batch, _)) = outbox.add(entry, from, now) {
                 let oldest = self.owing.entry(batch).or_insert(number);
@@ -91,22 +97,18 @@ impl Fed {
         }
     }
 
-    /// Takes in that a batch is done with; where the source goes on, if that is further than before.
-    pub(crate) fn acknowledge(&mut self, batch: BatchId) -> Option<Arc<str>> {
+    /// Takes in that a batch is done with; where the sources go on that are further than before.
+    pub(crate) fn acknowledge(&mut self, batch: BatchId) -> Vec<Cursor> {
         self.owing.remove(&batch);
         let owed = self.owing.values().min().copied();
         let held = self.pipeline.oldest_held();
         let first = [owed, held].into_iter().flatten().min();
         let first = first.unwrap_or(self.next);
-        let mut last = None;
-        while self
-            .cursors
-            .front()
-            .is_some_and(|(number, _)| *number < first)
-        {
-            last = self.cursors.pop_front().map(|(_, cursor)| cursor);
+        let mut last: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
+        while let Some((_, cursor)) = self.cursors.pop_front_if(|(number, _)| *number < first) {
+            last.insert(cursor.source.clone(), cursor);
         }
-        last
+        last.into_values().collect()
     }
 
     /// When the pipeline wants to let something go, in nanoseconds since 1970.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{JournalConfig, ScrapeConfig};
 use crate::discover::Labels;
-use crate::feed::{Intake, Received, relabelled};
+use crate::feed::{Cursor, Intake, Received, relabelled};
 use crate::positions::Book;
 
 /// The longest wait before `journalctl` is started again.
@@ -29,6 +29,9 @@ pub(crate) struct Journal {
     config: JournalConfig,
     intake: Intake,
     book: Arc<Book>,
+    /// When this agent began, in microseconds since 1970: records from before may have been sent by
+    /// one that did not live to note it.
+    since_us: i64,
 }
 
 impl Journal {
@@ -38,18 +41,21 @@ impl Journal {
         config: &JournalConfig,
         intake: Intake,
         book: Arc<Book>,
+        since: SystemTime,
     ) -> Self {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH);
         Self {
             at,
             job: job.clone(),
             config: config.clone(),
             intake,
             book,
+            since_us: i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX),
         }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut cursor = self.book.cursor(&self.job.job_name);
+        let mut cursor = self.book.cursor(&self.job.job_name, "");
         let mut wait = Duration::from_secs(1);
         loop {
             let before = cursor.clone();
@@ -167,7 +173,11 @@ impl Journal {
             timestamp_ns: micros.map(|micros| micros.saturating_mul(1000)),
             line,
             metadata: Vec::new(),
-            cursor: Some(cursor.as_str().into()),
+            cursor: Some(Cursor {
+                source: "".into(),
+                at: cursor.as_str().into(),
+            }),
+            may_repeat: micros.is_some_and(|micros| micros < self.since_us),
         });
         Some((received, cursor))
     }
@@ -208,7 +218,7 @@ mod tests {
         let config = job.journal.clone().unwrap();
         let intake = Intake::new(Vec::new(), Arc::default());
         let book = Arc::new(Book::new(Loaded::default()));
-        Journal::new(0, &job, &config, intake, book)
+        Journal::new(0, &job, &config, intake, book, SystemTime::now())
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl Taker {
             line,
             metadata,
             cursor: None,
+            may_repeat: false,
         }
     }
 }

@@ -60,6 +60,7 @@ impl Stdin {
                     line,
                     metadata: Vec::new(),
                     cursor: None,
+                    may_repeat: false,
                 });
             }
             if is_end || lines.len() >= LINES_AT_ONCE || input.buffer().is_empty() {

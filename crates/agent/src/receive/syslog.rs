@@ -225,6 +225,7 @@ impl Taker {
             },
             metadata: Vec::new(),
             cursor: None,
+            may_repeat: false,
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use super::*;
 
 /// An agent with one job besides its positions.
-fn start_job(directory: &Path, job: &str, sink: &Arc<Sink>) -> Run {
+pub(super) fn start_job(directory: &Path, job: &str, sink: &Arc<Sink>) -> Run {
     let text = format!(
         "positions: {{filename: '{}/positions.yaml'}}\nscrape_configs:\n{job}",
         directory.display()
@@ -18,7 +18,7 @@ fn start_job(directory: &Path, job: &str, sink: &Arc<Sink>) -> Run {
     start(config, sink)
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

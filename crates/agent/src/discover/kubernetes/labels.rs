@@ -1,6 +1,7 @@
 //! Names and values of meta labels.
 
 use super::object::Metadata;
+use crate::discover::meta::sanitized;
 use crate::discover::target::Labels;
 
 /// What all names of these labels begin with.
@@ -35,24 +36,6 @@ pub(super) fn put_pairs(labels: &mut Labels, what: &str, metadata: &Metadata) {
             put(labels, &format!("{what}_{kind}_{name}"), value);
             put(labels, &format!("{what}_{kind}present_{name}"), "true");
         }
-    }
-}
-
-/// A name with an underscore for each character that label names cannot have.
-fn sanitized(name: &str) -> String {
-    let replaced = |c: char| match c {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => c,
-        _ => '_',
-    };
-    name.chars().map(replaced).collect()
-}
-
-/// An address with a port; IPv6 in brackets.
-pub(super) fn host_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::discover::meta::or_empty;
 
 /// An object of any kind.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -242,11 +244,4 @@ pub(super) struct RulePath {
 pub(super) struct Tls {
     #[serde(deserialize_with = "or_empty")]
     pub(super) hosts: Vec<String>,
-}
-
-/// Null is as if it were not there.
-fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

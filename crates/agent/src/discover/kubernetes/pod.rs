@@ -1,8 +1,9 @@
 //! Targets of pods: one for each port of each container, or one for a container without ports.
 
-use super::labels::{host_port, put, put_metadata, put_pairs, put_some};
+use super::labels::{put, put_metadata, put_pairs, put_some};
 use super::object::{Container, ContainerStatus, Object};
 use super::{Kind, World};
+use crate::discover::meta::host_port;
 use crate::discover::target::Labels;
 
 pub(super) fn targets(world: &World, with_node: bool) -> Vec<Labels> {

@@ -1,9 +1,10 @@
 //! Targets of nodes, services, endpoints, endpoint slices and ingresses.
 
-use super::labels::{host_port, put, put_metadata, put_pairs, put_some, text};
+use super::labels::{put, put_metadata, put_pairs, put_some, text};
 use super::object::{Object, Port, Reference};
 use super::pod::{labels_of_pod, put_node};
 use super::{Kind, World};
+use crate::discover::meta::host_port;
 use crate::discover::target::Labels;
 
 const ADDRESS: &str = "__address__";
