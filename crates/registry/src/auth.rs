@@ -135,7 +135,7 @@ impl Auth {
         let keys = keys.iter().map(|pkcs8| SigningKey::read(pkcs8));
         let auth = Self {
             keys: Keys::default(),
-            passwords: Arc::new(Passwords::new()?),
+            passwords: Arc::new(Passwords::new()),
             throttle: Throttle::new(FREE_FAILURES),
             lookups: Lookups::default(),
         };

@@ -21,6 +21,11 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many are.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// What the password of nobody is compared with, so that it takes as long as others do. No password
+/// has this hash; making one that somebody has would take a process that long to start.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IG5vYm9keQ$\
+     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// Checks passwords.
 pub(crate) struct Passwords {
     turns: Semaphore,
@@ -28,19 +33,16 @@ pub(crate) struct Passwords {
     /// read from memory.
     key: hmac::Key,
     right: Cache<[u8; 32], Instant>,
-    /// What the password of nobody is compared with, so that it takes as long.
-    nobody: String,
 }
 
 impl Passwords {
-    pub(crate) fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Self {
         let secret: [u8; 32] = rand::rng().random();
-        Ok(Self {
+        Self {
             turns: Semaphore::new(CHECKS_MAX),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             right: Cache::new(REMEMBERED_MAX),
-            nobody: hash("nobody")?,
-        })
+        }
     }
 
     /// Whether `password` has this hash; with none, it has not, and that takes as long.
@@ -58,7 +60,7 @@ impl Passwords {
         }
         let turn = self.turns.acquire().await;
         let _turn = turn.map_err(|error| Error::internal("checking the password", &error))?;
-        let expected = hash.unwrap_or(&self.nobody).to_owned();
+        let expected = hash.unwrap_or(NOBODY).to_owned();
         let given = password.to_owned();
         let checked = tokio::task::spawn_blocking(move || {
             let expected = PasswordHash::new(&expected)?;
@@ -105,11 +107,13 @@ pub(crate) fn generate() -> String {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::phc::Output;
+
     use super::*;
 
     #[tokio::test]
     async fn only_the_right_password_is_right() {
-        let passwords = Arc::new(Passwords::new().unwrap());
+        let passwords = Arc::new(Passwords::new());
         let hashed = hash("secret").unwrap();
         assert!(hashed.starts_with("$argon2id$"), "{hashed}");
         for _ in 0..2 {
@@ -118,5 +122,16 @@ mod tests {
         }
         assert!(!passwords.check("nobody", None).await.unwrap());
         assert_ne!(generate(), generate());
+    }
+
+    /// Otherwise it would be told by the time that there is nobody of a name.
+    #[test]
+    fn nobody_costs_what_others_do() {
+        let kind = |hash: &str| {
+            let hash = PasswordHash::new(hash).unwrap();
+            let length = hash.hash.as_ref().map(Output::len);
+            (hash.algorithm.to_string(), hash.params.to_string(), length)
+        };
+        assert_eq!(kind(NOBODY), kind(&hash("secret").unwrap()));
     }
 }
