@@ -8,7 +8,7 @@ use super::format::{LabelFormats, LineFormat};
 use super::json::lookup::JsonLookup;
 use super::label_filter::{Condition, names_in};
 use super::line_filter::LineFilter;
-use super::logfmt::{Logfmt, LogfmtLookup};
+use super::logfmt::{Logfmt, LogfmtLookup, Seeker};
 use super::names::{FixedNames, NameId};
 use super::pattern::Pattern;
 use super::pick::{Drop, Keep};
@@ -166,6 +166,7 @@ impl Draft {
         let labels = self.labels(extractions);
         Ok(LogfmtLookup {
             strict,
+            seeker: Seeker::new(sources.iter(), true),
             labels: std::iter::zip(labels, sources).collect(),
             keys,
         })

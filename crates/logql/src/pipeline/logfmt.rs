@@ -1,8 +1,12 @@
 //! `| logfmt`: `key=value` pairs.
 
+use std::cell::OnceCell;
+
 mod scan;
+mod seek;
 
 pub use self::scan::{Fault, Pair, PairValue, Scanner};
+pub(super) use self::seek::Seeker;
 use super::early::EarlyFilters;
 use super::keys::KeyCache;
 use super::names::{NameId, push_sanitized};
@@ -23,6 +27,8 @@ pub(super) struct LogfmtBuffers {
     pub(super) keys: KeyCache,
     unquoted: Vec<u8>,
     sanitized: String,
+    /// What finds the wanted keys, if lines are not better read from the start.
+    seeker: OnceCell<Option<Seeker>>,
 }
 
 impl Logfmt {
@@ -39,7 +45,20 @@ impl Logfmt {
         }
         buffers.keys.begin();
         let mut scanner = Scanner::new(line);
+        let mut sought = None;
+        // A fault ends a strict one, wherever it is.
+        if !self.strict {
+            let new = || Seeker::new(row.wanted().names()?.iter(), self.keep_empty);
+            let seeker = buffers.seeker.get_or_init(new);
+            sought = seeker.as_ref().and_then(|seeker| seeker.line(line));
+        }
         loop {
+            if let Some(sought) = &mut sought {
+                match sought.next(scanner.at()) {
+                    Some(at) => scanner.go_to(at),
+                    None => return true,
+                }
+            }
             match scanner.next(&mut buffers.unquoted) {
                 Pair::End => return true,
                 Pair::Fault(fault) if self.strict => {
@@ -73,6 +92,8 @@ pub(super) struct LogfmtLookup {
     pub(super) labels: Vec<(NameId, String)>,
     /// The names of the keys.
     pub(super) keys: Vec<NameId>,
+    /// What finds them, if lines are not better read from the start.
+    pub(super) seeker: Option<Seeker>,
 }
 
 impl LogfmtLookup {
@@ -99,7 +120,15 @@ impl LogfmtLookup {
             }
         }
         let mut scanner = Scanner::new(line);
+        let seeker = self.seeker.as_ref().filter(|_| !self.strict);
+        let mut sought = seeker.and_then(|seeker| seeker.line(line));
         loop {
+            if let Some(sought) = &mut sought {
+                match sought.next(scanner.at()) {
+                    Some(at) => scanner.go_to(at),
+                    None => break,
+                }
+            }
             let (key, value) = match scanner.next(&mut buffers.unquoted) {
                 Pair::End => break,
                 Pair::Fault(fault) if self.strict => {

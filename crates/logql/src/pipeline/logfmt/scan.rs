@@ -82,6 +82,16 @@ impl<'a> Scanner<'a> {
         Self { line, at: 0 }
     }
 
+    /// Where it has come to.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on at a place where a pair begins.
+    pub(super) fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     fn rest(&self) -> &'a [u8] {
         self.line.get(self.at..).unwrap_or_default()
     }
