@@ -6,4 +6,5 @@
 
 pub(super) mod fields;
 pub(super) mod lookup;
+pub(super) mod shape;
 pub(super) mod token;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::json::shape::Unwanted;
 use super::names::{NameId, push_sanitized};
 use super::row::Row;
 use super::wanted::EXTRACTED_SUFFIX;
@@ -27,6 +28,8 @@ struct Key {
     /// The label's name; none if nothing of the key is left or nobody wants the label.
     name: Option<NameId>,
     suffixed: Option<NameId>,
+    /// What of a value of this key at the top of a line nobody wants.
+    unwanted: Unwanted,
 }
 
 impl KeyCache {
@@ -58,6 +61,16 @@ impl KeyCache {
             plain
         };
         (!row.was_set(name)).then_some(name)
+    }
+
+    /// What of the value of a key, which is not part of an object in another, nobody wants.
+    pub(super) fn unwanted(&mut self, key: &[u8], row: &mut Row) -> Unwanted {
+        let at = match self.index.get(key) {
+            Some(at) => *at,
+            None => self.add(key, row),
+        };
+        let key = self.keys.get(at as usize);
+        key.map_or(Unwanted::Nothing, |key| key.unwanted)
     }
 
     fn find(&mut self, key: &[u8], row: &mut Row) -> u32 {
@@ -96,6 +109,12 @@ impl KeyCache {
             text: key.into(),
             name: wanted.then(|| row.names.intern(&name)),
             suffixed: None,
+            unwanted: match wanted {
+                true => Unwanted::Nothing,
+                // An object without a name gives its fields the names that they have alone.
+                false if name.is_empty() || row.wanted().has_prefix(&name) => Unwanted::Value,
+                false => Unwanted::Anything,
+            },
         });
         self.index.insert(key.into(), at);
         at

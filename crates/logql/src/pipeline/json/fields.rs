@@ -4,6 +4,7 @@ use super::super::early::EarlyFilters;
 use super::super::keys::KeyCache;
 use super::super::names::{NameId, push_sanitized};
 use super::super::row::Row;
+use super::shape::Shape;
 use super::token::{self, JsonFault, Kind, Value};
 
 /// Depth of nesting from which ends of objects are remembered. Each object is searched for its end
@@ -14,6 +15,7 @@ const REMEMBERED_DEPTH: usize = 8;
 #[derive(Debug, Default)]
 pub(in super::super) struct JsonFields {
     pub(in super::super) keys: KeyCache,
+    shape: Shape,
     open: Vec<Open>,
     /// Name of the objects around, sanitised and joined.
     prefix: String,
@@ -71,6 +73,7 @@ impl JsonFields {
         self.open.clear();
         self.prefix.clear();
         self.ends.clear();
+        self.shape.begin();
         match self.object(line, row, early) {
             Ok(()) | Err(Stop::Found) => true,
             Err(Stop::Refused) => false,
@@ -86,7 +89,15 @@ impl JsonFields {
         let Some(mut at) = opened(data, 0)? else {
             return Ok(());
         };
+        let wants_all = row.wanted().is_all();
         loop {
+            if !wants_all
+                && self.open.is_empty()
+                && let Some(next) = self.shape.skip(data, at)
+            {
+                at = next;
+                continue;
+            }
             let next = match self.entry(data, at, row, early)? {
                 Step::Into { end, first } => {
                     data = line.get(..end).unwrap_or(line);
@@ -123,6 +134,11 @@ impl JsonFields {
         let colon = token::next_token(data, key_end).ok_or(JsonFault::Malformed)?;
         if data.get(colon) != Some(&b':') {
             return Err(JsonFault::Malformed.into());
+        }
+        if self.open.is_empty() && !row.wanted().is_all() {
+            let unwanted = self.keys.unwanted(key.unwrap_or(&self.unescaped), row);
+            let text = data.get(at..=colon).unwrap_or_default();
+            self.shape.learn(text, unwanted);
         }
         let value = self.value(data, colon + 1)?;
         if value.kind == Kind::Object {
@@ -323,6 +339,80 @@ fn remember_ends(
                     return Some(at);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{LabelSet, RowLabels};
+    use proptest::prelude::*;
+    use proptest::sample::{select, subsequence};
+
+    use super::super::super::names::FixedNames;
+    use super::super::super::wanted::Wanted;
+    use super::*;
+
+    fn parsed(lines: &[String], wanted: &[String], remembers: bool) -> Vec<RowLabels> {
+        let stream = LabelSet::from_pairs([("app", "web")]);
+        let mut names = FixedNames::default();
+        let wanted = Arc::new(Wanted::for_metric(wanted, false, false, &mut names));
+        let mut row = Row::new(&stream, Arc::new(names), wanted);
+        let mut fields = JsonFields::default();
+        let mut parse = |line: &String| {
+            row.begin(&LabelSet::default());
+            if !remembers {
+                fields = JsonFields::default();
+            }
+            assert!(fields.run(line.as_bytes(), &mut row, &EarlyFilters::default()));
+            row.to_row_labels()
+        };
+        lines.iter().map(&mut parse).collect()
+    }
+
+    const PARTS: [&str; 24] = [
+        "\"a\":1,",
+        "\"a\":\"x\",",
+        "\"a\": {\"b\":2},",
+        "\"a\" :[1,{\"b\":3}],",
+        "\"b\":{\"a\":4,\"c\":5},",
+        "\"b\":true,",
+        "\"b\":tru,",
+        "\"c\":\"}\\\"\", ",
+        "\"c\":null,",
+        "\"app\":\"6\",",
+        "\"\":{\"a\":7},",
+        "\"\\u0061\":8,",
+        "\"\\q\":9,",
+        "\"a",
+        "\"a\":",
+        "\"a\":\"",
+        "}",
+        "{",
+        ",",
+        " ",
+        "\"d.e\":10,",
+        "\"d\":{\"e\":11},",
+        "\"z\":\"\\x\",",
+        "\"z\":-",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_is_what_nobody_wants(
+            lines in prop::collection::vec(
+                prop::collection::vec(select(&PARTS[..]), 0..6),
+                1..6,
+            ),
+            wanted in subsequence(vec!["a", "a_b", "b_c", "c", "app", "d_e", "none"], 1..4),
+        ) {
+            let whole = |parts: &Vec<&str>| format!("{{{}\"last\":1}}", parts.concat());
+            let lines: Vec<String> = lines.iter().map(whole).collect();
+            let twice = [lines.clone(), lines].concat();
+            let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
+            prop_assert_eq!(parsed(&twice, &wanted, true), parsed(&twice, &wanted, false));
         }
     }
 }
