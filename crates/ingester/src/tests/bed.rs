@@ -160,6 +160,8 @@ impl Life {
         while !what(self) {
             assert!(Instant::now() < deadline, "it is not so in time");
             tokio::time::advance(Duration::from_millis(100)).await;
+            // Files are written in real time, and must be before the time of requests is over.
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
