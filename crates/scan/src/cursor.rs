@@ -244,6 +244,14 @@ impl<'a> Cursor<'a> {
         self.lazy.is_some()
     }
 
+    /// Rows of so many bytes of lines, by the mean of all of the source.
+    pub(crate) fn rows_of(&self, bytes: usize) -> usize {
+        let run = self.source.run_meta();
+        let mean = run.and_then(|run| run.raw_bytes.checked_div(u64::from(run.rows)));
+        let rows = mean.and_then(|mean| (bytes as u64).checked_div(mean));
+        rows.map_or(usize::MAX, |rows| rows.max(1) as usize)
+    }
+
     /// The lines of some rows, ascending, if they have to be asked for.
     pub(crate) fn lines_of(
         &mut self,

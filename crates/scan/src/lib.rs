@@ -16,8 +16,9 @@
 //!
 //! *Invariants.* The answer is that of the pipeline run over every row, whatever is skipped. A
 //! source has a row once. Memory for decoded rows is taken from the caller's
-//! [`Reservation`](model::Reservation) before they are decoded. Cancellation is asked for at least
-//! every [`CHECK_ROWS`] rows.
+//! [`Reservation`](model::Reservation) before they are decoded. Cancellation is asked for before
+//! every row that the stages see, as of one line they may make much, and at least every
+//! [`CHECK_ROWS`] rows or [`CHECK_BYTES`] bytes of lines.
 //!
 //! Start at `merge.rs`, which decides what is decoded and in which order rows are seen.
 
@@ -48,3 +49,6 @@ pub use source::Source;
 
 /// Rows looked at between two questions whether to go on.
 pub const CHECK_ROWS: usize = 4096;
+/// Bytes of lines put together between two questions whether to go on, if lines are about of one
+/// size.
+pub const CHECK_BYTES: usize = 4 << 20;

@@ -10,7 +10,7 @@ use model::{Direction, LabelSet, RowLabels, TimeRange, row_hash};
 
 use crate::cursor::Cursor;
 use crate::merge::{Visitor, merge};
-use crate::{CHECK_ROWS, Context, Prefilter, ScanError, Source};
+use crate::{CHECK_BYTES, CHECK_ROWS, Context, Prefilter, ScanError, Source};
 
 /// Rows whose lines are put together first.
 const LAZY_ROWS: usize = 128;
@@ -154,12 +154,12 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
     ) -> Result<ControlFlow<()>, ScanError> {
         // Of a source with a limit mostly few rows are wanted, and the last of them may be the last
         // that is put together.
-        let first = if cursor.is_lazy() {
-            LAZY_ROWS
+        let (first, most) = if cursor.is_lazy() {
+            (LAZY_ROWS, cursor.rows_of(CHECK_BYTES).min(CHECK_ROWS))
         } else {
-            CHECK_ROWS
+            (CHECK_ROWS, CHECK_ROWS)
         };
-        for part in windows(rows, self.scan.direction, first) {
+        for part in windows(rows, self.scan.direction, first, most) {
             context.check()?;
             let mut found = std::mem::take(&mut self.found);
             found.clear();
@@ -200,7 +200,7 @@ impl<S: LogStages> Lines<'_, S> {
         for (at, row) in order {
             let line = lines.as_ref().map(|lines| lines.get(at));
             context.stats.line_bytes += line.map_or(0, |line| line.len() as u64);
-            if self.row(cursor, *row, line, context).is_break() {
+            if self.row(cursor, *row, line, context)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -214,40 +214,41 @@ impl<S: LogStages> Lines<'_, S> {
         row: usize,
         line: Option<&[u8]>,
         context: &mut Context<'_>,
-    ) -> ControlFlow<()> {
+    ) -> Result<ControlFlow<()>, ScanError> {
         let Some((timestamp_ns, own, metadata)) = cursor.row(row) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
+        context.check()?;
         let line = line.unwrap_or(own);
         context.stats.processed_rows += 1;
         let Some((passed, labels)) = self.stages.process(timestamp_ns, line, metadata) else {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         };
         let row_hash = self.scan.hashes.then(|| row_hash(line, metadata));
         context.stats.results += 1;
-        (self.sink)(LogRow {
+        let flow = (self.sink)(LogRow {
             timestamp_ns,
             line: &passed,
             labels,
             row_hash,
-        })?;
+        });
         self.left -= 1;
-        if self.left == 0 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        Ok(match flow {
+            ControlFlow::Continue(()) if self.left > 0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        })
     }
 }
 
 /// The rows in parts in the direction of the scan: the first of at most `first` rows, each of at
-/// most twice as many as the one before, none of more than [`CHECK_ROWS`].
+/// most twice as many as the one before, none of more than `most`.
 pub(crate) fn windows(
     rows: Range<usize>,
     direction: Direction,
     first: usize,
+    most: usize,
 ) -> impl Iterator<Item = Range<usize>> {
-    let (mut left, mut size) = (rows, first.max(1));
+    let (mut left, mut size) = (rows, first.min(most).max(1));
     std::iter::from_fn(move || {
         if left.is_empty() {
             return None;
@@ -260,7 +261,7 @@ pub(crate) fn windows(
             Direction::Forward => left.start = part.end,
             Direction::Backward => left.end = part.start,
         }
-        size = (size * 2).min(CHECK_ROWS);
+        size = (size * 2).min(most).max(1);
         Some(part)
     })
 }

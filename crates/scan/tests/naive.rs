@@ -534,3 +534,35 @@ fn a_cancelled_scan_and_one_without_memory_end_early() {
     assert!(matches!(run(false, 1), Err(ScanError::Memory(_))));
     assert_eq!(run(false, 1000), Ok(()));
 }
+
+/// Of one line stages may make much.
+#[test]
+fn stages_see_no_row_of_a_query_that_was_cancelled() {
+    const SEEN: u64 = 3;
+    let rows: Vec<Row> = (0..100).map(|time| row(time, "a", "info")).collect();
+    let in_memory = Source::Rows(Arc::new(entries(&rows)));
+    for source in [in_memory, block(&rows)] {
+        let seen = std::cell::Cell::new(0);
+        let budget = Budget::new("test", 1 << 20);
+        let (mut memory, mut stats) = (budget.reservation(), ScanStats::default());
+        let mut context = Context {
+            is_cancelled: &|| seen.get() == SEEN,
+            memory: &mut memory,
+            stats: &mut stats,
+        };
+        let scan = LogScan {
+            range: TimeRange::new(0, 100),
+            direction: Direction::Forward,
+            limit: 0,
+            prefilter: &Prefilter::default(),
+            hashes: false,
+        };
+        let mut sink = |_: LogRow<'_>| {
+            seen.set(seen.get() + 1);
+            ControlFlow::Continue(())
+        };
+        let stages = &mut Upper::default();
+        let end = scan_logs(&[source], &scan, stages, &mut context, &mut sink);
+        assert_eq!((end, seen.get()), (Err(ScanError::Cancelled), SEEN));
+    }
+}

@@ -63,7 +63,7 @@ impl<S: SampleStages> Samples<'_, S> {
         if cursor.reduced_count() < cursor.inside().len() {
             outcomes.resize(cursor.reduced_count(), Outcome::Unknown);
         }
-        for part in windows(rows, Direction::Forward, CHECK_ROWS) {
+        for part in windows(rows, Direction::Forward, CHECK_ROWS, CHECK_ROWS) {
             context.check()?;
             let mut found = std::mem::take(&mut self.scratch.found);
             found.clear();
@@ -94,6 +94,7 @@ impl<S: SampleStages> Samples<'_, S> {
             let known = outcomes.get(number).copied().unwrap_or_default();
             let outcome = match known {
                 Outcome::Unknown => {
+                    context.check()?;
                     let (line, _) = cursor.reduced_line(number);
                     context.stats.line_bytes += line.len() as u64;
                     let outcome = self.outcome_of(time, line)?;

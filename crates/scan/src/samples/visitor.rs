@@ -83,7 +83,7 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
         if cursor.has_reduced_lines() {
             return self.reduced(cursor, rows, context);
         }
-        for part in windows(rows, Direction::Forward, CHECK_ROWS) {
+        for part in windows(rows, Direction::Forward, CHECK_ROWS, CHECK_ROWS) {
             context.check()?;
             if self.rows(cursor, part, context)?.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -174,6 +174,7 @@ impl<'a, S: SampleStages> Samples<'a, S> {
         row: usize,
         context: &mut Context<'_>,
     ) -> Result<ControlFlow<()>, ScanError> {
+        context.check()?;
         let range = cursor.line_range(&(row..row + 1));
         let decoded = range.end <= cursor.lines().len();
         let Some((timestamp_ns, mut line, metadata)) = cursor.row(row) else {
