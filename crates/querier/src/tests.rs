@@ -2,7 +2,6 @@
 
 mod bed;
 mod bounds;
-mod clients;
 mod deletes;
 mod endpoints;
 mod explaining;
