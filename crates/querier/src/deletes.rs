@@ -102,6 +102,7 @@ impl Querier {
         };
         self.catalog().add_delete(tenant, &request).await?;
         self.deletes.0.lock().remove(tenant);
+        self.raise_cache_generation(tenant).await?;
         Ok(request.id)
     }
 
@@ -139,7 +140,7 @@ impl Querier {
         }
         self.catalog().remove_delete(tenant, request.id).await?;
         self.deletes.0.lock().remove(tenant);
-        Ok(())
+        self.raise_cache_generation(tenant).await
     }
 
     /// The requests as they are in storage.
@@ -161,6 +162,16 @@ impl Querier {
             Some((asked_ns, requests)) if self.now_ns() - asked_ns < KNOWN_FOR_NS => Ok(requests),
             _ => self.read_deletes(tenant).await,
         }
+    }
+
+    /// When the last of the requests that are kept was made; 0 if there is none.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub(crate) async fn deletes_changed_ns(&self, tenant: &TenantId) -> Result<i64, CodedError> {
+        let requests = self.known_deletes(tenant).await?;
+        let made = requests.iter().map(|request| request.created_ns);
+        Ok(made.max().unwrap_or(0))
     }
 
     /// A tenant's requests about a range.

@@ -1,6 +1,7 @@
 //! The query API over HTTP: Loki's paths, parameters and JSON. A file for each endpoint or pair of
 //! endpoints; what they share is in [`request`] and in [`crate::encode`].
 
+mod cache;
 mod deletes;
 mod detected_fields;
 mod detected_labels;
@@ -24,7 +25,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 
@@ -78,6 +79,8 @@ pub fn routes(querier: Arc<Querier>) -> Router {
                 .put(deletes::create)
                 .delete(deletes::cancel),
         )
+        .route("/cache/generation_numbers", get(cache::generation))
+        .route("/cache/generation_numbers/increase", post(cache::increase))
         .route("/tail", get(tail::upgrade).post(tail::upgrade));
     let legacy = Router::new()
         .route("/query", get(legacy::query).post(legacy::query))

@@ -17,6 +17,7 @@ mod deletes;
 mod encode;
 mod explain;
 mod fields;
+mod generations;
 mod http;
 mod logs;
 mod metadata;
@@ -52,6 +53,7 @@ use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
 pub use explain::{Actual, Explanation, Part, Reading};
 pub use fields::{Field, FieldKind, FieldsQuery};
+use generations::Generations;
 pub use http::{open_routes, routes};
 pub use metadata::{Aggregate, Shard, Shards, Sum, VolumeQuery, VolumeSeries};
 
@@ -81,6 +83,7 @@ pub struct Querier {
     tails: Arc<Tails>,
     deletes: KnownDeletes,
     results: Results,
+    generations: Generations,
     metrics: Metrics,
 }
 
@@ -99,6 +102,7 @@ impl Querier {
         } else {
             config.scan_threads
         };
+        let started_ns = catalog.clock().now_ns();
         Arc::new(Self {
             clock: catalog.clock().clone(),
             results: Results::new(config.result_cache.0, catalog.store().metrics().clone()),
@@ -111,6 +115,7 @@ impl Querier {
             scan_threads,
             tails: Arc::default(),
             deletes: KnownDeletes::default(),
+            generations: Generations::new(started_ns),
             metrics,
             config,
         })
