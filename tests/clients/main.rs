@@ -1,11 +1,13 @@
-//! What Grafana's data source, logcli and Logs Drilldown send, and what they read of the answers.
+//! What Grafana's data source, logcli, Logs Drilldown and operators send, and what they read of the
+//! answers.
 //! Each row is a user's step; all of them ask one server, since reading changes nothing. Beside them
-//! stand the limits of tenants, which need a server of their own.
+//! stand the limits of tenants and the ends of ingesters, which need servers of their own.
 
 mod drilldown;
 mod grafana;
 mod limits;
 mod logcli;
+mod operators;
 mod rules;
 mod site;
 mod socket;
@@ -50,6 +52,10 @@ const ROWS: &[Row] = rows! {
         the_context_of_a_line_is_read_both_ways,
         split_queries_name_shards,
         live_lines_come_over_a_socket;
+    operators:
+        every_page_is_there,
+        profiles_say_which_threads_ran,
+        generations_of_caches_go_up;
     rules:
         the_server_says_what_it_is,
         groups_are_kept_listed_and_deleted;

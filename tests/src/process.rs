@@ -220,7 +220,7 @@ impl Process {
     ///
     /// # Errors
     /// If it does not end in time, or not with code 0.
-    pub async fn stop(mut self) -> anyhow::Result<Launch> {
+    pub async fn stop(self) -> anyhow::Result<Launch> {
         let id = self.child.id().to_string();
         anyhow::ensure!(
             Command::new("kill")
@@ -228,6 +228,14 @@ impl Process {
                 .status()?
                 .success()
         );
+        self.ended().await
+    }
+
+    /// Waits for the end that somebody else asked for.
+    ///
+    /// # Errors
+    /// If it does not end in time, or not with code 0.
+    pub async fn ended(mut self) -> anyhow::Result<Launch> {
         let child = &mut self.child;
         let status = wait_for("the end of the process", PATIENCE, || {
             let status = child.try_wait().ok().flatten();

@@ -1,6 +1,9 @@
 //! A running process: its parts in the order in which they start.
 
 mod collect;
+mod leaving;
+mod pages;
+mod profile;
 mod registry_logs;
 mod rings;
 mod roles;
@@ -21,9 +24,11 @@ use server::{
     Health, Listener, Metrics, Modules, Overrides, StopReason, Telemetry, admin, grpc_router, http,
 };
 use storage::{Catalog, Clock, Store};
+use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::{Config, Target};
+use leaving::Departure;
 
 /// What a process is made of besides its roles.
 pub struct Parts {
@@ -56,6 +61,8 @@ pub struct Process {
     grpc_addr: Option<SocketAddr>,
     registry_addr: Option<SocketAddr>,
     shutdown_delay: Duration,
+    /// Cancelled by who asks for the end over HTTP.
+    stop: CancellationToken,
 }
 
 impl Process {
@@ -73,6 +80,7 @@ impl Process {
             Ok(()) => Ok(Self {
                 shutdown_delay: build.parts.config.server.shutdown_delay.as_std(),
                 modules: build.modules,
+                stop: build.departure.stop.clone(),
                 health: build.health,
                 http_addr,
                 grpc_addr,
@@ -109,11 +117,18 @@ impl Process {
         &self.health
     }
 
-    /// Runs until `stop`, then stops the modules in reverse order.
+    /// Runs until `stop` or until it is asked to end over HTTP, then stops the modules in reverse
+    /// order.
     ///
     /// # Errors
     /// If a module ended by itself.
     pub async fn run(self, stop: impl Future<Output = StopReason>) -> anyhow::Result<()> {
+        let stop = async {
+            tokio::select! {
+                reason = stop => reason,
+                () = self.stop.cancelled() => StopReason::Requested,
+            }
+        };
         self.modules.run(stop, self.shutdown_delay).await?;
         Ok(())
     }
@@ -163,6 +178,8 @@ struct Build {
     grpc_addr: Option<SocketAddr>,
     /// The cluster, once it was started. Weak, as the cluster holds what asks for it.
     cluster: Arc<OnceLock<Weak<Cluster>>>,
+    /// How the ingester is to stop, if there is one.
+    departure: Arc<Departure>,
     /// What HTTP will serve.
     routes: Router,
     /// What gRPC will serve.
@@ -183,6 +200,7 @@ impl Build {
         Self {
             modules: Modules::new(health.clone()),
             cluster: Arc::default(),
+            departure: Departure::new(&parts.data_dir),
             routes: Router::new(),
             services: RoutesBuilder::default(),
             parts,
@@ -232,6 +250,9 @@ impl Build {
             && target.has(Target::Querier)
         {
             self.add_querier(catalog, cluster.clone());
+        }
+        if let (Some(ingester), Some(cluster)) = (&ingester, &cluster) {
+            self.add_leaving(ingester, cluster);
         }
         let agent = match &distributor {
             Some(distributor) if target.has(Target::Agent) => self.new_agent(distributor)?,
@@ -361,7 +382,9 @@ impl Build {
         let limit_routes = admin::limit_routes(&self.parts.overrides, self.auth());
         let routes = std::mem::take(&mut self.routes)
             .merge(admin)
-            .merge(limit_routes);
+            .merge(limit_routes)
+            .merge(pages::routes(self.parts.target))
+            .merge(profile::routes());
         let body_timeout = config.server.body_timeout.as_std();
         let routes = http::finish(routes, &self.http_metrics, body_timeout);
         let services = std::mem::take(&mut self.services).routes();

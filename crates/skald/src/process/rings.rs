@@ -16,7 +16,7 @@ use cluster::{Cluster, Member, Role};
 use serde::Serialize;
 
 /// Loki's pages and who does the work; all members for `None`.
-const PAGES: [(&str, Option<Role>); 8] = [
+const PAGES: [(&str, Option<Role>); 12] = [
     ("/ring", Some(Role::Ingester)),
     ("/distributor/ring", Some(Role::Distributor)),
     ("/pattern/ring", Some(Role::Ingester)),
@@ -24,6 +24,11 @@ const PAGES: [(&str, Option<Role>); 8] = [
     ("/scheduler/ring", Some(Role::Querier)),
     ("/indexgateway/ring", Some(Role::Querier)),
     ("/compactor/ring", Some(Role::Compactor)),
+    ("/ingest-limits/ring", Some(Role::Distributor)),
+    ("/ingest-limits-frontend/ring", Some(Role::Distributor)),
+    ("/dataobj-consumer/ring", Some(Role::Ingester)),
+    // Streams belong to ingesters, not to partitions of a queue.
+    ("/partition-ring", Some(Role::Ingester)),
     ("/memberlist", None),
 ];
 

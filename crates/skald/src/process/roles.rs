@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use cluster::{Cluster, Role};
 use compactor::Compactor;
@@ -16,11 +17,10 @@ use server::Listener;
 use server::http::{Auth, tenant_routes};
 use storage::{Catalog, Clock};
 
-use super::{Build, INGESTER, STOP_SOON};
+use super::leaving::{self, Departure};
+use super::{Build, INGESTER, STOP_SOON, pages};
 use crate::Target;
 
-/// How long the last flush of an ingester may take. What it does not reach stays in the log.
-const LAST_FLUSH_MAX: Duration = Duration::from_secs(20);
 /// How often a replay's progress is told to who asks for readiness.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -75,7 +75,8 @@ impl Build {
 
     /// Ready once the log is replayed; flushed at the stop.
     pub(super) fn start_ingester(&mut self, ingester: Ingester) {
-        let deadline = LAST_FLUSH_MAX + STOP_SOON;
+        let departure = self.departure.clone();
+        let deadline = Departure::FLUSH_MAX + STOP_SOON;
         self.modules.spawn(INGESTER, deadline, |module| async move {
             while let Err(reason) = ingester.ready() {
                 module.health.starting(reason.to_string());
@@ -86,9 +87,19 @@ impl Build {
                 }
             }
             module.run_until_stop().await;
-            ingester.shutdown(LAST_FLUSH_MAX).await;
+            let flush_max = departure.flush_max();
+            let stopping = ingester.shutdown(flush_max);
+            let stopped = tokio::time::timeout(flush_max + STOP_SOON, stopping).await;
+            departure.stopped(stopped.context("the ingester did not stop in time")?);
             Ok(())
         });
+    }
+
+    /// The routes by which the ingester is told to leave.
+    pub(super) fn add_leaving(&mut self, ingester: &Ingester, cluster: &Arc<Cluster>) {
+        let (departure, auth) = (self.departure.clone(), self.auth());
+        let routes = leaving::routes(departure, ingester.clone(), cluster.clone(), auth);
+        self.add_routes(routes);
     }
 
     /// The image registry on its own port; its database closes after the last request.
@@ -135,6 +146,7 @@ impl Build {
 
     /// Routes of the querier, which asks the ingesters that the cluster knows at the time.
     pub(super) fn add_querier(&mut self, catalog: Catalog, cluster: Arc<Cluster>) {
+        self.add_routes(pages::sync_indexes(catalog.clone()));
         let readers = move || {
             let readers = cluster.readers();
             querier::Readers {
