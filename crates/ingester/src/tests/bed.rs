@@ -160,7 +160,10 @@ impl Life {
         while !what(self) {
             assert!(Instant::now() < deadline, "it is not so in time");
             tokio::time::advance(Duration::from_millis(100)).await;
-            // Files are written in real time, and must be before the time of requests is over.
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "files are written in real time, and must be before requests are out of time"
+            )]
             std::thread::sleep(Duration::from_millis(20));
         }
     }
