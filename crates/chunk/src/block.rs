@@ -73,6 +73,8 @@ pub struct Block {
     pub(crate) found: Mutex<VecDeque<Found>>,
     /// What was kept of all lines last, the latest first.
     reduced: Mutex<VecDeque<(Reduction, Arc<ReducedLines>)>>,
+    /// Who has it reduces the lines; others that want to, wait.
+    reducing: Mutex<()>,
     columns: Vec<OnceLock<SharedColumn>>,
 }
 
@@ -90,6 +92,7 @@ impl Block {
             decoded: OnceLock::new(),
             found: Mutex::default(),
             reduced: Mutex::default(),
+            reducing: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,
             pieces: RwLock::new(pieces),

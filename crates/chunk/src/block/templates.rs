@@ -184,16 +184,26 @@ impl Block {
     /// # Errors
     /// If the block is plain or damaged, or needed bytes were not fetched.
     pub fn reduced_lines(&self, reduction: &Reduction) -> Result<Arc<ReducedLines>, ChunkError> {
-        // Who wants the same waits for it meanwhile.
-        let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, lines)) = reduced.iter().find(|(known, _)| known == reduction) {
-            return Ok(Arc::clone(lines));
+        if let Some(lines) = self.known_reduced(reduction) {
+            return Ok(lines);
+        }
+        // Not the lock of what is known: who asks for the weight of the block must not wait so long.
+        let _turn = self.reducing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = self.known_reduced(reduction) {
+            return Ok(lines);
         }
         let rows = 0..self.meta().rows() as usize;
         let lines = Arc::new(self.reduced_lines_of(reduction, rows, None)?);
+        let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         reduced.truncate(REDUCED_MAX - 1);
         reduced.push_front((reduction.clone(), Arc::clone(&lines)));
         Ok(lines)
+    }
+
+    fn known_reduced(&self, reduction: &Reduction) -> Option<Arc<ReducedLines>> {
+        let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = reduced.iter().filter(|(known, _)| known == reduction);
+        known.next().map(|(_, lines)| Arc::clone(lines))
     }
 
     /// Of some rows of a structured block what is kept of their lines; of those among them that are
