@@ -1,5 +1,6 @@
 //! Reaching HTTP servers as the configuration says: TLS, proxy, credentials.
 
+mod answer;
 mod named;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use reqwest::redirect::Policy;
 use serde::Deserialize;
 
 use crate::config::{Authorization, BasicAuth, OAuth2, TlsConfig};
+pub(crate) use answer::{beginning_of, first_line};
 use named::ServerName;
 
 /// How long before its end a token is asked for anew.

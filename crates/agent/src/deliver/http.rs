@@ -9,14 +9,10 @@ use prost::Message;
 use proto::logproto::PushRequest;
 
 use super::{Deliver, DeliverError};
-use crate::access::{self, Access};
+use crate::access::{Access, beginning_of, first_line, with_causes};
 use crate::config::ClientConfig;
 use crate::metrics::ClientMetrics;
 
-/// Bytes of an answer's text that are read.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Bytes of an answer's text that are shown.
-const SHOWN_BYTES_MAX: usize = 1024;
 /// Tells our own distributor that lines may have been taken already, so that it tells none of them
 /// as too old.
 const MAY_REPEAT: HeaderName = HeaderName::from_static("x-skald-may-repeat");
@@ -89,10 +85,7 @@ impl HttpClient {
         if may_repeat {
             request = request.header(MAY_REPEAT, "true");
         }
-        request
-            .send()
-            .await
-            .map_err(|error| access::with_causes(&error))
+        request.send().await.map_err(|error| with_causes(&error))
     }
 }
 
@@ -136,7 +129,7 @@ async fn refusal(answer: reqwest::Response) -> DeliverError {
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| retry_after(value.to_str().ok()?));
-    let text = text_of(answer).await;
+    let text = beginning_of(answer).await;
     let message = format!("{status}: {}", first_line(&text));
     if status == StatusCode::TOO_MANY_REQUESTS || !status.is_client_error() {
         DeliverError::Later {
@@ -150,28 +143,6 @@ async fn refusal(answer: reqwest::Response) -> DeliverError {
             .flatten();
         DeliverError::Refused { entries, message }
     }
-}
-
-/// The beginning of an answer's text.
-async fn text_of(mut answer: reqwest::Response) -> String {
-    let mut text = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        text.extend_from_slice(&chunk);
-        if text.len() >= ANSWER_BYTES_MAX {
-            text.truncate(ANSWER_BYTES_MAX);
-            break;
-        }
-    }
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    let mut end = line.len().min(SHOWN_BYTES_MAX);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    line.get(..end).unwrap_or_default()
 }
 
 /// How many entries a 400 says were refused, when it says that others were stored: the sum of the

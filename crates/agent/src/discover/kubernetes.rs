@@ -1,42 +1,40 @@
 //! Targets that Kubernetes knows: pods first of all.
 //!
-//! For each kind of object that a role needs, and each namespace, a [`watch`] lists the objects and
-//! follows their changes; what is known lies in a [`World`]. Whenever it changes, the targets are
-//! made anew from all of it and published. The API server may be away, refuse, or forget the place
-//! a watch was at: what was known stays until something else is.
-//!
-//! The client is the agent's own rather than a library of all of Kubernetes' types: of each object
-//! only the fields that become labels are kept, so that memory does not grow with what else is in
-//! it, and TLS, proxies and credentials are those of every other client of the agent.
+//! For each kind of object that a role needs, and each namespace, a [`watch`] follows the objects;
+//! what is known lies in a [`World`]. Whenever it changes, the targets are made anew from all of it
+//! and published. The API server may be away, refuse, or forget the place a watch was at: what was
+//! known stays until something else is.
 
-mod api;
+mod client;
 mod kubeconfig;
 mod labels;
 mod object;
 mod pod;
 mod serving;
 mod watch;
+mod world;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use kube::runtime::watcher;
+use kube::{Api, Client};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::groups::Publisher;
 use super::target::Labels;
 use crate::config::{KubernetesRole, KubernetesSd};
-use api::{Api, Filter};
-use object::Object;
+use kubeconfig::Place;
 use server::Environment;
+use watch::Watch;
+use world::World;
 
 /// How long changes are collected before targets are made of them.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Kinds of objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Pod,
     Node,
@@ -46,34 +44,11 @@ enum Kind {
     Ingress,
 }
 
-/// Namespace and name.
-type Name = (String, String);
-
-/// What is known of the cluster.
-#[derive(Default)]
-struct World(BTreeMap<Kind, BTreeMap<Name, Object>>);
-
-impl World {
-    fn all(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.0.get(&kind).into_iter().flat_map(BTreeMap::values)
-    }
-
-    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Object> {
-        let name = (namespace.to_owned(), name.to_owned());
-        self.0.get(&kind)?.get(&name)
-    }
-}
-
-/// The world with those who wait for its changes.
-#[derive(Default)]
-struct Shared {
-    world: Mutex<World>,
-    changed: Notify,
-}
-
 /// Finds targets in Kubernetes.
 pub(crate) struct KubernetesFinder {
-    api: Arc<Api>,
+    client: Client,
+    /// The agent's own namespace, if that is known.
+    namespace: Option<String>,
     config: KubernetesSd,
     /// The node this agent runs on.
     node: String,
@@ -88,8 +63,10 @@ impl KubernetesFinder {
         publisher: Publisher,
     ) -> Result<Self, String> {
         let node = environment.get("HOSTNAME").filter(|name| !name.is_empty());
+        let place = Place::find(config, environment)?;
         Ok(Self {
-            api: Arc::new(Api::new(config, environment)?),
+            namespace: place.namespace.clone(),
+            client: client::client(place)?,
             config: config.clone(),
             node: node.unwrap_or(hostname).to_owned(),
             publisher,
@@ -98,33 +75,39 @@ impl KubernetesFinder {
 
     /// Looks until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let shared = Arc::new(Shared::default());
         let mut namespaces = self.config.namespaces.names.clone();
         if self.config.namespaces.own_namespace {
-            namespaces.extend(self.api.own_namespace());
+            namespaces.extend(self.namespace.clone());
         }
+        let mut world = World::default();
+        let changed = Arc::new(Notify::new());
         let mut watches = tokio::task::JoinSet::new();
         for kind in self.kinds() {
-            let scopes = if kind == Kind::Node || namespaces.is_empty() {
-                vec![None]
+            let everywhere = || Api::all_with(self.client.clone(), &kind);
+            let in_one = |name: &String| Api::namespaced_with(self.client.clone(), name, &kind);
+            let apis = if kind == Kind::Node || namespaces.is_empty() {
+                vec![everywhere()]
             } else {
-                namespaces.iter().cloned().map(Some).collect()
+                namespaces.iter().map(in_one).collect()
             };
-            for namespace in scopes {
-                let filter = self.filter(kind);
-                let (api, shared) = (self.api.clone(), shared.clone());
-                watches.spawn(watch::run(api, kind, namespace, filter, shared));
+            for api in apis {
+                let watch = Watch {
+                    api,
+                    config: self.filter(kind),
+                    known: world.add(kind),
+                    changed: changed.clone(),
+                };
+                watches.spawn(watch.run());
             }
         }
         loop {
             tokio::select! {
                 // The watches end with the set.
                 () = stop.cancelled() => return,
-                () = shared.changed.notified() => {}
+                () = changed.notified() => {}
             }
             tokio::time::sleep(SETTLE).await;
-            let targets = self.targets(&shared.world.lock());
-            self.publisher.set(targets);
+            self.publisher.set(self.targets(&world));
         }
     }
 
@@ -146,17 +129,21 @@ impl KubernetesFinder {
 
     /// The selectors for a kind. Pods are those of this node, unless all are needed to know whom an
     /// address belongs to.
-    fn filter(&self, kind: Kind) -> Filter {
-        let mut filter = Filter::default();
-        for selector in &self.config.selectors {
-            if kind_of(selector.role) == kind {
-                filter.add(&selector.label, &selector.field);
-            }
+    fn filter(&self, kind: Kind) -> watcher::Config {
+        let (mut labels, mut fields) = (Vec::new(), Vec::new());
+        let selectors = self.config.selectors.iter();
+        for selector in selectors.filter(|selector| kind_of(selector.role) == kind) {
+            labels.push(selector.label.clone());
+            fields.push(selector.field.clone());
         }
         if kind == Kind::Pod && self.config.role == KubernetesRole::Pod && !self.node.is_empty() {
-            filter.add("", &format!("spec.nodeName={}", self.node));
+            fields.push(format!("spec.nodeName={}", self.node));
         }
-        filter
+        watcher::Config {
+            label_selector: all_of(labels),
+            field_selector: all_of(fields),
+            ..watcher::Config::default()
+        }
     }
 
     fn targets(&self, world: &World) -> Vec<Labels> {
@@ -170,6 +157,12 @@ impl KubernetesFinder {
             KubernetesRole::Ingress => serving::ingresses(world),
         }
     }
+}
+
+/// Conditions that must all hold, if there are any.
+fn all_of(mut conditions: Vec<String>) -> Option<String> {
+    conditions.retain(|condition| !condition.is_empty());
+    (!conditions.is_empty()).then(|| conditions.join(","))
 }
 
 fn kind_of(role: KubernetesRole) -> Kind {

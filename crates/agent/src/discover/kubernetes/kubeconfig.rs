@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use serde::Deserialize;
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::access::AccessConfig;
+use crate::access::{AccessConfig, with_causes};
 use crate::config::{BasicAuth, KubernetesSd};
 use server::Environment;
 
@@ -19,68 +20,6 @@ pub(super) struct Place {
     pub(super) access: AccessConfig,
     /// The agent's own namespace, if that is known.
     pub(super) namespace: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-struct Kubeconfig {
-    current_context: String,
-    contexts: Vec<NamedContext>,
-    clusters: Vec<NamedCluster>,
-    users: Vec<NamedUser>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct NamedContext {
-    name: String,
-    context: Context,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Context {
-    cluster: String,
-    user: String,
-    namespace: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct NamedCluster {
-    name: String,
-    cluster: Cluster,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-struct Cluster {
-    server: String,
-    certificate_authority: PathBuf,
-    certificate_authority_data: String,
-    insecure_skip_tls_verify: bool,
-    tls_server_name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct NamedUser {
-    name: String,
-    user: User,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-struct User {
-    token: String,
-    #[serde(rename = "tokenFile")]
-    token_file: PathBuf,
-    username: String,
-    password: String,
-    client_certificate: PathBuf,
-    client_certificate_data: String,
-    client_key: PathBuf,
-    client_key_data: String,
 }
 
 impl Place {
@@ -124,63 +63,97 @@ impl Place {
 
 fn from_kubeconfig(config: &KubernetesSd) -> Result<Place, String> {
     let file = &config.kubeconfig_file;
-    let wrong = |text: &str| format!("{}: {text}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error.to_string()))?;
-    let parsed: Kubeconfig =
-        serde_yaml::from_str(&text).map_err(|error| wrong(&error.without_snippet().to_string()))?;
-    let contexts = &parsed.contexts;
-    let context = contexts
-        .iter()
-        .find(|named| named.name == parsed.current_context);
-    let context = context.ok_or_else(|| wrong("current-context is not among the contexts"))?;
-    let context = context.context.clone();
-    let cluster = parsed
-        .clusters
-        .iter()
-        .find(|named| named.name == context.cluster)
-        .ok_or_else(|| wrong("the cluster of the context is not there"))?;
-    let user = parsed.users.iter().find(|named| named.name == context.user);
-    let user = user.map(|named| named.user.clone()).unwrap_or_default();
-    let (directory, cluster) = (file.parent().unwrap_or(Path::new("")), &cluster.cluster);
+    let wrong = |text: String| format!("{}: {text}", file.display());
+    // Paths in it are told from where it lies.
+    let parsed = Kubeconfig::read_from(file).map_err(|error| wrong(with_causes(&error)))?;
+    let current = parsed.current_context.unwrap_or_default();
+    let mut contexts = parsed.contexts.into_iter();
+    let context = contexts.find(|named| named.name == current);
+    let context = context.and_then(|named| named.context).ok_or_else(|| {
+        wrong(format!(
+            "current-context {current:?} is not among the contexts"
+        ))
+    })?;
+    let mut clusters = parsed.clusters.into_iter();
+    let cluster = clusters.find(|named| named.name == context.cluster);
+    let cluster = cluster.and_then(|named| named.cluster);
+    let cluster = cluster.ok_or_else(|| wrong("the cluster of the context is not there".into()))?;
+    let mut users = parsed.auth_infos.into_iter();
+    let user = users.find(|named| Some(&named.name) == context.user.as_ref());
+    let user = user.and_then(|named| named.auth_info).unwrap_or_default();
     let mut access = config.access();
-    access.tls.ca = decoded(&cluster.certificate_authority_data).map_err(|text| wrong(&text))?;
-    access.tls.ca_file = beside(directory, &cluster.certificate_authority);
-    access.tls.insecure_skip_verify |= cluster.insecure_skip_tls_verify;
-    if !cluster.tls_server_name.is_empty() {
-        access.tls.server_name.clone_from(&cluster.tls_server_name);
-    }
-    access.tls.cert = decoded(&user.client_certificate_data).map_err(|text| wrong(&text))?;
-    access.tls.cert_file = beside(directory, &user.client_certificate);
-    access.tls.key = decoded(&user.client_key_data).map_err(|text| wrong(&text))?;
-    access.tls.key_file = beside(directory, &user.client_key);
-    access.bearer_token = user.token;
-    access.bearer_token_file = beside(directory, &user.token_file);
-    if !user.username.is_empty() {
-        access.basic_auth = Some(BasicAuth {
-            username: user.username,
-            password: user.password,
-            ..BasicAuth::default()
-        });
-    }
+    trust(&mut access, &cluster).map_err(wrong)?;
+    identify(&mut access, user).map_err(wrong)?;
     Ok(Place {
-        url: cluster.server.clone(),
+        url: cluster.server.unwrap_or_default(),
         access,
         namespace: context.namespace,
     })
 }
 
-/// Paths in a kubeconfig are told from where it lies.
-fn beside(directory: &Path, path: &Path) -> PathBuf {
-    if path.as_os_str().is_empty() {
-        PathBuf::new()
-    } else {
-        directory.join(path)
+/// Takes in whom to trust, and how the server is reached.
+fn trust(access: &mut AccessConfig, cluster: &Cluster) -> Result<(), String> {
+    let tls = &mut access.tls;
+    tls.ca = decoded(cluster.certificate_authority_data.as_deref())?;
+    tls.ca_file = path(cluster.certificate_authority.clone());
+    tls.insecure_skip_verify |= cluster.insecure_skip_tls_verify.unwrap_or(false);
+    if let Some(name) = cluster.tls_server_name.clone() {
+        tls.server_name = name;
     }
+    if let Some(proxy) = cluster.proxy_url.clone() {
+        access.proxy_url = proxy;
+    }
+    Ok(())
 }
 
-fn decoded(data: &str) -> Result<String, String> {
+/// Takes in what to show.
+fn identify(access: &mut AccessConfig, user: AuthInfo) -> Result<(), String> {
+    for (key, is_given) in [
+        ("exec", user.exec.is_some()),
+        ("auth-provider", user.auth_provider.is_some()),
+        ("as", user.impersonate.is_some()),
+    ] {
+        if is_given {
+            return Err(format!("{key} of a user: not supported"));
+        }
+    }
+    access.tls.cert = decoded(user.client_certificate_data.as_deref())?;
+    access.tls.cert_file = path(user.client_certificate);
+    access.tls.key = decoded(user.client_key_data.as_ref().map(exposed))?;
+    access.tls.key_file = path(user.client_key);
+    access.bearer_token = user
+        .token
+        .as_ref()
+        .map(exposed)
+        .unwrap_or_default()
+        .to_owned();
+    access.bearer_token_file = path(user.token_file);
+    if let Some(username) = user.username {
+        access.basic_auth = Some(BasicAuth {
+            username,
+            password: user
+                .password
+                .as_ref()
+                .map(exposed)
+                .unwrap_or_default()
+                .to_owned(),
+            ..BasicAuth::default()
+        });
+    }
+    Ok(())
+}
+
+fn exposed(secret: &SecretString) -> &str {
+    secret.expose_secret()
+}
+
+fn path(given: Option<String>) -> PathBuf {
+    given.map(PathBuf::from).unwrap_or_default()
+}
+
+fn decoded(data: Option<&str>) -> Result<String, String> {
     let bytes = base64::engine::general_purpose::STANDARD
-        .decode(data.trim())
+        .decode(data.unwrap_or_default().trim())
         .map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }

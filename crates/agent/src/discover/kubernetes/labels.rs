@@ -1,6 +1,8 @@
 //! Names and values of meta labels.
 
-use super::object::Metadata;
+use kube::ResourceExt;
+
+use super::object::Object;
 use crate::discover::meta::sanitized;
 use crate::discover::target::Labels;
 
@@ -20,16 +22,16 @@ pub(super) fn put_some(labels: &mut Labels, name: &str, value: &str) {
 }
 
 /// Adds namespace, labels and annotations of an object, `pod_label_app` and the like.
-pub(super) fn put_metadata(labels: &mut Labels, what: &str, metadata: &Metadata) {
-    put_some(labels, "namespace", &metadata.namespace);
-    put_pairs(labels, what, metadata);
+pub(super) fn put_metadata(labels: &mut Labels, what: &str, object: &Object) {
+    put_some(labels, "namespace", object.namespace());
+    put_pairs(labels, what, object);
 }
 
 /// Adds labels and annotations of an object.
-pub(super) fn put_pairs(labels: &mut Labels, what: &str, metadata: &Metadata) {
+pub(super) fn put_pairs(labels: &mut Labels, what: &str, object: &Object) {
     for (kind, pairs) in [
-        ("label", &metadata.labels),
-        ("annotation", &metadata.annotations),
+        ("label", object.labels()),
+        ("annotation", object.annotations()),
     ] {
         for (name, value) in pairs {
             let name = sanitized(name);

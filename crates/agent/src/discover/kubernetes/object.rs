@@ -1,52 +1,114 @@
-//! What is kept of objects: the fields that become labels. Kinds share one type, since they share
-//! most of it; what a kind does not have is empty.
+//! What is kept of objects: the fields that become labels, so that memory does not grow with what
+//! else is in them. Kinds share one type, since they share most of it; what a kind does not have is
+//! empty.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-use serde::Deserialize;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::DynamicResourceScope;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
+use super::Kind;
 use crate::discover::meta::or_empty;
 
 /// An object of any kind.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Object {
-    pub(super) metadata: Metadata,
+    #[serde(deserialize_with = "named")]
+    pub(super) metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) spec: Spec,
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) status: Status,
     /// Of endpoints.
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) subsets: Vec<Subset>,
     /// Of an endpoint slice.
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) endpoints: Vec<Endpoint>,
     /// Of an endpoint slice.
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(default, deserialize_with = "or_empty")]
     pub(super) ports: Vec<Port>,
+    #[serde(default)]
     pub(super) address_type: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) namespace: String,
-    pub(super) uid: String,
-    pub(super) resource_version: String,
-    #[serde(deserialize_with = "or_empty")]
-    pub(super) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_empty")]
-    pub(super) annotations: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_empty")]
-    pub(super) owner_references: Vec<Owner>,
+impl Object {
+    pub(super) fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Empty for a node.
+    pub(super) fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub(super) struct Owner {
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) controller: bool,
+impl Resource for Object {
+    type DynamicType = Kind;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &Kind) -> Cow<'_, str> {
+        kind.names().kind.into()
+    }
+
+    fn group(kind: &Kind) -> Cow<'_, str> {
+        kind.names().group.into()
+    }
+
+    fn version(_: &Kind) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural(kind: &Kind) -> Cow<'_, str> {
+        kind.names().plural.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// What the API calls a kind.
+struct Names {
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+}
+
+impl Kind {
+    fn names(self) -> Names {
+        let (group, kind, plural) = match self {
+            Self::Pod => ("", "Pod", "pods"),
+            Self::Node => ("", "Node", "nodes"),
+            Self::Service => ("", "Service", "services"),
+            Self::Endpoints => ("", "Endpoints", "endpoints"),
+            Self::EndpointSlice => ("discovery.k8s.io", "EndpointSlice", "endpointslices"),
+            Self::Ingress => ("networking.k8s.io", "Ingress", "ingresses"),
+        };
+        Names {
+            group,
+            kind,
+            plural,
+        }
+    }
+}
+
+/// Metadata of an object that has a name, by which all is kept, without who changed what when.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let mut metadata = ObjectMeta::deserialize(deserializer)?;
+    if metadata.name.is_none() {
+        return Err(D::Error::missing_field("metadata.name"));
+    }
+    metadata.managed_fields = None;
+    Ok(metadata)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

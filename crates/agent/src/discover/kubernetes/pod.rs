@@ -1,5 +1,7 @@
 //! Targets of pods: one for each port of each container, or one for a container without ports.
 
+use kube::ResourceExt;
+
 use super::labels::{put, put_metadata, put_pairs, put_some};
 use super::object::{Container, ContainerStatus, Object};
 use super::{Kind, World};
@@ -9,7 +11,7 @@ use crate::discover::target::Labels;
 pub(super) fn targets(world: &World, with_node: bool) -> Vec<Labels> {
     let mut targets = Vec::new();
     for pod in world.all(Kind::Pod) {
-        let mut of_pod = labels_of_pod(pod);
+        let mut of_pod = labels_of_pod(&pod);
         if with_node {
             put_node(&mut of_pod, world, &pod.spec.node_name);
         }
@@ -31,10 +33,10 @@ pub(super) fn targets(world: &World, with_node: bool) -> Vec<Labels> {
 /// What a pod tells of itself.
 pub(super) fn labels_of_pod(pod: &Object) -> Labels {
     let mut labels = Labels::new();
-    let (metadata, spec, status) = (&pod.metadata, &pod.spec, &pod.status);
-    put_metadata(&mut labels, "pod", metadata);
-    put(&mut labels, "pod_name", &metadata.name);
-    put(&mut labels, "pod_uid", &metadata.uid);
+    let (spec, status) = (&pod.spec, &pod.status);
+    put_metadata(&mut labels, "pod", pod);
+    put(&mut labels, "pod_name", pod.name());
+    put(&mut labels, "pod_uid", pod.uid().unwrap_or_default());
     put(&mut labels, "pod_ip", &status.pod_ip);
     put(&mut labels, "pod_host_ip", &status.host_ip);
     put(&mut labels, "pod_phase", &status.phase);
@@ -43,11 +45,8 @@ pub(super) fn labels_of_pod(pod: &Object) -> Labels {
     let ready = conditions.find(|condition| condition.kind == "Ready");
     let ready = ready.map_or_else(|| "unknown".to_owned(), |ready| ready.status.to_lowercase());
     put(&mut labels, "pod_ready", ready);
-    if let Some(owner) = metadata
-        .owner_references
-        .iter()
-        .find(|owner| owner.controller)
-    {
+    let mut owners = pod.owner_references().iter();
+    if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
         put_some(&mut labels, "pod_controller_kind", &owner.kind);
         put_some(&mut labels, "pod_controller_name", &owner.name);
     }
@@ -57,8 +56,8 @@ pub(super) fn labels_of_pod(pod: &Object) -> Labels {
 /// What the node of a pod tells of itself.
 pub(super) fn put_node(labels: &mut Labels, world: &World, name: &str) {
     if let Some(node) = world.get(Kind::Node, "", name) {
-        put(labels, "node_name", &node.metadata.name);
-        put_pairs(labels, "node", &node.metadata);
+        put(labels, "node_name", node.name());
+        put_pairs(labels, "node", &node);
     }
 }
 

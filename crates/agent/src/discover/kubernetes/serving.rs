@@ -1,5 +1,9 @@
 //! Targets of nodes, services, endpoints, endpoint slices and ingresses.
 
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
 use super::labels::{put, put_metadata, put_pairs, put_some, text};
 use super::object::{Object, Port, Reference};
 use super::pod::{labels_of_pod, put_node};
@@ -12,11 +16,11 @@ const ADDRESS: &str = "__address__";
 const SERVICE_OF_SLICE: &str = "kubernetes.io/service-name";
 
 pub(super) fn nodes(world: &World) -> Vec<Labels> {
-    let target = |node: &Object| {
+    let target = |node: Arc<Object>| {
         let mut labels = Labels::new();
-        put(&mut labels, "node_name", &node.metadata.name);
+        put(&mut labels, "node_name", node.name());
         put_some(&mut labels, "node_provider_id", &node.spec.provider_id);
-        put_pairs(&mut labels, "node", &node.metadata);
+        put_pairs(&mut labels, "node", &node);
         let addresses = &node.status.addresses;
         for address in addresses {
             put(
@@ -29,23 +33,23 @@ pub(super) fn nodes(world: &World) -> Vec<Labels> {
         let address = ["InternalIP", "ExternalIP", "Hostname"]
             .into_iter()
             .find_map(of_kind)
-            .map_or(node.metadata.name.as_str(), |address| &address.address);
+            .map_or(node.name(), |address| &address.address);
         let port = node.status.daemon_endpoints.kubelet_endpoint.port;
         labels.insert(ADDRESS.to_owned(), host_port(address, port));
-        labels.insert("instance".to_owned(), node.metadata.name.clone());
+        labels.insert("instance".to_owned(), node.name().to_owned());
         labels
     };
-    world.all(Kind::Node).map(target).collect()
+    world.all(Kind::Node).into_iter().map(target).collect()
 }
 
 pub(super) fn services(world: &World) -> Vec<Labels> {
     let mut targets = Vec::new();
     for service in world.all(Kind::Service) {
-        let of_service = labels_of_service(service);
-        let (metadata, spec) = (&service.metadata, &service.spec);
+        let of_service = labels_of_service(&service);
+        let spec = &service.spec;
         for port in &spec.ports {
             let mut labels = of_service.clone();
-            let host = format!("{}.{}.svc", metadata.name, metadata.namespace);
+            let host = format!("{}.{}.svc", service.name(), service.namespace());
             labels.insert(ADDRESS.to_owned(), host_port(&host, port.port));
             put(&mut labels, "service_port_name", &port.name);
             put(&mut labels, "service_port_number", port.port.to_string());
@@ -69,8 +73,8 @@ pub(super) fn services(world: &World) -> Vec<Labels> {
 
 fn labels_of_service(service: &Object) -> Labels {
     let mut labels = Labels::new();
-    put_metadata(&mut labels, "service", &service.metadata);
-    put(&mut labels, "service_name", &service.metadata.name);
+    put_metadata(&mut labels, "service", service);
+    put(&mut labels, "service_name", service.name());
     labels
 }
 
@@ -85,20 +89,19 @@ fn put_behind(
     if reference.kind == "Pod"
         && let Some(pod) = world.get(Kind::Pod, &reference.namespace, &reference.name)
     {
-        labels.extend(labels_of_pod(pod));
+        labels.extend(labels_of_pod(&pod));
     }
     if let Some(service) = world.get(Kind::Service, namespace, service) {
-        labels.extend(labels_of_service(service));
+        labels.extend(labels_of_service(&service));
     }
 }
 
 pub(super) fn endpoints(world: &World, with_node: bool) -> Vec<Labels> {
     let mut targets = Vec::new();
     for endpoints in world.all(Kind::Endpoints) {
-        let metadata = &endpoints.metadata;
         let mut common = Labels::new();
-        put_metadata(&mut common, "endpoints", metadata);
-        put(&mut common, "endpoints_name", &metadata.name);
+        put_metadata(&mut common, "endpoints", &endpoints);
+        put(&mut common, "endpoints_name", endpoints.name());
         for subset in &endpoints.subsets {
             let ready = subset.addresses.iter().map(|address| (address, true));
             let other = subset.not_ready_addresses.iter();
@@ -114,7 +117,7 @@ pub(super) fn endpoints(world: &World, with_node: bool) -> Vec<Labels> {
                     if with_node {
                         put_node(&mut labels, world, &address.node_name);
                     }
-                    let (namespace, service) = (&metadata.namespace, &metadata.name);
+                    let (namespace, service) = (endpoints.namespace(), endpoints.name());
                     put_behind(&mut labels, world, namespace, &address.target_ref, service);
                     targets.push(labels);
                 }
@@ -145,11 +148,10 @@ fn put_target(labels: &mut Labels, what: &str, reference: &Reference) {
 pub(super) fn endpoint_slices(world: &World, with_node: bool) -> Vec<Labels> {
     let mut targets = Vec::new();
     for slice in world.all(Kind::EndpointSlice) {
-        let metadata = &slice.metadata;
-        let service = metadata.labels.get(SERVICE_OF_SLICE);
+        let service = slice.labels().get(SERVICE_OF_SLICE);
         let mut common = Labels::new();
-        put_metadata(&mut common, "endpointslice", metadata);
-        put(&mut common, "endpointslice_name", &metadata.name);
+        put_metadata(&mut common, "endpointslice", &slice);
+        put(&mut common, "endpointslice_name", slice.name());
         put(
             &mut common,
             "endpointslice_address_type",
@@ -188,7 +190,7 @@ pub(super) fn endpoint_slices(world: &World, with_node: bool) -> Vec<Labels> {
                     put_node(&mut labels, world, node);
                 }
                 if let Some(service) = service {
-                    let namespace = &metadata.namespace;
+                    let namespace = slice.namespace();
                     put_behind(&mut labels, world, namespace, &endpoint.target_ref, service);
                 }
                 targets.push(labels);
@@ -202,8 +204,8 @@ pub(super) fn ingresses(world: &World) -> Vec<Labels> {
     let mut targets = Vec::new();
     for ingress in world.all(Kind::Ingress) {
         let mut common = Labels::new();
-        put_metadata(&mut common, "ingress", &ingress.metadata);
-        put(&mut common, "ingress_name", &ingress.metadata.name);
+        put_metadata(&mut common, "ingress", &ingress);
+        put(&mut common, "ingress_name", ingress.name());
         let class = &ingress.spec.ingress_class_name;
         put_some(&mut common, "ingress_class_name", class);
         for rule in &ingress.spec.rules {

@@ -1,142 +1,79 @@
-//! Following the objects of one kind: list, then watch from there, and list again when the server
-//! has forgotten where the watch was.
+//! Following the objects of one kind, with [`kube`]'s watcher: it lists, watches from there, goes on
+//! where a watch was cut, and lists again when the server has forgotten where the watch was. What
+//! was known stays until a new list is complete.
 
-use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::api::{Api, ApiError, Event, Filter, Listed, name_of};
+use futures::StreamExt;
+use kube::Api;
+use kube::core::Status;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, DefaultBackoff, Error, Event, watcher};
+use tokio::sync::Notify;
+
 use super::object::Object;
-use super::{Kind, Shared};
+use crate::access::with_causes;
 
-/// The first wait after a failure.
-const WAIT_MIN: Duration = Duration::from_millis(200);
-/// The longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a watch may be silent: the server ends it before, so the connection is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(330);
+/// What a server answers that has forgotten a version.
+const GONE: u16 = 410;
 
-/// What a watch is of.
-struct Scope {
-    api: Arc<Api>,
-    kind: Kind,
-    namespace: Option<String>,
-    filter: Filter,
-    shared: Arc<Shared>,
+/// What is followed, and where it is kept.
+pub(super) struct Watch {
+    pub(super) api: Api<Object>,
+    pub(super) config: watcher::Config,
+    pub(super) known: Writer<Object>,
+    /// Told of each change.
+    pub(super) changed: Arc<Notify>,
 }
 
-/// Follows objects until it is dropped.
-pub(super) async fn run(
-    api: Arc<Api>,
-    kind: Kind,
-    namespace: Option<String>,
-    filter: Filter,
-    shared: Arc<Shared>,
-) {
-    let scope = Scope {
-        api,
-        kind,
-        namespace,
-        filter,
-        shared,
-    };
-    let mut version = None;
-    let mut failures = 0_u32;
-    loop {
-        match scope.follow(&mut version, &mut failures).await {
-            Ok(()) => continue,
-            Err(ApiError::Expired) => {
-                tracing::debug!(?kind, "the watch has expired, listing again");
-                version = None;
-            }
-            Err(ApiError::Failed(error)) => {
-                if failures.is_power_of_two() || failures == 0 {
-                    tracing::warn!(?kind, failures, error, "Kubernetes: trying again");
+impl Watch {
+    /// Follows objects until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut waits = DefaultBackoff::default();
+        let mut failures = 0_u32;
+        loop {
+            let mut events = pin!(watcher(self.api.clone(), self.config.clone()));
+            while let Some(event) = events.next().await {
+                let error = match event {
+                    Ok(event) => {
+                        self.known.apply_watcher_event(&event);
+                        // That it is about to list is told before each try, and is no success.
+                        if !matches!(event, Event::Init) {
+                            (failures, waits) = (0, DefaultBackoff::default());
+                            self.changed.notify_one();
+                        }
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                let answer = answer(&error);
+                if failures == 0 || failures.is_power_of_two() {
+                    let path = self.api.resource_url();
+                    let text = answer.map_or_else(
+                        || with_causes(&error),
+                        |status| format!("{} {}", status.code, status.message),
+                    );
+                    tracing::warn!(path, failures, error = text, "Kubernetes: trying again");
                 }
                 failures = failures.saturating_add(1);
+                tokio::time::sleep(waits.next().unwrap_or_default()).await;
+                if answer.is_some_and(|status| status.code == GONE) {
+                    // The version at which the watch was is forgotten: a new watcher lists.
+                    break;
+                }
             }
         }
-        let wait = WAIT_MIN.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-        let wait = wait
-            .min(WAIT_MAX)
-            .mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        tokio::time::sleep(wait).await;
     }
 }
 
-impl Scope {
-    /// Lists if no version is known, and watches until the server ends the watch.
-    async fn follow(
-        &self,
-        version: &mut Option<String>,
-        failures: &mut u32,
-    ) -> Result<(), ApiError> {
-        let namespace = self.namespace.as_deref();
-        let from = match version {
-            Some(version) => version,
-            None => {
-                let listed = self.api.list(self.kind, namespace, &self.filter).await?;
-                let from = listed.resource_version.clone();
-                self.replace(listed);
-                version.insert(from)
-            }
-        };
-        let mut events = self
-            .api
-            .watch(self.kind, namespace, &self.filter, from)
-            .await?;
-        loop {
-            let next = tokio::time::timeout(SILENCE_MAX, events.next()).await;
-            let next = next.map_err(|_| ApiError::Failed("the watch is silent".to_owned()))?;
-            let Some(event) = next? else {
-                return Ok(());
-            };
-            *failures = 0;
-            if let Some(newer) = self.apply(&event)? {
-                *from = newer;
-            }
-        }
-    }
-
-    fn replace(&self, listed: Listed) {
-        let mut world = self.shared.world.lock();
-        let known: &mut BTreeMap<_, _> = world.0.entry(self.kind).or_default();
-        known.retain(|(namespace, _), _| {
-            self.namespace.as_ref().is_some_and(|own| own != namespace)
-        });
-        known.extend(listed.objects);
-        self.shared.changed.notify_one();
-    }
-
-    /// Takes in a change; the version after it.
-    fn apply(&self, event: &Event) -> Result<Option<String>, ApiError> {
-        if event.kind == "ERROR" {
-            #[derive(serde::Deserialize)]
-            #[serde(default)]
-            #[derive(Default)]
-            struct Status {
-                code: u16,
-                message: String,
-            }
-            let status: Status = serde_json::from_str(event.object.get()).unwrap_or_default();
-            return Err(match status.code {
-                410 => ApiError::Expired,
-                _ => ApiError::Failed(status.message),
-            });
-        }
-        let object: Object = serde_json::from_str(event.object.get())
-            .map_err(|error| ApiError::Failed(error.to_string()))?;
-        let version = object.metadata.resource_version.clone();
-        let version = (!version.is_empty()).then_some(version);
-        let mut world = self.shared.world.lock();
-        let known = world.0.entry(self.kind).or_default();
-        match event.kind.as_str() {
-            "ADDED" | "MODIFIED" => drop(known.insert(name_of(&object), object)),
-            "DELETED" => drop(known.remove(&name_of(&object))),
-            // A bookmark only has a version.
-            _ => return Ok(version),
-        }
-        self.shared.changed.notify_one();
-        Ok(version)
+/// What the server has said, if it has answered.
+fn answer(error: &Error) -> Option<&Status> {
+    match error {
+        Error::WatchError(status)
+        | Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        _ => None,
     }
 }

@@ -1,5 +1,5 @@
 //! A small API server: it lists and watches as the real one does, forgets old versions, cuts
-//! connections, and is away, when it is told to.
+//! connections, is slow, and goes away, when it is told to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,15 +8,20 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use http::{HeaderMap, StatusCode, Uri};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use server::TlsAcceptor;
 use tokio::sync::watch;
+
+use super::gate::Gate;
 
 #[derive(Clone)]
 pub(super) struct Cluster {
     state: Arc<Mutex<Objects>>,
     changed: watch::Sender<()>,
+    gate: Arc<Gate>,
     pub(super) url: String,
 }
 
@@ -32,17 +37,27 @@ struct Objects {
     /// What every request is answered with, if anything is wrong.
     status: Option<StatusCode>,
     token: Option<String>,
+    /// Whether what watches say comes byte by byte.
+    is_slow: bool,
     lists: usize,
     paths: Vec<String>,
 }
 
 impl Cluster {
     pub(super) async fn start() -> Self {
+        Self::behind(None).await
+    }
+
+    /// A server that speaks TLS, if anything is to be shown to clients.
+    pub(super) async fn behind(tls: Option<TlsAcceptor>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let gate = Gate::open(listener.local_addr().unwrap(), tls).await;
         let cluster = Self {
             state: Arc::default(),
             changed: watch::Sender::new(()),
-            url: format!("http://{}", listener.local_addr().unwrap()),
+            url: format!("{scheme}://localhost:{}", gate.addr.port()),
+            gate: Arc::new(gate),
         };
         let router = Router::new().fallback(answer).with_state(cluster.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -78,11 +93,17 @@ impl Cluster {
 
     /// A version that concerns no object.
     pub(super) fn bookmark(&self) {
+        let version = self.state.lock().version + 1;
+        let metadata = json!({ "resourceVersion": version.to_string() });
+        let object = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": metadata });
+        self.say(json!({ "type": "BOOKMARK", "object": object }));
+    }
+
+    /// Says something of the next version in all watches.
+    pub(super) fn say(&self, event: Value) {
         let mut state = self.state.lock();
         state.version += 1;
         let version = state.version;
-        let object = json!({ "metadata": { "resourceVersion": version.to_string() } });
-        let event = json!({ "type": "BOOKMARK", "object": object });
         state.events.push((version, event));
         self.changed.send_replace(());
     }
@@ -100,6 +121,21 @@ impl Cluster {
     pub(super) fn cut(&self) {
         self.state.lock().cuts += 1;
         self.changed.send_replace(());
+    }
+
+    /// Closes the port and all connections, as at a stop.
+    pub(super) async fn go_away(&self) {
+        self.gate.close().await;
+        self.cut();
+    }
+
+    /// Listens again at the same port.
+    pub(super) async fn come_back(&self) {
+        self.gate.listen().await;
+    }
+
+    pub(super) fn be_slow(&self) {
+        self.state.lock().is_slow = true;
     }
 
     pub(super) fn answer_with(&self, status: Option<StatusCode>) {
@@ -128,25 +164,26 @@ async fn answer(
     let mut state = cluster.state.lock();
     state.paths.push(uri.to_string());
     if let Some(status) = state.status {
-        return status.into_response();
+        return refusal(status, "no");
     }
     let shown = headers
         .get("authorization")
         .map(|value| value.to_str().unwrap().to_owned());
     let wanted = state.token.as_ref().map(|token| format!("Bearer {token}"));
     if wanted.is_some() && wanted != shown {
-        return StatusCode::UNAUTHORIZED.into_response();
+        return refusal(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if !query.contains_key("watch") {
         state.lists += 1;
-        return list(&state, &query);
+        return list(&state, &uri, &query);
     }
     let from: u64 = query["resourceVersion"].parse().unwrap();
     if from < state.compacted {
-        let error = json!({ "type": "ERROR", "object": { "code": 410, "message": "too old" } });
+        let error = status(StatusCode::GONE, "too old resource version");
+        let error = json!({ "type": "ERROR", "object": error });
         return Body::from(format!("{error}\n")).into_response();
     }
-    let cuts = state.cuts;
+    let (cuts, is_slow) = (state.cuts, state.is_slow);
     drop(state);
     let changed = cluster.changed.subscribe();
     let stream = futures::stream::unfold(
@@ -169,11 +206,33 @@ async fn answer(
             }
         },
     );
+    if is_slow {
+        let bytes = |line: std::io::Result<String>| {
+            let bytes = line.unwrap_or_default().into_bytes();
+            futures::stream::iter(bytes).then(async |byte| {
+                tokio::task::yield_now().await;
+                Ok::<_, std::io::Error>(vec![byte])
+            })
+        };
+        return Body::from_stream(stream.flat_map(bytes)).into_response();
+    }
     Body::from_stream(stream).into_response()
 }
 
+/// What the server says that went wrong.
+fn status(code: StatusCode, message: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": "x", "code": code.as_u16(),
+    })
+}
+
+fn refusal(code: StatusCode, message: &str) -> Response {
+    (code, axum::Json(status(code, message))).into_response()
+}
+
 /// Two objects a page, so that there is more than one.
-fn list(state: &Objects, query: &HashMap<String, String>) -> Response {
+fn list(state: &Objects, uri: &Uri, query: &HashMap<String, String>) -> Response {
     let after = query.get("continue").cloned().unwrap_or_default();
     let mut rest = state.by_name.iter().filter(|(name, _)| **name > after);
     let page: Vec<_> = rest.by_ref().take(2).collect();
@@ -186,5 +245,13 @@ fn list(state: &Objects, query: &HashMap<String, String>) -> Response {
         "resourceVersion": state.version.to_string(),
         "continue": next.unwrap_or_default(),
     });
-    axum::Json(json!({ "metadata": metadata, "items": items })).into_response()
+    let kind = if uri.path().ends_with("/pods") {
+        "PodList"
+    } else {
+        "List"
+    };
+    let list = json!({
+        "kind": kind, "apiVersion": "v1", "metadata": metadata, "items": items,
+    });
+    axum::Json(list).into_response()
 }
