@@ -9,6 +9,9 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
     /// When it was written, in nanoseconds since 1970.
     pub timestamp_ns: i64,
+    /// When it was read, in nanoseconds since 1970: no other line of its source has this time, and it
+    /// is the same when the line is read again. Stages leave it alone.
+    pub read_ns: i64,
     /// The line, without its line end.
     pub line: Vec<u8>,
     /// Structured metadata, in the order in which it was added.

@@ -75,6 +75,7 @@ impl Received {
         Entry {
             labels: self.labels,
             timestamp_ns: self.timestamp_ns.unwrap_or(stamp_ns),
+            read_ns: stamp_ns,
             line: self.line,
             metadata: self.metadata,
             origin,

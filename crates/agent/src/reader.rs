@@ -22,11 +22,12 @@ use crate::metrics::{FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::{Book, Record, RecordKey};
 use crate::stages::Pipeline;
+use crate::tail::desk::Desk;
 use crate::tail::generation::{Buffer, Unpacking};
 use crate::tail::known::Known;
 use crate::tail::restore::Names;
 use crate::tail::siblings::Listings;
-use crate::tail::source::{Desk, Source};
+use crate::tail::source::Source;
 use crate::tail::stamps::LastStamp;
 use fed::Fed;
 
@@ -42,8 +43,9 @@ pub(crate) struct ReaderConfig {
     pub(crate) names: Names,
     /// The names of the jobs in their order.
     pub(crate) job_names: Vec<String>,
-    /// A time before the agent began, in nanoseconds since 1970.
-    pub(crate) since_ns: i64,
+    /// A time, in nanoseconds since 1970, at which names of which nothing is known were not there, or
+    /// nobody had asked for them.
+    pub(crate) absent_at_ns: i64,
     /// Bytes of a line that are kept when it is read.
     pub(crate) line_bytes_max: usize,
     /// How often a file is looked at that changed lately.
@@ -92,13 +94,7 @@ pub(crate) struct Reader {
     waiting: HashSet<SourceId>,
     /// Lines that came, by job.
     fed: BTreeMap<usize, Fed>,
-    known: Known,
-    buffer: Buffer,
-    outbox: Outbox,
-    stamps: LastStamp,
-    metrics: Metrics,
-    /// The names in directories, during one look at all globs.
-    listings: Listings,
+    desk: Desk,
     next_id: SourceId,
     next_sweep: Duration,
     /// Files that may be copies under way, and since when.
@@ -117,9 +113,18 @@ impl Reader {
         outbox: Outbox,
         metrics: Metrics,
     ) -> Self {
-        Self {
+        let desk = Desk {
             known: Known::new(config.client.clone(), book),
             buffer: Buffer::new(config.line_bytes_max),
+            outbox,
+            stamps: LastStamp::default(),
+            metrics,
+            unpacking: config.unpacking.clone(),
+            listings: Listings::default(),
+            now: Now::default(),
+        };
+        Self {
+            desk,
             config,
             pipelines,
             sources: HashMap::new(),
@@ -128,10 +133,6 @@ impl Reader {
             ready: VecDeque::new(),
             waiting: HashSet::new(),
             fed: BTreeMap::new(),
-            outbox,
-            stamps: LastStamp::default(),
-            metrics,
-            listings: Listings::default(),
             next_id: 1,
             next_sweep: Duration::ZERO,
             suspects: HashMap::new(),
@@ -143,7 +144,7 @@ impl Reader {
     /// Takes in the news, reads for a while, and gives the batches to send. How long nothing has to
     /// be done unless there is news.
     pub(crate) fn turn(&mut self, news: &News, now: Now, send: &mut Vec<Batch>) -> Duration {
-        self.outbox.refill(now.mono);
+        self.desk.outbox.refill(now.mono);
         self.take_outcomes(&news.outcomes, now);
         if let Some(scan) = &news.scan {
             self.take_scan(scan, now);
@@ -152,7 +153,7 @@ impl Reader {
         self.sweep(now);
         self.read_some(now);
         self.let_go(now);
-        let due = self.outbox.due(now.mono);
+        let due = self.desk.outbox.due(now.mono);
         send.extend(self.with_versions(due));
         self.idle_time(now)
     }
@@ -161,16 +162,16 @@ impl Reader {
     /// again.
     pub(crate) fn finish(&mut self, now: Now) -> Vec<Batch> {
         for fed in self.fed.values_mut() {
-            fed.finish(&mut self.outbox, now.mono);
+            fed.finish(&mut self.desk.outbox, now.mono);
         }
-        let rest = self.outbox.finish();
+        let rest = self.desk.outbox.finish();
         self.with_versions(rest)
     }
 
     /// Says of each batch what of the book must be saved before it is sent.
     fn with_versions(&self, mut batches: Vec<Batch>) -> Vec<Batch> {
         for batch in batches.iter_mut().filter(|batch| batch.is_stamped) {
-            batch.needs_version = self.known.book.version();
+            batch.needs_version = self.desk.known.book.version();
         }
         batches
     }
@@ -179,7 +180,7 @@ impl Reader {
     pub(crate) fn take_outcomes(&mut self, outcomes: &[Outcome], now: Now) {
         let mut touched = HashSet::new();
         for outcome in outcomes {
-            for id in self.outbox.done(*outcome) {
+            for id in self.desk.outbox.done(*outcome) {
                 if let Some(source) = self.sources.get_mut(&id) {
                     source.acknowledge(outcome.batch);
                     touched.insert(id);
@@ -190,7 +191,7 @@ impl Reader {
                 {
                     for cursor in fed.acknowledge(outcome.batch) {
                         let record = Record::of_cursor(&self.config.client, name, &cursor);
-                        self.known.book.put(record);
+                        self.desk.known.book.put(record);
                     }
                 }
             }
@@ -204,20 +205,11 @@ impl Reader {
         &mut self,
         id: SourceId,
         now: Now,
-        act: impl FnOnce(&mut Source, &mut Desk<'_>) -> R,
+        act: impl FnOnce(&mut Source, &mut Desk) -> R,
     ) -> Option<R> {
         let source = self.sources.get_mut(&id)?;
-        let mut desk = Desk {
-            known: &mut self.known,
-            buffer: &mut self.buffer,
-            outbox: &mut self.outbox,
-            stamps: &mut self.stamps,
-            metrics: &self.metrics,
-            unpacking: &self.config.unpacking,
-            listings: &mut self.listings,
-            now,
-        };
-        Some(act(source, &mut desk))
+        self.desk.now = now;
+        Some(act(source, &mut self.desk))
     }
 
     fn take_changes(&mut self, news: &News, now: Now) {
@@ -283,10 +275,12 @@ impl Reader {
             }
         }
         let deleted: usize = self.sources.values().map(Source::deleted_open).sum();
-        self.metrics
+        self.desk
+            .metrics
             .files_deleted_open
             .set(i64::try_from(deleted).unwrap_or(i64::MAX));
-        self.metrics
+        self.desk
+            .metrics
             .files_active
             .set(i64::try_from(self.sources.len()).unwrap_or(i64::MAX));
     }
@@ -311,14 +305,14 @@ impl Reader {
         let ready = self.ready.len();
         while left > 0
             && looked_at < ready.max(CHUNKS_PER_TURN)
-            && self.outbox.paused_until().is_none()
+            && self.desk.outbox.paused_until().is_none()
         {
             let Some(id) = self.ready.pop_front() else {
                 break;
             };
             looked_at += 1;
             let read = self.with(id, now, |source, desk| {
-                let may_read = source.may_read(desk.outbox, now);
+                let may_read = source.may_read(&desk.outbox, now);
                 if may_read {
                     source.read(desk);
                     source.note_if_nothing_is_owed(desk);
@@ -343,7 +337,7 @@ impl Reader {
     fn let_go(&mut self, now: Now) {
         for fed in self.fed.values_mut() {
             if fed.deadline_ns().is_some_and(|at| at <= now.wall_ns) {
-                fed.idle(&mut self.outbox, now);
+                fed.idle(&mut self.desk.outbox, now);
             }
         }
         let due: Vec<SourceId> = self
@@ -369,7 +363,7 @@ impl Reader {
 
     fn idle_time(&self, now: Now) -> Duration {
         let mut wait = self.next_sweep.saturating_sub(now.mono);
-        if let Some(due) = self.outbox.next_due() {
+        if let Some(due) = self.desk.outbox.next_due() {
             wait = wait.min(due.saturating_sub(now.mono));
         }
         let sources = self.waiting.iter().filter_map(|id| self.sources.get(id));
@@ -379,9 +373,9 @@ impl Reader {
             wait = wait.min(Duration::from_nanos(ns));
         }
         let mut ready = self.ready.iter().filter_map(|id| self.sources.get(id));
-        let may_read = ready.any(|source| source.may_read(&self.outbox, now));
+        let may_read = ready.any(|source| source.may_read(&self.desk.outbox, now));
         if may_read {
-            wait = match self.outbox.paused_until() {
+            wait = match self.desk.outbox.paused_until() {
                 Some(until) => wait.min(until.saturating_sub(now.mono)),
                 None => Duration::ZERO,
             };
@@ -396,7 +390,7 @@ impl Reader {
 
     /// Bytes that are read and not acknowledged.
     pub(crate) fn owed_bytes(&self) -> usize {
-        self.outbox.owed_bytes()
+        self.desk.outbox.owed_bytes()
     }
 
     /// How all sources stand.

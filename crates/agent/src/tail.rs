@@ -5,6 +5,7 @@
 //! of a source go through one pipeline, so that what belongs together stays together over a
 //! rotation.
 
+pub(crate) mod desk;
 pub(crate) mod generation;
 pub(crate) mod identity;
 pub(crate) mod known;

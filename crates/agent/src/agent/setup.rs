@@ -130,7 +130,7 @@ pub(super) fn reader_config(
             .iter()
             .map(|job| job.job_name.clone())
             .collect(),
-        since_ns: before_on_disk_ns(since),
+        absent_at_ns: before_on_disk_ns(since),
         line_bytes_max: match line_max {
             0 => LINE_BYTES_MAX,
             max => max.saturating_mul(8).clamp(LINE_BYTES_MIN, LINE_BYTES_MAX),

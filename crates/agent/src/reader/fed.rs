@@ -137,13 +137,13 @@ impl Reader {
                 *next_id += 1;
                 Fed::new(*next_id - 1, name, pipeline.fork())
             });
-            fed.take(received, &mut self.outbox, &mut self.stamps, now);
+            fed.take(received, &mut self.desk.outbox, &mut self.desk.stamps, now);
         }
         lines > 0
     }
 
     /// Whether lines that come may be taken.
     pub(crate) fn has_room(&self) -> bool {
-        self.outbox.has_room(&None) && self.outbox.paused_until().is_none()
+        self.desk.outbox.has_room(&None) && self.desk.outbox.paused_until().is_none()
     }
 }

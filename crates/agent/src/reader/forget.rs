@@ -19,10 +19,10 @@ impl Reader {
     /// that have been gone for long.
     pub(super) fn forget_done(&mut self, now: Duration) {
         let mut there: HashMap<PathBuf, HashSet<FileId>> = HashMap::new();
-        let live: HashSet<FileId> = self.known.live().collect();
+        let live: HashSet<FileId> = self.desk.known.live().collect();
         let mut missing = HashMap::new();
         let mut gone: HashMap<Option<PathBuf>, Vec<Record>> = HashMap::new();
-        for record in self.known.book.records() {
+        for record in self.desk.known.book.records() {
             let is_ours = *record.client == *self.config.client
                 && record.cursor.is_none()
                 && !live.contains(&record.id);
@@ -38,11 +38,11 @@ impl Reader {
             let key = record.key();
             let since = self.missing.get(&key).copied().unwrap_or(now);
             if record.is_done {
-                let original = self.known.listed_original(&record.path);
+                let original = self.desk.known.listed_original(&record.path);
                 let original = original.map(PathBuf::from);
                 gone.entry(original).or_default().push(record);
             } else if now >= since + MISSING_MAX {
-                self.known.book.remove(&key);
+                self.desk.known.book.remove(&key);
             } else {
                 missing.insert(key, since);
             }
@@ -53,7 +53,7 @@ impl Reader {
             let kept = if original.is_some() { GONE_MAX } else { 0 };
             records.sort_by_key(|record| Reverse(record.mtime_ns));
             for record in records.into_iter().skip(kept) {
-                self.known.book.remove(&record.key());
+                self.desk.known.book.remove(&record.key());
             }
         }
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::Reader;
 use crate::clock::Now;
 use crate::discover::{Found, Scan, Target};
+use crate::tail::desk::Desk;
 use crate::tail::generation::{mtime_ns, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::restore::{
     Meeting, Memory, earlier_name, from_the_book, in_place, under_earlier_name,
 };
 use crate::tail::siblings::{Listings, may_come_from};
-use crate::tail::source::{Desk, Source};
+use crate::tail::source::Source;
 
 /// How long a file that begins like another may be its copy under way, and is left alone.
 const COPY_WAIT: Duration = Duration::from_secs(15);
@@ -22,7 +23,9 @@ const COPY_WAIT: Duration = Duration::from_secs(15);
 impl Reader {
     /// Takes in what the globs match now.
     pub(super) fn take_scan(&mut self, scan: &Scan, now: Now) {
-        self.known.set_listed(scan.files.keys().cloned().collect());
+        self.desk
+            .known
+            .set_listed(scan.files.keys().cloned().collect());
         let mut new = Vec::new();
         for source in self.sources.values_mut() {
             let found = scan.files.get(&(source.target.job, source.path.clone()));
@@ -42,14 +45,14 @@ impl Reader {
         self.suspects.retain(|key, _| scan.files.contains_key(key));
         self.forget_done(now.mono);
         self.scanned_at_ns = Some(scan.before_ns);
-        self.listings = Listings::default();
+        self.desk.listings = Listings::default();
     }
 
     /// Begins to read files that were not there before: first those that are where the book has
     /// them, so that the others are not taken for what they are not; then those that the book has
     /// under other names, under these; then the others.
     fn meet(&mut self, new: &[&Found], scan: &Scan, now: Now) {
-        let records = self.known.book.records();
+        let records = self.desk.known.book.records();
         let mut memory = Memory::new(records, &self.config.client, &self.config.names);
         let mut rest = Vec::new();
         for found in new {
@@ -75,7 +78,7 @@ impl Reader {
         let meeting = Meeting {
             memory,
             names: &self.config.names,
-            absent_at_ns: self.config.since_ns,
+            absent_at_ns: self.config.absent_at_ns,
         };
         let mut earlier = BTreeMap::new();
         for found in rest {
@@ -102,7 +105,7 @@ impl Reader {
         found: &Found,
         memory: &Memory,
         now: Now,
-        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
+        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk) -> bool,
     ) -> bool {
         if is_still_packed(found, now) {
             return false;
@@ -111,25 +114,14 @@ impl Reader {
             return false;
         };
         let id = self.next_id;
-        let mut source = Source::new(id, found, pipeline.fork(), &self.metrics);
-        let names = std::mem::take(&mut self.config.names);
+        let mut source = Source::new(id, found, pipeline.fork(), &self.desk.metrics);
         let meeting = Meeting {
             memory,
-            names: &names,
+            names: &self.config.names,
             absent_at_ns: self.absent_at_ns(&found.target),
         };
-        let mut desk = Desk {
-            known: &mut self.known,
-            buffer: &mut self.buffer,
-            outbox: &mut self.outbox,
-            stamps: &mut self.stamps,
-            metrics: &self.metrics,
-            unpacking: &self.config.unpacking,
-            listings: &mut self.listings,
-            now,
-        };
-        let has_begun = how(&mut source, &meeting, &mut desk);
-        self.config.names = names;
+        self.desk.now = now;
+        let has_begun = how(&mut source, &meeting, &mut self.desk);
         if has_begun {
             self.next_id += 1;
             self.suspects
@@ -145,7 +137,7 @@ impl Reader {
             // The files of a pod are made for it alone, and may have been rotated before anybody
             // told that there is such a pod, however often the globs were looked at meanwhile.
             Some(scanned_at_ns) if !target.is_of_pod() => scanned_at_ns,
-            _ => self.config.since_ns,
+            _ => self.config.absent_at_ns,
         }
     }
 
@@ -164,7 +156,7 @@ impl Reader {
     /// Whether the file is read under another name, as it was rotated or has two names.
     fn is_spoken_for(&self, found: &Found) -> bool {
         let id = std::fs::metadata(&found.path).map(|metadata| FileId::of(&metadata));
-        id.is_ok_and(|id| self.known.owner(found.target.job, id).is_some())
+        id.is_ok_and(|id| self.desk.known.owner(found.target.job, id).is_some())
     }
 
     /// Whether the file begins like one that is read and has a name that rotation may have given:

@@ -126,7 +126,7 @@ impl Cri {
         let mut line = before.entry.line;
         line.append(&mut row.entry.line);
         row.entry.line = line;
-        row.entry.origin = row.entry.origin.min(before.entry.origin);
+        (row.entry.origin, row.entry.read_ns) = (before.entry.origin, before.entry.read_ns);
     }
 
     fn cut(&self, row: &mut Row) {

@@ -29,9 +29,9 @@ fn yes() -> bool {
 #[derive(Clone)]
 pub(crate) struct Pack {
     labels: Arc<[String]>,
-    /// Whether the entry gets the time of now, since packing streams together may put their lines
-    /// out of order.
-    takes_now: bool,
+    /// Whether the entry gets the time at which it was read, since packing streams together may put
+    /// their lines out of order.
+    takes_read_time: bool,
 }
 
 impl Pack {
@@ -41,13 +41,13 @@ impl Pack {
         }
         Ok(Self {
             labels: options.labels.into(),
-            takes_now: options.ingest_timestamp,
+            takes_read_time: options.ingest_timestamp,
         })
     }
 }
 
 impl Stage for Pack {
-    fn process(&mut self, row: &mut Row, now_ns: i64) -> Flow {
+    fn process(&mut self, row: &mut Row, _now_ns: i64) -> Flow {
         let texts = self.labels.iter().filter_map(|label| {
             // Labels that stages added are not among the extracted values.
             let label_text = || row.labels().get(label).map(|text| text.as_str().into());
@@ -72,8 +72,8 @@ impl Stage for Pack {
         for label in texts.keys() {
             row.remove_label(label);
         }
-        if self.takes_now {
-            row.entry.timestamp_ns = now_ns;
+        if self.takes_read_time {
+            row.entry.timestamp_ns = row.entry.read_ns;
         }
         Flow::On
     }

@@ -31,6 +31,7 @@ pub(crate) fn entry(line: impl AsRef<[u8]>) -> Entry {
     Entry {
         line: line.as_ref().to_vec(),
         timestamp_ns: NOW_NS,
+        read_ns: NOW_NS,
         ..Entry::default()
     }
 }

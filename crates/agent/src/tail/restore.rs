@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::desk::Desk;
 use super::generation::{Generation, mtime_ns, open_regular};
 use super::identity::FileId;
 use super::known::Known;
 use super::rotate::push_unseen;
 use super::siblings::siblings;
-use super::source::{Desk, Source};
+use super::source::Source;
 use super::unpack::Packing;
 use crate::discover::{Found, Target};
 use crate::positions::Record;
@@ -109,7 +110,7 @@ pub(crate) struct Meeting<'m> {
 
 /// Goes on in the file that bears the name, if a record is of this very file and there is none of
 /// another file that bore it and is not read to its end.
-pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut Desk<'_>) -> bool {
+pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut Desk) -> bool {
     if is_packed_and_done(source, meeting) {
         return true;
     }
@@ -129,7 +130,7 @@ pub(crate) fn in_place(source: &mut Source, meeting: &Meeting<'_>, desk: &mut De
         return false;
     }
     adopt(source, record, desk);
-    source.push_known(generation, record, desk.known);
+    source.push_known(generation, record, &mut desk.known);
     true
 }
 
@@ -188,12 +189,12 @@ fn is_packed_and_done(source: &Source, meeting: &Meeting<'_>) -> bool {
 pub(crate) fn current<'m>(
     source: &mut Source,
     meeting: &Meeting<'m>,
-    desk: &Desk<'_>,
+    desk: &Desk,
 ) -> Option<(Generation, Option<&'m Record>)> {
     let no = source.number();
     let opened = match source.target.packing {
         Some(packing) => {
-            Generation::open_packed(&source.path, packing, desk.unpacking, desk.now.mono)
+            Generation::open_packed(&source.path, packing, &desk.unpacking, desk.now.mono)
         }
         None => Generation::open(no, &source.path, desk.now.mono),
     };
@@ -213,17 +214,13 @@ pub(crate) fn current<'m>(
     Some((generation, record))
 }
 
-fn is_read(source: &Source, generation: &Generation, desk: &Desk<'_>) -> bool {
+fn is_read(source: &Source, generation: &Generation, desk: &Desk) -> bool {
     desk.known.owner(source.target.job, generation.id).is_some()
 }
 
 /// Begins with what was read before of files that bore the name, wherever they are now, then what
 /// came and went unseen, then the file that bears the name. False if that cannot be opened.
-pub(crate) fn from_the_book(
-    source: &mut Source,
-    meeting: &Meeting<'_>,
-    desk: &mut Desk<'_>,
-) -> bool {
+pub(crate) fn from_the_book(source: &mut Source, meeting: &Meeting<'_>, desk: &mut Desk) -> bool {
     let Some((generation, own)) = current(source, meeting, desk) else {
         return false;
     };
@@ -237,7 +234,7 @@ pub(crate) fn from_the_book(
 pub(crate) fn under_earlier_name(
     source: &mut Source,
     meeting: &Meeting<'_>,
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
 ) -> bool {
     let current = current(source, meeting, desk);
     let is_other = |own: &Record| is_known_otherwise(&source.path, &source.target, own);
@@ -255,10 +252,10 @@ fn push_recorded(
     source: &mut Source,
     own: Option<&Record>,
     meeting: &Meeting<'_>,
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
 ) {
     let job = source.target.job;
-    for record in others_of_the_name(source, own, meeting, desk.known) {
+    for record in others_of_the_name(source, own, meeting, &desk.known) {
         if record.is_done {
             continue;
         }
@@ -269,7 +266,7 @@ fn push_recorded(
                     // From now on it is known as the copy.
                     desk.known.book.remove(&record.key());
                 }
-                source.push_known(found, record, desk.known);
+                source.push_known(found, record, &mut desk.known);
             }
             Some(_) => {}
             None => forget(record, desk),
@@ -299,7 +296,7 @@ pub(crate) fn push_current(
     mut generation: Generation,
     own: Option<&Record>,
     meeting: &Meeting<'_>,
-    desk: &mut Desk<'_>,
+    desk: &mut Desk,
 ) {
     let target = &source.target;
     let of_path = meeting
@@ -325,17 +322,17 @@ pub(crate) fn push_current(
     match own {
         Some(record) => {
             adopt(source, record, desk);
-            source.push_known(generation, record, desk.known);
+            source.push_known(generation, record, &mut desk.known);
             return;
         }
         None if newest.is_none() => import(&mut generation, desk),
         None => {}
     }
-    source.push(generation, desk.known);
+    source.push(generation, &mut desk.known);
 }
 
 /// Goes on where promtail was.
-fn import(generation: &mut Generation, desk: &Desk<'_>) {
+fn import(generation: &mut Generation, desk: &Desk) {
     if let Some(offset) = desk.known.book.imported(&generation.path)
         && let Ok(true) = generation.resume_at(offset)
     {
@@ -349,7 +346,7 @@ fn find(
     source: &mut Source,
     record: &Record,
     meeting: &Meeting<'_>,
-    desk: &Desk<'_>,
+    desk: &Desk,
 ) -> Option<Generation> {
     let mut found = find_once(source, record, meeting, desk);
     for _ in 0..LOOKS_AGAIN {
@@ -365,7 +362,7 @@ fn find(
 }
 
 /// Whether names came or went in the directory of a file a moment ago.
-fn has_just_changed(path: &Path, desk: &Desk<'_>) -> bool {
+fn has_just_changed(path: &Path, desk: &Desk) -> bool {
     let metadata = path
         .parent()
         .and_then(|directory| directory.metadata().ok());
@@ -378,7 +375,7 @@ fn find_once(
     source: &Source,
     record: &Record,
     meeting: &Meeting<'_>,
-    desk: &Desk<'_>,
+    desk: &Desk,
 ) -> Option<Generation> {
     let mut candidates = vec![record.file.clone()];
     candidates.extend(meeting.memory.there.get(&record.id).cloned());
@@ -391,7 +388,7 @@ fn find_once(
         if Packing::of_name(&path).is_some() && written_ns < record.mtime_ns {
             continue;
         }
-        let opened = Generation::open_rotated(&path, desk.unpacking, desk.now.mono);
+        let opened = Generation::open_rotated(&path, &desk.unpacking, desk.now.mono);
         let Ok(mut generation) = opened else {
             continue;
         };
@@ -427,14 +424,14 @@ fn resume(generation: &mut Generation, record: &Record) -> bool {
 }
 
 /// The record will be noted again under the names of the source.
-fn adopt(source: &Source, record: &Record, desk: &Desk<'_>) {
+fn adopt(source: &Source, record: &Record, desk: &Desk) {
     let is_same = record.client == *desk.known.client && record.job == source.target.job_name;
     if !is_same {
         desk.known.book.remove(&record.key());
     }
 }
 
-fn forget(record: &Record, desk: &Desk<'_>) {
+fn forget(record: &Record, desk: &Desk) {
     desk.known.book.remove(&record.key());
     desk.metrics.files_lost.inc();
     tracing::error!(

@@ -5,17 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::desk::Desk;
 use super::generation::{Generation, Unpacking, mtime_ns};
 use super::identity::FileId;
 use super::known::Known;
 use super::siblings::{count, date, siblings};
-use super::source::{Desk, Source, lost};
+use super::source::{Source, lost};
 use super::unpack::Packing;
 use crate::positions::Record;
 
 /// The name passed to a file with this id: what was read so far is read to its end, then what came
 /// and went unseen, then the new file.
-pub(super) fn to_new_file(source: &mut Source, id: FileId, desk: &mut Desk<'_>) {
+pub(super) fn to_new_file(source: &mut Source, id: FileId, desk: &mut Desk) {
     let now = desk.now.mono;
     for generation in &mut source.generations {
         generation.is_rotated = true;
@@ -46,7 +47,7 @@ pub(super) fn to_new_file(source: &mut Source, id: FileId, desk: &mut Desk<'_>) 
 }
 
 /// Opens the file that bears the name now.
-fn push_current(source: &mut Source, desk: &mut Desk<'_>) {
+fn push_current(source: &mut Source, desk: &mut Desk) {
     let path = source.path.clone();
     let no = source.number();
     match Generation::open(no, &path, desk.now.mono) {
@@ -59,12 +60,12 @@ fn push_current(source: &mut Source, desk: &mut Desk<'_>) {
                     .record(&source.target.job_name, generation.id, generation.file());
             let resumed = record.map(|record| (generation.resume(record.mark), record));
             match resumed {
-                Some((Ok(true), record)) => source.push_known(generation, &record, desk.known),
+                Some((Ok(true), record)) => source.push_known(generation, &record, &mut desk.known),
                 Some((Err(error), _)) => {
                     tracing::warn!(file = %path.display(), %error, "cannot be read");
-                    source.push(generation, desk.known);
+                    source.push(generation, &mut desk.known);
                 }
-                Some((Ok(false), _)) | None => source.push(generation, desk.known),
+                Some((Ok(false), _)) | None => source.push(generation, &mut desk.known),
             }
         }
         Err(error) => tracing::debug!(file = %path.display(), %error, "cannot be opened"),
@@ -73,33 +74,29 @@ fn push_current(source: &mut Source, desk: &mut Desk<'_>) {
 
 /// Adds the files that rotation made of this name and that nobody has read, if they were written
 /// since `since_ns`, in the order in which they were written.
-pub(super) fn push_unseen(source: &mut Source, since_ns: i64, desk: &mut Desk<'_>) {
+pub(super) fn push_unseen(source: &mut Source, since_ns: i64, desk: &mut Desk) {
     for (mut generation, record) in unseen(source, since_ns, desk) {
         generation.no = source.number();
         tracing::debug!(file = %generation.path.display(), "rotated unseen, to be read");
         match record {
             Some(record) => {
                 desk.known.book.remove(&record.key());
-                source.push_known(generation, &record, desk.known);
+                source.push_known(generation, &record, &mut desk.known);
             }
-            None => source.push(generation, desk.known),
+            None => source.push(generation, &mut desk.known),
         }
     }
 }
 
 /// Files that rotation made and nobody reads, each with what the book has of its bytes if they were
 /// read in part.
-fn unseen(
-    source: &Source,
-    since_ns: i64,
-    desk: &mut Desk<'_>,
-) -> Vec<(Generation, Option<Record>)> {
+fn unseen(source: &Source, since_ns: i64, desk: &mut Desk) -> Vec<(Generation, Option<Record>)> {
     let siblings = desk.listings.siblings(&source.path);
     if siblings.is_empty() {
         return Vec::new();
     }
     let desk = &*desk;
-    let (job, known) = (source.target.job, &*desk.known);
+    let (job, known) = (source.target.job, &desk.known);
     let family = known.family(&source.target.job_name, &source.path);
     let unseen = |path: PathBuf| {
         let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
@@ -108,7 +105,7 @@ fn unseen(
         if is_old || is_read || known.is_listed(job, &path) {
             return None;
         }
-        let opened = Generation::open_rotated(&path, desk.unpacking, desk.now.mono);
+        let opened = Generation::open_rotated(&path, &desk.unpacking, desk.now.mono);
         let opened = opened.inspect_err(|error| {
             tracing::warn!(file = %path.display(), %error, "cannot be opened");
         });
@@ -173,7 +170,7 @@ fn is_copy_of_one_that_is_read(source: &Source, file: &fs::File) -> bool {
 
 /// The file at `at` is not what was read any more: it was truncated, perhaps after it was copied.
 /// The copy, if there is one, is read to its end; then the file from its beginning.
-pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk<'_>) {
+pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk) {
     let (job, no, now) = (source.target.job, source.number(), desk.now.mono);
     let Some(old) = source.generations.get(at) else {
         return;
@@ -185,7 +182,7 @@ pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk<'_>) {
             return;
         }
     };
-    let copy = find_copy(source, old, now, desk.known, desk.unpacking);
+    let copy = find_copy(source, old, now, &desk.known, &desk.unpacking);
     let Some(old) = source.generations.get_mut(at) else {
         return;
     };
@@ -197,7 +194,7 @@ pub(super) fn truncated(source: &mut Source, at: usize, desk: &mut Desk<'_>) {
         }
         None => {
             tracing::info!(file = %old.path.display(), at = old.mark().offset, "truncated");
-            lost(old, "truncated before it was read", desk.metrics);
+            lost(old, "truncated before it was read", &desk.metrics);
             old.is_over = true;
             old.is_rotated = true;
         }

@@ -1,5 +1,8 @@
 //! A name under which lines are found, and the files that bear it one after the other.
 
+mod closing;
+mod sink;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
@@ -7,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::generation::{Buffer, Generation, Line, Progress, Unpacking};
+use super::desk::Desk;
+use super::generation::{Buffer, Generation, Line, Progress};
 use super::identity::FileId;
 use super::known::Known;
 use super::newline::{Newline, decoded};
 use super::rotate;
-use super::siblings::Listings;
-use super::stamps::{LastStamp, Stamps};
-use crate::batch::{BatchId, From, SourceId};
+use super::stamps::Stamps;
+use crate::batch::{BatchId, SourceId};
 use crate::clock::Now;
 use crate::discover::{Found, Target};
 use crate::entry::Entry;
@@ -22,21 +25,8 @@ use crate::metrics::{FileMetrics, FileState, Metrics};
 use crate::outbox::Outbox;
 use crate::positions::Record;
 use crate::stages::Pipeline;
-
-/// How long a file that was rotated must not grow until its last line counts as whole.
-pub(super) const HALF_LINE_QUIET: Duration = Duration::from_secs(5);
-
-/// Bits of an origin that are the offset in a file; the others are the generation.
-const OFFSET_BITS: u32 = 40;
-
-/// Where a line begins: in which generation, at which offset. Later lines have greater origins.
-pub(super) fn origin(generation: u64, offset: u64) -> u64 {
-    (generation << OFFSET_BITS) | (offset & ((1 << OFFSET_BITS) - 1))
-}
-
-pub(super) fn place(origin: u64) -> (u64, u64) {
-    (origin >> OFFSET_BITS, origin & ((1 << OFFSET_BITS) - 1))
-}
+use sink::Sink;
+pub(super) use sink::{origin, place};
 
 /// A name under which lines are found.
 pub(crate) struct Source {
@@ -65,18 +55,6 @@ pub(crate) struct Source {
     metrics: FileMetrics,
     shown: FileState,
     behind_since: Option<Duration>,
-}
-
-/// What reading goes through, shared by all sources of a reader.
-pub(crate) struct Desk<'r> {
-    pub(crate) known: &'r mut Known,
-    pub(crate) buffer: &'r mut Buffer,
-    pub(crate) outbox: &'r mut Outbox,
-    pub(crate) stamps: &'r mut LastStamp,
-    pub(crate) metrics: &'r Metrics,
-    pub(crate) unpacking: &'r Unpacking,
-    pub(crate) listings: &'r mut Listings,
-    pub(crate) now: Now,
 }
 
 impl Source {
@@ -143,7 +121,7 @@ impl Source {
     }
 
     /// Looks at the name and at the files; whether there may be something to read.
-    pub(crate) fn look(&mut self, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn look(&mut self, desk: &mut Desk) -> bool {
         let now = desk.now.mono;
         if self.target.packing.is_some() {
             // It does not change.
@@ -192,7 +170,7 @@ impl Source {
     }
 
     /// Reads one chunk of the oldest file that has more.
-    pub(crate) fn read(&mut self, desk: &mut Desk<'_>) {
+    pub(crate) fn read(&mut self, desk: &mut Desk) {
         let may = |generation: &Generation| generation.may_have_more && !generation.is_over;
         let Some(at) = self.generations.iter().position(may) else {
             return;
@@ -210,7 +188,7 @@ impl Source {
     fn read_generation<R>(
         &mut self,
         at: usize,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk,
         how: impl FnOnce(&mut Generation, &mut Buffer, &mut dyn FnMut(Line<'_>)) -> R,
     ) -> Option<R> {
         let generation = self.generations.get_mut(at)?;
@@ -223,19 +201,21 @@ impl Source {
             owing: &mut self.owing,
             stamps: &mut self.stamps,
             tenant: &mut self.tenant,
-            outbox: desk.outbox,
+            outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
             has_stamped: false,
         };
         let (metadata, encoding) = (&self.target.metadata, self.target.encoding);
-        let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut *desk.stamps);
+        let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut desk.stamps);
         let mut take = |line: Line<'_>| {
             lines += 1;
             let origin = origin(no, line.offset);
+            let stamp_ns = sink.stamps.stamp(origin, now_ns, last);
             let entry = Entry {
                 labels: labels.clone(),
-                timestamp_ns: sink.stamps.stamp(origin, now_ns, last),
+                timestamp_ns: stamp_ns,
+                read_ns: stamp_ns,
                 line: match encoding {
                     Some(encoding) => decoded(encoding, line.bytes),
                     None => line.bytes.to_vec(),
@@ -246,7 +226,7 @@ impl Source {
             pipeline.process(entry, now_ns, &mut out);
             sink.take_all(&mut out);
         };
-        let read = how(generation, desk.buffer, &mut take);
+        let read = how(generation, &mut desk.buffer, &mut take);
         let has_stamped = sink.has_stamped;
         self.stamps.end(origin(no, generation.mark().offset));
         self.metrics.read(lines);
@@ -257,7 +237,7 @@ impl Source {
     }
 
     /// A file that cannot be read is left where it is until it changes.
-    fn give_up(&mut self, at: usize, error: &io::Error, desk: &Desk<'_>) {
+    fn give_up(&mut self, at: usize, error: &io::Error, desk: &Desk) {
         if let Some(generation) = self.generations.get_mut(at) {
             generation.may_have_more = false;
             let file = generation.path.display();
@@ -267,7 +247,7 @@ impl Source {
     }
 
     /// Lets go what the pipeline has held back for long enough.
-    pub(crate) fn idle(&mut self, desk: &mut Desk<'_>) {
+    pub(crate) fn idle(&mut self, desk: &mut Desk) {
         let mut out = Vec::new();
         self.pipeline.idle(desk.now.wall_ns, &mut out);
         self.take_all(out, desk);
@@ -275,7 +255,7 @@ impl Source {
 
     /// Lets go all that the pipeline holds back, if all files are gone and quiet, or the name is one
     /// that rotation gives: what it waits for will not come.
-    fn finish_pipeline(&mut self, desk: &mut Desk<'_>) {
+    fn finish_pipeline(&mut self, desk: &mut Desk) {
         if self.pipeline.oldest_held().is_none() {
             return;
         }
@@ -293,7 +273,7 @@ impl Source {
         }
     }
 
-    fn take_all(&mut self, mut entries: Vec<Entry>, desk: &mut Desk<'_>) {
+    fn take_all(&mut self, mut entries: Vec<Entry>, desk: &mut Desk) {
         let mut sink = self.sink(desk);
         sink.take_all(&mut entries);
         if sink.has_stamped {
@@ -301,14 +281,14 @@ impl Source {
         }
     }
 
-    fn sink<'s>(&'s mut self, desk: &'s mut Desk<'_>) -> Sink<'s> {
+    fn sink<'s>(&'s mut self, desk: &'s mut Desk) -> Sink<'s> {
         Sink {
             source: self.id,
             path: &self.shown_path,
             owing: &mut self.owing,
             stamps: &mut self.stamps,
             tenant: &mut self.tenant,
-            outbox: desk.outbox,
+            outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
             has_stamped: false,
@@ -351,14 +331,14 @@ impl Source {
 
     /// Notes how far each file is done with, if nothing that was read waits for an acknowledgement:
     /// then no acknowledgement will come to note it at.
-    pub(crate) fn note_if_nothing_is_owed(&mut self, desk: &Desk<'_>) {
+    pub(crate) fn note_if_nothing_is_owed(&mut self, desk: &Desk) {
         if self.owing.is_empty() {
             self.note(desk);
         }
     }
 
     /// Notes how far each file is done with.
-    pub(crate) fn note(&mut self, desk: &Desk<'_>) {
+    pub(crate) fn note(&mut self, desk: &Desk) {
         let offsets: Vec<u64> = self
             .generations
             .iter()
@@ -375,98 +355,10 @@ impl Source {
                 generation.noted = mark;
                 self.stamps.forget_before(generation.no, offset);
             }
-            let mut record = record_of(generation, &self.path, &self.target, desk.known);
+            let mut record = record_of(generation, &self.path, &self.target, &desk.known);
             record.stamps = self.stamps.used(generation.no);
             desk.known.book.put(record);
         }
-    }
-
-    /// Closes files that were rotated and are done with; whether none is left.
-    pub(crate) fn close_finished(
-        &mut self,
-        desk: &mut Desk<'_>,
-        deleted_hold_max: Duration,
-    ) -> bool {
-        let mut at = 0;
-        self.finish_pipeline(desk);
-        while at < self.generations.len() {
-            self.finish_half_line(at, desk);
-            let is_done = self.generations.get(at).is_some_and(|generation| {
-                self.is_finished(generation, desk.now.mono)
-                    || self.is_held_too_long(generation, desk, deleted_hold_max)
-            });
-            if is_done {
-                self.close(at, desk);
-            } else {
-                at += 1;
-            }
-        }
-        self.generations.is_empty() && !self.is_listed && self.oldest_owed().is_none()
-    }
-
-    /// The last line of a file that was rotated and is quiet is whole, line end or not.
-    fn finish_half_line(&mut self, at: usize, desk: &mut Desk<'_>) {
-        let is_half = self.generations.get(at).is_some_and(|generation| {
-            generation.is_rotated
-                && !generation.may_have_more
-                && generation.unread() > 0
-                && desk.now.mono >= generation.grown_at + HALF_LINE_QUIET
-        });
-        if is_half {
-            let read = self.read_generation(at, desk, Generation::read_half_line);
-            if let Some(Err(error)) = read {
-                self.give_up(at, &error, desk);
-            }
-        }
-    }
-
-    fn is_finished(&self, generation: &Generation, now: Duration) -> bool {
-        if generation.is_over {
-            return self
-                .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no);
-        }
-        generation.is_quiet(now)
-            && self
-                .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no)
-    }
-
-    /// Whether a deleted file takes room on the disk for longer than it may.
-    fn is_held_too_long(
-        &self,
-        generation: &Generation,
-        desk: &Desk<'_>,
-        deleted_hold_max: Duration,
-    ) -> bool {
-        let is_too_long = generation.is_rotated
-            && desk.now.mono >= generation.grown_at + deleted_hold_max
-            && generation.is_deleted();
-        if is_too_long {
-            lost(
-                generation,
-                "deleted, and held open for as long as it may be",
-                desk.metrics,
-            );
-        }
-        is_too_long
-    }
-
-    fn close(&mut self, at: usize, desk: &mut Desk<'_>) {
-        let Some(generation) = self.generations.remove(at) else {
-            return;
-        };
-        self.stamps.forget(generation.no);
-        let bears_same = |other: &Generation| other.id == generation.id;
-        if !self.generations.iter().any(bears_same) {
-            desk.known.release(self.target.job, generation.id, self.id);
-        }
-        if generation.is_over {
-            return;
-        }
-        let mut record = record_of(&generation, &self.path, &self.target, desk.known);
-        record.is_done = true;
-        desk.known.book.put(record);
     }
 
     /// Shows how the files stand.
@@ -529,47 +421,6 @@ fn labels_of(found: &Found) -> BTreeMap<String, String> {
     let mut labels = found.target.labels.clone();
     labels.insert("filename".to_owned(), found.path.display().to_string());
     labels
-}
-
-/// Where entries go to from one source.
-struct Sink<'s> {
-    source: SourceId,
-    path: &'s Arc<PathBuf>,
-    owing: &'s mut BTreeMap<BatchId, u64>,
-    stamps: &'s mut Stamps,
-    tenant: &'s mut Option<Arc<str>>,
-    outbox: &'s mut Outbox,
-    now: Duration,
-    /// Lines before this origin may have been sent by an agent before this one.
-    repeats_before: u64,
-    /// Whether an entry went out with a time that the agent gave it.
-    has_stamped: bool,
-}
-
-impl Sink<'_> {
-    fn take_all(&mut self, entries: &mut Vec<Entry>) {
-        for entry in entries.drain(..) {
-            let origin = entry.origin;
-            let (generation, offset) = place(origin);
-            let is_stamped = self.stamps.is_of(origin, entry.timestamp_ns);
-            self.has_stamped |= is_stamped;
-            let from = From {
-                source: self.source,
-                generation,
-                offset,
-                path: self.path,
-                is_stamped,
-                may_repeat: origin < self.repeats_before,
-            };
-            if let Some((batch, tenant)) = self.outbox.add(entry, from, self.now) {
-                let oldest = self.owing.entry(batch).or_insert(origin);
-                *oldest = (*oldest).min(origin);
-                if *self.tenant != tenant {
-                    *self.tenant = tenant;
-                }
-            }
-        }
-    }
 }
 
 fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Known) -> Record {

@@ -19,9 +19,10 @@ use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
 use crate::reader::{News, Reader, ReaderConfig};
 use crate::stages::Pipeline;
+use crate::tail::desk::Desk;
 use crate::tail::generation::Unpacking;
 use crate::tail::restore::{Meeting, Memory, Names, current, push_current};
-use crate::tail::source::{Desk, Source};
+use crate::tail::source::Source;
 
 /// What a reader may owe.
 pub(super) const OWED_BYTES_MAX: usize = 4 << 20;
@@ -180,7 +181,7 @@ impl Rig {
     pub(super) fn begin(
         &mut self,
         name: &str,
-        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk<'_>) -> bool,
+        how: impl FnOnce(&mut Source, &Meeting<'_>, &mut Desk) -> bool,
     ) -> bool {
         let targets = Targets::of_config(&self.config.scrape_configs, "host").unwrap();
         let found = Found {
@@ -286,7 +287,7 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
                 .map(|job| job.job_name.clone())
                 .collect(),
         },
-        since_ns: before_on_disk_ns(SystemTime::now() - AGE),
+        absent_at_ns: before_on_disk_ns(SystemTime::now() - AGE),
         job_names: vec!["j".to_owned()],
         line_bytes_max: 1 << 20,
         poll_min: Duration::from_millis(250),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Rig, lines_of};
+use crate::batch::Batch;
 use crate::config::Config;
 
 fn rig(stages: &str) -> Rig {
@@ -44,6 +45,25 @@ fn a_line_in_parts_stays_whole_over_a_rotation_and_a_restart() {
     assert_eq!(rig.read(), ["first, second", "next"]);
     rig.restart();
     assert_eq!(rig.read_after(Duration::from_secs(120)), [""; 0]);
+}
+
+#[test]
+fn equal_lines_that_are_packed_have_times_of_their_own_and_the_same_when_they_are_read_again() {
+    let mut rig = rig("[cri: {}, pack: {labels: [stream]}]");
+    rig.write("a.log", &cri("F", "equal").repeat(3));
+    let times = |batches: &[Batch]| -> Vec<_> {
+        let streams = batches.iter().flat_map(|batch| &batch.request.streams);
+        let entries = streams.flat_map(|stream| &stream.entries);
+        entries.map(|entry| entry.timestamp.unwrap()).collect()
+    };
+    let batches = rig.turn_without_delivery();
+    let first = times(&batches);
+    assert_eq!(first.len(), 3);
+    assert!(first.is_sorted_by_key(|time| (time.seconds, time.nanos)));
+    assert!(first[0] != first[1] && first[1] != first[2], "{first:?}");
+    assert!(batches[0].is_stamped, "saved before they are sent");
+    rig.restart();
+    assert_eq!(times(&rig.turn_without_delivery()), first);
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! Where the entries of a source go, and how the place of their lines goes with them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::{BatchId, From, SourceId};
+use crate::entry::Entry;
+use crate::outbox::Outbox;
+use crate::tail::stamps::Stamps;
+
+/// Bits of an origin that are the offset in a file; the others are the generation.
+const OFFSET_BITS: u32 = 40;
+
+/// Where a line begins: in which generation, at which offset. Later lines have greater origins.
+pub(in crate::tail) fn origin(generation: u64, offset: u64) -> u64 {
+    (generation << OFFSET_BITS) | (offset & ((1 << OFFSET_BITS) - 1))
+}
+
+pub(in crate::tail) fn place(origin: u64) -> (u64, u64) {
+    (origin >> OFFSET_BITS, origin & ((1 << OFFSET_BITS) - 1))
+}
+
+/// Where entries go to from one source.
+pub(super) struct Sink<'s> {
+    pub(super) source: SourceId,
+    pub(super) path: &'s Arc<PathBuf>,
+    pub(super) owing: &'s mut BTreeMap<BatchId, u64>,
+    pub(super) stamps: &'s mut Stamps,
+    pub(super) tenant: &'s mut Option<Arc<str>>,
+    pub(super) outbox: &'s mut Outbox,
+    pub(super) now: Duration,
+    /// Lines before this origin may have been sent by an agent before this one.
+    pub(super) repeats_before: u64,
+    /// Whether an entry went out with a time that the agent gave it.
+    pub(super) has_stamped: bool,
+}
+
+impl Sink<'_> {
+    pub(super) fn take_all(&mut self, entries: &mut Vec<Entry>) {
+        for entry in entries.drain(..) {
+            let origin = entry.origin;
+            let (generation, offset) = place(origin);
+            let is_stamped = self.stamps.is_of(origin, entry.timestamp_ns);
+            self.has_stamped |= is_stamped;
+            let from = From {
+                source: self.source,
+                generation,
+                offset,
+                path: self.path,
+                is_stamped,
+                may_repeat: origin < self.repeats_before,
+            };
+            if let Some((batch, tenant)) = self.outbox.add(entry, from, self.now) {
+                let oldest = self.owing.entry(batch).or_insert(origin);
+                *oldest = (*oldest).min(origin);
+                if *self.tenant != tenant {
+                    *self.tenant = tenant;
+                }
+            }
+        }
+    }
+}
