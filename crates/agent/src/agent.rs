@@ -14,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, ScrapeConfig};
 use crate::deliver::{Backoff, Courier, Deliver, HttpClientError};
-use crate::discover::{FileFinder, Groups, KubernetesFinder, SharedTargets, Targets, Watch};
+use crate::discover::{
+    FileFinder, Groups, KubernetesFinder, SharedTargets, Targets, Watch, before_on_disk_ns,
+};
 use crate::feed::Intake;
 use crate::metrics::{AgentMetrics, Metrics};
-use crate::positions::{Book, PositionsFile, Saved, Saver};
+use crate::positions::{Book, Loaded, PositionsFile, Saved, Saver};
 use crate::reader::Reader;
 use crate::reader::drive::{Clock, Inbox, drive};
-use crate::receive::receivers;
+use crate::receive::{Since, receivers};
 use crate::routes::Status;
 use crate::scout::Scout;
 use crate::stages::StageError;
@@ -59,8 +61,9 @@ pub struct Deps {
     pub metrics: AgentMetrics,
     /// What `__host__` of a target is compared with.
     pub hostname: String,
-    /// Since when it collects: the start of its process, or the stop of the agent before it. What
-    /// was written last before that, and has been rotated, are archives, which nobody asked for.
+    /// Since when it collects: the start of its process, or the stop of the agent before it. Of what
+    /// nothing was known before, what was rotated and written last before that is an archive, which
+    /// nobody asked for; where positions of an agent before it are found, before they were saved.
     pub since: SystemTime,
     /// The environment, which says where Kubernetes is and on which node this runs.
     pub environment: Environment,
@@ -111,6 +114,7 @@ impl Agent {
             let file = file.display();
             tracing::error!(%file, reason, "positions are broken, the other generation is taken");
         }
+        let since = since(deps.since, &loaded);
         let book = Arc::new(Book::new(loaded));
         let sync_period = config.positions.sync_period.as_std();
         let saver = Saver::new(positions, book.clone(), metrics.clone(), sync_period);
@@ -119,7 +123,7 @@ impl Agent {
         let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(inbox).collect();
         let intake = intake(&inboxes, &recipients, &metrics, &room);
         let receiving = CancellationToken::new();
-        let receivers = receivers(&config, &intake, &book, deps.since, &receiving)?;
+        let receivers = receivers(&config, &intake, &book, since, &receiving)?;
         let (rescan, rescans) = watch::channel(());
         let groups = Arc::new(Groups::new(rescan.clone()));
         let finding = CancellationToken::new();
@@ -140,7 +144,8 @@ impl Agent {
                 crate::stages::Metrics::register(&mut Registry::default())
             };
             let pipelines = pipelines(&config, &stage_metrics)?;
-            let reader_config = reader_config(&config, &recipients, recipient, &watch, deps.since);
+            let reader_config =
+                reader_config(&config, &recipients, recipient, &watch, since.asked_ns);
             let outbox = outbox(&config, recipient, &metrics);
             let reader = Reader::new(
                 reader_config,
@@ -160,7 +165,11 @@ impl Agent {
         metrics.target_failed("dropped", targets.dropped().len());
         let shown = Arc::new(SharedTargets::default());
         shown.set(Arc::new(targets));
-        let status = Arc::new(Status::new(shown.clone(), &clients_of(&clients)));
+        let status = Arc::new(Status::new(
+            shown.clone(),
+            intake.sights.clone(),
+            &clients_of(&clients),
+        ));
         let scout = Scout {
             jobs: config.scrape_configs.clone(),
             hostname: deps.hostname,
@@ -277,6 +286,17 @@ impl Agent {
         };
         tokio::join!(collect, self.saver.clone().run(saving.clone()));
         self.saver.save().await;
+    }
+}
+
+/// Since when it runs, and since when an agent with its positions did.
+fn since(began: SystemTime, loaded: &Loaded) -> Since {
+    let began_ns = before_on_disk_ns(began);
+    Since {
+        began_ns,
+        asked_ns: loaded
+            .as_of_ns
+            .map_or(began_ns, |as_of| as_of.min(began_ns)),
     }
 }
 

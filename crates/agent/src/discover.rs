@@ -17,7 +17,7 @@ pub(crate) use file_sd::FileFinder;
 pub(crate) use groups::Groups;
 pub(crate) use kubernetes::KubernetesFinder;
 pub(crate) use meta::{host_port, or_empty, sanitized};
-pub(crate) use target::{Labels, SharedTargets, Target, Targets};
+pub(crate) use target::{Dropped, Labels, SharedTargets, Target, Targets};
 pub(crate) use watch::{Change, Watch};
 
 use glob::Walked;

@@ -16,6 +16,7 @@ use crate::discover::Labels;
 use crate::entry::Entry;
 use crate::metrics::{ClientMetrics, DropReason};
 use crate::reader::drive::Inbox;
+use crate::receive::Sights;
 use crate::relabel::relabel;
 
 /// Bytes of lines that wait for one client.
@@ -64,6 +65,8 @@ struct Queue {
 pub(crate) struct Intake {
     clients: Arc<Vec<(Arc<Inbox>, ClientMetrics)>>,
     room: Arc<Notify>,
+    /// Where the lines are from.
+    pub(crate) sights: Arc<Sights>,
 }
 
 impl Received {
@@ -112,6 +115,7 @@ impl Intake {
         Self {
             clients: Arc::new(clients),
             room,
+            sights: Arc::default(),
         }
     }
 
@@ -123,6 +127,9 @@ impl Intake {
                 break;
             }
             has_room.await;
+        }
+        if let Some(line) = lines.last() {
+            self.sights.saw(line);
         }
         for (inbox, metrics) in self.clients.iter() {
             if inbox.feed.has_room() {

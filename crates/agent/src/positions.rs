@@ -94,7 +94,8 @@ impl Book {
         Self(Mutex::new(Pages {
             records: loaded.records.into_iter().map(by_key).collect(),
             imported: loaded.imported,
-            version: 0,
+            // That there is an agent is saved in any case.
+            version: 1,
             taken: 0,
         }))
     }

@@ -3,18 +3,29 @@
 mod docker;
 mod journal;
 mod push_api;
+mod sights;
 mod stdin;
 mod syslog;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::feed::Intake;
+use crate::discover::Labels;
+use crate::feed::{Intake, relabelled};
 use crate::positions::Book;
+pub(crate) use sights::{Sight, Sights};
+
+/// Times in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    /// When this agent began: what is from before may have been sent by an agent before it.
+    pub(crate) began_ns: i64,
+    /// What ended before then, and of which nothing is known, is an archive, which nobody asked for.
+    pub(crate) asked_ns: i64,
+}
 
 /// Everyone who receives lines as the configuration says, ready to run until `stop`. Addresses are
 /// bound here, so that one that cannot be is known at the start.
@@ -22,7 +33,7 @@ pub(crate) fn receivers(
     config: &Config,
     intake: &Intake,
     book: &Arc<Book>,
-    since: SystemTime,
+    since: Since,
     stop: &CancellationToken,
 ) -> Result<Vec<BoxFuture<'static, ()>>, ConfigError> {
     let mut receivers: Vec<BoxFuture<'static, ()>> = Vec::new();
@@ -35,19 +46,37 @@ pub(crate) fn receivers(
         let wrong = |key: &str, error: &dyn std::fmt::Display| {
             ConfigError(format!("job {:?}: {key}: {error}", job.job_name))
         };
+        let show = |kind: &'static str, name: &str, labels: &Labels| {
+            let sight = Sight {
+                job: job.job_name.clone(),
+                kind,
+                name: name.to_owned(),
+                discovered: labels.clone(),
+                labels: relabelled(job, labels.clone()),
+                ..Sight::default()
+            };
+            intake.sights.show(at, "", sight);
+        };
         if let Some(push) = &job.loki_push_api {
             let receiver = push_api::PushApi::bind(at, job, push, intake.clone());
             let receiver = receiver.map_err(|error| wrong("loki_push_api", &error))?;
+            show("push", &receiver.address(), &push.labels);
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
         if let Some(syslog) = &job.syslog {
             let receiver = syslog::Syslog::bind(at, job, syslog, intake.clone());
             let receiver = receiver.map_err(|error| wrong("syslog", &error))?;
+            show("syslog", &syslog.listen_address, &syslog.labels);
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
         if let Some(journal) = &job.journal {
-            let receiver =
-                journal::Journal::new(at, job, journal, intake.clone(), book.clone(), since);
+            show(
+                "journal",
+                &journal.path.display().to_string(),
+                &journal.labels,
+            );
+            let (intake, book, began_ns) = (intake.clone(), book.clone(), since.began_ns);
+            let receiver = journal::Journal::new(at, job, journal, intake, book, began_ns);
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
         if !job.docker_sd_configs.is_empty() {

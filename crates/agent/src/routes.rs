@@ -13,28 +13,47 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use serde::Serialize;
 
-use crate::discover::{SharedTargets, Targets};
+use crate::discover::{Dropped, Labels, SharedTargets};
 use crate::reader::SourceStatus;
 use crate::reader::drive::Inbox;
+use crate::receive::{Sight, Sights};
 
 /// What is shown.
 pub(crate) struct Status {
     targets: Arc<SharedTargets>,
+    sights: Arc<Sights>,
     clients: Vec<(String, Arc<Inbox>)>,
 }
 
+/// A target of whose lines some are collected.
 #[derive(Serialize)]
-struct ActiveTarget<'t> {
-    job: &'t str,
-    path: &'t str,
-    discovered_labels: &'t BTreeMap<String, String>,
-    labels: &'t BTreeMap<String, String>,
+struct ActiveTarget {
+    job: String,
+    /// The glob of its files; of what has none, the kind and the name.
+    path: String,
+    discovered_labels: Labels,
+    labels: Labels,
+}
+
+/// Something that is no file.
+#[derive(Serialize)]
+struct Receiving {
+    job: String,
+    kind: &'static str,
+    name: String,
+    state: String,
+    last_line: Option<jiff::Timestamp>,
 }
 
 impl Status {
-    pub(crate) fn new(targets: Arc<SharedTargets>, clients: &[(String, Arc<Inbox>)]) -> Self {
+    pub(crate) fn new(
+        targets: Arc<SharedTargets>,
+        sights: Arc<Sights>,
+        clients: &[(String, Arc<Inbox>)],
+    ) -> Self {
         Self {
             targets,
+            sights,
             clients: clients.to_vec(),
         }
     }
@@ -64,17 +83,47 @@ impl Status {
         owed
     }
 
-    fn active(targets: &Targets) -> Vec<ActiveTarget<'_>> {
-        let mut active = Vec::new();
-        for target in targets.active() {
-            active.push(ActiveTarget {
-                job: &target.job_name,
-                path: &target.path,
-                discovered_labels: &target.discovered,
-                labels: &target.labels,
-            });
+    /// What is no file and lines are taken from.
+    fn receiving(&self) -> Vec<Receiving> {
+        let taken = |sight: Sight| {
+            sight.labels.is_some().then_some(Receiving {
+                job: sight.job,
+                kind: sight.kind,
+                name: sight.name,
+                state: sight.state,
+                last_line: sight.last_line,
+            })
+        };
+        self.sights.all().into_iter().filter_map(taken).collect()
+    }
+
+    /// Targets of which lines are collected, and those of which none are.
+    fn discovered(&self) -> (Vec<ActiveTarget>, Vec<Dropped>) {
+        let targets = self.targets.get();
+        let active = targets.active().iter().map(|target| ActiveTarget {
+            job: target.job_name.clone(),
+            path: target.path.clone(),
+            discovered_labels: target.discovered.clone(),
+            labels: target.labels.clone(),
+        });
+        let mut active: Vec<ActiveTarget> = active.collect();
+        let mut dropped = targets.dropped().to_vec();
+        for sight in self.sights.all() {
+            match sight.labels {
+                Some(labels) => active.push(ActiveTarget {
+                    job: sight.job,
+                    path: format!("{}:{}", sight.kind, sight.name),
+                    discovered_labels: sight.discovered,
+                    labels,
+                }),
+                None => dropped.push(Dropped {
+                    job: sight.job,
+                    labels: sight.discovered,
+                    reason: "relabelling leaves no label".to_owned(),
+                }),
+            }
         }
-        active
+        (active, dropped)
     }
 }
 
@@ -92,12 +141,16 @@ fn wants_page(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The files that are read, by client.
+/// The files that are read, by client, and what else lines are taken from.
 async fn targets(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
-    let clients = status.files();
+    let (clients, receiving) = (status.files(), status.receiving());
     if !wants_page(&headers) {
         let owed = status.owed_bytes();
-        let shown = serde_json::json!({ "clients": clients, "owed_bytes": owed });
+        let shown = serde_json::json!({
+            "clients": clients,
+            "owed_bytes": owed,
+            "receiving": receiving,
+        });
         return Json(shown).into_response();
     }
     let mut rows = String::new();
@@ -109,37 +162,39 @@ async fn targets(State(status): State<Arc<Status>>, headers: HeaderMap) -> Respo
             row(&mut rows, &[client, &file.job, &path, read, size, lag]);
         }
     }
-    page(
-        "Targets",
-        &["client", "job", "file", "read", "size", "behind"],
-        &rows,
-    )
+    let files = table(&["client", "job", "file", "read", "size", "behind"], &rows);
+    rows.clear();
+    for one in &receiving {
+        let last = one.last_line.map_or_else(String::new, |at| at.to_string());
+        row(
+            &mut rows,
+            &[&one.job, one.kind, &one.name, &one.state, &last],
+        );
+    }
+    let others = table(&["job", "kind", "name", "state", "last line"], &rows);
+    page("Targets", &[files, others])
 }
 
 /// What the targets were before and after relabelling.
 async fn service_discovery(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
-    let targets = status.targets.get();
-    let (active, dropped) = (Status::active(&targets), targets.dropped());
+    let (active, dropped) = status.discovered();
     if !wants_page(&headers) {
         let shown = serde_json::json!({ "active": active, "dropped": dropped });
         return Json(shown).into_response();
     }
     let mut rows = String::new();
     for target in &active {
-        let (before, after) = (text(target.discovered_labels), text(target.labels));
-        row(&mut rows, &[target.job, &before, &after, ""]);
+        let (before, after) = (text(&target.discovered_labels), text(&target.labels));
+        row(&mut rows, &[&target.job, &before, &after, ""]);
     }
-    for target in dropped {
+    for target in &dropped {
         row(
             &mut rows,
             &[&target.job, &text(&target.labels), "", &target.reason],
         );
     }
-    page(
-        "Service discovery",
-        &["job", "discovered", "labels", "dropped because"],
-        &rows,
-    )
+    let all = table(&["job", "discovered", "labels", "dropped because"], &rows);
+    page("Service discovery", &[all])
 }
 
 fn text(labels: &BTreeMap<String, String>) -> String {
@@ -164,14 +219,16 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-fn page(title: &str, heads: &[&str], rows: &str) -> Response {
-    let heads: String = heads
-        .iter()
-        .map(|head| format!("<th>{head}</th>"))
-        .collect();
+fn table(heads: &[&str], rows: &str) -> String {
+    let heads = heads.iter().map(|head| format!("<th>{head}</th>"));
+    let heads: String = heads.collect();
+    format!("<table border=1><tr>{heads}</tr>\n{rows}</table>\n")
+}
+
+fn page(title: &str, tables: &[String]) -> Response {
+    let tables = tables.concat();
     Html(format!(
-        "<!doctype html><title>{title}</title><h1>{title}</h1>\n\
-         <table border=1><tr>{heads}</tr>\n{rows}</table>\n"
+        "<!doctype html><title>{title}</title><h1>{title}</h1>\n{tables}"
     ))
     .into_response()
 }

@@ -16,6 +16,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 struct Targets {
     clients: BTreeMap<String, Vec<File>>,
     owed_bytes: BTreeMap<String, u64>,
+    receiving: Vec<Receiving>,
+}
+
+/// What is no file and lines are taken from.
+#[derive(Debug, Deserialize)]
+struct Receiving {
+    job: String,
+    kind: String,
+    name: String,
+    state: String,
+    last_line: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +81,25 @@ fn table(targets: &Targets) -> String {
             );
         }
     }
+    if !targets.receiving.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:<30} {:<8} {:<10} JOB  NAME",
+            "LAST LINE", "KIND", "STATE"
+        );
+    }
+    for one in &targets.receiving {
+        let last = one.last_line.as_deref().unwrap_or("-");
+        let state = match one.state.as_str() {
+            "" => "-",
+            state => state,
+        };
+        let _ = writeln!(
+            text,
+            "{last:<30} {:<8} {state:<10} {}  {}",
+            one.kind, one.job, one.name
+        );
+    }
     text
 }
 
@@ -90,6 +120,13 @@ mod tests {
         let shown = table(&Targets {
             clients: [("c".to_owned(), vec![file])].into(),
             owed_bytes: [("c".to_owned(), 7)].into(),
+            receiving: vec![Receiving {
+                job: "d".to_owned(),
+                kind: "docker".to_owned(),
+                name: "/web".to_owned(),
+                state: "running".to_owned(),
+                last_line: None,
+            }],
         });
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(
@@ -98,5 +135,7 @@ mod tests {
         );
         let words: Vec<&str> = lines[2].split_whitespace().collect();
         assert_eq!(words, ["5", "9", "4", "1.2", "j", "/a.log"]);
+        let words: Vec<&str> = lines[4].split_whitespace().collect();
+        assert_eq!(words, ["-", "docker", "running", "d", "/web"]);
     }
 }

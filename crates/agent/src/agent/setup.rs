@@ -1,13 +1,13 @@
 //! What the parts of an agent are, as its configuration says.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config};
 use crate::console::{Console, inspector};
 use crate::deliver::{Deliver, HttpClient, HttpClientError};
-use crate::discover::{Watch, before_on_disk_ns};
+use crate::discover::Watch;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::reader::ReaderConfig;
@@ -100,7 +100,7 @@ pub(super) fn reader_config(
     recipients: &[Recipient],
     recipient: &Recipient,
     watch: &Watch,
-    since: SystemTime,
+    absent_at_ns: i64,
 ) -> ReaderConfig {
     let poll = &config.global.file_watch_config;
     let (poll_min, poll_max) = if watch.is_complete() {
@@ -130,7 +130,7 @@ pub(super) fn reader_config(
             .iter()
             .map(|job| job.job_name.clone())
             .collect(),
-        absent_at_ns: before_on_disk_ns(since),
+        absent_at_ns,
         line_bytes_max: match line_max {
             0 => LINE_BYTES_MAX,
             max => max.saturating_mul(8).clamp(LINE_BYTES_MIN, LINE_BYTES_MAX),

@@ -204,34 +204,64 @@ async fn a_dry_run_sends_nothing_and_notes_nothing() {
     assert!(!config.positions.filename.exists());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn targets_and_files_are_shown() {
-    use axum::body::Body;
+/// What the agent shows at a path.
+async fn shown(run: &Run, path: &str, accept: &str) -> String {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
+    let request = http::Request::get(path).header("accept", accept);
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let answer = run.routes.clone().oneshot(request).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+async fn shown_json(run: &Run, path: &str) -> serde_json::Value {
+    serde_json::from_str(&shown(run, path, "*/*").await).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_and_files_are_shown() {
     let directory = tempfile::tempdir().unwrap();
     let sink = Arc::new(Sink::default());
     append(&directory.path().join("a<b.log"), "one\n");
     let run = start(config(directory.path()), &sink);
     until("the line", || sink.lines.lock().len() == 1).await;
-    let ask = async |path: &str, accept: &str| {
-        let request = http::Request::get(path).header("accept", accept);
-        let request = request.body(Body::empty()).unwrap();
-        let answer = run.routes.clone().oneshot(request).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
-    };
-    let json = ask("/service-discovery", "*/*").await;
-    let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json = shown_json(&run, "/service-discovery").await;
     assert_eq!(
-        shown["active"][0]["discovered_labels"]["__address__"],
+        json["active"][0]["discovered_labels"]["__address__"],
         "localhost"
     );
-    let json: serde_json::Value = serde_json::from_str(&ask("/targets", "*/*").await).unwrap();
-    assert!(json["clients"]["own"].is_array());
-    let page = ask("/service-discovery", "text/html").await;
+    assert!(shown_json(&run, "/targets").await["clients"]["own"].is_array());
+    let page = shown(&run, "/service-discovery", "text/html").await;
     assert!(page.contains("<table"), "{page}");
     run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_came_and_was_rotated_while_no_agent_ran_is_read_and_an_archive_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let sink = Arc::new(Sink::default());
+    let archived = |name: &str| {
+        append(&path(name), "of the archive\n");
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        let file = fs::OpenOptions::new().append(true).open(path(name));
+        file.unwrap().set_modified(long_ago).unwrap();
+    };
+    append(&path("a.log"), "one\n");
+    archived("a.log.1");
+    let run = start(config(directory.path()), &sink);
+    until("the line", || sink.lines.lock().len() == 1).await;
+    run.stop().await;
+    append(&path("b.log"), "before it was rotated\n");
+    fs::rename(path("b.log"), path("b.log.1")).unwrap();
+    append(&path("b.log"), "after it was rotated\n");
+    archived("b.log.2");
+    let run = start(config(directory.path()), &sink);
+    until("two lines more", || sink.lines.lock().len() >= 3).await;
+    run.stop().await;
+    let lines = ["one", "before it was rotated", "after it was rotated"];
+    assert_eq!(*sink.lines.lock(), lines);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The positions file: a line with version, generation and checksum, then one record a line. The
-//! whole is YAML, so that people can read it with what they read YAML with.
+//! The positions file: a line with version, generation and checksum, then a time at which all that
+//! had been collected is in it, then one record a line. The whole is YAML, so that people can read it
+//! with what they read YAML with. Version 1 has no time.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +12,11 @@ use serde::Deserialize;
 use super::Record;
 
 /// What the file begins with.
-const MAGIC: &str = "# skald-agent positions v1";
+const MAGIC: &str = "# skald-agent positions v";
+/// What is written.
+const VERSION: u32 = 2;
+/// What the line with the time begins with.
+const AS_OF: &str = "as_of_ns: ";
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -27,6 +32,8 @@ pub(crate) struct PositionsFile {
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) records: Vec<Record>,
+    /// A time, in nanoseconds since 1970: what came before it had been met, and the records are of it.
+    pub(crate) as_of_ns: Option<i64>,
     /// Offsets by path, if the file was promtail's.
     pub(crate) imported: BTreeMap<PathBuf, u64>,
     /// Files that are there but broken, and why.
@@ -45,8 +52,9 @@ impl PositionsFile {
                 Err(error) => Err(error.to_string()),
             };
             match read {
-                Ok(Content::Ours(of_file, records)) if of_file > generation => {
-                    (generation, loaded.records) = (of_file, records);
+                Ok(Content::Ours(saved)) if saved.generation > generation => {
+                    generation = saved.generation;
+                    (loaded.records, loaded.as_of_ns) = (saved.records, saved.as_of_ns);
                 }
                 Ok(Content::Ours(..)) => {}
                 Ok(Content::Promtail(offsets)) => loaded.imported = offsets,
@@ -60,8 +68,9 @@ impl PositionsFile {
         (file, loaded)
     }
 
-    /// Saves `records`; what was saved before becomes the second generation.
-    pub(crate) fn save(&mut self, records: &[Record]) -> io::Result<()> {
+    /// Saves `records`, which are of that time or later; what was saved before becomes the second
+    /// generation.
+    pub(crate) fn save(&mut self, records: &[Record], as_of_ns: i64) -> io::Result<()> {
         let directory = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -69,7 +78,7 @@ impl PositionsFile {
         fs::create_dir_all(directory)?;
         let next = with_ending(&self.path, ".tmp");
         let mut file = File::create(&next)?;
-        file.write_all(print(self.generation + 1, records)?.as_bytes())?;
+        file.write_all(print(self.generation + 1, records, as_of_ns)?.as_bytes())?;
         file.sync_all()?;
         // Whatever is at the path, whole or broken, a good file is at one of the two names at any time.
         let is_ours = read(&self.path).is_ok_and(|text| {
@@ -117,8 +126,8 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not text"))
 }
 
-fn print(generation: u64, records: &[Record]) -> io::Result<String> {
-    let mut body = String::from("positions:\n");
+fn print(generation: u64, records: &[Record], as_of_ns: i64) -> io::Result<String> {
+    let mut body = format!("{AS_OF}{as_of_ns}\npositions:\n");
     for record in records {
         body.push_str("- ");
         body.push_str(&serde_json::to_string(record)?);
@@ -126,7 +135,7 @@ fn print(generation: u64, records: &[Record]) -> io::Result<String> {
     }
     let crc = checksum(generation, &body);
     Ok(format!(
-        "{MAGIC} generation={generation} crc32c={crc:08x}\n{body}"
+        "{MAGIC}{VERSION} generation={generation} crc32c={crc:08x}\n{body}"
     ))
 }
 
@@ -136,8 +145,15 @@ fn checksum(generation: u64, body: &str) -> u32 {
 
 /// What a file can be.
 enum Content {
-    Ours(u64, Vec<Record>),
+    Ours(Snapshot),
     Promtail(BTreeMap<PathBuf, u64>),
+}
+
+/// What was saved at once.
+struct Snapshot {
+    generation: u64,
+    as_of_ns: Option<i64>,
+    records: Vec<Record>,
 }
 
 fn parse(text: &str) -> Result<Content, String> {
@@ -146,23 +162,31 @@ fn parse(text: &str) -> Result<Content, String> {
     };
     let parts = || {
         let (header, body) = rest.split_once('\n')?;
-        let (generation, crc) = header.trim().split_once(' ')?;
-        let generation: u64 = generation.strip_prefix("generation=")?.parse().ok()?;
-        let crc = u32::from_str_radix(crc.strip_prefix("crc32c=")?, 16).ok()?;
-        Some((generation, crc, body))
+        let mut header = header.trim().split(' ');
+        let version: u32 = header.next()?.parse().ok()?;
+        let generation: u64 = header.next()?.strip_prefix("generation=")?.parse().ok()?;
+        let crc = u32::from_str_radix(header.next()?.strip_prefix("crc32c=")?, 16).ok()?;
+        Some((version, generation, crc, body))
     };
-    let (generation, crc, body) = parts().ok_or("the first line is broken")?;
+    let (version, generation, crc, body) = parts().ok_or("the first line is broken")?;
+    if version > VERSION {
+        return Err(format!("version {version} is not known"));
+    }
     if checksum(generation, body) != crc {
         return Err("the checksum is wrong".to_owned());
     }
-    let records = body.lines().skip(1).map(|line| {
+    let mut lines = body.lines().peekable();
+    let as_of_ns = lines.next_if(|line| line.starts_with(AS_OF));
+    let as_of_ns = as_of_ns.and_then(|line| line.strip_prefix(AS_OF)?.parse().ok());
+    let records = lines.skip(1).map(|line| {
         let json = line.strip_prefix("- ").unwrap_or(line);
         serde_json::from_str(json).map_err(|error| error.to_string())
     });
-    Ok(Content::Ours(
+    Ok(Content::Ours(Snapshot {
         generation,
-        records.collect::<Result<_, _>>()?,
-    ))
+        as_of_ns,
+        records: records.collect::<Result<_, _>>()?,
+    }))
 }
 
 /// Promtail's file: offsets, as text, by path. Other keys, such as cursors of a journal, are left.
@@ -209,7 +233,7 @@ mod tests {
     fn saved(path: &Path, offsets: &[u64]) {
         let (mut file, _) = PositionsFile::open(path);
         for offset in offsets {
-            file.save(&[record("/a", *offset)]).unwrap();
+            file.save(&[record("/a", *offset)], 7).unwrap();
         }
     }
 
@@ -229,6 +253,27 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let yaml: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(yaml["positions"][0]["path"], "/a", "the file is YAML");
+        assert_eq!(PositionsFile::open(&path).1.as_of_ns, Some(7));
+    }
+
+    #[test]
+    fn what_the_first_version_saved_is_found_and_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("positions.yaml");
+        fs::write(&path, include_str!("file/positions-v1.yaml")).unwrap();
+        let (mut file, loaded) = PositionsFile::open(&path);
+        assert_eq!(
+            (&loaded.records[..], loaded.as_of_ns),
+            (&[record("/a", 3)][..], None)
+        );
+        file.save(&[record("/a", 4)], 7).unwrap();
+        assert_eq!(offset_at(&path), Some(4));
+        fs::write(&path, "# skald-agent positions v3 generation=9 crc32c=0\n").unwrap();
+        assert_eq!(
+            offset_at(&path),
+            Some(3),
+            "and stays as the second generation"
+        );
     }
 
     #[test]
@@ -252,7 +297,7 @@ mod tests {
         fs::write(backup_of(&path), "").unwrap();
         let (mut file, loaded) = PositionsFile::open(&path);
         assert_eq!((loaded.records.len(), loaded.broken.len()), (0, 2));
-        file.save(&[record("/a", 9)]).unwrap();
+        file.save(&[record("/a", 9)], 7).unwrap();
         assert_eq!(offset_at(&path), Some(9));
     }
 

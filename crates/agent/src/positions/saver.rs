@@ -1,7 +1,7 @@
 //! Saves positions as they change.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Book, PositionsFile};
+use crate::discover::before_on_disk_ns;
 use crate::metrics::Metrics;
 
 /// How often positions are saved at most when nobody waits for it.
@@ -92,11 +93,13 @@ impl Saver {
 
     /// Saves what has changed.
     pub(crate) async fn save(&self) {
+        let as_of_ns = before_on_disk_ns(SystemTime::now());
         let Some((version, records)) = self.book.take_changed() else {
             return;
         };
         let file = self.file.clone();
-        let saved = tokio::task::spawn_blocking(move || file.lock().save(&records)).await;
+        let save = move || file.lock().save(&records, as_of_ns);
+        let saved = tokio::task::spawn_blocking(save).await;
         let error = match saved {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),

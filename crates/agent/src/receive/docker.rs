@@ -2,8 +2,9 @@
 //!
 //! Docker is asked for its containers from time to time, and whenever it says that one came or went.
 //! Each container's log is followed by a [`Follower`] of its own from where it was acknowledged, as a
-//! cursor in the positions says; so a container that ended meanwhile is read to its end. Of one that
-//! had ended before the agent began, and of which nothing was read, the log is an archive.
+//! cursor in the positions says; so a container that ended meanwhile is read to its end, and one that
+//! came and went while the agent was down is read whole. Of one that had ended before any agent asked
+//! for it, the log is an archive.
 
 mod api;
 mod follow;
@@ -13,7 +14,7 @@ mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::config::ScrapeConfig;
 use crate::discover::Labels;
 use crate::feed::Intake;
 use crate::positions::Book;
+use crate::receive::{Sight, Since};
 use api::{Api, ApiError, Container};
 use follow::{End, Follower};
 use place::Place;
@@ -39,7 +41,7 @@ pub(crate) struct Docker {
     hosts: Vec<Arc<Api>>,
     intake: Intake,
     book: Arc<Book>,
-    since: jiff::Timestamp,
+    since: Since,
     followed: BTreeMap<String, Followed>,
     followers: JoinSet<(String, End)>,
     /// Containers of cursors that the last list had not.
@@ -60,7 +62,7 @@ impl Docker {
         job: &ScrapeConfig,
         intake: Intake,
         book: Arc<Book>,
-        since: SystemTime,
+        since: Since,
     ) -> Result<Self, String> {
         let hosts = job.docker_sd_configs.iter();
         let hosts = hosts.map(|config| Api::new(config).map(Arc::new));
@@ -70,7 +72,7 @@ impl Docker {
             hosts: hosts.collect::<Result<_, _>>()?,
             intake,
             book,
-            since: since.try_into().unwrap_or_default(),
+            since,
             followed: BTreeMap::new(),
             followers: JoinSet::new(),
             gone: BTreeSet::new(),
@@ -144,6 +146,9 @@ impl Docker {
         self.gone = gone;
         self.followed
             .retain(|id, followed| matches!(followed, Followed::Now) || listed.contains_key(id));
+        let states = listed.iter();
+        let states = states.map(|(id, (container, ..))| (id.as_str(), container.state.as_str()));
+        self.intake.sights.keep(self.at, &states.collect());
         for (id, (container, labels, host)) in listed {
             let is_running = container.state == "running";
             let read = match self.followed.get(&id) {
@@ -156,6 +161,16 @@ impl Docker {
                 }
             };
             let follower = Follower::new(self.at, &self.job, id.clone(), &labels, self.since);
+            let sight = Sight {
+                job: self.job.job_name.clone(),
+                kind: "docker",
+                name: container.names.into_iter().next().unwrap_or_default(),
+                state: container.state,
+                labels: follower.labels().cloned(),
+                discovered: labels,
+                last_line: None,
+            };
+            self.intake.sights.show(self.at, &id, sight);
             let (intake, of_task) = (self.intake.clone(), id.clone());
             self.followers.spawn(async move {
                 let end = follower.run(&host, read, &intake).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -31,7 +31,7 @@ pub(crate) struct Journal {
     book: Arc<Book>,
     /// When this agent began, in microseconds since 1970: records from before may have been sent by
     /// one that did not live to note it.
-    since_us: i64,
+    began_us: i64,
 }
 
 impl Journal {
@@ -41,16 +41,15 @@ impl Journal {
         config: &JournalConfig,
         intake: Intake,
         book: Arc<Book>,
-        since: SystemTime,
+        began_ns: i64,
     ) -> Self {
-        let since = since.duration_since(SystemTime::UNIX_EPOCH);
         Self {
             at,
             job: job.clone(),
             config: config.clone(),
             intake,
             book,
-            since_us: i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX),
+            began_us: began_ns / 1_000,
         }
     }
 
@@ -177,7 +176,7 @@ impl Journal {
                 source: "".into(),
                 at: cursor.as_str().into(),
             }),
-            may_repeat: micros.is_some_and(|micros| micros < self.since_us),
+            may_repeat: micros.is_some_and(|micros| micros < self.began_us),
         });
         Some((received, cursor))
     }
@@ -218,7 +217,7 @@ mod tests {
         let config = job.journal.clone().unwrap();
         let intake = Intake::new(Vec::new(), Arc::default());
         let book = Arc::new(Book::new(Loaded::default()));
-        Journal::new(0, &job, &config, intake, book, SystemTime::now())
+        Journal::new(0, &job, &config, intake, book, i64::MAX)
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl PushApi {
         })
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        self.listener.local_addr().to_string()
+    }
+
     pub(crate) async fn run(self, stop: CancellationToken) {
         let addr = self.listener.local_addr();
         tracing::info!(job = self.taker.job.job_name, %addr, "takes pushes");

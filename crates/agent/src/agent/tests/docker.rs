@@ -20,7 +20,7 @@ struct Container {
     id: &'static str,
     has_terminal: bool,
     is_running: bool,
-    finished_at: &'static str,
+    finished_at: String,
     is_wanted: bool,
     /// Stream, time and text of each piece.
     log: Vec<(u8, jiff::Timestamp, String)>,
@@ -64,7 +64,7 @@ impl Fake {
             id,
             has_terminal: false,
             is_running: true,
-            finished_at: NEVER,
+            finished_at: NEVER.to_owned(),
             is_wanted: true,
             log: Vec::new(),
         };
@@ -198,6 +198,7 @@ fn job(host: &str) -> String {
         refresh_interval: 1h
         filters: [{{name: label, values: ['logging=yes']}}]
     relabel_configs:
+      - {{source_labels: [__meta_docker_container_name], regex: '/dropped-name', action: drop}}
       - {{source_labels: [__meta_docker_container_name], regex: '/(.*)', target_label: container}}
       - {{source_labels: [__meta_docker_container_log_stream], target_label: stream}}
     pipeline_stages:
@@ -229,9 +230,10 @@ async fn containers_are_read_once_as_they_come_and_go() {
     fake.add("a", |_| {});
     fake.add("terminal", |container| container.has_terminal = true);
     fake.add("unwanted", |container| container.is_wanted = false);
+    fake.add("dropped", |_| {});
     fake.add("ended", |container| {
         container.is_running = false;
-        container.finished_at = LONG_AGO;
+        container.finished_at = LONG_AGO.to_owned();
     });
     for (id, stream, text) in [
         ("a", 1, "one\n"),
@@ -259,18 +261,51 @@ async fn containers_are_read_once_as_they_come_and_go() {
         &["a-name stdout in two pieces", "b-name stdout of b"],
     )
     .await;
+    let json = shown_json(&run, "/targets").await;
+    let is_of = |id: &str, one: &&Value| one["name"] == format!("/{id}-name");
+    let of = |id: &str, all: &Value| all.as_array()?.iter().find(|one| is_of(id, one)).cloned();
+    let b = of("b", &json["receiving"]).unwrap();
+    assert_eq!(
+        (&b["kind"], &b["state"]),
+        (&json!("docker"), &json!("running"))
+    );
+    assert!(b["last_line"].is_string(), "{b}");
+    assert!(of("dropped", &json["receiving"]).is_none(), "{json}");
+    let json = shown_json(&run, "/service-discovery").await;
+    let path = |target: &Value| target["path"].as_str().unwrap().to_owned();
+    let active: Vec<String> = json["active"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(path)
+        .collect();
+    assert!(
+        active.contains(&"docker:/terminal-name".to_owned()),
+        "{json}"
+    );
+    let name = &json["dropped"][0]["labels"]["__meta_docker_container_name"];
+    assert_eq!(name, "/dropped-name");
     run.stop().await;
 
+    fake.add("c", |container| {
+        container.is_running = false;
+        container.finished_at = jiff::Timestamp::now().to_string();
+    });
+    fake.write("c", 1, "came and went\n");
     fake.write("a", 1, "while down\n");
     fake.write("b", 1, "the last of b\n");
     fake.change("b", |container| {
         container.is_running = false;
-        container.finished_at = LONG_AGO;
+        container.finished_at = LONG_AGO.to_owned();
     });
     let run = start_job(directory.path(), &job, &sink);
     comes(
         &sink,
-        &["a-name stdout while down", "b-name stdout the last of b"],
+        &[
+            "a-name stdout while down",
+            "b-name stdout the last of b",
+            "c-name stdout came and went",
+        ],
     )
     .await;
     fake.change("b", |container| container.is_running = true);

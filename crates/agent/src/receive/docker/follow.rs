@@ -10,6 +10,7 @@ use crate::access::with_causes;
 use crate::config::ScrapeConfig;
 use crate::discover::Labels;
 use crate::feed::{Cursor, Intake, Received, relabelled};
+use crate::receive::Since;
 
 /// The label that says what a line was written to.
 const STREAM_LABEL: &str = "__meta_docker_container_log_stream";
@@ -25,8 +26,7 @@ pub(super) struct Follower {
     /// The labels of the lines of its two streams; none if they are dropped.
     stdout: Option<Labels>,
     stderr: Option<Labels>,
-    since: jiff::Timestamp,
-    since_ns: i64,
+    since: Since,
 }
 
 /// Why a log is not read on.
@@ -49,7 +49,7 @@ impl Follower {
         job: &ScrapeConfig,
         id: String,
         labels: &Labels,
-        since: jiff::Timestamp,
+        since: Since,
     ) -> Self {
         let of_stream = |name: &str| {
             let mut labels = labels.clone();
@@ -68,13 +68,17 @@ impl Follower {
             stdout,
             stderr,
             since,
-            since_ns: i64::try_from(since.as_nanosecond()).unwrap_or(i64::MAX),
         }
+    }
+
+    /// The labels of its lines; none if they are dropped.
+    pub(super) fn labels(&self) -> Option<&Labels> {
+        self.stdout.as_ref().or(self.stderr.as_ref())
     }
 
     /// Reads on from a place, if something was read before, until the container has stopped.
     pub(super) async fn run(self, host: &Api, read: Option<Place>, intake: &Intake) -> End {
-        let is_dropped = self.stdout.is_none() && self.stderr.is_none();
+        let is_dropped = self.labels().is_none();
         let is_new = read.is_none();
         let mut place = read.unwrap_or_default();
         let mut wait = WAIT_MIN;
@@ -112,7 +116,8 @@ impl Follower {
     ) -> Result<bool, Cut> {
         let container = host.inspect(&self.id).await?;
         let has_stopped = !container.is_running();
-        let ended_before = container.finished_at().is_some_and(|at| at < self.since);
+        let finished_at = container.finished_at().map(jiff::Timestamp::as_nanosecond);
+        let ended_before = finished_at.is_some_and(|at| at < self.since.asked_ns.into());
         if is_dropped || (has_stopped && is_new && ended_before) {
             return Ok(true);
         }
@@ -155,7 +160,7 @@ impl Follower {
                         at: place.cursor(),
                     }),
                     // An agent before this one may have sent it and not lived to note that.
-                    may_repeat: line.ended_ns < self.since_ns,
+                    may_repeat: line.ended_ns < self.since.began_ns,
                 });
             }
         }
