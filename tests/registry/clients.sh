@@ -5,8 +5,9 @@
 #   bash tests/registry/clients.sh
 #
 # Wants Debian's skopeo, umoci, buildah, podman and openssl; says so and does nothing without them.
-# Variables SKALD_REGISTRY_... reach the registry, so that the same is tried on another store or
-# database. REGISTRY_BINARY is a registry that was built already.
+# Variables SKALD_REGISTRY_... reach the registry, so that the same is tried on another store.
+# REGISTRY_POSTGRES is the URL of a server, without a database, on which each registry gets one.
+# REGISTRY_BINARY is a registry that was built already.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -62,6 +63,10 @@ refused() {
 start() {
   local scheme=$1 auth=$2 data="$home/data-$1-$2" env=()
   [ "$scheme" = http ] || env=(SKALD_REGISTRY_TLS_CERT_FILE="$tls/cert.pem" SKALD_REGISTRY_TLS_KEY_FILE="$tls/key.pem")
+  if [ -n "${REGISTRY_POSTGRES:-}" ]; then
+    psql "$REGISTRY_POSTGRES/postgres" -qc "CREATE DATABASE clients_$$_${scheme}_$auth"
+    env+=(SKALD_REGISTRY_DATABASE_URL="$REGISTRY_POSTGRES/clients_$$_${scheme}_$auth")
+  fi
   env "${env[@]}" SKALD_REGISTRY_AUTH="$auth" "$REGISTRY_BINARY" --data-dir "$data" \
     --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 >"$data.out" 2>&1 &
   registry=$!

@@ -2,8 +2,10 @@
 //! asks for, one test per group, on files and on S3; then crashes, garbage and real clients.
 
 mod auth;
+mod between;
 mod blobs;
 mod broken;
+mod cache;
 mod crash;
 mod fsck;
 mod garbage;

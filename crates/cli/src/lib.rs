@@ -32,7 +32,7 @@ pub use args::{
 pub use error::CliError;
 pub use registry::{
     AccountCommand, Action, ApplyArgs, ContentCommand, Kept, PolicyCommand, ProjectCommand,
-    RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, Visibility,
+    RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, UpstreamCommand, Visibility,
 };
 
 /// What to ask.

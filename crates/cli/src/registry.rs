@@ -10,6 +10,7 @@ mod content;
 mod policy;
 mod projects;
 mod system;
+mod upstreams;
 
 use std::io::Write;
 
@@ -25,6 +26,7 @@ pub use content::ContentCommand;
 pub use policy::{Kept, PolicyCommand};
 pub use projects::{ProjectCommand, Role, Visibility};
 pub use system::SystemCommand;
+pub use upstreams::UpstreamCommand;
 
 use crate::error::CliError;
 
@@ -76,6 +78,9 @@ pub enum RegistryCommand {
     /// What concerns rules and labels
     #[command(flatten)]
     Policy(PolicyCommand),
+    /// What concerns other registries
+    #[command(flatten)]
+    Upstreams(UpstreamCommand),
     /// What concerns the registry as a whole
     #[command(flatten)]
     System(SystemCommand),
@@ -91,6 +96,7 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
         RegistryCommand::Accounts(command) => command.asked()?,
         RegistryCommand::Content(command) => command.asked(),
         RegistryCommand::Policy(command) => command.asked()?,
+        RegistryCommand::Upstreams(command) => command.asked()?,
         RegistryCommand::System(command) => command.asked(),
         RegistryCommand::Apply(args) => return apply::run(&client, &args, out).await,
     };
@@ -163,6 +169,7 @@ mod tests {
             RegistryCommand::Accounts(command) => command.asked().unwrap(),
             RegistryCommand::Content(command) => command.asked(),
             RegistryCommand::Policy(command) => command.asked().unwrap(),
+            RegistryCommand::Upstreams(command) => command.asked().unwrap(),
             RegistryCommand::System(command) => command.asked(),
             RegistryCommand::Apply(_) => panic!("{typed} is no single request"),
         }
@@ -194,6 +201,13 @@ mod tests {
             ("disable-user 7", "PUT", "/users/7/disabled"),
             ("renew-robot 7", "PATCH", "/robots/7"),
             ("retention 7", "GET", "/retentions/7"),
+            ("registries", "GET", "/registries"),
+            (
+                "create-registry hub https://docker.io",
+                "POST",
+                "/registries",
+            ),
+            ("set-upstream team 7", "PUT", "/projects/team"),
             (
                 "labels --project-id 7",
                 "GET",

@@ -8,6 +8,7 @@ mod accounts;
 mod labels;
 mod operations;
 mod projects;
+mod registries;
 mod repositories;
 mod retention;
 mod robots;
@@ -39,6 +40,7 @@ const PAGE_MAX: i64 = 1000;
 pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let modules = [
         projects::operations,
+        registries::operations,
         rules::operations,
         retention::operations,
         repositories::operations,

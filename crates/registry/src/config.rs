@@ -35,6 +35,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Pulls that the object store answers itself.
     pub redirect: RedirectConfig,
+    /// Projects that are caches of other registries.
+    pub proxy: ProxyConfig,
     /// Bounds of uploads.
     pub upload: UploadConfig,
     /// Bounds of manifests and lists.
@@ -60,6 +62,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             storage: StorageConfig::default(),
             redirect: RedirectConfig::default(),
+            proxy: ProxyConfig::default(),
             upload: UploadConfig::default(),
             limits: LimitConfig::default(),
             gc: GcConfig::default(),
@@ -146,6 +149,41 @@ impl Default for RedirectConfig {
             enabled: false,
             blob_size_min: ByteSize::mib(1),
             lifetime: DurationNs::from_secs(300),
+        }
+    }
+}
+
+/// Projects that are caches of other registries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// How long it may take to reach another registry.
+    pub connect_timeout: DurationNs,
+    /// How long it may take to answer, and to send more of what it has begun to send.
+    pub answer_timeout: DurationNs,
+    /// Blobs that are fetched at once; who asks for one more waits as long as for an answer, and is
+    /// refused with 429.
+    pub fetches_max: usize,
+    /// How long a tag points to the same, once the other registry has said where.
+    pub tag_lifetime: DurationNs,
+    /// For how much longer it does for who asks, while the other registry is asked behind his back.
+    pub tag_stale_while_revalidate: DurationNs,
+    /// How long a registry that has failed is not asked about what is here.
+    pub pause: DurationNs,
+    /// The longest that a registry is not asked because it says so, with 429.
+    pub pause_max: DurationNs,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: DurationNs::from_secs(5),
+            answer_timeout: DurationNs::from_secs(20),
+            fetches_max: 32,
+            tag_lifetime: DurationNs::from_secs(10),
+            tag_stale_while_revalidate: DurationNs(0),
+            pause: DurationNs::from_secs(10),
+            pause_max: DurationNs::from_secs(600),
         }
     }
 }

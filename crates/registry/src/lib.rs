@@ -32,9 +32,11 @@ mod meta;
 mod metrics;
 mod name;
 mod oci;
+mod proxy;
 mod registry;
 mod rule;
 mod store;
+mod turns;
 mod who;
 
 pub use config::{AuthMode, Config};

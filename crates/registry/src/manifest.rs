@@ -12,6 +12,9 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// What manifests there are.
+pub(crate) const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
+
 /// Layers whose bytes are somewhere else.
 const FOREIGN_LAYERS: [&str; 2] = [
     "application/vnd.oci.image.layer.nondistributable.",

@@ -31,6 +31,7 @@ mod schema;
 mod search;
 mod tag;
 mod upload;
+mod upstream;
 mod writer;
 
 use std::ops::{Deref, DerefMut};
@@ -42,7 +43,7 @@ use storage::Clock;
 
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
-    CreateProject, DeleteProject, Project, SetMember, UpdateProject, unknown_project,
+    CreateProject, DeleteProject, Project, SetMember, UpdateProject, time, unknown_project,
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
@@ -54,7 +55,7 @@ pub(crate) use history::SetTag;
 pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use label::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
 pub(crate) use link::{Bump, Mount};
-pub(crate) use manifest::{DeleteManifest, PutManifest, unknown as unknown_manifest};
+pub(crate) use manifest::{DeleteManifest, ManifestRow, PutManifest, unknown as unknown_manifest};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
@@ -62,6 +63,7 @@ pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, Upda
 pub(crate) use rules::{AddRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
+pub(crate) use upstream::{CreateUpstream, DeleteUpstream, UpdateUpstream, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};
 use crate::cost::{Part, Timer};

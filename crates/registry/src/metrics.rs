@@ -1,6 +1,7 @@
 //! Metrics of a registry. Nothing that users choose is a label, but for a bounded number of projects.
 
 mod project;
+mod proxy;
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use server::Registry;
 
 use project::ProjectBytes;
+pub(crate) use proxy::Cached;
+use proxy::ProxyMetrics;
 
 use crate::meta::{Backlog, Removed};
 
@@ -166,6 +169,7 @@ pub struct Metrics {
     tokens: Family<TokenLabel, Counter>,
     uploads: Gauge,
     project_bytes: ProjectBytes,
+    proxy: ProxyMetrics,
 }
 
 impl Metrics {
@@ -190,6 +194,7 @@ impl Metrics {
             tokens: Family::default(),
             uploads: Gauge::default(),
             project_bytes: ProjectBytes::default(),
+            proxy: ProxyMetrics::default(),
         };
         metrics.register_requests(registry);
         metrics.register_parts(registry);
@@ -276,6 +281,7 @@ impl Metrics {
             self.uploads.clone(),
         );
         self.project_bytes.register(registry);
+        self.proxy.register(registry);
     }
 
     /// The histogram of an action of the store.

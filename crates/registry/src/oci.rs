@@ -12,7 +12,6 @@ mod manifest;
 mod page;
 mod path;
 mod referrers;
-mod sessions;
 mod tags;
 mod upload;
 
@@ -26,7 +25,7 @@ use http::Method;
 
 pub(crate) use call::Call;
 pub(crate) use path::Target;
-pub(crate) use sessions::Sessions;
+pub(crate) use upload::{Receiving, new_upload};
 
 use crate::error::{Code, Error};
 use crate::logs::{Seen, observe};
@@ -52,12 +51,15 @@ async fn dispatch(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let outcome = match Call::new(registry, &seen, parts).await {
-        Ok(call) => answer(call, body).await,
-        Err(error) => Err(error),
+    let (outcome, namespace) = match Call::new(registry, &seen, parts).await {
+        Ok(mut call) => {
+            let namespace = call.namespace.take();
+            (answer(call, body).await, namespace)
+        }
+        Err(error) => (Err(error), None),
     };
     let mut answer = outcome.unwrap_or_else(|error| error.answer(&seen.rid));
-    answer::stamp(&mut answer);
+    answer::stamp(&mut answer, namespace.as_deref());
     answer
 }
 

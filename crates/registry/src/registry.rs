@@ -17,8 +17,9 @@ use crate::health::Readiness;
 use crate::logs::{self, Logs};
 use crate::meta::{Meta, Place};
 use crate::metrics::Metrics;
-use crate::oci::Sessions;
+use crate::proxy::Proxy;
 use crate::store::{self, Store};
+use crate::turns::Turns;
 
 /// The name of the database's file.
 const DATABASE_FILE: &str = "registry.db";
@@ -46,7 +47,8 @@ struct Inner {
     config: Config,
     meta: Meta,
     store: Arc<dyn Store>,
-    sessions: Sessions,
+    uploads: Turns,
+    proxy: Proxy,
     metrics: Metrics,
     logs: Logs,
     auth: Auth,
@@ -97,6 +99,11 @@ impl Registry {
         deps.metrics
             .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());
+        let proxy = Proxy::open(
+            &config.proxy,
+            &deps.data_dir.join("incoming"),
+            deps.metrics.clone(),
+        )?;
         let store = store::open(
             &config.storage,
             &deps.data_dir.join("store"),
@@ -106,7 +113,8 @@ impl Registry {
             config,
             meta,
             store,
-            sessions: Sessions::default(),
+            uploads: Turns::default(),
+            proxy,
             metrics: deps.metrics,
             logs,
             auth,
@@ -129,8 +137,13 @@ impl Registry {
         &self.0.store
     }
 
-    pub(crate) fn sessions(&self) -> &Sessions {
-        &self.0.sessions
+    /// Uploads that requests are continuing.
+    pub(crate) fn uploads(&self) -> &Turns {
+        &self.0.uploads
+    }
+
+    pub(crate) fn proxy(&self) -> &Proxy {
+        &self.0.proxy
     }
 
     pub(crate) fn logs(&self) -> &Logs {

@@ -113,7 +113,7 @@ pub enum Switch {
 }
 
 /// The last line of standard input.
-fn read_password() -> Result<String, CliError> {
+pub(super) fn read_password() -> Result<String, CliError> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     match line.trim_end_matches(['\r', '\n']) {

@@ -30,6 +30,9 @@ pub enum ProjectCommand {
         /// Bytes that it may have
         #[arg(long, value_name = "BYTES")]
         quota: Option<i64>,
+        /// The number of another registry, of which it is a cache
+        #[arg(long, value_name = "ID")]
+        cache_of: Option<i64>,
     },
     /// Make a project public or private
     SetVisibility {
@@ -124,11 +127,13 @@ impl ProjectCommand {
                 project,
                 public,
                 quota,
+                cache_of,
             } => {
                 let body = json!({
                     "project_name": project,
                     "metadata": {"public": public.to_string()},
                     "storage_limit": quota,
+                    "registry_id": cache_of,
                 });
                 Asked::post("/projects", body)
             }

@@ -41,6 +41,8 @@ struct Request {
     metadata: Option<Metadata>,
     /// Bytes that the project may have; -1 is no bound.
     storage_limit: Option<i64>,
+    /// The registry that it is a cache of; 0 is none.
+    registry_id: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +55,11 @@ impl Request {
     fn is_public(&self) -> Option<bool> {
         let public = self.metadata.as_ref()?.public.as_deref()?;
         Some(public == "true")
+    }
+
+    /// The registry that the project is to be a cache of, if anything is said of that.
+    fn upstream(&self) -> Option<Option<i64>> {
+        self.registry_id.map(|id| Some(id).filter(|id| *id != 0))
     }
 }
 
@@ -92,6 +99,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             is_public: request.is_public().unwrap_or(false),
             hard: request.storage_limit,
             admin: account,
+            upstream: request.upstream().flatten(),
             name: request.project_name,
         };
         admin.registry.meta().change(create).await?;
@@ -127,13 +135,14 @@ async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
 async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Request>) -> Outcome {
     let updated = async {
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
-        if request.storage_limit.is_some() {
+        if request.storage_limit.is_some() || request.registry_id.is_some() {
             admin.require_admin()?;
         }
         let update = UpdateProject {
             who: admin.who(),
             is_public: request.is_public(),
             hard: request.storage_limit,
+            upstream: request.upstream(),
             name,
         };
         admin.registry.meta().change(update).await
@@ -290,6 +299,7 @@ async fn set_quota(admin: Admin, Path(name): Path<String>, Body(request): Body<H
             name,
             is_public: None,
             hard: Some(request.hard.storage),
+            upstream: None,
         };
         admin.registry.meta().change(update).await
     };

@@ -81,6 +81,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ua: Option<&'a str>,
     client: &'static str,
     version: &'static str,
@@ -129,6 +131,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         upload_id: noted.upload_id.as_deref(),
         offset: noted.offset,
         cache: noted.cache,
+        upstream: noted.upstream.as_deref(),
         ua,
         client: client(ua.unwrap_or_default()),
         version: server::VERSION,

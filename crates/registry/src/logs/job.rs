@@ -1,4 +1,5 @@
-//! The line of work that nobody waits for: garbage collection and retention. Its keys are documented
+//! The line of work that nobody waits for: garbage collection, retention, and copying blobs of other
+//! registries. Its keys are documented
 //! in the README of `deploy/grafana`.
 
 use std::time::Instant;
@@ -6,17 +7,21 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Logs, new_id};
+use crate::digest::Digest;
 use crate::error::Error;
+use crate::name::RepoName;
 
 /// A piece of work under way.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// `gc` or `job`.
+    /// `gc`, `job` or `proxy`.
     kind: &'static str,
     /// What of it.
     policy: &'static str,
     /// The project that it is for, if it is for one.
     project: Option<String>,
+    /// The repository and the digest of a blob that it is for.
+    blob: Option<(String, String)>,
     /// The request that asked for it, if one did.
     rid: Option<String>,
     id: String,
@@ -41,7 +46,7 @@ pub(crate) struct Done {
     /// What was not as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) findings: Option<u64>,
-    /// Bytes of the blobs that lost their rows.
+    /// Bytes of the blobs that lost their rows, or of the one that was copied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
     /// Bytes that left the store.
@@ -62,6 +67,10 @@ struct Line<'a> {
     rid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repo: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
     #[serde(flatten)]
     done: Option<&'a Done>,
     dur_ms: f64,
@@ -84,11 +93,21 @@ impl Job {
         }
     }
 
+    /// Copying a blob of another registry.
+    pub(crate) fn proxy(repo: &RepoName, digest: &Digest) -> Self {
+        Self {
+            project: Some(repo.project().to_owned()),
+            blob: Some((repo.as_str().to_owned(), digest.as_str().to_owned())),
+            ..Self::begin("proxy", "fetch")
+        }
+    }
+
     fn begin(kind: &'static str, policy: &'static str) -> Self {
         Self {
             kind,
             policy,
             project: None,
+            blob: None,
             rid: None,
             id: new_id(),
             begun: Instant::now(),
@@ -118,6 +137,8 @@ impl Job {
             },
             rid: self.rid.as_deref(),
             project: self.project.as_deref(),
+            repo: self.blob.as_ref().map(|(repo, _)| repo.as_str()),
+            digest: self.blob.as_ref().map(|(_, digest)| digest.as_str()),
             done: outcome.ok(),
             dur_ms: self.begun.elapsed().as_micros() as f64 / 1000.0,
             err: outcome.err().map(|error| error.message.as_str()),

@@ -24,6 +24,8 @@ pub(crate) struct Noted {
     pub(crate) offset: Option<u64>,
     /// What answered, if not the registry's own store.
     pub(crate) cache: Option<&'static str>,
+    /// The registry that the project is a cache of.
+    pub(crate) upstream: Option<String>,
 }
 
 impl Note {

@@ -11,6 +11,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::project::{UNLIMITED, make_project};
+use super::upstream;
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::who::Who;
@@ -25,6 +26,8 @@ pub(crate) struct Project {
     pub(crate) created: String,
     pub(crate) repo_count: i64,
     pub(crate) metadata: Metadata,
+    /// The registry that it is a cache of.
+    pub(crate) registry_id: Option<i64>,
     #[serde(skip)]
     pub(crate) hard: i64,
     #[serde(skip)]
@@ -48,17 +51,17 @@ pub(crate) struct Member {
 }
 
 /// A moment as text.
-pub(super) fn time(ms: i64) -> String {
+pub(crate) fn time(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     format!("{at:.3}")
 }
 
 const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
-     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used \
-     FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
+     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
+     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
 const PROJECTS: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
-     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used \
-     FROM project p JOIN quota q ON q.project_id = p.id \
+     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
+     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id \
      WHERE p.name > $1 ORDER BY p.name LIMIT $2";
 
 fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
@@ -73,6 +76,7 @@ fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
         },
         hard: row.try_get(5)?,
         used: row.try_get(6)?,
+        registry_id: row.try_get(7)?,
     })
 }
 
@@ -126,12 +130,18 @@ pub(crate) struct CreateProject {
     pub(crate) hard: Option<i64>,
     /// An account that looks after it.
     pub(crate) admin: Option<i64>,
+    /// The registry that it is a cache of.
+    pub(crate) upstream: Option<i64>,
 }
 
 #[async_trait]
 impl Change for CreateProject {
     type Out = ();
     const NAME: &'static str = "create_project";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let found = bound!("SELECT 1 FROM project WHERE name = $1", self.name.as_str());
@@ -148,7 +158,10 @@ impl Change for CreateProject {
         if let Some(account) = self.admin {
             put_member(tx, id, account, Role::ProjectAdmin).await?;
         }
-        Ok(())
+        match self.upstream {
+            Some(upstream) => upstream::connect(tx, id, Some(upstream)).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -177,6 +190,8 @@ pub(crate) struct UpdateProject {
     pub(crate) is_public: Option<bool>,
     /// Bytes that it may have; below zero is no bound.
     pub(crate) hard: Option<i64>,
+    /// The registry that it is to be a cache of, or none.
+    pub(crate) upstream: Option<Option<i64>>,
 }
 
 #[async_trait]
@@ -205,6 +220,9 @@ impl Change for UpdateProject {
                 id,
             );
             update.execute(&mut *tx.conn).await?;
+        }
+        if let Some(upstream) = self.upstream {
+            upstream::connect(tx, id, upstream).await?;
         }
         let event = Event::new("update_project", "project", &self.name);
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)

@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use super::account::{Account, Robot, Standing};
 use super::blob::BlobRow;
 use super::manifest::ManifestRow;
+use super::upstream::Upstreams;
 use crate::config::CacheConfig;
 use crate::name::RepoName;
 
@@ -114,6 +115,8 @@ impl Weight for BlobRow {}
 impl Weight for Account {}
 impl Weight for Robot {}
 impl Weight for Standing {}
+// One thing, as large as administrators make it; every pull by a tag asks for it.
+impl Weight for Arc<Upstreams> {}
 
 #[derive(Clone)]
 struct Kept<V> {
@@ -176,6 +179,7 @@ pub(super) struct Shelves {
     pub(super) accounts: Shelf<Account>,
     pub(super) robots: Shelf<Robot>,
     pub(super) standings: Shelf<Standing>,
+    pub(super) upstreams: Shelf<Arc<Upstreams>>,
 }
 
 impl Shelves {
@@ -188,7 +192,8 @@ impl Shelves {
             blobs: Shelf::new(rest / 2, age_max),
             accounts: Shelf::new(rest / 8, age_max),
             robots: Shelf::new(rest / 8, age_max),
-            standings: Shelf::new(rest / 4, age_max),
+            standings: Shelf::new(rest / 8, age_max),
+            upstreams: Shelf::new(rest / 8, age_max),
         }
     }
 }

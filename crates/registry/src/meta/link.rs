@@ -95,11 +95,38 @@ pub(super) async fn add(
                 repo.project,
                 tx.now_ms,
             );
-            first(&made.fetch_one(&mut *tx.conn).await?)?
+            let link_id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+            expected(tx, repo, blob_id, link_id).await?;
+            link_id
         }
     };
     review(tx, Kind::Link, link_id, tx.now_ms + grace_ms).await?;
     Ok(link_id)
+}
+
+/// Ties a link that is new to the manifests that have been waiting for the blob.
+async fn expected(
+    tx: &mut Tx<'_>,
+    repo: RepoId,
+    blob_id: i64,
+    link_id: i64,
+) -> Result<(), sqlx::Error> {
+    let taken = bound!(
+        "DELETE FROM manifest_missing WHERE repo_id = $1 \
+         AND digest = (SELECT digest FROM blob WHERE id = $2) RETURNING manifest_id",
+        repo.repo,
+        blob_id,
+    );
+    for row in taken.fetch_all(&mut *tx.conn).await? {
+        bound!(
+            "INSERT INTO manifest_blob (manifest_id, link_id) VALUES ($1, $2)",
+            first(&row)?,
+            link_id,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+    }
+    Ok(())
 }
 
 async fn is_in_project(tx: &mut Tx<'_>, project: i64, blob_id: i64) -> Result<bool, sqlx::Error> {

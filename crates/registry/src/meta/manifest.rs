@@ -11,9 +11,9 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
-use super::link::{Kind, review, reviewed};
+use super::link::{self, Kind, review, reviewed};
 use super::outbox::{Event, tell};
-use super::project::ensure_repo;
+use super::project::{RepoId, ensure_repo};
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
@@ -107,6 +107,9 @@ pub(crate) struct PutManifest {
     pub(crate) allow_missing_manifests: bool,
     pub(crate) allow_missing_blobs: bool,
     pub(crate) untagged_grace_ms: i64,
+    /// Whether it is a copy of what another registry has: blobs that it needs and that its project
+    /// has are its repository's too, and it goes when nothing has it.
+    pub(crate) is_copy: bool,
 }
 
 #[async_trait]
@@ -128,7 +131,7 @@ impl Change for PutManifest {
         let found = found.fetch_optional(&mut *tx.conn).await?;
         let manifest_id = match found {
             Some(row) => self.keep(tx, first(&row)?).await?,
-            None => self.insert(tx, repo.repo).await?,
+            None => self.insert(tx, repo).await?,
         };
         let target = Target {
             repo_id: repo.repo,
@@ -171,8 +174,12 @@ impl PutManifest {
         Ok(id)
     }
 
-    async fn insert(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<i64, Failure> {
-        let links = self.links(tx, repo_id).await?;
+    async fn insert(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<i64, Failure> {
+        let repo_id = repo.repo;
+        if self.is_copy {
+            self.adopt(tx, repo).await?;
+        }
+        let (links, missing) = self.links(tx, repo_id).await?;
         self.check_children(tx, repo_id).await?;
         let annotations = self.manifest.annotations.as_ref();
         let made = bound!(
@@ -199,6 +206,17 @@ impl PutManifest {
             .execute(&mut *tx.conn)
             .await?;
         }
+        for digest in missing {
+            bound!(
+                "INSERT INTO manifest_missing (manifest_id, repo_id, digest) VALUES ($1, $2, $3) \
+                 ON CONFLICT (manifest_id, digest) DO NOTHING",
+                id,
+                repo_id,
+                digest,
+            )
+            .execute(&mut *tx.conn)
+            .await?;
+        }
         for child in &self.manifest.manifests {
             bound!(
                 "INSERT INTO manifest_child (manifest_id, repo_id, digest) VALUES ($1, $2, $3) \
@@ -210,11 +228,32 @@ impl PutManifest {
             .execute(&mut *tx.conn)
             .await?;
         }
+        if self.is_copy && self.tags.is_empty() {
+            let due_ms = tx.now_ms + self.untagged_grace_ms;
+            review(tx, Kind::Manifest, id, due_ms).await?;
+        }
         Ok(id)
     }
 
-    /// The repository's links to the blobs that the manifest needs.
-    async fn links(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<i64>, Failure> {
+    /// Gives the repository what other repositories of its project have of the manifest's blobs.
+    async fn adopt(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<(), Failure> {
+        for blob in &self.manifest.blobs {
+            let found = bound!(
+                "SELECT b.id, b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+                 WHERE b.digest = $1 AND l.project_id = $2 LIMIT 1",
+                blob.digest.as_str(),
+                repo.project,
+            );
+            if let Some(row) = found.fetch_optional(&mut *tx.conn).await? {
+                let (blob_id, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                link::add(tx, repo, blob_id, size, self.untagged_grace_ms).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The repository's links to the blobs that the manifest needs, and those that it lacks.
+    async fn links(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(Vec<i64>, Vec<&str>), Failure> {
         let (mut links, mut missing) = (Vec::new(), Vec::new());
         for blob in &self.manifest.blobs {
             let found = bound!(
@@ -231,14 +270,15 @@ impl PutManifest {
                     }
                     links.push(row.try_get::<i64, _>(0)?);
                 }
-                None if self.allow_missing_blobs => {}
                 None => missing.push(blob.digest.as_str()),
             }
         }
         links.sort_unstable();
         links.dedup();
-        self.refuse_missing("blobs", &missing)?;
-        Ok(links)
+        if !self.allow_missing_blobs {
+            self.refuse_missing("blobs", &missing)?;
+        }
+        Ok((links, missing))
     }
 
     async fn check_children(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {

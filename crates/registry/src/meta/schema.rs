@@ -9,6 +9,7 @@ use super::error::MetaError;
 const STEPS: &[&str] = &[
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.

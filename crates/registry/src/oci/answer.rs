@@ -11,12 +11,16 @@ pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 pub(super) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+pub(super) const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 pub(super) const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-/// What every answer says.
-pub(super) fn stamp(answer: &mut Response) {
+/// What every answer says, and what it is part of if the client has said so.
+pub(super) fn stamp(answer: &mut Response, namespace: Option<&str>) {
     let headers = answer.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    if let Some(Ok(namespace)) = namespace.map(HeaderValue::from_str) {
+        headers.insert(OCI_NAMESPACE, namespace);
+    }
 }
 
 pub(super) fn ping() -> Response {
@@ -44,6 +48,21 @@ pub(super) fn with_body(
         }
     }
     answer
+}
+
+/// Bytes of a warning; the specification allows 4096 for all of an answer.
+const WARNING_BYTES_MAX: usize = 1024;
+
+/// The value of the header `Warning`.
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#warnings>
+pub(super) fn warning(text: &str) -> String {
+    let plain = text.chars().map(|char| match char {
+        '"' | '\\' => '\'',
+        ' '..='~' => char,
+        _ => '?',
+    });
+    let plain: String = plain.take(WARNING_BYTES_MAX).collect();
+    format!("299 - \"{plain}\"")
 }
 
 /// Whether a list of entity tags, as `If-None-Match` has it, names this digest.

@@ -16,14 +16,42 @@ use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{self, BlobRow, Bump, DeleteLink};
 use crate::name::RepoName;
+use crate::proxy::{self, Source};
 
 pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
-    let meta = call.registry.meta();
     let unknown = || meta::unknown_blob(&repo, &digest);
-    let blob = meta.blob(&repo, &digest).await?.ok_or_else(unknown)?;
+    let stored = call.registry.meta().blob(&repo, &digest).await?;
+    let Some(blob) = stored else {
+        let upstream = call.upstream(&repo).await?.ok_or_else(unknown)?;
+        call.note.edit().cache = Some("miss");
+        if call.method == Method::HEAD {
+            let size = proxy::size_of(&call.registry, &upstream, &repo, &digest).await?;
+            return send(&call, &digest, size, None).await;
+        }
+        let found = proxy::fetch(&call.registry, &upstream, &repo, &digest, &call.who).await?;
+        return send(&call, &digest, found.size().await?, Some(found)).await;
+    };
     if call.method == Method::HEAD && !keep(&call, blob.link_id).await? {
         return Err(unknown());
     }
+    let is_known = call.header(&IF_NONE_MATCH).is_some();
+    if !is_known && let Some(address) = address(&call, &blob).await? {
+        let headers = [
+            (CONTENT_DIGEST, digest.as_str()),
+            (LOCATION, address.as_str()),
+        ];
+        return Ok(empty(StatusCode::TEMPORARY_REDIRECT, &headers));
+    }
+    send(&call, &digest, blob.size, Some(Source::Stored(blob))).await
+}
+
+/// As much of a blob as is asked for; only what is said of it where it is nowhere.
+async fn send(
+    call: &Call,
+    digest: &Digest,
+    size: u64,
+    source: Option<Source>,
+) -> Result<Response, Error> {
     let etag = format!("\"{digest}\"");
     let mut headers = vec![
         (CONTENT_DIGEST, digest.as_str()),
@@ -34,10 +62,6 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
     if known.is_some_and(|known| names(known, digest.as_str())) {
         return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
     }
-    if let Some(address) = address(&call, &blob).await? {
-        headers.push((LOCATION, address.as_str()));
-        return Ok(empty(StatusCode::TEMPORARY_REDIRECT, &headers));
-    }
     headers.push((CONTENT_TYPE, "application/octet-stream"));
     // A range of something else than the client thinks is of no use to it.
     let same = call
@@ -46,27 +70,20 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
     let asked = call
         .header(&RANGE)
         .filter(|_| same && call.method == Method::GET);
-    let range = match asked.map_or(Asked::Whole, |value| asked_range(value, blob.size)) {
-        Asked::Whole => 0..blob.size,
+    let range = match asked.map_or(Asked::Whole, |value| asked_range(value, size)) {
+        Asked::Whole => 0..size,
         Asked::Part(range) => range,
         Asked::Nothing => {
-            let message = format!(
-                "the blob has {} bytes, none of them in this range",
-                blob.size
-            );
-            let size = format!("bytes */{}", blob.size);
+            let message = format!("the blob has {size} bytes, none of them in this range");
+            let size = format!("bytes */{size}");
             return Err(Error::new(Code::RangeInvalid, message).with_header(CONTENT_RANGE, &size));
         }
     };
     let length = (range.end - range.start).to_string();
     headers.push((CONTENT_LENGTH, length.as_str()));
-    let content_range = format!(
-        "bytes {}-{}/{}",
-        range.start,
-        range.end.saturating_sub(1),
-        blob.size
-    );
-    let is_whole = range == (0..blob.size);
+    let last = range.end.saturating_sub(1);
+    let content_range = format!("bytes {}-{last}/{size}", range.start);
+    let is_whole = range == (0..size);
     let status = match asked {
         Some(_) if !is_whole => StatusCode::PARTIAL_CONTENT,
         _ => StatusCode::OK,
@@ -74,9 +91,9 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
     if status == StatusCode::PARTIAL_CONTENT {
         headers.push((CONTENT_RANGE, content_range.as_str()));
     }
-    let body = match call.method {
-        Method::GET if !range.is_empty() => {
-            Body::from_stream(call.registry.store().read(&blob.data_key, range).await?)
+    let body = match source {
+        Some(source) if call.method == Method::GET && !range.is_empty() => {
+            source.body(&call.registry, range).await?
         }
         _ => Body::empty(),
     };

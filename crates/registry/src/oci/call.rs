@@ -1,5 +1,7 @@
 //! One request.
 
+use std::sync::Arc;
+
 use axum::extract::Query;
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::request::Parts;
@@ -9,7 +11,8 @@ use super::path::Target;
 use crate::auth::{self, Action, Caller};
 use crate::error::{Code, Error};
 use crate::logs::{Note, Seen};
-use crate::name::Reference;
+use crate::meta::Upstream;
+use crate::name::{Reference, RepoName};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -25,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
+    /// What `?ns=` says names of images begin with, if there is a project for that.
+    pub(crate) namespace: Option<String>,
     query: Vec<(String, String)>,
 }
 
@@ -32,15 +37,16 @@ impl Call {
     /// Takes a request apart, and refuses it if its caller may not do that.
     pub(crate) async fn new(registry: Registry, seen: &Seen, parts: Parts) -> Result<Self, Error> {
         let target = Target::parse(parts.uri.path())?;
+        let query = Query::<Vec<_>>::try_from_uri(&parts.uri).map_err(|error| {
+            let message = format!("the query of the URL cannot be read: {error}");
+            Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
+        })?;
+        let (target, namespace) = in_namespace(&registry, target, &parts.method, &query.0).await?;
         describe(&seen.note, &target, &parts.method);
         let caller = admit(&registry, seen, &target, &parts).await;
         let caller = caller.map_err(|error| {
             let scope = scope(&target, &parts.method);
             auth::challenge(error, &registry, &parts.headers, scope)
-        })?;
-        let query = Query::try_from_uri(&parts.uri).map_err(|error| {
-            let message = format!("the query of the URL cannot be read: {error}");
-            Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
         })?;
         Ok(Self {
             registry,
@@ -50,8 +56,18 @@ impl Call {
             method: parts.method,
             target,
             headers: parts.headers,
+            namespace,
             query: query.0,
         })
+    }
+
+    /// The registry that a repository's project is a cache of.
+    pub(crate) async fn upstream(&self, repo: &RepoName) -> Result<Option<Arc<Upstream>>, Error> {
+        let upstream = self.registry.meta().upstream_of(repo.project()).await?;
+        if let Some(upstream) = &upstream {
+            self.note.edit().upstream = Some(upstream.text.name.clone());
+        }
+        Ok(upstream)
     }
 
     /// The first value of a parameter.
@@ -73,6 +89,26 @@ impl Call {
     /// How many bytes the client means to send.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.header(&CONTENT_LENGTH)?.parse().ok()
+    }
+}
+
+/// What a pull is of whose client thinks that it asks another registry: a project that is a cache
+/// of it has what is asked for.
+async fn in_namespace(
+    registry: &Registry,
+    target: Target,
+    method: &Method,
+    query: &[(String, String)],
+) -> Result<(Target, Option<String>), Error> {
+    let named = query.iter().find(|(key, _)| key == "ns");
+    let is_pull = matches!(*method, Method::GET | Method::HEAD);
+    let Some((_, namespace)) = named.filter(|_| is_pull) else {
+        return Ok((target, None));
+    };
+    let upstreams = registry.meta().upstreams().await?;
+    match upstreams.project_of(namespace) {
+        Some(project) => Ok((target.in_project(project)?, Some(namespace.clone()))),
+        None => Ok((target, None)),
     }
 }
 
@@ -98,6 +134,9 @@ async fn admit(
         Some(repo) => {
             let action = action(target, &parts.method);
             auth::authorize(registry, &caller, repo, action, seen).await?;
+            if action == Action::Push {
+                refuse_copies(registry, repo).await?;
+            }
         }
         None if matches!(caller, Caller::Anonymous) => {
             return Err(Error::new(Code::Unauthorized, "log in first"));
@@ -105,6 +144,19 @@ async fn admit(
         None => {}
     }
     Ok(caller)
+}
+
+/// Refuses a push to where everything is a copy.
+async fn refuse_copies(registry: &Registry, repo: &RepoName) -> Result<(), Error> {
+    let Some(upstream) = registry.meta().upstream_of(repo.project()).await? else {
+        return Ok(());
+    };
+    let message = format!(
+        "project {} is a cache of {}: push there, or to another project",
+        repo.project(),
+        upstream.text.url
+    );
+    Err(Error::new(Code::Unsupported, message))
 }
 
 /// The scope of a token that would do.

@@ -42,7 +42,7 @@ impl ChunkRange {
 }
 
 /// An upload that a request continues.
-pub(super) struct Receiving {
+pub(crate) struct Receiving {
     upload: Upload,
     appender: Box<dyn Appender>,
     hasher: Hasher,
@@ -54,7 +54,7 @@ pub(super) struct Receiving {
 
 impl Receiving {
     /// Continues an upload whose digest will have this algorithm.
-    pub(super) async fn resume(
+    pub(crate) async fn resume(
         registry: &Registry,
         upload: Upload,
         algorithm: Algorithm,
@@ -78,12 +78,12 @@ impl Receiving {
         })
     }
 
-    pub(super) fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
     /// Takes a body to its end. If it breaks off, what came is kept and can be continued from.
-    pub(super) async fn take(
+    pub(crate) async fn take(
         &mut self,
         registry: &Registry,
         body: Body,
@@ -135,7 +135,7 @@ impl Receiving {
     }
 
     /// Makes durable what came, and writes down that it did.
-    pub(super) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
+    pub(crate) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
         let written = self.appender.save().await?;
         meta.change(Extend {
             uuid: self.upload.uuid.clone(),
@@ -151,7 +151,7 @@ impl Receiving {
 
     /// Makes the bytes whole, if they are what `digest` says. A chunk before this one may have been
     /// hashed with another algorithm; then they are read once more.
-    pub(super) async fn finish(
+    pub(crate) async fn finish(
         &mut self,
         registry: &Registry,
         digest: &Digest,
@@ -185,7 +185,7 @@ impl Receiving {
     }
 
     /// What is left to say once the bytes are whole.
-    pub(super) fn commit(&self, who: Who, digest: Digest, grace_ms: i64) -> meta::Commit {
+    pub(crate) fn commit(&self, who: Who, digest: Digest, grace_ms: i64) -> meta::Commit {
         meta::Commit {
             uuid: self.upload.uuid.clone(),
             repo: self.upload.repo.clone(),

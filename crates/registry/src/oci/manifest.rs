@@ -1,29 +1,34 @@
 //! Manifests.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, WARNING,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::answer::{CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, empty, entity_tags, names, with_body};
+use super::answer::{
+    CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, empty, entity_tags, names, warning, with_body,
+};
 use super::call::Call;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::manifest;
-use crate::meta::{self, Condition, DeleteManifest, DeleteTag, PutManifest};
+use crate::meta::{self, Condition, DeleteManifest, DeleteTag, ManifestRow, PutManifest};
 use crate::name::{Reference, RepoName, Tag};
+use crate::proxy;
 
 pub(super) async fn pull(
     call: Call,
     repo: RepoName,
     reference: Reference,
 ) -> Result<Response, Error> {
-    let found = call.registry.meta().manifest(&repo, &reference).await?;
-    let found = found.ok_or_else(|| meta::unknown_manifest(&repo, &reference))?;
+    let (found, warning) = find(&call, &repo, &reference).await?;
     {
         let mut noted = call.note.edit();
         noted.digest = Some(found.digest.clone());
@@ -35,6 +40,9 @@ pub(super) async fn pull(
         (CONTENT_DIGEST, found.digest.as_str()),
         (ETAG, etag.as_str()),
     ];
+    if let Some(warning) = &warning {
+        headers.push((WARNING, warning.as_str()));
+    }
     let known = call.header(&IF_NONE_MATCH);
     if known.is_some_and(|known| names(known, &found.digest)) {
         return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
@@ -53,6 +61,32 @@ pub(super) async fn pull(
         }
     };
     Ok(with_body(StatusCode::OK, &headers, body))
+}
+
+/// A manifest that is here, or where its project is a copy of; and what is to be said about it.
+async fn find(
+    call: &Call,
+    repo: &RepoName,
+    reference: &Reference,
+) -> Result<(Arc<ManifestRow>, Option<String>), Error> {
+    // What a tag points to is up to the other registry.
+    let upstream = match reference {
+        Reference::Tag(_) => call.upstream(repo).await?,
+        Reference::Digest(_) => None,
+    };
+    if upstream.is_none()
+        && let Some(found) = call.registry.meta().manifest(repo, reference).await?
+    {
+        return Ok((found, None));
+    }
+    let upstream = match upstream {
+        Some(upstream) => Some(upstream),
+        None => call.upstream(repo).await?,
+    };
+    let upstream = upstream.ok_or_else(|| meta::unknown_manifest(repo, reference))?;
+    let found = proxy::find(&call.registry, &upstream, repo, reference, &call.who).await?;
+    call.note.edit().cache = Some(found.cache);
+    Ok((found.row, found.warning.as_deref().map(warning)))
 }
 
 pub(super) async fn push(
@@ -106,6 +140,7 @@ pub(super) async fn push(
         allow_missing_manifests: limits.allow_missing_manifests,
         allow_missing_blobs: limits.allow_missing_blobs,
         untagged_grace_ms: registry.untagged_grace_ms(),
+        is_copy: false,
     };
     registry.meta().change(put).await?;
     let location = format!("/v2/{repo}/manifests/{digest}");

@@ -74,6 +74,23 @@ impl Target {
         }
     }
 
+    /// The same of a repository in a project, whose name there this one's is.
+    ///
+    /// # Errors
+    /// If that name is too long.
+    pub(crate) fn in_project(self, project: &str) -> Result<Self, Error> {
+        let moved = |repo: &RepoName| RepoName::parse(&format!("{project}/{repo}"));
+        Ok(match self {
+            Self::Ping | Self::Catalog => self,
+            Self::Tags(repo) => Self::Tags(moved(&repo)?),
+            Self::Referrers(repo, digest) => Self::Referrers(moved(&repo)?, digest),
+            Self::Blob(repo, digest) => Self::Blob(moved(&repo)?, digest),
+            Self::Manifest(repo, reference) => Self::Manifest(moved(&repo)?, reference),
+            Self::Uploads(repo) => Self::Uploads(moved(&repo)?),
+            Self::Upload(repo, uuid) => Self::Upload(moved(&repo)?, uuid),
+        })
+    }
+
     /// The repository that is asked about.
     pub(crate) fn repo(&self) -> Option<&RepoName> {
         match self {

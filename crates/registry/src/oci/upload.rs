@@ -1,5 +1,7 @@
 //! Uploads: at once, in chunks, broken off and continued, or mounted from another repository.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
@@ -7,8 +9,8 @@ use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 
 use super::answer::{CONTENT_DIGEST, UPLOAD_UUID, empty};
 use super::call::Call;
-use super::chunk::{ChunkRange, Receiving};
-use super::sessions::Session;
+use super::chunk::ChunkRange;
+pub(crate) use super::chunk::Receiving;
 use crate::auth::{self, Action, Caller};
 use crate::cost::Cost;
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -18,10 +20,35 @@ use crate::meta::{Begin, Cancel, Mount, Upload};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::store;
+use crate::turns::Turn;
 use crate::who::Who;
 
 /// Repositories that are tried when a mount names none.
 const MOUNT_SOURCES_MAX: u32 = 32;
+/// How long a request waits for the one before: its client may be gone and the server not know yet.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// The right to continue an upload, once nobody else does.
+async fn enter(registry: &Registry, uuid: &str) -> Result<Turn, Error> {
+    let turn = registry.uploads().enter(uuid, WAIT_MAX).await;
+    turn.ok_or_else(|| {
+        let message = "another request continues this upload; ask for its state, then go on";
+        Error::new(Code::BlobUploadInvalid, message).with_status(StatusCode::CONFLICT)
+    })
+}
+
+/// An upload of which nothing has come yet.
+pub(crate) fn new_upload(repo: &RepoName, algorithm: Algorithm) -> Upload {
+    Upload {
+        uuid: new_id().to_lowercase(),
+        repo: repo.clone(),
+        algorithm,
+        data_key: store::new_key(),
+        received: 0,
+        hash_state: Hasher::new(algorithm).save(),
+        written: String::new(),
+    }
+}
 
 /// The bytes that came, as the `Range` header has it.
 pub(super) fn range(received: u64) -> String {
@@ -68,15 +95,7 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
         (None, Some(name)) => Algorithm::parse(name)?,
         (None, None) => Algorithm::Sha256,
     };
-    let upload = Upload {
-        uuid: new_id().to_lowercase(),
-        repo: repo.clone(),
-        algorithm,
-        data_key: store::new_key(),
-        received: 0,
-        hash_state: Hasher::new(algorithm).save(),
-        written: String::new(),
-    };
+    let upload = new_upload(&repo, algorithm);
     let begin = Begin {
         upload: upload.clone(),
         who: call.who.clone(),
@@ -86,7 +105,7 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
     call.note.edit().upload_id = Some(upload.uuid.clone());
     match digest {
         Some(digest) => {
-            let session = call.registry.sessions().enter(&upload.uuid).await?;
+            let session = enter(&call.registry, &upload.uuid).await?;
             let work = complete(call.registry, call.who, upload, digest, body, None);
             run(session, work).await
         }
@@ -153,7 +172,7 @@ async fn ask_for_more(call: &Call, repo: &RepoName, sources: &[RepoName]) -> Res
 /// Runs to its end also if the client goes away, since what it sent shall be kept. The turn is taken
 /// before, so that who comes next, to ask how far this came, cannot be first.
 async fn run(
-    session: Session,
+    session: Turn,
     work: impl Future<Output = Result<Response, Error>> + Send + 'static,
 ) -> Result<Response, Error> {
     let cost = Cost::current().unwrap_or_default();
@@ -170,7 +189,7 @@ async fn run(
 
 pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
     // Who asks after a broken request wants to know where that one got to.
-    let _session = call.registry.sessions().enter(&uuid).await?;
+    let _session = enter(&call.registry, &uuid).await?;
     let upload = call.registry.meta().upload(&repo, &uuid).await?;
     Ok(standing(
         StatusCode::NO_CONTENT,
@@ -181,7 +200,7 @@ pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<R
 }
 
 pub(super) async fn cancel(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
-    let _session = call.registry.sessions().enter(&uuid).await?;
+    let _session = enter(&call.registry, &uuid).await?;
     call.registry.meta().change(Cancel { repo, uuid }).await?;
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
@@ -234,7 +253,7 @@ pub(super) async fn extend(
 ) -> Result<Response, Error> {
     let range = chunk_range(&call)?;
     let registry = call.registry;
-    let session = registry.sessions().enter(&uuid).await?;
+    let session = enter(&registry, &uuid).await?;
     run(session, async move {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         let expected = check_order(&upload, range)?;
@@ -261,7 +280,7 @@ pub(super) async fn finish(
     let digest = Digest::parse(digest)?;
     let range = chunk_range(&call)?;
     let (registry, who) = (call.registry, call.who);
-    let session = registry.sessions().enter(&uuid).await?;
+    let session = enter(&registry, &uuid).await?;
     run(session, async move {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         complete(registry.clone(), who, upload, digest, body, range).await

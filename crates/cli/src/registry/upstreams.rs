@@ -1,0 +1,92 @@
+//! Other registries that projects are caches of.
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use super::accounts::read_password;
+use super::asked::Asked;
+use crate::error::CliError;
+
+/// What can be done with other registries.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UpstreamCommand {
+    /// List other registries that are known
+    Registries,
+    /// Make another registry known, that projects can be caches of
+    CreateRegistry {
+        /// What it is called here
+        name: String,
+        /// Where it is, such as https://registry-1.docker.io
+        url: String,
+        /// What names of images begin with that are from there, if not with its host
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Who logs in there; the password is read from standard input
+        #[arg(long, value_name = "NAME")]
+        login: Option<String>,
+    },
+    /// Change who logs in to another registry; the password is read from standard input
+    SetRegistryLogin {
+        /// The registry's number
+        id: i64,
+        /// Who logs in; nobody if this is not given
+        login: Option<String>,
+    },
+    /// Forget another registry
+    DeleteRegistry {
+        /// Its number
+        id: i64,
+    },
+    /// Make a project a cache of another registry, or an ordinary one again
+    SetUpstream {
+        /// The project
+        project: String,
+        /// The registry's number; 0 for none
+        registry: i64,
+    },
+}
+
+fn credential(login: Option<String>) -> Result<Value, CliError> {
+    Ok(match login {
+        Some(name) => json!({"access_key": name, "access_secret": read_password()?}),
+        None => json!({"access_key": "", "access_secret": ""}),
+    })
+}
+
+impl UpstreamCommand {
+    pub(super) fn asked(self) -> Result<Asked, CliError> {
+        Ok(match self {
+            Self::Registries => Asked::get("/registries"),
+            Self::CreateRegistry {
+                name,
+                url,
+                namespace,
+                login,
+            } => {
+                let mut body = Map::new();
+                body.insert("name".to_owned(), name.into());
+                body.insert("url".to_owned(), url.into());
+                if let Some(namespace) = namespace {
+                    body.insert("namespace".to_owned(), namespace.into());
+                }
+                if login.is_some() {
+                    body.insert("credential".to_owned(), credential(login)?);
+                }
+                Asked::post("/registries", Value::Object(body))
+            }
+            Self::SetRegistryLogin { id, login } => Asked::put(
+                format!("/registries/{id}"),
+                json!({"credential": credential(login)?}),
+            ),
+            Self::DeleteRegistry { id } => Asked::delete(format!("/registries/{id}")),
+            Self::SetUpstream { project, registry } => set_upstream(&project, registry),
+        })
+    }
+}
+
+pub(super) fn set_upstream(project: &str, registry: i64) -> Asked {
+    Asked::put(
+        format!("/projects/{project}"),
+        json!({"registry_id": registry}),
+    )
+}

@@ -1,0 +1,273 @@
+//! Other registries that projects can be caches of. Passwords go in and never come out.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, Body, Operations, Outcome};
+use crate::error::{Code, Error};
+use crate::meta::{CreateUpstream, DeleteUpstream, UpdateUpstream, Upstream, UpstreamText, time};
+
+/// Characters of the longest name, description, address, user's name or password.
+const TEXT_CHARS_MAX: usize = 1024;
+/// Docker's own registry, by what names of its images begin with, and where it is.
+const DOCKER_HUB: &str = "docker.io";
+const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
+
+/// What can be done with other registries.
+pub(super) fn operations(all: Operations) -> Operations {
+    let one = "/registries/{id}";
+    all.get("/registries", "Other registries", list)
+        .make("/registries", "Make another registry known", create)
+        .get(one, "Another registry", show)
+        .put(one, "Change what is known of another registry", update)
+        .delete(one, "Forget another registry", delete)
+}
+
+/// What is said of a registry; of one that is known, what is to change.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Request {
+    name: Option<String>,
+    description: Option<String>,
+    url: Option<String>,
+    namespace: Option<String>,
+    credential: Option<Credential>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Credential {
+    access_key: String,
+    access_secret: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").finish_non_exhaustive()
+    }
+}
+
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+}
+
+impl Request {
+    /// What is known with what is said, where something is.
+    fn on(self, known: UpstreamText) -> Result<UpstreamText, Error> {
+        let mut text = known;
+        text.name = self.name.unwrap_or(text.name);
+        text.description = self.description.unwrap_or(text.description);
+        if let Some(url) = self.url {
+            let (url, namespace) = address(&url)?;
+            text.url = url;
+            text.namespace = namespace;
+        }
+        text.namespace = self.namespace.unwrap_or(text.namespace);
+        if let Some(credential) = self.credential {
+            text.username = credential.access_key;
+            text.password.0 = credential.access_secret;
+        }
+        check(&text)?;
+        Ok(text)
+    }
+}
+
+/// Where a registry is, and what names of images begin with that are from there.
+fn address(given: &str) -> Result<(String, String), Error> {
+    let url = reqwest::Url::parse(given)
+        .map_err(|error| wrong(format!("url is like https://registry.example.org: {error}")))?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let is_web = matches!(url.scheme(), "http" | "https");
+    let is_plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.path() == "/";
+    if !is_web || !is_plain || host.is_empty() {
+        return Err(wrong(
+            "url is like https://registry.example.org, with nothing after it",
+        ));
+    }
+    let is_hub = host == DOCKER_HUB || host.ends_with(".docker.io");
+    if is_hub {
+        return Ok((DOCKER_HUB_URL.to_owned(), DOCKER_HUB.to_owned()));
+    }
+    let namespace = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    };
+    Ok((url.as_str().trim_end_matches('/').to_owned(), namespace))
+}
+
+fn check(text: &UpstreamText) -> Result<(), Error> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if text.name.is_empty() || !text.name.bytes().all(is_plain) {
+        return Err(wrong(
+            "a registry's name is letters, digits, `.`, `_` and `-`",
+        ));
+    }
+    if text.url.is_empty() {
+        return Err(wrong("url is missing"));
+    }
+    let all = [
+        &text.name,
+        &text.description,
+        &text.url,
+        &text.namespace,
+        &text.username,
+        &text.password.0,
+    ];
+    let is_long = |text: &&String| text.chars().count() > TEXT_CHARS_MAX;
+    if all.iter().any(is_long) {
+        return Err(wrong(format!(
+            "nothing has more than {TEXT_CHARS_MAX} characters"
+        )));
+    }
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
+    if text.namespace.is_empty() || !text.namespace.bytes().all(is_host) {
+        return Err(wrong(
+            "namespace is what names of images begin with, like docker.io",
+        ));
+    }
+    if text.username.is_empty() != text.password.0.is_empty() {
+        return Err(wrong(
+            "credential is access_key and access_secret, or neither",
+        ));
+    }
+    if text.username.contains(':') {
+        return Err(wrong("access_key has no colon"));
+    }
+    Ok(())
+}
+
+/// A registry without its password.
+fn shown(upstream: &Upstream) -> Value {
+    let text = &upstream.text;
+    let credential = (!text.username.is_empty())
+        .then(|| json!({"type": "basic", "access_key": text.username, "access_secret": "*****"}));
+    json!({
+        "id": upstream.id,
+        "name": text.name,
+        "description": text.description,
+        "type": if text.namespace == DOCKER_HUB { "docker-hub" } else { "docker-registry" },
+        "url": text.url,
+        "namespace": text.namespace,
+        "credential": credential,
+        "creation_time": time(upstream.created_ms),
+        "update_time": time(upstream.updated_ms),
+    })
+}
+
+async fn list(admin: Admin) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        let all = admin.registry.meta().known_upstreams().await?;
+        Ok(Json(all.iter().map(shown).collect::<Vec<_>>()))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+    let created = async {
+        admin.require_admin()?;
+        let create = CreateUpstream {
+            who: admin.who(),
+            text: request.on(UpstreamText::default())?,
+        };
+        let id = admin.registry.meta().change(create).await?;
+        let location = format!("/api/v2.0/registries/{id}");
+        Ok((
+            StatusCode::CREATED,
+            [(LOCATION, location)],
+            Json(json!({"id": id})),
+        ))
+    };
+    let created = created.await;
+    admin.outcome(created)
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let found = async {
+        admin.require_admin()?;
+        let found = admin.registry.meta().known_upstream(id).await?;
+        Ok(Json(shown(&found)))
+    };
+    let found = found.await;
+    admin.outcome(found)
+}
+
+async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Request>) -> Outcome {
+    let updated = async {
+        admin.require_admin()?;
+        let known = admin.registry.meta().known_upstream(id).await?;
+        let moves = request.url.is_some() && request.credential.is_none();
+        let text = request.on(known.text.clone())?;
+        // Who may not see a password may not have it sent elsewhere either.
+        if moves && text.url != known.text.url && !text.username.is_empty() {
+            return Err(wrong("a new url needs its credential too"));
+        }
+        let who = admin.who();
+        let update = UpdateUpstream { who, id, text };
+        admin.registry.meta().change(update).await
+    };
+    let updated = updated.await;
+    admin.outcome(updated)
+}
+
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let deleted = async {
+        admin.require_admin()?;
+        let who = admin.who();
+        admin
+            .registry
+            .meta()
+            .change(DeleteUpstream { who, id })
+            .await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let hub = (DOCKER_HUB_URL.to_owned(), DOCKER_HUB.to_owned());
+        for url in [
+            "https://docker.io",
+            "https://registry-1.docker.io/",
+            "https://index.docker.io",
+        ] {
+            assert_eq!(address(url).unwrap(), hub, "{url}");
+        }
+        assert_eq!(
+            address("http://127.0.0.1:5001/").unwrap(),
+            (
+                "http://127.0.0.1:5001".to_owned(),
+                "127.0.0.1:5001".to_owned()
+            )
+        );
+        assert_eq!(
+            address("https://quay.io").unwrap(),
+            ("https://quay.io".to_owned(), "quay.io".to_owned())
+        );
+        for url in [
+            "",
+            "quay.io",
+            "ftp://quay.io",
+            "https://me:secret@quay.io",
+            "https://quay.io/v2",
+            "https://quay.io?a=b",
+            "file:///etc/passwd",
+        ] {
+            assert!(address(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Other registries, and the projects that are caches of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use storage::Secret;
+
+use super::Meta;
+use super::cache::Touched;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use crate::error::{Code, Error};
+use crate::who::Who;
+
+/// Registries that can be known.
+const UPSTREAMS_MAX: i64 = 1000;
+
+/// What is said of another registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct UpstreamText {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// Where it is, such as `https://registry.example.org`.
+    pub(crate) url: String,
+    /// What names of images begin with that are from there.
+    pub(crate) namespace: String,
+    /// Who logs in there; nobody if this is empty.
+    pub(crate) username: String,
+    pub(crate) password: Secret,
+}
+
+/// Another registry.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) id: i64,
+    pub(crate) text: UpstreamText,
+    pub(crate) created_ms: i64,
+    /// When anything of it changed.
+    pub(crate) updated_ms: i64,
+}
+
+/// The registries that projects are caches of.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    by_project: HashMap<String, Arc<Upstream>>,
+    /// The first project, by its name, that is a cache of a namespace.
+    by_namespace: HashMap<String, String>,
+}
+
+impl Upstreams {
+    /// What a project is a cache of.
+    pub(crate) fn of_project(&self, project: &str) -> Option<Arc<Upstream>> {
+        self.by_project.get(project).cloned()
+    }
+
+    /// The project that has what names of images mean that begin with this.
+    pub(crate) fn project_of(&self, namespace: &str) -> Option<&str> {
+        self.by_namespace.get(namespace).map(String::as_str)
+    }
+}
+
+/// A query for registries, and for what else its end says.
+macro_rules! upstreams {
+    ($end:literal) => {
+        concat!(
+            "SELECT u.id, u.name, u.description, u.url, u.namespace, u.username, u.password, \
+             u.created_ms, u.updated_ms",
+            $end
+        )
+    };
+}
+
+fn upstream(row: &AnyRow) -> Result<Upstream, sqlx::Error> {
+    Ok(Upstream {
+        id: row.try_get(0)?,
+        text: UpstreamText {
+            name: row.try_get(1)?,
+            description: row.try_get(2)?,
+            url: row.try_get(3)?,
+            namespace: row.try_get(4)?,
+            username: row.try_get(5)?,
+            password: Secret(row.try_get(6)?),
+        },
+        created_ms: row.try_get(7)?,
+        updated_ms: row.try_get(8)?,
+    })
+}
+
+impl Meta {
+    /// All registries that are known.
+    pub(crate) async fn known_upstreams(&self) -> Result<Vec<Upstream>, Error> {
+        let sql = upstreams!(" FROM upstream u ORDER BY u.name");
+        self.rows(bound!(sql), upstream).await
+    }
+
+    /// A registry by its number.
+    pub(crate) async fn known_upstream(&self, id: i64) -> Result<Upstream, Error> {
+        let sql = upstreams!(" FROM upstream u WHERE u.id = $1");
+        let mut found = self.rows(bound!(sql, id), upstream).await?;
+        found.pop().ok_or_else(|| unknown(id))
+    }
+
+    /// What projects are caches of.
+    pub(crate) async fn upstreams(&self) -> Result<Arc<Upstreams>, Error> {
+        let number = self.changes.of_people();
+        if let Some(kept) = self.shelves.upstreams.get("", number) {
+            return Ok(kept);
+        }
+        let sql = upstreams!(
+            ", p.name FROM upstream u JOIN project p ON p.upstream_id = u.id ORDER BY p.name"
+        );
+        let pair = |row: &AnyRow| Ok((row.try_get::<String, _>(9)?, upstream(row)?));
+        let mut all = Upstreams::default();
+        for (project, upstream) in self.rows(bound!(sql), pair).await? {
+            let namespace = upstream.text.namespace.clone();
+            all.by_namespace
+                .entry(namespace)
+                .or_insert_with(|| project.clone());
+            all.by_project.insert(project, Arc::new(upstream));
+        }
+        let all = Arc::new(all);
+        self.shelves.upstreams.keep(String::new(), number, &all);
+        Ok(all)
+    }
+
+    /// What a project is a cache of, if it is one.
+    pub(crate) async fn upstream_of(&self, project: &str) -> Result<Option<Arc<Upstream>>, Error> {
+        Ok(self.upstreams().await?.of_project(project))
+    }
+}
+
+fn unknown(id: i64) -> Error {
+    let message = format!("there is no registry with the number {id}");
+    Error::new(Code::NameUnknown, message)
+}
+
+fn taken(name: &str) -> Failure {
+    let message = format!("there is a registry {name} already");
+    Error::new(Code::Conflict, message).into()
+}
+
+/// Makes a project a cache, or an ordinary one again; what it has it keeps.
+pub(super) async fn connect(
+    tx: &mut Tx<'_>,
+    project: i64,
+    upstream: Option<i64>,
+) -> Result<(), Failure> {
+    if let Some(id) = upstream {
+        let found = bound!("SELECT 1 FROM upstream WHERE id = $1", id);
+        if found.fetch_optional(&mut *tx.conn).await?.is_none() {
+            return Err(unknown(id).into());
+        }
+    }
+    let sql = "UPDATE project SET upstream_id = $1 WHERE id = $2";
+    bound!(sql, upstream, project)
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
+}
+
+/// Makes another registry known.
+pub(crate) struct CreateUpstream {
+    pub(crate) who: Who,
+    pub(crate) text: UpstreamText,
+}
+
+#[async_trait]
+impl Change for CreateUpstream {
+    type Out = i64;
+    const NAME: &'static str = "create_registry";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+        let count = bound!("SELECT COUNT(*) FROM upstream");
+        if first(&count.fetch_one(&mut *tx.conn).await?)? >= UPSTREAMS_MAX {
+            let message = format!("at most {UPSTREAMS_MAX} registries can be known");
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        let text = &self.text;
+        let made = bound!(
+            "INSERT INTO upstream (name, description, url, namespace, username, password, \
+             created_ms, updated_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) \
+             ON CONFLICT (name) DO NOTHING RETURNING id",
+            text.name.as_str(),
+            text.description.as_str(),
+            text.url.as_str(),
+            text.namespace.as_str(),
+            text.username.as_str(),
+            text.password.0.as_str(),
+            tx.now_ms,
+        );
+        let made = made.fetch_optional(&mut *tx.conn).await?;
+        let made = made.ok_or_else(|| taken(&text.name))?;
+        let event = Event::new("create_registry", "registry", &text.name);
+        tell(tx, &self.who, &event).await?;
+        Ok(first(&made)?)
+    }
+}
+
+/// Changes what is said of a registry.
+pub(crate) struct UpdateUpstream {
+    pub(crate) who: Who,
+    pub(crate) id: i64,
+    pub(crate) text: UpstreamText,
+}
+
+#[async_trait]
+impl Change for UpdateUpstream {
+    type Out = ();
+    const NAME: &'static str = "update_registry";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::People
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let text = &self.text;
+        let others = bound!(
+            "SELECT COUNT(*) FROM upstream WHERE name = $1 AND id <> $2",
+            text.name.as_str(),
+            self.id,
+        );
+        if first(&others.fetch_one(&mut *tx.conn).await?)? > 0 {
+            return Err(taken(&text.name));
+        }
+        let update = bound!(
+            "UPDATE upstream SET name = $1, description = $2, url = $3, namespace = $4, \
+             username = $5, password = $6, updated_ms = $7 WHERE id = $8",
+            text.name.as_str(),
+            text.description.as_str(),
+            text.url.as_str(),
+            text.namespace.as_str(),
+            text.username.as_str(),
+            text.password.0.as_str(),
+            tx.now_ms,
+            self.id,
+        );
+        if update.execute(&mut *tx.conn).await?.rows_affected() == 0 {
+            return Err(unknown(self.id).into());
+        }
+        let event = Event::new("update_registry", "registry", &text.name);
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+/// Forgets a registry that no project is a cache of.
+pub(crate) struct DeleteUpstream {
+    pub(crate) who: Who,
+    pub(crate) id: i64,
+}
+
+#[async_trait]
+impl Change for DeleteUpstream {
+    type Out = ();
+    const NAME: &'static str = "delete_registry";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let sql = "SELECT name FROM project WHERE upstream_id = $1 ORDER BY name LIMIT 1";
+        let user = bound!(sql, self.id).fetch_optional(&mut *tx.conn).await?;
+        if let Some(row) = user {
+            let project: String = row.try_get(0)?;
+            let message = format!("project {project} is a cache of this registry");
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        let gone = bound!("DELETE FROM upstream WHERE id = $1 RETURNING name", self.id);
+        let gone = gone.fetch_optional(&mut *tx.conn).await?;
+        let name: String = gone.ok_or_else(|| unknown(self.id))?.try_get(0)?;
+        let event = Event::new("delete_registry", "registry", &name);
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

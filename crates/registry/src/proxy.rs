@@ -1,0 +1,139 @@
+//! Projects that are caches: what they do not have comes from another registry, when somebody asks.
+//!
+//! What a digest names never changes, so it is fetched once and then is here. What a tag points to
+//! is asked for again and again (`manifest`); if the other registry has been asked too often, fails
+//! or does not answer, what is here is given, with a `Warning`. Blobs go to who asked and to the
+//! store at the same time, once however many ask (`blob`). Once here, what was fetched is like what
+//! was pushed: it counts against the quota of the project, and goes when nothing needs it.
+
+mod ask;
+mod blob;
+mod challenge;
+mod manifest;
+mod spool;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+
+use ask::{Asker, Failed};
+pub(crate) use blob::{Source, fetch, size_of};
+pub(crate) use manifest::find;
+use spool::Coming;
+
+use crate::config::ProxyConfig;
+use crate::error::{Code, Error, StartError};
+use crate::meta::Upstream;
+use crate::metrics::Metrics;
+use crate::name::RepoName;
+use crate::turns::{Turn, Turns};
+use crate::who::{Kind, Who};
+
+/// Tags of which is remembered when they were asked for.
+const CHECKED_MAX: usize = 100_000;
+/// What images of Docker's own registry are called that are called nothing more.
+const DOCKER_HUB: &str = "docker.io";
+const DOCKER_OFFICIAL: &str = "library";
+
+/// What caches of other registries need.
+pub(crate) struct Proxy {
+    config: ProxyConfig,
+    asker: Asker,
+    /// Who asks for a tag or a digest that is not here.
+    turns: Turns,
+    /// When it was asked where tags point.
+    checked: Cache<String, Instant>,
+    /// Blobs that are on their way.
+    coming: Mutex<HashMap<String, Arc<Coming>>>,
+    fetches: Arc<Semaphore>,
+    directory: PathBuf,
+    metrics: Metrics,
+}
+
+impl Proxy {
+    /// One that keeps in a directory what is on its way.
+    pub(crate) fn open(
+        config: &ProxyConfig,
+        directory: &Path,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        std::fs::create_dir_all(directory).map_err(|source| StartError::File {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            asker: Asker::new(config, metrics.clone())?,
+            config: config.clone(),
+            turns: Turns::default(),
+            checked: Cache::new(CHECKED_MAX),
+            coming: Mutex::default(),
+            fetches: Arc::new(Semaphore::new(config.fetches_max.max(1))),
+            directory: directory.to_owned(),
+            metrics,
+        })
+    }
+
+    /// Waits until nobody else asks for the same.
+    async fn turn(&self, key: &str) -> Result<Turn, Failed> {
+        // Who has it asks for a tag and then for a manifest, and may have to log in before.
+        let wait_max = self.config.answer_timeout.as_std() * 4;
+        let turn = self.turns.enter(key, wait_max).await;
+        turn.ok_or_else(|| Failed::Down(format!("others have been asking for {key} for too long")))
+    }
+}
+
+/// What a repository is called where it comes from.
+fn name_there(upstream: &Upstream, repo: &RepoName) -> Result<String, Error> {
+    let Some((_, name)) = repo.as_str().split_once('/') else {
+        let message = format!("{repo} is a project; its repositories are {repo}/...");
+        return Err(Error::new(Code::NameUnknown, message));
+    };
+    let is_official = upstream.text.namespace == DOCKER_HUB && !name.contains('/');
+    Ok(match is_official {
+        true => format!("{DOCKER_OFFICIAL}/{name}"),
+        false => name.to_owned(),
+    })
+}
+
+/// Who it is that fetches, for whoever asked.
+fn fetcher(who: &Who) -> Who {
+    Who {
+        name: "proxy".to_owned(),
+        kind: Kind::System,
+        ..who.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::UpstreamText;
+
+    #[test]
+    fn names_of_official_images_are_longer_there() {
+        let name = |namespace: &str, repo: &str| {
+            let upstream = Upstream {
+                id: 1,
+                text: UpstreamText {
+                    namespace: namespace.to_owned(),
+                    ..UpstreamText::default()
+                },
+                created_ms: 0,
+                updated_ms: 0,
+            };
+            name_there(&upstream, &RepoName::parse(repo).unwrap())
+        };
+        assert_eq!(name("docker.io", "hub/alpine").unwrap(), "library/alpine");
+        assert_eq!(
+            name("docker.io", "hub/grafana/loki").unwrap(),
+            "grafana/loki"
+        );
+        assert_eq!(name("quay.io", "q/alpine").unwrap(), "alpine");
+        assert!(name("quay.io", "q").is_err());
+    }
+}

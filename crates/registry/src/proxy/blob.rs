@@ -1,0 +1,257 @@
+//! Blobs of caches.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use http::Method;
+use http::header::CONTENT_LENGTH;
+use reqwest::Response;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::ask::Question;
+use super::spool::Coming;
+use super::{Failed, Proxy, fetcher, name_there};
+use crate::digest::Digest;
+use crate::error::{Code, Error};
+use crate::logs::{Done, Job};
+use crate::meta::{Begin, BlobRow, Cancel, Upstream};
+use crate::metrics::Cached;
+use crate::name::RepoName;
+use crate::oci::{Receiving, new_upload};
+use crate::registry::Registry;
+use crate::who::Who;
+
+/// Pieces that came meanwhile and are written together.
+const PIECES_MAX: usize = 32;
+
+/// Where a blob is.
+pub(crate) enum Source {
+    /// Here.
+    Stored(BlobRow),
+    /// On its way.
+    Coming(Arc<Coming>),
+}
+
+impl Source {
+    /// Its bytes, how many.
+    pub(crate) async fn size(&self) -> Result<u64, Error> {
+        match self {
+            Self::Stored(row) => Ok(row.size),
+            Self::Coming(coming) => coming
+                .size()
+                .await
+                .map_err(|error| Failed::Down(error.to_string()).error(Code::BlobUnknown)),
+        }
+    }
+
+    /// Some of its bytes.
+    pub(crate) async fn body(&self, registry: &Registry, range: Range<u64>) -> Result<Body, Error> {
+        Ok(match self {
+            Self::Stored(row) => {
+                Body::from_stream(registry.store().read(&row.data_key, range).await?)
+            }
+            Self::Coming(coming) => {
+                let metrics = registry.metrics().clone();
+                let bytes = Arc::clone(coming).read(range);
+                Body::from_stream(bytes.inspect_ok(move |bytes| {
+                    metrics.proxy_sent(Cached::blob, bytes.len() as u64);
+                }))
+            }
+        })
+    }
+}
+
+/// How many bytes a blob has that is not here.
+pub(crate) async fn size_of(
+    registry: &Registry,
+    upstream: &Upstream,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<u64, Error> {
+    let name = name_there(upstream, repo)?;
+    let question = question(Method::HEAD, &name, digest);
+    let answer = registry.proxy().asker.ask(upstream, &question).await;
+    let answer = answer.map_err(|failed| failed.error(Code::BlobUnknown))?;
+    let length = answer.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.ok_or_else(|| {
+        let message = format!("{} does not say how large {digest} is", upstream.text.name);
+        Failed::Down(message).error(Code::BlobUnknown)
+    })
+}
+
+fn question<'a>(method: Method, name: &'a str, digest: &Digest) -> Question<'a> {
+    Question {
+        method,
+        repo: name,
+        what: format!("blobs/{digest}"),
+        is_optional: false,
+    }
+}
+
+/// Has a blob fetched that was not here, unless that is under way.
+pub(crate) async fn fetch(
+    registry: &Registry,
+    upstream: &Upstream,
+    repo: &RepoName,
+    digest: &Digest,
+    who: &Who,
+) -> Result<Source, Error> {
+    let found = begin(registry, upstream, repo, digest, who).await;
+    found.map_err(|failed| failed.error(Code::BlobUnknown))
+}
+
+async fn begin(
+    registry: &Registry,
+    upstream: &Upstream,
+    repo: &RepoName,
+    digest: &Digest,
+    who: &Who,
+) -> Result<Source, Failed> {
+    let proxy = registry.proxy();
+    let name = name_there(upstream, repo)?;
+    let key = format!("{repo}@{digest}");
+    let _turn = proxy.turn(&key).await?;
+    if let Some(coming) = proxy.coming.lock().get(&key) {
+        return Ok(Source::Coming(Arc::clone(coming)));
+    }
+    // It leaves the map only when it is here.
+    if let Some(row) = registry.meta().blob(repo, digest).await? {
+        return Ok(Source::Stored(row));
+    }
+    proxy.metrics.proxy_missed(Cached::blob);
+    let permit = permit(proxy).await?;
+    let question = question(Method::GET, &name, digest);
+    let answer = proxy.asker.ask(upstream, &question).await?;
+    let coming = Coming::open(&proxy.directory, answer.content_length());
+    let coming = coming.map_err(|error| Error::internal("keeping what comes", &error))?;
+    let coming = Arc::new(coming);
+    proxy.coming.lock().insert(key.clone(), Arc::clone(&coming));
+    let fetch = Fetch {
+        registry: registry.clone(),
+        upstream: upstream.text.name.clone(),
+        repo: repo.clone(),
+        digest: digest.clone(),
+        who: fetcher(who),
+        key,
+        coming: Arc::clone(&coming),
+        _permit: permit,
+    };
+    // It comes to its end also if who asked goes away.
+    tokio::spawn(fetch.run(answer));
+    Ok(Source::Coming(coming))
+}
+
+async fn permit(proxy: &Proxy) -> Result<OwnedSemaphorePermit, Failed> {
+    let wait_max = proxy.config.answer_timeout.as_std();
+    let permit = Arc::clone(&proxy.fetches).acquire_owned();
+    match tokio::time::timeout(wait_max, permit).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Failed::TooMany {
+            message: "registry.proxy.fetches_max: too many blobs are on their way".to_owned(),
+            after: Duration::from_secs(1),
+        }),
+    }
+}
+
+/// A blob that is being fetched.
+struct Fetch {
+    registry: Registry,
+    /// The name of where it comes from.
+    upstream: String,
+    repo: RepoName,
+    digest: Digest,
+    who: Who,
+    key: String,
+    coming: Arc<Coming>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Fetch {
+    async fn run(self, answer: Response) {
+        let job = Job::proxy(&self.repo, &self.digest).asked_by(&self.who.rid);
+        let stored = self.store(answer).await;
+        let proxy = self.registry.proxy();
+        proxy.coming.lock().remove(&self.key);
+        // Who reads it learns of what went wrong with its bytes, not of what did with keeping them.
+        self.coming.end(match &stored {
+            Err(error) if error.code != Code::Denied => Err(error.message.clone()),
+            _ => Ok(()),
+        });
+        if let Err(error) = &stored {
+            tracing::warn!(repo = %self.repo, digest = %self.digest, ?error, "a blob is not kept");
+        }
+        let done = stored.as_ref().map(|bytes| Done {
+            bytes: Some(*bytes),
+            ..Done::default()
+        });
+        let logs = self.registry.logs();
+        logs.job(&job, done.as_ref().map_err(|error| *error));
+    }
+
+    /// Takes it as an upload is taken; gives how many bytes it has.
+    async fn store(&self, answer: Response) -> Result<u64, Error> {
+        let (registry, meta) = (&self.registry, self.registry.meta());
+        let upload = new_upload(&self.repo, self.digest.algorithm());
+        let uuid = upload.uuid.clone();
+        meta.change(Begin {
+            upload: upload.clone(),
+            who: self.who.clone(),
+            sessions_max: registry.config().upload.sessions_max,
+        })
+        .await?;
+        let stored = async {
+            let algorithm = self.digest.algorithm();
+            let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
+            let body = Body::from_stream(self.spooled(answer));
+            receiving.take(registry, body, None).await?;
+            receiving.finish(registry, &self.digest).await?;
+            let (who, grace_ms) = (self.who.clone(), registry.blob_grace_ms());
+            let commit = receiving.commit(who, self.digest.clone(), grace_ms);
+            meta.change(commit).await?;
+            Ok(receiving.received())
+        };
+        let stored: Result<u64, Error> = stored.await;
+        if stored.is_err() {
+            let repo = self.repo.clone();
+            if let Err(error) = meta.change(Cancel { repo, uuid }).await {
+                tracing::debug!(?error, "the upload of what came was gone already");
+            }
+        }
+        stored.map_err(|mut error| {
+            error.message = format!("from {}: {}", self.upstream, error.message);
+            error
+        })
+    }
+
+    /// The bytes that come, each of which is there for readers before it is given.
+    fn spooled(&self, answer: Response) -> impl Stream<Item = io::Result<Bytes>> + use<> {
+        let coming = Arc::clone(&self.coming);
+        let metrics = self.registry.metrics().clone();
+        let pieces = answer.bytes_stream().ready_chunks(PIECES_MAX);
+        let spooled = pieces.then(move |pieces| {
+            let (coming, metrics) = (Arc::clone(&coming), metrics.clone());
+            async move {
+                let (mut good, mut broken) = (Vec::new(), None);
+                for piece in pieces {
+                    match piece {
+                        Ok(bytes) => good.push(bytes),
+                        Err(error) => broken = Some(io::Error::other(error.without_url())),
+                    }
+                }
+                let bytes: usize = good.iter().map(Bytes::len).sum();
+                metrics.proxy_fetched(Cached::blob, bytes as u64);
+                let written = coming.write(good.clone()).await;
+                let failed = written.err().or(broken);
+                let pieces = good.into_iter().map(Ok).chain(failed.map(Err));
+                futures::stream::iter(pieces.collect::<Vec<_>>())
+            }
+        });
+        spooled.flatten()
+    }
+}

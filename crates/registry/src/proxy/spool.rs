@@ -1,0 +1,200 @@
+//! A blob that is on its way. Who asks for it reads what has come, each as fast as he can and from
+//! where he wants, while the rest comes: from a file without a name, which is gone with its last
+//! reader. The last byte is held back until all of them are what the digest says.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::logs::new_id;
+
+/// Bytes that are read at once.
+const READ_BYTES: u64 = 256 << 10;
+
+/// A blob that is on its way.
+pub(crate) struct Coming {
+    file: Arc<File>,
+    /// Bytes, if the other registry has said how many.
+    size: Option<u64>,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    received: u64,
+    /// Whether all has come, or why it will not.
+    ended: Option<Result<(), String>>,
+}
+
+impl Progress {
+    /// How much may be read, or why no more will come.
+    fn readable(&self) -> io::Result<u64> {
+        match &self.ended {
+            Some(Ok(())) => Ok(self.received),
+            Some(Err(reason)) => Err(io::Error::other(reason.clone())),
+            None => Ok(self.received.saturating_sub(1)),
+        }
+    }
+}
+
+impl Coming {
+    /// One of which nothing has come, with its file in a directory.
+    pub(super) fn open(directory: &Path, size: Option<u64>) -> io::Result<Self> {
+        let path = directory.join(new_id());
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(Self {
+            file: Arc::new(file),
+            size,
+            progress: watch::Sender::new(Progress::default()),
+        })
+    }
+
+    /// Adds what has come.
+    pub(super) async fn write(&self, bytes: Vec<Bytes>) -> io::Result<()> {
+        let at = self.progress.borrow().received;
+        let file = Arc::clone(&self.file);
+        let written = spawn_blocking(move || {
+            let mut end = at;
+            for bytes in bytes {
+                file.write_all_at(&bytes, end)?;
+                end += bytes.len() as u64;
+            }
+            Ok::<_, io::Error>(end)
+        });
+        let received = written.await.map_err(io::Error::other)??;
+        self.progress
+            .send_modify(|progress| progress.received = received);
+        Ok(())
+    }
+
+    /// All has come, or no more will.
+    pub(super) fn end(&self, outcome: Result<(), String>) {
+        let ended = Some(outcome);
+        self.progress.send_modify(|progress| progress.ended = ended);
+    }
+
+    /// How many bytes it has; waits for all of them where that has not been said.
+    pub(crate) async fn size(&self) -> io::Result<u64> {
+        if let Some(size) = self.size {
+            return Ok(size);
+        }
+        let mut progress = self.progress.subscribe();
+        let ended = progress.wait_for(|progress| progress.ended.is_some()).await;
+        ended.map_err(io::Error::other)?.readable()
+    }
+
+    /// Its bytes, as they come.
+    pub(crate) fn read(
+        self: Arc<Self>,
+        range: Range<u64>,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let progress = self.progress.subscribe();
+        futures::stream::try_unfold(
+            (self, progress, range),
+            async |(coming, mut progress, range)| {
+                if range.is_empty() {
+                    return Ok(None);
+                }
+                let has_more = |progress: &Progress| {
+                    progress.ended.is_some()
+                        || progress.readable().is_ok_and(|end| end > range.start)
+                };
+                let more = progress.wait_for(has_more).await;
+                let readable = more.map_err(io::Error::other)?.readable()?;
+                let end = readable.min(range.end).min(range.start + READ_BYTES);
+                if end <= range.start {
+                    return Err(io::Error::other("it is shorter than was said"));
+                }
+                let bytes = coming.read_at(range.start..end).await?;
+                Ok(Some((bytes, (coming, progress, end..range.end))))
+            },
+        )
+    }
+
+    async fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.file);
+        let read = spawn_blocking(move || {
+            let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes.into())
+        });
+        read.await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, TryStreamExt};
+
+    use super::*;
+
+    async fn all(stream: impl Stream<Item = io::Result<Bytes>>) -> io::Result<Vec<u8>> {
+        let bytes: Vec<Bytes> = stream.try_collect().await?;
+        Ok(bytes.concat())
+    }
+
+    fn coming(size: Option<u64>) -> Arc<Coming> {
+        let directory = tempfile::tempdir().unwrap();
+        let coming = Arc::new(Coming::open(directory.path(), size).unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        coming
+    }
+
+    #[tokio::test]
+    async fn everybody_gets_everything_while_it_comes() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+        let coming = coming(Some(1_000_000));
+        let early = tokio::spawn(all(Arc::clone(&coming).read(0..1_000_000)));
+        for piece in bytes.chunks(70_001) {
+            coming
+                .write(vec![Bytes::copy_from_slice(piece)])
+                .await
+                .unwrap();
+        }
+        let part = all(Arc::clone(&coming).read(500..999_999)).await.unwrap();
+        assert!(part == bytes[500..999_999]);
+        assert!(!early.is_finished());
+        coming.end(Ok(()));
+        assert!(early.await.unwrap().unwrap() == bytes);
+        assert_eq!(
+            all(Arc::clone(&coming).read(999_998..1_000_000))
+                .await
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_all_of_what_is_not_what_it_should_be() {
+        let coming = coming(None);
+        coming
+            .write(vec![Bytes::from_static(b"wrong")])
+            .await
+            .unwrap();
+        let mut reader = Box::pin(Arc::clone(&coming).read(0..5));
+        assert_eq!(reader.next().await.unwrap().unwrap(), "wron");
+        coming.end(Err("it is another".to_owned()));
+        assert_eq!(
+            reader.next().await.unwrap().unwrap_err().to_string(),
+            "it is another"
+        );
+        assert!(coming.size().await.is_err());
+    }
+}
