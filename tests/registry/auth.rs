@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256};
+use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256, text};
 use tests::wait_for;
 
 const PASSWORD: &str = "a long enough password";
@@ -415,5 +415,48 @@ async fn a_token_too_weak_for_a_mount_is_told_which_would_do() -> anyhow::Result
     let weak = give("repository:team/four:pull,push").await?;
     let upload = mount(&weak, "team/four", "&from=closed/app").await?;
     assert_eq!(upload.status(), 202);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_holds_for_its_time_only() -> anyhow::Result<()> {
+    let env = [LOCAL, ("SKALD_REGISTRY_TOKEN_LIFETIME", "1s")];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let password = registry.directory().join("data/registry/admin-password");
+    let password = std::fs::read_to_string(password)?;
+    let admin = registry.client().login("admin", password.trim());
+    admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let token = async || {
+        let scope = [("scope", "repository:team/app:pull")];
+        let given = admin.request(Method::GET, "/service/token").query(&scope);
+        let given: Value = given.send().await?.json().await?;
+        assert_eq!(given["expires_in"], 1);
+        anyhow::Ok(given["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let pull = async |token: &str| {
+        let pull = registry
+            .client()
+            .request(Method::GET, "/v2/team/app/manifests/v1");
+        anyhow::Ok(pull.bearer_auth(token).send().await?)
+    };
+    let first = token().await?;
+    assert_eq!(pull(&first).await?.status(), 200);
+    let refused = wait_for(
+        "the token to expire",
+        Duration::from_secs(120),
+        async || {
+            let answer = pull(&first).await.ok()?;
+            (answer.status() == 401).then_some(answer)
+        },
+    );
+    let refused = refused.await?;
+    let challenge = header(&refused, "www-authenticate")?;
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
+    assert!(text(refused).await.contains("the token has expired"));
+    // As clients do, who ask for another.
+    assert_eq!(pull(&token().await?).await?.status(), 200);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, Registry, RegistryClient, bytes, code, sha256};
+use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, code, image, sha256};
 
 async fn used(client: &RegistryClient, project: &str) -> anyhow::Result<i64> {
     let (_, quotas) = client.manage(Method::GET, "/quotas", Value::Null).await?;
@@ -289,5 +289,55 @@ async fn names_are_found_by_who_may_see_them() -> anyhow::Result<()> {
     assert_eq!(search("web").await?.1, ["team/web-app", "team/web_app"]);
     assert_eq!(search("b_a").await?.1, ["team/web_app"], "no joker");
     assert_eq!(search("%25").await?, (vec![], vec![]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_pushes_to_a_project_that_is_nearly_full_is_told() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let project = json!({"project_name": "small", "storage_limit": 10_000});
+    assert_eq!(
+        client.manage(Method::POST, "/projects", project).await?.0,
+        201
+    );
+    let (_, project) = client
+        .manage(Method::GET, "/projects/small", Value::Null)
+        .await?;
+    let mut warnings = Vec::new();
+    for seed in 1..=3 {
+        let layer = bytes(seed, 3000);
+        client.push_image("small/app", "v1", &layer).await?;
+        let again = image(br#"{"architecture":"amd64","os":"linux"}"#, &[&layer]);
+        let again = again.to_string().into_bytes();
+        let put = client
+            .put_manifest("small/app", "v1", MANIFEST, &again)
+            .await?;
+        assert_eq!(put.status(), 201);
+        let warning = put.headers().get("warning");
+        warnings.push(warning.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    }
+    let told = "299 - \"project small has 9037 of 10000 bytes\"".to_owned();
+    assert_eq!(warnings, [None, None, Some(told)]);
+    // Harbor's clients know quotas by their numbers.
+    let path = format!("/quotas/{}", project["project_id"]);
+    let (_, quota) = client.manage(Method::GET, &path, Value::Null).await?;
+    assert_eq!(
+        (&quota["id"], &quota["ref"]["name"]),
+        (&project["project_id"], &json!("small"))
+    );
+    let more = json!({"hard": {"storage": 20_000}});
+    assert_eq!(client.manage(Method::PUT, &path, more).await?.0, 200);
+    let (_, quota) = client
+        .manage(Method::GET, "/quotas/small", Value::Null)
+        .await?;
+    assert_eq!(quota["hard"]["storage"], 20_000);
+    assert_eq!(
+        client
+            .manage(Method::GET, "/quotas/99999", Value::Null)
+            .await?
+            .0,
+        404
+    );
     Ok(())
 }

@@ -31,8 +31,9 @@ pub use args::{
 };
 pub use error::CliError;
 pub use registry::{
-    AccountCommand, Action, ApplyArgs, ContentCommand, Kept, PolicyCommand, ProjectCommand,
-    RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, UpstreamCommand, Visibility,
+    AccountCommand, Action, ApplyArgs, ContentCommand, GroupCommand, Kept, PolicyCommand,
+    ProjectCommand, RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, UpstreamCommand,
+    Visibility,
 };
 
 /// What to ask.

@@ -7,6 +7,7 @@ mod accounts;
 mod apply;
 mod asked;
 mod content;
+mod groups;
 mod policy;
 mod projects;
 mod system;
@@ -23,6 +24,7 @@ pub use accounts::{AccountCommand, Action, Switch};
 pub use apply::ApplyArgs;
 use asked::Client;
 pub use content::ContentCommand;
+pub use groups::GroupCommand;
 pub use policy::{Kept, PolicyCommand};
 pub use projects::{ProjectCommand, Role, Visibility};
 pub use system::SystemCommand;
@@ -72,6 +74,9 @@ pub enum RegistryCommand {
     /// What concerns people and robots
     #[command(flatten)]
     Accounts(AccountCommand),
+    /// What concerns groups of accounts
+    #[command(flatten)]
+    Groups(GroupCommand),
     /// What concerns repositories, artifacts and tags
     #[command(flatten)]
     Content(ContentCommand),
@@ -94,6 +99,7 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
     let asked = match args.command {
         RegistryCommand::Projects(command) => command.asked(),
         RegistryCommand::Accounts(command) => command.asked()?,
+        RegistryCommand::Groups(command) => command.asked(),
         RegistryCommand::Content(command) => command.asked(),
         RegistryCommand::Policy(command) => command.asked()?,
         RegistryCommand::Upstreams(command) => command.asked()?,
@@ -167,6 +173,7 @@ mod tests {
         match Typed::parse_from(words).args.command {
             RegistryCommand::Projects(command) => command.asked(),
             RegistryCommand::Accounts(command) => command.asked().unwrap(),
+            RegistryCommand::Groups(command) => command.asked(),
             RegistryCommand::Content(command) => command.asked(),
             RegistryCommand::Policy(command) => command.asked().unwrap(),
             RegistryCommand::Upstreams(command) => command.asked().unwrap(),
@@ -202,6 +209,7 @@ mod tests {
             ("renew-robot 7", "PATCH", "/robots/7"),
             ("retention 7", "GET", "/retentions/7"),
             ("registries", "GET", "/registries"),
+            ("add-to-group 7 ann", "POST", "/usergroups/7/members"),
             (
                 "create-registry hub https://docker.io",
                 "POST",

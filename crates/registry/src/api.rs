@@ -5,6 +5,7 @@
 //! the project's members and robots; who may pull sees what there is.
 
 mod accounts;
+mod groups;
 mod labels;
 mod operations;
 mod projects;
@@ -46,6 +47,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         repositories::operations,
         labels::operations,
         accounts::operations,
+        groups::operations,
         robots::operations,
         system::operations,
         search::operations,

@@ -381,6 +381,42 @@ pub(crate) async fn sees(
     allows(registry, caller, repo, Action::Pull).await
 }
 
+/// What a caller has in a project, and what it would need to do something there.
+async fn why_not(
+    registry: &Registry,
+    caller: &Caller,
+    project: &str,
+    action: Action,
+) -> Result<String, Error> {
+    if let Caller::Robot { permissions, .. } = caller {
+        let given = Action::ALL.into_iter().filter(|action| {
+            let mut given = permissions.iter();
+            given.any(|given| given.allows(project, *action))
+        });
+        let given: Vec<&str> = given.map(Action::name).collect();
+        return Ok(match given.is_empty() {
+            true => format!("this robot has no permission in project {project}"),
+            false => format!(
+                "this robot may only {} in project {project}",
+                given.join(", ")
+            ),
+        });
+    }
+    let account = match caller {
+        Caller::Account(account) => Some(account.id),
+        _ => None,
+    };
+    let standing = registry.meta().standing(account, project).await?;
+    let least = Role::least(action).name();
+    Ok(match standing.role {
+        Some(role) => {
+            let role = role.name();
+            format!("the role in project {project} is {role}, and it takes {least}")
+        }
+        None => format!("there is no role in project {project}, and it takes {least}"),
+    })
+}
+
 /// Refuses what a caller may not do with a repository, and says so in the audit trail.
 pub(crate) async fn authorize(
     registry: &Registry,
@@ -400,11 +436,8 @@ pub(crate) async fn authorize(
             Err(Error::new(Code::Unauthorized, message))
         }
         _ => {
-            let message = format!(
-                "{} may not {name} {repo}: that needs a role in project {} that allows it",
-                caller.name(),
-                repo.project()
-            );
+            let why = why_not(registry, caller, repo.project(), action).await?;
+            let message = format!("{} may not {name} {repo}: {why}", caller.name());
             let event = Event {
                 reason: Some(message.clone()),
                 ..Event::new("access_denied", "repository", repo.as_str()).in_repo(repo)

@@ -222,6 +222,8 @@ pub struct LimitConfig {
     pub tags_per_push_max: usize,
     /// Projects that have metrics of their own; more count as one.
     pub metric_projects_max: usize,
+    /// Pushes to a project that has so much of its quota are answered with a warning; 0 is never.
+    pub quota_warning_percent: u64,
     /// Whether an index may name manifests that are not there.
     pub allow_missing_manifests: bool,
     /// Whether an image may name blobs that are not there.
@@ -235,6 +237,7 @@ impl Default for LimitConfig {
             page_max: 10_000,
             tags_per_push_max: 100,
             metric_projects_max: 1000,
+            quota_warning_percent: 85,
             allow_missing_manifests: true,
             allow_missing_blobs: false,
         }

@@ -37,6 +37,7 @@ mod registry;
 mod rule;
 mod store;
 mod turns;
+mod ui;
 mod who;
 
 pub use config::{AuthMode, Config};

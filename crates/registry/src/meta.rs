@@ -14,6 +14,7 @@ mod check;
 mod connect;
 mod content;
 mod error;
+mod group;
 mod history;
 mod keys;
 mod label;
@@ -43,7 +44,7 @@ use storage::Clock;
 
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
-    CreateProject, DeleteProject, Project, SetMember, UpdateProject, time, unknown_project,
+    CreateProject, DeleteProject, Holder, Project, SetMember, UpdateProject, time, unknown_project,
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
@@ -51,11 +52,14 @@ pub(crate) use check::{BlobFact, Recount};
 pub(crate) use connect::Place;
 pub(crate) use content::DeleteRepo;
 pub use error::MetaError;
+pub(crate) use group::{CreateGroup, DeleteGroup, SetGroupAccount};
 pub(crate) use history::SetTag;
 pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use label::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
 pub(crate) use link::{Bump, Mount};
-pub(crate) use manifest::{DeleteManifest, ManifestRow, PutManifest, unknown as unknown_manifest};
+pub(crate) use manifest::{
+    DeleteManifest, Fill, ManifestRow, PutManifest, unknown as unknown_manifest,
+};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};

@@ -30,7 +30,7 @@ pub(crate) use upload::{Receiving, new_upload};
 use crate::error::{Code, Error};
 use crate::logs::{Seen, observe};
 use crate::registry::Registry;
-use crate::{api, auth, health};
+use crate::{api, auth, health, ui};
 
 /// The end points that clients push to and pull from.
 pub fn routes(registry: Registry) -> Router {
@@ -39,6 +39,7 @@ pub fn routes(registry: Registry) -> Router {
         .route("/v2/", any(dispatch))
         .route("/v2/{*path}", any(dispatch))
         .merge(auth::routes())
+        .merge(ui::routes())
         .merge(api::routes(registry.clone()))
         .layer(from_fn_with_state(registry.clone(), observe))
         .merge(health::routes())

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use globset::{Glob, GlobMatcher};
+use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
@@ -13,7 +14,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Bytes of a glob.
 const GLOB_BYTES_MAX: usize = 256;
 
-/// A rule, as it is given and kept. The names of what is retained are Harbor's templates.
+/// A rule, as it is given and kept. The names of what is retained are Harbor's templates and, for
+/// moments, zot's; zot's names of counts are known too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
@@ -34,10 +36,18 @@ pub(crate) struct Rule {
 #[serde(default)]
 pub(crate) struct Keep {
     /// How many of the tags that were pushed last.
-    #[serde(rename = "latestPushedK", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "latestPushedK",
+        alias = "mostRecentlyPushedCount",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) latest_pushed: Option<usize>,
     /// How many of the tags that were pulled last; those that never were come after all others.
-    #[serde(rename = "latestPulledN", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "latestPulledN",
+        alias = "mostRecentlyPulledCount",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) latest_pulled: Option<usize>,
     /// How many of the tags that were pushed or pulled last.
     #[serde(rename = "latestActiveK", skip_serializing_if = "Option::is_none")]
@@ -48,6 +58,12 @@ pub(crate) struct Keep {
     /// Tags for so many days since their last pull, or since their push if they never were pulled.
     #[serde(rename = "nDaysSinceLastPull", skip_serializing_if = "Option::is_none")]
     pub(crate) days_since_pull: Option<i64>,
+    /// Tags for so long since their push, such as `12h`.
+    #[serde(rename = "pushedWithin", skip_serializing_if = "Option::is_none")]
+    pub(crate) pushed_within: Option<DurationNs>,
+    /// Tags for so long since their last pull, or since their push if they never were pulled.
+    #[serde(rename = "pulledWithin", skip_serializing_if = "Option::is_none")]
+    pub(crate) pulled_within: Option<DurationNs>,
 }
 
 fn all() -> String {
@@ -107,8 +123,8 @@ impl Rule {
         match self.kind {
             Kind::Retention if !keeps => {
                 return Err(wrong(
-                    "latestPushedK, latestPulledN, latestActiveK, nDaysSinceLastPush or \
-                     nDaysSinceLastPull says what is kept"
+                    "latestPushedK, latestPulledN, latestActiveK, nDaysSinceLastPush, \
+                     nDaysSinceLastPull, pushedWithin or pulledWithin says what is kept"
                         .into(),
                 ));
             }
@@ -168,13 +184,18 @@ impl Keep {
             tags.sort_by_key(|tag| Reverse((moment(tag), tag.pushed_ms)));
             kept.extend(tags.iter().take(count).map(|tag| tag.tag.as_str()));
         }
-        let ages: [(Option<i64>, Moment); 2] = [
-            (self.days_since_push, Candidate::pushed),
-            (self.days_since_pull, Candidate::pulled_or_pushed),
+        let days = |days: Option<i64>| Some(days?.saturating_mul(DAY_MS));
+        let within = |within: Option<DurationNs>| Some(within?.0 / 1_000_000);
+        let ages: [(Option<i64>, Moment); 4] = [
+            (days(self.days_since_push), Candidate::pushed),
+            (days(self.days_since_pull), Candidate::pulled_or_pushed),
+            (within(self.pushed_within), Candidate::pushed),
+            (within(self.pulled_within), Candidate::pulled_or_pushed),
         ];
-        for (days, moment) in ages {
-            let Some(days) = days else { continue };
-            let age_max_ms = days.saturating_mul(DAY_MS);
+        for (age_max_ms, moment) in ages {
+            let Some(age_max_ms) = age_max_ms else {
+                continue;
+            };
             let is_young = |tag: &Candidate| {
                 moment(tag).is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < age_max_ms)
             };
@@ -265,6 +286,13 @@ mod tests {
             (r#""latestPulledN":3"#, vec!["never"]),
             (r#""latestActiveK":2"#, vec!["old", "never"]),
             (r#""nDaysSinceLastPull":7"#, vec!["old", "never"]),
+            (
+                r#""mostRecentlyPulledCount":1"#,
+                vec!["old", "never", "new"],
+            ),
+            (r#""mostRecentlyPushedCount":3"#, vec!["old"]),
+            (r#""pulledWithin":"168h""#, vec!["old", "never"]),
+            (r#""pushedWithin":"30d""#, vec!["old", "used"]),
             (r#""nDaysSinceLastPull":7,"latestPushedK":2"#, vec!["old"]),
         ] {
             let rules = [rule(&format!(r#"{{"kind":"retention",{keep}}}"#))];

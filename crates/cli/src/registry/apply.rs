@@ -2,18 +2,24 @@
 //! are declared. What the file does not speak of stays as it is; a list that it has is the whole
 //! list.
 
-use std::collections::BTreeMap;
+mod groups;
+mod labels;
+mod upstreams;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use model::units::DurationNs;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Client};
 use super::projects::{set_member, set_public, set_quota};
-use super::upstreams::set_upstream;
 use crate::error::CliError;
+use labels::Label;
+use upstreams::{Numbers, Upstream};
 
 /// What is to be done with which file.
 #[derive(Clone, Debug, Args)]
@@ -30,22 +36,16 @@ pub struct ApplyArgs {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    /// Labels that artifacts of all projects can have.
+    labels: Option<BTreeMap<String, Label>>,
+    /// Groups and their accounts.
+    #[serde(default)]
+    groups: BTreeMap<String, BTreeSet<String>>,
     /// Other registries that projects can be caches of.
     #[serde(default)]
     registries: BTreeMap<String, Upstream>,
     #[serde(default)]
     projects: BTreeMap<String, Project>,
-}
-
-/// What another registry is to be, or is.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Upstream {
-    url: String,
-    namespace: Option<String>,
-    username: Option<String>,
-    /// The variable of the environment that has the password.
-    password_env: Option<String>,
 }
 
 /// What a project is to be, or is.
@@ -55,10 +55,15 @@ struct Project {
     public: Option<bool>,
     /// Bytes that it may have; -1 is no bound.
     quota: Option<i64>,
-    /// Accounts and their roles.
+    /// Accounts and groups, these as `group:NAME`, and their roles.
     members: Option<BTreeMap<String, String>>,
     /// The registry that it is a cache of; no name is none.
     upstream: Option<String>,
+    /// Its own labels.
+    labels: Option<BTreeMap<String, Label>>,
+    /// Its number.
+    #[serde(skip)]
+    id: Option<i64>,
     /// As `POST /projects/{project}/rules` has them.
     rules: Option<Vec<Map<String, Value>>>,
 }
@@ -77,117 +82,79 @@ pub(super) async fn run(
         .map_err(|error| CliError::Usage(format!("cannot read {file}: {error}")))?;
     let wanted: Wanted = serde_yaml::from_str(&text)
         .map_err(|error| CliError::Usage(format!("{file} cannot be understood: {error}")))?;
-    let mut numbers = BTreeMap::new();
-    let known = known(client, &wanted).await?;
-    for (name, known) in &known {
-        numbers.extend(known["id"].as_i64().map(|id| (name.clone(), id)));
-    }
-    for (name, wanted) in &wanted.registries {
-        let Some((what, asked)) = plan_upstream(name, wanted, known.get(name))? else {
-            continue;
-        };
-        // What is not made is only named.
-        let made = match args.dry_run {
-            true => json!({"id": 0}),
-            false => client.ask(asked).await?,
-        };
-        if let Some(id) = made["id"].as_i64() {
-            numbers.entry(name.clone()).or_insert(id);
-        }
-        writeln!(out, "registry {name}: {what}")?;
-    }
-    for (name, wanted) in &wanted.projects {
-        let mut is = read(client, name, &numbers).await?;
-        if is.is_none() {
-            let made = json!({"project_name": name});
-            let made = ("made".to_owned(), Asked::post("/projects", made));
-            make(client, args, out, name, vec![made]).await?;
-            // Who makes a project becomes a member.
-            is = match args.dry_run {
-                true => Some(Project::default()),
-                false => read(client, name, &numbers).await?,
-            };
-        }
-        let steps = plan(name, wanted, &is.unwrap_or_default(), &numbers)?;
-        make(client, args, out, name, steps).await?;
-    }
-    Ok(())
-}
-
-async fn make(
-    client: &Client,
-    args: &ApplyArgs,
-    out: &mut (dyn Write + Send),
-    project: &str,
-    steps: Vec<Step>,
-) -> Result<(), CliError> {
-    for (what, asked) in steps {
-        if !args.dry_run {
-            client.ask(asked).await?;
-        }
-        writeln!(out, "project {project}: {what}")?;
-    }
-    Ok(())
-}
-
-/// The registries that are known, by their names, if the file speaks of any.
-async fn known(client: &Client, wanted: &Wanted) -> Result<BTreeMap<String, Value>, CliError> {
-    let mut projects = wanted.projects.values();
-    if wanted.registries.is_empty() && projects.all(|project| project.upstream.is_none()) {
-        return Ok(BTreeMap::new());
-    }
-    let known = client.ask(Asked::get("/registries")).await?;
-    let known = known.as_array().into_iter().flatten();
-    let named = |one: &Value| Some((one["name"].as_str()?.to_owned(), one.clone()));
-    Ok(known.filter_map(named).collect())
-}
-
-/// What makes a registry what it is to be. Passwords are never shown, so that another one alone is
-/// no difference.
-fn plan_upstream(
-    name: &str,
-    wanted: &Upstream,
-    is: Option<&Value>,
-) -> Result<Option<Step>, CliError> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let username = wanted.username.clone().unwrap_or_default();
-    if let Some(is) = is {
-        let namespace = wanted.namespace.clone();
-        let same_namespace = namespace.is_none_or(|wanted| wanted == text(&is["namespace"]));
-        let same = text(&is["url"]) == wanted.url.trim_end_matches('/')
-            && text(&is["credential"]["access_key"]) == username;
-        if same && same_namespace {
-            return Ok(None);
-        }
-    }
-    let password = match &wanted.password_env {
-        Some(variable) => std::env::var(variable)
-            .map_err(|_| CliError::Usage(format!("registry {name}: {variable} is not set")))?,
-        None => String::new(),
+    let mut does = Does {
+        client,
+        dry_run: args.dry_run,
+        out,
     };
-    let mut body = json!({
-        "name": name,
-        "url": wanted.url,
-        "credential": {"access_key": username, "access_secret": password},
-    });
-    if let Some(namespace) = &wanted.namespace {
-        body["namespace"] = namespace.as_str().into();
+    if let Some(labels) = &wanted.labels {
+        for step in labels::plan(client, None, labels).await? {
+            does.step("registry", step).await?;
+        }
     }
-    Ok(Some(match is {
-        Some(is) => (
-            "changed".to_owned(),
-            Asked::put(format!("/registries/{}", is["id"]), body),
-        ),
-        None => ("made known".to_owned(), Asked::post("/registries", body)),
-    }))
+    groups::apply(client, &mut does, &wanted.groups).await?;
+    let numbers = upstreams::apply(client, &mut does, &wanted).await?;
+    for (name, wanted) in &wanted.projects {
+        apply_project(client, &mut does, name, wanted, &numbers).await?;
+    }
+    Ok(())
+}
+
+async fn apply_project(
+    client: &Client,
+    does: &mut Does<'_>,
+    name: &str,
+    wanted: &Project,
+    numbers: &Numbers,
+) -> Result<(), CliError> {
+    let what = format!("project {name}");
+    let mut is = read(client, name, numbers).await?;
+    if is.is_none() {
+        let made = json!({"project_name": name});
+        let made = ("made".to_owned(), Asked::post("/projects", made));
+        does.step(&what, made).await?;
+        // Who makes a project becomes a member.
+        is = match does.dry_run {
+            true => None,
+            false => read(client, name, numbers).await?,
+        };
+    }
+    let is = is.unwrap_or_default();
+    for step in plan(name, wanted, &is, numbers)? {
+        does.step(&what, step).await?;
+    }
+    let labels = match (&wanted.labels, is.id) {
+        (None, _) => Vec::new(),
+        (Some(labels), Some(id)) => labels::plan(client, Some(id), labels).await?,
+        (Some(labels), None) => labels::steps(None, labels, &[]),
+    };
+    for step in labels {
+        does.step(&what, step).await?;
+    }
+    Ok(())
+}
+
+/// Does what is to be done, or only says so.
+struct Does<'a> {
+    client: &'a Client,
+    dry_run: bool,
+    out: &'a mut (dyn Write + Send),
+}
+
+impl Does<'_> {
+    /// Takes a step, for which the registry's answer is given back if there is one.
+    async fn step(&mut self, of: &str, (what, asked): Step) -> Result<Value, CliError> {
+        let answer = match self.dry_run {
+            true => Value::Null,
+            false => self.client.ask(asked).await?,
+        };
+        writeln!(self.out, "{of}: {what}")?;
+        Ok(answer)
+    }
 }
 
 /// What a project is; nothing if it is not there.
-async fn read(
-    client: &Client,
-    name: &str,
-    numbers: &BTreeMap<String, i64>,
-) -> Result<Option<Project>, CliError> {
+async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<Project>, CliError> {
     let path = format!("/projects/{name}");
     let project = match client.ask(Asked::get(&path)).await {
         Err(CliError::Refused { status: 404, .. }) => return Ok(None),
@@ -199,23 +166,22 @@ async fn read(
     let members = members.as_array().into_iter().flatten();
     let member = |member: &Value| {
         let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
-        (text("entity_name"), text("role_name"))
+        let name = match member["entity_type"].as_str() {
+            Some("g") => format!("group:{}", text("entity_name")),
+            _ => text("entity_name"),
+        };
+        (name, text("role_name"))
     };
     let rules = rules.as_array().into_iter().flatten();
     Ok(Some(Project {
         public: Some(project["metadata"]["public"] == "true"),
         quota: quota["hard"]["storage"].as_i64(),
         members: Some(members.map(member).collect()),
-        upstream: upstream_of(&project, numbers),
+        upstream: Some(upstreams::of_project(&project, numbers)),
+        labels: None,
+        id: project["project_id"].as_i64(),
         rules: Some(rules.filter_map(|rule| rule.as_object().cloned()).collect()),
     }))
-}
-
-/// The name of what a project is a cache of; no name if it is none.
-fn upstream_of(project: &Value, numbers: &BTreeMap<String, i64>) -> Option<String> {
-    let id = project["registry_id"].as_i64();
-    let found = numbers.iter().find(|(_, number)| Some(**number) == id);
-    Some(found.map(|(name, _)| name.clone()).unwrap_or_default())
 }
 
 /// What makes a project what it is to be.
@@ -223,7 +189,7 @@ fn plan(
     name: &str,
     wanted: &Project,
     is: &Project,
-    numbers: &BTreeMap<String, i64>,
+    numbers: &Numbers,
 ) -> Result<Vec<Step>, CliError> {
     let mut steps = Vec::new();
     if let Some(public) = wanted.public.filter(|_| wanted.public != is.public) {
@@ -238,7 +204,7 @@ fn plan(
         .as_ref()
         .filter(|_| wanted.upstream != is.upstream)
     {
-        steps.push(plan_upstream_of(name, upstream, numbers)?);
+        steps.push(upstreams::plan_project(name, upstream, numbers)?);
     }
     if let Some(members) = &wanted.members {
         let none = BTreeMap::new();
@@ -258,22 +224,6 @@ fn plan(
         );
     }
     Ok(steps)
-}
-
-fn plan_upstream_of(
-    name: &str,
-    upstream: &str,
-    numbers: &BTreeMap<String, i64>,
-) -> Result<Step, CliError> {
-    if upstream.is_empty() {
-        return Ok(("no cache any more".to_owned(), set_upstream(name, 0)));
-    }
-    let number = numbers.get(upstream).copied().ok_or_else(|| {
-        let message = format!("project {name}: there is no registry {upstream}");
-        CliError::Usage(message)
-    })?;
-    let what = format!("a cache of {upstream}");
-    Ok((what, set_upstream(name, number)))
 }
 
 fn plan_members(
@@ -319,6 +269,20 @@ fn plan_rules(
 fn bare(rule: &Map<String, Value>) -> Map<String, Value> {
     let mut rule = rule.clone();
     rule.remove("id");
+    for (other, name) in [
+        ("mostRecentlyPushedCount", "latestPushedK"),
+        ("mostRecentlyPulledCount", "latestPulledN"),
+    ] {
+        if let Some(count) = rule.remove(other) {
+            rule.insert(name.to_owned(), count);
+        }
+    }
+    for within in ["pushedWithin", "pulledWithin"] {
+        let read = |said: &Value| serde_json::from_value::<DurationNs>(said.clone()).ok();
+        if let Some(time) = rule.get(within).and_then(read) {
+            rule.insert(within.to_owned(), time.to_string().into());
+        }
+    }
     for glob in ["repositories", "tags"] {
         rule.entry(glob).or_insert_with(|| "**".into());
     }
@@ -358,41 +322,11 @@ rules:
   - {id: 7, kind: immutable, repositories: '**', tags: v*}
 ";
         assert!(steps(WANTED, is).is_empty());
-        assert!(steps("{}", is).is_empty());
-    }
-
-    #[test]
-    fn projects_become_caches_and_are_no_more() {
-        let step = "a cache of hub: PUT /projects/team";
-        assert_eq!(steps("upstream: hub", "upstream: ''"), [step]);
-        let step = "no cache any more: PUT /projects/team";
-        assert_eq!(steps("upstream: ''", "upstream: hub"), [step]);
-        assert!(steps("upstream: hub", "upstream: hub").is_empty());
-        let unknown = project("upstream: other");
-        assert!(plan("team", &unknown, &Project::default(), &BTreeMap::new()).is_err());
-    }
-
-    #[test]
-    fn registries_are_changed_where_they_differ() {
-        let wanted: Upstream =
-            serde_yaml::from_str("{url: 'https://quay.io/', username: me}").unwrap();
-        let mut is = json!({"id": 7, "url": "https://quay.io", "namespace": "quay.io",
-            "credential": {"access_key": "me"}});
-        assert!(plan_upstream("quay", &wanted, Some(&is)).unwrap().is_none());
-        let made = plan_upstream("quay", &wanted, None).unwrap().unwrap().1;
-        assert_eq!(
-            (made.method.as_str(), made.path.as_str()),
-            ("POST", "/registries")
-        );
-        is["credential"] = Value::Null;
-        let changed = plan_upstream("quay", &wanted, Some(&is))
-            .unwrap()
-            .unwrap()
-            .1;
-        assert_eq!(
-            (changed.method.as_str(), changed.path.as_str()),
-            ("PUT", "/registries/7")
-        );
+        let rules = |rules: &str| format!("rules: [{{kind: retention, tags: v*, {rules}}}]");
+        let is = rules("id: 8, repositories: '**', latestPulledN: 3, pushedWithin: 1w");
+        let wanted = rules("mostRecentlyPulledCount: 3, pushedWithin: 168h");
+        assert!(steps(&wanted, &is).is_empty());
+        assert!(steps("{}", &is).is_empty());
     }
 
     #[test]
@@ -414,6 +348,17 @@ rules:
             r#"no rule {"kind":"immutable","repositories":"**","tags":"**"}: DELETE /projects/team/rules/7"#,
         ];
         assert_eq!(steps(WANTED, is), expected);
+    }
+
+    #[test]
+    fn projects_become_caches_and_are_no_more() {
+        let step = "a cache of hub: PUT /projects/team";
+        assert_eq!(steps("upstream: hub", "upstream: ''"), [step]);
+        let step = "no cache any more: PUT /projects/team";
+        assert_eq!(steps("upstream: ''", "upstream: hub"), [step]);
+        assert!(steps("upstream: hub", "upstream: hub").is_empty());
+        let unknown = project("upstream: other");
+        assert!(plan("team", &unknown, &Project::default(), &BTreeMap::new()).is_err());
     }
 
     #[test]

@@ -61,20 +61,20 @@ pub enum ProjectCommand {
         /// The project
         project: String,
     },
-    /// Give an account a role in a project
+    /// Give an account or a group a role in a project
     SetMember {
         /// The project
         project: String,
-        /// The account
+        /// The account, or group:NAME
         account: String,
         /// The role
         role: Role,
     },
-    /// Take an account's role in a project
+    /// Take the role of an account or a group in a project
     RemoveMember {
         /// The project
         project: String,
-        /// The account
+        /// The account, or group:NAME
         account: String,
     },
 }

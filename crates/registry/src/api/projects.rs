@@ -10,7 +10,7 @@ use super::{Admin, Body, Operations, Outcome};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateProject, DeleteProject, Project, SetMember, UpdateProject, unknown_project,
+    CreateProject, DeleteProject, Holder, Project, SetMember, UpdateProject, unknown_project,
 };
 use crate::name::is_component;
 
@@ -25,7 +25,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         .put(project, "Change a project", update)
         .delete(project, "Remove an empty project", delete)
         .get(members, "Members and their roles", self::members)
-        .make(members, "Give an account a role", set_member)
+        .make(members, "Give an account or a group a role", set_member)
         .put(member, "Change a role", change_member)
         .delete(member, "Take a role", remove_member)
         .get("/quotas", "Bytes that projects have and may have", quotas)
@@ -180,6 +180,7 @@ async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
 #[serde(default)]
 struct Membership {
     member_user: MemberUser,
+    member_group: Option<MemberGroup>,
     role_id: Option<i64>,
     role_name: Option<String>,
 }
@@ -190,7 +191,19 @@ struct MemberUser {
     username: String,
 }
 
+#[derive(Debug, Deserialize)]
+struct MemberGroup {
+    group_name: String,
+}
+
 impl Membership {
+    fn holder(self) -> Holder {
+        match self.member_group {
+            Some(group) => Holder::Group(group.group_name),
+            None => Holder::parse(&self.member_user.username),
+        }
+    }
+
     fn role(&self) -> Result<Role, Error> {
         let by_name = self.role_name.as_deref().and_then(Role::parse);
         let by_number = self.role_id.and_then(Role::of_number);
@@ -204,7 +217,7 @@ impl Membership {
 async fn set(
     admin: &Admin,
     project: String,
-    account: String,
+    holder: Holder,
     role: Option<Role>,
 ) -> Result<(), Error> {
     let least = Some(Role::ProjectAdmin);
@@ -212,7 +225,7 @@ async fn set(
     let set = SetMember {
         who: admin.who(),
         project,
-        account,
+        holder,
         role,
     };
     admin.registry.meta().change(set).await
@@ -225,8 +238,7 @@ async fn set_member(
 ) -> Outcome {
     let done = async {
         let role = member.role()?;
-        let account = member.member_user.username;
-        set(&admin, project, account, Some(role)).await?;
+        set(&admin, project, member.holder(), Some(role)).await?;
         Ok(StatusCode::CREATED)
     };
     let done = done.await;
@@ -240,19 +252,20 @@ async fn change_member(
 ) -> Outcome {
     let done = async {
         let role = member.role()?;
-        set(&admin, project, account, Some(role)).await
+        set(&admin, project, Holder::parse(&account), Some(role)).await
     };
     let done = done.await;
     admin.outcome(done)
 }
 
 async fn remove_member(admin: Admin, Path((project, account)): Path<(String, String)>) -> Outcome {
-    let done = set(&admin, project, account, None).await;
+    let done = set(&admin, project, Holder::parse(&account), None).await;
     admin.outcome(done)
 }
 
 fn quota(project: &Project) -> Value {
     json!({
+        "id": project.id,
         "ref": {"name": project.name, "id": project.id},
         "hard": {"storage": project.hard},
         "used": {"storage": project.used},
@@ -271,8 +284,18 @@ async fn quotas(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn show_quota(admin: Admin, Path(name): Path<String>) -> Outcome {
+/// The project whose quota is meant: by its name, or by its number, which is that of its quota.
+async fn owner(admin: &Admin, text: String) -> Result<String, Error> {
+    let is_name = admin.registry.meta().project(&text).await?.is_some();
+    match text.parse() {
+        Ok(id) if !is_name => named(admin, id).await,
+        _ => Ok(text),
+    }
+}
+
+async fn show_quota(admin: Admin, Path(project): Path<String>) -> Outcome {
     let shown = async {
+        let name = owner(&admin, project).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         Ok(Json(quota(&found(&admin, &name).await?)))
     };
@@ -291,12 +314,16 @@ struct Storage {
     storage: i64,
 }
 
-async fn set_quota(admin: Admin, Path(name): Path<String>, Body(request): Body<Hard>) -> Outcome {
+async fn set_quota(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(request): Body<Hard>,
+) -> Outcome {
     let done = async {
         admin.require_admin()?;
         let update = UpdateProject {
             who: admin.who(),
-            name,
+            name: owner(&admin, project).await?,
             is_public: None,
             hard: Some(request.hard.storage),
             upstream: None,

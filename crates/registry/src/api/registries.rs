@@ -13,9 +13,8 @@ use crate::meta::{CreateUpstream, DeleteUpstream, UpdateUpstream, Upstream, Upst
 
 /// Characters of the longest name, description, address, user's name or password.
 const TEXT_CHARS_MAX: usize = 1024;
-/// Docker's own registry, by what names of its images begin with, and where it is.
+/// What names of images begin with that are from Docker's own registry.
 const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
 
 /// What can be done with other registries.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -93,11 +92,9 @@ fn address(given: &str) -> Result<(String, String), Error> {
         ));
     }
     let is_hub = host == DOCKER_HUB || host.ends_with(".docker.io");
-    if is_hub {
-        return Ok((DOCKER_HUB_URL.to_owned(), DOCKER_HUB.to_owned()));
-    }
     let namespace = match url.port() {
         Some(port) => format!("{host}:{port}"),
+        None if is_hub => DOCKER_HUB.to_owned(),
         None => host,
     };
     Ok((url.as_str().trim_end_matches('/').to_owned(), namespace))
@@ -239,13 +236,9 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let hub = (DOCKER_HUB_URL.to_owned(), DOCKER_HUB.to_owned());
-        for url in [
-            "https://docker.io",
-            "https://registry-1.docker.io/",
-            "https://index.docker.io",
-        ] {
-            assert_eq!(address(url).unwrap(), hub, "{url}");
+        for url in ["https://docker.io", "https://registry-1.docker.io"] {
+            let hub = (url.to_owned(), DOCKER_HUB.to_owned());
+            assert_eq!(address(url).unwrap(), hub);
         }
         assert_eq!(
             address("http://127.0.0.1:5001/").unwrap(),

@@ -62,12 +62,17 @@ impl Role {
         found.map_or(3, |(_, number, _)| number)
     }
 
-    pub(crate) fn allows(self, action: Action) -> bool {
+    /// The weakest role that may do something.
+    pub(crate) fn least(action: Action) -> Self {
         match action {
-            Action::Pull => true,
-            Action::Push => self >= Self::Developer,
-            Action::Delete => self >= Self::Maintainer,
+            Action::Pull => Self::LimitedGuest,
+            Action::Push => Self::Developer,
+            Action::Delete => Self::Maintainer,
         }
+    }
+
+    pub(crate) fn allows(self, action: Action) -> bool {
+        self >= Self::least(action)
     }
 }
 

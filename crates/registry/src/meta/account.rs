@@ -131,23 +131,22 @@ impl Meta {
         account: Option<i64>,
         project: &str,
     ) -> Result<Option<Standing>, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!(
-            "SELECT p.public, m.role FROM project p \
-             LEFT JOIN member m ON m.project_id = p.id AND m.account_id = $1 WHERE p.name = $2",
-            account.unwrap_or(0),
-            project,
-        );
-        let standing = |row: sqlx::any::AnyRow| {
+        // Its own role, and those of its groups.
+        let sql = "SELECT p.public, m.role FROM project p LEFT JOIN (\
+             SELECT project_id, role FROM member WHERE account_id = $1 \
+             UNION ALL SELECT g.project_id, g.role FROM member_group g \
+             JOIN group_account a ON a.group_id = g.group_id WHERE a.account_id = $1\
+             ) m ON m.project_id = p.id WHERE p.name = $2";
+        let standing = |row: &sqlx::any::AnyRow| {
             let role: Option<String> = row.try_get(1)?;
             Ok(Standing {
                 is_public: row.try_get::<i64, _>(0)? != 0,
                 role: role.as_deref().and_then(Role::parse),
             })
         };
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.map(standing).transpose())
-            .map_err(|error| unavailable(&error))
+        let found = bound!(sql, account.unwrap_or(0), project);
+        let all = self.rows(found, standing).await?;
+        Ok(all.into_iter().max_by_key(|standing| standing.role))
     }
 }
 

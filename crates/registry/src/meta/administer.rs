@@ -46,6 +46,8 @@ pub(crate) struct Member {
     pub(crate) id: i64,
     #[serde(rename = "entity_name")]
     pub(crate) name: String,
+    /// `u` for an account, `g` for a group.
+    pub(crate) entity_type: String,
     pub(crate) role_name: String,
     pub(crate) role_id: i64,
 }
@@ -88,6 +90,7 @@ fn member(row: &AnyRow) -> Result<Member, sqlx::Error> {
         name: row.try_get(1)?,
         role_name: role.name().to_owned(),
         role_id: role.number(),
+        entity_type: row.try_get(3)?,
     })
 }
 
@@ -115,8 +118,10 @@ impl Meta {
 
     /// The members of a project.
     pub(crate) async fn members(&self, project: i64) -> Result<Vec<Member>, Error> {
-        let sql = "SELECT a.id, a.name, m.role FROM member m \
-             JOIN account a ON a.id = m.account_id WHERE m.project_id = $1 ORDER BY a.name";
+        let sql = "SELECT a.id, a.name, m.role, 'u' FROM member m \
+             JOIN account a ON a.id = m.account_id WHERE m.project_id = $1 \
+             UNION ALL SELECT g.id, g.name, m.role, 'g' FROM member_group m \
+             JOIN user_group g ON g.id = m.group_id WHERE m.project_id = $1 ORDER BY 4 DESC, 2";
         self.rows(bound!(sql, project), member).await
     }
 }
@@ -156,7 +161,7 @@ impl Change for CreateProject {
                 .await?;
         }
         if let Some(account) = self.admin {
-            put_member(tx, id, account, Role::ProjectAdmin).await?;
+            put_member(tx, PUT_ACCOUNT, id, account, Role::ProjectAdmin).await?;
         }
         match self.upstream {
             Some(upstream) => upstream::connect(tx, id, Some(upstream)).await,
@@ -165,21 +170,21 @@ impl Change for CreateProject {
     }
 }
 
+const PUT_ACCOUNT: &str = "INSERT INTO member (project_id, account_id, role) \
+     VALUES ($1, $2, $3) ON CONFLICT (project_id, account_id) DO UPDATE SET role = excluded.role";
+const PUT_GROUP: &str = "INSERT INTO member_group (project_id, group_id, role) \
+     VALUES ($1, $2, $3) ON CONFLICT (project_id, group_id) DO UPDATE SET role = excluded.role";
+
 async fn put_member(
     tx: &mut Tx<'_>,
+    put: &'static str,
     project: i64,
-    account: i64,
+    holder: i64,
     role: Role,
 ) -> Result<(), sqlx::Error> {
-    bound!(
-        "INSERT INTO member (project_id, account_id, role) VALUES ($1, $2, $3) \
-         ON CONFLICT (project_id, account_id) DO UPDATE SET role = excluded.role",
-        project,
-        account,
-        role.name(),
-    )
-    .execute(&mut *tx.conn)
-    .await?;
+    bound!(put, project, holder, role.name())
+        .execute(&mut *tx.conn)
+        .await?;
     Ok(())
 }
 
@@ -277,11 +282,38 @@ impl Change for DeleteProject {
     }
 }
 
-/// Gives an account a role in a project, or takes it.
+/// Who can have a role in a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Account(String),
+    Group(String),
+}
+
+/// What the names of groups begin with where those of accounts may be too.
+const GROUP_PREFIX: &str = "group:";
+
+impl Holder {
+    /// Reads `ann` or `group:team`.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text.strip_prefix(GROUP_PREFIX) {
+            Some(name) => Self::Group(name.to_owned()),
+            None => Self::Account(text.to_owned()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Account(name) => name.clone(),
+            Self::Group(name) => format!("{GROUP_PREFIX}{name}"),
+        }
+    }
+}
+
+/// Gives an account or a group a role in a project, or takes it.
 pub(crate) struct SetMember {
     pub(crate) who: Who,
     pub(crate) project: String,
-    pub(crate) account: String,
+    pub(crate) holder: Holder,
     pub(crate) role: Option<Role>,
 }
 
@@ -296,29 +328,40 @@ impl Change for SetMember {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let project = project_id(tx, &self.project).await?;
-        let found = bound!(
-            "SELECT id FROM account WHERE name = $1",
-            self.account.as_str()
-        );
+        let (name, find, put, take) = match &self.holder {
+            Holder::Account(name) => (
+                name,
+                "SELECT id FROM account WHERE name = $1",
+                PUT_ACCOUNT,
+                "DELETE FROM member WHERE project_id = $1 AND account_id = $2",
+            ),
+            Holder::Group(name) => (
+                name,
+                "SELECT id FROM user_group WHERE name = $1",
+                PUT_GROUP,
+                "DELETE FROM member_group WHERE project_id = $1 AND group_id = $2",
+            ),
+        };
+        let shown = self.holder.shown();
+        let found = bound!(find, name.as_str());
         let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
-            let message = format!("there is no account {}", self.account);
+            let message = format!("there is no account or group {shown}");
             return Err(Error::new(Code::NameUnknown, message).into());
         };
-        let account = first(&row)?;
+        let holder = first(&row)?;
         let event = match self.role {
             Some(role) => {
-                put_member(tx, project, account, role).await?;
+                put_member(tx, put, project, holder, role).await?;
                 "update_member"
             }
             None => {
-                let sql = "DELETE FROM member WHERE project_id = $1 AND account_id = $2";
-                bound!(sql, project, account).execute(&mut *tx.conn).await?;
+                bound!(take, project, holder).execute(&mut *tx.conn).await?;
                 "delete_member"
             }
         };
         let event = Event {
             reference: self.role.map(|role| role.name().to_owned()),
-            ..Event::new(event, "member", &self.account).in_project(&self.project)
+            ..Event::new(event, "member", &shown).in_project(&self.project)
         };
         Ok(tell(tx, &self.who, &event).await?)
     }

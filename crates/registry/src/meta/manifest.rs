@@ -112,16 +112,23 @@ pub(crate) struct PutManifest {
     pub(crate) is_copy: bool,
 }
 
+/// What a project has and may have, in bytes; below zero is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fill {
+    pub(crate) used: i64,
+    pub(crate) hard: i64,
+}
+
 #[async_trait]
 impl Change for PutManifest {
-    type Out = ();
+    type Out = Fill;
     const NAME: &'static str = "put_manifest";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Fill, Failure> {
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
         let found = bound!(
             "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
@@ -157,7 +164,13 @@ impl Change for PutManifest {
             digest: Some(target.digest.to_owned()),
             ..Event::new("push_artifact", "artifact", target.digest).in_repo(&self.repo)
         };
-        Ok(tell(tx, &self.who, &event).await?)
+        tell(tx, &self.who, &event).await?;
+        let sql = "SELECT used, hard FROM quota WHERE project_id = $1";
+        let quota = bound!(sql, repo.project).fetch_one(&mut *tx.conn).await?;
+        Ok(Fill {
+            used: quota.try_get(0)?,
+            hard: quota.try_get(1)?,
+        })
     }
 }
 

@@ -21,6 +21,9 @@ use crate::manifest::MEDIA_TYPES;
 use crate::meta::Upstream;
 use crate::metrics::Metrics;
 
+/// Docker's own registry, by what it is called and where it is.
+const DOCKER_HUB_SITE: &str = "https://docker.io";
+const DOCKER_HUB: &str = "https://registry-1.docker.io";
 /// Logins that are remembered, each for one repository.
 const LOGINS_MAX: usize = 10_000;
 /// How long a token holds that does not say so.
@@ -240,7 +243,10 @@ impl Asker {
         question: &Question<'_>,
         login: Option<&Login>,
     ) -> Result<Response, Failed> {
-        let base = upstream.text.url.trim_end_matches('/');
+        let base = match upstream.text.url.as_str() {
+            DOCKER_HUB_SITE => DOCKER_HUB,
+            url => url,
+        };
         let url = format!("{base}/v2/{}/{}", question.repo, question.what);
         let mut request = self.http.request(question.method.clone(), url);
         if question.what.starts_with("manifests/") {
@@ -259,12 +265,22 @@ impl Asker {
         request: reqwest::RequestBuilder,
     ) -> Result<Response, Failed> {
         let name = &upstream.text.name;
-        match tokio::time::timeout(self.answer_timeout, request.send()).await {
+        let again = request.try_clone();
+        let answer = async {
+            match (request.send().await, again) {
+                // A connection that was kept may be closed by the other side just when it is used.
+                (Err(error), Some(again)) if error.is_request() && !error.is_connect() => {
+                    again.send().await
+                }
+                (answer, _) => answer,
+            }
+        };
+        match tokio::time::timeout(self.answer_timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failed::Down(format!(
-                "{name} does not answer: {}",
-                cause(error)
-            ))),
+            Ok(Err(error)) => {
+                let why = cause(error);
+                Err(Failed::Down(format!("{name} does not answer: {why}")))
+            }
             Err(_) => Err(Failed::Down(format!("{name} does not answer in time"))),
         }
     }

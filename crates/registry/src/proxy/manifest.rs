@@ -268,7 +268,7 @@ impl Wanted {
             Err(error) if error.code == Code::PreconditionFailed => {
                 Err(Failed::Down(error.message))
             }
-            done => Ok(done?),
+            done => Ok(done.map(|_| ())?),
         }
     }
 }

@@ -1,0 +1,135 @@
+//! Groups of accounts.
+
+use axum::Json;
+use axum::extract::Path;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Admin, Body, Operations, Outcome};
+use crate::error::{Code, Error};
+use crate::meta::{CreateGroup, DeleteGroup, SetGroupAccount};
+
+/// Bytes of the longest name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// What can be done with groups.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (groups, group) = ("/usergroups", "/usergroups/{id}");
+    let members = "/usergroups/{id}/members";
+    let member = "/usergroups/{id}/members/{account}";
+    all.get(groups, "Groups of accounts", list)
+        .make(groups, "Make a group", create)
+        .get(group, "A group", show)
+        .delete(group, "Remove a group, and its roles", delete)
+        .get(members, "The accounts of a group", self::members)
+        .make(members, "Put an account into a group", add)
+        .delete(member, "Take an account out of a group", remove)
+}
+
+/// A new group.
+#[derive(Debug, Deserialize)]
+struct Request {
+    group_name: String,
+}
+
+async fn list(admin: Admin) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        let (limit, offset) = admin.page();
+        Ok(Json(admin.registry.meta().groups(limit, offset).await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+    let created = async {
+        admin.require_admin()?;
+        let name = request.group_name;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
+        let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain);
+        if !is_name {
+            let message = format!(
+                "a group's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_`, `-` and `@`"
+            );
+            let error = Error::new(Code::Unsupported, message);
+            return Err(error.with_status(StatusCode::BAD_REQUEST));
+        }
+        let who = admin.who();
+        let id = admin
+            .registry
+            .meta()
+            .change(CreateGroup { who, name })
+            .await?;
+        let location = format!("/api/v2.0/usergroups/{id}");
+        Ok((
+            StatusCode::CREATED,
+            [(LOCATION, location)],
+            Json(json!({"id": id})),
+        ))
+    };
+    let created = created.await;
+    admin.outcome(created)
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = async {
+        admin.require_admin()?;
+        Ok(Json(admin.registry.meta().group(id).await?))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}
+
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let deleted = async {
+        admin.require_admin()?;
+        let who = admin.who();
+        admin.registry.meta().change(DeleteGroup { who, id }).await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        let meta = admin.registry.meta();
+        let group = meta.group(id).await?;
+        let names = meta.group_accounts(group.id).await?;
+        let member = |name: &String| json!({"username": name});
+        Ok(Json(names.iter().map(member).collect::<Vec<_>>()))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn set(admin: &Admin, id: i64, account: String, is_in: bool) -> Result<(), Error> {
+    admin.require_admin()?;
+    let meta = admin.registry.meta();
+    let set = SetGroupAccount {
+        who: admin.who(),
+        group: meta.group(id).await?,
+        account,
+        is_in,
+    };
+    meta.change(set).await
+}
+
+/// An account by its name.
+#[derive(Debug, Deserialize)]
+struct Named {
+    username: String,
+}
+
+async fn add(admin: Admin, Path(id): Path<i64>, Body(account): Body<Named>) -> Outcome {
+    let done = set(&admin, id, account.username, true).await;
+    admin.outcome(done.map(|()| StatusCode::CREATED))
+}
+
+async fn remove(admin: Admin, Path((id, account)): Path<(i64, String)>) -> Outcome {
+    let done = set(&admin, id, account, false).await;
+    admin.outcome(done)
+}

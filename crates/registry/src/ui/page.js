@@ -1,0 +1,137 @@
+"use strict";
+// A view of what the management API tells. All that comes from there is shown as text, never as HTML.
+
+const PAGE = 100;
+
+/** An element with attributes and children; strings are text. */
+function make(name, attributes, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children.flat().filter((child) => child !== null));
+  return element;
+}
+
+async function ask(path) {
+  const answer = await fetch("/api/v2.0" + path, { headers: { accept: "application/json" } });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.errors?.[0]?.message ?? answer.statusText);
+  return body;
+}
+
+function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  for (; count >= 1024 && at < units.length - 1; at += 1) count /= 1024;
+  return count.toFixed(at === 0 ? 0 : 1) + " " + units[at];
+}
+
+const when = (text) => (text ? new Date(text).toLocaleString() : "never");
+const link = (text, ...parts) =>
+  make("a", { href: "#" + parts.map(encodeURIComponent).join("/") }, text);
+
+function table(heads, rows) {
+  if (rows.length === 0) return make("p", { class: "faint" }, "Nothing here.");
+  const cell = (kind) => (content, at) => {
+    const attributes = heads[at].endsWith("#") ? { class: "number" } : {};
+    return make(kind, attributes, kind === "th" ? content.replace("#", "") : content);
+  };
+  return make("table", {},
+    make("thead", {}, make("tr", {}, heads.map(cell("th")))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell("td"))))));
+}
+
+/** Pages of a list, one after the other. */
+function more(page, count) {
+  const at = location.hash.split("?")[0];
+  const to = (number, text) => make("a", { href: `${at}?page=${number}` }, text);
+  return make("p", {},
+    page > 1 ? to(page - 1, "earlier ") : null,
+    count === PAGE ? to(page + 1, "more") : null);
+}
+
+async function projects() {
+  const all = await ask("/projects?page_size=1000");
+  const quotas = new Map();
+  // Administrators only may see these.
+  const known = await ask("/quotas?page_size=1000").catch(() => []);
+  for (const quota of known) quotas.set(quota.ref.name, quota);
+  const room = (project) => {
+    const quota = quotas.get(project.name);
+    if (!quota) return "";
+    const { used, hard } = { used: quota.used.storage, hard: quota.hard.storage };
+    if (hard < 0) return bytes(used);
+    const meter = make("meter", { min: 0, max: hard, value: used, high: hard * 0.85 });
+    return [meter, `${bytes(used)} of ${bytes(hard)}`];
+  };
+  return table(["Project", "Who may pull", "Repositories#", "Bytes", "Since"], all.map((project) => [
+    link(project.name, project.name),
+    project.metadata.public === "true" ? "everybody" : "members",
+    String(project.repo_count),
+    room(project),
+    when(project.creation_time),
+  ]));
+}
+
+async function repositories(project, page) {
+  const name = encodeURIComponent(project);
+  const all = await ask(`/projects/${name}/repositories?page=${page}&page_size=${PAGE}`);
+  const rest = (repo) => repo.name.slice(project.length + 1) || repo.name;
+  return [
+    table(["Repository", "Artifacts#", "Since"], all.map((repo) => [
+      link(repo.name, project, rest(repo)),
+      String(repo.artifact_count),
+      when(repo.creation_time),
+    ])),
+    more(page, all.length),
+  ];
+}
+
+async function artifacts(project, repository, page) {
+  const name = encodeURIComponent(encodeURIComponent(repository));
+  const path = `/projects/${encodeURIComponent(project)}/repositories/${name}/artifacts`;
+  const all = await ask(`${path}?page=${page}&page_size=${PAGE}`);
+  const image = `${location.host}/${project}/${repository}`;
+  return [
+    table(["Tags", "Digest", "Kind", "Size#", "Pushed", "Pulled"], all.map((artifact) => [
+      [
+        artifact.tags.map((tag) => make("span", { class: "tag" }, tag.name)),
+        artifact.labels.map((label) => make("span", { class: "label" }, label.name)),
+      ].flat(),
+      [
+        make("code", {}, artifact.digest), make("br", {}),
+        make("code", { class: "faint" }, `docker pull ${image}@${artifact.digest}`),
+      ],
+      make("code", {}, artifact.artifact_type ?? artifact.manifest_media_type),
+      bytes(artifact.size),
+      when(artifact.push_time),
+      when(artifact.pull_time),
+    ])),
+    more(page, all.length),
+  ];
+}
+
+async function show() {
+  const [path, query] = location.hash.slice(1).split("?");
+  const [project, repository] = path.split("/").filter(Boolean).map(decodeURIComponent);
+  const page = Number(new URLSearchParams(query).get("page")) || 1;
+  const trail = [project ? link(project, project) : null,
+    repository ? link(repository, project, repository) : null];
+  document.getElementById("trail").replaceChildren(...trail.filter(Boolean));
+  const main = document.getElementById("main");
+  try {
+    const view = repository ? await artifacts(project, repository, page)
+      : project ? await repositories(project, page) : await projects();
+    main.replaceChildren(...[view].flat());
+  } catch (error) {
+    main.replaceChildren(make("p", { class: "refused" }, error.message));
+  }
+}
+
+async function begin() {
+  await show();
+  const who = await ask("/users/current").catch(() => null);
+  if (who) document.getElementById("who").textContent = who.username;
+}
+
+addEventListener("hashchange", show);
+begin();

@@ -1,0 +1,36 @@
+//! The page that shows what there is.
+
+use reqwest::Method;
+use tests::registry::{Kind, LOCAL, Registry, header};
+
+#[tokio::test]
+async fn a_page_shows_what_there_is_and_loads_nothing_of_others() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[LOCAL]).await?;
+    let client = registry.client();
+    let page = client.request(Method::GET, "/").send().await?;
+    assert_eq!((page.status().as_u16(), page.url().path()), (200, "/ui/"));
+    let policy = header(&page, "content-security-policy")?;
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    assert!(header(&page, "content-type")?.starts_with("text/html"));
+    let page = page.text().await?;
+    for (name, kind) in [("page.js", "text/javascript"), ("page.css", "text/css")] {
+        assert!(page.contains(name), "{name}");
+        let part = client
+            .request(Method::GET, &format!("/ui/{name}"))
+            .send()
+            .await?;
+        assert_eq!(header(&part, "content-type")?, kind);
+    }
+    // A browser asks who it is that looks.
+    let asked = client
+        .request(Method::GET, "/api/v2.0/projects")
+        .send()
+        .await?;
+    let challenges = asked.headers().get_all("www-authenticate");
+    assert!(
+        challenges
+            .iter()
+            .any(|value| value.as_bytes().starts_with(b"Basic "))
+    );
+    Ok(())
+}
