@@ -123,6 +123,16 @@ async fn what_was_pulled_once_is_here_and_passwords_are_not_shown() -> anyhow::R
         })
         .await?;
         assert_eq!(client.get(&blob).await?.as_ref(), Some(&layer));
+        let metrics = cache.metrics().await?;
+        for counted in [
+            "hits_total{type=\"blob\"}",
+            "misses_total{type=\"manifest\"}",
+        ] {
+            assert!(
+                metrics.contains(&format!("registry_proxy_{counted}")),
+                "{counted}"
+            );
+        }
         let stale = pull(&client, path).await?;
         assert_eq!(stale.status(), 200);
         let warning = header(&stale, "warning")?;

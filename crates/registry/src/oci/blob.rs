@@ -15,15 +15,19 @@ use super::call::Call;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{self, BlobRow, Bump, DeleteLink};
+use crate::metrics::Cached;
 use crate::name::RepoName;
 use crate::proxy::{self, Source};
 
 pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
     let unknown = || meta::unknown_blob(&repo, &digest);
     let stored = call.registry.meta().blob(&repo, &digest).await?;
+    let upstream = call.upstream(&repo).await?;
+    if upstream.is_some() {
+        call.note.edit().cache = Some(if stored.is_some() { "hit" } else { "miss" });
+    }
     let Some(blob) = stored else {
-        let upstream = call.upstream(&repo).await?.ok_or_else(unknown)?;
-        call.note.edit().cache = Some("miss");
+        let upstream = upstream.ok_or_else(unknown)?;
         if call.method == Method::HEAD {
             let size = proxy::size_of(&call.registry, &upstream, &repo, &digest).await?;
             return send(&call, &digest, size, None).await;
@@ -31,6 +35,9 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
         let found = proxy::fetch(&call.registry, &upstream, &repo, &digest, &call.who).await?;
         return send(&call, &digest, found.size().await?, Some(found)).await;
     };
+    if upstream.is_some() && call.method == Method::GET {
+        call.registry.metrics().proxy_hit(Cached::blob);
+    }
     if call.method == Method::HEAD && !keep(&call, blob.link_id).await? {
         return Err(unknown());
     }

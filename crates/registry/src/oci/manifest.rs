@@ -69,21 +69,11 @@ async fn find(
     repo: &RepoName,
     reference: &Reference,
 ) -> Result<(Arc<ManifestRow>, Option<String>), Error> {
-    // What a tag points to is up to the other registry.
-    let upstream = match reference {
-        Reference::Tag(_) => call.upstream(repo).await?,
-        Reference::Digest(_) => None,
-    };
-    if upstream.is_none()
-        && let Some(found) = call.registry.meta().manifest(repo, reference).await?
-    {
+    let Some(upstream) = call.upstream(repo).await? else {
+        let found = call.registry.meta().manifest(repo, reference).await?;
+        let found = found.ok_or_else(|| meta::unknown_manifest(repo, reference))?;
         return Ok((found, None));
-    }
-    let upstream = match upstream {
-        Some(upstream) => Some(upstream),
-        None => call.upstream(repo).await?,
     };
-    let upstream = upstream.ok_or_else(|| meta::unknown_manifest(repo, reference))?;
     let found = proxy::find(&call.registry, &upstream, repo, reference, &call.who).await?;
     call.note.edit().cache = Some(found.cache);
     Ok((found.row, found.warning.as_deref().map(warning)))
