@@ -328,6 +328,47 @@ async fn a_registry_that_fails_or_is_silent_is_done_without() -> anyhow::Result<
 }
 
 #[tokio::test]
+async fn who_will_not_wait_is_given_what_is_here_and_it_is_asked_meanwhile() -> anyhow::Result<()> {
+    let env = [("SKALD_REGISTRY_PROXY_TAG_STALE_WHILE_REVALIDATE", "1h")];
+    let (upstream, between, cache) = pair(&env).await?;
+    let push = async |seed| {
+        let client = upstream.client();
+        client.push_image("lib/app", "v1", &bytes(seed, 10)).await
+    };
+    let first = push(1).await?;
+    assert_eq!(cache.client().get(TAG).await?.as_ref(), Some(&first));
+    between.set(Mode::Silent);
+    let pulled = pull(cache.client(), TAG).await?;
+    assert!(!pulled.headers().contains_key("warning"));
+    assert_eq!(pulled.bytes().await?, first);
+    between.set(Mode::Open);
+    let second = push(2).await?;
+    wait_for("the tag to move", Duration::from_secs(30), || async {
+        let pulled = cache.client().get(TAG).await.ok()?;
+        (pulled.as_ref() == Some(&second)).then_some(())
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tag_that_a_rule_holds_does_not_follow() -> anyhow::Result<()> {
+    let (upstream, _between, cache) = pair(&[]).await?;
+    let (there, client) = (upstream.client(), cache.client());
+    let first = there.push_image("lib/app", "v1", &bytes(1, 10)).await?;
+    assert_eq!(client.get(TAG).await?.as_ref(), Some(&first));
+    let rule = json!({"kind": "immutable", "tags": "v*"});
+    let made = client.manage(Method::POST, "/projects/hub/rules", rule);
+    assert_eq!(made.await?.0, 201);
+    there.push_image("lib/app", "v1", &bytes(2, 10)).await?;
+    let held = pull(client, TAG).await?;
+    let warning = header(&held, "warning")?;
+    assert!(warning.contains("is immutable by rule"), "{warning}");
+    assert_eq!(held.bytes().await?, first);
+    Ok(())
+}
+
+#[tokio::test]
 async fn first_pulls_at_once_fetch_once() -> anyhow::Result<()> {
     let (mut upstream, _between, cache) = pair(&[]).await?;
     let layer = bytes(1, 8_000_000);

@@ -55,7 +55,9 @@ async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<(
         let mut received = 0;
         while received < blob.len() {
             let rest = &blob[received..];
-            let sent = rand::rng().random_range(1..=STEP_MAX).min(rest.len());
+            let sent = rand::rng()
+                .random_range(STEP_MAX / 2..=STEP_MAX)
+                .min(rest.len());
             send_and_break_off(client, &location, received, rest, sent).await?;
             cuts += 1;
             let state = client.request(Method::GET, &location).send().await?;
