@@ -7,6 +7,7 @@
 mod client;
 mod discovery;
 mod docker;
+mod http;
 mod receive;
 mod scrape;
 mod server;
@@ -23,9 +24,10 @@ use crate::discover::Targets;
 use crate::stages::{self, Pipeline};
 
 pub use self::server::ServerConfig;
-pub use client::{Authorization, BackoffConfig, BasicAuth, ClientConfig, OAuth2, TlsConfig};
+pub use client::{BackoffConfig, ClientConfig};
 pub use discovery::{AttachMetadata, FileSd, KubernetesRole, KubernetesSd, Namespaces, Selector};
 pub use docker::{DockerFilter, DockerSd};
+pub use http::{Authorization, BasicAuth, OAuth2, TlsConfig};
 pub use receive::{JournalConfig, PushApiConfig, SyslogConfig};
 pub use scrape::{Decompression, ScrapeConfig, StaticConfig};
 pub use tls::HttpTlsConfig;
@@ -244,6 +246,16 @@ impl Config {
             if value.get("enabled").and_then(Value::as_bool) == Some(true) {
                 return wrong(format!("{key}.enabled: not supported: {why}"));
             }
+        }
+        if self
+            .options_config
+            .as_object()
+            .is_some_and(|options| !options.is_empty())
+        {
+            return wrong(
+                "options_config: not supported: skald_agent_lag_seconds tells the lag by file"
+                    .to_owned(),
+            );
         }
         if self.target_config.stdin {
             return wrong("target_config.stdin: not supported in a file, use the flag".to_owned());

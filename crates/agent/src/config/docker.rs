@@ -1,50 +1,29 @@
 //! The `docker_sd_configs` section: containers whose logs are read over Docker's API.
 
-use std::path::PathBuf;
-
 use model::units::DurationNs;
 use serde::{Deserialize, Serialize};
 
-use super::{Authorization, BasicAuth, OAuth2, TlsConfig};
+use super::TlsConfig;
+use super::http::with_http_client;
 use crate::access::AccessConfig;
 
-/// Containers of a Docker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DockerSd {
-    /// Where Docker is: `unix:///var/run/docker.sock`, `tcp://host:2375`, `https://host`.
-    pub host: String,
-    /// Which containers; all conditions must hold.
-    pub filters: Vec<DockerFilter>,
-    /// The port in the address of a container that has none.
-    pub port: u16,
-    /// The host in the address of a container that has the network of its host.
-    pub host_networking_host: String,
-    /// Has no effect: a container has one log and is one target, in its first network.
-    pub match_first_network: bool,
-    /// How often Docker is asked at least. Between, it tells of containers that come and go.
-    pub refresh_interval: DurationNs,
-    /// User and password.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic_auth: Option<BasicAuth>,
-    /// The `Authorization` header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authorization: Option<Authorization>,
-    /// Where to get a token from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oauth2: Option<OAuth2>,
-    /// A bearer token.
-    pub bearer_token: String,
-    /// A file that holds it.
-    pub bearer_token_file: PathBuf,
-    /// Whom to trust and what to show.
-    pub tls_config: TlsConfig,
-    /// A proxy.
-    pub proxy_url: String,
-    /// Whether redirects are followed.
-    pub follow_redirects: bool,
-    /// Whether HTTP/2 may be spoken.
-    pub enable_http2: bool,
+with_http_client! {
+    /// Containers of a Docker.
+    pub struct DockerSd {
+        /// Where Docker is: `unix:///var/run/docker.sock`, `tcp://host:2375`, `https://host`.
+        pub host: String = String::new(),
+        /// Which containers; all conditions must hold.
+        pub filters: Vec<DockerFilter> = Vec::new(),
+        /// The port in the address of a container that has none.
+        pub port: u16 = 80,
+        /// The host in the address of a container that has the network of its host.
+        pub host_networking_host: String = "localhost".to_owned(),
+        /// Has no effect: a container has one log and is one target, in its first network.
+        pub match_first_network: bool = true,
+        /// How often Docker is asked at least. Between, it tells of containers that come and go.
+        pub refresh_interval: DurationNs = DurationNs::from_secs(60),
+    }
+    speaks_http2: true
 }
 
 /// A condition on containers, as `docker ps --filter` has them.
@@ -55,28 +34,6 @@ pub struct DockerFilter {
     pub name: String,
     /// One of these must hold.
     pub values: Vec<String>,
-}
-
-impl Default for DockerSd {
-    fn default() -> Self {
-        Self {
-            host: String::new(),
-            filters: Vec::new(),
-            port: 80,
-            host_networking_host: "localhost".to_owned(),
-            match_first_network: true,
-            refresh_interval: DurationNs::from_secs(60),
-            basic_auth: None,
-            authorization: None,
-            oauth2: None,
-            bearer_token: String::new(),
-            bearer_token_file: PathBuf::new(),
-            tls_config: TlsConfig::default(),
-            proxy_url: String::new(),
-            follow_redirects: true,
-            enable_http2: true,
-        }
-    }
 }
 
 impl DockerSd {
@@ -92,20 +49,7 @@ impl DockerSd {
 
     /// The address of the API, and how it is reached.
     pub(crate) fn reached(&self) -> Result<(String, AccessConfig), String> {
-        let mut access = AccessConfig {
-            basic_auth: self.basic_auth.clone(),
-            authorization: self.authorization.clone(),
-            bearer_token: self.bearer_token.clone(),
-            bearer_token_file: self.bearer_token_file.clone(),
-            oauth2: self.oauth2.clone(),
-            tls: self.tls_config.clone(),
-            proxy_url: self.proxy_url.clone(),
-            follow_redirects: self.follow_redirects,
-            http2: self.enable_http2,
-            unix_socket: PathBuf::new(),
-            // A log lasts.
-            timeout: None,
-        };
+        let mut access = self.http_client();
         let base = match self.host.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => {
                 access.unix_socket = path.into();
