@@ -119,7 +119,7 @@ impl Status {
                 None => dropped.push(Dropped {
                     job: sight.job,
                     labels: sight.discovered,
-                    reason: "relabelling leaves no label".to_owned(),
+                    reason: "dropped by relabelling".to_owned(),
                 }),
             }
         }

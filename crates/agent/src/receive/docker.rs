@@ -54,6 +54,8 @@ enum Followed {
     Now,
     /// It had stopped, and its log was read up to there.
     UpTo(Place),
+    /// It has these labels, of which relabelling leaves nothing.
+    Dropped(Labels),
 }
 
 impl Docker {
@@ -153,24 +155,20 @@ impl Docker {
             let is_running = container.state == "running";
             let read = match self.followed.get(&id) {
                 Some(Followed::Now) => continue,
+                Some(Followed::Dropped(of)) if *of == labels => continue,
                 Some(Followed::UpTo(_)) if !is_running => continue,
                 Some(Followed::UpTo(place)) => Some(place.clone()),
-                None => {
+                Some(Followed::Dropped(_)) | None => {
                     let cursor = self.book.cursor(&self.job.job_name, &id);
                     cursor.and_then(|cursor| Place::of_cursor(&cursor))
                 }
             };
             let follower = Follower::new(self.at, &self.job, id.clone(), &labels, self.since);
-            let sight = Sight {
-                job: self.job.job_name.clone(),
-                kind: "docker",
-                name: container.names.into_iter().next().unwrap_or_default(),
-                state: container.state,
-                labels: follower.labels().cloned(),
-                discovered: labels,
-                last_line: None,
-            };
-            self.intake.sights.show(self.at, &id, sight);
+            self.show(&id, &container, &labels, follower.labels());
+            if follower.labels().is_none() {
+                self.followed.insert(id, Followed::Dropped(labels));
+                continue;
+            }
             let (intake, of_task) = (self.intake.clone(), id.clone());
             self.followers.spawn(async move {
                 let end = follower.run(&host, read, &intake).await;
@@ -178,6 +176,19 @@ impl Docker {
             });
             self.followed.insert(id, Followed::Now);
         }
+    }
+
+    fn show(&self, id: &str, container: &Container, discovered: &Labels, labels: Option<&Labels>) {
+        let sight = Sight {
+            job: self.job.job_name.clone(),
+            kind: "docker",
+            name: container.names.first().cloned().unwrap_or_default(),
+            state: container.state.clone(),
+            discovered: discovered.clone(),
+            labels: labels.cloned(),
+            last_line: None,
+        };
+        self.intake.sights.show(self.at, id, sight);
     }
 
     fn ended(&mut self, id: String, end: End) {

@@ -31,6 +31,8 @@ struct Container {
 struct Fake {
     containers: Arc<told::Sender<Vec<Container>>>,
     events: Arc<told::Sender<usize>>,
+    /// The containers that were asked for one by one.
+    inspected: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
@@ -38,6 +40,7 @@ impl Fake {
         Self {
             containers: Arc::new(told::Sender::new(Vec::new())),
             events: Arc::new(told::Sender::new(0)),
+            inspected: Arc::default(),
         }
     }
 
@@ -128,6 +131,7 @@ async fn inspect(
     axum::extract::Path(id): axum::extract::Path<String>,
 ) -> Result<Json<Value>, StatusCode> {
     let container = fake.get(&id)?;
+    fake.inspected.lock().push(id);
     Ok(Json(json!({
         "Config": {"Tty": container.has_terminal},
         "State": {"Running": container.is_running, "FinishedAt": container.finished_at},
@@ -285,6 +289,7 @@ async fn containers_are_read_once_as_they_come_and_go() {
     );
     let name = &json["dropped"][0]["labels"]["__meta_docker_container_name"];
     assert_eq!(name, "/dropped-name");
+    assert!(!fake.inspected.lock().contains(&"dropped".to_owned()));
     run.stop().await;
 
     fake.add("c", |container| {

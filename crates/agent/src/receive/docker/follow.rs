@@ -58,10 +58,6 @@ impl Follower {
             relabelled(job, labels).filter(|labels| !labels.is_empty())
         };
         let (stdout, stderr) = (of_stream("stdout"), of_stream("stderr"));
-        if stdout.is_none() && stderr.is_none() {
-            let job = &job.job_name;
-            tracing::info!(job, container = id, "relabelling leaves no label: not read");
-        }
         Self {
             at,
             id: id.into(),
@@ -78,16 +74,12 @@ impl Follower {
 
     /// Reads on from a place, if something was read before, until the container has stopped.
     pub(super) async fn run(self, host: &Api, read: Option<Place>, intake: &Intake) -> End {
-        let is_dropped = self.labels().is_none();
         let is_new = read.is_none();
         let mut place = read.unwrap_or_default();
         let mut wait = WAIT_MIN;
         loop {
             let before = place.clone();
-            match self
-                .read(host, &mut place, is_new, is_dropped, intake)
-                .await
-            {
+            match self.read(host, &mut place, is_new, intake).await {
                 Ok(true) => return End::Stopped(place),
                 Ok(false) => {}
                 Err(Cut::Gone) => return End::Gone,
@@ -111,14 +103,13 @@ impl Follower {
         host: &Api,
         place: &mut Place,
         is_new: bool,
-        is_dropped: bool,
         intake: &Intake,
     ) -> Result<bool, Cut> {
         let container = host.inspect(&self.id).await?;
         let has_stopped = !container.is_running();
         let finished_at = container.finished_at().map(jiff::Timestamp::as_nanosecond);
         let ended_before = finished_at.is_some_and(|at| at < self.since.asked_ns.into());
-        if is_dropped || (has_stopped && is_new && ended_before) {
+        if has_stopped && is_new && ended_before {
             return Ok(true);
         }
         let mut log = host.log(&self.id, place.since()).await?;
