@@ -191,6 +191,31 @@ async fn pods_come_change_and_go() {
 }
 
 #[tokio::test]
+async fn hundreds_of_pods_are_there_and_come_at_once() {
+    let cluster = Cluster::start().await;
+    let name = |number: usize| format!("p{number:03}");
+    for number in 0..200 {
+        cluster.put(&name(number), pod("x"));
+    }
+    let rig = Rig::with(cluster, "role: pod").await;
+    rig.until("the first", |targets| targets.len() == 4 * 200)
+        .await;
+    for number in 200..400 {
+        rig.cluster.put(&name(number), pod("x"));
+    }
+    let targets = rig.until("all", |targets| targets.len() == 4 * 400).await;
+    let names: Vec<&str> = targets
+        .iter()
+        .map(|labels| meta(labels, "pod_name"))
+        .collect();
+    assert!(names.is_sorted(), "in order");
+    for number in 0..399 {
+        rig.cluster.delete(&name(number));
+    }
+    rig.until_names(&["p399"]).await;
+}
+
+#[tokio::test]
 async fn namespaces_and_selectors_narrow_what_is_asked() {
     let config = "role: pod
 namespaces: {names: [one, two]}

@@ -13,7 +13,6 @@ use kube::runtime::watcher::{self, DefaultBackoff, Error, Event, watcher};
 use tokio::sync::Notify;
 
 use super::object::Object;
-use crate::access::with_causes;
 
 /// What a server answers that has forgotten a version.
 const GONE: u16 = 410;
@@ -51,15 +50,20 @@ impl Watch {
                 if failures == 0 || failures.is_power_of_two() {
                     let path = self.api.resource_url();
                     let text = answer.map_or_else(
-                        || with_causes(&error),
+                        || error.to_string(),
                         |status| format!("{} {}", status.code, status.message),
                     );
                     tracing::warn!(path, failures, error = text, "Kubernetes: trying again");
                 }
                 failures = failures.saturating_add(1);
+                let is_gone = answer.is_some_and(|status| status.code == GONE);
+                if is_gone {
+                    // The server is there, and has forgotten where the watch was.
+                    waits = DefaultBackoff::default();
+                }
                 tokio::time::sleep(waits.next().unwrap_or_default()).await;
-                if answer.is_some_and(|status| status.code == GONE) {
-                    // The version at which the watch was is forgotten: a new watcher lists.
+                if is_gone {
+                    // A new watcher lists.
                     break;
                 }
             }
