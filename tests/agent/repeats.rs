@@ -23,10 +23,10 @@ fn write(site: &Site, name: &str, count: usize) -> anyhow::Result<Vec<String>> {
     Ok(written)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_flushed_before_the_server_was_started_again_is_not_seen_twice()
--> anyhow::Result<()> {
-    let mut site = Site::start(JOBS).await?;
+/// A server that has flushed twenty lines, and an agent that was killed before it had noted the last
+/// ten of them; the lines, and what it had noted.
+async fn flushed_and_half_noted() -> anyhow::Result<(Site, Vec<String>, Vec<u8>)> {
+    let site = Site::start(JOBS).await?;
     let mut lines = write(&site, "noted", 10)?;
     let agent = site.agent.start().await?;
     site.counted("cri", 10).await?;
@@ -36,8 +36,15 @@ async fn what_was_flushed_before_the_server_was_started_again_is_not_seen_twice(
     lines.extend(write(&site, "not noted", 10)?);
     site.counted("cri", 20).await?;
     agent.stop().await?;
-    // The server that comes again knows nothing of the stream but what is in its blocks.
     site.server.api().flush().await?;
+    Ok((site, lines, noted))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_flushed_before_the_server_was_started_again_is_not_seen_twice()
+-> anyhow::Result<()> {
+    let (mut site, mut lines, noted) = flushed_and_half_noted().await?;
+    // The server that comes again knows nothing of the stream but what is in its blocks.
     site.server = site.server.stop().await?.start().await?;
     site.set_positions(&noted)?;
 
@@ -55,18 +62,7 @@ async fn what_was_flushed_before_the_server_was_started_again_is_not_seen_twice(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_flushed_is_neither_stored_again_nor_told_as_lost() -> anyhow::Result<()> {
-    let site = Site::start(JOBS).await?;
-    let mut lines = write(&site, "noted", 10)?;
-    let agent = site.agent.start().await?;
-    site.counted("cri", 10).await?;
-    agent.stop().await?;
-    let noted = site.positions()?;
-
-    let agent = site.agent.start().await?;
-    lines.extend(write(&site, "not noted", 10)?);
-    site.counted("cri", 20).await?;
-    agent.stop().await?;
-    site.server.api().flush().await?;
+    let (site, mut lines, noted) = flushed_and_half_noted().await?;
     site.set_positions(&noted)?;
 
     let agent = site.agent.start().await?;

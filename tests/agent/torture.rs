@@ -9,6 +9,7 @@
 //! | copied and truncated, and longer again | `reader::rotation`, `tail::generation` |
 //! | rotated faster than it is looked at | `reader::rotation`, `kills` |
 //! | rotated while down: the tail of the old file, the head of the new | `reader::restarts` |
+//! | came and was rotated while down | here, `agent` |
 //! | an inode given away again while down | `reader::restarts` |
 //! | deleted while open, while down, and made anew | `reader::rotation`, `reader::restarts` |
 //! | packed after it was rotated | `reader::packed` |
@@ -75,6 +76,27 @@ async fn a_kill_or_a_stop_while_the_server_is_down_loses_nothing() -> anyhow::Re
     site.agent.start().await?.stop().await?;
 
     site.server = site.server.kill()?.start().await?;
+    let agent = site.agent.start().await?;
+    site.counted("app", written.len()).await?;
+    site.has("app", &written).await?;
+    agent.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_came_and_was_rotated_while_no_agent_ran_is_read() -> anyhow::Result<()> {
+    let site = Site::start(JOB).await?;
+    let agent = site.agent.start().await?;
+    agent.stop().await?;
+    let mut written = Vec::new();
+    for (name, rotated) in [("1st", "a.log.2"), ("2nd", "a.log.1"), ("3rd", "a.log")] {
+        let lines = lines(name, 100);
+        site.append("a.log", &text(&lines))?;
+        std::fs::rename(site.path("a.log"), site.path(rotated))?;
+        written.extend(lines);
+    }
+    let packed = Command::new("gzip").arg(site.path("a.log.2")).status()?;
+    ensure!(packed.success(), "no gzip");
     let agent = site.agent.start().await?;
     site.counted("app", written.len()).await?;
     site.has("app", &written).await?;
