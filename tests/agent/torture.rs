@@ -86,9 +86,9 @@ async fn a_kill_or_a_stop_while_the_server_is_down_loses_nothing() -> anyhow::Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_came_and_was_rotated_while_no_agent_ran_is_read() -> anyhow::Result<()> {
     let site = Site::start(JOB).await?;
-    let agent = site.agent.start().await?;
-    agent.stop().await?;
-    let mut written = Vec::new();
+    let mut written = lines("other", 1);
+    site.append("other.log", &text(&written))?;
+    site.agent.start().await?.stop().await?;
     for (name, rotated) in [("1st", "a.log.2"), ("2nd", "a.log.1"), ("3rd", "a.log")] {
         let lines = lines(name, 100);
         site.append("a.log", &text(&lines))?;

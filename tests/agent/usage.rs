@@ -77,6 +77,8 @@ async fn its_state_is_shown_in_a_terminal() -> anyhow::Result<()> {
         words.starts_with(&["4", "4", "0"]).then_some(())
     })
     .await?;
+    let (status, text) = agent.api().get("/debug/pprof/cmdline", &[]).await?;
+    assert!(status == 200 && text.contains("skald-agent"), "{text}");
     agent.stop().await?;
     Ok(())
 }

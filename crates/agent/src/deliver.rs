@@ -13,12 +13,16 @@
 //! the stamp that was saved before it was sent. And because the rows of a stream come in the order of
 //! their times, from one lane, a server that has flushed a row and knows only the newest of its stream
 //! can tell that an older row was there: what may be such a row is sent as one
-//! (`may_repeat`), so that it is not told as lost. So Skald stores and shows each row once; any other
+//! (`may_repeat`), so that it is not told as lost. A number could do no more: a server that did not
+//! get to its answer does not know either which replicas have a batch, and the next one that is asked
+//! has never heard of it, while a row is known wherever a copy of it is. So Skald stores and shows each row once; any other
 //! server stores at least one, and what it stores twice is bounded by what was not acknowledged.
 //!
 //! Not known again is what has no time of its own but that of its arrival: lines of syslog without
 //! `use_incoming_timestamp`, and of those who push to the agent; they are not sent again after a crash
-//! either. Two lines of one stream that are equal and have equal times of their own count as one.
+//! either. Nor is a line whose time stages made of an earlier line's (`fudge`) where that one was
+//! done with before a crash, nor the rest of a block of `multiline` that was let go in the middle.
+//! Two lines of one stream that are equal and have equal times of their own count as one.
 
 mod courier;
 mod http;

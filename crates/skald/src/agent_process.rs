@@ -20,7 +20,7 @@ use crate::Target;
 use crate::agent_reload::{Keeper, Reloader};
 use crate::app::{EXIT_USAGE, fail};
 use crate::args::AgentArgs;
-use crate::process::STOP_SOON;
+use crate::process::{STOP_SOON, profile};
 
 /// How often it is asked whether a file is read by now.
 const READINESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -213,7 +213,10 @@ fn start_http(
     let http_addr: SocketAddr = listener.local_addr();
     tracing::info!(version = server::VERSION, http = %http_addr, "started");
     let metrics = HttpMetrics::new(&mut admin.metrics.registry());
-    let routes = reloader.routes(config).merge(admin::routes(admin));
+    let mut routes = reloader.routes(config).merge(admin::routes(admin));
+    if config.server.register_instrumentation {
+        routes = routes.merge(profile::routes());
+    }
     let prefix = config.server.http_path_prefix.trim_matches('/');
     let routes = match prefix {
         "" => routes,

@@ -3,7 +3,7 @@
 mod collect;
 mod leaving;
 mod pages;
-mod profile;
+pub(crate) mod profile;
 mod registry_logs;
 mod rings;
 mod roles;

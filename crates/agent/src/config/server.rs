@@ -53,9 +53,9 @@ pub struct ServerConfig {
     pub health_check_target: bool,
     /// Whether there is no HTTP server at all.
     pub disable: bool,
-    /// Promtail's profiles of itself; there are none here.
+    /// Has no effect: profiles cost nothing while nobody asks for one.
     pub profiling_enabled: bool,
-    /// Whether the agent's metrics and profiles are served.
+    /// Whether profiles are served; metrics always are.
     pub register_instrumentation: bool,
     /// Whether `/reload` and SIGHUP read the configuration again.
     pub enable_runtime_reload: bool,

@@ -25,7 +25,7 @@ const TICK_NS: i64 = 10_000_000;
 const THREADS: &str = "/proc/self/task";
 
 /// The routes, which every process has.
-pub(super) fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/debug/pprof/", get(index))
         .route("/debug/pprof/cmdline", get(command_line))
