@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::block::{Block, BlockRun};
+use crate::head;
 use crate::ingester::Inner;
 use crate::plan::{Job, plan};
 use crate::stream::{Cut, Stream};
 use crate::tenant::{Tenant, Waiting};
 
 /// Raw bytes that are planned and encoded together.
-const PASS_BYTES: usize = 32 << 20;
+const PASS_BYTES: usize = 16 << 20;
 
 /// Streams whose heads are full, and the lock of the pass.
 #[derive(Debug, Default)]
@@ -251,7 +252,7 @@ fn encode_job(
 ) -> Result<EncodedBlock, EncodeError> {
     let run = |run: &'_ crate::plan::JobRun| {
         let cut = cuts.get(run.cut)?;
-        Some((cut.stream.labels().clone(), Arc::clone(&run.rows)))
+        Some((cut.stream.labels().clone(), head::join(&run.rows)))
     };
     let runs: Vec<_> = job.runs.iter().filter_map(run).collect();
     let runs: Vec<_> = runs

@@ -1,16 +1,21 @@
 //! A head: the rows of one stream that are not encoded yet, as sorted runs.
 //!
-//! Rows that come in order are one run that grows. Rows that come late, in a tenant's window, are
-//! put into other runs, few and each sorted, so that a query can merge them and a look-up can
-//! search them. A query takes references to the runs; a run that a query holds is not touched any
-//! more, the next rows start another.
+//! Rows that come in order are put into runs one after the other: a run grows up to a size, and is
+//! never moved afterwards. Rows that come late, in a tenant's window, are put into other runs, few
+//! and each sorted, so that a query can merge them and a look-up can search them. A query takes
+//! references to the runs; a run that a query holds is not touched any more, the next rows start
+//! another.
 
 use std::sync::Arc;
 
 use model::{Entries, EntryRef, LabelSet, TimeRange};
 
-/// Runs in order that are joined when there are more: queries of a busy stream leave one each.
-const ORDERED_RUNS_MAX: usize = 16;
+/// A run is full when it has so many bytes. One that grew with the head would be moved again and
+/// again, each time into twice the memory, and leave holes of all sizes behind.
+const RUN_BYTES: usize = 128 << 10;
+/// Runs in order that are not full: they are joined when there are more. Queries of a busy stream
+/// leave one each.
+const SHORT_RUNS_MAX: usize = 16;
 /// Late runs that are joined when there are more.
 const LATE_RUNS_MAX: usize = 8;
 /// What a row costs besides its line: time, end, id of metadata.
@@ -62,31 +67,45 @@ impl Head {
         if rows.is_empty() {
             return;
         }
-        let size = size_of(rows);
-        let appended = self.ordered.last_mut().and_then(Arc::get_mut);
-        if !appended.is_some_and(|run| run.append(rows)) {
-            self.start_run(rows.clone());
+        let grown = self.ordered.last_mut().and_then(Arc::get_mut);
+        if !grown.is_some_and(|run| fits(run, rows) && run.append(rows)) {
+            self.start_run(rows);
         }
-        self.bytes += size;
+        self.bytes += size_of(rows);
         self.rows += rows.len();
     }
 
-    fn start_run(&mut self, rows: Entries) {
-        if self.ordered.len() >= ORDERED_RUNS_MAX {
-            let mut joined = Entries::default();
-            if self.ordered.iter().all(|run| joined.append(run)) {
-                self.ordered = vec![Arc::new(joined)];
-                if self
-                    .ordered
-                    .first_mut()
-                    .and_then(Arc::get_mut)
-                    .is_some_and(|run| run.append(&rows))
-                {
-                    return;
+    fn start_run(&mut self, rows: &Entries) {
+        let run = match self.ordered.last() {
+            // A stream that has filled a run is likely to fill a half of the next one.
+            Some(last) if is_full(last) => {
+                let bytes = rows.lines().len().max(last.lines().len() / 2);
+                let mut run = Entries::with_capacity(rows.len().max(last.len() / 2), bytes);
+                run.append(rows);
+                run
+            }
+            _ => rows.clone(),
+        };
+        self.ordered.push(Arc::new(run));
+        let short = self.ordered.iter().filter(|run| !is_full(run));
+        if short.count() > SHORT_RUNS_MAX {
+            self.join_short();
+        }
+    }
+
+    /// Joins runs that are not full with those next to them.
+    fn join_short(&mut self) {
+        let mut joined: Vec<Run> = Vec::with_capacity(self.ordered.len());
+        for run in self.ordered.drain(..) {
+            match joined.last_mut() {
+                Some(last) if fits(last, &run) => {
+                    // The first time it is somebody else's, from then on it is ours.
+                    Arc::make_mut(last).append(&run);
                 }
+                _ => joined.push(run),
             }
         }
-        self.ordered.push(Arc::new(rows));
+        self.ordered = joined;
     }
 
     /// Adds a row that is older than others.
@@ -125,6 +144,21 @@ impl Head {
         self.late.drain(..count);
         self.late.push(Arc::new(joined.into_time_ordered()));
     }
+}
+
+/// Bytes of a run without its metadata.
+fn run_bytes(run: &Entries) -> usize {
+    run.lines().len() + run.len() * ROW_BYTES
+}
+
+/// Whether no run becomes larger than it may if `rows` are added to `run`.
+fn fits(run: &Entries, rows: &Entries) -> bool {
+    run_bytes(run) + run_bytes(rows) <= RUN_BYTES
+}
+
+/// Whether a run has about as much as it may have.
+fn is_full(run: &Entries) -> bool {
+    run_bytes(run) >= RUN_BYTES / 2
 }
 
 /// Bytes of the rows: lines, columns, each set of structured metadata once.
@@ -186,7 +220,19 @@ pub(crate) fn span(run: &Entries) -> Option<(i64, i64)> {
     Some((*times.first()?, *times.last()?))
 }
 
-/// All rows of some sorted runs as one.
+/// Sorted runs such that each starts where the one before ends, or later: the same ones if they are
+/// so, else all of them as one.
+pub(crate) fn in_order(runs: &[Run]) -> Vec<Run> {
+    let is_before = |a: &Run, b: &Run| a.timestamps_ns().last() <= b.timestamps_ns().first();
+    if runs.is_sorted_by(is_before) {
+        return runs.to_vec();
+    }
+    vec![Arc::new(
+        Arc::unwrap_or_clone(join(runs)).into_time_ordered(),
+    )]
+}
+
+/// All rows of some runs as one, in the order of the runs.
 pub(crate) fn join(runs: &[Run]) -> Run {
     if let [run] = runs {
         return Arc::clone(run);
@@ -197,7 +243,7 @@ pub(crate) fn join(runs: &[Run]) -> Run {
     for run in runs {
         joined.append(run);
     }
-    Arc::new(joined.into_time_ordered())
+    Arc::new(joined)
 }
 
 #[cfg(test)]
@@ -236,8 +282,40 @@ mod tests {
             queries.push(head.runs().cloned().collect::<Vec<_>>());
             head.append(&entries(&[time]));
         }
-        assert!(head.runs().count() <= ORDERED_RUNS_MAX + 1);
+        assert!(head.runs().count() <= SHORT_RUNS_MAX + 1);
         assert_eq!(times(&head), (1..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_run_is_not_moved_when_it_is_full() {
+        let mut head = Head::default();
+        let mut first: Option<*const Entries> = None;
+        for time in 0..1_000 {
+            let mut rows = Entries::default();
+            rows.push(time, &[b'x'; 1000], &LabelSet::default());
+            head.append(&rows);
+            if head.runs().count() == 2 && first.is_none() {
+                first = head.runs().next().map(Arc::as_ptr);
+            }
+        }
+        assert!(first.is_some() && first == head.runs().next().map(Arc::as_ptr));
+        assert!(head.runs().all(|run| run_bytes(run) <= RUN_BYTES));
+        let runs: Vec<Run> = head.runs().cloned().collect();
+        assert_eq!(runs.len(), 1_000_000_usize.div_ceil(RUN_BYTES));
+        let taken = in_order(&runs);
+        assert!(taken.iter().zip(&runs).all(|(a, b)| Arc::ptr_eq(a, b)));
+        assert_eq!(join(&taken).timestamps_ns(), Vec::from_iter(0..1_000));
+    }
+
+    #[test]
+    fn a_push_larger_than_a_run_is_one() {
+        let mut rows = Entries::default();
+        rows.push(1, &[b'x'; 2 * RUN_BYTES], &LabelSet::default());
+        let mut head = Head::default();
+        for _ in 0..3 {
+            head.append(&rows);
+        }
+        assert_eq!(head.runs().count(), 3);
     }
 
     proptest! {
@@ -255,7 +333,7 @@ mod tests {
             expected.sort_unstable();
             prop_assert_eq!(times(&head), expected.clone());
             let (all, _) = head.take();
-            let joined = join(&all);
+            let joined = join(&in_order(&all));
             prop_assert_eq!(joined.timestamps_ns(), expected);
             prop_assert!(head.is_empty() && head.bytes() == 0);
         }

@@ -27,8 +27,8 @@ pub(crate) struct Job {
 pub(crate) struct JobRun {
     /// The position of the cut that they are from.
     pub(crate) cut: usize,
-    /// The rows in time order.
-    pub(crate) rows: Run,
+    /// The rows as sorted runs, each of which starts where the one before ends, or later.
+    pub(crate) rows: Vec<Run>,
 }
 
 /// The stream and day of some rows.
@@ -36,6 +36,7 @@ struct Piece {
     day: i64,
     epoch: u64,
     labels: LabelSet,
+    bytes: usize,
     run: JobRun,
 }
 
@@ -43,23 +44,29 @@ struct Piece {
 pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
     let mut pieces: Vec<Piece> = Vec::with_capacity(cuts.len());
     for (number, cut) in cuts.iter().enumerate() {
-        for (day, rows) in days(head::join(&cut.runs)) {
-            pieces.extend(parts(rows, block_bytes).into_iter().map(|rows| Piece {
-                day,
-                epoch: cut.epoch,
-                labels: cut.stream.labels().clone(),
-                run: JobRun { cut: number, rows },
-            }));
-        }
+        let parts = parts(&cut.runs, block_bytes);
+        pieces.extend(parts.into_iter().map(|part| Piece {
+            day: part.day,
+            epoch: cut.epoch,
+            labels: cut.stream.labels().clone(),
+            bytes: part.bytes,
+            run: JobRun {
+                cut: number,
+                rows: part.runs,
+            },
+        }));
     }
     pieces.sort_by(|a, b| (a.day, a.epoch, &a.labels).cmp(&(b.day, b.epoch, &b.labels)));
     let mut jobs: Vec<Job> = Vec::new();
     let mut shared: Option<(Job, usize)> = None;
     for piece in pieces {
         let Piece {
-            day, epoch, run, ..
+            day,
+            epoch,
+            bytes,
+            run,
+            ..
         } = piece;
-        let bytes = size_of(&run.rows);
         if bytes >= block_bytes / 2 {
             jobs.push(Job {
                 day,
@@ -91,32 +98,65 @@ pub(crate) fn plan(cuts: &[Cut], block_bytes: usize) -> Vec<Job> {
     jobs
 }
 
-/// The rows by day. Rows of one day, which is nearly always all, are not copied.
-fn days(rows: Run) -> Vec<(i64, Run)> {
-    let days: Vec<_> = head::days(&rows, 0..rows.len()).collect();
-    if let [(day, _)] = days.as_slice() {
-        return vec![(*day, rows)];
+/// Rows of one day that are not too many for one block.
+struct Part {
+    day: i64,
+    runs: Vec<Run>,
+    bytes: usize,
+}
+
+/// The rows of a cut, by day, in parts of about `block_bytes`. A small rest goes with the part
+/// before it. Only runs that are larger or have rows of several days are copied.
+fn parts(runs: &[Run], block_bytes: usize) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let runs = head::in_order(runs);
+    let of_days = runs.iter().flat_map(days);
+    for (day, rows) in of_days.flat_map(|(day, rows)| pieces(day, rows, block_bytes)) {
+        let bytes = size_of(&rows);
+        match parts.last_mut() {
+            Some(part) if part.day == day && part.bytes + bytes <= block_bytes => {
+                part.runs.push(rows);
+                part.bytes += bytes;
+            }
+            _ => parts.push(Part {
+                day,
+                runs: vec![rows],
+                bytes,
+            }),
+        }
     }
-    let days = days.into_iter();
-    days.map(|(day, range)| (day, Arc::new(rows.select(range))))
+    parts.dedup_by(|rest, before| {
+        let is_rest = rest.day == before.day
+            && rest.bytes < block_bytes / 2
+            && before.bytes + rest.bytes <= block_bytes + block_bytes / 2;
+        if is_rest {
+            before.runs.append(&mut rest.runs);
+            before.bytes += rest.bytes;
+        }
+        is_rest
+    });
+    parts
+}
+
+/// Rows that are too many for one block, in pieces.
+fn pieces(day: i64, rows: Run, block_bytes: usize) -> Vec<(i64, Run)> {
+    if size_of(&rows) <= block_bytes {
+        return vec![(day, rows)];
+    }
+    let ranges = split(&rows, block_bytes).into_iter();
+    ranges
+        .map(|(range, _)| (day, Arc::new(rows.select(range))))
         .collect()
 }
 
-/// Rows that are too many for one block, in parts. A small rest goes with the part before it.
-fn parts(rows: Run, block_bytes: usize) -> Vec<Run> {
-    if size_of(&rows) <= block_bytes + block_bytes / 2 {
-        return vec![rows];
+/// The rows by day. Rows of one day, which is nearly always all, are not copied.
+fn days(rows: &Run) -> Vec<(i64, Run)> {
+    let days: Vec<_> = head::days(rows, 0..rows.len()).collect();
+    if let [(day, _)] = days.as_slice() {
+        return vec![(*day, Arc::clone(rows))];
     }
-    let mut ranges = split(&rows, block_bytes);
-    if let [.., (before, _), (rest, bytes)] = ranges.as_mut_slice()
-        && *bytes < block_bytes / 2
-    {
-        before.end = rest.end;
-        ranges.pop();
-    }
-    ranges
-        .into_iter()
-        .map(|(range, _)| Arc::new(rows.select(range)))
+    let days = days.into_iter();
+    days.map(|(day, range)| (day, Arc::new(rows.select(range))))
         .collect()
 }
 
@@ -207,11 +247,13 @@ mod tests {
             let jobs = plan(&cuts, block_bytes);
             let mut rows = vec![Vec::new(); cuts.len()];
             for job in &jobs {
-                let bytes: usize = job.runs.iter().map(|run| size_of(&run.rows)).sum();
+                let runs = job.runs.iter().flat_map(|run| &run.rows);
+                let bytes: usize = runs.map(|run| size_of(run)).sum();
                 prop_assert!(bytes <= block_bytes + block_bytes / 2 + 26);
                 for run in &job.runs {
-                    prop_assert!(run.rows.is_time_ordered() && !run.rows.is_empty());
-                    let times = run.rows.timestamps_ns();
+                    let joined = head::join(&run.rows);
+                    prop_assert!(joined.is_time_ordered() && !joined.is_empty());
+                    let times = joined.timestamps_ns();
                     prop_assert!(times.iter().all(|time| TimeRange::day_of(*time) == job.day));
                     rows[run.cut].extend_from_slice(times);
                 }

@@ -48,7 +48,7 @@ fn all(stream: &Stream) -> Vec<(i64, String)> {
 /// Encodes what was cut.
 fn encode(cuts: &[Cut]) -> Vec<Arc<Block>> {
     let encode = |cut: &Cut| {
-        let entries = head::join(&cut.runs);
+        let entries = head::join(&head::in_order(&cut.runs));
         let run = chunk::Run {
             labels: cut.stream.labels(),
             entries: &entries,
