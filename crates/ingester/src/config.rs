@@ -16,7 +16,7 @@ pub struct Config {
     /// How blocks are compressed.
     pub codec: BlockCodec,
     /// Raw bytes of all heads together above which the largest are cut. Pushes wait when there is
-    /// a quarter more.
+    /// an eighth more.
     pub head_memory_max: ByteSize,
     /// Bytes of heads and of blocks that are not in the store yet above which pushes wait.
     pub memory_max: ByteSize,
@@ -55,13 +55,13 @@ impl Default for Config {
             wal: WalConfig::default(),
             block_bytes: ByteSize::mib(4),
             codec: BlockCodec::Zstd,
-            head_memory_max: ByteSize::mib(96),
+            head_memory_max: ByteSize::mib(80),
             memory_max: ByteSize::mib(512),
             push_wait: DurationNs::from_secs(5),
             push_memory_max: ByteSize::mib(256),
             encode_workers: 0,
             flush_interval: DurationNs::from_secs(300),
-            flush_bytes: ByteSize::mib(32),
+            flush_bytes: ByteSize::mib(16),
             flush_idle: DurationNs::from_secs(30),
             flush_backoff_max: DurationNs::from_secs(30),
             stream_idle: DurationNs::from_secs(1800),

@@ -75,11 +75,13 @@ impl Inner {
         self.replayed.cancelled().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let flush_bytes = self.config.flush_bytes.as_usize();
         loop {
             let mut waiting = Vec::new();
             let due = tokio::select! {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => self.tick(),
+                () = self.memory.until(|memory| memory.encoded() >= flush_bytes) => self.flush_reason(),
                 request = requests.recv() => {
                     waiting.extend(request);
                     None

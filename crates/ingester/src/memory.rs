@@ -22,8 +22,8 @@ pub(crate) struct Memory {
     raw_max: usize,
     all_max: usize,
     push_wait: Duration,
-    /// Something was freed.
-    freed: Notify,
+    /// Something was encoded or freed.
+    changed: Notify,
     metrics: Metrics,
 }
 
@@ -37,7 +37,7 @@ impl Memory {
             raw_max,
             all_max: config.memory_max.as_usize().max(raw_max),
             push_wait: config.push_wait.as_std(),
-            freed: Notify::new(),
+            changed: Notify::new(),
             metrics,
         }
     }
@@ -56,14 +56,14 @@ impl Memory {
         self.metrics
             .head_bytes
             .set(add(&self.raw, -(raw_bytes as i64)));
-        self.freed.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Blocks are in the store.
     pub(crate) fn drop_blocks(&self, bytes: usize) {
         let encoded = add(&self.encoded, -(bytes as i64));
         self.metrics.block_bytes.set(encoded);
-        self.freed.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Bytes in encoded blocks.
@@ -95,7 +95,7 @@ impl Memory {
 
     /// Whether heads have room for more rows.
     pub(crate) fn heads_have_room(&self) -> bool {
-        self.raw() <= self.raw_max + self.raw_max / 4
+        self.raw() <= self.raw_max + self.raw_max / 8
     }
 
     /// Whether more rows may come.
@@ -106,11 +106,11 @@ impl Memory {
     /// Waits for a change of what is in memory until `is_enough`.
     pub(crate) async fn until(&self, is_enough: impl Fn(&Self) -> bool) {
         loop {
-            let freed = self.freed.notified();
+            let changed = self.changed.notified();
             if is_enough(self) {
                 return;
             }
-            freed.await;
+            changed.await;
         }
     }
 
