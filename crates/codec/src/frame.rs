@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use crate::CodecError;
+use crate::{CodecError, pieces};
 
 /// The most a frame may hold uncompressed, in bytes.
 pub const MAX_RAW_BYTES: usize = 64 << 20;
@@ -19,6 +19,8 @@ pub enum Codec {
     Zstd,
     /// LZ4 blocks: larger, faster to read.
     Lz4,
+    /// LZ4 in small [pieces](crate::pieces): larger again, faster to write.
+    Lz4Pieces,
 }
 
 impl Codec {
@@ -29,6 +31,7 @@ impl Codec {
             Self::Stored => 0,
             Self::Zstd => 1,
             Self::Lz4 => 2,
+            Self::Lz4Pieces => 3,
         }
     }
 
@@ -41,6 +44,7 @@ impl Codec {
             0 => Ok(Self::Stored),
             1 => Ok(Self::Zstd),
             2 => Ok(Self::Lz4),
+            3 => Ok(Self::Lz4Pieces),
             _ => Err(CodecError::Invalid("unknown codec")),
         }
     }
@@ -125,6 +129,7 @@ impl Workspace {
             Codec::Stored => return None,
             Codec::Zstd => zstd::zstd_safe::compress_bound(raw.len()),
             Codec::Lz4 => lz4_flex::block::get_maximum_output_size(raw.len()),
+            Codec::Lz4Pieces => pieces::bound(raw.len()),
         };
         if self.output.len() < bound {
             self.output.resize(bound, 0);
@@ -140,6 +145,7 @@ impl Workspace {
                 zstd.compress_to_buffer(raw, output.as_mut_slice()).ok()?
             }
             Codec::Lz4 => lz4_flex::block::compress_into(raw, output).ok()?,
+            Codec::Lz4Pieces => pieces::compress(raw, output)?,
         };
         self.output.get(..len)
     }
@@ -184,6 +190,10 @@ impl Decompressor {
                 .map_err(|_| CodecError::Invalid("zstd frame does not decompress"))?,
             Codec::Lz4 => lz4_flex::block::decompress_into(stored, raw)
                 .map_err(|_| CodecError::Invalid("lz4 frame does not decompress"))?,
+            Codec::Lz4Pieces => {
+                pieces::decompress(stored, raw)?;
+                raw.len()
+            }
         };
         if len == raw.len() {
             Ok(())
@@ -235,7 +245,7 @@ mod tests {
     #[test]
     fn frames_come_back_and_changed_ones_do_not() {
         let raw = b"the same words and the same words and the same words again".repeat(20);
-        for codec in [Codec::Stored, Codec::Zstd, Codec::Lz4] {
+        for codec in [Codec::Stored, Codec::Zstd, Codec::Lz4, Codec::Lz4Pieces] {
             let mut stored = Vec::new();
             assert_eq!(
                 Compressor::default().append(codec, &raw, &mut stored),
@@ -246,7 +256,7 @@ mod tests {
             let mut bytes = Bytes::from(stored.clone());
             assert_eq!(reader.read(codec, &bytes, crc, raw.len()).unwrap(), raw);
             assert!(reader.read(codec, &bytes, crc, raw.len() + 1).is_err());
-            stored[5] ^= 1;
+            stored[9] ^= 1;
             bytes = stored.into();
             assert_eq!(
                 reader.read(codec, &bytes, crc, raw.len()),

@@ -15,6 +15,7 @@ pub mod container;
 mod error;
 pub mod frame;
 pub mod ints;
+mod pieces;
 mod reader;
 mod writer;
 

@@ -56,7 +56,7 @@ impl Body {
 
     fn compress(raw: &[u8]) -> Self {
         let mut bytes = Vec::new();
-        let codec = codec::frame::Compressor::default().append(Codec::Lz4, raw, &mut bytes);
+        let codec = codec::frame::Compressor::default().append(Codec::Lz4Pieces, raw, &mut bytes);
         Self {
             codec,
             raw_len: raw.len() as u32,
