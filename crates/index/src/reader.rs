@@ -1,5 +1,6 @@
 //! An index file in memory.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -89,6 +90,8 @@ pub struct Index {
     value_pages: Vec<OnceLock<Vec<Arc<str>>>>,
     series_pages: Vec<OnceLock<SeriesPage>>,
     block_pages: Vec<OnceLock<Vec<BlockRef>>>,
+    /// Bytes of the label sets that are kept.
+    known_bytes: AtomicUsize,
 }
 
 impl Index {
@@ -135,6 +138,7 @@ impl Index {
             value_pages: (0..value_pages).map(|_| OnceLock::new()).collect(),
             series_pages: (0..series_pages).map(|_| OnceLock::new()).collect(),
             block_pages: (0..series_pages).map(|_| OnceLock::new()).collect(),
+            known_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -184,7 +188,35 @@ impl Index {
     /// # Errors
     /// As [`Self::series`].
     pub fn labels(&self, series: SeriesRef) -> Result<LabelSet, IndexError> {
+        self.stream(series).map(|(labels, _)| labels)
+    }
+
+    /// The labels of a series and their fingerprint. They are made once.
+    ///
+    /// # Errors
+    /// As [`Self::series`].
+    pub fn stream(&self, series: SeriesRef) -> Result<(LabelSet, u64), IndexError> {
         let (page, at) = self.series_page(series)?;
+        let known = page.known.get(at);
+        if let Some(known) = known.and_then(OnceLock::get) {
+            return Ok(known.clone());
+        }
+        let labels = self.read_labels(page, at, series)?;
+        let fingerprint = labels.fingerprint();
+        if let Some(cell) = known {
+            let bytes = 2 * size_of::<usize>() + labels.len() * size_of::<Label>();
+            self.known_bytes.fetch_add(bytes, Ordering::Relaxed);
+            return Ok(cell.get_or_init(|| (labels, fingerprint)).clone());
+        }
+        Ok((labels, fingerprint))
+    }
+
+    fn read_labels(
+        &self,
+        page: &SeriesPage,
+        at: usize,
+        series: SeriesRef,
+    ) -> Result<LabelSet, IndexError> {
         let mut labels = Vec::with_capacity(page.columns.len());
         for (name, values) in &page.columns {
             let Some(value) = values.get(at).and_then(|value| value.checked_sub(1)) else {
@@ -340,6 +372,7 @@ impl Index {
             |page: &Vec<Arc<str>>| page.iter().map(|value| value.len() + 32).sum::<usize>();
         let blocks = |page: &Vec<BlockRef>| page.len() * size_of::<BlockRef>();
         self.container.heap_bytes()
+            + self.known_bytes.load(Ordering::Relaxed)
             + objects
             + self.names.iter().map(Name::heap_bytes).sum::<usize>()
             + self

@@ -1,5 +1,7 @@
 //! Series: their labels, their totals, their blocks.
 
+use std::sync::OnceLock;
+
 use codec::{CodecError, Reader, ints, put_varint, put_zigzag};
 use model::LabelSet;
 
@@ -57,6 +59,8 @@ pub(crate) struct SeriesPage {
     pub(crate) totals: Vec<Totals>,
     /// Where the blocks of each series end in the page of blocks.
     pub(crate) block_ends: Vec<u32>,
+    /// Labels of the series that were asked for, with their fingerprints: most are again.
+    pub(crate) known: Vec<OnceLock<(LabelSet, u64)>>,
 }
 
 /// A series as it is written.
@@ -173,12 +177,13 @@ impl SeriesPage {
             columns,
             totals,
             block_ends,
+            known: (0..count).map(|_| OnceLock::new()).collect(),
         })
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.columns.len() * (self.totals.len() * 4 + 32)
-            + self.totals.len() * (size_of::<Totals>() + 4)
+            + self.totals.len() * (size_of::<Totals>() + 4 + size_of::<OnceLock<(LabelSet, u64)>>())
     }
 }
 

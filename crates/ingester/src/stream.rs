@@ -192,13 +192,15 @@ impl Stream {
         state.parts.shrink_to(4);
     }
 
+    /// Whether there is a row in memory.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.lock().has_rows()
+    }
+
     /// Marks the stream as forgotten if it has nothing in memory and was not pushed to since.
     pub(crate) fn forget(&self, since_ns: i64) -> bool {
         let mut state = self.lock();
-        let is_idle = state.live.is_empty()
-            && state.replayed.is_empty()
-            && state.parts.is_empty()
-            && state.last_push_ns < since_ns;
+        let is_idle = !state.has_rows() && state.last_push_ns < since_ns;
         state.is_forgotten |= is_idle;
         is_idle
     }
@@ -244,6 +246,10 @@ impl Stream {
 }
 
 impl State {
+    fn has_rows(&self) -> bool {
+        !(self.live.is_empty() && self.replayed.is_empty() && self.parts.is_empty())
+    }
+
     /// All raw rows, with their epochs.
     fn runs(&self) -> impl Iterator<Item = (u64, &Run)> {
         let parts = self.parts.iter().filter_map(|part| match &part.contents {

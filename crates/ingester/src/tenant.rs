@@ -144,9 +144,10 @@ impl Tenant {
         let committed = self.committed.read();
         let mut held = EpochDays::new();
         let streams = self.streams();
+        // To see that a stream has nothing in memory is cheaper than to look at its labels.
         let wanted = streams
             .iter()
-            .filter(|stream| matches_any(selectors, stream.labels()));
+            .filter(|stream| stream.has_rows() && matches_any(selectors, stream.labels()));
         let streams = wanted
             .filter_map(|stream| stream.snapshot(range, &mut held))
             .collect();
