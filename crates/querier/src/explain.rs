@@ -423,7 +423,7 @@ impl Part {
         let reading = &mut self.reading;
         reading.rows += run.rows;
         reading.bytes += run.raw_bytes;
-        reading.streams += u64::from(seen.streams.insert(unit.labels.fingerprint()));
+        reading.streams += u64::from(seen.streams.insert(unit.fingerprint));
         reading.objects += u64::from(seen.objects.insert(run.object.id));
         let is_new = seen.blocks.insert((run.object.id, run.block));
         reading.blocks += u64::from(is_new);

@@ -236,7 +236,7 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
 
 fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), CodedError> {
     let (context, wanted) = (&shared.context, shared.wanted);
-    let stream = unit.labels.fingerprint();
+    let stream = unit.fingerprint;
     let scan = LogScan {
         range: wanted.range,
         direction: wanted.direction,

@@ -267,7 +267,7 @@ impl Shared {
     fn recent_of(&self, unit: &Unit) -> Option<&RecentRows> {
         self.recent
             .streams
-            .get(&unit.labels.fingerprint())
+            .get(&unit.fingerprint)
             .filter(|recent| recent.min_ts_ns <= unit.max_ts_ns)
     }
 

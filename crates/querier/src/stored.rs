@@ -1,31 +1,31 @@
-//! Stored rows: which blocks a selector touches, and reading them.
+//! Stored rows: which blocks a selector touches. [`open`] reads them.
 //!
 //! The index names, per stream, blocks and the run in each. Blocks of a stream that overlap in time
 //! (replicas wrote them, or a window allowed late lines) form one [`Unit`], whose rows are merged
 //! without copies; other blocks are units of their own, which run in any order and at once.
 
+mod open;
+
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::Range;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, ChunkError, Layout, Projection, Reduction, RowSet};
+use chunk::{BlockMeta, ChunkError};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
-use parking_lot::Mutex;
-use scan::{Deletes, Prefilter, Source};
+use scan::{Deletes, Source};
 use storage::{Catalog, ObjectRef, Snapshot};
 
 use crate::query::Context;
 use crate::recent::Covered;
 use crate::stats::QueryStats;
-
-/// Blocks that stay open between the units of a query; a block shared by many small streams is then
-/// decoded once.
-const OPEN_BLOCKS_MAX: usize = 32;
+pub(crate) use open::{OpenBlocks, Wanted, first_ranges};
 
 /// Rows of one stream in blocks that overlap in time.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
     pub(crate) labels: LabelSet,
+    /// Of the labels.
+    pub(crate) fingerprint: u64,
     pub(crate) blocks: Vec<RunRef>,
     pub(crate) min_ts_ns: i64,
     pub(crate) max_ts_ns: i64,
@@ -42,6 +42,23 @@ pub(crate) struct RunRef {
     pub(crate) rows: u64,
     pub(crate) raw_bytes: u64,
 }
+
+/// A stream in a map: the index has its fingerprint, so that its labels are looked at only when they
+/// are those that are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StreamKey {
+    fingerprint: u64,
+    labels: LabelSet,
+}
+
+impl Hash for StreamKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.fingerprint);
+    }
+}
+
+/// The runs of each stream.
+type Runs = HashMap<StreamKey, Vec<RunRef>, foldhash::fast::RandomState>;
 
 pub(crate) fn damaged(error: &index::IndexError) -> CodedError {
     CodedError::new(Code::Internal, format!("label index: {error}"))
@@ -80,16 +97,19 @@ impl Context {
             .runs(&snapshot, matchers, range, &covered.holding)
             .await?;
         if !deletes.is_empty() {
-            for (labels, runs) in &mut runs {
-                runs.retain(|run| !deletes.cover_in(labels, range, run.min_ts_ns, run.max_ts_ns));
+            for (stream, runs) in &mut runs {
+                runs.retain(|run| {
+                    !deletes.cover_in(&stream.labels, range, run.min_ts_ns, run.max_ts_ns)
+                });
             }
         }
         let matched = runs.values().map(|runs| runs.len() as u64).sum();
         QueryStats::add(&self.stats.blocks_matched, matched);
-        Ok(runs
-            .into_iter()
-            .flat_map(|(labels, runs)| group(&labels, runs))
-            .collect())
+        let mut units = Vec::with_capacity(runs.len());
+        for (stream, runs) in runs {
+            group(&stream, runs, &mut units);
+        }
+        Ok(units)
     }
 
     async fn runs(
@@ -98,8 +118,8 @@ impl Context {
         matchers: &[Matcher],
         range: TimeRange,
         holding: &HashSet<u128>,
-    ) -> Result<HashMap<LabelSet, Vec<RunRef>>, CodedError> {
-        let mut runs: HashMap<LabelSet, Vec<RunRef>> = HashMap::new();
+    ) -> Result<Runs, CodedError> {
+        let mut runs = Runs::default();
         let limit = self.limits.cardinality_limit;
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
@@ -111,7 +131,7 @@ impl Context {
                     .collect();
                 for series in index.select(matchers).map_err(|e| damaged(&e))? {
                     let blocks = index.blocks(series).map_err(|e| damaged(&e))?;
-                    let wanted: Vec<RunRef> = blocks
+                    let mut wanted = blocks
                         .iter()
                         .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns))
                         .filter_map(|block| {
@@ -126,12 +146,16 @@ impl Context {
                                 raw_bytes: block.raw_bytes,
                             })
                         })
-                        .collect();
-                    if wanted.is_empty() {
+                        .peekable();
+                    if wanted.peek().is_none() {
                         continue;
                     }
-                    let labels = index.labels(series).map_err(|e| damaged(&e))?;
-                    runs.entry(labels).or_default().extend(wanted);
+                    let (labels, fingerprint) = index.stream(series).map_err(|e| damaged(&e))?;
+                    let stream = StreamKey {
+                        fingerprint,
+                        labels,
+                    };
+                    runs.entry(stream).or_default().extend(wanted);
                     if limit > 0 && runs.len() > limit {
                         return Err(CodedError::new(
                             Code::InvalidArgument,
@@ -148,25 +172,25 @@ impl Context {
     }
 }
 
-/// Blocks that overlap, together; others alone.
-fn group(labels: &LabelSet, mut runs: Vec<RunRef>) -> Vec<Unit> {
+/// Adds blocks that overlap as one unit, others as units of their own.
+fn group(stream: &StreamKey, mut runs: Vec<RunRef>, units: &mut Vec<Unit>) {
     runs.sort_by_key(|run| (run.min_ts_ns, run.max_ts_ns));
-    let mut units: Vec<Unit> = Vec::new();
+    let first = units.len();
     for run in runs {
-        match units.last_mut() {
+        match units.get_mut(first..).and_then(<[Unit]>::last_mut) {
             Some(unit) if run.min_ts_ns <= unit.max_ts_ns => {
                 unit.max_ts_ns = unit.max_ts_ns.max(run.max_ts_ns);
                 unit.blocks.push(run);
             }
             _ => units.push(Unit {
-                labels: labels.clone(),
+                labels: stream.labels.clone(),
+                fingerprint: stream.fingerprint,
                 min_ts_ns: run.min_ts_ns,
                 max_ts_ns: run.max_ts_ns,
                 blocks: vec![run],
             }),
         }
     }
-    units
 }
 
 /// The label index in a file, from memory if it is there.
@@ -179,248 +203,6 @@ pub(crate) async fn open_index(
         .index(partition.tenant(), partition.day(), file)
         .await
         .map_err(CodedError::from)
-}
-
-/// What a query wants of the units that it opens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
-    /// The columns.
-    pub(crate) projection: Projection,
-    /// What is read of the lines if they are not among these.
-    pub(crate) reduction: Option<&'a Reduction>,
-    /// Which rows.
-    pub(crate) prefilter: &'a Prefilter,
-    pub(crate) range: TimeRange,
-}
-
-/// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
-/// of a shared one more than a unit alone would need.
-#[derive(Debug, Default)]
-pub(crate) struct OpenBlocks {
-    open: Mutex<Vec<OpenBlock>>,
-    /// Shared blocks of which no row is wanted.
-    unwanted: Mutex<HashSet<(u128, u32)>>,
-    /// Blocks that a unit is fetching.
-    fetching: Mutex<HashMap<(u128, u32), Arc<Turn>>>,
-}
-
-/// Who has it fetches a block.
-type Turn = tokio::sync::Mutex<()>;
-
-#[derive(Clone, Debug)]
-struct OpenBlock {
-    object: u128,
-    ordinal: u32,
-    block: Arc<Block>,
-    /// Whether more was fetched of it than a search needs.
-    is_whole: bool,
-}
-
-impl OpenBlocks {
-    fn get(&self, run: &RunRef) -> Option<OpenBlock> {
-        let open = self.open.lock();
-        let mut open = open.iter();
-        open.find(|open| open.object == run.object.id && open.ordinal == run.block)
-            .cloned()
-    }
-
-    fn keep(&self, block: OpenBlock) {
-        let mut open = self.open.lock();
-        open.retain(|known| known.object != block.object || known.ordinal != block.ordinal);
-        if open.len() >= OPEN_BLOCKS_MAX {
-            open.remove(0);
-        }
-        open.push(block);
-    }
-
-    /// Opens the blocks of units with what is wanted of them; not those that can tell, without
-    /// their lines, that no row is wanted. All are searched in one go.
-    pub(crate) async fn open(
-        &self,
-        context: &Context,
-        units: &[(&Unit, Wanted<'_>)],
-    ) -> Result<Vec<Vec<Source>>, CodedError> {
-        let mut opened = Vec::with_capacity(units.len());
-        for (number, (unit, wanted)) in units.iter().enumerate() {
-            for run in &unit.blocks {
-                let block = self.block_of(context, run, *wanted).await?;
-                opened.extend(block.map(|block| (number, run, *wanted, block)));
-            }
-        }
-        let mut found = vec![None; opened.len()];
-        let prefilter = opened.iter().map(|(_, _, wanted, _)| wanted.prefilter);
-        if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
-            let blocks: Vec<_> = opened
-                .iter()
-                .map(|(_, run, _, open)| (*run, open))
-                .collect();
-            found = search(context, &blocks, prefilter).await?;
-        }
-        let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
-        for ((number, run, wanted, open), found) in opened.into_iter().zip(found) {
-            let rows = open.block.meta().runs().get(run.run as usize);
-            let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
-            if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
-                continue;
-            }
-            // Another unit may have completed it meanwhile.
-            let is_whole = open.is_whole || self.get(run).is_some_and(|open| open.is_whole);
-            if let (Some(found), false) = (found, is_whole) {
-                self.complete(context, run, &open, &found, wanted).await?;
-            }
-            if let Some(sources) = sources.get_mut(number) {
-                sources.push(Source::Block {
-                    block: open.block,
-                    run: run.run as usize,
-                });
-            }
-        }
-        Ok(sources)
-    }
-
-    /// The block of a run, if a row of it may be wanted. Of units that share one and come at the same
-    /// time, one fetches it for all.
-    async fn block_of(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        wanted: Wanted<'_>,
-    ) -> Result<Option<OpenBlock>, CodedError> {
-        if let Some(block) = self.get(run) {
-            return Ok(Some(block));
-        }
-        let key = (run.object.id, run.block);
-        let turn = Arc::clone(self.fetching.lock().entry(key).or_default());
-        let _turn = turn.lock().await;
-        let block = match self.get(run) {
-            Some(block) => Ok(Some(block)),
-            None => self.fetch(context, run, wanted).await,
-        };
-        self.fetching.lock().remove(&key);
-        block
-    }
-
-    /// Opens a block with what is needed first: for a search, or all. `None` if its templates say
-    /// that no row is wanted.
-    async fn fetch(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        wanted: Wanted<'_>,
-    ) -> Result<Option<OpenBlock>, CodedError> {
-        let key = (run.object.id, run.block);
-        if self.unwanted.lock().contains(&key) {
-            return Ok(None);
-        }
-        let objects = context.querier.catalog().objects();
-        if !wanted.prefilter.is_empty()
-            && let Some(block) = objects.held(run.object.id, run.block)
-            && let Some(found) = block.found(wanted.prefilter.search())
-        {
-            // It was searched for the same before.
-            return Ok((!found.is_empty()).then(|| self.opened(context, run, block, false)));
-        }
-        let meta = run.block_meta(context).await?;
-        let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
-        let Some(ranges) = first_ranges(&meta, run, wanted)? else {
-            if meta.runs().len() > 1 {
-                self.unwanted.lock().insert(key);
-            }
-            objects.rule_out(&run.object, &meta, wanted.prefilter.search());
-            return Ok(None);
-        };
-        QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
-        let block = objects.block(&run.object, &meta, &ranges).await?;
-        Ok(Some(self.opened(context, run, block, !is_searched)))
-    }
-
-    fn opened(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        block: Arc<Block>,
-        is_whole: bool,
-    ) -> OpenBlock {
-        QueryStats::add(&context.stats.blocks_read, 1);
-        let is_shared = block.meta().runs().len() > 1;
-        let open = OpenBlock {
-            object: run.object.id,
-            ordinal: run.block,
-            block,
-            is_whole,
-        };
-        if is_shared {
-            self.keep(open.clone());
-        }
-        open
-    }
-
-    /// Fetches what is needed besides of the rows that were found.
-    async fn complete(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        open: &OpenBlock,
-        found: &RowSet,
-        wanted: Wanted<'_>,
-    ) -> Result<(), CodedError> {
-        let meta = open.block.meta();
-        let is_shared = meta.runs().len() > 1;
-        let mut ranges = if is_shared {
-            meta.fetch_ranges(wanted.projection, &[], None)
-        } else {
-            let others = Projection {
-                metadata: wanted.projection.metadata,
-                ..Projection::TIMESTAMPS
-            };
-            meta.fetch_ranges(others, &[], None)
-        };
-        if !is_shared && (wanted.projection.lines || wanted.projection.lengths) {
-            let lines = open.block.lines_ranges(found);
-            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-        }
-        if let Some(reduction) = wanted.reduction {
-            let lines = meta.reduced_ranges(reduction);
-            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-        }
-        let ranges = joined(ranges);
-        QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
-        let objects = context.querier.catalog().objects();
-        objects.fetch(&run.object, &open.block, &ranges).await?;
-        if is_shared {
-            self.keep(OpenBlock {
-                is_whole: true,
-                ..open.clone()
-            });
-        }
-        Ok(())
-    }
-}
-
-fn bytes_of(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end - range.start).sum()
-}
-
-/// Ranges that overlap or touch as one.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
-}
-
-/// The columns needed of a block; plain lines are searched themselves.
-fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
-    let lines = !wanted.prefilter.is_empty() && meta.layout() == Layout::Plain;
-    Projection {
-        lines: wanted.projection.lines || lines,
-        ..wanted.projection
-    }
 }
 
 impl Unit {
@@ -443,80 +225,6 @@ pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize
     let share = units.len() / (workers.max(1) * 2);
     let count = share.clamp(1, most.max(1)).min(units.len());
     units.drain(..count).collect()
-}
-
-/// Searches blocks that can be searched without their lines, those that were not searched for the
-/// same before.
-async fn search(
-    context: &Context,
-    blocks: &[(&RunRef, &OpenBlock)],
-    prefilter: &Prefilter,
-) -> Result<Vec<Option<Arc<RowSet>>>, CodedError> {
-    let search = prefilter.search().clone();
-    let mut found: Vec<_> = blocks
-        .iter()
-        .map(|(_, open)| open.block.found(&search))
-        .collect();
-    let is_new = |(at, (run, open)): (usize, &(&RunRef, &OpenBlock))| {
-        let can_be = open.block.meta().layout() != Layout::Plain;
-        let is_known = found.get(at).is_none_or(Option::is_some);
-        (can_be && !is_known).then(|| (at, run.object.id, Arc::clone(&open.block)))
-    };
-    let new: Vec<_> = blocks.iter().enumerate().filter_map(is_new).collect();
-    if new.is_empty() {
-        return Ok(found);
-    }
-    let permit = context.querier.scan_permit().await?;
-    let objects = context.querier.catalog().objects().clone();
-    let searching = tokio::task::spawn_blocking(move || {
-        let rows = new.iter().map(|(at, object, block)| {
-            let rows = block.search(&search)?;
-            objects.weigh(*object, block);
-            Ok((*at, rows))
-        });
-        let rows = rows.collect::<Result<Vec<_>, ChunkError>>();
-        drop(permit);
-        rows
-    });
-    let rows = searching
-        .await
-        .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
-    let rows =
-        rows.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))?;
-    for (at, rows) in rows {
-        if let Some(found) = found.get_mut(at) {
-            *found = Some(rows);
-        }
-    }
-    Ok(found)
-}
-
-/// The bytes of a run's block that a query reads first. Where literals are searched in a block that
-/// is not plain, these are the columns searched, and the others are read only if there are rows.
-/// `None` if its templates say that there is none.
-pub(crate) fn first_ranges(
-    meta: &BlockMeta,
-    run: &RunRef,
-    wanted: Wanted<'_>,
-) -> Result<Option<Vec<Range<u64>>>, CodedError> {
-    let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
-    let mut ranges = if is_searched {
-        let ranges = meta.search_ranges(wanted.prefilter.search());
-        match ranges.map_err(|error| run.damaged(&error))? {
-            Some(ranges) => ranges,
-            None => return Ok(None),
-        }
-    } else if meta.runs().len() > 1 {
-        meta.fetch_ranges(plain_projection(meta, wanted), &[], None)
-    } else {
-        let projection = plain_projection(meta, wanted);
-        meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
-    };
-    if let (Some(reduction), false) = (wanted.reduction, is_searched) {
-        let lines = meta.reduced_ranges(reduction);
-        ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-    }
-    Ok(Some(joined(ranges)))
 }
 
 impl RunRef {
@@ -563,7 +271,12 @@ mod tests {
     #[test]
     fn blocks_that_overlap_are_one_unit() {
         let runs = vec![run(20, 30), run(0, 10), run(5, 8), run(10, 12), run(31, 31)];
-        let units = group(&LabelSet::default(), runs);
+        let stream = StreamKey {
+            fingerprint: LabelSet::default().fingerprint(),
+            labels: LabelSet::default(),
+        };
+        let mut units = Vec::new();
+        group(&stream, runs, &mut units);
         let spans: Vec<_> = units
             .iter()
             .map(|u| (u.min_ts_ns, u.max_ts_ns, u.blocks.len()))
