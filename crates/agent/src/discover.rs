@@ -34,6 +34,8 @@ pub(crate) struct Found {
 pub(crate) struct Scan {
     /// By job and path; a path counts once in a job, for the target that is written first.
     pub(crate) files: BTreeMap<(usize, PathBuf), Found>,
+    /// Names that no file has now, though there are files which rotation may have made of theirs.
+    pub(crate) absent: Vec<Found>,
     /// Directories in which a new name may become a match.
     pub(crate) directories: Vec<PathBuf>,
     /// Matches that are neither files nor directories.
@@ -74,6 +76,12 @@ impl Targets {
             directories.append(&mut walked.directories);
             scan.special += walked.special;
             scan.too_many |= walked.too_many;
+            for path in walked.absent {
+                if target.packing.is_none() && !target.leaves_out(&path) && !is_own(&path) {
+                    let target = target.clone();
+                    scan.absent.push(Found { path, target });
+                }
+            }
             for path in walked.files {
                 if target.leaves_out(&path) || is_own(&path) {
                     continue;

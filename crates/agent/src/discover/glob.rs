@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::tail::siblings::originals;
+
 /// Alternatives that one glob may expand to.
 const ALTERNATIVES_MAX: usize = 256;
 
@@ -41,6 +43,9 @@ enum Part {
 pub(crate) struct Walked {
     /// Paths of regular files, links to them too.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Paths that would be found if they were there, and of whose files rotation may have made others
+    /// that are.
+    pub(crate) absent: BTreeSet<PathBuf>,
     /// Directories in which a new name may become a match.
     pub(crate) directories: BTreeSet<PathBuf>,
     /// Matches that are neither files nor directories, such as FIFOs.
@@ -189,6 +194,14 @@ fn walk(at: &Path, parts: &[Part], walked: &mut Walked) {
             let path = at.join(name);
             if rest.is_empty() {
                 walked.directories.insert(directory(at));
+                if fs::symlink_metadata(&path).is_err() {
+                    note_absent(
+                        at,
+                        &names_in(at, walked),
+                        |original| original == name,
+                        walked,
+                    );
+                }
                 take(path, walked);
             } else if fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
                 walk(&path, rest, walked);
@@ -197,7 +210,11 @@ fn walk(at: &Path, parts: &[Part], walked: &mut Walked) {
             }
         }
         Part::Pattern(matcher) => {
-            for name in names_in(at, walked) {
+            let names = names_in(at, walked);
+            if rest.is_empty() {
+                note_absent(at, &names, |original| matcher.is_match(original), walked);
+            }
+            for name in names {
                 if !matcher.is_match(&name) {
                     continue;
                 }
@@ -227,6 +244,26 @@ fn walk_any_depth(at: &Path, parts: &[Part], rest: &[Part], walked: &mut Walked)
         }
     }
     walk(at, rest, walked);
+}
+
+/// Notes names that are wanted and are not among those of a directory, though some of these may have
+/// been made of them.
+fn note_absent(
+    at: &Path,
+    names: &[OsString],
+    is_wanted: impl Fn(&OsStr) -> bool,
+    walked: &mut Walked,
+) {
+    for name in names.iter().filter(|name| !is_wanted(name)) {
+        for original in originals(&name.to_string_lossy())
+            .into_iter()
+            .map(OsString::from)
+        {
+            if is_wanted(&original) && !names.contains(&original) {
+                walked.absent.insert(at.join(original));
+            }
+        }
+    }
 }
 
 /// The names in a directory, which is noted as one to watch.

@@ -12,7 +12,7 @@ use crate::tail::desk::Desk;
 use crate::tail::generation::{mtime_ns, open_regular};
 use crate::tail::identity::FileId;
 use crate::tail::restore::{
-    Meeting, Memory, earlier_name, from_the_book, in_place, under_earlier_name,
+    Meeting, Memory, earlier_name, from_the_book, in_place, of_no_file, under_earlier_name,
 };
 use crate::tail::siblings::{Listings, may_come_from};
 use crate::tail::source::Source;
@@ -39,7 +39,8 @@ impl Reader {
                 new.push(found);
             }
         }
-        if !new.is_empty() {
+        let is_first = self.scanned_at_ns.is_none();
+        if !new.is_empty() || (is_first && !scan.absent.is_empty()) {
             self.meet(&new, scan, now);
         }
         self.suspects.retain(|key, _| scan.files.contains_key(key));
@@ -70,6 +71,14 @@ impl Reader {
                 continue;
             }
             self.begin(found, &memory, now, from_the_book);
+        }
+        if self.scanned_at_ns.is_none() {
+            // While one looks, names are followed over their rotations.
+            for found in &scan.absent {
+                if !self.is_begun(found.target.job, &found.path) {
+                    self.begin(found, &memory, now, of_no_file);
+                }
+            }
         }
     }
 

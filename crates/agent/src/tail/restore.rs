@@ -247,6 +247,24 @@ pub(crate) fn under_earlier_name(
     !source.generations.is_empty()
 }
 
+/// Reads the files that bore a name which no file has now. False if there is nothing to be read.
+pub(crate) fn of_no_file(source: &mut Source, meeting: &Meeting<'_>, desk: &mut Desk) -> bool {
+    let newest = newest_other(source, None, meeting);
+    push_recorded(source, None, meeting, desk);
+    push_unseen(source, newest.unwrap_or(meeting.absent_at_ns), desk);
+    !source.generations.is_empty()
+}
+
+/// When a file that bore the name, other than the one of the record, was modified last.
+fn newest_other(source: &Source, own: Option<&Record>, meeting: &Meeting<'_>) -> Option<i64> {
+    let job = &source.target.job_name;
+    let of_path = meeting.memory.of_path(&source.path, job, meeting.names);
+    let others = of_path
+        .iter()
+        .filter(|record| own.is_none_or(|own| own.id != record.id));
+    others.map(|record| record.mtime_ns).max()
+}
+
 /// Adds the files that bore the name and are not read to their end.
 fn push_recorded(
     source: &mut Source,
@@ -298,14 +316,7 @@ pub(crate) fn push_current(
     meeting: &Meeting<'_>,
     desk: &mut Desk,
 ) {
-    let target = &source.target;
-    let of_path = meeting
-        .memory
-        .of_path(&source.path, &target.job_name, meeting.names);
-    let others = of_path
-        .iter()
-        .filter(|record| own.is_none_or(|own| own.id != record.id));
-    let newest = others.map(|record| record.mtime_ns).max();
+    let newest = newest_other(source, own, meeting);
     let since_ns = match own {
         // The file is known, so what was rotated before it was seen too.
         Some(_) => newest,

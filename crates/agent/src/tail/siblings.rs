@@ -16,6 +16,27 @@ pub(crate) fn is_rotated_name(original: &str, name: &str) -> bool {
     mark_of(original, unpacked(name)).is_some_and(is_rotation_mark)
 }
 
+/// The names of which rotation may have made this one.
+pub(crate) fn originals(name: &str) -> Vec<String> {
+    let name = unpacked(name);
+    let mut originals = Vec::new();
+    for (at, _) in name.match_indices(['.', '-', '_']) {
+        let (stem, rest) = name.split_at(at);
+        if stem.is_empty() {
+            continue;
+        }
+        if is_rotation_mark(rest) {
+            originals.push(stem.to_owned());
+        }
+        if let Some((mark, extension)) = rest.rsplit_once('.')
+            && is_rotation_mark(mark)
+        {
+            originals.push(format!("{stem}.{extension}"));
+        }
+    }
+    originals
+}
+
 /// What a name has more than the original.
 fn mark_of<'n>(original: &str, name: &'n str) -> Option<&'n str> {
     if let Some(suffix) = name.strip_prefix(original) {
@@ -177,6 +198,8 @@ mod tests {
             ("app.log", "app.1.txt", false),
         ] {
             assert_eq!(is_rotated_name(original, name), is_rotated, "{name}");
+            let is_its = originals(name).contains(&original.to_owned());
+            assert_eq!(is_its, is_rotated, "{name}");
         }
     }
 

@@ -79,6 +79,24 @@ fn generations_that_came_and_went_meanwhile_are_read() {
 }
 
 #[test]
+fn what_bore_a_name_that_no_file_has_any_more_is_read() {
+    for glob in ["a.log", "*.log"] {
+        let mut rig = killed(glob);
+        rig.append("a.log", "a 3\n");
+        rig.rename("a.log", "a.log.2");
+        rig.write("a.log.1", &lines("b", 0..2));
+        rig.start();
+        assert_eq!(rig.read(), ["a 3", "b 0", "b 1"], "{glob}");
+        rig.restart();
+        assert_eq!(rig.read_after(LONG), [""; 0], "{glob}");
+        rig.write("a.log", "c 0\n");
+        assert_eq!(rig.read(), ["c 0"], "{glob}");
+        rig.restart();
+        assert_eq!(rig.read(), [""; 0], "{glob}");
+    }
+}
+
+#[test]
 fn an_inode_that_was_given_away_again_is_another_file() {
     let mut rig = killed("a.log");
     // Written in place, the file keeps its inode.
