@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use chunk::{FinishedObject, Projection};
+use chunk::{FinishedObject, Layout, Projection};
 use model::{LabelSet, Reservation, TenantId};
 use scan::{Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs};
 use storage::{ObjectFile, PartitionState, key};
 
 use crate::metrics::Dropped;
 use crate::open::OpenBlocks;
+use crate::plan::LEVEL_MERGED;
 use crate::retention::Retention;
 use crate::slices::{Extent, Slice, slices};
 use crate::survey::{RunRef, Survey};
@@ -113,10 +114,12 @@ impl Rewrite<'_> {
             && !deletes.touch(labels, run.min_ts_ns, run.max_ts_ns)
     }
 
-    /// Copies a block byte for byte, every frame of it checked, if it is of this stream alone.
+    /// Copies a block byte for byte, every frame of it checked, if it is of this stream alone. One
+    /// that an ingester laid out plainly is encoded again, once: in a hurry it lays out all so.
     async fn copy(&mut self, labels: &LabelSet, run: &RunRef) -> Result<(), CompactError> {
         let block = self.open.block(run).await?;
-        if block.meta().runs().len() > 1 {
+        let is_untried = block.meta().layout() == Layout::Plain && self.job.level == LEVEL_MERGED;
+        if block.meta().runs().len() > 1 || is_untried {
             return self.merge(labels, std::slice::from_ref(run)).await;
         }
         let streams = vec![labels.clone()];

@@ -4,7 +4,9 @@
 //! labels, because small blocks compress badly. Every block that is encoded is decoded again and
 //! compared with the rows that it was made of.
 
-use chunk::{Block, EncodeOptions, EncodedBlock, FinishedObject, ObjectWriter, Projection, Run};
+use chunk::{
+    Block, EncodeOptions, EncodedBlock, FinishedObject, LinesPolicy, ObjectWriter, Projection, Run,
+};
 use model::{Entries, LabelSet};
 
 use crate::CompactError;
@@ -135,8 +137,11 @@ impl Writer {
             .iter()
             .map(|(labels, entries)| Run { labels, entries })
             .collect();
-        let block =
-            chunk::encode_block(&runs, &EncodeOptions::default()).map_err(CompactError::Encode)?;
+        let options = EncodeOptions {
+            lines: LinesPolicy::Probe,
+            ..EncodeOptions::default()
+        };
+        let block = chunk::encode_block(&runs, &options).map_err(CompactError::Encode)?;
         verify(&block.open(), streams)?;
         self.written.blocks_encoded += 1;
         self.object.add_block(block);
@@ -179,6 +184,24 @@ mod tests {
             writer.row(row, line.as_bytes(), &metadata).unwrap();
         }
         writer.end().unwrap();
+    }
+
+    #[test]
+    fn lines_that_suit_templates_are_laid_out_so() {
+        let mut writer = Writer::new(1, 1 << 20);
+        for stream in ["a", "b"] {
+            writer.start(&labels(stream));
+            for row in 0..3000 {
+                let line = format!("GET /items/{} took {} ms", row % 7, row * 31 % 997);
+                let metadata = LabelSet::default();
+                writer.row(row, line.as_bytes(), &metadata).unwrap();
+            }
+            writer.end().unwrap();
+        }
+        let object = writer.finish(2).unwrap().unwrap();
+        let layouts: Vec<_> = object.blocks.iter().map(|b| b.meta.layout()).collect();
+        assert!(!layouts.is_empty());
+        assert!(layouts.iter().all(|layout| *layout == chunk::Layout::Text));
     }
 
     #[test]

@@ -75,6 +75,29 @@ async fn large_blocks_are_copied_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn what_ingesters_laid_out_plainly_is_tried_as_templates_while_its_day_goes_on() {
+    let mut bed = Bed::new();
+    // A day that is not over, whenever this runs.
+    bed.day += 3;
+    bed.config.merge_objects = 2;
+    for first in [0, 1000] {
+        let rows = bed.rows(first..first + 1000, "a line that makes it long enough");
+        bed.flush(&[("app=web", &rows)]).await;
+    }
+    let before = bed.stored().await;
+    bed.sleep(10 * MINUTE);
+    let compactor = bed.compact().await;
+    assert_eq!(compactor.metrics.blocks_copied.get(), 0);
+    let objects = bed.objects().await;
+    assert_eq!(objects.len(), 1);
+    let bytes = bed.bytes(*objects.first().unwrap()).await;
+    let meta = chunk::ObjectMeta::parse_object(&bytes).unwrap();
+    let layout = meta.block(0).unwrap().layout();
+    assert_eq!(layout, chunk::Layout::Text);
+    assert_eq!(bed.stored().await, before);
+}
+
+#[tokio::test]
 async fn objects_end_at_their_size_and_jobs_at_theirs() {
     let mut bed = Bed::new();
     bed.config.target_object_size = ByteSize(2 << 10);
