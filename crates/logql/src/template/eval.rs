@@ -447,6 +447,9 @@ impl<'a> State<'a, '_> {
 
     /// A number where nothing says which type it should have.
     fn constant(&self, number: &Number) -> Run<Value<'a>> {
+        if let Some((real, imaginary)) = number.complex {
+            return Ok(Value::Complex(real, imaginary));
+        }
         match (number.float, number.int) {
             (Some(float), _) if number.looks_float => Ok(Value::Float(float)),
             (_, Some(int)) => Ok(Value::int(int)),

@@ -10,6 +10,7 @@ use super::value::{IntKind, Value};
 
 pub(super) use float::format_float;
 pub(super) use printf::sprintf;
+use verb::Flags;
 
 /// The most bytes that one call may print. It stops soon after and leaves it to the caller to see
 /// that the text is too long.
@@ -56,6 +57,9 @@ pub(super) fn print_value(value: &Value<'_>, out: &mut Vec<u8>) {
         },
         Value::Float(value) => {
             out.extend_from_slice(format_float(*value, b'g', None).as_bytes());
+        }
+        Value::Complex(real, imaginary) => {
+            verb::print_complex(*real, *imaginary, 'v', Flags::default(), out);
         }
         Value::Str(text) => out.extend_from_slice(text),
         Value::Time(time) => out.extend_from_slice(time.to_string().as_bytes()),

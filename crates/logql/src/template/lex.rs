@@ -368,7 +368,21 @@ impl<'a> Lexer<'a> {
         while self.accept(set) {}
     }
 
+    /// A number, or two of which the second has a sign and an `i`: a complex number.
     fn number(&mut self) -> Result<(), String> {
+        self.part_of_number()?;
+        if matches!(self.peek(), Some('+' | '-')) {
+            self.part_of_number()?;
+            let text = self.text.get(self.start..self.pos).unwrap_or_default();
+            if !text.ends_with('i') {
+                return Err(self.bad_number());
+            }
+        }
+        self.emit(Class::Number);
+        Ok(())
+    }
+
+    fn part_of_number(&mut self) -> Result<(), String> {
         self.accept("+-");
         let mut digits = "0123456789_";
         let (mut decimal, mut hex) = (true, false);
@@ -389,16 +403,11 @@ impl<'a> Lexer<'a> {
             self.accept("+-");
             self.accept_run("0123456789_");
         }
-        let imaginary = self.accept("i");
+        self.accept("i");
         if is_alphanumeric(self.peek()) {
             self.next();
             return Err(self.bad_number());
         }
-        // Complex numbers exist in Go's templates; no function takes one.
-        if imaginary || matches!(self.peek(), Some('+' | '-')) {
-            return Err(self.bad_number());
-        }
-        self.emit(Class::Number);
         Ok(())
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Number {
     pub(super) int: Option<i64>,
     pub(super) uint: Option<u64>,
     pub(super) float: Option<f64>,
+    /// Real and imaginary part, if written as a complex number.
+    pub(super) complex: Option<(f64, f64)>,
     /// Written with a point or an exponent, so that it is a float where any type will do.
     pub(super) looks_float: bool,
 }

@@ -37,6 +37,8 @@ pub(super) enum Value<'a> {
     Int(i64, IntKind),
     /// `float64`
     Float(f64),
+    /// `complex128`: the real part and the imaginary one. Nothing computes with it.
+    Complex(f64, f64),
     /// `string`
     Str(Cow<'a, [u8]>),
     /// `time.Time`
@@ -82,6 +84,7 @@ impl<'a> Value<'a> {
             Self::Int(_, IntKind::Month) => "time.Month",
             Self::Int(_, IntKind::Weekday) => "time.Weekday",
             Self::Float(_) => "float64",
+            Self::Complex(..) => "complex128",
             Self::Str(_) => "string",
             Self::Time(_) => "time.Time",
             Self::List(_) => "[]interface {}",
@@ -97,6 +100,7 @@ impl<'a> Value<'a> {
             Self::Bool(value) => *value,
             Self::Int(value, _) => *value != 0,
             Self::Float(value) => *value != 0.0,
+            Self::Complex(real, imaginary) => *real != 0.0 || *imaginary != 0.0,
             Self::Str(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map { entries, .. } => !entries.is_empty(),

@@ -22,6 +22,15 @@ pub(crate) const PRINTED: &[(&str, &str)] = &[
         "{{ range $k, $v := . }}{{ if contains `a` $k }}{{ $k }}={{ $v }} {{ end }}{{ end }}",
         "path=/static/app.js status=404 val=12.50 ",
     ),
+    // Complex numbers.
+    (
+        "{{ 1i }} {{ 1+2i }} {{ -1e+2-0x10i }} {{ 0i }} {{ if 0i }}yes{{ else }}no{{ end }}",
+        "(0+1i) (1+2i) (-100-16i) (0+0i) no",
+    ),
+    (
+        "{{ printf `%T %.1f %d` 1i 1.25i 2i }} {{ eq 1i 0+1i }} {{ int 3+0i }}",
+        "complex128 (0.0+1.2i) %!d(complex128=(0+2i)) true 0",
+    ),
     // The line and its time.
     ("{{ __line__ }}", "say \"hi\" <wörld> & 5%"),
     ("{{ __line__ | upper | trunc 3 }}", "SAY"),

@@ -25,6 +25,7 @@ enum Class {
     Bool,
     Int,
     Float,
+    Complex,
     Text,
     /// Everything without an order.
     Other,
@@ -35,6 +36,7 @@ fn class(value: &Value<'_>) -> Class {
         Value::Bool(_) => Class::Bool,
         Value::Int(..) => Class::Int,
         Value::Float(_) => Class::Float,
+        Value::Complex(..) => Class::Complex,
         Value::Str(_) => Class::Text,
         _ => Class::Other,
     }
@@ -80,6 +82,7 @@ fn equal_pair(a: &Value<'_>, b: &Value<'_>) -> Result<bool, String> {
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Int(a, _), Value::Int(b, _)) => Ok(a == b),
         (Value::Float(a), Value::Float(b)) => Ok(a == b),
+        (Value::Complex(a, a_i), Value::Complex(b, b_i)) => Ok(a == b && a_i == b_i),
         (Value::Str(a), Value::Str(b)) => Ok(a == b),
         (Value::Time(a), Value::Time(b)) => Ok(a.instant() == b.instant()),
         (Value::List(_), Value::List(_)) | (Value::Map { .. }, Value::Map { .. }) => Err(format!(

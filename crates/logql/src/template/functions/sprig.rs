@@ -374,6 +374,7 @@ fn plain_value(value: Value<'_>) -> Result<Value<'static>, String> {
         Value::Bool(value) => Value::Bool(value),
         Value::Int(value, kind) => Value::Int(value, kind),
         Value::Float(value) => Value::Float(value),
+        Value::Complex(real, imaginary) => Value::Complex(real, imaginary),
         Value::Str(text) => Value::Str(text.into_owned().into()),
         Value::Time(time) => Value::Time(time),
         nested => {

@@ -60,6 +60,7 @@ pub(super) fn print_verb(arg: &Value<'_>, verb: char, flags: Flags, out: &mut Ve
             _ => print_int(*value, verb, flags, out),
         },
         Value::Float(value) => print_float(*value, verb, flags, out),
+        Value::Complex(real, imaginary) => print_complex(*real, *imaginary, verb, flags, out),
         Value::Str(text) => print_string(text, verb, flags, out),
         Value::Time(time) => {
             if matches!(verb, 'v' | 's' | 'x' | 'X' | 'q') {
@@ -232,6 +233,28 @@ fn print_rune(value: i64, verb: char, flags: Flags, out: &mut Vec<u8>) -> bool {
         _ => format!("U+{value:04X}"),
     };
     pad(text.as_bytes(), flags, out);
+    true
+}
+
+/// `(1+2i)`: both parts as the verb has them, the second with its sign.
+pub(super) fn print_complex(
+    real: f64,
+    imaginary: f64,
+    verb: char,
+    flags: Flags,
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    out.push(b'(');
+    let signed = Flags {
+        plus: true,
+        ..flags
+    };
+    if !print_float(real, verb, flags, out) || !print_float(imaginary, verb, signed, out) {
+        out.truncate(start);
+        return false;
+    }
+    out.extend_from_slice(b"i)");
     true
 }
 

@@ -201,7 +201,7 @@ impl Parser<'_> {
                     int: Some(i64::from(c)),
                     uint: Some(u64::from(c)),
                     float: Some(f64::from(c)),
-                    looks_float: false,
+                    ..Number::default()
                 }),
                 None => {
                     return self.error(format!("malformed character constant: {}", token.text));
@@ -230,7 +230,36 @@ impl Parser<'_> {
     }
 }
 
+/// A complex number; without an imaginary part it may be taken for a real one too.
+fn complex(text: &str) -> Option<Number> {
+    let float = |text: &str| crate::go_number::parse_float(text).ok();
+    let digits = text.strip_suffix('i')?;
+    let (real, imaginary) = match digits.rfind(['+', '-']).filter(|at| *at > 0) {
+        // The sign of an exponent belongs to its number.
+        _ if float(digits).is_some() => (0.0, float(digits)?),
+        Some(at) => {
+            let (real, imaginary) = digits.split_at(at);
+            (float(real)?, float(imaginary)?)
+        }
+        None => return None,
+    };
+    let is_real = imaginary == 0.0;
+    let whole = (is_real && real.fract() == 0.0 && real.abs() < 9.0e18).then_some(real as i64);
+    Some(Number {
+        text: text.to_owned(),
+        int: whole,
+        uint: whole.and_then(|whole| u64::try_from(whole).ok()),
+        float: is_real.then_some(real),
+        complex: Some((real, imaginary)),
+        looks_float: false,
+    })
+}
+
 fn number(text: &str) -> Result<Number, String> {
+    if text.ends_with('i') {
+        let illegal = || format!("illegal number syntax: {}", quote(text));
+        return complex(text).ok_or_else(illegal);
+    }
     let hex = text
         .trim_start_matches(['+', '-'])
         .to_ascii_lowercase()
@@ -246,6 +275,7 @@ fn number(text: &str) -> Result<Number, String> {
         int: crate::template::cast::parse_int_base0(text),
         uint: crate::template::cast::parse_uint_base0(text),
         float: None,
+        complex: None,
         looks_float,
     };
     if let Some(int) = number.int {
