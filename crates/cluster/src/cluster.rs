@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use proto::role::Select;
 
 use crate::config::Config;
-use crate::error::ClusterError;
+use crate::error::{ClusterError, ForgetError};
 use crate::member::{Health, Member, MemberState, Members, Role};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -22,6 +22,8 @@ pub struct Readers {
     /// How many of them may fail without rows going missing; `None` if more are dead already than
     /// may be.
     pub failures_max: Option<usize>,
+    /// How many ingesters have each row.
+    pub copies: usize,
 }
 
 /// What roles know of the cluster.
@@ -119,9 +121,19 @@ impl Cluster {
             }
         }
         Readers {
+            copies: self.replication_factor.min(ingesters.len() + unreachable),
             ingesters,
             failures_max: failures_max(self.replication_factor).checked_sub(unreachable),
         }
+    }
+
+    /// Forgets a dead member, here and where the others hear of it: it is not waited for any more. If
+    /// it comes back it is a member again.
+    ///
+    /// # Errors
+    /// If there is no such member, or it is not dead.
+    pub async fn forget(&self, id: &str) -> Result<(), ForgetError> {
+        self.membership.forget(id).await
     }
 
     /// Tells the others what this process is up to.

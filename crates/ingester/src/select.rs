@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use chunk::Block as OpenBlock;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use model::{Budget, Code, CodedError, Matcher, TenantId, TimeRange};
+use model::{Budget, Code, CodedError, Matcher, Shard, TenantId, TimeRange};
 use proto::role::{
     Coverage, Deletion, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
     Selected, SeriesStats, TailRequest, Tailing,
@@ -50,8 +50,12 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Logs);
         let query = logs::Query::parse(&request, inner.clock.now_ns())?;
+        let selected = Selection {
+            selectors: vec![query.matchers()],
+            shard: request.shard,
+        };
         inner
-            .run(request.tenant, vec![query.matchers()], request.range, query)
+            .run(request.tenant, selected, request.range, query)
             .await
     }
 
@@ -62,8 +66,12 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Samples);
         let query = samples::Query::parse(&request, inner.clock.now_ns())?;
+        let selected = Selection {
+            selectors: vec![query.matchers()],
+            shard: request.shard,
+        };
         inner
-            .run(request.tenant, vec![query.matchers()], request.range, query)
+            .run(request.tenant, selected, request.range, query)
             .await
     }
 
@@ -74,12 +82,15 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Series);
         let query = series::Query {
-            range: request.range,
+            parts: request.parts,
             deletes: deletes(&request.deletions)?,
         };
-        let selectors = series::parse(&request.selectors)?;
+        let selected = Selection {
+            selectors: series::parse(&request.selectors)?,
+            shard: request.shard,
+        };
         let selected = inner
-            .run(request.tenant, selectors, request.range, query)
+            .run(request.tenant, selected, request.parts.range, query)
             .await?;
         let batches: Vec<_> = selected.batches.collect().await;
         let batches = batches.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -91,6 +102,13 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Tail);
         tailing::tail(inner, &request)
     }
+}
+
+/// Which streams of a tenant are looked at.
+struct Selection {
+    /// One of them must match; none means all streams.
+    selectors: Vec<Vec<Matcher>>,
+    shard: Shard,
 }
 
 /// A query that looks at one stream after the other.
@@ -192,7 +210,7 @@ impl Inner {
     async fn run<S: Scan>(
         self: &Arc<Self>,
         tenant: TenantId,
-        selectors: Vec<Vec<Matcher>>,
+        selected: Selection,
         range: TimeRange,
         query: S,
     ) -> Result<Selected<S::Row>, CodedError> {
@@ -222,12 +240,14 @@ impl Inner {
         let (covered, coverage) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
             let snapshot = inner.tenants.get(&tenant);
-            let snapshot = snapshot.map(|tenant| tenant.snapshot(&selectors, range, &inner.epochs));
+            let snapshot =
+                snapshot.map(|tenant| tenant.snapshot(&selected.selectors, range, &inner.epochs));
             let TenantSnapshot {
                 mut streams,
                 holding,
                 mut committed,
             } = snapshot.unwrap_or_default();
+            streams.retain(|stream| selected.shard.has(stream.fingerprint));
             committed.extend(earlier.iter().filter(|(_, seq)| *seq > 0));
             let coverage = Coverage {
                 holding,

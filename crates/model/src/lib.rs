@@ -2,7 +2,8 @@
 //!
 //! Every other crate speaks in these types: a [`LabelSet`] names a stream, [`Entries`] are its
 //! lines as columns, a [`Matcher`] selects label sets, a [`TimeRange`] bounds a request,
-//! [`Limits`] say what a [`TenantId`] may do, and a [`Code`] classifies every error once, for HTTP
+//! a [`Shard`] is a part of all
+//! streams, [`Limits`] say what a [`TenantId`] may do, and a [`Code`] classifies every error once, for HTTP
 //! and gRPC alike.
 //!
 //! *Invariants.* No I/O, no async, no clock, no log output. A `LabelSet` is sorted by name with
@@ -14,7 +15,9 @@ mod entries;
 mod label;
 mod limits;
 mod matcher;
+mod parts;
 pub mod re2;
+mod shard;
 mod tenant;
 mod time;
 pub mod units;
@@ -28,5 +31,7 @@ pub use limits::{
     OtlpResourceRules, StreamRetention,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use parts::Parts;
+pub use shard::Shard;
 pub use tenant::{TenantError, TenantId};
 pub use time::{Direction, TimeRange};

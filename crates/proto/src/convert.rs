@@ -1,18 +1,24 @@
 //! Between wire types and model types. To the wire never fails; from the wire everything is checked.
 
+mod series;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Code, CodedError, Direction, Entries, Label, LabelSet, RowLabels, StreamBatch, TenantId,
+    Code, CodedError, Direction, Entries, Label, LabelSet, RowLabels, Shard, StreamBatch, TenantId,
     TimeRange,
 };
 
 use crate::role::{
     Coverage, Deletion, LogRow, LogRows, Refusal, RefusalReason, SampleRows, SelectLogs,
-    SelectSamples, SelectSeries, SeriesStats, TailBatch, TailRequest,
+    SelectSamples, TailBatch, TailRequest,
 };
 use crate::skald as wire;
+
+pub(crate) use series::{
+    select_series_from_wire, select_series_to_wire, series_stats_from_wire, series_stats_to_wire,
+};
 
 fn malformed(what: &str) -> CodedError {
     CodedError::new(Code::InvalidArgument, format!("malformed message: {what}"))
@@ -315,6 +321,17 @@ fn deletions_from_wire(deletions: Vec<wire::Deletion>) -> Result<Vec<Deletion>, 
     deletions.into_iter().map(from_wire).collect()
 }
 
+fn shard_to_wire(shard: Shard) -> wire::Shard {
+    wire::Shard {
+        min: shard.min,
+        max: shard.max,
+    }
+}
+
+fn shard_from_wire(shard: Option<wire::Shard>) -> Shard {
+    shard.map_or(Shard::ALL, |wire::Shard { min, max }| Shard { min, max })
+}
+
 pub(crate) fn select_logs_to_wire(request: &SelectLogs) -> wire::SelectLogsRequest {
     wire::SelectLogsRequest {
         tenant: request.tenant.to_string(),
@@ -323,6 +340,7 @@ pub(crate) fn select_logs_to_wire(request: &SelectLogs) -> wire::SelectLogsReque
         limit: request.limit,
         forward: request.direction == Direction::Forward,
         deletions: deletions_to_wire(&request.deletions),
+        shard: Some(shard_to_wire(request.shard)),
     }
 }
 
@@ -340,6 +358,7 @@ pub(crate) fn select_logs_from_wire(
             Direction::Backward
         },
         deletions: deletions_from_wire(request.deletions)?,
+        shard: shard_from_wire(request.shard),
     })
 }
 
@@ -349,6 +368,7 @@ pub(crate) fn select_samples_to_wire(request: &SelectSamples) -> wire::SelectSam
         query: request.query.clone(),
         range: Some(range_to_wire(request.range)),
         deletions: deletions_to_wire(&request.deletions),
+        shard: Some(shard_to_wire(request.shard)),
     }
 }
 
@@ -360,45 +380,8 @@ pub(crate) fn select_samples_from_wire(
         query: request.query,
         range: range_from_wire(request.range)?,
         deletions: deletions_from_wire(request.deletions)?,
+        shard: shard_from_wire(request.shard),
     })
-}
-
-pub(crate) fn select_series_to_wire(request: &SelectSeries) -> wire::SelectSeriesRequest {
-    wire::SelectSeriesRequest {
-        tenant: request.tenant.to_string(),
-        selectors: request.selectors.clone(),
-        range: Some(range_to_wire(request.range)),
-        deletions: deletions_to_wire(&request.deletions),
-    }
-}
-
-pub(crate) fn select_series_from_wire(
-    request: wire::SelectSeriesRequest,
-) -> Result<SelectSeries, CodedError> {
-    Ok(SelectSeries {
-        tenant: tenant_from_wire(&request.tenant)?,
-        selectors: request.selectors,
-        range: range_from_wire(request.range)?,
-        deletions: deletions_from_wire(request.deletions)?,
-    })
-}
-
-pub(crate) fn series_stats_to_wire(stats: &SeriesStats) -> wire::SeriesStats {
-    wire::SeriesStats {
-        labels: Some(labels_to_wire(&stats.labels)),
-        rows: stats.rows,
-        bytes: stats.bytes,
-        chunks: stats.chunks,
-    }
-}
-
-pub(crate) fn series_stats_from_wire(stats: wire::SeriesStats) -> SeriesStats {
-    SeriesStats {
-        labels: option_labels_from_wire(stats.labels),
-        rows: stats.rows,
-        bytes: stats.bytes,
-        chunks: stats.chunks,
-    }
 }
 
 pub(crate) fn tail_request_to_wire(request: &TailRequest) -> wire::TailRequest {
@@ -553,6 +536,7 @@ mod tests {
             limit: 3,
             direction: Direction::Forward,
             deletions: vec![deletion.clone()],
+            shard: Shard { min: 1, max: 5 },
         };
         let wire = select_logs_to_wire(&request);
         assert_eq!(select_logs_from_wire(wire).unwrap(), request);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use model::{CodedError, Direction, LabelSet, RowLabels, StreamBatch, TenantId, TimeRange};
+use model::{
+    CodedError, Direction, LabelSet, Parts, RowLabels, Shard, StreamBatch, TenantId, TimeRange,
+};
 
 /// The write side of an ingester.
 #[async_trait]
@@ -140,6 +142,8 @@ pub struct SelectLogs {
     pub direction: Direction,
     /// Rows to leave out.
     pub deletions: Vec<Deletion>,
+    /// Which of the streams.
+    pub shard: Shard,
 }
 
 /// Lines of one stream after the pipeline, in the order asked for.
@@ -176,6 +180,8 @@ pub struct SelectSamples {
     pub range: TimeRange,
     /// Rows to leave out.
     pub deletions: Vec<Deletion>,
+    /// Which of the streams.
+    pub shard: Shard,
 }
 
 /// Samples of one series that come from one stream.
@@ -200,10 +206,12 @@ pub struct SelectSeries {
     pub tenant: TenantId,
     /// Stream selectors in LogQL, one of which must match; none means all streams.
     pub selectors: Vec<String>,
-    /// When.
-    pub range: TimeRange,
+    /// When, and in which parts rows are counted.
+    pub parts: Parts,
     /// Rows to leave out.
     pub deletions: Vec<Deletion>,
+    /// Which of the streams.
+    pub shard: Shard,
 }
 
 /// A stream, and what of it lies in the range asked for.
@@ -211,6 +219,15 @@ pub struct SelectSeries {
 pub struct SeriesStats {
     /// The stream.
     pub labels: LabelSet,
+    /// The parts of the range that have rows.
+    pub parts: Vec<PartStats>,
+}
+
+/// What of a stream lies in a part of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartStats {
+    /// Which part, see [`Parts`].
+    pub number: u32,
     /// Rows.
     pub rows: u64,
     /// Bytes of lines and metadata.

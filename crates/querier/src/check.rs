@@ -30,7 +30,7 @@ pub(crate) fn time_range(
         let limit = format_prometheus_duration(length_max_ns);
         let error = refused(format!(
             "the query time range exceeds the limit (query length: {}, limit: {limit})",
-            format_go_duration(range.len_ns()),
+            format_go_duration(whole_ms(range)),
         ));
         return Err(error.beyond("max_query_length", &limit, tenant));
     }
@@ -42,6 +42,13 @@ pub(crate) fn time_range(
         return Err(error.beyond("max_query_lookback", &limit, tenant));
     }
     Ok(range)
+}
+
+/// How long a range is, in nanoseconds, when its ends are milliseconds around it.
+fn whole_ms(range: TimeRange) -> i64 {
+    const MS: i64 = 1_000_000;
+    let end_ms = range.end_ns.div_euclid(MS) + i64::from(range.end_ns.rem_euclid(MS) > 0);
+    (end_ms - range.start_ns.div_euclid(MS)).saturating_mul(MS)
 }
 
 /// [`time_range`] of a query, for which there is nothing, rather than an error, in a range that lies
@@ -228,6 +235,8 @@ mod tests {
             error.message,
             "the query time range exceeds the limit (query length: 960h0m0s, limit: 2h)"
         );
+        let uneven = range(TimeRange::new(-1, 960 * HOUR + 1), 0).unwrap_err();
+        assert!(uneven.message.contains("960h0m0.002s"), "{uneven:?}");
         let exceeded = error.exceeded.unwrap().to_string();
         assert_eq!(exceeded, "max_query_length=2h; tenant=fake");
         limits.max_query_lookback = DurationNs(HOUR);

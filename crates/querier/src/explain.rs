@@ -14,7 +14,7 @@ use logql::metric::{Steps, leaf_contexts};
 use logql::pipeline::{Literal, LiteralFilter, split_literals};
 use logql::syntax::ast::{Expr, LogExpr, RangeAggregation};
 use model::units::quote;
-use model::{CodedError, Direction, TenantId, TimeRange};
+use model::{CodedError, Direction, Shard, TenantId, TimeRange};
 use scan::Prefilter;
 use serde::Serialize;
 
@@ -159,6 +159,7 @@ struct Question {
     steps: Steps,
     limit: usize,
     direction: Direction,
+    shard: Shard,
 }
 
 impl Querier {
@@ -185,6 +186,7 @@ impl Querier {
             steps: Steps::aligned(range.start_ns, range.end_ns, query.step_ns),
             limit: query.limit,
             direction: query.direction,
+            shard: query.shard,
         };
         let explanation = self.estimate(tenants, question).await?;
         let ran = self.range_query(tenants, query).await;
@@ -210,6 +212,7 @@ impl Querier {
             steps: Steps::instant(query.at_ns),
             limit: 0,
             direction: Direction::Backward,
+            shard: query.shard,
         };
         let explanation = self.estimate(tenants, question).await?;
         let ran = self.instant_query(tenants, query).await;
@@ -224,7 +227,7 @@ impl Querier {
         let query = question.expr.to_string();
         let parts = self
             .run(QueryKind::Metadata, tenants, |context| async move {
-                parts(&context, tenants, &question).await
+                parts(&context.within(question.shard), tenants, &question).await
             })
             .await?
             .value;

@@ -55,7 +55,7 @@ pub use explain::{Actual, Explanation, Part, Reading};
 pub use fields::{Field, FieldKind, FieldsQuery};
 use generations::Generations;
 pub use http::{open_routes, routes};
-pub use metadata::{Aggregate, Shard, Shards, Sum, VolumeQuery, VolumeSeries};
+pub use metadata::{Aggregate, Shards, SizedShard, Sum, VolumeQuery, VolumeSeries};
 
 pub use metrics::Metrics;
 pub use patterns::{Pattern, PatternsQuery};

@@ -123,6 +123,7 @@ async fn recent_lines(
         limit: u32::try_from(wanted.collected()).unwrap_or(0),
         direction: wanted.direction,
         deletions: deleting.deletions.clone(),
+        shard: context.shard,
     };
     let querier = &context.querier;
     let asked = Instant::now();

@@ -5,14 +5,14 @@ mod shards;
 mod sizes;
 mod volume;
 
-pub use shards::{Shard, Shards};
+pub use shards::{Shards, SizedShard};
 pub use sizes::Sum;
 pub use volume::{Aggregate, VolumeQuery, VolumeSeries};
 
 use std::collections::BTreeSet;
 
 use index::RoaringBitmap;
-use model::{BudgetError, CodedError, LabelSet, Matcher, Reservation, TimeRange};
+use model::{BudgetError, CodedError, LabelSet, Matcher, Parts, Reservation, Shard, TimeRange};
 use proto::role::{SelectSeries, SeriesStats};
 use scan::Deletes;
 
@@ -31,7 +31,7 @@ impl Context {
     async fn recent_series(
         &self,
         selectors: &[Vec<Matcher>],
-        range: TimeRange,
+        parts: Parts,
         deleting: &Deleting,
     ) -> Result<(Covered, Vec<SeriesStats>), CodedError> {
         let selects_all = selectors.iter().any(Vec::is_empty);
@@ -42,8 +42,9 @@ impl Context {
                 .iter()
                 .map(|matchers| print_selector(matchers))
                 .collect(),
-            range,
+            parts,
             deletions: deleting.deletions.clone(),
+            shard: self.shard,
         };
         let querier = &self.querier;
         let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
@@ -76,6 +77,10 @@ impl Context {
                 let mut found = index.select(matchers).map_err(|error| damaged(&error))?;
                 if !range.covers(file.min_ts_ns, file.max_ts_ns) {
                     found = in_range(&index, &found, range).map_err(|error| damaged(&error))?;
+                }
+                if self.shard != Shard::ALL {
+                    found =
+                        in_shard(&index, &found, self.shard).map_err(|error| damaged(&error))?;
                 }
                 if !deletes.is_empty() {
                     found = undeleted(&index, &found, range, deletes)
@@ -118,6 +123,21 @@ fn in_range(
     let mut kept = RoaringBitmap::new();
     for number in series {
         if index.series_stats(number, range)?.streams > 0 {
+            kept.insert(number);
+        }
+    }
+    Ok(kept)
+}
+
+/// Those of the series that are in a shard.
+fn in_shard(
+    index: &index::Index,
+    series: &RoaringBitmap,
+    shard: Shard,
+) -> Result<RoaringBitmap, index::IndexError> {
+    let mut kept = RoaringBitmap::new();
+    for number in series {
+        if shard.has(index.labels(number)?.fingerprint()) {
             kept.insert(number);
         }
     }

@@ -3,14 +3,16 @@
 //! A time is Unix seconds with up to ten digits, Unix nanoseconds with more, seconds with a
 //! fraction, or RFC 3339. `since` counts back from the end, or from now if the end lies ahead.
 
+mod shard;
+
+use std::num::IntErrorKind;
+
 use model::{Code, CodedError, Direction, TimeRange, units};
 
 /// Points of one series that a range query may have.
 pub(crate) const POINTS_MAX: i64 = 11_000;
 /// Lines returned when no limit is given.
 pub(crate) const LIMIT_DEFAULT: usize = 100;
-/// Bytes of a shard when no target is given.
-const TARGET_BYTES_DEFAULT: u64 = 600 << 20;
 const HOUR_NS: i64 = 3_600_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -56,12 +58,8 @@ impl Params {
     /// If the value is no whole number.
     pub(crate) fn count(&self, name: &str) -> Result<Option<i64>, CodedError> {
         let parse = |text: &str| {
-            text.parse::<i64>().map_err(|_| {
-                bad(format!(
-                    "strconv.Atoi: parsing {}: invalid syntax",
-                    units::quote(text)
-                ))
-            })
+            text.parse::<i64>()
+                .map_err(|error| bad(not_a_number("Atoi", text, &error)))
         };
         self.get(name).map(parse).transpose()
     }
@@ -77,15 +75,20 @@ impl Params {
     /// A count that is not zero.
     ///
     /// # Errors
-    /// If it is no positive number.
+    /// If it is no positive number of 32 bits.
     pub(crate) fn positive(&self, name: &str, default: usize) -> Result<usize, CodedError> {
-        match self.count(name)? {
-            None => Ok(default),
-            Some(count) => usize::try_from(count)
-                .ok()
-                .filter(|count| *count > 0)
-                .ok_or_else(|| bad("limit must be a positive value")),
+        let Some(count) = self.count(name)? else {
+            return Ok(default);
+        };
+        if count <= 0 {
+            return Err(bad("limit must be a positive value"));
         }
+        let most = u32::MAX;
+        let is_fields = matches!(name, "limit" | "field_limit");
+        let shown = if is_fields { "limit" } else { name };
+        u32::try_from(count)
+            .map(|count| count as usize)
+            .map_err(|_| bad(format!("{shown} value {count} is out of range [0, {most}]")))
     }
 
     /// Whether a parameter is true; absent is false.
@@ -159,13 +162,25 @@ impl Params {
         Ok(TimeRange::new(start_ns, end_ns))
     }
 
-    /// [`Self::range`], which must not be empty or turned round.
+    /// What a range query has besides, and endpoints check that have no use for it.
+    ///
+    /// # Errors
+    /// If something of it cannot be read.
+    pub(crate) fn check_range_query(&self, range: TimeRange) -> Result<(), CodedError> {
+        self.limit()?;
+        self.direction()?;
+        self.step(range)?;
+        self.interval()?;
+        Ok(())
+    }
+
+    /// [`Self::range`], which must not be turned round.
     ///
     /// # Errors
     /// If it is, or cannot be read.
     pub(crate) fn forward_range(&self, now_ns: i64) -> Result<TimeRange, CodedError> {
         let range = self.range(now_ns)?;
-        if range.end_ns <= range.start_ns {
+        if range.end_ns < range.start_ns {
             return Err(bad(
                 "end timestamp must not be before or equal to start time",
             ));
@@ -173,19 +188,15 @@ impl Params {
         Ok(range)
     }
 
-    /// `targetBytesPerShard`.
+    /// `targetBytesPerShard`: bytes, such as `600MB`.
     ///
     /// # Errors
-    /// If it is no positive number.
+    /// If it is no positive number, or absent.
     pub(crate) fn target_bytes(&self) -> Result<u64, CodedError> {
-        match self.get("targetBytesPerShard") {
-            None => Ok(TARGET_BYTES_DEFAULT),
-            Some(text) => text
-                .parse::<u64>()
-                .ok()
-                .filter(|bytes| *bytes > 0)
-                .ok_or_else(|| bad("targetBytesPerShard must be a positive value")),
-        }
+        units::parse_config_bytes(self.text("targetBytesPerShard"))
+            .ok()
+            .filter(|bytes| *bytes > 0)
+            .ok_or_else(|| bad("targetBytesPerShard must be a positive value"))
     }
 
     /// `interval` in nanoseconds: lines closer together than that are left out; 0 if absent.
@@ -283,11 +294,9 @@ fn go_float(text: &str) -> Option<f64> {
 /// # Errors
 /// The reason, in Go's words, if the text has none of the forms.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
-    let refused = || {
-        format!(
-            "strconv.ParseInt: parsing {}: invalid syntax",
-            units::quote(text)
-        )
+    let too_large = || {
+        let text = units::quote(text);
+        format!("strconv.ParseInt: parsing {text}: value out of range")
     };
     if text.contains('.')
         && let Some(seconds) = go_float(text)
@@ -298,11 +307,12 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
         return (whole as i64)
             .checked_mul(SECOND_NS)
             .and_then(|base| base.checked_add(ns as i64))
-            .ok_or_else(refused);
+            .ok_or_else(too_large);
     }
-    if let Ok(number) = text.parse::<i64>() {
+    let number = text.parse::<i64>();
+    if let Ok(number) = number {
         if text.len() <= 10 {
-            return number.checked_mul(SECOND_NS).ok_or_else(refused);
+            return number.checked_mul(SECOND_NS).ok_or_else(too_large);
         }
         return Ok(number);
     }
@@ -310,9 +320,21 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     let shape = text.as_bytes();
     let capital = shape.get(10) == Some(&b'T') && !text.ends_with('z');
     if capital && let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return i64::try_from(time.as_nanosecond()).map_err(|_| refused());
+        return i64::try_from(time.as_nanosecond()).map_err(|_| too_large());
     }
-    Err(refused())
+    match number {
+        Ok(number) => Ok(number),
+        Err(error) => Err(not_a_number("ParseInt", text, &error)),
+    }
+}
+
+/// What Go's functions say of a text that is no whole number of 64 bits.
+fn not_a_number(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {}: {why}", units::quote(text))
 }
 
 /// A time of a request to delete lines: Unix seconds with ten digits, or RFC 3339.
@@ -382,6 +404,8 @@ mod tests {
         ] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
+        let large = parse_time("99999999999999999999").unwrap_err();
+        assert!(large.ends_with("value out of range"), "{large}");
     }
 
     #[test]
@@ -433,6 +457,24 @@ mod tests {
             ("0.1", "11,000 points"),
         ] {
             assert!(step(text).unwrap_err().message.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_are_positive_and_have_32_bits() {
+        let limit = |text: &str| Params::parse(&[&format!("limit={text}")]).limit();
+        assert_eq!(limit("").unwrap(), LIMIT_DEFAULT);
+        assert_eq!(limit("5").unwrap(), 5);
+        for (text, part) in [
+            ("0", "must be a positive value"),
+            ("x", "invalid syntax"),
+            ("99999999999999999999", "value out of range"),
+            (
+                "4294967296",
+                "limit value 4294967296 is out of range [0, 4294967295]",
+            ),
+        ] {
+            assert!(limit(text).unwrap_err().message.contains(part), "{text}");
         }
     }
 

@@ -11,7 +11,8 @@ use logql::syntax;
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
 use model::units::ByteSize;
 use model::{
-    Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, TenantId, TimeRange,
+    Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, Shard, TenantId,
+    TimeRange,
 };
 use parking_lot::Mutex;
 use proto::role::LogRow;
@@ -39,6 +40,8 @@ pub struct RangeQuery {
     pub limit: usize,
     /// Which lines come first.
     pub direction: Direction,
+    /// Which of the streams.
+    pub shard: Shard,
 }
 
 /// `/query`
@@ -48,6 +51,8 @@ pub struct InstantQuery {
     pub text: String,
     /// When.
     pub at_ns: i64,
+    /// Which of the streams.
+    pub shard: Shard,
 }
 
 /// What a query gave.
@@ -83,6 +88,8 @@ pub(crate) struct Context {
     pub(crate) now_ns: i64,
     pub(crate) stats: Arc<QueryStats>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Which of the streams it looks at.
+    pub(crate) shard: Shard,
     held: Arc<Mutex<Vec<Reservation>>>,
 }
 
@@ -94,6 +101,11 @@ impl Context {
             limits: self.querier.limits(tenant),
             ..self.clone()
         }
+    }
+
+    /// The same query, of only some of the streams.
+    pub(crate) fn within(self, shard: Shard) -> Self {
+        Self { shard, ..self }
     }
 
     /// Keeps memory until the answer was sent.
@@ -224,6 +236,7 @@ impl Querier {
                     interval_ns: query.interval_ns,
                 };
                 self.run(QueryKind::Logs, tenants, |context| async move {
+                    let context = context.within(query.shard);
                     let rows = lines(&context, tenants, &log, wanted).await?;
                     Ok(context.returned(Answer::Streams(rows)))
                 })
@@ -232,6 +245,7 @@ impl Querier {
             Expr::Metric(expr) => {
                 let steps = Steps::aligned(range.start_ns, range.end_ns, query.step_ns);
                 self.run(QueryKind::Range, tenants, |context| async move {
+                    let context = context.within(query.shard);
                     let series = match evaluate(&context, tenants, &expr, steps).await? {
                         metric::Value::Matrix(series) => series,
                         metric::Value::Scalar(points) => vec![Series {
@@ -267,6 +281,7 @@ impl Querier {
         };
         let steps = Steps::instant(query.at_ns);
         self.run(QueryKind::Instant, tenants, |context| async move {
+            let context = context.within(query.shard);
             let answer = match evaluate(&context, tenants, &expr, steps).await? {
                 metric::Value::Scalar(points) => Answer::Scalar {
                     timestamp_ns: query.at_ns,
@@ -344,6 +359,7 @@ impl Querier {
             now_ns: self.now_ns(),
             stats: Arc::default(),
             cancelled: Arc::default(),
+            shard: Shard::ALL,
             held: Arc::default(),
         })
     }

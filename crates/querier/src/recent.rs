@@ -21,6 +21,8 @@ pub struct Readers {
     pub ingesters: Vec<(String, Arc<dyn Select>)>,
     /// How many of them may fail without rows going missing; `None` if rows are missing already.
     pub failures_max: Option<usize>,
+    /// How many of them have each row.
+    pub copies: u64,
 }
 
 /// Gives the ingesters to ask; called once for each query, as membership changes.

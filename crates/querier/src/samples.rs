@@ -184,6 +184,7 @@ async fn recent_samples(
         query,
         range,
         deletions: deleting.deletions.clone(),
+        shard: context.shard,
     };
     let querier = &context.querier;
     let asked = Instant::now();

@@ -151,6 +151,9 @@ impl Context {
                         continue;
                     }
                     let (labels, fingerprint) = index.stream(series).map_err(|e| damaged(&e))?;
+                    if !self.shard.has(fingerprint) {
+                        continue;
+                    }
                     let stream = StreamKey {
                         fingerprint,
                         labels,

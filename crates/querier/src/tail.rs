@@ -14,7 +14,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use http::request::Parts;
-use model::{Code, CodedError, Direction, TenantId, TimeRange};
+use model::{Code, CodedError, Direction, Shard, TenantId, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, TailBatch, TailRequest};
 use server::http::{ApiError, Tenants};
@@ -208,6 +208,7 @@ fn history_of(query: &TailQuery, now_ns: i64) -> RangeQuery {
         interval_ns: 0,
         limit: query.limit,
         direction: Direction::Backward,
+        shard: Shard::ALL,
     }
 }
 

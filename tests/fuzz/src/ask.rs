@@ -23,6 +23,7 @@ fn service() -> Service {
         let readers = || Readers {
             ingesters: Vec::new(),
             failures_max: Some(0),
+            copies: 1,
         };
         let limits = Limits {
             query_timeout: DurationNs::from_secs(5),

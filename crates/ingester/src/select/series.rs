@@ -1,12 +1,14 @@
 //! Streams and their sizes.
 
-use chunk::{Projection, metadata_bytes};
-use model::{Code, CodedError, Entries, EntryRef, Matcher, TimeRange};
-use proto::role::SeriesStats;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chunk::{Block, Projection, metadata_bytes};
+use model::{Code, CodedError, Entries, EntryRef, Matcher, Parts, TimeRange};
+use proto::role::{PartStats, SeriesStats};
 use scan::{Deletes, Source, StreamDeletes};
 
 use super::{Output, Scan, wrong};
-use crate::head::rows_within;
 use crate::stream::StreamSnapshot;
 
 /// Streams of a batch.
@@ -14,8 +16,8 @@ const BATCH_STREAMS: usize = 1024;
 
 /// A question for streams.
 pub(super) struct Query {
-    /// When.
-    pub(super) range: TimeRange,
+    /// When, and how rows are counted.
+    pub(super) parts: Parts,
     /// Rows that do not count.
     pub(super) deletes: Deletes,
 }
@@ -38,7 +40,7 @@ impl Scan for Query {
             let mut batch = Vec::with_capacity(streams.len());
             for stream in streams {
                 let stats = self.stats(stream, out)?;
-                if stats.rows > 0 {
+                if !stats.parts.is_empty() {
                     batch.push(stats);
                 }
             }
@@ -49,93 +51,116 @@ impl Scan for Query {
 }
 
 impl Query {
-    /// Counts the rows of the range and the bytes of their lines and structured metadata. Only a
-    /// block that lies partly outside, or has rows that may be deleted, has to be decoded for that;
-    /// metadata of a part counts in proportion.
+    /// Counts the rows of each part and the bytes of their lines and structured metadata. Only a
+    /// block that lies in several parts, or has rows that may be deleted, has to be decoded for that;
+    /// metadata of a piece of it counts in proportion.
     fn stats(
         &self,
         stream: &StreamSnapshot,
         out: &Output<'_, SeriesStats>,
     ) -> Result<SeriesStats, CodedError> {
-        let mut stats = SeriesStats {
-            labels: stream.labels.clone(),
-            rows: 0,
-            bytes: 0,
-            chunks: 0,
-        };
-        let mut deletes = self.deletes.for_stream_in(&stream.labels, self.range);
+        let mut counts = Counts::default();
+        let range = self.parts.range;
+        let mut deletes = self.deletes.for_stream_in(&stream.labels, range);
         for source in out.sources(stream) {
-            let (rows, bytes) = match &source {
-                _ if !deletes.is_empty() => self.count_undeleted(&source, &mut deletes)?,
-                Source::Rows(entries) => count(entries, self.range),
-                Source::Block { block, run } => {
-                    let Some(meta) = block.meta().runs().get(*run) else {
-                        continue;
-                    };
-                    if self.range.covers(meta.min_ts_ns, meta.max_ts_ns) {
-                        (u64::from(meta.rows), meta.raw_bytes + meta.metadata_bytes)
-                    } else {
-                        let rows = block.rows(*run, Projection::LENGTHS, Some(self.range));
-                        let rows = rows.map_err(|error| damaged(&error))?;
-                        let bytes = rows.line_ends().last().copied().unwrap_or(0);
-                        let metadata = u128::from(meta.metadata_bytes) * rows.len() as u128
-                            / u128::from(meta.rows.max(1));
-                        (rows.len() as u64, u64::from(bytes) + metadata as u64)
-                    }
+            match &source {
+                _ if !deletes.is_empty() => {
+                    let kept = undeleted(&source, &mut deletes, range)?;
+                    counts.add_rows(&kept, &self.parts);
                 }
-            };
-            if rows > 0 {
-                stats.rows += rows;
-                stats.bytes += bytes;
-                stats.chunks += 1;
+                Source::Rows(entries) => counts.add_rows(entries, &self.parts),
+                Source::Block { block, run } => counts.add_block(block, *run, &self.parts)?,
             }
         }
-        Ok(stats)
+        Ok(SeriesStats {
+            labels: stream.labels.clone(),
+            parts: counts.0.into_values().collect(),
+        })
+    }
+}
+
+/// What was counted, by part.
+#[derive(Default)]
+struct Counts(BTreeMap<u32, PartStats>);
+
+impl Counts {
+    fn add(&mut self, number: u32, rows: u64, bytes: u64) {
+        let part = self.0.entry(number).or_insert_with(|| PartStats {
+            number,
+            ..PartStats::default()
+        });
+        part.rows += rows;
+        part.bytes += bytes;
+        part.chunks += 1;
     }
 
-    /// Rows of the range that are not deleted, and bytes of their lines and metadata.
-    fn count_undeleted(
-        &self,
-        source: &Source,
-        deletes: &mut StreamDeletes,
-    ) -> Result<(u64, u64), CodedError> {
-        let decoded;
-        let entries = match source {
-            Source::Rows(entries) => entries.as_ref(),
-            Source::Block { block, run } => {
-                let rows = block.rows(*run, Projection::ALL, Some(self.range));
-                decoded = rows
-                    .map_err(|error| damaged(&error))?
-                    .to_entries()
-                    .unwrap_or_default();
-                &decoded
-            }
-        };
-        let mut counts = |row: &EntryRef<'_>| {
-            self.range.contains(row.timestamp_ns)
-                && !deletes.has(row.timestamp_ns, row.line, row.metadata)
-        };
-        let kept = entries.iter().enumerate();
-        let kept = kept.filter(|(_, row)| counts(row)).map(|(at, _)| at);
-        let kept: Vec<usize> = kept.collect();
-        let kept = entries.select(kept);
-        let bytes = kept.lines().len() as u64 + metadata_bytes(&kept, 0..kept.len());
-        Ok((kept.len() as u64, bytes))
+    fn add_rows(&mut self, entries: &Entries, parts: &Parts) {
+        for (number, rows) in parts.split(entries.timestamps_ns()) {
+            let lines = line_bytes(entries.line_ends(), &rows);
+            let count = rows.len() as u64;
+            self.add(number, count, lines + metadata_bytes(entries, rows));
+        }
     }
+
+    fn add_block(&mut self, block: &Block, run: usize, parts: &Parts) -> Result<(), CodedError> {
+        let Some(meta) = block.meta().runs().get(run) else {
+            return Ok(());
+        };
+        let number = parts.number_of(meta.min_ts_ns);
+        if parts.part(number).covers(meta.min_ts_ns, meta.max_ts_ns) {
+            let bytes = meta.raw_bytes + meta.metadata_bytes;
+            self.add(number, u64::from(meta.rows), bytes);
+            return Ok(());
+        }
+        let decoded = block.rows(run, Projection::LENGTHS, Some(parts.range));
+        let decoded = decoded.map_err(|error| damaged(&error))?;
+        for (number, rows) in parts.split(decoded.timestamps_ns()) {
+            let metadata =
+                u128::from(meta.metadata_bytes) * rows.len() as u128 / u128::from(meta.rows.max(1));
+            let lines = line_bytes(decoded.line_ends(), &rows);
+            self.add(number, rows.len() as u64, lines + metadata as u64);
+        }
+        Ok(())
+    }
+}
+
+/// The rows of the range that are not deleted.
+fn undeleted(
+    source: &Source,
+    deletes: &mut StreamDeletes,
+    range: TimeRange,
+) -> Result<Entries, CodedError> {
+    let decoded;
+    let entries = match source {
+        Source::Rows(entries) => entries.as_ref(),
+        Source::Block { block, run } => {
+            let rows = block.rows(*run, Projection::ALL, Some(range));
+            decoded = rows
+                .map_err(|error| damaged(&error))?
+                .to_entries()
+                .unwrap_or_default();
+            &decoded
+        }
+    };
+    let mut counts = |row: &EntryRef<'_>| {
+        range.contains(row.timestamp_ns) && !deletes.has(row.timestamp_ns, row.line, row.metadata)
+    };
+    let kept = entries.iter().enumerate();
+    let kept = kept.filter(|(_, row)| counts(row)).map(|(at, _)| at);
+    let kept: Vec<usize> = kept.collect();
+    Ok(entries.select(kept))
 }
 
 fn damaged(error: &chunk::ChunkError) -> CodedError {
     CodedError::new(Code::Internal, error.to_string())
 }
 
-fn count(entries: &Entries, range: TimeRange) -> (u64, u64) {
-    let rows = rows_within(entries, range);
+/// Bytes of the lines of some rows.
+fn line_bytes(line_ends: &[u32], rows: &Range<usize>) -> u64 {
     let end_of = |row: usize| {
-        let end = row
-            .checked_sub(1)
-            .and_then(|before| entries.line_ends().get(before));
+        let before = row.checked_sub(1);
+        let end = before.and_then(|before| line_ends.get(before));
         end.map_or(0, |end| u64::from(*end))
     };
-    let lines = end_of(rows.end) - end_of(rows.start);
-    (rows.len() as u64, lines + metadata_bytes(entries, rows))
+    end_of(rows.end).saturating_sub(end_of(rows.start))
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use chunk::{ObjectMeta, Piece, Projection};
 use futures::StreamExt;
 use model::units::{ByteSize, DurationNs};
-use model::{CodedError, Direction, Entries, LabelSet, Limits, StreamBatch, TenantId, TimeRange};
+use model::{
+    CodedError, Direction, Entries, LabelSet, Limits, Shard, StreamBatch, TenantId, TimeRange,
+};
 use proto::role::{Coverage, Ingest, Refusal, Select, SelectLogs, SelectSamples};
 use storage::testing::{Faults, faulty_directory};
 use storage::{Catalog, Clock, StorageConfig};
@@ -195,6 +197,7 @@ impl Life {
             limit: 0,
             direction: Direction::Forward,
             deletions: Vec::new(),
+            shard: Shard::ALL,
         };
         let mut selected = self.ingester.select_logs(request).await.unwrap();
         let mut rows = Vec::new();
@@ -247,6 +250,7 @@ impl Life {
             query: r#"sum(count_over_time({job="test"}[1h]))"#.to_owned(),
             range: ALL,
             deletions: Vec::new(),
+            shard: Shard::ALL,
         };
         let mut selected = self.ingester.select_samples(request).await.unwrap();
         let mut sum = 0.0;

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::StreamExt;
 use model::units::{ByteSize, DurationNs};
-use model::{Code, Direction, TenantId};
+use model::{Code, Direction, Parts, Shard, TenantId};
 use proto::role::{Select, SelectLogs, SelectSeries};
 use tower::ServiceExt;
 
@@ -166,6 +166,7 @@ fn everything(tenant: &TenantId) -> SelectLogs {
         limit: 0,
         direction: Direction::Forward,
         deletions: Vec::new(),
+        shard: Shard::ALL,
     }
 }
 
@@ -173,8 +174,9 @@ async fn streams(life: &Life, selector: &str) -> usize {
     let request = SelectSeries {
         tenant: TenantId::single(),
         selectors: vec![selector.to_owned()],
-        range: ALL,
+        parts: Parts::whole(ALL),
         deletions: Vec::new(),
+        shard: Shard::ALL,
     };
     life.ingester.select_series(request).await.unwrap().1.len()
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
-use model::{Code, Direction, TenantId, TimeRange};
-use proto::role::{Deletion, Select, SelectLogs, SelectSamples, SelectSeries, TailRequest};
+use model::{Code, Direction, Parts, Shard, TenantId, TimeRange};
+use proto::role::{
+    Deletion, Select, SelectLogs, SelectSamples, SelectSeries, SeriesStats, TailRequest,
+};
 
 use super::bed::{ALL, Bed, Life, NOW_NS, row};
 
@@ -63,6 +65,7 @@ async fn lines(life: &Life, query: &str, limit: u32, direction: Direction) -> Ve
         limit,
         direction,
         deletions: Vec::new(),
+        shard: Shard::ALL,
     };
     let selected = life.ingester.select_logs(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;
@@ -112,6 +115,7 @@ async fn wrong_queries_are_refused_with_their_reason() {
         query: query.to_owned(),
         range: ALL,
         deletions: Vec::new(),
+        shard: Shard::ALL,
     };
     for query in ["", "{", r#"{a="b"}"#, "1 + 1"] {
         let error = life
@@ -135,30 +139,57 @@ async fn series_count_what_lies_in_the_range() {
     life.push(&TenantId::single(), &[row("b", NOW_NS, "x")])
         .await
         .unwrap();
-    let series = |selector: &str, range| SelectSeries {
+    let series = |selector: &str, parts| SelectSeries {
         tenant: TenantId::single(),
         selectors: vec![selector.to_owned()],
-        range,
+        parts,
         deletions: Vec::new(),
+        shard: Shard::ALL,
     };
     let range = TimeRange::new(NOW_NS + 10, NOW_NS + 30);
     let (_, found) = life
         .ingester
-        .select_series(series(r#"{app=~".+"}"#, range))
+        .select_series(series(r#"{app=~".+"}"#, Parts::whole(range)))
         .await
         .unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].rows, found[0].labels.get("app")), (20, Some("a")));
+    let [part] = found[0].parts[..] else {
+        panic!("{:?}", found[0].parts)
+    };
+    assert_eq!((part.rows, found[0].labels.get("app")), (20, Some("a")));
     // Of metadata eight bytes for the pair of each row, and its text, of which a block that lies
     // partly outside counts a part.
     let lines_and_pairs = 20 * (10 + 8);
-    assert!((lines_and_pairs..=lines_and_pairs + 9).contains(&found[0].bytes));
+    assert!((lines_and_pairs..=lines_and_pairs + 9).contains(&part.bytes));
     let (_, found) = life
         .ingester
-        .select_series(series(r#"{app="b"}"#, ALL))
+        .select_series(series(r#"{app="b"}"#, Parts::whole(ALL)))
         .await
         .unwrap();
-    assert_eq!((found[0].rows, found[0].bytes), (1, 1 + 8 + 9));
+    assert_eq!(
+        (found[0].parts[0].rows, found[0].parts[0].bytes),
+        (1, 1 + 8 + 9)
+    );
+    let step_ns = 7;
+    let parts = Parts { range, step_ns };
+    let (_, found) = life
+        .ingester
+        .select_series(series(r#"{app=~".+"}"#, parts))
+        .await
+        .unwrap();
+    let rows = found[0].parts.iter().map(|part| (part.number, part.rows));
+    let expected = (0..4).map(|number| (number, parts.part(number).len_ns() as u64));
+    let expected = expected.filter(|(_, rows)| *rows > 0);
+    assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    for shard in [0, 1].map(|number| Shard::nth(number, 2).unwrap()) {
+        let request = SelectSeries {
+            shard,
+            ..series(r#"{app=~".+"}"#, Parts::whole(ALL))
+        };
+        let (_, found) = life.ingester.select_series(request).await.unwrap();
+        let is_inside = |stats: &SeriesStats| shard.has(stats.labels.fingerprint());
+        assert!(found.iter().all(is_inside), "{found:?}");
+    }
 }
 
 #[tokio::test]
@@ -222,6 +253,7 @@ async fn deleted_rows_are_left_out_of_every_answer() {
         limit: 6,
         direction: Direction::Forward,
         deletions: deletions.clone(),
+        shard: Shard::ALL,
     };
     let selected = life.ingester.select_logs(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;
@@ -236,6 +268,7 @@ async fn deleted_rows_are_left_out_of_every_answer() {
         query: r#"sum(count_over_time({app="a"}[1h]))"#.to_owned(),
         range: ALL,
         deletions: deletions.clone(),
+        shard: Shard::ALL,
     };
     let selected = life.ingester.select_samples(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;
@@ -245,13 +278,17 @@ async fn deleted_rows_are_left_out_of_every_answer() {
     let request = SelectSeries {
         tenant: tenant.clone(),
         selectors: vec![r#"{app="a"}"#.to_owned()],
-        range: ALL,
+        parts: Parts::whole(ALL),
         deletions: deletions.clone(),
+        shard: Shard::ALL,
     };
     let (_, found) = life.ingester.select_series(request.clone()).await.unwrap();
     // Seven lines of six bytes, seven pairs of metadata, the text of one.
     let bytes = 7 * 6 + 7 * 8 + "levelinfo".len() as u64;
-    assert_eq!((found[0].rows, found[0].bytes), (7, bytes));
+    assert_eq!(
+        (found[0].parts[0].rows, found[0].parts[0].bytes),
+        (7, bytes)
+    );
     let all = SelectSeries {
         deletions: vec![Deletion {
             query: r#"{app=~".*"}"#.to_owned(),
@@ -290,12 +327,13 @@ async fn a_deletion_that_makes_no_sense_is_refused() {
     let request = SelectSeries {
         tenant: TenantId::single(),
         selectors: Vec::new(),
-        range: ALL,
+        parts: Parts::whole(ALL),
         deletions: vec![Deletion {
             query: "{".to_owned(),
             range: ALL,
             created_ns: 0,
         }],
+        shard: Shard::ALL,
     };
     let error = life.ingester.select_series(request).await.unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
@@ -335,6 +373,7 @@ async fn samples(life: &Life, query: &str) -> Vec<String> {
         query: query.to_owned(),
         range: ALL,
         deletions: Vec::new(),
+        shard: Shard::ALL,
     };
     let selected = life.ingester.select_samples(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;

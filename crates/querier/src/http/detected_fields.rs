@@ -28,9 +28,11 @@ fn fields_query(request: &ApiRequest, now_ns: i64) -> Result<FieldsQuery, ApiErr
     } else {
         "field_limit"
     };
+    let range = params.forward_range(now_ns)?;
+    params.step(range)?;
     Ok(FieldsQuery {
         log,
-        range: params.forward_range(now_ns)?,
+        range,
         line_limit: params.positive("line_limit", LINE_LIMIT_DEFAULT)?,
         limit: params.positive(limit_name, LIMIT_DEFAULT)?,
     })

@@ -10,7 +10,7 @@ use server::http::ApiError;
 use super::{ApiRequest, json, protobuf};
 use crate::encode::{self, write_list};
 use crate::metadata::Sum;
-use crate::{Querier, Shard};
+use crate::{Querier, SizedShard};
 
 fn write_sum(out: &mut String, sum: &Sum) {
     let _ = write!(
@@ -25,8 +25,9 @@ pub(super) async fn stats(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let matchers = request.open_selector()?;
     let range = request.params.forward_range(querier.now_ns())?;
+    request.params.check_range_query(range)?;
+    let matchers = request.open_selector()?;
     let sum = querier
         .index_stats(request.tenants.as_slice(), &matchers, range)
         .await?;
@@ -43,17 +44,19 @@ pub(super) async fn shards(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let matchers = request.open_selector()?;
     let range = request.params.forward_range(querier.now_ns())?;
+    request.params.check_range_query(range)?;
     let target_bytes = request.params.target_bytes()?;
+    let matchers = request.open_selector()?;
     let shards = querier
         .shards(request.tenants.as_slice(), &matchers, range, target_bytes)
         .await?;
     let mut out = String::from("{\"shards\":");
-    write_list(&mut out, &shards.value, |out, Shard { min, max, sum }| {
+    write_list(&mut out, &shards.value, |out, SizedShard { shard, sum }| {
+        let (min, max) = (shard.min, shard.max);
         let _ = write!(
             out,
-            "{{\"bounds\":{{\"min\":\"{min:016x}\",\"max\":\"{max:016x}\"}},\"stats\":"
+            "{{\"bounds\":{{\"min\":{min},\"max\":{max}}},\"stats\":"
         );
         write_sum(out, sum);
         out.push('}');

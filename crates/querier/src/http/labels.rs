@@ -59,8 +59,9 @@ pub(super) async fn series(
 ) -> Result<Response, ApiError> {
     let selectors = request.match_selectors()?;
     let range = request.params.range(querier.now_ns())?;
+    let shard = request.params.shard()?;
     let sets = querier
-        .series(request.tenants.as_slice(), &selectors, range)
+        .series(request.tenants.as_slice(), &selectors, range, shard)
         .await?;
     if request.wants_protobuf {
         return Ok(protobuf(encode::protobuf::series(&sets.value)));

@@ -34,6 +34,7 @@ pub(super) async fn query(
         interval_ns: 0,
         limit: params.limit()?,
         direction: params.direction()?,
+        shard: params.shard()?,
     };
     let answer = querier
         .range_query(request.tenants.as_slice(), query)

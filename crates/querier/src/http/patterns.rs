@@ -17,7 +17,7 @@ pub(super) async fn patterns(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let range = request.params.forward_range(querier.now_ns())?;
+    let range = request.params.range(querier.now_ns())?;
     let query = PatternsQuery {
         matchers: request.selector()?,
         range,

@@ -29,6 +29,7 @@ pub(super) async fn range(
         interval_ns: params.interval()?,
         limit: params.limit()?,
         direction: params.direction()?,
+        shard: params.shard()?,
     };
     if params.flag("explain")? {
         let explanation = querier
@@ -54,6 +55,7 @@ pub(super) async fn instant(
     let query = InstantQuery {
         text: params.text("query").to_owned(),
         at_ns: params.time("time")?.unwrap_or_else(|| querier.now_ns()),
+        shard: params.shard()?,
     };
     if params.flag("explain")? {
         let explanation = querier

@@ -10,6 +10,7 @@ use super::{ApiRequest, json, protobuf};
 use crate::Querier;
 use crate::encode::{self, write_list, write_point, write_report, write_text};
 use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
+use crate::params::LIMIT_DEFAULT;
 
 fn volume_query(request: &ApiRequest, now_ns: i64) -> Result<VolumeQuery, ApiError> {
     let params = &request.params;
@@ -26,7 +27,11 @@ fn volume_query(request: &ApiRequest, now_ns: i64) -> Result<VolumeQuery, ApiErr
             Some("labels") => Aggregate::Labels,
             Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
         },
-        limit: params.limit()?,
+        // Unlike elsewhere none means the default.
+        limit: match params.count("limit")? {
+            Some(0) => LIMIT_DEFAULT,
+            _ => params.limit()?,
+        },
     })
 }
 
@@ -35,6 +40,8 @@ pub(super) async fn instant(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
+    request.params.direction()?;
+    request.params.time("time")?;
     let query = volume_query(&request, querier.now_ns())?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     if request.wants_protobuf {
@@ -60,7 +67,9 @@ pub(super) async fn range(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let mut query = volume_query(&request, querier.now_ns())?;
+    request.params.direction()?;
     query.step_ns = Some(request.params.step(query.range)?);
+    request.params.interval()?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     // Loki says vector where there is nothing, and clients take either then.
     let kind = if answer.value.is_empty() {

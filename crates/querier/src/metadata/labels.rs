@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{CodedError, LabelSet, Matcher, TenantId, TimeRange};
+use model::{CodedError, LabelSet, Matcher, Parts, Shard, TenantId, TimeRange};
 
 use super::Found;
 use crate::Querier;
@@ -78,7 +78,7 @@ impl Querier {
         .await
     }
 
-    /// Streams that one of the selectors matches, sorted; no selector means all.
+    /// Streams of a shard that one of the selectors matches, sorted; no selector means all.
     ///
     /// # Errors
     /// If the range is too long for a tenant, or data cannot be read.
@@ -87,6 +87,7 @@ impl Querier {
         tenants: &[TenantId],
         selectors: &[Vec<Matcher>],
         range: TimeRange,
+        shard: Shard,
     ) -> Result<Answered<Vec<LabelSet>>, CodedError> {
         let range = self.allowed_range(tenants, range)?;
         let all = [Vec::new()];
@@ -96,6 +97,7 @@ impl Querier {
             selectors
         };
         self.run(QueryKind::Metadata, tenants, |context| async move {
+            let context = context.within(shard);
             let mut sets = Found::new(&context);
             for matchers in selectors {
                 for share in shares(matchers, tenants) {
@@ -164,7 +166,8 @@ impl Context {
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
         let deleting = self.deleting(range).await?;
-        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
+        let parts = Parts::whole(range);
+        let (covered, recent) = self.recent_series(&[selector], parts, &deleting).await?;
         for label in recent.iter().flat_map(|series| &series.labels) {
             names
                 .add_text(&label.name)
@@ -189,7 +192,8 @@ impl Context {
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
         let deleting = self.deleting(range).await?;
-        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
+        let parts = Parts::whole(range);
+        let (covered, recent) = self.recent_series(&[selector], parts, &deleting).await?;
         for value in recent.iter().filter_map(|series| series.labels.get(name)) {
             values
                 .add_text(value)
@@ -213,7 +217,8 @@ impl Context {
     ) -> Result<(), CodedError> {
         let selector = share.matchers.clone();
         let deleting = self.deleting(range).await?;
-        let (covered, recent) = self.recent_series(&[selector], range, &deleting).await?;
+        let parts = Parts::whole(range);
+        let (covered, recent) = self.recent_series(&[selector], parts, &deleting).await?;
         for series in recent {
             let labels = share.labels(&series.labels);
             sets.add_labels(labels)

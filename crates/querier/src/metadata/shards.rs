@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{CodedError, Matcher, TenantId, TimeRange};
+use model::{CodedError, Matcher, Shard, TenantId, TimeRange};
 
 use super::Sum;
 use crate::Querier;
@@ -13,19 +13,17 @@ use crate::tenancy::shares;
 /// Shards that one answer may have.
 const SHARDS_MAX: u64 = 1 << 16;
 
-/// A range of stream fingerprints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shard {
-    /// The first.
-    pub min: u64,
-    /// The last.
-    pub max: u64,
-    /// How much its streams have.
+/// A shard and its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizedShard {
+    /// Which streams.
+    pub shard: Shard,
+    /// How much they have.
     pub sum: Sum,
 }
 
 /// Shards in order, which together are all fingerprints.
-pub type Shards = Vec<Shard>;
+pub type Shards = Vec<SizedShard>;
 
 impl Querier {
     /// Splits the streams of a selector into shards of about `target_bytes`.
@@ -64,20 +62,22 @@ fn split(mut streams: Vec<(u64, Sum)>, target_bytes: u64) -> Shards {
     let total: u64 = streams.iter().map(|(_, sum)| sum.bytes).sum();
     let target_bytes = target_bytes.max(total / SHARDS_MAX);
     let mut shards = Shards::new();
-    let mut open = Shard::default();
+    let (mut min, mut open) = (0, Sum::default());
     for (fingerprint, sum) in streams {
-        if open.sum.bytes >= target_bytes && fingerprint > open.min {
-            open.max = fingerprint - 1;
-            let next = Shard {
-                min: fingerprint,
-                ..Shard::default()
-            };
-            shards.push(std::mem::replace(&mut open, next));
+        if open.bytes >= target_bytes && fingerprint > min {
+            let max = fingerprint - 1;
+            shards.push(SizedShard {
+                shard: Shard { min, max },
+                sum: std::mem::take(&mut open),
+            });
+            min = fingerprint;
         }
-        open.sum += sum;
+        open += sum;
     }
-    open.max = u64::MAX;
-    shards.push(open);
+    shards.push(SizedShard {
+        shard: Shard { min, max: u64::MAX },
+        sum: open,
+    });
     shards
 }
 
@@ -93,8 +93,11 @@ mod tests {
             ..Sum::default()
         };
         let shards = split(vec![(30, sum(5)), (10, sum(6)), (20, sum(6))], 10);
-        let bounds: Vec<_> = shards.iter().map(|s| (s.min, s.max, s.sum.bytes)).collect();
+        let bounds: Vec<_> = shards
+            .iter()
+            .map(|s| (s.shard.min, s.shard.max, s.sum.bytes))
+            .collect();
         assert_eq!(bounds, [(0, 29, 12), (30, u64::MAX, 5)]);
-        assert_eq!(split(Vec::new(), 10)[0].max, u64::MAX);
+        assert_eq!(split(Vec::new(), 10)[0].shard, Shard::ALL);
     }
 }

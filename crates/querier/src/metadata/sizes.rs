@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use index::{BlockRef, Stats};
 use model::units::ByteSize;
-use model::{Code, CodedError, LabelSet, Matcher, TenantId, TimeRange};
+use model::{Code, CodedError, LabelSet, Matcher, Parts, Reservation, TenantId, TimeRange};
 
 use crate::Querier;
 use crate::metrics::QueryKind;
@@ -72,35 +72,68 @@ impl Querier {
     }
 }
 
+/// How much each stream has in the parts of a range that it has rows in.
+pub(super) type PartSizes = BTreeMap<LabelSet, BTreeMap<u32, Sum>>;
+
 impl Context {
-    /// How much each stream has in a range. What several ingesters hold of a stream counts once, as
-    /// the largest of them; blocks that are only partly in the range count in proportion, and stored
-    /// blocks of which only some lines are deleted count whole.
+    /// How much each stream has in a range, see [`Self::part_sizes`].
     pub(super) async fn stream_sizes(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<BTreeMap<LabelSet, Sum>, CodedError> {
+        let mut memory = self.memory.reservation();
+        let parts = Parts::whole(range);
+        let sizes = self.part_sizes(matchers, parts, &mut memory).await?;
+        let whole = |parts: BTreeMap<u32, Sum>| parts.into_values().next().unwrap_or_default();
+        let sizes = sizes.into_iter();
+        Ok(sizes
+            .map(|(labels, parts)| (labels, whole(parts)))
+            .collect())
+    }
+
+    /// How much each stream has in the parts of a range. What several ingesters hold of a stream
+    /// counts once, as the largest of them; blocks that are only partly in a part count in
+    /// proportion, and stored blocks of which only some lines are deleted count whole. `memory` is
+    /// that of the answer.
+    pub(super) async fn part_sizes(
+        &self,
+        matchers: &[Matcher],
+        parts: Parts,
+        memory: &mut Reservation,
+    ) -> Result<PartSizes, CodedError> {
+        let range = parts.range;
         let deleting = self.deleting(range).await?;
         let (covered, recent) = self
-            .recent_series(&[matchers.to_vec()], range, &deleting)
+            .recent_series(&[matchers.to_vec()], parts, &deleting)
             .await?;
-        let mut streams: BTreeMap<LabelSet, Sum> = BTreeMap::new();
+        let mut streams = PartSizes::new();
         for series in recent {
-            let sum = streams.entry(series.labels).or_default();
-            sum.streams = 1;
-            sum.chunks = sum.chunks.max(series.chunks);
-            sum.bytes = sum.bytes.max(series.bytes);
-            sum.rows = sum.rows.max(series.rows);
+            memory
+                .grow(stream_bytes(&series.labels, series.parts.len()))
+                .map_err(|error| self.over_budget(&error))?;
+            let sums = streams.entry(series.labels).or_default();
+            for part in series.parts {
+                let sum = sums.entry(part.number).or_default();
+                sum.streams = 1;
+                sum.chunks = sum.chunks.max(part.chunks);
+                sum.bytes = sum.bytes.max(part.bytes);
+                sum.rows = sum.rows.max(part.rows);
+            }
         }
+        let copies = self.querier.readers().copies;
         let units = self.units(matchers, range, &covered, &deleting.stored);
         for unit in units.await? {
-            let largest = largest(&unit, range);
-            let sum = streams.entry(unit.labels).or_default();
-            sum.streams = 1;
-            sum.chunks += largest.blocks;
-            sum.bytes += largest.bytes;
-            sum.rows += largest.rows;
+            let numbers = parts.overlapping(unit.min_ts_ns, unit.max_ts_ns);
+            memory
+                .grow(stream_bytes(&unit.labels, numbers.len()))
+                .map_err(|error| self.over_budget(&error))?;
+            let sums = streams.entry(unit.labels.clone()).or_default();
+            for number in numbers {
+                let sum = sums.entry(number).or_default();
+                *sum += size_of(&unit, parts.part(number), copies);
+                sum.streams = 1;
+            }
         }
         Ok(streams)
     }
@@ -141,9 +174,18 @@ impl Context {
     }
 }
 
-/// Copies on replicas overlap in time; the largest run of a unit stands for all.
-fn largest(unit: &Unit, range: TimeRange) -> Stats {
-    let of_run = |run: &crate::stored::RunRef| {
+/// Bytes of memory that a stream and its parts may take.
+fn stream_bytes(labels: &LabelSet, parts: usize) -> u64 {
+    const STREAM_BYTES: usize = 128;
+    const PART_BYTES: usize = 64;
+    (STREAM_BYTES + labels.text_len() + PART_BYTES * parts) as u64
+}
+
+/// Runs of a unit overlap because replicas wrote each row as often as there are copies, or because
+/// rows came late, or both: what the unit has is a share of all, and at least the largest run.
+fn size_of(unit: &Unit, part: TimeRange, copies: u64) -> Sum {
+    let (mut all, mut largest) = (Sum::default(), Sum::default());
+    for run in &unit.blocks {
         let block = BlockRef {
             min_ts_ns: run.min_ts_ns,
             max_ts_ns: run.max_ts_ns,
@@ -153,11 +195,23 @@ fn largest(unit: &Unit, range: TimeRange) -> Stats {
             rows: run.rows,
             raw_bytes: run.raw_bytes,
         };
-        Stats::of_block(&block, range)
-    };
-    unit.blocks
-        .iter()
-        .map(of_run)
-        .max_by_key(|stats| stats.rows)
-        .unwrap_or_default()
+        let stats = Stats::of_block(&block, part);
+        let sum = Sum {
+            streams: 0,
+            chunks: stats.blocks,
+            bytes: stats.bytes,
+            rows: stats.rows,
+        };
+        all += sum;
+        if sum.rows > largest.rows {
+            largest = sum;
+        }
+    }
+    let share = |count: u64| count / copies.max(1);
+    Sum {
+        streams: 0,
+        chunks: share(all.chunks).max(largest.chunks),
+        bytes: share(all.bytes).max(largest.bytes),
+        rows: share(all.rows).max(largest.rows),
+    }
 }

@@ -1,12 +1,13 @@
 //! How many bytes of lines and structured metadata there are, by labels, at one time or over time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    Code, CodedError, LabelSet, MatchOp, Matcher, TenantId, TimeRange, is_valid_label_name,
+    Code, CodedError, LabelSet, MatchOp, Matcher, Parts, TenantId, TimeRange, is_valid_label_name,
 };
 
+use super::Sum;
 use crate::Querier;
 use crate::metrics::QueryKind;
 use crate::query::Answered;
@@ -79,60 +80,71 @@ impl Querier {
             .iter()
             .all(|name| is_valid_label_name(name));
         self.run(QueryKind::Metadata, tenants, |context| async move {
-            let mut volumes: BTreeMap<Key, Vec<(i64, u64)>> = BTreeMap::new();
+            let parts = Parts {
+                range,
+                step_ns: query.step_ns.unwrap_or(0),
+            };
+            let mut volumes: BTreeMap<Key, BTreeMap<u32, u64>> = BTreeMap::new();
             let mut memory = context.memory.reservation();
-            let parts = parts(range, query.step_ns)
+            for share in shares(&counted.matchers, tenants)
                 .into_iter()
-                .filter(|_| is_possible);
-            for (part, at_ns) in parts {
-                let mut sums: HashMap<Key, u64> = HashMap::new();
-                for share in shares(&counted.matchers, tenants) {
-                    let context = context.of(&share.tenant);
-                    for (labels, sum) in context.stream_sizes(&share.matchers, part).await? {
-                        for key in counted.keys(&share.labels(&labels)) {
-                            *sums.entry(key).or_default() += sum.bytes;
+                .filter(|_| is_possible)
+            {
+                let context = context.of(&share.tenant);
+                let mut of_streams = context.memory.reservation();
+                let sizes = context
+                    .part_sizes(&share.matchers, parts, &mut of_streams)
+                    .await?;
+                for (labels, sums) in sizes {
+                    for key in counted.keys(&share.labels(&labels)) {
+                        memory
+                            .grow(size_of(&key, &sums))
+                            .map_err(|error| context.over_budget(&error))?;
+                        let volume = volumes.entry(key).or_default();
+                        for (number, sum) in &sums {
+                            *volume.entry(*number).or_default() += sum.bytes;
                         }
                     }
                 }
-                for (key, bytes) in sums.into_iter().filter(|(_, bytes)| *bytes > 0) {
-                    let text: usize = key
-                        .iter()
-                        .map(|(name, value)| name.len() + value.len())
-                        .sum();
-                    memory
-                        .grow(64 + text as u64)
-                        .map_err(|error| context.over_budget(&error))?;
-                    volumes.entry(key).or_default().push((at_ns, bytes));
-                }
             }
             context.hold(memory);
-            let series = |(labels, points)| VolumeSeries { labels, points };
-            Ok(largest(volumes.into_iter().map(series).collect(), limit))
+            let series = |(labels, volume): (Key, BTreeMap<u32, u64>)| VolumeSeries {
+                labels,
+                points: points(parts, volume),
+            };
+            let mut series: Vec<_> = volumes.into_iter().map(series).collect();
+            series.retain(|series| !series.points.is_empty());
+            Ok(largest(series, limit))
         })
         .await
     }
 }
 
-/// Ranges and the time that stands for each: its end, or the last millisecond before it where
-/// another range begins there. Ranges begin at multiples of the step.
-fn parts(range: TimeRange, step_ns: Option<i64>) -> Vec<(TimeRange, i64)> {
-    let Some(step_ns) = step_ns.filter(|step| *step > 0) else {
-        return vec![(range, range.end_ns)];
+/// Bytes that a series takes besides its text, and those of one of its points.
+const SERIES_BYTES: usize = 64;
+const POINT_BYTES: usize = 32;
+
+/// What a stream may add to the answer, in bytes of memory.
+fn size_of(key: &Key, sums: &BTreeMap<u32, Sum>) -> u64 {
+    let text = |(name, value): &(String, String)| name.len() + value.len();
+    let text: usize = key.iter().map(text).sum();
+    (SERIES_BYTES + text + POINT_BYTES * sums.len()) as u64
+}
+
+/// The bytes of each part at the time that stands for it: its end, or the last millisecond before
+/// it where another part begins there.
+fn points(parts: Parts, volume: BTreeMap<u32, u64>) -> Vec<(i64, u64)> {
+    let at_ns = |number: u32| {
+        let end_ns = parts.part(number).end_ns;
+        match end_ns < parts.range.end_ns {
+            true => end_ns - 1_000_000,
+            false => end_ns,
+        }
     };
-    let mut parts = Vec::new();
-    let mut start_ns = range.start_ns;
-    while start_ns < range.end_ns {
-        let next_ns = (start_ns.div_euclid(step_ns) + 1).saturating_mul(step_ns);
-        let end_ns = next_ns.min(range.end_ns);
-        let at_ns = if next_ns < range.end_ns {
-            end_ns - 1_000_000
-        } else {
-            end_ns
-        };
-        parts.push((TimeRange::new(start_ns, end_ns), at_ns));
-        start_ns = end_ns;
-    }
-    parts
+    let volume = volume.into_iter().filter(|(_, bytes)| *bytes > 0);
+    volume
+        .map(|(number, bytes)| (at_ns(number), bytes))
+        .collect()
 }
 
 fn largest(mut series: Vec<VolumeSeries>, limit: usize) -> Vec<VolumeSeries> {
@@ -200,14 +212,14 @@ mod tests {
     const S: i64 = 1_000_000_000;
 
     #[test]
-    fn parts_begin_at_multiples_of_the_step() {
-        let parts = parts(TimeRange::new(50 * S, 180 * S), Some(60 * S));
-        let times: Vec<_> = parts
-            .iter()
-            .map(|(part, at)| (part.start_ns / S, *at))
-            .collect();
+    fn the_last_millisecond_of_a_part_stands_for_it() {
+        let parts = Parts {
+            range: TimeRange::new(50 * S, 180 * S),
+            step_ns: 60 * S,
+        };
+        let points = points(parts, [(0, 1), (1, 0), (2, 5), (1, 2)].into());
         let before = |seconds: i64| seconds * S - 1_000_000;
-        assert_eq!(times, [(50, before(60)), (60, before(120)), (120, 180 * S)]);
+        assert_eq!(points, [(before(60), 1), (before(120), 2), (180 * S, 5)]);
     }
 
     #[test]

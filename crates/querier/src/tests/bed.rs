@@ -1,5 +1,6 @@
 //! A querier with a store in a directory and ingesters in memory.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,12 +13,12 @@ use logql::metric::leaf_contexts;
 use logql::pipeline::{Extractor, Pipeline};
 use logql::syntax::ast::Expr;
 use model::{
-    Code, CodedError, Direction, Entries, LabelSet, Limits, Matcher, Reservation, TenantId,
+    Code, CodedError, Direction, Entries, LabelSet, Limits, Matcher, Reservation, Shard, TenantId,
     TimeRange,
 };
 use parking_lot::Mutex;
 use proto::role::{
-    Coverage, Deletion, LogRow, LogRows, SampleRows, Select, SelectLogs, SelectSamples,
+    Coverage, Deletion, LogRow, LogRows, PartStats, SampleRows, Select, SelectLogs, SelectSamples,
     SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
 };
 use scan::{Deletes, LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, Source};
@@ -147,6 +148,7 @@ impl Bed {
         let readers = move || Readers {
             ingesters: ingesters.clone(),
             failures_max,
+            copies: 1,
         };
         Querier::new(
             self.config.clone(),
@@ -179,6 +181,7 @@ impl Bed {
         let query = crate::InstantQuery {
             text: text.to_owned(),
             at_ns: NOW_NS,
+            shard: Shard::ALL,
         };
         let answer = self.querier().instant_query(&[tenant()], query).await?;
         let Answer::Vector(series) = answer.value else {
@@ -201,6 +204,7 @@ pub(super) fn range_query(text: &str) -> RangeQuery {
         interval_ns: 0,
         limit: 1000,
         direction: Direction::Backward,
+        shard: Shard::ALL,
     }
 }
 
@@ -237,9 +241,17 @@ impl FakeIngester {
         Ok(())
     }
 
-    fn matching(&self, owner: &TenantId, matchers: &[Matcher]) -> Vec<(LabelSet, Source)> {
+    fn matching(
+        &self,
+        owner: &TenantId,
+        matchers: &[Matcher],
+        shard: Shard,
+    ) -> Vec<(LabelSet, Source)> {
         let streams = self.streams.lock();
-        let is_match = |labels: &LabelSet| matchers.iter().all(|matcher| matcher.matches(labels));
+        let is_match = |labels: &LabelSet| {
+            shard.has(labels.fingerprint())
+                && matchers.iter().all(|matcher| matcher.matches(labels))
+        };
         let found = streams
             .iter()
             .filter(|(of, labels, _)| of == owner && is_match(labels));
@@ -279,7 +291,7 @@ impl Select for FakeIngester {
         let log = logql::syntax::parse_log(&request.query).unwrap();
         let pipeline = Pipeline::new(&log, NOW_NS).unwrap();
         let mut answer = Vec::new();
-        for (labels, source) in self.matching(&request.tenant, &log.matchers) {
+        for (labels, source) in self.matching(&request.tenant, &log.matchers, request.shard) {
             let prefilter = Prefilter::default();
             let scan = LogScan {
                 range: request.range,
@@ -323,7 +335,9 @@ impl Select for FakeIngester {
         let aggregation = leaf.aggregation;
         let extractor = Extractor::new(aggregation, leaf.reduce_to.as_ref(), NOW_NS).unwrap();
         let mut answer = Vec::new();
-        for (labels, source) in self.matching(&request.tenant, &aggregation.log.matchers) {
+        for (labels, source) in
+            self.matching(&request.tenant, &aggregation.log.matchers, request.shard)
+        {
             let prefilter = Prefilter::default();
             let deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
             let scan = SampleScan {
@@ -358,25 +372,29 @@ impl Select for FakeIngester {
                 texts.iter().map(parse).collect()
             }
         };
+        let range = request.parts.range;
         let mut answer = Vec::new();
         for matchers in selectors {
-            for (labels, source) in self.matching(&request.tenant, &matchers) {
+            for (labels, source) in self.matching(&request.tenant, &matchers, request.shard) {
                 let Source::Rows(entries) = source else {
                     continue;
                 };
-                let mut deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
+                let mut deletes = deletes(&request.deletions).for_stream_in(&labels, range);
                 let inside = entries.iter().filter(|row| {
-                    request.range.contains(row.timestamp_ns)
+                    range.contains(row.timestamp_ns)
                         && !deletes.has(row.timestamp_ns, row.line, row.metadata)
                 });
-                let lengths: Vec<u64> = inside.map(|row| row.line.len() as u64).collect();
-                if !lengths.is_empty() {
-                    answer.push(SeriesStats {
-                        labels,
-                        rows: lengths.len() as u64,
-                        bytes: lengths.iter().sum(),
-                        chunks: 1,
-                    });
+                let mut parts: BTreeMap<u32, PartStats> = BTreeMap::new();
+                for row in inside {
+                    let number = request.parts.number_of(row.timestamp_ns);
+                    let part = parts.entry(number).or_default();
+                    (part.number, part.chunks) = (number, 1);
+                    part.rows += 1;
+                    part.bytes += row.line.len() as u64;
+                }
+                if !parts.is_empty() {
+                    let parts = parts.into_values().collect();
+                    answer.push(SeriesStats { labels, parts });
                 }
             }
         }

@@ -103,7 +103,14 @@ async fn streams_that_are_deleted_have_no_labels_and_no_size() {
         querier.label_names(&of, &[], range).await.unwrap().value,
         [] as [&str; 0]
     );
-    assert_eq!(querier.series(&of, &[], range).await.unwrap().value, []);
+    assert_eq!(
+        querier
+            .series(&of, &[], range, model::Shard::ALL)
+            .await
+            .unwrap()
+            .value,
+        []
+    );
     let left = querier.index_stats(&of, &[], range).await.unwrap().value;
     assert_eq!((left.streams, left.rows), (0, 0));
     // Neither a stage that fails nor a conversion of a deletion reaches the query.

@@ -122,8 +122,9 @@ async fn metadata_endpoints_speak_loki() {
         detected["detectedLabels"][0],
         json!({"label": "app", "cardinality": 2})
     );
-    let shards = get_json(&bed, "/loki/api/v1/index/shards", &[web]).await;
-    assert_eq!(shards["shards"][0]["bounds"]["max"], "ffffffffffffffff");
+    let target = ("targetBytesPerShard", "600MB");
+    let shards = get_json(&bed, "/loki/api/v1/index/shards", &[web, target]).await;
+    assert_eq!(shards["shards"][0]["bounds"]["max"], u64::MAX);
     let limits = get_json(&bed, "/loki/api/v1/drilldown-limits", &[]).await;
     assert_eq!(limits["limits"]["max_query_series"], 500);
 }
@@ -167,7 +168,7 @@ async fn legacy_answers_have_lines_as_objects() {
 async fn errors_are_plain_text_with_lokis_status() {
     let mut bed = bed().await;
     bed.limits.volume_enabled = false;
-    let end = START_NS.to_string();
+    let end = (START_NS - 1).to_string();
     let web = ("query", r#"{app="web"}"#);
     for (path, params, status, text) in [
         (

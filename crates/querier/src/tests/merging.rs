@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{Direction, LabelSet, TenantId, TimeRange};
+use model::{Direction, LabelSet, Shard, TenantId, TimeRange};
 use proto::role::Coverage;
 
 use super::bed::{Bed, FakeIngester, NOW_NS, START_NS, labels, range_query, rows, tenant};
 use crate::Answer;
+use crate::query::RangeQuery;
 
 #[tokio::test]
 async fn rows_of_ingesters_and_storage_are_in_order_and_each_once() {
@@ -77,14 +78,18 @@ async fn metadata_comes_from_both() {
         .unwrap()
         .value;
     assert_eq!(values, ["db", "web"]);
-    let series = querier.series(&of, &[], range).await.unwrap().value;
+    let series = querier
+        .series(&of, &[], range, Shard::ALL)
+        .await
+        .unwrap()
+        .value;
     assert_eq!(series, [labels("app=db"), labels("app=web,env=prod")]);
     let sum = querier.index_stats(&of, &[], range).await.unwrap().value;
     assert_eq!((sum.streams, sum.rows), (2, 14));
     let before = TimeRange::new(START_NS - 10, START_NS);
     assert!(
         querier
-            .series(&of, &[], before)
+            .series(&of, &[], before, Shard::ALL)
             .await
             .unwrap()
             .value
@@ -116,6 +121,7 @@ async fn several_tenants_answer_together_and_say_whose_a_line_is() {
     let query = crate::InstantQuery {
         text: text.to_owned(),
         at_ns: NOW_NS,
+        shard: Shard::ALL,
     };
     let answer = querier.instant_query(&both, query).await.unwrap();
     let Answer::Vector(series) = answer.value else {
@@ -145,4 +151,49 @@ async fn several_tenants_answer_together_and_say_whose_a_line_is() {
         .await
         .unwrap();
     assert_eq!(alone.value.entries(), 4);
+}
+
+#[tokio::test]
+async fn shards_have_each_stream_once() {
+    let mut bed = Bed::new();
+    for number in 0..8_u64 {
+        let stored = format!("app=stored,n={number}");
+        bed.store(&tenant(), u128::from(number) + 1, &stored, &rows(1..4))
+            .await;
+    }
+    let recent = |number: u64| {
+        let labels = format!("app=recent,n={number}");
+        Arc::new(FakeIngester::with(&tenant(), &labels, rows(1..4)))
+    };
+    bed.ingesters = (0..8).map(recent).collect();
+    let (querier, of) = (bed.querier(), [tenant()]);
+    let range = TimeRange::new(START_NS, NOW_NS);
+    let (mut lines, mut streams, mut count) = (0, Vec::new(), 0.0);
+    for shard in (0..3).map(|number| Shard::nth(number, 3).unwrap()) {
+        let query = RangeQuery {
+            shard,
+            ..range_query(r#"{app=~".+"}"#)
+        };
+        let Answer::Streams(found) = querier.range_query(&of, query).await.unwrap().value else {
+            panic!("not lines")
+        };
+        lines += found.len();
+        let found = querier.series(&of, &[], range, shard).await.unwrap().value;
+        assert!(found.iter().all(|labels| shard.has(labels.fingerprint())));
+        assert!(found.len() < 16, "all streams are in one shard");
+        streams.extend(found);
+        let query = crate::InstantQuery {
+            text: r#"sum(count_over_time({app=~".+"}[1h]))"#.to_owned(),
+            at_ns: NOW_NS,
+            shard,
+        };
+        let Answer::Vector(found) = querier.instant_query(&of, query).await.unwrap().value else {
+            panic!("no vector")
+        };
+        let points = found.iter().flat_map(|series| &series.points);
+        count += points.map(|(_, value)| value).sum::<f64>();
+    }
+    streams.sort();
+    streams.dedup();
+    assert_eq!((lines, streams.len(), count), (48, 16, 48.0));
 }

@@ -152,6 +152,7 @@ impl Build {
             querier::Readers {
                 ingesters: readers.ingesters,
                 failures_max: readers.failures_max,
+                copies: readers.copies as u64,
             }
         };
         let querier = Querier::new(
