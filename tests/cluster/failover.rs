@@ -1,9 +1,17 @@
 //! Any one ingester may be killed under load: pushes go on, nothing is lost, doubled or hidden, and
 //! it comes back by itself.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::api::Api;
 use tests::cluster::{Backend, Cluster};
-use tests::lines;
 use tests::load::Load;
+use tests::{lines, wait_for};
+
+/// How long the members may take to agree on who is dead.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Writers, each with a stream of its own.
 const WRITERS: usize = 3;
@@ -67,4 +75,59 @@ async fn queries_have_no_gap_while_an_ingester_dies() -> anyhow::Result<()> {
     });
     cluster.kill_ingester(2)?;
     asking.await?
+}
+
+/// What a member's page of the ring says of the ingesters' health, by name.
+async fn health(api: &Api) -> anyhow::Result<BTreeMap<String, String>> {
+    let accept = [("Accept", "application/json")];
+    let (_, body) = api.get_with("/ring", &[], &accept).await?;
+    let ring: Value = serde_json::from_str(&body)?;
+    let shards = ring["shards"].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(shards
+        .map(|shard| (text(&shard["id"]), text(&shard["health"])))
+        .collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_ingesters_are_waited_for_until_they_are_forgotten() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(3, Backend::Directory).await?;
+    let now_ns = lines::now_ns();
+    let (distributor, querier) = (cluster.distributor(), cluster.querier());
+    let labels = lines::labels("forgotten", 0);
+    let (status, body) = distributor
+        .push(&labels, &[lines::line(0, 0, now_ns)])
+        .await?;
+    assert_eq!(status, 204, "{body}");
+    cluster.kill_ingester(1)?;
+    cluster.kill_ingester(2)?;
+    let dead = async || {
+        let members = health(&querier).await.ok()?;
+        let dead = members.into_iter().filter(|(_, health)| health == "Dead");
+        let names: Vec<String> = dead.map(|(name, _)| name).collect();
+        (names.len() == 2).then_some(names)
+    };
+    let dead = wait_for("two dead ingesters", PATIENCE, dead).await?;
+    let find = async || {
+        let selector = r#"{app="forgotten"}"#;
+        querier.all_lines(selector, now_ns, now_ns + 1).await
+    };
+    assert!(find().await.is_err(), "lines may be missing");
+    let forget = async |name: &str| {
+        let body = format!("forget={name}").into_bytes();
+        let form = "application/x-www-form-urlencoded";
+        querier.post("/ring", form, &[], body).await
+    };
+    let alive = health(&querier).await?;
+    let alive = alive.keys().find(|name| !dead.contains(name)).cloned();
+    assert_eq!(forget(&alive.unwrap_or_default()).await?.0, 400);
+    assert_eq!(forget("nobody").await?.0, 404);
+    for name in &dead {
+        // The answer leads back to the page.
+        assert_eq!(forget(name).await?.0, 200);
+    }
+    let is_heard = async || (health(&distributor).await.ok()?.len() == 1).then_some(());
+    wait_for("the distributor to hear of it", PATIENCE, is_heard).await?;
+    assert_eq!(find().await?.len(), 1);
+    Ok(())
 }

@@ -18,3 +18,19 @@ pub enum ClusterError {
     #[error("gossip: {0}")]
     Gossip(String),
 }
+
+/// Why a member cannot be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// There is none of this name.
+    #[error("no member has this name")]
+    Unknown,
+    /// It would be known again at once.
+    #[error("the member is not dead: only dead members can be forgotten")]
+    Alive,
+    /// Only those that gossip told of can be forgotten.
+    #[error(
+        "members are listed in the configuration (cluster.members) and can be forgotten there only"
+    )]
+    Listed,
+}

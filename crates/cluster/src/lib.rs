@@ -27,7 +27,7 @@ mod ring;
 
 pub use cluster::{Cluster, Readers};
 pub use config::{CallConfig, Config, GossipConfig, MembershipKind, StaticMember};
-pub use error::ClusterError;
+pub use error::{ClusterError, ForgetError};
 pub use member::{Health, Member, MemberState, Members, Role};
 pub use membership::Membership;
 pub use metrics::Metrics;

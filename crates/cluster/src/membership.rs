@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MembershipKind};
-use crate::error::ClusterError;
+use crate::error::{ClusterError, ForgetError};
 use crate::member::{Health, Member, MemberState, Members};
 use crate::metrics::Metrics;
 use gossip::Gossip;
@@ -135,6 +135,21 @@ impl Membership {
             }
         }
         self.board.publish(Instant::now());
+    }
+
+    /// Forgets a dead member, here and where others hear of it.
+    ///
+    /// # Errors
+    /// If there is no such member, or it is not dead.
+    pub(crate) async fn forget(&self, id: &str) -> Result<(), ForgetError> {
+        let members = self.members();
+        let member = members.get(id).ok_or(ForgetError::Unknown)?;
+        if member.health != Health::Dead {
+            return Err(ForgetError::Alive);
+        }
+        let gossip = self.gossip.as_ref().ok_or(ForgetError::Listed)?;
+        gossip.forget(id).await;
+        Ok(())
     }
 
     /// Stops gossip and background work. Others take this process for dead after a while unless it

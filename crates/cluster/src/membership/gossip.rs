@@ -28,6 +28,8 @@ const ROLES_KEY: &str = "roles";
 const GRPC_KEY: &str = "grpc_addr";
 const HTTP_KEY: &str = "http_addr";
 const ZONE_KEY: &str = "zone";
+/// Before the name of a member that is forgotten; the value is the last generation that is.
+const FORGOTTEN_KEY: &str = "forgotten/";
 
 /// Heartbeats later than this many times their usual interval make a member not live.
 const PHI_THRESHOLD: f64 = 8.0;
@@ -50,11 +52,7 @@ impl Gossip {
         cancel: CancellationToken,
     ) -> Result<Self, ClusterError> {
         let advertise = advertised(config).await?;
-        // A later life of the same id must have a greater number; wall clocks are good enough, as
-        // the one before has ended.
-        let generation = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |since| since.as_millis() as u64);
+        let generation = generation_now();
         let interval = config.heartbeat_interval.as_std();
         let announced = announcement(&me);
         let handle = spawn_chitchat(
@@ -99,12 +97,44 @@ impl Gossip {
             .await;
     }
 
+    /// Tells this process and the others to forget a member's lives up to now.
+    pub(super) async fn forget(&self, id: &str) {
+        let key = format!("{FORGOTTEN_KEY}{id}");
+        self.handle
+            .with_chitchat(|chitchat| chitchat.self_node_state().set(&key, generation_now()))
+            .await;
+    }
+
     /// Lets the last announcement reach the others before the process falls silent.
     pub(super) async fn stop(&self) {
         tokio::time::sleep(self.interval * FAREWELL_ROUNDS).await;
         // An error says that it has stopped already.
         let _ = self.handle.initiate_shutdown();
     }
+}
+
+/// The number of a life that begins now. A later life of the same id must have a greater one; wall
+/// clocks are good enough, as the one before has ended.
+fn generation_now() -> u64 {
+    SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The members that live ones forgot, and up to which generation.
+fn forgotten(live: &LiveNodes) -> BTreeMap<&str, u64> {
+    let mut forgotten = BTreeMap::new();
+    for node in live.values() {
+        for (key, value) in node.key_values() {
+            if let Some(id) = key.strip_prefix(FORGOTTEN_KEY)
+                && let Ok(generation) = value.parse::<u64>()
+            {
+                let newest = forgotten.entry(id).or_default();
+                *newest = generation.max(*newest);
+            }
+        }
+    }
+    forgotten
 }
 
 fn announcement(me: &Member) -> Vec<(String, String)> {
@@ -222,9 +252,10 @@ impl Roll {
                 known.missing_since.get_or_insert(now);
             }
         }
-        let forget_after = self.forget_after;
-        self.known.retain(|_, known| match known.missing_since {
+        let (forget_after, forgotten) = (self.forget_after, forgotten(live));
+        self.known.retain(|name, known| match known.missing_since {
             None => true,
+            Some(_) if forgotten.get(&**name) >= Some(&known.generation) => false,
             Some(_) if known.member.state == MemberState::Leaving => false,
             Some(since) => now < since + forget_after,
         });
@@ -287,6 +318,7 @@ async fn follow(mut live: watch::Receiver<LiveNodes>, mut roll: Roll, board: Arc
 mod tests {
     use super::*;
     use crate::config::{Config, MembershipKind};
+    use crate::error::ForgetError;
     use crate::member::Members;
     use crate::membership::Membership;
     use crate::metrics::Metrics;
@@ -349,8 +381,16 @@ mod tests {
         until(&members[0], "i2 is gone", |all| all.get("i2").is_none()).await;
         let Membership { gossip, .. } = &members[1];
         gossip.as_ref().unwrap().handle.abort();
+        let alive = members[0].forget("i1").await;
+        assert!(matches!(alive, Err(ForgetError::Alive)), "{alive:?}");
         until(&members[0], "i1 is dead", |all| {
             all.get("i1").is_some_and(|i1| i1.health == Health::Dead)
+        })
+        .await;
+        assert_eq!(members[0].forget("i7").await, Err(ForgetError::Unknown));
+        members[0].forget("i1").await.unwrap();
+        until(&members[0], "i1 is forgotten", |all| {
+            all.get("i1").is_none()
         })
         .await;
     }
@@ -378,7 +418,20 @@ mod tests {
         assert_eq!(roll.members(now)[0].health, Health::Suspect);
         let later = now + Duration::from_millis(1500);
         assert_eq!(roll.members(later)[0].health, Health::Dead);
-        roll.update(&LiveNodes::new(), now + Duration::from_secs(3));
+        let forgets = |generation: u64| {
+            let mut node = node("b:1");
+            node.set(format!("{FORGOTTEN_KEY}a"), generation);
+            LiveNodes::from([(ChitchatId::new("b", 1, ([127, 0, 0, 1], 2).into()), node)])
+        };
+        roll.update(&forgets(6), later);
+        assert_eq!(roll.known.len(), 2, "only a life before was forgotten");
+        roll.update(&forgets(7), later);
+        assert_eq!(roll.known.len(), 1);
+        roll.update(&both, later);
+        roll.update(&forgets(6), later);
+        for later_s in [3, 6] {
+            roll.update(&LiveNodes::new(), later + Duration::from_secs(later_s));
+        }
         assert!(roll.members(later).is_empty());
     }
 }

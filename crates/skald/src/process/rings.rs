@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use cluster::{Cluster, Member, Role};
-use serde::Serialize;
+use axum::{Form, Json, Router};
+use cluster::{Cluster, ForgetError, Health, Member, Role};
+use serde::{Deserialize, Serialize};
 
 /// Loki's pages and who does the work; all members for `None`.
 const PAGES: [(&str, Option<Role>); 12] = [
@@ -40,7 +40,7 @@ pub(super) fn routes(cluster: Arc<Cluster>) -> Router {
             let page = async move |State(cluster): State<Arc<Cluster>>, headers: HeaderMap| {
                 page(&cluster, role, &headers)
             };
-            routes.route(path, get(page))
+            routes.route(path, get(page).post(forget))
         })
         .with_state(cluster)
 }
@@ -54,6 +54,8 @@ struct Shard<'a> {
     zone: &'a str,
     health: String,
     roles: Vec<String>,
+    #[serde(skip)]
+    is_dead: bool,
 }
 
 #[derive(Serialize)]
@@ -79,6 +81,27 @@ fn page(cluster: &Cluster, role: Option<Role>, headers: &HeaderMap) -> Response 
     }
 }
 
+/// What the button of a dead member sends.
+#[derive(Deserialize)]
+struct Forget {
+    /// The member's name.
+    forget: String,
+}
+
+/// `POST` with `forget=NAME`: forgets a dead member and leads back to the page, as in Loki.
+async fn forget(State(cluster): State<Arc<Cluster>>, Form(form): Form<Forget>) -> Response {
+    match cluster.forget(&form.forget).await {
+        Ok(()) => (StatusCode::FOUND, [(LOCATION, "#")]).into_response(),
+        Err(error) => {
+            let status = match error {
+                ForgetError::Unknown => StatusCode::NOT_FOUND,
+                ForgetError::Alive | ForgetError::Listed => StatusCode::BAD_REQUEST,
+            };
+            (status, format!("{}: {error}\n", form.forget)).into_response()
+        }
+    }
+}
+
 fn shard(member: &Member) -> Shard<'_> {
     Shard {
         id: &member.id,
@@ -87,6 +110,7 @@ fn shard(member: &Member) -> Shard<'_> {
         zone: &member.zone,
         health: format!("{:?}", member.health),
         roles: member.roles.iter().map(ToString::to_string).collect(),
+        is_dead: member.health == Health::Dead,
     }
 }
 
@@ -108,6 +132,13 @@ fn html(shards: &[Shard<'_>]) -> String {
             &roles,
         ] {
             let _ = write!(page, "<td>{}</td>", escaped(cell));
+        }
+        if shard.is_dead {
+            let _ = write!(
+                page,
+                "<td><form method=\"post\"><button name=\"forget\" value=\"{}\">Forget</button></form></td>",
+                escaped(shard.id)
+            );
         }
         page.push_str("</tr>");
     }
