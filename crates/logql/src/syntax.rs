@@ -17,6 +17,7 @@ pub mod ast;
 mod check;
 mod error;
 mod lexer;
+mod needed;
 mod ops;
 mod parser;
 mod pretty;

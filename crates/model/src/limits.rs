@@ -108,6 +108,9 @@ pub struct Limits {
     pub cardinality_limit: usize,
     /// Time parts of a query; also what steps of metric queries are aligned by.
     pub split_queries_by_interval: DurationNs,
+    /// Ranges of instant metric queries that are longer than this are split in Loki, which loses
+    /// labels without a value; 0 for none.
+    pub split_instant_metric_queries_by_interval: DurationNs,
     /// Aggregations that may be answered approximately, such as `approx_topk`.
     pub shard_aggregations: Vec<String>,
     /// Whether volume endpoints answer.
@@ -205,6 +208,7 @@ impl Default for Limits {
             max_concurrent_tail_requests: 10,
             cardinality_limit: 100_000,
             split_queries_by_interval: DurationNs::from_secs(3600),
+            split_instant_metric_queries_by_interval: DurationNs::from_secs(3600),
             shard_aggregations: Vec::new(),
             volume_enabled: true,
             volume_max_series: 1000,

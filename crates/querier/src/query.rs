@@ -444,10 +444,15 @@ async fn evaluate(
         .iter()
         .map(|tenant| context.querier.limits(tenant).max_query_series);
     let max_series = series_max.filter(|max| *max > 0).min().unwrap_or(0);
+    let split_ns = match steps.is_instant() {
+        true => context.limits.split_instant_metric_queries_by_interval.0,
+        false => context.limits.split_queries_by_interval.0,
+    };
     let (expr, computing) = (expr.clone(), context.clone());
     let compute = move |is_cancelled: &dyn Fn() -> bool| {
         let limits = metric::Limits {
             max_series,
+            split_ns,
             is_cancelled,
         };
         let mut take = |_: &RangeAggregation| Ok(results.pop_front().unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{LabelSet, LabelSetBuilder};
+use model::{Label, LabelSet, LabelSetBuilder};
 
 use super::{EvalError, Series, Steps};
 use crate::syntax::ast::{BinaryExpr, BinaryOp, GroupSide, VectorMatching};
@@ -42,11 +42,19 @@ fn result(expr: &BinaryExpr, left: f64, right: f64, kept: f64) -> Option<f64> {
     Some(expr.op.apply(left, right))
 }
 
+/// Labels that have a value: in the reference others are lost where labels are made anew.
+fn with_value<'a>(labels: impl IntoIterator<Item = &'a Label>) -> LabelSet {
+    let labels = labels.into_iter().filter(|label| !label.value.is_empty());
+    LabelSet::keeping_empty(labels.cloned())
+}
+
 /// What two series must have in common to belong together.
 fn signature(matching: Option<&VectorMatching>, labels: &LabelSet) -> LabelSet {
     match matching {
         Some(matching) => {
-            labels.without(|name| matching.labels.iter().any(|label| label == name) != matching.on)
+            let is_named = |label: &Label| matching.labels.iter().any(|name| *name == *label.name);
+            let kept = labels.iter().filter(|label| is_named(label) == matching.on);
+            with_value(kept)
         }
         None => labels.clone(),
     }
@@ -311,12 +319,12 @@ impl Results<'_> {
 
 fn result_labels(matching: Option<&VectorMatching>, left: &LabelSet, right: &LabelSet) -> LabelSet {
     let Some(matching) = matching else {
-        return left.clone();
+        return with_value(left);
     };
     let reduced = if matching.group.is_none() {
         signature(Some(matching), left)
     } else {
-        left.clone()
+        with_value(left)
     };
     if matching.include.is_empty() {
         return reduced;

@@ -1,6 +1,9 @@
 //! Expressions above the leaves.
 
-use super::{EvalError, Series, Steps, Value, binary, replace, topk, vector};
+use std::collections::HashMap;
+
+use super::parts::Place;
+use super::{EvalError, Series, Steps, Value, binary, replace, split, topk, vector};
 use crate::syntax::ast::{
     BinaryExpr, Grouping, MetricExpr, RangeAggregation, RangeOp, VectorAggregation, VectorOp,
 };
@@ -8,8 +11,12 @@ use crate::syntax::ast::{
 /// What a query may ask for.
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
-    /// Series of the answer, and of leaves that are not aggregated at once; 0 for any number.
+    /// Series of the answer, and of parts of the query that Loki has answered alone; 0 for any
+    /// number.
     pub max_series: usize,
+    /// How long, in nanoseconds, the parts are into which Loki splits the query by time: its range if
+    /// it is an instant query, else its steps; 0 if it does not.
+    pub split_ns: i64,
     /// Whether the answer is not wanted any more.
     pub is_cancelled: &'a dyn Fn() -> bool,
 }
@@ -40,8 +47,6 @@ pub struct Leaf<'a> {
     /// answer, because the vector aggregation around it does the same afterwards. All of them if
     /// `None`.
     pub reduce_to: Option<Grouping>,
-    /// Whether its series count against the limit.
-    pub(crate) counted: bool,
 }
 
 impl Leaf<'_> {
@@ -51,7 +56,6 @@ impl Leaf<'_> {
         Leaf {
             aggregation,
             reduce_to: self.reduce_to.clone(),
-            counted: self.counted,
         }
     }
 
@@ -93,7 +97,6 @@ fn collect<'a>(
         MetricExpr::Range(aggregation) => found.push(Leaf {
             aggregation,
             reduce_to: outer.and_then(|outer| reduction(outer, aggregation)),
-            counted: is_counted(outer),
         }),
         MetricExpr::Vector(vector) => collect(&vector.inner, Some(vector), found),
         MetricExpr::Binary(binary) => {
@@ -103,22 +106,6 @@ fn collect<'a>(
         MetricExpr::LabelReplace(replace) => collect(&replace.inner, None, found),
         MetricExpr::Literal(_) | MetricExpr::VectorLiteral(_) => {}
     }
-}
-
-/// Whether an aggregation brings many series of a leaf down to few.
-fn is_counted(outer: Option<&VectorAggregation>) -> bool {
-    !outer.is_some_and(|outer| {
-        matches!(
-            outer.op,
-            VectorOp::Sum
-                | VectorOp::Avg
-                | VectorOp::Count
-                | VectorOp::Min
-                | VectorOp::Max
-                | VectorOp::Stddev
-                | VectorOp::Stdvar
-        )
-    })
 }
 
 /// The grouping that may be done before the range aggregation: sums of sums, minima of minima.
@@ -154,23 +141,22 @@ pub fn evaluate(
     limits: Limits<'_>,
     leaf: &mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
 ) -> Result<Value, EvalError> {
-    let counted = leaf_contexts(expr)
-        .into_iter()
-        .map(|leaf| leaf.counted)
-        .collect();
+    let put_together = match steps.is_instant() {
+        true => split::leaves_put_together(expr, limits.split_ns),
+        false => Vec::new(),
+    };
     let mut evaluator = Evaluator {
         steps,
         limits,
         leaf,
-        counted,
-        asked: 0,
+        put_together: put_together.into_iter(),
     };
     if let MetricExpr::Literal(value) = expr {
         return Ok(Value::Scalar(
             steps.iter().map(|time_ns| (time_ns, *value)).collect(),
         ));
     }
-    let mut series = evaluator.series(expr)?;
+    let mut series = evaluator.series(expr, Place::ROOT)?;
     evaluator.check(&series)?;
     let sorted = matches!(expr, MetricExpr::Vector(vector) if vector.op.is_sort());
     if !(sorted && steps.is_instant()) {
@@ -183,8 +169,8 @@ struct Evaluator<'a> {
     steps: Steps,
     limits: Limits<'a>,
     leaf: &'a mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
-    counted: Vec<bool>,
-    asked: usize,
+    /// Of each leaf to come whether labels without a value are lost.
+    put_together: std::vec::IntoIter<bool>,
 }
 
 impl Evaluator<'_> {
@@ -196,23 +182,55 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn series(&mut self, expr: &MetricExpr) -> Result<Vec<Series>, EvalError> {
+    /// Checks a part of the query, which is asked for each time that the query is split into.
+    fn check_part(&self, series: &[Series]) -> Result<(), EvalError> {
+        let (limit, split_ns) = (self.limits.max_series, self.limits.split_ns);
+        if limit == 0 || series.len() <= limit {
+            return Ok(());
+        }
+        if split_ns <= 0 || self.steps.is_instant() {
+            return self.check(series);
+        }
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        for one in series {
+            let mut last = None;
+            for (time_ns, _) in &one.points {
+                let part = time_ns.div_euclid(split_ns);
+                if last.replace(part) == Some(part) {
+                    continue;
+                }
+                let count = counts.entry(part).or_default();
+                *count += 1;
+                if *count > limit {
+                    return Err(EvalError::TooManySeries { limit });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&mut self, expr: &MetricExpr, place: Place) -> Result<Vec<Series>, EvalError> {
         if (self.limits.is_cancelled)() {
             return Err(EvalError::Cancelled);
         }
         match expr {
             MetricExpr::Range(aggregation) => {
                 let series = (self.leaf)(aggregation)?;
-                if self.counted.get(self.asked).copied().unwrap_or(true) {
-                    self.check(&series)?;
+                if place.is_leaf_part(aggregation) {
+                    self.check_part(&series)?;
                 }
-                self.asked += 1;
-                Ok(series)
+                let merger = place.merger(aggregation);
+                let by_time = self.put_together.next() == Some(true);
+                let merger = merger.or(by_time.then_some(VectorOp::Sum));
+                Ok(match merger {
+                    Some(op) => self.valued(op, series),
+                    None => series,
+                })
             }
-            MetricExpr::Vector(vector) => self.vector(vector),
-            MetricExpr::Binary(binary) => self.binary(binary),
+            MetricExpr::Vector(vector) => self.vector(vector, place),
+            MetricExpr::Binary(binary) => self.binary(binary, place),
             MetricExpr::LabelReplace(replace) => {
-                let series = self.series(&replace.inner)?;
+                let series = self.series(&replace.inner, place)?;
                 let replaced = replace::label_replace(replace, series)?;
                 // Over time, equal label sets are one series; at one time they stay apart.
                 Ok(if self.steps.is_instant() {
@@ -229,18 +247,35 @@ impl Evaluator<'_> {
         }
     }
 
-    fn vector(&mut self, aggregation: &VectorAggregation) -> Result<Vec<Series>, EvalError> {
+    /// Series without labels that have no value; those that become equal are aggregated.
+    fn valued(&self, op: VectorOp, series: Vec<Series>) -> Vec<Series> {
+        let is_empty = |label: &model::Label| label.value.is_empty();
+        if !series.iter().any(|one| one.labels.iter().any(is_empty)) {
+            return series;
+        }
+        let nothing = Grouping {
+            without: true,
+            labels: Vec::new(),
+        };
+        vector::aggregate(op, Some(&nothing), self.steps, &series)
+    }
+
+    fn vector(
+        &mut self,
+        aggregation: &VectorAggregation,
+        place: Place,
+    ) -> Result<Vec<Series>, EvalError> {
         if aggregation.op == VectorOp::ApproxTopk && !self.steps.is_instant() {
             return Err(EvalError::ApproximateRange);
         }
-        let mut series = self.series(&aggregation.inner)?;
+        let mut series = self.series(&aggregation.inner, place.within(aggregation))?;
         let grouping = aggregation.grouping.as_ref();
         let k = || {
             usize::try_from(aggregation.parameter.unwrap_or(1))
                 .unwrap_or(1)
                 .max(1)
         };
-        Ok(match aggregation.op {
+        let aggregated = match aggregation.op {
             VectorOp::Sort | VectorOp::SortDesc => {
                 topk::sort(&mut series, aggregation.op == VectorOp::SortDesc);
                 series
@@ -250,23 +285,39 @@ impl Evaluator<'_> {
             }
             VectorOp::Bottomk => topk::select(k(), false, grouping, self.steps, &series),
             op => vector::aggregate(op, grouping, self.steps, &series),
+        };
+        if place.is_part(aggregation) {
+            self.check_part(&aggregated)?;
+        }
+        Ok(match place.is_quotient(aggregation) {
+            true => self.valued(VectorOp::Avg, aggregated),
+            false => aggregated,
         })
     }
 
-    fn binary(&mut self, expr: &BinaryExpr) -> Result<Vec<Series>, EvalError> {
+    /// A side of an operator, which is a part of the query if nothing in it is.
+    fn side(&mut self, expr: &MetricExpr, place: Place) -> Result<Vec<Series>, EvalError> {
+        let series = self.series(expr, place)?;
+        if !place.in_part && place.is_whole(expr) {
+            self.check_part(&series)?;
+        }
+        Ok(series)
+    }
+
+    fn binary(&mut self, expr: &BinaryExpr, place: Place) -> Result<Vec<Series>, EvalError> {
         match (&expr.left, &expr.right) {
             (MetricExpr::Literal(_), MetricExpr::Literal(_)) => Err(EvalError::UnexpectedLiteral),
             (MetricExpr::Literal(number), other) => {
-                let series = self.series(other)?;
+                let series = self.side(other, place)?;
                 Ok(binary::with_number(expr, series, *number, true))
             }
             (other, MetricExpr::Literal(number)) => {
-                let series = self.series(other)?;
+                let series = self.side(other, place)?;
                 Ok(binary::with_number(expr, series, *number, false))
             }
             (left, right) => {
-                let left = self.series(left)?;
-                let right = self.series(right)?;
+                let left = self.side(left, place)?;
+                let right = self.side(right, place)?;
                 if expr.op.is_set() {
                     Ok(binary::set_operation(expr, self.steps, &left, &right))
                 } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Budget, LabelSet};
+use model::{Budget, Label, LabelSet};
 use proptest::prelude::*;
 
 use super::{
@@ -26,7 +26,11 @@ fn budget() -> Arc<Budget> {
 }
 
 fn labels(text: &str) -> LabelSet {
-    LabelSet::from_pairs(text.split(',').filter_map(|pair| pair.split_once('=')))
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    LabelSet::keeping_empty(pairs.map(|(name, value)| Label {
+        name: name.into(),
+        value: value.into(),
+    }))
 }
 
 /// Series as `labels: time value, ...`, times in seconds.
@@ -77,6 +81,7 @@ fn eval(query: &str, leaves: &[&str]) -> Result<String, EvalError> {
         |_: &RangeAggregation| Ok(next.next().map_or_else(Vec::new, |text| series(text)));
     let limits = Limits {
         max_series: 4,
+        split_ns: 0,
         is_cancelled: &|| false,
     };
     match evaluate(&metric(query), steps, limits, &mut leaf)? {
@@ -209,7 +214,35 @@ fn too_many_series_are_refused_where_they_reach_the_client() {
     let refused = Err(EvalError::TooManySeries { limit: 4 });
     assert_eq!(eval(L, &[leaf]), refused);
     assert_eq!(eval(&format!("topk(1, {L})"), &[leaf]), refused);
+    assert_eq!(eval(&format!("stddev({L})"), &[leaf]), refused);
     assert_eq!(eval(&format!("sum({L})"), &[leaf]).as_deref(), Ok(": 0 5"));
+    assert_eq!(
+        eval(&format!("sum({L} + 1)"), &[leaf]).as_deref(),
+        Ok(": 0 10")
+    );
+}
+
+#[test]
+fn labels_without_a_value_are_lost_where_labels_are_made_anew() {
+    let leaf = "a=1 k=: 0 1; a=2 k=: 0 3";
+    for (query, expected) in [
+        (L.to_owned(), "a=1 k=: 0 1; a=2 k=: 0 3"),
+        (format!("{L} + 1"), "a=1 k=: 0 2; a=2 k=: 0 4"),
+        (format!("max by (k) ({L})"), "k=: 0 3"),
+        (format!("max without (a) ({L})"), ": 0 3"),
+        (format!("avg by (k) ({L})"), ": 0 2"),
+        (format!("sum without () ({L})"), "a=1: 0 1; a=2: 0 3"),
+        (
+            format!("{L} and on (k) vector(1)"),
+            "a=1 k=: 0 1; a=2 k=: 0 3",
+        ),
+        (
+            format!("{L} * on (k) group_left vector(2)"),
+            "a=1: 0 2; a=2: 0 6",
+        ),
+    ] {
+        assert_eq!(eval(&query, &[leaf]).as_deref(), Ok(expected), "{query}");
+    }
 }
 
 #[test]
@@ -470,6 +503,7 @@ fn a_query_that_nobody_waits_for_is_not_computed() {
     let steps = Steps::instant(0);
     let limits = Limits {
         max_series: 0,
+        split_ns: 0,
         is_cancelled: &|| true,
     };
     let mut asked = 0;

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use model::LabelSet;
+
 use super::vector::groups;
 use super::{Series, Steps};
 use crate::syntax::ast::Grouping;
@@ -34,7 +36,13 @@ pub(crate) fn select(
         .collect();
     // Per step value and series of those kept, best first.
     let mut row: Vec<Vec<(f64, usize)>> = vec![Vec::new(); steps.len()];
-    for members in groups(grouping, series).into_values() {
+    // Series keep their labels, so that one without a value tells groups apart.
+    let key = |labels: &LabelSet| {
+        grouping.map_or_else(LabelSet::default, |by| {
+            labels.without(|name| by.labels.iter().any(|label| label == name) == by.without)
+        })
+    };
+    for members in groups(series, key).into_values() {
         for i in members {
             for (time_ns, value) in series.get(i).map_or(&[][..], |one| &one.points) {
                 let Some(best) = row.get_mut(steps.index(*time_ns)) else {

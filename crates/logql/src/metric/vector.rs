@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::LabelSet;
+use model::{Label, LabelSet};
 
 use super::{Series, Steps};
 use crate::syntax::ast::{Grouping, VectorOp};
@@ -11,7 +11,13 @@ impl Grouping {
     /// The labels of the group that a series belongs to.
     #[must_use]
     pub fn reduce(&self, labels: &LabelSet) -> LabelSet {
-        labels.without(|name| self.labels.iter().any(|label| label == name) == self.without)
+        let is_named = |label: &Label| self.labels.iter().any(|name| *name == *label.name);
+        let kept = labels.iter().filter(|label| match self.without {
+            // In the reference labels without a value go with those that are named.
+            true => !is_named(label) && !label.value.is_empty(),
+            false => is_named(label),
+        });
+        LabelSet::keeping_empty(kept.cloned())
     }
 }
 
@@ -59,15 +65,14 @@ impl Group {
     }
 }
 
-/// Which series belong to which group.
+/// Which series belong to which group, by what `key` makes of their labels.
 pub(crate) fn groups(
-    grouping: Option<&Grouping>,
     series: &[Series],
+    key: impl Fn(&LabelSet) -> LabelSet,
 ) -> BTreeMap<LabelSet, Vec<usize>> {
     let mut groups: BTreeMap<LabelSet, Vec<usize>> = BTreeMap::new();
     for (i, one) in series.iter().enumerate() {
-        let labels = grouping.map_or_else(LabelSet::default, |by| by.reduce(&one.labels));
-        groups.entry(labels).or_default().push(i);
+        groups.entry(key(&one.labels)).or_default().push(i);
     }
     groups
 }
@@ -82,7 +87,8 @@ pub(crate) fn aggregate(
     // One row of steps for all groups in turn: there may be many groups with few points each.
     let mut row = vec![Group::default(); steps.len()];
     let mut found = Vec::new();
-    for (labels, members) in groups(grouping, series) {
+    let key = |labels: &LabelSet| grouping.map_or_else(LabelSet::default, |by| by.reduce(labels));
+    for (labels, members) in groups(series, key) {
         row.fill(Group::default());
         for (time_ns, value) in members
             .iter()

@@ -28,8 +28,6 @@ pub(super) struct Row {
     metadata_as_stored: bool,
     metadata_hidden: SmallVec<[u32; 8]>,
     set: Vec<SetLabel>,
-    /// Labels in `set` that are empty because the line has nothing to take them from.
-    missing: SmallVec<[NameId; 4]>,
     text: String,
     error: String,
     error_details: String,
@@ -58,7 +56,6 @@ impl Row {
             metadata_as_stored: true,
             metadata_hidden: SmallVec::new(),
             set: Vec::new(),
-            missing: SmallVec::new(),
             text: String::new(),
             error: String::new(),
             error_details: String::new(),
@@ -80,7 +77,6 @@ impl Row {
             self.metadata_as_stored = true;
         }
         self.set.clear();
-        self.missing.clear();
         self.text.clear();
         self.stream_hidden.clear();
         self.metadata_hidden.clear();
@@ -250,18 +246,6 @@ impl Row {
         self.set_from(name, start);
     }
 
-    /// Sets a label to nothing, as the line has nothing to take it from.
-    pub(super) fn set_missing(&mut self, name: NameId) {
-        self.set(name, "");
-        self.missing.push(name);
-    }
-
-    /// The value of a label that a series is grouped by: unlike an empty label, one that the line
-    /// has nothing for is not there.
-    pub(super) fn get_for_group(&self, name: NameId) -> Option<&str> {
-        self.get(name).filter(|_| !self.missing.contains(&name))
-    }
-
     /// Sets a label to bytes of the line; each byte that is no UTF-8 becomes U+FFFD.
     pub(super) fn set_lossy(&mut self, name: NameId, value: &[u8]) {
         let start = self.text.len();
@@ -308,7 +292,6 @@ impl Row {
     /// Sets a label to what was written to the text buffer since `start`.
     fn set_from(&mut self, name: NameId, start: usize) {
         let end = self.text.len();
-        self.missing.retain(|missing| *missing != name);
         if let Some(label) = self.set.iter_mut().find(|label| label.name == name) {
             (label.start, label.end) = (start, end);
         } else {

@@ -14,7 +14,7 @@ use super::row::Row;
 use super::runner::Runner;
 use super::unwrap;
 use super::wanted::{ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL, Wanted};
-use crate::syntax::ast::{Conversion, Grouping, LabelFormat, RangeAggregation, RangeOp, Stage};
+use crate::syntax::ast::{Conversion, Grouping, RangeAggregation, RangeOp};
 
 /// What turns the rows of a range aggregation into samples, compiled.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Extractor {
         let grouping = aggregation.grouping.as_ref().or(reduce_to);
         let is_by =
             grouping.is_some_and(|grouping| !grouping.without && !grouping.labels.is_empty());
-        let mut draft = Draft::new(&needed_stages(aggregation), !is_by)?;
+        let mut draft = Draft::new(&aggregation.needed_stages(), !is_by)?;
         let unwrap = aggregation.unwrap.as_ref();
         let value = match unwrap {
             Some(unwrap) => {
@@ -113,35 +113,6 @@ fn is_of_bytes(op: RangeOp) -> bool {
     matches!(op, RangeOp::Bytes | RangeOp::BytesRate)
 }
 
-/// The stages without `line_format` whose line nobody looks at. What goes wrong in those does not
-/// fail the query then, as in the reference.
-fn needed_stages(aggregation: &RangeAggregation) -> Vec<Stage> {
-    let reads_line = |stage: &Stage| {
-        match stage {
-        Stage::LineFilter(_)
-        | Stage::Json(_)
-        | Stage::Logfmt { .. }
-        | Stage::Regexp(_)
-        | Stage::Pattern(_)
-        | Stage::Unpack => true,
-        Stage::LabelFormat(formats) => formats.iter().any(|format| {
-            matches!(format, LabelFormat::Template { template, .. } if template.contains("__line__"))
-        }),
-        Stage::LabelFilter(_)
-        | Stage::LineFormat(_)
-        | Stage::Decolorize
-        | Stage::Drop(_)
-        | Stage::Keep(_) => false,
-    }
-    };
-    let stages = &aggregation.log.stages;
-    let last = stages.iter().rposition(reads_line).unwrap_or(0);
-    let needed = stages.iter().enumerate().filter(|(at, stage)| {
-        is_of_bytes(aggregation.op) || *at < last || !matches!(stage, Stage::LineFormat(_))
-    });
-    needed.map(|(_, stage)| stage.clone()).collect()
-}
-
 fn series_labels(
     aggregation: &RangeAggregation,
     grouping: Option<&Grouping>,
@@ -150,8 +121,7 @@ fn series_labels(
     let unwrapped = aggregation.unwrap.as_ref().map(|unwrap| &unwrap.label);
     match grouping {
         _ if aggregation.op == RangeOp::Absent => SeriesLabels::None,
-        // In the reference `without ()` gives one series here, too.
-        Some(grouping) if grouping.labels.is_empty() => SeriesLabels::None,
+        Some(grouping) if grouping.labels.is_empty() && !grouping.without => SeriesLabels::None,
         Some(grouping) if !grouping.without => {
             let labels = grouping.labels.iter();
             SeriesLabels::By(labels.map(|label| draft.names.intern(label)).collect())
@@ -281,7 +251,7 @@ impl SeriesLabels {
             Self::By(names) => {
                 for name in names {
                     // An empty label is not an absent one.
-                    let value = row.get_for_group(*name);
+                    let value = row.get(*name);
                     let len = value.map_or(u32::MAX, |value| value.len() as u32);
                     key.extend_from_slice(&len.to_le_bytes());
                     key.extend_from_slice(value.unwrap_or_default().as_bytes());
@@ -302,7 +272,7 @@ impl SeriesLabels {
                 })
             }
             Self::By(names) => {
-                let label = |name: &NameId| Some(row.label(*name, row.get_for_group(*name)?));
+                let label = |name: &NameId| Some(row.label(*name, row.get(*name)?));
                 LabelSet::keeping_empty(names.iter().filter_map(label))
             }
         }

@@ -7,12 +7,11 @@ mod address;
 mod capture;
 mod path;
 
-use model::{is_valid_label_name, re2};
+use model::{Matcher, is_valid_label_name, re2};
 
 use super::ParseError;
 use super::ast::{
-    Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, LogExpr, MetricExpr,
-    Stage,
+    Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, MetricExpr, Stage,
 };
 use crate::template::{Dialect, Template};
 
@@ -22,7 +21,10 @@ pub use path::{PathSegment, parse_json_path, parse_logfmt_key};
 /// Checks the stages of all pipelines of a query.
 pub(crate) fn stages(expr: &Expr) -> Result<(), ParseError> {
     match expr {
-        Expr::Log(log) => log_stages(log),
+        Expr::Log(log) => {
+            selector_names(&log.matchers)?;
+            log_stages(&log.stages)
+        }
         Expr::Metric(metric) => metric_stages(metric),
     }
 }
@@ -30,7 +32,8 @@ pub(crate) fn stages(expr: &Expr) -> Result<(), ParseError> {
 fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
     match metric {
         MetricExpr::Range(range) => {
-            log_stages(&range.log)?;
+            selector_names(&range.log.matchers)?;
+            log_stages(&range.needed_stages())?;
             let mut filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
             filters.try_for_each(label_filter)
         }
@@ -44,16 +47,32 @@ fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
     }
 }
 
+/// The reference prints a selector and reads it again. A name that is not as Prometheus wants it is
+/// printed in quotes, and then it stops there.
+fn selector_names(matchers: &[Matcher]) -> Result<(), ParseError> {
+    let mut column = 2;
+    for matcher in matchers {
+        if !is_valid_label_name(matcher.name()) {
+            let expected = if column == 2 { " or }" } else { "" };
+            let message =
+                format!("syntax error: unexpected STRING, expecting IDENTIFIER{expected}");
+            return Err(ParseError::at(1, column, message));
+        }
+        column += matcher.to_string().chars().count() as u32 + 2;
+    }
+    Ok(())
+}
+
 /// Checks a pipeline. Line filters are reported as the reference runs them: joined with those that
 /// it moves in front of the stages between.
-fn log_stages(log: &LogExpr) -> Result<(), ParseError> {
+fn log_stages(stages: &[Stage]) -> Result<(), ParseError> {
     let is_border = |stage: &Stage| {
         matches!(
             stage,
             Stage::LabelFilter(_) | Stage::LineFormat(_) | Stage::Unpack
         )
     };
-    for part in log.stages.split_inclusive(is_border) {
+    for part in stages.split_inclusive(is_border) {
         let filters: Vec<&LineFilter> = part
             .iter()
             .filter_map(|stage| match stage {

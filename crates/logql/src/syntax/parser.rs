@@ -118,8 +118,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A label name.
-    fn identifier(&mut self) -> Result<String, ParseError> {
+    /// What the grammar takes for a label name. In the reference that may be a stray character too.
+    fn any_name(&mut self) -> Result<String, ParseError> {
         let token = self
             .tokens
             .get(self.at)
@@ -127,13 +127,20 @@ impl<'a> Parser<'a> {
         let Some(token) = token else {
             return Err(self.unexpected(&["IDENTIFIER"]));
         };
-        let name = token.text;
-        // Stray characters are names to the grammar of the reference; nothing can have such a name.
+        let name = token.text.to_owned();
+        self.advance();
+        Ok(name)
+    }
+
+    /// A label name that something can have.
+    fn identifier(&mut self) -> Result<String, ParseError> {
+        let at = self.at;
+        let name = self.any_name()?;
         if !name.starts_with(|c: char| c == '_' || c.is_alphabetic()) {
+            self.at = at;
             return Err(self.unexpected(&[]));
         }
-        self.advance();
-        Ok(name.to_owned())
+        Ok(name)
     }
 
     fn number_text(&mut self) -> Result<&'a str, ParseError> {

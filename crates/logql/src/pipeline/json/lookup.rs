@@ -72,7 +72,7 @@ impl JsonLookup {
         if walk.set < self.labels.len() {
             for label in &self.labels {
                 if row.get(*label).is_none() {
-                    row.set_missing(*label);
+                    row.set(*label, "");
                 }
             }
         }

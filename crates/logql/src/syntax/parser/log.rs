@@ -21,7 +21,7 @@ impl Parser<'_> {
             return Err(self.unexpected(&["IDENTIFIER", "}"]));
         }
         loop {
-            let name = self.identifier()?;
+            let name = self.any_name()?;
             let Some(op) = self.match_op() else {
                 return Err(self.unexpected(&["=", "=~", "!~", "!="]));
             };
