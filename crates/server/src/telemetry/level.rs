@@ -74,8 +74,10 @@ fn parse_level(text: &str) -> Result<LevelFilter, String> {
         "debug" => LevelFilter::DEBUG,
         "trace" => LevelFilter::TRACE,
         _ => {
+            // As Loki words it.
             return Err(format!(
-                "`{text}` is not a log level (off, error, warn, info, debug, trace)"
+                "unrecognized log level {}",
+                model::units::quote(text)
             ));
         }
     })
