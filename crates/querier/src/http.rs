@@ -26,8 +26,9 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
+use server::http::without_empty_parts;
 
 use crate::encode::{self, Pieces};
 use crate::query::Answered;
@@ -103,20 +104,13 @@ pub fn routes(querier: Arc<Querier>) -> Router {
 /// What Loki's router does before a handler is asked: no `HEAD`, and a path with an empty part is
 /// another path.
 async fn like_loki(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
     if request.method() == Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    if !path.contains("//") {
-        return next.run(request).await;
+    match without_empty_parts(request.uri()) {
+        Some(elsewhere) => elsewhere,
+        None => next.run(request).await,
     }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let mut location = format!("/{}", parts.join("/"));
-    if let Some(query) = request.uri().query() {
-        location.push('?');
-        location.push_str(query);
-    }
-    (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response()
 }
 
 /// The routes that belong to nobody.
@@ -156,6 +150,14 @@ fn protobuf(body: Vec<u8>) -> Response {
 fn json(body: impl Into<Body>) -> Response {
     let mut answer = Response::new(body.into());
     let json = HeaderValue::from_static("application/json; charset=UTF-8");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
+/// A body of JSON of those endpoints for which Loki names no character set.
+fn bare_json(body: impl Into<Body>) -> Response {
+    let mut answer = Response::new(body.into());
+    let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);
     answer
 }

@@ -16,7 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use http::{Response, StatusCode};
+use http::header::LOCATION;
+use http::{Response, StatusCode, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
@@ -43,9 +44,27 @@ pub fn guard(routes: Router, body_timeout: Duration) -> Router {
         .layer(from_fn_with_state(body_timeout, leftover::read))
 }
 
-async fn not_found() -> impl IntoResponse {
+async fn not_found(uri: Uri) -> Response<Body> {
     // Word for word what Go's net/http says, which is what clients of Loki know.
-    (StatusCode::NOT_FOUND, "404 page not found\n")
+    without_empty_parts(&uri)
+        .unwrap_or_else(|| (StatusCode::NOT_FOUND, "404 page not found\n").into_response())
+}
+
+/// Leads to the path without its empty parts if it has some, as Loki's router does: `//a` is another
+/// path than `/a`.
+#[must_use]
+pub fn without_empty_parts(uri: &Uri) -> Option<Response<Body>> {
+    let path = uri.path();
+    if !path.contains("//") {
+        return None;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut location = format!("/{}", parts.join("/"));
+    if let Some(query) = uri.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    Some((StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response())
 }
 
 /// The panic itself was logged by the hook that telemetry installs; the client learns no more than
@@ -67,6 +86,16 @@ mod tests {
 
     use super::*;
     use crate::Registry;
+
+    #[test]
+    fn empty_parts_of_a_path_lead_elsewhere() {
+        let leads_to = |path: &str| {
+            let answer = without_empty_parts(&path.parse().unwrap())?;
+            Some(answer.headers()[LOCATION].to_str().unwrap().to_owned())
+        };
+        assert_eq!(leads_to("//a///b?c=//").as_deref(), Some("/a/b?c=//"));
+        assert_eq!(leads_to("/a/b?c=//"), None);
+    }
 
     #[tokio::test]
     async fn a_panic_is_answered_and_counted() {

@@ -24,7 +24,7 @@ pub(crate) const PRINTED: &[(&str, &str)] = &[
     ),
     // Complex numbers.
     (
-        "{{ 1i }} {{ 1+2i }} {{ -1e+2-0x10i }} {{ 0i }} {{ if 0i }}yes{{ else }}no{{ end }}",
+        "{{ 1i }} {{ 1+2i }} {{ -1e+2-16i }} {{ 0i }} {{ if 0i }}yes{{ else }}no{{ end }}",
         "(0+1i) (1+2i) (-100-16i) (0+0i) no",
     ),
     (

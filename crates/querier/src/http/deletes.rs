@@ -11,7 +11,7 @@ use model::units::{format_go_duration, parse_go_duration};
 use server::http::ApiError;
 use storage::{DeleteRequest, key};
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, bare_json};
 use crate::Querier;
 use crate::encode::{write_list, write_text};
 use crate::params::{Params, parse_delete_time};
@@ -112,7 +112,7 @@ pub(super) async fn list(
         write_text(out, tenant.as_str());
         out.push('}');
     });
-    Ok(json(out))
+    Ok(bare_json(out))
 }
 
 /// Lines are hidden as soon as a request is received; it is processed once they are gone.

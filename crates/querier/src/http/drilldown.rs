@@ -8,7 +8,7 @@ use model::{Code, CodedError};
 use serde::Serialize;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, bare_json};
 use crate::Querier;
 
 #[derive(Serialize)]
@@ -32,5 +32,5 @@ pub(super) async fn limits(
     };
     let body = serde_json::to_vec(&answer)
         .map_err(|error| CodedError::new(Code::Internal, error.to_string()))?;
-    Ok(json(body))
+    Ok(bare_json(body))
 }

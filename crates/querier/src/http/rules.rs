@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json as value};
 use server::http::{ApiError, Tenant};
 
-use super::json;
+use super::bare_json;
 use crate::Querier;
 use crate::rules::{Namespaces, Rule, RuleGroup};
 
@@ -58,7 +58,7 @@ fn yaml(value: &impl Serialize) -> Result<Response, ApiError> {
 
 fn accepted() -> Response {
     let body = r#"{"status":"success","data":null,"errorType":"","error":""}"#;
-    (StatusCode::ACCEPTED, json(body)).into_response()
+    (StatusCode::ACCEPTED, bare_json(body)).into_response()
 }
 
 fn listing(namespaces: &Namespaces) -> Result<Response, ApiError> {
@@ -138,13 +138,14 @@ async fn delete_group(
 
 fn prometheus(data: &Value) -> Response {
     let data = value!({"status": "success", "data": data, "errorType": "", "error": ""});
-    json(data.to_string())
+    bare_json(data.to_string())
 }
 
 fn unsupported_type(kind: &str) -> Response {
     let error = format!("not supported value {}", quote(kind));
     let body = value!({"status": "error", "data": null, "errorType": "bad_data", "error": error});
-    (StatusCode::BAD_REQUEST, json(body.to_string())).into_response()
+    // As text, as in Loki.
+    (StatusCode::BAD_REQUEST, body.to_string()).into_response()
 }
 
 async fn prometheus_rules(
