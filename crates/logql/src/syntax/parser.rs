@@ -132,13 +132,14 @@ impl<'a> Parser<'a> {
         Ok(name)
     }
 
-    /// A label name that something can have.
+    /// A label name. Nothing can have one that is a stray character, which is a fault only where the
+    /// grammar finds none.
     fn identifier(&mut self) -> Result<String, ParseError> {
-        let at = self.at;
+        let (start, fault) = (self.at, self.unexpected(&[]));
         let name = self.any_name()?;
         if !name.starts_with(|c: char| c == '_' || c.is_alphabetic()) {
-            self.at = at;
-            return Err(self.unexpected(&[]));
+            let error = fault;
+            self.late.push(Late { start, error });
         }
         Ok(name)
     }

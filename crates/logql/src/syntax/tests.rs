@@ -119,6 +119,14 @@ fn syntax_errors_have_the_reference_s_places() {
         (r#"{app="ramp"} | status=500;"#, (1, 27)),
         (r#"{app="ramp}"#, (1, 6)),
         (r#"{app="ramp"} # c"#, (0, 0)),
+        // Stray characters are names to the grammar, and no names to what reads selectors again.
+        (r#"{@app="ramp"}"#, (1, 3)),
+        (r#"{@="ramp"}"#, (1, 2)),
+        (r#"{app="ramp"} | logfmt @ json"#, (1, 25)),
+        (r#"{app="ramp"} | logfmt @"#, (1, 23)),
+        (r#"sum(rate({app="ramp", é="x"}[5m]))"#, (1, 14)),
+        // Nobody looks at the lines of this one.
+        (r#"rate({app="ramp"} | line_format "{{" [5m])"#, (0, 0)),
     ] {
         match parse(query) {
             Ok(_) => assert_eq!(place, (0, 0), "{query}"),
