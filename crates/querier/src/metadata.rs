@@ -137,7 +137,7 @@ fn in_shard(
 ) -> Result<RoaringBitmap, index::IndexError> {
     let mut kept = RoaringBitmap::new();
     for number in series {
-        if shard.has(index.labels(number)?.fingerprint()) {
+        if shard.has(index.stream(number)?.1) {
             kept.insert(number);
         }
     }
