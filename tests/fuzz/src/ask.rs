@@ -40,25 +40,31 @@ fn service() -> Service {
     })
 }
 
-/// Requests after which a new, empty store begins.
-const REQUESTS_OF_A_STORE: u32 = 256;
+/// Inputs after which a new, empty store begins.
+const INPUTS_OF_A_STORE: u32 = 64;
+
+thread_local! {
+    /// How many inputs the store has had, and the service over it.
+    static SERVICE: RefCell<(u32, Service)> = RefCell::new((0, service()));
+}
+
+/// An input begins: what the requests of one find is what those before it left.
+pub fn begin() {
+    SERVICE.with_borrow_mut(|(inputs, of_store)| {
+        *inputs += 1;
+        if *inputs > INPUTS_OF_A_STORE {
+            (*inputs, *of_store) = (1, service());
+        }
+    });
+}
 
 /// Sends a request, unless it is none of HTTP. Returns the status.
 pub fn ask(method: &str, target: &str, content_type: &str, body: &[u8]) -> Option<u16> {
-    thread_local! {
-        static SERVICE: RefCell<(u32, Service)> = RefCell::new((0, service()));
-    }
     let request = Request::builder()
         .method(method)
         .uri(target)
         .header("content-type", content_type)
         .body(Body::from(body.to_vec()))
         .ok()?;
-    SERVICE.with_borrow_mut(|(requests, of_store)| {
-        *requests += 1;
-        if *requests > REQUESTS_OF_A_STORE {
-            (*requests, *of_store) = (0, service());
-        }
-        Some(of_store.answer(request).0)
-    })
+    SERVICE.with_borrow(|(_, of_store)| Some(of_store.answer(request).0))
 }

@@ -2,13 +2,14 @@
 
 #![no_main]
 
-use fuzz::ask::ask;
+use fuzz::ask::{ask, begin};
 use libfuzzer_sys::fuzz_target;
 
 const PATH: &str = "/loki/api/v1/delete";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 fuzz_target!(|params: &[u8]| {
+    begin();
     ask("POST", PATH, FORM, params);
     if let Ok(params) = std::str::from_utf8(params) {
         ask("PUT", &format!("{PATH}?{params}"), "", b"");

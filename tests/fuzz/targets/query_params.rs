@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use fuzz::ask::ask;
+use fuzz::ask::{ask, begin};
 use libfuzzer_sys::fuzz_target;
 
 const PATHS: [&str; 20] = [
@@ -34,6 +34,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let path = PATHS[usize::from(*first) % PATHS.len()];
+    begin();
     ask("POST", path, FORM, params);
     if let Ok(params) = std::str::from_utf8(params) {
         ask("GET", &format!("{path}?{params}"), "", b"");

@@ -2,12 +2,13 @@
 
 #![no_main]
 
-use fuzz::ask::ask;
+use fuzz::ask::{ask, begin};
 use libfuzzer_sys::fuzz_target;
 
 const NAMESPACE: &str = "/loki/api/v1/rules/team";
 
 fuzz_target!(|group: &[u8]| {
+    begin();
     if ask("POST", NAMESPACE, "application/yaml", group) != Some(202) {
         return;
     }
