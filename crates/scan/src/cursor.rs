@@ -472,12 +472,16 @@ fn decode_block(
         return Ok(None);
     };
     let mut columns = wanted.columns(block.meta());
-    let reduction = match wanted.reader {
-        Some(reader) => reduction(reader, block.meta(), meta, wanted.is_searched())?,
-        None => None,
-    };
     let is_structured = block.meta().layout() != Layout::Plain;
+    // Asked once: what others decode meanwhile may change the answer.
     let is_lazy = wanted.is_lazy && is_structured && block.is_worth_a_walk();
+    let reduction = match wanted.reader {
+        // Who would have asked for lines gets them all, and has to find them.
+        Some(reader) if is_lazy || !wanted.is_lazy => {
+            reduction(reader, block.meta(), meta, wanted.is_searched())?
+        }
+        _ => None,
+    };
     if is_lazy {
         (columns.lines, columns.lengths) = (false, false);
     } else if reduction.is_some() {

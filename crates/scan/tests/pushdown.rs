@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use chunk::{EncodeOptions, LinesPolicy, Run, encode_block};
+use chunk::{EncodeOptions, LinesPolicy, Projection, Run, encode_block};
 use logql::pipeline::{Extractor, Pipeline};
 use logql::syntax::ast::Expr;
 use model::{Budget, Direction, Entries, LabelSet, TimeRange};
@@ -231,8 +231,9 @@ fn entries(rows: &[(i64, String, LabelSet)]) -> Entries {
     entries
 }
 
-/// The rows as they come, in a block of their own and in one that is shared.
-fn sources(rows: &[(i64, String, LabelSet)]) -> [Source; 4] {
+/// The rows as they come, in a block of their own, in one that is shared, and in one of which
+/// others have decoded all lines.
+fn sources(rows: &[(i64, String, LabelSet)]) -> [Source; 5] {
     let (web, other) = (
         LabelSet::from_pairs([("app", "web")]),
         LabelSet::from_pairs([("app", "other")]),
@@ -249,12 +250,18 @@ fn sources(rows: &[(i64, String, LabelSet)]) -> [Source; 4] {
             run: runs.len() - 1,
         }
     };
+    let shared = || {
+        let runs = [run(&other, &entries), run(&web, &entries)];
+        block(&runs, LinesPolicy::Structured)
+    };
+    let decoded = shared();
+    if let Source::Block { block, .. } = &decoded {
+        block.rows(0, Projection::ALL, None).unwrap();
+    }
     [
         block(&[run(&web, &entries)], LinesPolicy::Structured),
-        block(
-            &[run(&other, &entries), run(&web, &entries)],
-            LinesPolicy::Structured,
-        ),
+        shared(),
+        decoded,
         block(&[run(&web, &entries)], LinesPolicy::Plain),
         Source::Rows(Arc::new(entries)),
     ]
