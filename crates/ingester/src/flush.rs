@@ -81,7 +81,7 @@ impl Inner {
             let due = tokio::select! {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => self.tick(),
-                () = self.memory.until(|memory| memory.encoded() >= flush_bytes) => self.flush_reason(),
+                () = self.memory.until(|memory| memory.encoded() >= flush_bytes) => Some(FlushReason::Size),
                 request = requests.recv() => {
                     waiting.extend(request);
                     None
