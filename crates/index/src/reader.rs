@@ -204,9 +204,12 @@ impl Index {
         let labels = self.read_labels(page, at, series)?;
         let fingerprint = labels.fingerprint();
         if let Some(cell) = known {
-            let bytes = 2 * size_of::<usize>() + labels.len() * size_of::<Label>();
-            self.known_bytes.fetch_add(bytes, Ordering::Relaxed);
-            return Ok(cell.get_or_init(|| (labels, fingerprint)).clone());
+            let kept = cell.get_or_init(|| {
+                let bytes = 2 * size_of::<usize>() + labels.len() * size_of::<Label>();
+                self.known_bytes.fetch_add(bytes, Ordering::Relaxed);
+                (labels, fingerprint)
+            });
+            return Ok(kept.clone());
         }
         Ok((labels, fingerprint))
     }
