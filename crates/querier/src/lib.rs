@@ -35,6 +35,7 @@ mod stored;
 mod tail;
 mod tenancy;
 mod top;
+mod workers;
 
 #[cfg(test)]
 mod tests;

@@ -21,9 +21,12 @@ use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
 use crate::stored::{self, OpenBlocks, Unit, take_units};
 use crate::top::Top;
+use crate::workers;
 
 /// Units that a worker searches at once, and then scans one after the other.
 const UNITS_AT_ONCE: usize = 16;
+/// Workers per thread where blocks are searched: most of their time they wait for what they read.
+const SEARCHES_PER_THREAD: usize = 4;
 
 /// What a log query asks for.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +82,8 @@ pub(crate) async fn select(
         top: Mutex::new(top),
         open: OpenBlocks::default(),
     });
-    let workers = (0..context.parallelism()).map(|_| work(Arc::clone(&shared)));
-    futures::future::try_join_all(workers).await?;
+    let workers = (0..shared.workers()).map(|_| work(Arc::clone(&shared)));
+    workers::run(workers).await?;
     let shared = Arc::into_inner(shared)
         .ok_or_else(|| CodedError::new(Code::Internal, "a part of the query is still running"))?;
     let top = shared.top.into_inner();
@@ -168,10 +171,19 @@ struct Shared {
 }
 
 impl Shared {
+    /// Workers beside each other. More would read what nobody wants where the first lines are enough.
+    fn workers(&self) -> usize {
+        let at_once = self.context.parallelism();
+        if self.prefilter.is_empty() {
+            at_once
+        } else {
+            at_once * SEARCHES_PER_THREAD
+        }
+    }
+
     /// The next units that may still have a line that is wanted, at most so many.
     fn next(&self, most: usize) -> Vec<Unit> {
-        let workers = self.context.parallelism();
-        let mut units = take_units(&mut self.units.lock(), most, workers);
+        let mut units = take_units(&mut self.units.lock(), most, self.workers());
         // Units are in order: if one comes too late, so do all that follow.
         let wanted = units.iter().take_while(|unit| self.wants(unit)).count();
         units.truncate(wanted);

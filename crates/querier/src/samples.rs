@@ -24,6 +24,7 @@ use crate::recent::{self, Covered};
 use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
 use crate::stored::{OpenBlocks, Unit, Wanted, take_units};
+use crate::workers;
 
 /// Units of which a worker scans one after the other before it asks for more.
 const UNITS_AT_ONCE: usize = 16;
@@ -78,7 +79,7 @@ pub(crate) async fn aggregate(
         open: OpenBlocks::default(),
     });
     let workers = (0..context.parallelism()).map(|_| work(Arc::clone(&shared), new()));
-    for part in futures::future::try_join_all(workers).await? {
+    for part in workers::run(workers).await? {
         sum.merge(part)
             .map_err(|error| context.over_budget(&error))?;
     }

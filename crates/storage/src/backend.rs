@@ -1,13 +1,14 @@
 //! From a configuration to an object store.
 
-use std::path::{Path, PathBuf};
+mod local;
+
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
@@ -15,26 +16,34 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::config::{Backend, Secret, StorageConfig};
 use crate::error::StorageError;
+pub(crate) use local::LocalReads;
 
-/// What an interrupted write leaves behind may be removed after this long.
-const STAGED_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// An object store, and what reads parts of its objects quicker than it does.
+pub(crate) struct Opened {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) reads: Option<LocalReads>,
+}
 
 /// Opens the configured backend. `data_dir` is where a local store lies unless configured.
-pub(crate) fn open(
-    config: &StorageConfig,
-    data_dir: &Path,
-) -> Result<Arc<dyn ObjectStore>, StorageError> {
+pub(crate) fn open(config: &StorageConfig, data_dir: &Path) -> Result<Opened, StorageError> {
+    let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
+    let mut reads = None;
     let store: Arc<dyn ObjectStore> = match config.backend {
-        Backend::Local => Arc::new(local(config, data_dir)?),
+        Backend::Local => {
+            let files = local::open(config, data_dir)?;
+            reads = Some(LocalReads::new(Arc::clone(&files), prefix.clone()));
+            files
+        }
         Backend::S3 => Arc::new(s3(config)?),
         Backend::Gcs => Arc::new(gcs(config)?),
         Backend::Azure => Arc::new(azure(config)?),
     };
-    if config.prefix.is_empty() {
-        return Ok(store);
-    }
-    let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
-    Ok(Arc::new(PrefixStore::new(store, prefix)))
+    let objects = if config.prefix.is_empty() {
+        store
+    } else {
+        Arc::new(PrefixStore::new(store, prefix))
+    };
+    Ok(Opened { objects, reads })
 }
 
 /// A store whose objects can be written in parts, over many requests and by many processes.
@@ -108,47 +117,6 @@ impl PartStore {
 
 fn refused(error: impl std::fmt::Display) -> StorageError {
     StorageError::Config(error.to_string())
-}
-
-/// A directory. Writes are staged beside their destination, fsynced, published by `rename` (or
-/// `link`, which fails if the name is taken, for a conditional create), and the directory is
-/// fsynced before the write is acknowledged.
-fn local(config: &StorageConfig, data_dir: &Path) -> Result<LocalFileSystem, StorageError> {
-    let directory = if config.local.directory.as_os_str().is_empty() {
-        data_dir.join("store")
-    } else {
-        config.local.directory.clone()
-    };
-    let failed = |error: std::io::Error| refused(format!("{}: {error}", directory.display()));
-    std::fs::create_dir_all(&directory).map_err(failed)?;
-    sweep_staged(&directory, SystemTime::now());
-    let store = LocalFileSystem::new_with_prefix(&directory).map_err(refused)?;
-    Ok(store.with_fsync(true))
-}
-
-/// Removes staged files (`name#1`) of writers that died. They are invisible to listings, so nobody
-/// else would. Young ones may belong to another process that writes to the same directory.
-fn sweep_staged(directory: &Path, now: SystemTime) {
-    let is_stale = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let staged = name.and_then(|name| name.rsplit_once('#'));
-        let digits =
-            staged.is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        let modified = || path.metadata().and_then(|meta| meta.modified()).ok();
-        digits
-            && modified()
-                .and_then(|at| now.duration_since(at).ok())
-                .is_some_and(|age| age > STAGED_AGE_MAX)
-    };
-    let files = walkdir::WalkDir::new(directory).into_iter().flatten();
-    for path in files.map(walkdir::DirEntry::into_path).filter(is_stale) {
-        match std::fs::remove_file(&path) {
-            Ok(()) => tracing::info!(path = %path.display(), "removed an unfinished write"),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished write");
-            }
-        }
-    }
 }
 
 /// The clients' own repetitions. They know which answers of a server are worth one, but not our
@@ -291,21 +259,6 @@ fn azure(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unfinished_writes_are_swept_when_old() {
-        let dir = tempfile::tempdir().unwrap();
-        let staged = dir.path().join("data/x.lgob#1");
-        let kept = dir.path().join("data/x.lgob");
-        std::fs::create_dir_all(dir.path().join("data")).unwrap();
-        std::fs::write(&staged, b"half").unwrap();
-        std::fs::write(&kept, b"whole").unwrap();
-        let now = SystemTime::now();
-        sweep_staged(dir.path(), now);
-        assert!(staged.exists());
-        sweep_staged(dir.path(), now + STAGED_AGE_MAX + Duration::from_secs(60));
-        assert!(!staged.exists() && kept.exists());
-    }
 
     #[test]
     fn a_backend_without_its_keys_is_refused() {

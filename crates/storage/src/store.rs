@@ -15,11 +15,11 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 
-use crate::backend;
+use crate::backend::{self, LocalReads};
 use crate::config::{RequestConfig, StorageConfig};
 use crate::error::StorageError;
 use crate::metrics::{Metrics, Operation, Outcome};
-use crate::range::{coalesce, span_of};
+use crate::range::{GAP_BYTES, coalesce, span_of};
 
 /// Ranges of one call that are read at once.
 const RANGES_AT_ONCE: usize = 8;
@@ -44,6 +44,7 @@ pub struct Listed {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
+    reads: Option<LocalReads>,
     permits: Arc<Semaphore>,
     requests: Arc<RequestConfig>,
     metrics: Metrics,
@@ -59,8 +60,11 @@ impl Store {
         data_dir: &Path,
         metrics: Metrics,
     ) -> Result<Self, StorageError> {
-        let inner = backend::open(config, data_dir)?;
-        Ok(Self::with_object_store(inner, &config.requests, metrics))
+        let opened = backend::open(config, data_dir)?;
+        Ok(Self {
+            reads: opened.reads,
+            ..Self::with_object_store(opened.objects, &config.requests, metrics)
+        })
     }
 
     /// Bounds requests to a given object store.
@@ -72,6 +76,7 @@ impl Store {
     ) -> Self {
         Self {
             inner,
+            reads: None,
             permits: Arc::new(Semaphore::new(requests.concurrency.max(1))),
             requests: Arc::new(requests.clone()),
             metrics,
@@ -188,12 +193,20 @@ impl Store {
         key: &str,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>, StorageError> {
-        let spans = coalesce(ranges);
-        let reads = spans.iter().cloned().map(|span| self.get_range(key, span));
-        let read: Vec<Bytes> = futures::stream::iter(reads)
-            .buffered(RANGES_AT_ONCE)
-            .try_collect()
-            .await?;
+        let (spans, read) = match &self.reads {
+            Some(reads) => {
+                let spans = coalesce(ranges, reads.gap_bytes());
+                let read = self.read_local(reads, key, &spans).await?;
+                (spans, read)
+            }
+            None => {
+                let spans = coalesce(ranges, GAP_BYTES);
+                let reads = spans.iter().cloned().map(|span| self.get_range(key, span));
+                let reads = futures::stream::iter(reads).buffered(RANGES_AT_ONCE);
+                let read: Vec<Bytes> = reads.try_collect().await?;
+                (spans, read)
+            }
+        };
         let part = |range: &Range<u64>| {
             if range.is_empty() {
                 return Some(Bytes::new());
@@ -206,6 +219,29 @@ impl Store {
         };
         let parts: Option<Vec<Bytes>> = ranges.iter().map(part).collect();
         parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
+    }
+
+    /// Reads parts of an object in a directory as one request.
+    async fn read_local(
+        &self,
+        reads: &LocalReads,
+        key: &str,
+        parts: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let path = &path_of(key)?;
+        let read = self
+            .run(Operation::Get, key, Duration::ZERO, || {
+                reads.read(path, parts.to_vec())
+            })
+            .await?;
+        for (part, bytes) in parts.iter().zip(&read) {
+            if (bytes.len() as u64) < part.end - part.start {
+                let reason = format!("it ends before byte {}, which is referred to", part.end);
+                return Err(StorageError::corrupt(key, reason));
+            }
+            self.metrics.transferred(Operation::Get, bytes.len() as u64);
+        }
+        Ok(read)
     }
 
     async fn read(&self, key: &str, range: Option<GetRange>) -> Result<Bytes, StorageError> {

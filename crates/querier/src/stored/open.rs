@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use chunk::{Block, BlockMeta, ChunkError, Layout, Projection, Reduction, RowSet};
+use futures::{StreamExt, TryStreamExt};
 use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
 use scan::{Prefilter, Source};
@@ -16,6 +17,8 @@ use crate::stats::QueryStats;
 /// Blocks that stay open between the units of a query; a block shared by many small streams is then
 /// decoded once.
 const OPEN_BLOCKS_MAX: usize = 32;
+/// Blocks that a worker fetches at once: of one it needs little, and waits long.
+const FETCHES_AT_ONCE: usize = 8;
 
 /// What a query wants of the units that it opens.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,16 @@ struct OpenBlock {
     is_whole: bool,
 }
 
+/// An open block, and who wants what of it.
+#[derive(Clone, Debug)]
+struct Opened<'a> {
+    /// Of the unit.
+    number: usize,
+    run: &'a RunRef,
+    wanted: Wanted<'a>,
+    open: OpenBlock,
+}
+
 impl OpenBlocks {
     fn get(&self, run: &RunRef) -> Option<OpenBlock> {
         let open = self.open.lock();
@@ -76,42 +89,54 @@ impl OpenBlocks {
         context: &Context,
         units: &[(&Unit, Wanted<'_>)],
     ) -> Result<Vec<Vec<Source>>, CodedError> {
-        let mut opened = Vec::with_capacity(units.len());
+        let mut opening = Vec::with_capacity(units.len());
         for (number, (unit, wanted)) in units.iter().enumerate() {
             for run in &unit.blocks {
-                let block = self.block_of(context, run, *wanted).await?;
-                opened.extend(block.map(|block| (number, run, *wanted, block)));
+                opening.push(self.first(context, number, run, *wanted));
             }
         }
+        let opened = futures::stream::iter(opening).buffered(FETCHES_AT_ONCE);
+        let opened: Vec<Option<Opened<'_>>> = opened.try_collect().await?;
+        let opened: Vec<Opened<'_>> = opened.into_iter().flatten().collect();
         let mut found = vec![None; opened.len()];
-        let prefilter = opened.iter().map(|(_, _, wanted, _)| wanted.prefilter);
+        let prefilter = opened.iter().map(|opened| opened.wanted.prefilter);
         if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
-            let blocks: Vec<_> = opened
-                .iter()
-                .map(|(_, run, _, open)| (*run, open))
-                .collect();
+            let blocks = opened.iter().map(|opened| (opened.run, &opened.open));
+            let blocks: Vec<_> = blocks.collect();
             found = search(context, &blocks, prefilter).await?;
         }
         let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
-        for ((number, run, wanted, open), found) in opened.into_iter().zip(found) {
-            let rows = open.block.meta().runs().get(run.run as usize);
-            let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
-            if found.as_ref().is_some_and(|found| !found.has_any(rows)) {
+        let mut completing = Vec::with_capacity(opened.len());
+        for (opened, found) in opened.into_iter().zip(found) {
+            completing.push(self.complete(context, opened, found));
+        }
+        let mut completed = futures::stream::iter(completing).buffered(FETCHES_AT_ONCE);
+        while let Some(source) = completed.try_next().await? {
+            let Some((number, source)) = source else {
                 continue;
-            }
-            // Another unit may have completed it meanwhile.
-            let is_whole = open.is_whole || self.get(run).is_some_and(|open| open.is_whole);
-            if let (Some(found), false) = (found, is_whole) {
-                self.complete(context, run, &open, &found, wanted).await?;
-            }
+            };
             if let Some(sources) = sources.get_mut(number) {
-                sources.push(Source::Block {
-                    block: open.block,
-                    run: run.run as usize,
-                });
+                sources.push(source);
             }
         }
         Ok(sources)
+    }
+
+    /// The block of a run of the unit of that number, if a row of it may be wanted.
+    async fn first<'a>(
+        &self,
+        context: &Context,
+        number: usize,
+        run: &'a RunRef,
+        wanted: Wanted<'a>,
+    ) -> Result<Option<Opened<'a>>, CodedError> {
+        let open = self.block_of(context, run, wanted).await?;
+        Ok(open.map(|open| Opened {
+            number,
+            run,
+            wanted,
+            open,
+        }))
     }
 
     /// The block of a run, if a row of it may be wanted. Of units that share one and come at the same
@@ -191,8 +216,34 @@ impl OpenBlocks {
         open
     }
 
-    /// Fetches what is needed besides of the rows that were found.
+    /// Fetches what is needed besides of the rows that were found. `None` if none is of the run.
     async fn complete(
+        &self,
+        context: &Context,
+        opened: Opened<'_>,
+        found: Option<Arc<RowSet>>,
+    ) -> Result<Option<(usize, Source)>, CodedError> {
+        let Opened { run, open, .. } = opened;
+        let rows = open.block.meta().runs().get(run.run as usize);
+        let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
+        if let Some(found) = found {
+            if !found.has_any(rows) {
+                return Ok(None);
+            }
+            // Another unit may have completed it meanwhile.
+            if !open.is_whole && self.get(run).is_none_or(|open| !open.is_whole) {
+                self.fetch_found(context, run, &open, &found, opened.wanted)
+                    .await?;
+            }
+        }
+        let source = Source::Block {
+            block: open.block,
+            run: run.run as usize,
+        };
+        Ok(Some((opened.number, source)))
+    }
+
+    async fn fetch_found(
         &self,
         context: &Context,
         run: &RunRef,
