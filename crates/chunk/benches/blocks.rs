@@ -149,10 +149,7 @@ impl fmt::Display for Kind {
 
 fn encode(entries: &Entries, lines: LinesPolicy) -> EncodedBlock {
     let labels = LabelSet::from_pairs([("app", "bench")]);
-    let run = Run {
-        labels: &labels,
-        entries,
-    };
+    let run = Run::new(&labels, entries);
     let options = EncodeOptions {
         lines,
         ..EncodeOptions::default()

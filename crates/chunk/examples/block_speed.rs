@@ -60,10 +60,7 @@ fn measure(blocks: &[Entries], bytes: usize, lines: LinesPolicy) -> Result<u64, 
     let encode = mean(rounds, || {
         encoded.clear();
         for entries in blocks {
-            let run = Run {
-                labels: &labels,
-                entries,
-            };
+            let run = Run::new(&labels, entries);
             encoded.push(encode_block(&[run], &options)?);
         }
         Ok(())

@@ -32,12 +32,61 @@ const PAIR_BYTES: u64 = 8;
 const UNITS_NS: [u64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
 
 /// The rows of one stream, in time order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Run<'a> {
-    /// The stream.
-    pub labels: &'a LabelSet,
-    /// Its rows.
-    pub entries: &'a Entries,
+    labels: &'a LabelSet,
+    parts: Vec<&'a Entries>,
+}
+
+impl<'a> Run<'a> {
+    /// Rows of a stream.
+    #[must_use]
+    pub fn new(labels: &'a LabelSet, entries: &'a Entries) -> Self {
+        Self::of_parts(labels, std::iter::once(entries))
+    }
+
+    /// Rows of a stream that lie in several places, each of which starts where the one before ends,
+    /// or later.
+    pub fn of_parts(labels: &'a LabelSet, parts: impl IntoIterator<Item = &'a Entries>) -> Self {
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        Self {
+            labels,
+            parts: parts.collect(),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    fn line_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.lines().len()).sum()
+    }
+
+    fn times(&self) -> impl Iterator<Item = i64> {
+        self.parts
+            .iter()
+            .flat_map(|part| part.timestamps_ns())
+            .copied()
+    }
+
+    /// First and last time; `None` if there is no row.
+    fn span(&self) -> Option<(i64, i64)> {
+        let first = self.parts.first()?.timestamps_ns().first()?;
+        let last = self.parts.last()?.timestamps_ns().last()?;
+        Some((*first, *last))
+    }
+
+    fn is_time_ordered(&self) -> bool {
+        let is_before =
+            |a: &&Entries, b: &&Entries| a.timestamps_ns().last() <= b.timestamps_ns().first();
+        self.parts.iter().all(|part| part.is_time_ordered()) && self.parts.is_sorted_by(is_before)
+    }
+}
+
+/// All parts of some runs, one after the other.
+fn parts<'a>(runs: &[Run<'a>]) -> impl Iterator<Item = &'a Entries> {
+    runs.iter().flat_map(|run| &run.parts).copied()
 }
 
 /// How to encode.
@@ -162,27 +211,26 @@ fn run_metas(runs: &[Run<'_>]) -> Result<Vec<RunMeta>, ChunkError> {
     let (mut first_row, mut first_byte) = (0, 0);
     let mut metas = Vec::with_capacity(runs.len());
     for (number, run) in runs.iter().enumerate() {
-        let entries = run.entries;
-        let times = entries.timestamps_ns();
-        let (Some(min_ts_ns), Some(max_ts_ns)) = (times.first(), times.last()) else {
+        let (rows, raw_bytes) = (run.rows(), run.line_bytes());
+        let Some((min_ts_ns, max_ts_ns)) = run.span() else {
             return Err(ChunkError::Empty);
         };
-        if !entries.is_time_ordered() {
+        if !run.is_time_ordered() {
             return Err(ChunkError::Unordered { run: number });
         }
         metas.push(RunMeta {
             stream: number as u32,
             first_row: first_row as u32,
-            rows: entries.len() as u32,
-            min_ts_ns: *min_ts_ns,
-            max_ts_ns: *max_ts_ns,
+            rows: rows as u32,
+            min_ts_ns,
+            max_ts_ns,
             first_byte: first_byte as u32,
-            raw_bytes: entries.lines().len() as u64,
-            metadata_bytes: metadata_bytes(entries, 0..entries.len()),
-            levels: levels(entries),
+            raw_bytes: raw_bytes as u64,
+            metadata_bytes: metadata_of_parts(run.parts.iter().map(|part| (*part, 0..part.len()))),
+            levels: levels(run),
         });
-        first_row += entries.len();
-        first_byte += entries.lines().len();
+        first_row += rows;
+        first_byte += raw_bytes;
         ChunkError::cap("rows of a block", first_row, MAX_BLOCK_ROWS)?;
         ChunkError::cap("line bytes of a block", first_byte, MAX_BLOCK_RAW_BYTES)?;
     }
@@ -194,38 +242,44 @@ fn run_metas(runs: &[Run<'_>]) -> Result<Vec<RunMeta>, ChunkError> {
 /// what its clients know as the size of a stream.
 #[must_use]
 pub fn metadata_bytes(entries: &Entries, rows: Range<usize>) -> u64 {
-    let sets = entries.metadata_sets();
-    let mut rows_of = vec![0u64; sets.len()];
-    for id in entries.metadata_ids().get(rows).unwrap_or_default() {
-        if let Some(rows) = rows_of.get_mut(*id as usize) {
-            *rows += 1;
-        }
-    }
+    metadata_of_parts(std::iter::once((entries, rows)))
+}
+
+/// As [`metadata_bytes`], of some rows in several places.
+fn metadata_of_parts<'a>(parts: impl Iterator<Item = (&'a Entries, Range<usize>)>) -> u64 {
     let mut texts = HashSet::new();
     let mut bytes = 0u64;
-    for (set, rows) in sets.iter().zip(rows_of).filter(|(_, rows)| *rows > 0) {
-        bytes = bytes.saturating_add(set.len() as u64 * PAIR_BYTES * rows);
-        let of_set = set.iter().flat_map(|label| [&*label.name, &*label.value]);
-        let new = of_set.filter(|text| texts.insert(*text));
-        bytes = new.fold(bytes, |sum, text| sum.saturating_add(text.len() as u64));
+    for (entries, rows) in parts {
+        let sets = entries.metadata_sets();
+        let mut rows_of = vec![0u64; sets.len()];
+        for id in entries.metadata_ids().get(rows).unwrap_or_default() {
+            if let Some(rows) = rows_of.get_mut(*id as usize) {
+                *rows += 1;
+            }
+        }
+        for (set, rows) in sets.iter().zip(rows_of).filter(|(_, rows)| *rows > 0) {
+            bytes = bytes.saturating_add(set.len() as u64 * PAIR_BYTES * rows);
+            let of_set = set.iter().flat_map(|label| [&*label.name, &*label.value]);
+            let new = of_set.filter(|text| texts.insert(*text));
+            bytes = new.fold(bytes, |sum, text| sum.saturating_add(text.len() as u64));
+        }
     }
     bytes
 }
 
-fn levels(entries: &Entries) -> LevelCounts {
+fn levels(run: &Run<'_>) -> LevelCounts {
     let mut counts = LevelCounts::default();
-    if entries.metadata_sets().len() < 2 {
-        return counts;
-    }
-    let of_set: Vec<Option<usize>> = entries
-        .metadata_sets()
-        .iter()
-        .map(LevelCounts::position)
-        .collect();
-    for id in entries.metadata_ids() {
-        let level = of_set.get(*id as usize).copied().flatten();
-        if let Some(count) = level.and_then(|level| counts.0.get_mut(level)) {
-            *count += 1;
+    for entries in &run.parts {
+        let sets = entries.metadata_sets();
+        if sets.len() < 2 {
+            continue;
+        }
+        let of_set: Vec<Option<usize>> = sets.iter().map(LevelCounts::position).collect();
+        for id in entries.metadata_ids() {
+            let level = of_set.get(*id as usize).copied().flatten();
+            if let Some(count) = level.and_then(|level| counts.0.get_mut(level)) {
+                *count += 1;
+            }
         }
     }
     counts
@@ -234,13 +288,12 @@ fn levels(entries: &Entries) -> LevelCounts {
 /// Time since the row before, in the largest unit that divides all; 0 for a run's first row,
 /// whose time its meta has.
 fn timestamps(runs: &[Run<'_>], body: &mut Body) -> (u64, Blob) {
-    let mut deltas = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
+    let mut deltas = Vec::with_capacity(runs.iter().map(Run::rows).sum());
     for run in runs {
-        let times = run.entries.timestamps_ns();
-        let mut last = times.first().copied().unwrap_or(0);
-        deltas.extend(times.iter().map(|time| {
+        let mut last = run.span().map_or(0, |(first, _)| first);
+        deltas.extend(run.times().map(|time| {
             let delta = time.wrapping_sub(last) as u64;
-            last = *time;
+            last = time;
             delta
         }));
     }
@@ -254,10 +307,10 @@ fn timestamps(runs: &[Run<'_>], body: &mut Body) -> (u64, Blob) {
 
 fn columns(runs: &[Run<'_>], body: &mut Body) -> Result<Vec<ColumnMeta>, ChunkError> {
     let mut metas = Vec::new();
-    if runs.iter().all(|run| run.entries.metadata_sets().len() < 2) {
+    if parts(runs).all(|part| part.metadata_sets().len() < 2) {
         return Ok(metas);
     }
-    metadata::columns(runs, |column| {
+    metadata::columns(parts(runs), |column| {
         metas.push(ColumnMeta {
             name: column.name.into(),
             kind: column.kind,
@@ -274,8 +327,7 @@ fn columns(runs: &[Run<'_>], body: &mut Body) -> Result<Vec<ColumnMeta>, ChunkEr
 fn marks(runs: &[Run<'_>]) -> Vec<Mark> {
     let mut marks = Vec::new();
     let (mut first_row, mut first_byte) = (0usize, 0u64);
-    for run in runs {
-        let entries = run.entries;
+    for entries in parts(runs) {
         let mut row = (first_row.div_ceil(MARK_ROWS) * MARK_ROWS).max(MARK_ROWS) - first_row;
         while let Some(ts_ns) = entries.timestamps_ns().get(row) {
             let before = row

@@ -202,22 +202,10 @@ fn rows_out_of_order_and_empty_runs_are_refused() {
     let (labels, mut entries) = stream(0, 3);
     let empty = Entries::default();
     let options = EncodeOptions::default();
-    let none = encode_block(
-        &[Run {
-            labels: &labels,
-            entries: &empty,
-        }],
-        &options,
-    );
+    let none = encode_block(&[Run::new(&labels, &empty)], &options);
     assert_eq!(none.unwrap_err(), ChunkError::Empty);
     assert_eq!(encode_block(&[], &options).unwrap_err(), ChunkError::Empty);
     assert!(entries.push(i64::MIN, b"", &LabelSet::default()));
-    let disorder = encode_block(
-        &[Run {
-            labels: &labels,
-            entries: &entries,
-        }],
-        &options,
-    );
+    let disorder = encode_block(&[Run::new(&labels, &entries)], &options);
     assert_eq!(disorder.unwrap_err(), ChunkError::Unordered { run: 0 });
 }

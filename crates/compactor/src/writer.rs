@@ -135,7 +135,7 @@ impl Writer {
     fn encode(&mut self, streams: &[(LabelSet, Entries)]) -> Result<(), CompactError> {
         let runs: Vec<Run<'_>> = streams
             .iter()
-            .map(|(labels, entries)| Run { labels, entries })
+            .map(|(labels, entries)| Run::new(labels, entries))
             .collect();
         let options = EncodeOptions {
             lines: LinesPolicy::Probe,
@@ -225,14 +225,12 @@ mod tests {
     fn a_block_that_differs_is_found() {
         let mut rows = Entries::default();
         assert!(rows.push(1, b"line", &LabelSet::default()));
-        let run = Run {
-            labels: &labels("a"),
-            entries: &rows,
-        };
+        let labels = labels("a");
+        let run = Run::new(&labels, &rows);
         let block = chunk::encode_block(&[run], &EncodeOptions::default()).unwrap();
-        assert!(verify(&block.open(), &[(labels("a"), rows.clone())]).is_ok());
+        assert!(verify(&block.open(), &[(labels.clone(), rows.clone())]).is_ok());
         let mut other = Entries::default();
         assert!(other.push(1, b"Line", &LabelSet::default()));
-        assert!(verify(&block.open(), &[(labels("a"), other)]).is_err());
+        assert!(verify(&block.open(), &[(labels.clone(), other)]).is_err());
     }
 }

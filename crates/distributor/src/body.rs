@@ -3,6 +3,8 @@
 //! Memory is taken from the budget before it is used, and no more than a limit allows is ever
 //! produced, whatever a header says: a bomb of a few bytes costs a few pieces of output.
 
+mod scratch;
+
 use std::io::Read;
 
 use axum::body::Body;
@@ -28,6 +30,8 @@ pub(crate) enum Encoding {
     MaybeSnappy,
 }
 
+/// Of what a header declares so much is believed, before it comes.
+const FIRST_BYTES: usize = 1 << 20;
 /// Bytes that a decompressor gives at a time, at first; doubled each time.
 const PIECE_BYTES: usize = 64 << 10;
 /// The largest window of zstd, as a power of two. Compressors use no more below their "ultra"
@@ -75,6 +79,7 @@ pub(crate) async fn read(
             first = data;
         } else {
             if all.is_empty() {
+                all.reserve(declared_bytes.unwrap_or(0).min(FIRST_BYTES));
                 all.extend_from_slice(&std::mem::take(&mut first));
             }
             all.extend_from_slice(&data);
@@ -132,8 +137,11 @@ fn snappy(
         return Err(too_large(bytes_max));
     }
     reserve(reservation, len)?;
-    let expanded = snap::raw::Decoder::new().decompress_vec(body);
-    expanded.map(Bytes::from).map_err(|_| corrupt())
+    scratch::filled(len, |expanded| {
+        let written = snap::raw::Decoder::new().decompress(body, expanded);
+        let is_whole = written.is_ok_and(|written| written == len);
+        is_whole.then_some(()).ok_or_else(corrupt)
+    })
 }
 
 fn too_large(bytes_max: usize) -> Rejection {

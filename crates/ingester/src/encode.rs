@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::block::{Block, BlockRun};
-use crate::head;
 use crate::ingester::Inner;
 use crate::plan::{Job, plan};
 use crate::stream::{Cut, Stream};
@@ -250,15 +249,12 @@ fn encode_job(
     cuts: &[Cut],
     options: &EncodeOptions,
 ) -> Result<EncodedBlock, EncodeError> {
-    let run = |run: &'_ crate::plan::JobRun| {
-        let cut = cuts.get(run.cut)?;
-        Some((cut.stream.labels().clone(), head::join(&run.rows)))
-    };
-    let runs: Vec<_> = job.runs.iter().filter_map(run).collect();
-    let runs: Vec<_> = runs
-        .iter()
-        .map(|(labels, entries)| chunk::Run { labels, entries })
-        .collect();
+    let runs = job.runs.iter().filter_map(|run| {
+        let labels = cuts.get(run.cut)?.stream.labels();
+        let parts = run.rows.iter().map(Arc::as_ref);
+        Some(chunk::Run::of_parts(labels, parts))
+    });
+    let runs: Vec<_> = runs.collect();
     // A stream that has the block alone remembers what suits its lines.
     let alone = match (job.runs.as_slice(), options.lines) {
         ([run], LinesPolicy::Probe) => cuts.get(run.cut).map(|cut| cut.stream.lines()),

@@ -78,18 +78,9 @@ fn sources(rows: &[(Row, u8)]) -> Vec<Source> {
             continue;
         }
         let labels = LabelSet::from_pairs([("a", "stream")]);
-        let mut runs = vec![Run {
-            labels: &labels,
-            entries: &rows,
-        }];
+        let mut runs = vec![Run::new(&labels, &rows)];
         if shared && !other.1.is_empty() {
-            runs.insert(
-                0,
-                Run {
-                    labels: &other.0,
-                    entries: &other.1,
-                },
-            );
+            runs.insert(0, Run::new(&other.0, &other.1));
         }
         let run = runs.len() - 1;
         let options = EncodeOptions {
@@ -349,10 +340,7 @@ proptest! {
 fn opened(rows: &[Row]) -> Arc<Block> {
     let labels = LabelSet::default();
     let entries = entries(rows);
-    let run = Run {
-        labels: &labels,
-        entries: &entries,
-    };
+    let run = Run::new(&labels, &entries);
     Arc::new(
         encode_block(&[run], &EncodeOptions::default())
             .unwrap()

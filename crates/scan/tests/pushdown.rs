@@ -239,7 +239,7 @@ fn sources(rows: &[(i64, String, LabelSet)]) -> [Source; 5] {
         LabelSet::from_pairs([("app", "other")]),
     );
     let entries = entries(rows);
-    let run = |labels, entries| Run { labels, entries };
+    let run = |labels, entries| Run::new(labels, entries);
     let block = |runs: &[Run<'_>], lines| {
         let options = EncodeOptions {
             lines,

@@ -252,7 +252,7 @@ mod tests {
         let (app_a, app_b) = (labels("a"), labels("b"));
         let mut writer = ObjectWriter::new(id);
         for (labels, entries) in [(&app_a, &a), (&app_b, &b)] {
-            let run = Run { labels, entries };
+            let run = Run::new(labels, entries);
             writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
         }
         writer.finish().unwrap()

@@ -1,16 +1,24 @@
 //! The lines of a block, in the layout that suits them.
 
-use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 
 use codec::frame::Compressor;
 
-use super::{Body, EncodeOptions, LinesPolicy, Run};
+use super::{Body, EncodeOptions, LinesPolicy, Run, parts};
 use crate::draft::{Draft, draft};
 use crate::meta::{Blob, Layout, LazyShape};
 
 /// What is laid out both ways to see what is smaller, in bytes. Templates pay the more the longer
 /// a block is; of much less than this they often do not.
 const PROBE_BYTES: u32 = 256 << 10;
+
+/// Texts that are kept for the next blocks.
+const KEPT: usize = 2;
+/// Larger ones are not.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Memory that is asked for anew for each block comes page by page.
+static TEXTS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Where the lines went.
 #[derive(Debug)]
@@ -23,12 +31,15 @@ pub(super) struct Lines {
 
 /// Adds the lines of all runs to the body.
 pub(super) fn lines(runs: &[Run<'_>], options: &EncodeOptions, body: &mut Body) -> Lines {
-    let text = text(runs);
     let ends = ends(runs);
+    with_text(runs, |text| encode(text, &ends, options, body))
+}
+
+fn encode(text: &[u8], ends: &[u32], options: &EncodeOptions, body: &mut Body) -> Lines {
     let structured = match options.lines {
         LinesPolicy::Plain => None,
-        LinesPolicy::Probe if !pays(&text, &ends, options) => None,
-        LinesPolicy::Probe | LinesPolicy::Structured => structured(&text, &ends),
+        LinesPolicy::Probe if !pays(text, ends, options) => None,
+        LinesPolicy::Probe | LinesPolicy::Structured => structured(text, ends),
     };
     match structured {
         Some(draft) => Lines {
@@ -43,8 +54,8 @@ pub(super) fn lines(runs: &[Run<'_>], options: &EncodeOptions, body: &mut Body) 
         },
         None => Lines {
             layout: Layout::Plain,
-            lengths: body.add_ints(&lengths(&ends)),
-            lines: body.add(&text),
+            lengths: body.add_ints(&lengths(ends)),
+            lines: body.add(text),
             shape: None,
         },
     }
@@ -75,20 +86,32 @@ fn pays(text: &[u8], ends: &[u32], options: &EncodeOptions) -> bool {
     columns.len() < body.finish().1.len()
 }
 
-fn text<'a>(runs: &[Run<'a>]) -> Cow<'a, [u8]> {
-    if let [run] = runs {
-        return run.entries.lines().into();
+/// The lines of all runs as one text, in memory that is kept for the next block if they lie in several
+/// places.
+fn with_text<T>(runs: &[Run<'_>], read: impl FnOnce(&[u8]) -> T) -> T {
+    let mut all = parts(runs);
+    if let (Some(part), None) = (all.next(), all.next()) {
+        return read(part.lines());
     }
-    let parts: Vec<&[u8]> = runs.iter().map(|run| run.entries.lines()).collect();
-    parts.concat().into()
+    let kept = || TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut text = kept().pop().unwrap_or_default();
+    text.clear();
+    text.reserve_exact(runs.iter().map(Run::line_bytes).sum());
+    parts(runs).for_each(|part| text.extend_from_slice(part.lines()));
+    let result = read(&text);
+    let mut kept = kept();
+    if kept.len() < KEPT && text.capacity() <= KEPT_BYTES {
+        kept.push(text);
+    }
+    result
 }
 
 fn ends(runs: &[Run<'_>]) -> Vec<u32> {
-    let mut ends = Vec::with_capacity(runs.iter().map(|run| run.entries.len()).sum());
+    let mut ends = Vec::with_capacity(runs.iter().map(Run::rows).sum());
     let mut first = 0;
-    for run in runs {
-        ends.extend(run.entries.line_ends().iter().map(|end| first + end));
-        first += run.entries.lines().len() as u32;
+    for part in parts(runs) {
+        ends.extend(part.line_ends().iter().map(|end| first + end));
+        first += part.lines().len() as u32;
     }
     ends
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use codec::{ints, put_bytes};
-use model::LabelSet;
+use model::{Entries, LabelSet};
 
 use crate::meta::ColumnKind;
-use crate::{ChunkError, MAX_BLOCK_RAW_BYTES, Run};
+use crate::{ChunkError, MAX_BLOCK_RAW_BYTES};
 
 /// Keys that get a column of their own.
 const OWN_COLUMNS: usize = 64;
@@ -27,12 +27,12 @@ pub(crate) struct Column {
     pub(crate) text: Vec<u8>,
 }
 
-/// Hands the columns of all runs to `sink`, sorted by name, the rare keys first.
-pub(crate) fn columns(
-    runs: &[Run<'_>],
+/// Hands the columns of all rows to `sink`, sorted by name, the rare keys first.
+pub(crate) fn columns<'a>(
+    parts: impl Iterator<Item = &'a Entries>,
     mut sink: impl FnMut(Column) -> Result<(), ChunkError>,
 ) -> Result<(), ChunkError> {
-    let rows = Rows::new(runs);
+    let rows = Rows::new(parts);
     let (own, rare) = rows.keys();
     if rare {
         let is_own = |name: &str| own.binary_search(&name).is_ok();
@@ -60,23 +60,23 @@ pub(crate) fn columns(
     Ok(())
 }
 
-/// The metadata sets of all runs, and per row which one it has.
+/// The metadata sets of all parts, and per row which one it has.
 struct Rows<'a> {
     sets: Vec<&'a LabelSet>,
     set_of_row: Vec<u32>,
 }
 
 impl<'a> Rows<'a> {
-    fn new(runs: &[Run<'a>]) -> Self {
+    fn new(parts: impl Iterator<Item = &'a Entries>) -> Self {
         let mut rows = Self {
             sets: Vec::new(),
             set_of_row: Vec::new(),
         };
-        for run in runs {
+        for part in parts {
             let base = rows.sets.len() as u32;
-            rows.sets.extend(run.entries.metadata_sets());
-            rows.set_of_row
-                .extend(run.entries.metadata_ids().iter().map(|id| base + id));
+            rows.sets.extend(part.metadata_sets());
+            let ids = part.metadata_ids().iter();
+            rows.set_of_row.extend(ids.map(|id| base + id));
         }
         rows
     }

@@ -16,7 +16,7 @@ pub(crate) type Stream = (LabelSet, Entries);
 pub(crate) fn encode(streams: &[Stream], options: &EncodeOptions) -> EncodedBlock {
     let runs: Vec<Run<'_>> = streams
         .iter()
-        .map(|(labels, entries)| Run { labels, entries })
+        .map(|(labels, entries)| Run::new(labels, entries))
         .collect();
     encode_block(&runs, options).unwrap()
 }

@@ -121,10 +121,8 @@ impl Bed {
         let id = key::new_id(self.now_ns());
         let mut writer = ObjectWriter::new(id);
         for (stream, entries) in streams {
-            let run = Run {
-                labels: &labels(stream),
-                entries,
-            };
+            let labels = labels(stream);
+            let run = Run::new(&labels, entries);
             writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
         }
         let object = writer.finish().unwrap();

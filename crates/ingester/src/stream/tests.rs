@@ -49,10 +49,7 @@ fn all(stream: &Stream) -> Vec<(i64, String)> {
 fn encode(cuts: &[Cut]) -> Vec<Arc<Block>> {
     let encode = |cut: &Cut| {
         let entries = head::join(&head::in_order(&cut.runs));
-        let run = chunk::Run {
-            labels: cut.stream.labels(),
-            entries: &entries,
-        };
+        let run = chunk::Run::new(cut.stream.labels(), &entries);
         let encoded = chunk::encode_block(&[run], &chunk::EncodeOptions::default()).unwrap();
         let block = Arc::new(Block::new(encoded, 0, cut.epoch));
         cut.stream.encoded(

@@ -96,10 +96,7 @@ impl Bed {
     pub(super) async fn store(&self, owner: &TenantId, id: u128, stream: &str, entries: &Entries) {
         let labels = labels(stream);
         let mut writer = ObjectWriter::new(id);
-        let run = Run {
-            labels: &labels,
-            entries,
-        };
+        let run = Run::new(&labels, entries);
         writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
         let object = writer.finish().unwrap();
         let entry = ManifestEntry::new("ingester-0", START_NS);
@@ -120,7 +117,7 @@ impl Bed {
         let streams: Vec<LabelSet> = streams.iter().map(|stream| labels(stream)).collect();
         let runs: Vec<Run<'_>> = streams
             .iter()
-            .map(|labels| Run { labels, entries })
+            .map(|labels| Run::new(labels, entries))
             .collect();
         let mut writer = ObjectWriter::new(id);
         writer.add_block(encode_block(&runs, &EncodeOptions::default()).unwrap());
