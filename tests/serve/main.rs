@@ -1,6 +1,7 @@
 //! `skald serve --tail` on log files, as a user tries it first: every line is found with `skald
 //! query`, counted exactly, seen live, and still there after a restart and in the store.
 
+mod disk;
 mod files;
 mod live;
 mod rotation;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::api::Api;
 use crate::port::free_port;
 use crate::process::{Launch, Process};
-use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
+use crate::s3::S3;
 use crate::wait_for;
 
 /// The longest that members may take to find each other, and to notice that one is gone.
@@ -232,16 +232,8 @@ impl Setting {
         let mut all = vec![("SKALD_CLUSTER_GOSSIP_SEEDS".to_owned(), seeds.to_owned())];
         all.extend(env.iter().map(owned));
         if let Some(s3) = s3 {
-            let endpoint = s3.endpoint();
-            let store = [
-                ("SKALD_STORAGE_BACKEND", "s3"),
-                ("SKALD_STORAGE_S3_BUCKET", BUCKET),
-                ("SKALD_STORAGE_S3_ENDPOINT", &endpoint),
-                ("SKALD_STORAGE_S3_ALLOW_HTTP", "true"),
-                ("SKALD_STORAGE_S3_ACCESS_KEY_ID", ACCESS_KEY),
-                ("SKALD_STORAGE_S3_SECRET_ACCESS_KEY", SECRET_KEY),
-            ];
-            all.extend(store.iter().map(owned));
+            let env = s3.env();
+            all.extend(env.map(|(name, value)| (name.to_owned(), value)));
         }
         Self {
             home: home.to_owned(),

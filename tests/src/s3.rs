@@ -51,6 +51,19 @@ impl S3 {
         Ok(Self { address, task })
     }
 
+    /// Variables that make a process keep its data here.
+    #[must_use]
+    pub fn env(&self) -> [(&'static str, String); 6] {
+        [
+            ("SKALD_STORAGE_BACKEND", "s3".to_owned()),
+            ("SKALD_STORAGE_S3_BUCKET", BUCKET.to_owned()),
+            ("SKALD_STORAGE_S3_ENDPOINT", self.endpoint()),
+            ("SKALD_STORAGE_S3_ALLOW_HTTP", "true".to_owned()),
+            ("SKALD_STORAGE_S3_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("SKALD_STORAGE_S3_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ]
+    }
+
     /// `http://127.0.0.1:port`
     #[must_use]
     pub fn endpoint(&self) -> String {

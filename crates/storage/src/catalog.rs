@@ -22,6 +22,7 @@ use model::{TenantId, TimeRange};
 use crate::cache::ByteCache;
 use crate::clock::Clock;
 use crate::config::{CatalogConfig, StorageConfig};
+use crate::disk::{FileId, FileKind};
 use crate::error::StorageError;
 use crate::key::{DATA_ROOT, DELETES_ROOT, INDEX_ROOT, MANIFEST_ROOT};
 use crate::manifest::PartitionState;
@@ -197,10 +198,10 @@ impl Catalog {
         until: Option<u64>,
     ) -> Result<Arc<PartitionState>, StorageError> {
         let started_ns = self.0.clock.now_ns();
-        let state = self
-            .log(&slot.tenant, slot.day)
-            .catch_up(slot.known().state, until)
-            .await?;
+        let known = slot.known().state;
+        let log = self.log(&slot.tenant, slot.day);
+        let state = log.catch_up(Arc::clone(&known), until).await?;
+        self.0.store.forget(removed(&known, &state)).await;
         if state.seq > 0 {
             self.0.book.days(&slot.tenant).insert(slot.day);
         }
@@ -258,6 +259,20 @@ impl Catalog {
     pub async fn days(&self, tenant: &TenantId) -> Result<Vec<i64>, StorageError> {
         days::list_days(&self.0.store, tenant).await
     }
+}
+
+/// The files that were live and are not any more.
+fn removed(before: &Arc<PartitionState>, after: &Arc<PartitionState>) -> Vec<FileId> {
+    if Arc::ptr_eq(before, after) {
+        return Vec::new();
+    }
+    let of = |kind| move |id: &u128| FileId { kind, id: *id };
+    let objects = before.objects.keys();
+    let objects = objects.filter(|id| !after.objects.contains_key(id));
+    let indexes = before.indexes.keys();
+    let indexes = indexes.filter(|id| !after.indexes.contains_key(id));
+    let objects = objects.map(of(FileKind::Data));
+    objects.chain(indexes.map(of(FileKind::Index))).collect()
 }
 
 async fn tenants_under(store: &Store, root: &str) -> Result<Vec<TenantId>, StorageError> {

@@ -24,7 +24,7 @@ pub struct StorageConfig {
     pub azure: AzureConfig,
     /// Bounds of requests.
     pub requests: RequestConfig,
-    /// Bounds of caches in memory.
+    /// Bounds of caches.
     pub cache: CacheConfig,
     /// Bounds of the manifest reader.
     pub catalog: CatalogConfig,
@@ -136,6 +136,9 @@ pub struct RequestConfig {
     pub retry_backoff: DurationNs,
     /// The longest pause.
     pub retry_backoff_max: DurationNs,
+    /// A read that has no answer for so long is asked for a second time, if few requests are under
+    /// way, and the first answer counts. 0 never does that; a directory is never asked twice.
+    pub hedge_after: DurationNs,
 }
 
 impl Default for RequestConfig {
@@ -146,11 +149,12 @@ impl Default for RequestConfig {
             max_retries: 4,
             retry_backoff: DurationNs::from_millis(100),
             retry_backoff_max: DurationNs::from_secs(5),
+            hedge_after: DurationNs::from_millis(500),
         }
     }
 }
 
-/// Bounds of caches in memory.
+/// Bounds of caches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
@@ -160,6 +164,12 @@ pub struct CacheConfig {
     pub metadata: ByteSize,
     /// Blocks of data objects: bytes as they are stored, and what searches have decoded of them.
     pub blocks: ByteSize,
+    /// Parts of index files and data objects on a local disk, which outlive a restart; 0 keeps
+    /// none. The last twentieth of the disk, and the last GiB, is left to others. A store that is a
+    /// directory has no use for it.
+    pub disk: ByteSize,
+    /// Where; empty means `cache` in the data directory.
+    pub disk_directory: PathBuf,
 }
 
 impl Default for CacheConfig {
@@ -168,6 +178,8 @@ impl Default for CacheConfig {
             index: ByteSize::mib(64),
             metadata: ByteSize::mib(32),
             blocks: ByteSize::mib(256),
+            disk: ByteSize::mib(4096),
+            disk_directory: PathBuf::new(),
         }
     }
 }

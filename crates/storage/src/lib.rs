@@ -29,6 +29,7 @@ mod catalog;
 mod clock;
 mod config;
 mod delete_request;
+mod disk;
 mod error;
 pub mod key;
 pub mod manifest;

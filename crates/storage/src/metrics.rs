@@ -79,6 +79,8 @@ label_values! {
         Blocks = "blocks",
         /// What stored rows amounted to in queries.
         Results = "results",
+        /// Pages of files on the local disk.
+        Disk = "disk",
     }
 }
 
@@ -103,6 +105,8 @@ struct CacheLabels {
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     retries: Family<OperationLabels, Counter>,
+    pub(crate) hedged: Counter,
+    pub(crate) hedges_won: Counter,
     bytes: Family<OperationLabels, Counter>,
     seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
@@ -127,6 +131,8 @@ impl Metrics {
         Self {
             requests: Family::default(),
             retries: Family::default(),
+            hedged: Counter::default(),
+            hedges_won: Counter::default(),
             bytes: Family::default(),
             seconds: Family::new_with_constructor(request_seconds),
             in_flight: Gauge::default(),
@@ -154,6 +160,16 @@ impl Metrics {
             "retries",
             "Requests to the object store made again after a failure",
             metrics.retries.clone(),
+        );
+        storage.register(
+            "hedged_reads",
+            "Reads that were slow and asked for a second time",
+            metrics.hedged.clone(),
+        );
+        storage.register(
+            "hedged_reads_won",
+            "Second reads that answered first",
+            metrics.hedges_won.clone(),
         );
         storage.register(
             "bytes",

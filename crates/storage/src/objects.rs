@@ -9,6 +9,7 @@ use index::ObjectEntry;
 
 use crate::cache::ByteCache;
 use crate::config::CacheConfig;
+use crate::disk::{FileId, FileKind};
 use crate::error::StorageError;
 use crate::metrics::CacheName;
 use crate::store::Store;
@@ -87,10 +88,9 @@ impl Objects {
     pub async fn meta(&self, object: &ObjectRef) -> Result<Arc<ObjectMeta>, StorageError> {
         let load = async {
             let end = object.meta_off.saturating_add(object.meta_len);
-            let bytes = self
-                .store
-                .get_range(&object.key, object.meta_off..end)
-                .await?;
+            let region = object.meta_off..end;
+            let read = self.read(object, std::slice::from_ref(&region)).await?;
+            let bytes = read.into_iter().next().unwrap_or_default();
             let corrupt =
                 |reason: &dyn std::fmt::Display| StorageError::corrupt(&object.key, reason);
             let meta = ObjectMeta::parse(bytes).map_err(|error| corrupt(&error))?;
@@ -141,7 +141,7 @@ impl Objects {
         if missing.is_empty() {
             return Ok(());
         }
-        let read = self.store.get_ranges(&object.key, &missing).await?;
+        let read = self.read(object, &missing).await?;
         let is_cut_out = missing.len() > 1;
         let pieces = missing.into_iter().zip(read);
         block.add_pieces(
@@ -152,6 +152,19 @@ impl Objects {
         let key = (object.id, block.meta().ordinal());
         self.keep(key, Arc::clone(block));
         Ok(())
+    }
+
+    async fn read(
+        &self,
+        object: &ObjectRef,
+        parts: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let file = FileId {
+            kind: FileKind::Data,
+            id: object.id,
+        };
+        let len = object.meta_off.saturating_add(object.meta_len);
+        self.store.get_parts(file, &object.key, len, parts).await
     }
 
     /// Takes in that a block need not be read for a search: it has no such line.

@@ -4,10 +4,12 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{
@@ -17,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{self, LocalReads};
 use crate::config::{RequestConfig, StorageConfig};
+use crate::disk::{self, DiskCache, FileId};
 use crate::error::StorageError;
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::range::{GAP_BYTES, coalesce, span_of};
@@ -45,6 +48,7 @@ pub struct Listed {
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
     reads: Option<LocalReads>,
+    disk: Option<DiskCache>,
     permits: Arc<Semaphore>,
     requests: Arc<RequestConfig>,
     metrics: Metrics,
@@ -61,10 +65,19 @@ impl Store {
         metrics: Metrics,
     ) -> Result<Self, StorageError> {
         let opened = backend::open(config, data_dir)?;
-        Ok(Self {
-            reads: opened.reads,
-            ..Self::with_object_store(opened.objects, &config.requests, metrics)
-        })
+        let mut store = Self::with_object_store(opened.objects, &config.requests, metrics);
+        store.reads = opened.reads;
+        let cache = &config.cache;
+        if store.reads.is_none() && cache.disk.0 > 0 {
+            let directory = if cache.disk_directory.as_os_str().is_empty() {
+                data_dir.join("cache")
+            } else {
+                cache.disk_directory.clone()
+            };
+            let opened = DiskCache::open(&directory, cache.disk.0, store.metrics.clone());
+            store.disk = Some(opened?);
+        }
+        Ok(store)
     }
 
     /// Bounds requests to a given object store.
@@ -77,6 +90,7 @@ impl Store {
         Self {
             inner,
             reads: None,
+            disk: None,
             permits: Arc::new(Semaphore::new(requests.concurrency.max(1))),
             requests: Arc::new(requests.clone()),
             metrics,
@@ -219,6 +233,38 @@ impl Store {
         };
         let parts: Option<Vec<Bytes>> = ranges.iter().map(part).collect();
         parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
+    }
+
+    /// As [`Self::get_ranges`], of a file that never changes and is `len` bytes long: from the local
+    /// disk what is there.
+    ///
+    /// # Errors
+    /// As [`Self::get_range`].
+    pub(crate) async fn get_parts(
+        &self,
+        file: FileId,
+        key: &str,
+        len: u64,
+        parts: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let Some(disk) = self.disk.as_ref().filter(|_| disk::are_kept(parts, len)) else {
+            return self.get_ranges(key, parts).await;
+        };
+        let mut pages = disk.pages(file, len, parts).await;
+        let absent = pages.absent();
+        if !absent.is_empty() {
+            let read = self.get_ranges(key, &absent).await?;
+            disk.keep(&mut pages, absent.into_iter().zip(read).collect());
+        }
+        let parts: Option<Vec<Bytes>> = parts.iter().map(|part| pages.part(part)).collect();
+        parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
+    }
+
+    /// Drops what the local disk has of files that are no more.
+    pub(crate) async fn forget(&self, files: Vec<FileId>) {
+        if let Some(disk) = self.disk.as_ref().filter(|_| !files.is_empty()) {
+            disk.forget(files).await;
+        }
     }
 
     /// Reads parts of an object in a directory as one request.
@@ -396,7 +442,8 @@ impl Store {
             return Err(timed_out());
         };
         let (started, in_flight) = (Instant::now(), self.metrics.request_started());
-        let result = tokio::time::timeout(limit, request()).await;
+        let asking = self.ask(operation, request);
+        let result = tokio::time::timeout(limit, asking).await;
         drop((permit, in_flight));
         let result = match result {
             Ok(result) => result.map_err(|error| classify(operation, key, error)),
@@ -405,6 +452,39 @@ impl Store {
         self.metrics
             .request_ended(operation, outcome(result.as_ref().err()), started.elapsed());
         result
+    }
+}
+
+impl Store {
+    /// Makes a request, and a slow read a second time.
+    async fn ask<T, F, Fut>(&self, operation: Operation, request: &F) -> object_store::Result<T>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = object_store::Result<T>>,
+    {
+        let hedge_after = self.requests.hedge_after.as_std();
+        if operation != Operation::Get || self.reads.is_some() || hedge_after.is_zero() {
+            return request().await;
+        }
+        let mut first = pin!(request());
+        if let Ok(answer) = tokio::time::timeout(hedge_after, &mut first).await {
+            return answer;
+        }
+        // A store that is slow for all is not helped by being asked twice.
+        let is_idle = self.permits.available_permits() * 2 > self.requests.concurrency;
+        let Some(_permit) = self.permits.try_acquire().ok().filter(|_| is_idle) else {
+            return first.await;
+        };
+        self.metrics.hedged.inc();
+        match select(first, pin!(request())).await {
+            Either::Left((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Ok(answer), _)) => {
+                self.metrics.hedges_won.inc();
+                Ok(answer)
+            }
+            Either::Right((Err(_), first)) => first.await,
+        }
     }
 }
 
@@ -527,6 +607,37 @@ mod tests {
         let error = store.get("a").await.unwrap_err();
         assert!(matches!(error, StorageError::Timeout { .. }), "{error}");
         assert_eq!(faults.requests(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_read_is_asked_for_twice_and_the_first_answer_counts() {
+        let requests = RequestConfig {
+            hedge_after: DurationNs::from_millis(100),
+            ..quick()
+        };
+        let (store, faults) = faulty(&requests);
+        store.put("a", Bytes::from_static(b"x")).await.unwrap();
+        faults.delay_next(Duration::from_secs(20));
+        let started = tokio::time::Instant::now();
+        assert_eq!(store.get("a").await.unwrap(), b"x"[..]);
+        assert_eq!(started.elapsed(), Duration::from_millis(100));
+        assert_eq!(
+            (store.metrics.hedged.get(), store.metrics.hedges_won.get()),
+            (1, 1)
+        );
+        // A quick one is not.
+        assert_eq!(store.get("a").await.unwrap(), b"x"[..]);
+        // A second answer that is an error does not count before the first.
+        faults.delay(Duration::from_millis(150));
+        faults.fail_every(2);
+        let answers = [store.get("a").await, store.get("a").await];
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(store.metrics.hedged.get(), 3);
+        // A busy store is left alone.
+        faults.fail_every(0);
+        let _busy = store.permits.acquire_many(40).await.unwrap();
+        assert!(store.get("a").await.is_ok());
+        assert_eq!(store.metrics.hedged.get(), 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,6 +120,7 @@ impl Catalog {
         let next = Arc::new(next);
         self.0.book.days(&slot.tenant).insert(slot.day);
         slot.set(Arc::clone(&next), None);
+        self.0.store.forget(super::removed(state, &next)).await;
         self.0.store.metrics().commits.inc();
         if seq.is_multiple_of(self.0.config.checkpoint_every.max(1)) {
             // Only saves readers time, so its failure is not the commit's.

@@ -9,6 +9,7 @@ use index::{Index, IndexBuilder, ObjectEntry, RunStats};
 use model::TenantId;
 
 use super::Catalog;
+use crate::disk::{FileId, FileKind};
 use crate::error::StorageError;
 use crate::key::{data_key, index_key};
 use crate::manifest::{IndexFile, ManifestEntry, ObjectFile};
@@ -39,11 +40,7 @@ impl Catalog {
     ) -> Result<Arc<Index>, StorageError> {
         let load = async {
             let key = index_key(tenant, day, file.id);
-            let bytes = self.0.store.get(&key).await?;
-            if bytes.len() as u64 != file.size_bytes {
-                let reason = format!("{} bytes instead of {}", bytes.len(), file.size_bytes);
-                return Err(StorageError::corrupt(&key, reason));
-            }
+            let bytes = self.index_bytes(&key, file).await?;
             let parsed = tokio::task::spawn_blocking(move || Index::parse(bytes)).await;
             let index = parsed
                 .map_err(|_| StorageError::corrupt(&key, "parsing it ended abnormally"))?
@@ -51,6 +48,18 @@ impl Catalog {
             Ok(weighed(index))
         };
         self.0.indexes.get_or_load(&file.id, load).await
+    }
+
+    async fn index_bytes(&self, key: &str, file: &IndexFile) -> Result<Bytes, StorageError> {
+        let id = FileId {
+            kind: FileKind::Index,
+            id: file.id,
+        };
+        let whole = 0..file.size_bytes;
+        let whole = std::slice::from_ref(&whole);
+        let store = &self.0.store;
+        let read = store.get_parts(id, key, file.size_bytes, whole).await?;
+        Ok(read.into_iter().next().unwrap_or_default())
     }
 
     /// The parsed index files of a partition that overlap its range, in no particular order.

@@ -25,6 +25,7 @@ struct Inner {
     left: AtomicI64,
     dies_after_effect: AtomicU64,
     delay_us: AtomicU64,
+    delay_next_us: AtomicU64,
 }
 
 impl Default for Inner {
@@ -35,6 +36,7 @@ impl Default for Inner {
             left: AtomicI64::new(-1),
             dies_after_effect: AtomicU64::new(0),
             delay_us: AtomicU64::new(0),
+            delay_next_us: AtomicU64::new(0),
         }
     }
 }
@@ -68,8 +70,12 @@ impl Faults {
 
     /// Every request takes so much longer.
     pub fn delay(&self, delay: Duration) {
-        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        self.0.delay_us.store(micros, Ordering::SeqCst);
+        self.0.delay_us.store(micros(delay), Ordering::SeqCst);
+    }
+
+    /// The next request takes so much longer.
+    pub fn delay_next(&self, delay: Duration) {
+        self.0.delay_next_us.store(micros(delay), Ordering::SeqCst);
     }
 
     /// Requests made so far.
@@ -80,7 +86,8 @@ impl Faults {
 
     /// Called before each request.
     async fn before(&self) -> Result<Fate> {
-        let delay_us = self.0.delay_us.load(Ordering::SeqCst);
+        let next_us = self.0.delay_next_us.swap(0, Ordering::SeqCst);
+        let delay_us = self.0.delay_us.load(Ordering::SeqCst).max(next_us);
         if delay_us > 0 {
             tokio::time::sleep(Duration::from_micros(delay_us)).await;
         }
@@ -102,6 +109,10 @@ impl Faults {
             Err(_) => Ok(Fate::Works),
         }
     }
+}
+
+fn micros(delay: Duration) -> u64 {
+    u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What becomes of a request that reaches the store.
