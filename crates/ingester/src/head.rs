@@ -220,16 +220,40 @@ pub(crate) fn span(run: &Entries) -> Option<(i64, i64)> {
     Some((*times.first()?, *times.last()?))
 }
 
-/// Sorted runs such that each starts where the one before ends, or later: the same ones if they are
-/// so, else all of them as one.
+/// The rows of sorted runs as runs each of which starts where the one before ends, or later: the same
+/// ones, but for those that rows of later ones belong into. Rows of one time keep their order.
 pub(crate) fn in_order(runs: &[Run]) -> Vec<Run> {
     let is_before = |a: &Run, b: &Run| a.timestamps_ns().last() <= b.timestamps_ns().first();
-    if runs.is_sorted_by(is_before) {
+    let ordered = runs.windows(2).take_while(|pair| match pair {
+        [a, b] => is_before(a, b),
+        _ => false,
+    });
+    let count = (ordered.count() + 1).min(runs.len());
+    let (ordered, late) = runs.split_at(count);
+    if late.is_empty() {
         return runs.to_vec();
     }
-    vec![Arc::new(
-        Arc::unwrap_or_clone(join(runs)).into_time_ordered(),
-    )]
+    let late = Arc::unwrap_or_clone(join(late)).into_time_ordered();
+    let mut start = 0;
+    let mut merged = Vec::with_capacity(ordered.len());
+    for (run, next) in ordered.iter().zip(1..) {
+        let next_ns = ordered
+            .get(next)
+            .and_then(|run| run.timestamps_ns().first());
+        let times = late.timestamps_ns();
+        let end = next_ns.map_or(times.len(), |next_ns| {
+            times.partition_point(|time| time < next_ns)
+        });
+        merged.push(if start < end {
+            let inside = Arc::new(late.select(start..end));
+            let both = join(&[Arc::clone(run), inside]);
+            Arc::new(Arc::unwrap_or_clone(both).into_time_ordered())
+        } else {
+            Arc::clone(run)
+        });
+        start = end.max(start);
+    }
+    merged
 }
 
 /// All rows of some runs as one, in the order of the runs.
@@ -336,6 +360,26 @@ mod tests {
             let joined = join(&in_order(&all));
             prop_assert_eq!(joined.timestamps_ns(), expected);
             prop_assert!(head.is_empty() && head.bytes() == 0);
+        }
+
+        #[test]
+        fn late_rows_come_where_a_stable_sort_puts_them(
+            runs in proptest::collection::vec(proptest::collection::vec(0..40i64, 1..12), 1..8),
+        ) {
+            let mut number = 0;
+            let runs = runs.into_iter().map(|mut times| {
+                times.sort_unstable();
+                let mut run = Entries::default();
+                for time in times {
+                    number += 1;
+                    run.push(time, number.to_string().as_bytes(), &LabelSet::default());
+                }
+                Arc::new(run)
+            });
+            let runs: Vec<Run> = runs.collect();
+            let ordered = in_order(&runs);
+            let sorted = Arc::unwrap_or_clone(join(&runs)).into_time_ordered();
+            prop_assert_eq!(&*join(&ordered), &sorted);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Log lines: one at a time, and as columns of a stream.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::LabelSet;
@@ -229,16 +231,36 @@ impl Entries {
             metadata_sets: self.metadata_sets.clone(),
             ..Self::default()
         };
-        for i in order {
-            let (Some(row), Some(id)) = (self.get(i), self.metadata_ids.get(i)) else {
-                continue;
-            };
-            selected.timestamps_ns.push(row.timestamp_ns);
-            selected.lines.extend_from_slice(row.line);
-            selected.line_ends.push(selected.lines.len() as u32);
-            selected.metadata_ids.push(*id);
+        // Mostly rows that follow each other are wanted: they are copied in one go.
+        let mut rows = 0..0;
+        for row in order.into_iter().filter(|row| *row < self.len()) {
+            if row != rows.end || rows.is_empty() {
+                selected.copy(self, rows);
+                rows = row..row;
+            }
+            rows.end += 1;
         }
+        selected.copy(self, rows);
         selected
+    }
+
+    /// Appends some rows of entries with the same metadata sets.
+    fn copy(&mut self, from: &Self, rows: Range<usize>) {
+        let end_of = |row: usize| from.line_ends.get(row).map_or(0, |end| *end as usize);
+        let start = rows.start.checked_sub(1).map_or(0, end_of);
+        let lines = from
+            .lines
+            .get(start..rows.end.checked_sub(1).map_or(0, end_of));
+        let ends = from.line_ends.get(rows.clone()).unwrap_or_default();
+        let base = self.lines.len();
+        self.lines.extend_from_slice(lines.unwrap_or_default());
+        self.line_ends
+            .extend(ends.iter().map(|end| (base + *end as usize - start) as u32));
+        let times = from.timestamps_ns.get(rows.clone());
+        self.timestamps_ns
+            .extend_from_slice(times.unwrap_or_default());
+        let ids = from.metadata_ids.get(rows);
+        self.metadata_ids.extend_from_slice(ids.unwrap_or_default());
     }
 
     /// Whether times never go back.
