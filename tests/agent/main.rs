@@ -2,7 +2,9 @@
 //! line, and the server has none twice.
 
 mod answers;
+mod cluster;
 mod kills;
+mod pods;
 mod repeats;
 mod sink;
 mod site;
