@@ -15,7 +15,8 @@ use crate::listen::{ConnectionLimits, ListenAddr};
 use crate::telemetry::LogConfig;
 
 pub use environment::{Environment, repeated_variables};
-pub use load::{ConfigError, Loaded, load};
+pub use expand::Unset;
+pub use load::{ConfigError, Loaded, load, load_with};
 pub use print::{Print, print};
 
 pub(crate) use load::{parse as parse_file, read as read_file};

@@ -28,7 +28,8 @@ mod telemetry;
 mod version;
 
 pub use config::{
-    Config, ConfigError, Environment, Loaded, Print, load, print, repeated_variables,
+    Config, ConfigError, Environment, Loaded, Print, Unset, load, load_with, print,
+    repeated_variables,
 };
 pub use datadir::{DataDir, DataDirError};
 pub use grpc::grpc_router;

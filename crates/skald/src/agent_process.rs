@@ -11,8 +11,8 @@ use anyhow::Context;
 use server::admin::Admin;
 use server::http::HttpMetrics;
 use server::{
-    ConfigError, Environment, Health, ListenAddr, Listener, Loaded, LogConfig, LogFormat, Metrics,
-    Modules, Print, StopReason, Telemetry, admin, http,
+    ConfigError, ConnectionLimits, Environment, Health, ListenAddr, Listener, Loaded, LogConfig,
+    LogFormat, Metrics, Modules, Print, StopReason, Telemetry, Unset, admin, http,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +62,14 @@ pub(crate) fn run(args: &AgentArgs) -> ExitCode {
 }
 
 fn load(args: &AgentArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
-    let mut loaded: Loaded<Config> = server::load(args.config.as_deref(), environment)?;
+    // Promtail leaves a file as it is unless it is told to expand it, and then takes nothing for what
+    // is not set.
+    let unset = match args.expand_env {
+        Some(true) => Unset::Empty,
+        Some(false) | None => Unset::Keep,
+    };
+    let file = args.config.as_deref();
+    let mut loaded: Loaded<Config> = server::load_with(file, environment, unset)?;
     args.apply(&mut loaded.config)?;
     let config = &loaded.config;
     let wrong = |error: agent::ConfigError| ConfigError::Invalid(error.to_string());
@@ -108,6 +115,9 @@ fn serve(loaded: Loaded<Config>, args: &AgentArgs) -> anyhow::Result<()> {
             name,
             "this variable of the environment sets no key of the configuration"
         );
+    }
+    for key in loaded.config.without_effect() {
+        tracing::warn!(key, "this key of the configuration has no effect here");
     }
     if let Some(addr) = args.grpc_listen {
         tracing::info!(%addr, "the agent serves no gRPC: nothing listens there");
@@ -203,6 +213,18 @@ pub(crate) fn start_one(
     Ok(Agent::start(config.clone(), deps)?)
 }
 
+/// The bounds of the listener: those of other processes, where promtail's keys do not say otherwise.
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let (own, server) = (server::Config::default(), &config.server);
+    let mut limits = own.connection_limits();
+    limits.write_timeout = server.http_server_write_timeout.as_std();
+    limits.drain_timeout = server.graceful_shutdown_timeout.as_std();
+    if let Ok(connections_max @ 1..) = usize::try_from(server.http_listen_conn_limit) {
+        limits.connections_max = connections_max;
+    }
+    limits
+}
+
 fn start_http(
     modules: &mut Modules,
     config: &Config,
@@ -222,8 +244,7 @@ fn start_http(
         "" => routes,
         prefix => axum::Router::new().nest(&format!("/{prefix}"), routes),
     };
-    let settings = server::Config::default();
-    let limits = settings.connection_limits();
+    let limits = connection_limits(config);
     let body_timeout = config.server.http_server_read_timeout.as_std();
     let routes = http::finish(routes, &metrics, body_timeout);
     let deadline = limits.drain_timeout + STOP_SOON;

@@ -71,7 +71,8 @@ pub(crate) struct AgentArgs {
     /// Configuration file, YAML in promtail's keys
     #[arg(long, alias = "config.file", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Accepted: the environment is always expanded in the file
+    /// Variables of the environment that are not set are nothing in the file; without this they stay
+    /// as they are written. Those that are set are put in in either case
     #[arg(long = "config.expand-env", num_args = 0..=1, default_missing_value = "true", hide = true)]
     pub(crate) expand_env: Option<bool>,
     /// Check the configuration and exit

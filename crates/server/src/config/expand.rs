@@ -31,26 +31,50 @@ pub enum ExpandError {
     },
 }
 
+/// What becomes of `${NAME}` without a default where there is no such variable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unset {
+    /// The file is refused.
+    #[default]
+    Refuse,
+    /// Nothing is put in its place.
+    Empty,
+    /// It stays, as it may be meant for who reads the value.
+    Keep,
+}
+
 /// Replaces `${NAME}` by the variable's value, `${NAME:-default}` by the default when the variable
 /// is unset or empty, and `$$` by `$`. Braces around anything but a variable's name stay as they
 /// are, so that `${1}` of a relabelling rule survives; so do lines that are comments. Lines stay
 /// where they are, so that later errors point at the line of the file.
-pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, ExpandError> {
+pub(super) fn expand(
+    text: &str,
+    environment: &Environment,
+    unset: Unset,
+) -> Result<String, ExpandError> {
     let mut expanded = String::with_capacity(text.len());
     for (at, line) in text.split_inclusive('\n').enumerate() {
         if line.trim_start().starts_with('#') || !line.contains('$') {
             expanded.push_str(line);
         } else {
-            expand_line(line, at + 1, environment, &mut expanded)?;
+            let variables = Variables { environment, unset };
+            expand_line(line, at + 1, variables, &mut expanded)?;
         }
     }
     Ok(expanded)
 }
 
+/// What is put in the place of names.
+#[derive(Clone, Copy)]
+struct Variables<'e> {
+    environment: &'e Environment,
+    unset: Unset,
+}
+
 fn expand_line(
     text: &str,
     line: usize,
-    environment: &Environment,
+    variables: Variables<'_>,
     expanded: &mut String,
 ) -> Result<(), ExpandError> {
     let mut rest = text;
@@ -74,11 +98,12 @@ fn expand_line(
             None => (inside, None),
         };
         if is_variable_name(name) {
-            expanded.push_str(value_of(name, default, line, environment)?);
+            match variables.value_of(name, default, line)? {
+                Some(value) => expanded.push_str(value),
+                None => keep(inside, expanded),
+            }
         } else {
-            expanded.push_str("${");
-            expanded.push_str(inside);
-            expanded.push('}');
+            keep(inside, expanded);
         }
         rest = after_brace;
     }
@@ -86,30 +111,41 @@ fn expand_line(
     Ok(())
 }
 
-fn value_of<'a>(
-    name: &str,
-    default: Option<&'a str>,
-    line: usize,
-    environment: &'a Environment,
-) -> Result<&'a str, ExpandError> {
-    let value = match (environment.get(name), default) {
-        (Some(value), None) => value,
-        (Some(value), Some(_)) if !value.is_empty() => value,
-        (_, Some(default)) => default,
-        (None, None) => {
-            return Err(ExpandError::Unset {
+fn keep(inside: &str, expanded: &mut String) {
+    expanded.push_str("${");
+    expanded.push_str(inside);
+    expanded.push('}');
+}
+
+impl<'e> Variables<'e> {
+    /// The value of a variable; nothing if the text stays as it is.
+    fn value_of(
+        self,
+        name: &str,
+        default: Option<&'e str>,
+        line: usize,
+    ) -> Result<Option<&'e str>, ExpandError> {
+        let value = match (self.environment.get(name), default, self.unset) {
+            (Some(value), None, _) => value,
+            (Some(value), Some(_), _) if !value.is_empty() => value,
+            (_, Some(default), _) => default,
+            (None, None, Unset::Empty) => "",
+            (None, None, Unset::Keep) => return Ok(None),
+            (None, None, Unset::Refuse) => {
+                return Err(ExpandError::Unset {
+                    name: name.to_owned(),
+                    line,
+                });
+            }
+        };
+        if value.contains(['\n', '\r']) {
+            return Err(ExpandError::LineBreak {
                 name: name.to_owned(),
                 line,
             });
         }
-    };
-    if value.contains(['\n', '\r']) {
-        return Err(ExpandError::LineBreak {
-            name: name.to_owned(),
-            line,
-        });
+        Ok(Some(value))
     }
-    Ok(value)
 }
 
 fn is_variable_name(name: &str) -> bool {
@@ -137,7 +173,7 @@ mod tests {
             ("# ${NONE}\n  # ${\nb: 1", "# ${NONE}\n  # ${\nb: 1"),
         ] {
             assert_eq!(
-                expand(text, &environment()).as_deref(),
+                expand(text, &environment(), Unset::Refuse).as_deref(),
                 Ok(expanded),
                 "{text}"
             );
@@ -146,19 +182,28 @@ mod tests {
 
     #[test]
     fn what_cannot_be_expanded_names_its_line() {
-        let error = expand("a: 1\nb: ${NONE}", &environment()).unwrap_err();
+        let error = expand("a: 1\nb: ${NONE}", &environment(), Unset::Refuse).unwrap_err();
         assert!(
             error
                 .to_string()
                 .starts_with("line 2: environment variable NONE is not set")
         );
         assert_eq!(
-            expand("a: ${HOST", &environment()),
+            expand("a: ${HOST", &environment(), Unset::Refuse),
             Err(ExpandError::Unclosed { line: 1 })
         );
         assert!(matches!(
-            expand("a: ${LINES}", &environment()),
+            expand("a: ${LINES}", &environment(), Unset::Refuse),
             Err(ExpandError::LineBreak { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_not_set_may_be_nothing_or_stay() {
+        for (unset, expanded) in [(Unset::Empty, "a: -x-db"), (Unset::Keep, "a: ${NONE}-x-db")] {
+            let text = "a: ${NONE}-${NONE:-x}-${HOST}";
+            let given = expand(text, &environment(), unset);
+            assert_eq!(given.as_deref(), Ok(expanded));
+        }
     }
 }

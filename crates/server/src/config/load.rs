@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::environment::{Environment, apply};
-use super::expand::{ExpandError, expand};
+use super::expand::{ExpandError, Unset, expand};
 
 /// The largest configuration file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -80,9 +80,24 @@ pub fn load<T>(file: Option<&Path>, environment: &Environment) -> Result<Loaded<
 where
     T: Serialize + DeserializeOwned + Default,
 {
+    load_with(file, environment, Unset::Refuse)
+}
+
+/// As [`load`], where variables without a value are what `unset` says.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with<T>(
+    file: Option<&Path>,
+    environment: &Environment,
+    unset: Unset,
+) -> Result<Loaded<T>, ConfigError>
+where
+    T: Serialize + DeserializeOwned + Default,
+{
     let (document, config) = match file {
         Some(path) => {
-            let document = expanded(path, &read(path)?, environment)?;
+            let document = expanded(path, &read(path)?, environment, unset)?;
             let config = parse_expanded(path, &document)?;
             (document, config)
         }
@@ -118,11 +133,16 @@ pub(crate) fn parse<T: DeserializeOwned>(
     text: &str,
     environment: &Environment,
 ) -> Result<T, ConfigError> {
-    parse_expanded(path, &expanded(path, text, environment)?)
+    parse_expanded(path, &expanded(path, text, environment, Unset::Refuse)?)
 }
 
-fn expanded(path: &Path, text: &str, environment: &Environment) -> Result<String, ConfigError> {
-    expand(text, environment).map_err(|source| ConfigError::Expand {
+fn expanded(
+    path: &Path,
+    text: &str,
+    environment: &Environment,
+    unset: Unset,
+) -> Result<String, ConfigError> {
+    expand(text, environment, unset).map_err(|source| ConfigError::Expand {
         path: path.to_owned(),
         source,
     })
