@@ -11,6 +11,7 @@ use base64::Engine;
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
+use reqwest::tls::Version;
 use serde::Deserialize;
 
 use crate::config::{Authorization, BasicAuth, OAuth2, TlsConfig};
@@ -56,7 +57,8 @@ impl AccessConfig {
 
     /// What is wrong with it, as far as that can be told without reading files.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.server_name().err()
+        let version = oldest_tls(&self.tls.min_version);
+        self.server_name().err().or(version.err())
     }
 }
 
@@ -200,6 +202,17 @@ fn build(config: &AccessConfig, name: Option<&ServerName>) -> Result<reqwest::Cl
     with_tls(builder, &config.tls)?.build().map_err(text)
 }
 
+/// The oldest version of TLS, if it is not that which is spoken anyway.
+fn oldest_tls(version: &str) -> Result<Option<Version>, String> {
+    match version {
+        "" | "TLS10" | "TLS11" | "TLS12" => Ok(None),
+        "TLS13" => Ok(Some(Version::TLS_1_3)),
+        _ => Err(format!(
+            "tls_config.min_version: {version:?} is neither TLS12 nor TLS13"
+        )),
+    }
+}
+
 fn with_tls(
     mut builder: reqwest::ClientBuilder,
     tls: &TlsConfig,
@@ -226,6 +239,9 @@ fn with_tls(
     if pem.len() > 1 {
         let identity = reqwest::Identity::from_pem(&pem);
         builder = builder.identity(identity.map_err(|error| format!("cert_file: {error}"))?);
+    }
+    if let Some(version) = oldest_tls(&tls.min_version)? {
+        builder = builder.tls_version_min(version);
     }
     Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
 }

@@ -150,7 +150,7 @@ pub struct TlsConfig {
     pub server_name: String,
     /// Whether any certificate is believed.
     pub insecure_skip_verify: bool,
-    /// Has no effect: TLS 1.2 and 1.3 are spoken.
+    /// The oldest version that is spoken: `TLS12` or `TLS13`. Older ones never are.
     pub min_version: String,
 }
 

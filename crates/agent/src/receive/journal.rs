@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -116,14 +116,11 @@ impl Journal {
         let mut out = BufReader::new(out);
         let (mut record, mut lines) = (Vec::new(), Vec::new());
         loop {
-            record.clear();
-            if out.read_until(b'\n', &mut record).await? == 0 {
+            let Some(is_whole) = read_record(&mut out, &mut record).await? else {
                 self.intake.give(lines).await;
                 return Ok(());
-            }
-            if record.len() <= RECORD_BYTES_MAX
-                && let Some((line, at)) = self.received(&record)
-            {
+            };
+            if is_whole && let Some((line, at)) = self.received(&record) {
                 *cursor = Some(at);
                 lines.extend(line);
             }
@@ -179,6 +176,32 @@ impl Journal {
             may_repeat: micros.is_some_and(|micros| micros < self.began_us),
         });
         Some((received, cursor))
+    }
+}
+
+/// Reads the next record: whether all of it; of one that is too long the rest is passed over. Nothing
+/// at the end.
+async fn read_record(
+    out: &mut (impl AsyncBufRead + Unpin),
+    record: &mut Vec<u8>,
+) -> std::io::Result<Option<bool>> {
+    record.clear();
+    let mut is_whole = true;
+    loop {
+        let part = out.fill_buf().await?;
+        let end = memchr::memchr(b'\n', part);
+        let len = end.map_or(part.len(), |end| end + 1);
+        if len == 0 {
+            return Ok((!record.is_empty()).then_some(is_whole));
+        }
+        is_whole &= record.len() + len <= RECORD_BYTES_MAX;
+        if is_whole {
+            record.extend_from_slice(part.get(..len).unwrap_or_default());
+        }
+        out.consume(len);
+        if end.is_some() {
+            return Ok(Some(is_whole));
+        }
     }
 }
 
@@ -239,6 +262,25 @@ mod tests {
         let json: Value = serde_json::from_slice(&line.unwrap().line).unwrap();
         assert_eq!((&json["X"], &json["PRIORITY"]), (&"1".into(), &"4".into()));
         assert!(journal(false).received(b"{}").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_too_long_is_passed_over() {
+        let long = vec![b'x'; RECORD_BYTES_MAX];
+        let text = [b"{}\n", long.as_slice(), b"\n{1}\n{2"].concat();
+        let (mut out, mut record) = (BufReader::new(text.as_slice()), Vec::new());
+        let mut read = Vec::new();
+        while let Some(is_whole) = read_record(&mut out, &mut record).await.unwrap() {
+            assert!(record.len() <= RECORD_BYTES_MAX);
+            read.push(is_whole.then(|| record.clone()));
+        }
+        let expected: [Option<Vec<u8>>; 4] = [
+            Some(b"{}\n".into()),
+            None,
+            Some(b"{1}\n".into()),
+            Some(b"{2".into()),
+        ];
+        assert!(read == expected, "{} records", read.len());
     }
 
     #[test]

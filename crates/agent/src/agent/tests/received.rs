@@ -180,3 +180,31 @@ exec sleep 1000
     let second = asked.lines().nth(1).unwrap();
     assert!(second.contains("--after-cursor=t=12"), "{second}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_goes_on_after_what_stages_have_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("journalctl");
+    let record = r#"{"__CURSOR":"c7","__REALTIME_TIMESTAMP":"1700000000000000","MESSAGE":"x"}"#;
+    let script = format!("#!/bin/sh\necho '{record}'\nexec sleep 600\n");
+    std::fs::write(&program, script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    let job = format!(
+        "  - job_name: journal
+    journal: {{journalctl: '{}', labels: {{job: journal}}}}
+    pipeline_stages: [{{drop: {{expression: '.'}}}}]
+",
+        program.display()
+    );
+    let sink = Arc::new(Sink::default());
+    let run = start_job(directory.path(), &job, &sink);
+    let positions = directory.path().join("positions.yaml");
+    let is_saved = || {
+        let saved = fs::read_to_string(&positions);
+        saved.is_ok_and(|saved| saved.contains("c7"))
+    };
+    until("the place", is_saved).await;
+    run.stop().await;
+    assert!(sink.lines.lock().is_empty());
+}
