@@ -11,6 +11,7 @@ use model::units::quote;
 use proto::logproto::{EntryAdapter, LabelPairAdapter, PushRequest, StreamAdapter, Timestamp};
 
 use crate::entry::Entry;
+use crate::streams::JobStreams;
 
 /// Names a batch of one reader.
 pub(crate) type BatchId = u64;
@@ -38,7 +39,7 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// From where the entries are.
     pub(crate) spans: Vec<Span>,
-    /// Whether an entry has a time that the agent gave it.
+    /// Whether an entry is made of more than its lines, which must be noted before it is sent.
     pub(crate) is_stamped: bool,
     /// Whether an entry may have been sent by an agent before this one.
     pub(crate) may_repeat: bool,
@@ -61,11 +62,14 @@ pub(crate) struct Span {
 /// From where an entry is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct From<'s> {
+    /// The place of its job in the configuration.
+    pub(crate) job: usize,
     pub(crate) source: SourceId,
     pub(crate) generation: u64,
     pub(crate) offset: u64,
     pub(crate) path: &'s Arc<PathBuf>,
-    /// Whether its time was given by the agent.
+    /// Whether it is made of more than its lines, as is noted: a time that the agent gave it, first of
+    /// all.
     pub(crate) is_stamped: bool,
     /// Whether it may have been sent by an agent before this one.
     pub(crate) may_repeat: bool,
@@ -94,6 +98,7 @@ pub(crate) struct StreamLimited;
 #[derive(Debug)]
 pub(crate) struct Batcher {
     limits: BatchLimits,
+    jobs: JobStreams,
     open: HashMap<(Option<Arc<str>>, usize), Open, RandomState>,
     hasher: RandomState,
     next_id: BatchId,
@@ -142,9 +147,10 @@ impl Batch {
 }
 
 impl Batcher {
-    pub(crate) fn new(limits: BatchLimits) -> Self {
+    pub(crate) fn new(limits: BatchLimits, jobs: JobStreams) -> Self {
         Self {
             limits,
+            jobs,
             open: HashMap::default(),
             hasher: RandomState::default(),
             next_id: 1,
@@ -187,6 +193,14 @@ impl Batcher {
             *next_id += 1;
             Open::new(id, tenant.clone(), lane, now)
         });
+        // A stream is looked at once in a batch.
+        if !open.streams.contains_key(&entry.labels)
+            && !self
+                .jobs
+                .admit(from.job, self.hasher.hash_one(&entry.labels), now)
+        {
+            return Err(StreamLimited);
+        }
         let stream = open.stream(&entry, self.limits.streams_max)?;
         open.put(stream, entry, bytes);
         open.batch.note(from);
@@ -322,6 +336,10 @@ mod tests {
         }
     }
 
+    fn batcher(limits: BatchLimits) -> Batcher {
+        Batcher::new(limits, JobStreams::new(std::iter::empty(), 0))
+    }
+
     fn add(
         batcher: &mut Batcher,
         labels: &[(&str, &str)],
@@ -337,6 +355,7 @@ mod tests {
         };
         let path = Arc::new(PathBuf::from("/a"));
         let from = From {
+            job: 0,
             source: 1,
             generation: 0,
             offset: at_s,
@@ -350,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_batch_goes_when_it_is_full_or_old() {
-        let mut batcher = Batcher::new(limits());
+        let mut batcher = batcher(limits());
         assert_eq!(add(&mut batcher, &[], "12345", 0), Some(1));
         assert_eq!(add(&mut batcher, &[], "12345", 0), Some(1));
         assert!(batcher.due(Duration::ZERO).is_empty());
@@ -366,7 +385,7 @@ mod tests {
 
     #[test]
     fn each_tenant_has_its_batch_and_each_stream_its_labels() {
-        let mut batcher = Batcher::new(limits());
+        let mut batcher = batcher(limits());
         add(&mut batcher, &[("b", "\"x\""), ("a", "1")], "1", 0);
         add(&mut batcher, &[("a", "1"), ("b", "\"x\"")], "2", 1);
         add(
@@ -393,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_stream_keeps_its_lane() {
-        let mut batcher = Batcher::new(BatchLimits {
+        let mut batcher = batcher(BatchLimits {
             lanes: 3,
             streams_max: 0,
             ..limits()
@@ -420,12 +439,27 @@ mod tests {
 
     #[test]
     fn streams_of_a_batch_are_bounded_and_the_next_batch_begins_anew() {
-        let mut batcher = Batcher::new(limits());
+        let mut batcher = batcher(limits());
         assert!(add(&mut batcher, &[("a", "1")], "1", 0).is_some());
         assert!(add(&mut batcher, &[("a", "2")], "1", 0).is_some());
         assert_eq!(add(&mut batcher, &[("a", "3")], "1", 0), None);
         assert!(add(&mut batcher, &[("a", "1")], "1", 0).is_some());
         batcher.finish();
         assert!(add(&mut batcher, &[("a", "3")], "1", 0).is_some());
+    }
+
+    #[test]
+    fn streams_of_a_job_are_bounded_over_all_batches() {
+        let jobs = JobStreams::new(std::iter::once("j".to_owned()), 2);
+        let limits = BatchLimits {
+            streams_max: 0,
+            ..limits()
+        };
+        let mut batcher = Batcher::new(limits, jobs);
+        for (value, is_taken) in [("1", true), ("2", true), ("3", false), ("1", true)] {
+            let added = add(&mut batcher, &[("a", value)], "1", 0);
+            assert_eq!(added.is_some(), is_taken, "{value}");
+            batcher.finish();
+        }
     }
 }

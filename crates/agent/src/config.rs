@@ -148,6 +148,9 @@ pub struct LimitsConfig {
     pub unacknowledged_size_max: ByteSize,
     /// The agent's own: files that are tailed at once.
     pub tailed_files_max: usize,
+    /// The agent's own: streams that one job may have within an hour; lines of more are dropped. 0 is
+    /// no bound. That there are many is warned of in either case.
+    pub job_streams_max: usize,
 }
 
 impl Default for LimitsConfig {
@@ -162,6 +165,7 @@ impl Default for LimitsConfig {
             max_line_size_truncate: false,
             unacknowledged_size_max: ByteSize::mib(8),
             tailed_files_max: 50_000,
+            job_streams_max: 0,
         }
     }
 }
@@ -222,6 +226,30 @@ impl Config {
     /// All clients, also the one in the old form.
     pub fn all_clients(&self) -> impl Iterator<Item = &ClientConfig> {
         self.client.iter().chain(&self.clients)
+    }
+
+    /// Keys of promtail's that were given and that nothing here depends on.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<&'static str> {
+        let (server, default) = (&self.server, ServerConfig::default());
+        let is_tcp = ["", "tcp"].contains(&server.http_listen_network.as_str());
+        let given = [
+            ("server.http_listen_network", !is_tcp),
+            (
+                "server.http_server_idle_timeout",
+                server.http_server_idle_timeout != default.http_server_idle_timeout,
+            ),
+            ("server.external_url", !server.external_url.is_empty()),
+            (
+                "docker_sd_configs.match_first_network",
+                self.scrape_configs
+                    .iter()
+                    .flat_map(|job| &job.docker_sd_configs)
+                    .any(|docker| !docker.match_first_network),
+            ),
+        ];
+        let given = given.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(key, _)| key).collect()
     }
 
     /// Checks what the types do not say. That there is a client is not demanded, since a process

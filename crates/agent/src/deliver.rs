@@ -10,7 +10,8 @@
 //! not cut the same ones; what is known again is each row, by its stream, time and content. That holds
 //! because a row that comes again is the very same: its labels come from the name that its file is
 //! known by in the positions, its time from its line, from its source (the journal, Docker), or from
-//! the stamp that was saved before it was sent. And because the rows of a stream come in the order of
+//! the stamp that was saved before it was sent; and what else it was made of than its lines, such as
+//! a wait that ended or the time of an earlier line, is saved before it is sent too. And because the rows of a stream come in the order of
 //! their times, from one lane, a server that has flushed a row and knows only the newest of its stream
 //! can tell that an older row was there: what may be such a row is sent as one
 //! (`may_repeat`), so that it is not told as lost. A number could do no more: a server that did not
@@ -20,9 +21,9 @@
 //!
 //! Not known again is what has no time of its own but that of its arrival: lines of syslog without
 //! `use_incoming_timestamp`, and of those who push to the agent; they are not sent again after a crash
-//! either. Nor is a line whose time stages made of an earlier line's (`fudge`) where that one was
-//! done with before a crash, nor the rest of a block of `multiline` that was let go in the middle.
-//! Two lines of one stream that are equal and have equal times of their own count as one.
+//! either. Nor, where the agent crashed between, is a block of `multiline` that goes on over the
+//! rotation of its file, nor a block or a `pack` with `ingest_timestamp` of lines that are not from
+//! files. Two lines of one stream that are equal and have equal times of their own count as one.
 
 mod courier;
 mod http;

@@ -82,6 +82,7 @@ impl Received {
             line: self.line,
             metadata: self.metadata,
             origin,
+            made: None,
         }
     }
 }

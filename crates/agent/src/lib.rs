@@ -35,6 +35,7 @@ mod relabel;
 mod routes;
 mod scout;
 pub mod stages;
+mod streams;
 mod tail;
 
 pub use agent::{Agent, Deps, StartError};

@@ -22,6 +22,7 @@ pub(crate) use saver::{Saved, Saver};
 use crate::feed::Cursor;
 use crate::tail::identity::{FileId, Mark};
 use crate::tail::stamps::Piece;
+use crate::tail::ties::Tied;
 
 /// A file and how far it was acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub(crate) struct Record {
     /// The times that lines after the mark were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stamps: Vec<Piece>,
+    /// What entries after the mark were made of that is not in their lines.
+    #[serde(default, skip_serializing_if = "Tied::is_empty")]
+    pub(crate) tied: Tied,
     /// Of what is no file: where it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<String>,
@@ -65,6 +69,7 @@ impl Record {
             mtime_ns: 0,
             is_done: false,
             stamps: Vec::new(),
+            tied: Tied::default(),
             cursor: Some(cursor.at.to_string()),
         }
     }

@@ -103,6 +103,8 @@ pub(crate) struct Reader {
     missing: HashMap<RecordKey, Duration>,
     /// A time before the last look at the globs, in nanoseconds since 1970.
     scanned_at_ns: Option<i64>,
+    /// Counts changes of how sources stand.
+    changes: u64,
 }
 
 impl Reader {
@@ -138,6 +140,7 @@ impl Reader {
             suspects: HashMap::new(),
             missing: HashMap::new(),
             scanned_at_ns: None,
+            changes: 0,
         }
     }
 
@@ -264,13 +267,14 @@ impl Reader {
         let hold_max = self.config.deleted_hold_max;
         for id in due {
             self.look(id, now);
-            let is_finished = self.with(id, now, |source, desk| {
+            let looked = self.with(id, now, |source, desk| {
                 let is_finished = source.close_finished(desk, hold_max);
                 source.note(desk);
-                source.show(now.mono);
-                is_finished
+                (is_finished, source.show(now.mono))
             });
-            if is_finished == Some(true) {
+            let (is_finished, has_changed) = looked.unwrap_or_default();
+            self.changes += u64::from(has_changed);
+            if is_finished {
                 self.remove(id);
             }
         }
@@ -296,6 +300,7 @@ impl Reader {
             !ids.is_empty()
         });
         self.waiting.remove(&id);
+        self.changes += 1;
     }
 
     /// Reads what is ready, one chunk of each in turn.
@@ -391,6 +396,11 @@ impl Reader {
     /// Bytes that are read and not acknowledged.
     pub(crate) fn owed_bytes(&self) -> usize {
         self.desk.outbox.owed_bytes()
+    }
+
+    /// How often it has changed how sources stand.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How all sources stand.

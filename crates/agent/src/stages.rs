@@ -147,6 +147,18 @@ impl Pipeline {
         self.chain.oldest_held()
     }
 
+    /// Appends the origins of lines that lines to come may be joined to, though they have left the
+    /// pipeline: the rest of a block that was let go has the time and the labels of its first line.
+    pub(crate) fn joined_to(&self, origins: &mut Vec<u64>) {
+        self.chain.joined_to(origins);
+    }
+
+    /// Joins no lines to come to those of these origins, unless there are others in between that are
+    /// held back.
+    pub(crate) fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
+        self.chain.part_from(origins);
+    }
+
     /// Until when no more of the file should be read, in nanoseconds since 1970: a `limit` stage
     /// that does not drop let lines through on credit.
     #[must_use]

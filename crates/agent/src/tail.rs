@@ -15,4 +15,5 @@ mod rotate;
 pub(crate) mod siblings;
 pub(crate) mod source;
 pub(crate) mod stamps;
+pub(crate) mod ties;
 pub(crate) mod unpack;

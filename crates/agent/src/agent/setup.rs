@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Outbox, OutboxLimits, RateLimit};
 use crate::reader::ReaderConfig;
 use crate::stages::{Pipeline, StageError};
+use crate::streams::JobStreams;
 use crate::tail::generation::Unpacking;
 use crate::tail::restore::Names;
 
@@ -150,7 +151,7 @@ pub(super) fn reader_config(
 
 pub(super) fn outbox(config: &Config, recipient: &Recipient, metrics: &Metrics) -> Outbox {
     let (limits, client) = (&config.limits_config, &recipient.config);
-    let batcher = Batcher::new(BatchLimits {
+    let batch_limits = BatchLimits {
         bytes_max: client.batchsize.as_usize(),
         wait_max: client.batchwait.as_std(),
         streams_max: limits.max_streams,
@@ -160,7 +161,10 @@ pub(super) fn outbox(config: &Config, recipient: &Recipient, metrics: &Metrics) 
             _ => 1,
         },
         external_labels: client.external_labels.clone(),
-    });
+    };
+    let names = config.scrape_configs.iter();
+    let names = names.map(|job| job.job_name.clone());
+    let batcher = Batcher::new(batch_limits, JobStreams::new(names, limits.job_streams_max));
     let rate = limits.readline_rate_enabled.then_some(RateLimit {
         lines_per_second: limits.readline_rate,
         burst: limits.readline_burst as f64,

@@ -274,6 +274,62 @@ async fn a_name_that_came_and_was_rotated_while_no_agent_ran_is_read_and_an_arch
 }
 
 #[test]
+fn what_promtail_collects_and_this_agent_does_not_is_refused_with_the_job() {
+    let refused = |keys: &str| {
+        let text = format!("scrape_configs: [{{job_name: k, {keys}}}]");
+        let config: Config = serde_yaml::from_str(&text).unwrap();
+        config.validate().unwrap_err().to_string()
+    };
+    for source in [
+        "gelf",
+        "kafka",
+        "azure_event_hubs",
+        "gcplog",
+        "cloudflare",
+        "heroku_drain",
+    ] {
+        let error = refused(&format!("{source}: {{x: 1}}"));
+        let expected = format!("job \"k\": {source}: not supported");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let error = refused("windows_events: {x: 1}");
+    assert!(
+        error.contains("job \"k\": windows_events: not supported"),
+        "{error}"
+    );
+    for kind in [
+        "azure",
+        "consul",
+        "consulagent",
+        "digitalocean",
+        "dns",
+        "dockerswarm",
+        "ec2",
+        "gce",
+        "marathon",
+        "nerve",
+        "openstack",
+        "serverset",
+        "triton",
+    ] {
+        let error = refused(&format!("{kind}_sd_configs: [{{x: 1}}]"));
+        let expected = format!("job \"k\": {kind}_sd_configs: not supported");
+        assert!(error.contains(&expected), "{error}");
+    }
+    for stage in ["eventlogmessage", "geoip"] {
+        let error = refused(&format!("pipeline_stages: [{{{stage}: {{}}}}]"));
+        let expected = format!("job \"k\": pipeline stage 1 ({stage}): this stage of promtail");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let error =
+        refused("pipeline_stages: [{match: {selector: '{a=\"b\"}', stages: [{regexp: {}}]}}]");
+    assert!(
+        error.contains("job \"k\": pipeline stage 1 (match) / 1 (regexp): there is no stage"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_does_not_hold_is_refused_with_its_reason() {
     let load = |text: &str| -> Result<(), String> {
         let config: Config = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
@@ -305,6 +361,10 @@ fn what_does_not_hold_is_refused_with_its_reason() {
         (
             "clients: [{url: 'https://a', tls_config: {server_name: 10.0.0.1}}]",
             "server_name",
+        ),
+        (
+            "clients: [{url: 'https://a', tls_config: {min_version: TLS99}}]",
+            "tls_config.min_version: \"TLS99\" is neither TLS12 nor TLS13",
         ),
         (
             "scrape_configs: [{job_name: k, syslog: {}}]",

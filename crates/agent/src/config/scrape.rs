@@ -31,6 +31,9 @@ pub struct ScrapeConfig {
     pub encoding: String,
     /// Whether its files are packed.
     pub decompression: Decompression,
+    /// The agent's own: whether the structured metadata `file_offset` says where in its file a line
+    /// begins, by which lines are known again that a server has twice.
+    pub offset_metadata: bool,
     /// Targets from Kubernetes.
     pub kubernetes_sd_configs: Vec<KubernetesSd>,
     /// The journal of systemd.
@@ -70,6 +73,20 @@ pub struct ScrapeConfig {
     pub gce_sd_configs: Value,
     /// Not supported.
     pub azure_sd_configs: Value,
+    /// Not supported.
+    pub openstack_sd_configs: Value,
+    /// Not supported.
+    pub dockerswarm_sd_configs: Value,
+    /// Not supported.
+    pub digitalocean_sd_configs: Value,
+    /// Not supported.
+    pub marathon_sd_configs: Value,
+    /// Not supported.
+    pub nerve_sd_configs: Value,
+    /// Not supported.
+    pub serverset_sd_configs: Value,
+    /// Not supported.
+    pub triton_sd_configs: Value,
     /// Not supported.
     pub entry_parser: String,
 }
@@ -139,6 +156,21 @@ impl ScrapeConfig {
             ("ec2_sd_configs", &self.ec2_sd_configs, NEVER),
             ("gce_sd_configs", &self.gce_sd_configs, NEVER),
             ("azure_sd_configs", &self.azure_sd_configs, NEVER),
+            ("openstack_sd_configs", &self.openstack_sd_configs, NEVER),
+            (
+                "dockerswarm_sd_configs",
+                &self.dockerswarm_sd_configs,
+                NEVER,
+            ),
+            (
+                "digitalocean_sd_configs",
+                &self.digitalocean_sd_configs,
+                NEVER,
+            ),
+            ("marathon_sd_configs", &self.marathon_sd_configs, NEVER),
+            ("nerve_sd_configs", &self.nerve_sd_configs, NEVER),
+            ("serverset_sd_configs", &self.serverset_sd_configs, NEVER),
+            ("triton_sd_configs", &self.triton_sd_configs, NEVER),
         ];
         let texts = [("entry_parser", &self.entry_parser, "use pipeline_stages")];
         let given = values.iter().find(|(_, value, _)| !is_nothing(value));

@@ -17,7 +17,7 @@ pub struct ServerConfig {
     pub http_listen_port: u16,
     /// Has no effect.
     pub http_listen_network: String,
-    /// Has no effect.
+    /// Connections at once; 0 is as many as other processes of Skald take.
     pub http_listen_conn_limit: u64,
     /// How long a client may take for its request.
     pub http_server_read_timeout: DurationNs,

@@ -34,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) labels: Labels,
     /// Structured metadata of its lines.
     pub(crate) metadata: Vec<(String, String)>,
+    /// Whether that also says where in its file a line begins.
+    pub(crate) has_offsets: bool,
     /// Its glob as it was written.
     pub(crate) path: String,
     pub(super) glob: PathGlob,
@@ -201,6 +203,7 @@ impl Targets {
                 discovered,
                 labels,
                 metadata,
+                has_offsets: job.offset_metadata,
                 glob: PathGlob::new(&path)?,
                 path,
                 exclude,

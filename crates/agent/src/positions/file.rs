@@ -226,6 +226,7 @@ mod tests {
             mtime_ns: 5,
             is_done: false,
             stamps: Vec::new(),
+            tied: Default::default(),
             cursor: None,
         }
     }

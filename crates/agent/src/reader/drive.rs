@@ -22,8 +22,10 @@ const CHANGED_MAX: usize = 10_000;
 const REST_MAX: Duration = Duration::from_secs(1);
 /// How long changes are collected before they are looked at.
 const CHANGES_REST: Duration = Duration::from_millis(10);
-/// How often the status is renewed.
+/// How often the status is renewed while something happens.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while nothing does.
+const STATUS_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Where news for a reader is left, and its status.
 #[derive(Default)]
@@ -147,7 +149,8 @@ impl Clock {
 pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Batch>) -> Reader {
     let clock = Clock::start();
     let mut rest = Duration::ZERO;
-    let mut next_status = Duration::ZERO;
+    let (mut last_status, mut next_status) = (Duration::ZERO, Duration::ZERO);
+    let mut changes = 0;
     let mut due = Vec::new();
     while let Some(mut news) = inbox.take(rest.min(REST_MAX)) {
         let only_changes = news.scan.is_none() && news.outcomes.is_empty();
@@ -175,8 +178,14 @@ pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Ba
         inbox
             .is_tailing
             .store(reader.is_tailing(), Ordering::Relaxed);
+        // Of thousands of files that rest the status takes longer than looking at them.
+        let is_idle = std::mem::replace(&mut changes, reader.changes()) == reader.changes()
+            && reader.owed_bytes() == 0;
+        if !is_idle {
+            next_status = next_status.min(last_status + STATUS_INTERVAL);
+        }
         if now.mono >= next_status {
-            next_status = now.mono + STATUS_INTERVAL;
+            (last_status, next_status) = (now.mono, now.mono + STATUS_INTERVAL_MAX);
             *inbox.status.lock() = reader.status();
             inbox
                 .owed_bytes

@@ -11,15 +11,20 @@ use crate::clock::Now;
 use crate::entry::Entry;
 use crate::feed::{Cursor, Feed, Received};
 use crate::outbox::Outbox;
+use crate::positions::Record;
 use crate::stages::Pipeline;
 use crate::tail::stamps::LastStamp;
 
 /// Lines that came which are taken in one turn.
 const FED_LINES_PER_TURN: usize = 4096;
+/// Places after lines that are not done with, of one job; with more, no lines are taken.
+const CURSORS_MAX: usize = 65_536;
 
 /// All lines that came for one job. The place of a line is its number.
 pub(crate) struct Fed {
     pub(crate) id: SourceId,
+    /// The place of the job in the configuration.
+    job: usize,
     path: Arc<PathBuf>,
     pipeline: Pipeline,
     /// The smallest number in each batch that is not acknowledged.
@@ -32,10 +37,11 @@ pub(crate) struct Fed {
 }
 
 impl Fed {
-    pub(crate) fn new(id: SourceId, job: &str, pipeline: Pipeline) -> Self {
+    pub(crate) fn new(id: SourceId, job: usize, name: &str, pipeline: Pipeline) -> Self {
         Self {
             id,
-            path: Arc::new(PathBuf::from(format!("job {job}"))),
+            job,
+            path: Arc::new(PathBuf::from(format!("job {name}"))),
             pipeline,
             owing: BTreeMap::new(),
             next: 0,
@@ -83,6 +89,7 @@ impl Fed {
         for entry in entries {
             let number = entry.origin;
             let from = From {
+                job: self.job,
                 source: self.id,
                 generation: 0,
                 offset: number,
@@ -100,6 +107,25 @@ impl Fed {
     /// Takes in that a batch is done with; where the sources go on that are further than before.
     pub(crate) fn acknowledge(&mut self, batch: BatchId) -> Vec<Cursor> {
         self.owing.remove(&batch);
+        self.reached()
+    }
+
+    /// Where the sources go on that are further than before, if no batch is under way: stages may
+    /// drop all lines, and then no acknowledgement comes.
+    pub(crate) fn reached_without_batch(&mut self) -> Vec<Cursor> {
+        if self.owing.is_empty() {
+            self.reached()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether more lines may be taken while others are not done with.
+    fn has_room(&self) -> bool {
+        self.cursors.len() < CURSORS_MAX || (self.owing.is_empty() && self.deadline_ns().is_none())
+    }
+
+    fn reached(&mut self) -> Vec<Cursor> {
         let owed = self.owing.values().min().copied();
         let held = self.pipeline.oldest_held();
         let first = [owed, held].into_iter().flatten().min();
@@ -123,6 +149,7 @@ impl Reader {
         let mut lines = 0;
         while lines < FED_LINES_PER_TURN
             && self.has_room()
+            && self.fed.values().all(Fed::has_room)
             && let Some(received) = feed.pop()
         {
             lines += 1;
@@ -135,11 +162,25 @@ impl Reader {
             let next_id = &mut self.next_id;
             let fed = self.fed.entry(job).or_insert_with(|| {
                 *next_id += 1;
-                Fed::new(*next_id - 1, name, pipeline.fork())
+                Fed::new(*next_id - 1, job, name, pipeline.fork())
             });
             fed.take(received, &mut self.desk.outbox, &mut self.desk.stamps, now);
         }
+        self.note_fed();
         lines > 0
+    }
+
+    /// Notes where sources go on of which no batch is under way.
+    fn note_fed(&mut self) {
+        for (job, fed) in &mut self.fed {
+            let Some(name) = self.config.job_names.get(*job) else {
+                continue;
+            };
+            for cursor in fed.reached_without_batch() {
+                let record = Record::of_cursor(&self.config.client, name, &cursor);
+                self.desk.known.book.put(record);
+            }
+        }
     }
 
     /// Whether lines that come may be taken.

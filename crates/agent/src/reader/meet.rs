@@ -158,6 +158,7 @@ impl Reader {
         self.by_path
             .insert((source.target.job, source.path.clone()), id);
         self.sources.insert(id, source);
+        self.changes += 1;
         self.with(id, now, |source, desk| source.note(desk));
         self.queue(id);
     }

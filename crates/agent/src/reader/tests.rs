@@ -1,6 +1,7 @@
 //! Files that are written, rotated, truncated and deleted in all the ways that happen, while the
 //! reader looks, while it does not, and while it is not there.
 
+mod crashes;
 mod packed;
 mod restarts;
 mod rig;

@@ -44,6 +44,12 @@ pub(crate) trait Stage: Send {
         None
     }
 
+    /// Appends the origins of rows that rows to come may be joined to, though they have gone on.
+    fn joined_to(&self, _origins: &mut Vec<u64>) {}
+
+    /// Joins no rows to come to those of these origins.
+    fn part_from(&mut self, _origins: &dyn Fn(u64) -> bool) {}
+
     /// Until when no more rows should come.
     fn paused_until_ns(&self) -> Option<i64> {
         None
@@ -92,6 +98,14 @@ impl Chain {
 
     pub(crate) fn oldest_held(&self) -> Option<u64> {
         self.0.iter().filter_map(|stage| stage.oldest_held()).min()
+    }
+
+    pub(crate) fn joined_to(&self, origins: &mut Vec<u64>) {
+        self.0.iter().for_each(|stage| stage.joined_to(origins));
+    }
+
+    pub(crate) fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
+        self.0.iter_mut().for_each(|stage| stage.part_from(origins));
     }
 
     pub(crate) fn paused_until_ns(&self) -> Option<i64> {

@@ -126,6 +126,10 @@ impl Cri {
         let mut line = before.entry.line;
         line.append(&mut row.entry.line);
         row.entry.line = line;
+        let made = row.entry.made.get_or_insert_default();
+        made.last = Some(row.entry.origin);
+        // What is noted of an entry is noted where it begins.
+        made.noted_ns = before.entry.made.and_then(|made| made.noted_ns);
         (row.entry.origin, row.entry.read_ns) = (before.entry.origin, before.entry.read_ns);
     }
 

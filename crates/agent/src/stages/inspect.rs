@@ -112,6 +112,14 @@ impl Stage for Inspected {
         self.stage.oldest_held()
     }
 
+    fn joined_to(&self, origins: &mut Vec<u64>) {
+        self.stage.joined_to(origins);
+    }
+
+    fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
+        self.stage.part_from(origins);
+    }
+
     fn paused_until_ns(&self) -> Option<i64> {
         self.stage.paused_until_ns()
     }

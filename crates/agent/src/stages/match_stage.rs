@@ -193,6 +193,18 @@ impl Stage for Match {
         self.chain()?.oldest_held()
     }
 
+    fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
+        if let Then::Run(chain) = &mut self.then {
+            chain.part_from(origins);
+        }
+    }
+
+    fn joined_to(&self, origins: &mut Vec<u64>) {
+        if let Some(chain) = self.chain() {
+            chain.joined_to(origins);
+        }
+    }
+
     fn paused_until_ns(&self) -> Option<i64> {
         self.chain()?.paused_until_ns()
     }

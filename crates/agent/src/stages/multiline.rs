@@ -12,6 +12,7 @@ use super::JOINED_BYTES_MAX;
 use super::chain::{Flow, Stage};
 use super::expression;
 use super::row::Row;
+use crate::entry::Made;
 
 /// How many label sets may have a block; one more lets the oldest go.
 const BLOCKS_MAX: usize = 1_000;
@@ -52,29 +53,51 @@ struct Block {
     lines: u64,
     /// The smallest of the lines that are held.
     origin: u64,
+    /// The line that was added last.
+    last: u64,
+    /// What was noted of the first of the lines that are held.
+    noted_ns: Option<i64>,
     deadline_ns: i64,
 }
 
+/// Why lines are let go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// The lines say so.
+    Lines,
+    /// They have waited for long enough, or others need the room.
+    Time,
+}
+
 impl Block {
-    fn add(&mut self, line: &[u8], origin: u64, deadline_ns: i64) {
+    fn add(&mut self, line: &[u8], origin: u64, made: Made, deadline_ns: i64) {
         if self.lines > 0 {
             self.text.push(b'\n');
         } else {
-            self.origin = origin;
+            (self.origin, self.noted_ns) = (origin, made.noted_ns);
         }
         self.text.extend_from_slice(line);
         self.lines += 1;
         self.origin = self.origin.min(origin);
-        self.deadline_ns = deadline_ns;
+        (self.last, self.deadline_ns) = (made.last.unwrap_or(origin), deadline_ns);
     }
 
-    fn take(&mut self) -> Option<Row> {
+    fn take(&mut self, cause: Cause) -> Option<Row> {
         if self.lines == 0 {
             return None;
         }
         let mut row = self.first.clone();
         row.entry.line = std::mem::take(&mut self.text);
         row.entry.origin = self.origin;
+        let begins = self.first.entry.origin;
+        let made = Made {
+            noted_ns: self.noted_ns,
+            rest_of: (begins != self.origin).then_some(begins),
+            last: (self.last != self.origin || cause == Cause::Time).then_some(self.last),
+            is_cut: cause == Cause::Time,
+            ..Made::default()
+        };
+        row.entry.made = (made != Made::default()).then(|| Box::new(made));
         self.lines = 0;
         Some(row)
     }
@@ -104,13 +127,14 @@ impl Multiline {
             .iter()
             .min_by_key(|(_, block)| block.deadline_ns);
         let oldest = oldest.map(|(key, _)| *key)?;
-        self.blocks.remove(&oldest)?.take()
+        self.blocks.remove(&oldest)?.take(Cause::Time)
     }
 
     /// Lets go the blocks that are wanted, in the order of their lines.
     fn release(&mut self, wanted: impl Fn(&Block) -> bool) -> Vec<Row> {
         let blocks = self.blocks.values_mut().filter(|block| wanted(block));
-        let mut rows: Vec<Row> = blocks.filter_map(Block::take).collect();
+        let taken = blocks.filter_map(|block| block.take(Cause::Time));
+        let mut rows: Vec<Row> = taken.collect();
         rows.sort_by_key(|row| row.entry.origin);
         rows
     }
@@ -125,10 +149,15 @@ impl Stage for Multiline {
             return Flow::On;
         }
         let (line, origin) = (std::mem::take(&mut row.entry.line), row.entry.origin);
+        let made = row
+            .entry
+            .made
+            .take()
+            .map_or_else(Made::default, |made| *made);
         if is_first {
             match self.blocks.get_mut(&key) {
                 Some(block) => {
-                    rows.extend(block.take());
+                    rows.extend(block.take(Cause::Lines));
                     block.first = std::mem::take(row);
                 }
                 None => {
@@ -139,6 +168,8 @@ impl Stage for Multiline {
                         text: Vec::new(),
                         lines: 0,
                         origin,
+                        last: origin,
+                        noted_ns: None,
                         deadline_ns: 0,
                     };
                     self.blocks.insert(key, block);
@@ -146,9 +177,12 @@ impl Stage for Multiline {
             }
         }
         if let Some(block) = self.blocks.get_mut(&key) {
-            block.add(&line, origin, now_ns.saturating_add(self.wait_ns));
+            block.add(&line, origin, made, now_ns.saturating_add(self.wait_ns));
             if block.lines == self.lines_max || block.text.len() >= JOINED_BYTES_MAX {
-                rows.extend(block.take());
+                rows.extend(block.take(Cause::Lines));
+            } else if made.was_last {
+                // As when it was read before.
+                rows.extend(block.take(Cause::Time));
             }
         }
         if rows.is_empty() {
@@ -174,6 +208,15 @@ impl Stage for Multiline {
     fn oldest_held(&self) -> Option<u64> {
         let held = self.blocks.values().filter(|block| block.lines > 0);
         held.map(|block| block.origin).min()
+    }
+
+    fn joined_to(&self, origins: &mut Vec<u64>) {
+        origins.extend(self.blocks.values().map(|block| block.first.entry.origin));
+    }
+
+    fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
+        let stays = |block: &Block| block.lines > 0 || !origins(block.first.entry.origin);
+        self.blocks.retain(|_, block| stays(block));
     }
 
     fn fork(&self) -> Box<dyn Stage> {

@@ -73,7 +73,7 @@ impl Stage for Pack {
             row.remove_label(label);
         }
         if self.takes_read_time {
-            row.entry.timestamp_ns = row.entry.read_ns;
+            row.entry.set_time(row.entry.read_ns);
         }
         Flow::On
     }

@@ -85,7 +85,11 @@ impl Stage for Timestamp {
         });
         match &mut self.last {
             Some(last) => last.apply(row, time_ns),
-            None => row.entry.timestamp_ns = time_ns.unwrap_or(row.entry.timestamp_ns),
+            None => {
+                if let Some(time_ns) = time_ns {
+                    row.entry.set_time(time_ns);
+                }
+            }
         }
         Flow::On
     }
@@ -103,8 +107,15 @@ impl Stage for Timestamp {
 pub(crate) struct LastTimes {
     hasher: RandomState,
     /// By the hash of the label set.
-    young: BTreeMap<u64, i64>,
-    old: BTreeMap<u64, i64>,
+    young: BTreeMap<u64, Last>,
+    old: BTreeMap<u64, Last>,
+}
+
+/// The last time of a label set, and where the line begins that it is of.
+#[derive(Clone, Copy)]
+struct Last {
+    time_ns: i64,
+    origin: u64,
 }
 
 impl LastTimes {
@@ -112,17 +123,37 @@ impl LastTimes {
     const LABEL_SETS: usize = 10_000;
 
     /// Sets the time of a row: the one that was read, else one that keeps the order of the lines.
+    /// When the row was made before, and of an earlier line's time, it is the one that it had.
     pub(crate) fn apply(&mut self, row: &mut Row, time_ns: Option<i64>) {
         let key = self.hasher.hash_one(row.labels());
-        let last = || self.young.get(&key).or_else(|| self.old.get(&key));
-        let Some(time_ns) = time_ns.or_else(|| last().map(|last| last.saturating_add(1))) else {
-            return;
+        let time_ns = match time_ns {
+            Some(time_ns) => {
+                row.entry.set_time(time_ns);
+                time_ns
+            }
+            None => match self.made_up(key, row) {
+                Some((time_ns, of)) => {
+                    row.entry.set_time_of(time_ns, of);
+                    time_ns
+                }
+                None => return,
+            },
         };
-        row.entry.timestamp_ns = time_ns;
         if self.young.len() >= Self::LABEL_SETS && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, time_ns);
+        let origin = row.entry.origin;
+        self.young.insert(key, Last { time_ns, origin });
+    }
+
+    /// A time for a row that has none, and where the line begins of whose time it was made.
+    fn made_up(&self, key: u64, row: &Row) -> Option<(i64, Option<u64>)> {
+        if let Some(noted_ns) = row.entry.made.as_ref().and_then(|made| made.noted_ns) {
+            // Of a line that is not read again.
+            return Some((noted_ns, None));
+        }
+        let last = self.young.get(&key).or_else(|| self.old.get(&key))?;
+        Some((last.time_ns.saturating_add(1), Some(last.origin)))
     }
 }
 

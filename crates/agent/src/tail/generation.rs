@@ -53,6 +53,8 @@ pub(crate) struct Generation {
     pub(crate) noted: Mark,
     /// What ends its lines.
     pub(crate) newline: Newline,
+    /// Whether reading began after lines that were done with, and nothing was read yet.
+    pub(crate) is_resumed: bool,
     /// Whether it was packed: what is read of it is not what its name leads to.
     is_unpacked: bool,
 }
@@ -136,6 +138,7 @@ impl Generation {
             is_over: false,
             noted: Mark::default(),
             newline: Newline::default(),
+            is_resumed: false,
             is_unpacked: false,
         })
     }
@@ -176,6 +179,18 @@ impl Generation {
             is_rotated: true,
             ..of_packed
         })
+    }
+
+    /// Goes back to read again what was done with. Whether that could be done; if not, reading goes
+    /// on where it was.
+    pub(crate) fn go_back(&mut self, offset: u64) -> bool {
+        match Trail::resume(&self.file, offset) {
+            Ok(Some(trail)) if offset < self.trail.offset() => {
+                self.trail = trail;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Goes on where `mark` is, if it holds here.

@@ -17,6 +17,7 @@ use super::known::Known;
 use super::newline::{Newline, decoded};
 use super::rotate;
 use super::stamps::Stamps;
+use super::ties::{Tied, Ties};
 use crate::batch::{BatchId, SourceId};
 use crate::clock::Now;
 use crate::discover::{Found, Target};
@@ -27,6 +28,11 @@ use crate::positions::Record;
 use crate::stages::Pipeline;
 use sink::Sink;
 pub(super) use sink::{origin, place};
+
+/// The structured metadata that says where in its file a line begins.
+const OFFSET: &str = "file_offset";
+/// How many bytes may be read of a file after a line that is held back.
+const HELD_BYTES_MAX: u64 = 32 << 20;
 
 /// A name under which lines are found.
 pub(crate) struct Source {
@@ -42,6 +48,11 @@ pub(crate) struct Source {
     owing: BTreeMap<BatchId, u64>,
     /// The times that lines were given.
     pub(super) stamps: Stamps,
+    /// What else entries were made of than their lines.
+    ties: Ties,
+    /// Whether a file was closed in which blocks began that might have gone on. That it is closed is
+    /// saved before more is sent.
+    has_parted: bool,
     /// Lines before this origin may have been sent by an agent before this one.
     repeats_before: u64,
     /// The tenant of the last entry.
@@ -71,6 +82,8 @@ impl Source {
             next_generation: 0,
             owing: BTreeMap::new(),
             stamps: Stamps::default(),
+            ties: Ties::default(),
+            has_parted: false,
             repeats_before: 0,
             tenant: None,
             is_listed: true,
@@ -103,13 +116,18 @@ impl Source {
     /// Adds a file that was read before after the others.
     pub(super) fn push_known(
         &mut self,
-        generation: Generation,
+        mut generation: Generation,
         record: &Record,
         known: &mut Known,
     ) {
-        let end = origin(generation.no, generation.end);
-        self.repeats_before = self.repeats_before.max(end);
-        self.stamps.restore(generation.no, &record.stamps);
+        let (no, end) = (generation.no, generation.end);
+        self.repeats_before = self.repeats_before.max(origin(no, end));
+        self.stamps.restore(no, &record.stamps);
+        let from = record.tied.from;
+        if from.is_none_or(|from| generation.go_back(from)) {
+            self.ties.restore(no, &record.tied, record.mark.offset);
+        }
+        generation.is_resumed = from.is_none() && record.mark.offset > 0;
         self.push(generation, known);
     }
 
@@ -165,7 +183,7 @@ impl Source {
     pub(crate) fn may_read(&self, outbox: &Outbox, now: Now) -> bool {
         let paused_until = self.pipeline.paused_until_ns();
         outbox.has_room(&self.tenant)
-            && self.stamps.has_room()
+            && (self.stamps.has_room() || self.owing.is_empty())
             && paused_until.is_none_or(|until| until <= now.wall_ns)
     }
 
@@ -175,9 +193,18 @@ impl Source {
         let Some(at) = self.generations.iter().position(may) else {
             return;
         };
+        if let Some(generation) = self.generations.get_mut(at)
+            && std::mem::take(&mut generation.is_resumed)
+            && !self.ties.is_over_in(generation.no)
+            && self.pipeline.oldest_held().is_some()
+        {
+            // Lines of the file before, whose rest in this one is done with.
+            self.finish_all(desk);
+        }
         let progress = self.read_generation(at, desk, Generation::read);
         match progress {
-            None | Some(Ok(Progress::Advanced)) => {}
+            None => {}
+            Some(Ok(Progress::Advanced)) => self.let_go_what_is_held_for_long(at, desk),
             Some(Ok(Progress::AtEnd)) => self.finish_pipeline(desk),
             Some(Ok(Progress::Replaced)) => rotate::truncated(self, at, desk),
             Some(Err(error)) => self.give_up(at, &error, desk),
@@ -196,17 +223,20 @@ impl Source {
         let mut lines = 0;
         let mut out = Vec::new();
         let mut sink = Sink {
+            job: self.target.job,
             source: self.id,
             path: &self.shown_path,
             owing: &mut self.owing,
             stamps: &mut self.stamps,
+            ties: &mut self.ties,
             tenant: &mut self.tenant,
             outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
+            has_parted: self.has_parted,
             has_stamped: false,
         };
-        let (metadata, encoding) = (&self.target.metadata, self.target.encoding);
+        let (target, encoding) = (&*self.target, self.target.encoding);
         let (labels, pipeline, last) = (&self.labels, &mut self.pipeline, &mut desk.stamps);
         let mut take = |line: Line<'_>| {
             lines += 1;
@@ -220,8 +250,9 @@ impl Source {
                     Some(encoding) => decoded(encoding, line.bytes),
                     None => line.bytes.to_vec(),
                 },
-                metadata: metadata.clone(),
+                metadata: metadata_of(target, line.offset),
                 origin,
+                made: sink.known(origin),
             };
             pipeline.process(entry, now_ns, &mut out);
             sink.take_all(&mut out);
@@ -253,6 +284,26 @@ impl Source {
         self.take_all(out, desk);
     }
 
+    /// Lets go all that the pipeline holds back if so much was read after it that its rest will not
+    /// come. A part of a line whose writer is gone would hold the position back for ever.
+    fn let_go_what_is_held_for_long(&mut self, at: usize, desk: &mut Desk) {
+        let (Some(held), Some(generation)) =
+            (self.pipeline.oldest_held(), self.generations.get(at))
+        else {
+            return;
+        };
+        let reached = origin(generation.no, generation.mark().offset);
+        if place(held).0 == generation.no && reached.saturating_sub(held) > HELD_BYTES_MAX {
+            self.finish_all(desk);
+        }
+    }
+
+    fn finish_all(&mut self, desk: &mut Desk) {
+        let mut out = Vec::new();
+        self.pipeline.finish(&mut out);
+        self.take_all(out, desk);
+    }
+
     /// Lets go all that the pipeline holds back, if all files are gone and quiet, or the name is one
     /// that rotation gives: what it waits for will not come.
     fn finish_pipeline(&mut self, desk: &mut Desk) {
@@ -267,9 +318,7 @@ impl Source {
                     && desk.known.is_rotated_name(job, &self.path))
         };
         if self.generations.iter().all(is_quiet) {
-            let mut out = Vec::new();
-            self.pipeline.finish(&mut out);
-            self.take_all(out, desk);
+            self.finish_all(desk);
         }
     }
 
@@ -283,14 +332,17 @@ impl Source {
 
     fn sink<'s>(&'s mut self, desk: &'s mut Desk) -> Sink<'s> {
         Sink {
+            job: self.target.job,
             source: self.id,
             path: &self.shown_path,
             owing: &mut self.owing,
             stamps: &mut self.stamps,
+            ties: &mut self.ties,
             tenant: &mut self.tenant,
             outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
+            has_parted: self.has_parted,
             has_stamped: false,
         }
     }
@@ -323,9 +375,10 @@ impl Source {
     /// in the next.
     fn done_up_to(&self, generation: &Generation) -> u64 {
         match self.oldest_owed().map(place) {
-            Some((no, offset)) if no == generation.no => offset,
+            // What is read again for lines after it was done with before.
+            Some((no, offset)) if no == generation.no => offset.max(generation.noted.offset),
             Some((no, _)) if no < generation.no => generation.noted.offset,
-            _ => generation.next_line(),
+            _ => generation.next_line().max(generation.noted.offset),
         }
     }
 
@@ -339,6 +392,8 @@ impl Source {
 
     /// Notes how far each file is done with.
     pub(crate) fn note(&mut self, desk: &Desk) {
+        let mut firsts = Vec::new();
+        self.pipeline.joined_to(&mut firsts);
         let offsets: Vec<u64> = self
             .generations
             .iter()
@@ -353,16 +408,20 @@ impl Source {
                 && let Ok(Some(mark)) = generation.mark_at(offset)
             {
                 generation.noted = mark;
-                self.stamps.forget_before(generation.no, offset);
             }
+            let (no, noted) = (generation.no, generation.noted.offset);
+            let read = generation.mark().offset;
             let mut record = record_of(generation, &self.path, &self.target, &desk.known);
-            record.stamps = self.stamps.used(generation.no);
+            record.tied = self.ties.note(no, noted, read, &firsts);
+            self.stamps
+                .forget_before(no, record.tied.from.unwrap_or(noted));
+            record.stamps = self.stamps.used(no);
             desk.known.book.put(record);
         }
     }
 
-    /// Shows how the files stand.
-    pub(crate) fn show(&mut self, now: Duration) {
+    /// Shows how the files stand: whether that has changed.
+    pub(crate) fn show(&mut self, now: Duration) -> bool {
         let last = self.generations.back();
         let lag_bytes: u64 = self
             .generations
@@ -383,10 +442,12 @@ impl Source {
                 .behind_since
                 .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
         };
-        if state != self.shown {
+        let has_changed = state != self.shown;
+        if has_changed {
             self.metrics.state(state);
             self.shown = state;
         }
+        has_changed
     }
 
     /// How the files stand, as of the last look.
@@ -423,6 +484,15 @@ fn labels_of(found: &Found) -> BTreeMap<String, String> {
     labels
 }
 
+/// Structured metadata of a line.
+fn metadata_of(target: &Target, offset: u64) -> Vec<(String, String)> {
+    let mut metadata = target.metadata.clone();
+    if target.has_offsets {
+        metadata.push((OFFSET.to_owned(), offset.to_string()));
+    }
+    metadata
+}
+
 fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Known) -> Record {
     Record {
         client: known.client.to_string(),
@@ -434,6 +504,7 @@ fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Know
         mtime_ns: generation.mtime_ns,
         is_done: false,
         stamps: Vec::new(),
+        tied: Tied::default(),
         cursor: None,
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{origin, place};
 
-/// Pieces of a file that may wait for their acknowledgement; with more, reading waits.
+/// Pieces of a file that may wait for an acknowledgement; with more, reading waits for one.
 const PIECES_MAX: usize = 4096;
 
 /// A part of a file that was read at once. While it is held here it is told by origins, so that
@@ -49,7 +49,7 @@ impl LastStamp {
     }
 }
 
-/// The pieces of a source's files that are not acknowledged.
+/// The pieces of a source's files that are not acknowledged, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Stamps(Vec<Piece>);
 
@@ -72,20 +72,23 @@ impl Stamps {
             end: origin(generation, piece.end),
             ..*piece
         }));
+        self.0.sort_by_key(|piece| piece.start);
     }
 
     /// The time of the line at `origin`.
     pub(super) fn stamp(&mut self, origin: u64, wall_ns: i64, last: &mut LastStamp) -> i64 {
-        let stamp_ns = match self.0.iter().rev().find(|piece| piece.covers(origin)) {
+        let stamp_ns = match self.at(origin) {
             Some(piece) => piece.stamp(origin),
             None => {
                 let base_ns = last.next(wall_ns);
-                self.0.push(Piece {
+                let piece = Piece {
                     start: origin,
                     end: u64::MAX,
                     base_ns,
                     is_used: false,
-                });
+                };
+                let place = self.0.partition_point(|other| other.start <= origin);
+                self.0.insert(place, piece);
                 base_ns
             }
         };
@@ -93,18 +96,31 @@ impl Stamps {
         stamp_ns
     }
 
+    /// The piece of a line. Of those that were read after one that was noted, the latter counts where
+    /// both have it.
+    fn at(&mut self, origin: u64) -> Option<&mut Piece> {
+        let after = self.0.partition_point(|piece| piece.start <= origin);
+        let mut before = self.0.iter_mut().take(after).rev();
+        before.find(|piece| piece.covers(origin))
+    }
+
     /// Ends the piece that is being read.
     pub(super) fn end(&mut self, end: u64) {
-        if let Some(piece) = self.0.last_mut().filter(|piece| piece.end == u64::MAX) {
+        let mut open = self.0.iter_mut().rev();
+        if let Some(piece) = open.find(|piece| piece.end == u64::MAX) {
             piece.end = end;
+        }
+        while self.0.len() > PIECES_MAX {
+            // What is held back for as long as that may come out with a time that is not noted.
+            let unused = self.0.iter().position(|piece| !piece.is_used);
+            self.0.remove(unused.unwrap_or(0));
         }
     }
 
     /// Whether an entry that begins at `origin` has the time that was given here; that is
     /// remembered.
     pub(super) fn is_of(&mut self, origin: u64, timestamp_ns: i64) -> bool {
-        let mut pieces = self.0.iter_mut().rev();
-        match pieces.find(|piece| piece.covers(origin)) {
+        match self.at(origin) {
             Some(piece) if piece.stamp(origin) == timestamp_ns => {
                 piece.is_used = true;
                 true
@@ -125,24 +141,18 @@ impl Stamps {
         self.0.retain(|piece| place(piece.start).0 != generation);
     }
 
-    /// What is to be noted of a generation: the pieces up to the last that was used. One before it
-    /// may have only the rest of an entry that began earlier; without it, a piece that begins there
-    /// when it is read again would take the place of the later ones.
+    /// What is to be noted of a generation: the pieces of which a time was used.
     pub(super) fn used(&self, generation: u64) -> Vec<Piece> {
-        let its = self
+        let used = self
             .0
             .iter()
-            .filter(|piece| place(piece.start).0 == generation);
-        let used = its.clone().filter(|piece| piece.is_used);
-        let Some(end) = used.map(|piece| piece.end).max() else {
-            return Vec::new();
-        };
+            .filter(|piece| place(piece.start).0 == generation && piece.is_used);
         let noted = |piece: &Piece| Piece {
             start: place(piece.start).1,
             end: place(piece.end).1,
             ..*piece
         };
-        its.filter(|piece| piece.end <= end).map(noted).collect()
+        used.map(noted).collect()
     }
 
     /// Whether there is room for more pieces.
@@ -192,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_has_only_the_rest_of_an_entry_is_noted_with_those_around_it() {
+    fn a_piece_that_was_noted_counts_before_one_that_is_read_around_it() {
         let mut last = LastStamp::default();
         let mut stamps = Stamps::default();
         for (at, wall_ns) in [(0, 100), (10, 200), (20, 300)] {
@@ -206,6 +216,21 @@ mod tests {
         let second: Vec<i64> = [0, 10, 20, 30]
             .map(|at| again.stamp(origin(0, at), 900, &mut LastStamp::default()))
             .into();
-        assert_eq!(second, [100, 200, 300, 900]);
+        assert_eq!(second, [100, 900, 300, 920]);
+    }
+
+    #[test]
+    fn pieces_that_wait_for_long_are_bounded_and_used_ones_are_kept() {
+        let (mut last, mut stamps) = (LastStamp::default(), Stamps::default());
+        let count = 2 * PIECES_MAX as u64;
+        for at in 0..count {
+            let stamp_ns = stamps.stamp(at, 100, &mut last);
+            if at % 4 == 0 {
+                assert!(stamps.is_of(at, stamp_ns));
+            }
+            stamps.end(at + 1);
+        }
+        assert!(stamps.0.len() <= PIECES_MAX && !stamps.has_room());
+        assert_eq!(stamps.used(0).len(), PIECES_MAX / 2);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::registry::Registry;
+use proto::logproto::EntryAdapter;
 
 use crate::batch::{Batch, BatchLimits, Batcher};
 use crate::clock::Now;
@@ -19,6 +20,7 @@ use crate::outbox::{Outbox, OutboxLimits};
 use crate::positions::{Book, Loaded, Record};
 use crate::reader::{News, Reader, ReaderConfig};
 use crate::stages::Pipeline;
+use crate::streams::JobStreams;
 use crate::tail::desk::Desk;
 use crate::tail::generation::Unpacking;
 use crate::tail::restore::{Meeting, Memory, Names, current, push_current};
@@ -217,6 +219,11 @@ impl Rig {
     /// Stops as if killed: what is not noted yet is not noted.
     pub(super) fn kill(&mut self) {
         let records = self.records();
+        self.kill_with(records);
+    }
+
+    /// As [`Self::kill`], with what was noted at some time before.
+    pub(super) fn kill_with(&mut self, records: Vec<Record>) {
         self.done.clear();
         self.book = Arc::new(Book::new(Loaded {
             records,
@@ -258,19 +265,32 @@ pub(super) fn lines_of(batch: &Batch) -> Vec<String> {
         .collect()
 }
 
+/// The lines of batches with their times.
+pub(super) fn entries(batches: &[Batch]) -> Vec<(String, i64)> {
+    let streams = batches.iter().flat_map(|batch| &batch.request.streams);
+    let entries = streams.flat_map(|stream| &stream.entries);
+    let entry = |entry: &EntryAdapter| {
+        let time = entry.timestamp.unwrap();
+        let line = String::from_utf8_lossy(&entry.line).into_owned();
+        (line, time.seconds * 1_000_000_000 + i64::from(time.nanos))
+    };
+    entries.map(entry).collect()
+}
+
 fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
     let stage_metrics = crate::stages::Metrics::register(&mut Registry::default());
     let pipeline = |job: &crate::config::ScrapeConfig| {
         Pipeline::new(&job.pipeline_stages, &job.job_name, &stage_metrics).unwrap()
     };
     let pipelines = config.scrape_configs.iter().map(pipeline).collect();
-    let batcher = Batcher::new(BatchLimits {
+    let limits = BatchLimits {
         bytes_max: 1 << 20,
         wait_max: Duration::from_secs(1),
         streams_max: 0,
-        lanes: 1,
+        lanes: 3,
         external_labels: Default::default(),
-    });
+    };
+    let batcher = Batcher::new(limits, JobStreams::new(std::iter::empty(), 0));
     let limits = OutboxLimits {
         line_bytes_max: 0,
         is_line_cut: false,

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, lines_of};
-use crate::batch::Batch;
+use super::rig::{Rig, entries, lines_of};
 use crate::config::Config;
 
 fn rig(stages: &str) -> Rig {
@@ -16,6 +15,15 @@ fn rig(stages: &str) -> Rig {
 
 fn cri(flag: &str, text: &str) -> String {
     format!("2024-01-02T03:04:05.000000001Z stdout {flag} {text}\n")
+}
+
+/// What goes out after so long, and is not acknowledged.
+fn sent_after(rig: &mut Rig, time: Duration) -> Vec<(String, i64)> {
+    let mut batches = rig.turn_without_delivery();
+    rig.pass(time);
+    batches.extend(rig.turn_without_delivery());
+    assert!(batches.iter().all(|batch| batch.is_stamped), "saved first");
+    entries(&batches)
 }
 
 #[test]
@@ -51,19 +59,14 @@ fn a_line_in_parts_stays_whole_over_a_rotation_and_a_restart() {
 fn equal_lines_that_are_packed_have_times_of_their_own_and_the_same_when_they_are_read_again() {
     let mut rig = rig("[cri: {}, pack: {labels: [stream]}]");
     rig.write("a.log", &cri("F", "equal").repeat(3));
-    let times = |batches: &[Batch]| -> Vec<_> {
-        let streams = batches.iter().flat_map(|batch| &batch.request.streams);
-        let entries = streams.flat_map(|stream| &stream.entries);
-        entries.map(|entry| entry.timestamp.unwrap()).collect()
-    };
     let batches = rig.turn_without_delivery();
-    let first = times(&batches);
+    let first = entries(&batches);
     assert_eq!(first.len(), 3);
-    assert!(first.is_sorted_by_key(|time| (time.seconds, time.nanos)));
+    assert!(first.is_sorted_by_key(|(_, time_ns)| *time_ns));
     assert!(first[0] != first[1] && first[1] != first[2], "{first:?}");
     assert!(batches[0].is_stamped, "saved before they are sent");
     rig.restart();
-    assert_eq!(times(&rig.turn_without_delivery()), first);
+    assert_eq!(entries(&rig.turn_without_delivery()), first);
 }
 
 #[test]
@@ -112,4 +115,98 @@ fn the_last_block_of_a_rotated_file_waits_no_longer_than_since_it_was_written() 
     rig.start();
     assert_eq!(rig.read_after(Duration::from_secs(1)), ["f0\nx"]);
     assert_eq!(rig.offset("a.log"), Some(3), "the other may go on");
+}
+
+#[test]
+fn a_time_that_was_made_of_an_earlier_lines_is_the_same_when_it_is_read_again() {
+    const S: i64 = 1_000_000_000;
+    let mut rig =
+        rig("[regex: {expression: '^(?P<t>[0-9]+)'}, timestamp: {source: t, format: Unix}]");
+    rig.write("a.log", "1700000000 a\nb\n");
+    assert_eq!(rig.read(), ["1700000000 a", "b"]);
+    rig.append("a.log", "c\n1700000009 d\ne\n");
+    let first = sent_after(&mut rig, Duration::from_secs(1));
+    let expected = [
+        ("c", 1_700_000_000 * S + 2),
+        ("1700000009 d", 1_700_000_009 * S),
+        ("e", 1_700_000_009 * S + 1),
+    ];
+    assert_eq!(first, expected.map(|(line, ns)| (line.to_owned(), ns)));
+    for _ in 0..2 {
+        rig.restart();
+        assert_eq!(sent_after(&mut rig, Duration::from_secs(1)), first);
+    }
+    // The line before is in a file that was rotated, and the next one goes on with its time.
+    rig.restart();
+    rig.read();
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", "f\n");
+    let first = sent_after(&mut rig, Duration::from_secs(1));
+    assert_eq!(first, [("f".to_owned(), 1_700_000_009 * S + 2)]);
+    for _ in 0..2 {
+        rig.restart();
+        assert_eq!(sent_after(&mut rig, Duration::from_secs(1)), first);
+    }
+}
+
+#[test]
+fn a_block_that_was_let_go_in_the_middle_is_cut_there_when_it_is_read_again() {
+    let wait = Duration::from_secs(3);
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 2s}]");
+    rig.write("a.log", "f1\n a\n");
+    let mut first = sent_after(&mut rig, wait);
+    rig.append("a.log", " b\n c\n");
+    first.extend(sent_after(&mut rig, wait));
+    let lines: Vec<&str> = first.iter().map(|(line, _)| line.as_str()).collect();
+    assert_eq!(lines, ["f1\n a", " b\n c"]);
+    assert_eq!(first[0].1, first[1].1, "the time of the first line");
+    for _ in 0..2 {
+        rig.restart();
+        assert_eq!(sent_after(&mut rig, wait), first);
+    }
+}
+
+#[test]
+fn the_rest_of_a_block_that_is_done_with_comes_again_as_its_rest() {
+    let wait = Duration::from_secs(3);
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 2s}]");
+    rig.write("a.log", "f0\nf1\n a\n");
+    let mut batches = rig.turn_without_delivery();
+    rig.pass(wait);
+    batches.extend(rig.turn_without_delivery());
+    let whole = entries(&batches);
+    rig.deliver(&batches);
+    assert_eq!(rig.read(), [""; 0]);
+    rig.append("a.log", " b\n c\n");
+    let first = sent_after(&mut rig, wait);
+    assert_eq!(first, [(" b\n c".to_owned(), whole[1].1)]);
+    for _ in 0..2 {
+        rig.restart();
+        assert_eq!(sent_after(&mut rig, wait), first);
+        assert_eq!(rig.offset("a.log"), Some(9));
+    }
+    // What is done with does not come again, and the position does not go back.
+    rig.restart();
+    assert_eq!(rig.read_after(wait), [" b\n c"]);
+    rig.restart();
+    assert_eq!(rig.read_after(wait), [""; 0]);
+    assert_eq!(rig.offset("a.log"), Some(15));
+    rig.append("a.log", "f2\n d\nf3\n");
+    assert_eq!(rig.read(), ["f2\n d", "f3"]);
+    assert_eq!(rig.offset("a.log"), Some(24));
+}
+
+#[test]
+fn a_part_of_a_line_whose_rest_never_comes_does_not_hold_back_the_position_for_ever() {
+    let mut rig = rig("[cri: {}]");
+    let long = "x".repeat(1 << 19);
+    rig.write("a.log", &cri("P", "first, "));
+    let other = cri("F", &long).replace("stdout", "stderr");
+    for _ in 0..70 {
+        rig.append("a.log", &other);
+    }
+    let lines = rig.read();
+    assert_eq!(lines.len(), 71);
+    assert!(lines.contains(&"first, ".to_owned()));
+    assert!(rig.offset("a.log") > Some(32 << 20));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Desk, Generation, Source, lost, place, record_of};
+use super::{Desk, Generation, Pipeline, Source, lost, place, record_of};
 
 /// How long a file that was rotated must not grow until its last line counts as whole.
 const HALF_LINE_QUIET: Duration = Duration::from_secs(5);
@@ -14,11 +14,10 @@ impl Source {
         self.finish_pipeline(desk);
         while at < self.generations.len() {
             self.finish_half_line(at, desk);
-            let is_done = self.generations.get(at).is_some_and(|generation| {
-                self.is_finished(generation, desk.now.mono)
-                    || self.is_held_too_long(generation, desk, deleted_hold_max)
-            });
-            if is_done {
+            let is_held =
+                |generation: &Generation| self.is_held_too_long(generation, desk, deleted_hold_max);
+            let is_held = self.generations.get(at).is_some_and(is_held);
+            if is_held || self.is_finished(at, desk.now.mono) {
                 self.close(at, desk);
             } else {
                 at += 1;
@@ -43,16 +42,30 @@ impl Source {
         }
     }
 
-    fn is_finished(&self, generation: &Generation, now: Duration) -> bool {
-        if generation.is_over {
-            return self
-                .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no);
+    /// Whether all of a file is done with, also as the beginning of blocks that go on after it. What
+    /// comes from now on begins anew, since it would after a restart.
+    fn is_finished(&mut self, at: usize, now: Duration) -> bool {
+        let Some(generation) = self.generations.get(at) else {
+            return false;
+        };
+        let no = generation.no;
+        let is_owed = self
+            .oldest_owed()
+            .is_some_and(|oldest| place(oldest).0 <= no);
+        if is_owed || self.ties.needs(no) || !(generation.is_over || generation.is_quiet(now)) {
+            return false;
         }
-        generation.is_quiet(now)
-            && self
-                .oldest_owed()
-                .is_none_or(|oldest| place(oldest).0 > generation.no)
+        let is_in_it = |origin: u64| place(origin).0 == no;
+        let begun_in_it = |pipeline: &Pipeline| {
+            let mut firsts = Vec::new();
+            pipeline.joined_to(&mut firsts);
+            firsts.into_iter().any(is_in_it)
+        };
+        if begun_in_it(&self.pipeline) {
+            self.pipeline.part_from(&is_in_it);
+            self.has_parted = true;
+        }
+        !begun_in_it(&self.pipeline)
     }
 
     /// Whether a deleted file takes room on the disk for longer than it may.
@@ -80,6 +93,7 @@ impl Source {
             return;
         };
         self.stamps.forget(generation.no);
+        self.ties.forget(generation.no);
         let bears_same = |other: &Generation| other.id == generation.id;
         if !self.generations.iter().any(bears_same) {
             desk.known.release(self.target.job, generation.id, self.id);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{BatchId, From, SourceId};
-use crate::entry::Entry;
+use crate::entry::{Entry, Made};
 use crate::outbox::Outbox;
 use crate::tail::stamps::Stamps;
+use crate::tail::ties::Ties;
 
 /// Bits of an origin that are the offset in a file; the others are the generation.
 const OFFSET_BITS: u32 = 40;
@@ -24,27 +25,46 @@ pub(in crate::tail) fn place(origin: u64) -> (u64, u64) {
 
 /// Where entries go to from one source.
 pub(super) struct Sink<'s> {
+    pub(super) job: usize,
     pub(super) source: SourceId,
     pub(super) path: &'s Arc<PathBuf>,
     pub(super) owing: &'s mut BTreeMap<BatchId, u64>,
     pub(super) stamps: &'s mut Stamps,
+    pub(super) ties: &'s mut Ties,
     pub(super) tenant: &'s mut Option<Arc<str>>,
     pub(super) outbox: &'s mut Outbox,
     pub(super) now: Duration,
     /// Lines before this origin may have been sent by an agent before this one.
     pub(super) repeats_before: u64,
-    /// Whether an entry went out with a time that the agent gave it.
+    /// Whether a file was closed to which lines might have been joined.
+    pub(super) has_parted: bool,
+    /// Whether an entry went out that is made of more than its lines, which is to be noted.
     pub(super) has_stamped: bool,
 }
 
 impl Sink<'_> {
+    /// What was noted of a line, if it may have been read before.
+    pub(super) fn known(&self, origin: u64) -> Option<Box<Made>> {
+        (origin < self.repeats_before)
+            .then(|| self.ties.known(origin))
+            .flatten()
+    }
+
     pub(super) fn take_all(&mut self, entries: &mut Vec<Entry>) {
-        for entry in entries.drain(..) {
+        for mut entry in entries.drain(..) {
             let origin = entry.origin;
+            let (made, timestamp_ns) = (entry.made.take(), entry.timestamp_ns);
+            let last = made.as_ref().and_then(|made| made.last);
+            if self.ties.is_sent(origin, last.unwrap_or(origin)) {
+                continue;
+            }
             let (generation, offset) = place(origin);
-            let is_stamped = self.stamps.is_of(origin, entry.timestamp_ns);
+            let is_tied = made.is_some_and(|made| self.ties.take(origin, timestamp_ns, &made));
+            let is_stamped = self.stamps.is_of(origin, timestamp_ns) || is_tied;
+            let is_stamped = is_stamped || self.has_parted;
             self.has_stamped |= is_stamped;
             let from = From {
+                job: self.job,
                 source: self.source,
                 generation,
                 offset,
