@@ -11,6 +11,7 @@ mod chunk;
 mod manifest;
 mod page;
 mod path;
+mod pieces;
 mod referrers;
 mod tags;
 mod upload;

@@ -1,9 +1,9 @@
 //! The bytes of one request on their way to the end of an upload.
 
-use axum::body::Body;
 use futures::StreamExt;
 use http::StatusCode;
 
+use super::pieces::Pieces;
 use super::upload::range;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
@@ -82,22 +82,21 @@ impl Receiving {
         self.received
     }
 
-    /// Takes a body to its end. If it breaks off, what came is kept and can be continued from.
+    /// Takes pieces to their end. If they break off, what came is kept and can be continued from.
     pub(crate) async fn take(
         &mut self,
         registry: &Registry,
-        body: Body,
+        mut pieces: Pieces,
         expected: Option<u64>,
     ) -> Result<(), Error> {
         let blob_size_max = registry.config().upload.blob_size_max.0;
         let begin = self.received;
-        let mut frames = body.into_data_stream();
-        while let Some(frame) = frames.next().await {
-            let bytes = match frame {
+        while let Some(piece) = pieces.next().await {
+            let bytes = match piece {
                 Ok(bytes) => bytes,
-                Err(error) => {
+                Err(reason) => {
                     self.save(registry.meta()).await?;
-                    return Err(self.broken_off(&error));
+                    return Err(self.broken_off(&reason));
                 }
             };
             self.received += bytes.len() as u64;
@@ -124,9 +123,9 @@ impl Receiving {
         }
     }
 
-    fn broken_off(&self, error: &axum::Error) -> Error {
+    fn broken_off(&self, reason: &str) -> Error {
         let message = format!(
-            "the body broke off after byte {}, and can be continued from there: {error}",
+            "the body broke off after byte {}, and can be continued from there: {reason}",
             self.received
         );
         Error::new(Code::BlobUploadInvalid, message)

@@ -11,6 +11,7 @@ use super::answer::{CONTENT_DIGEST, UPLOAD_UUID, empty};
 use super::call::Call;
 use super::chunk::ChunkRange;
 pub(crate) use super::chunk::Receiving;
+use super::pieces::{self, Pieces};
 use crate::auth::{self, Action, Caller};
 use crate::cost::Cost;
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -106,8 +107,8 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
     match digest {
         Some(digest) => {
             let session = enter(&call.registry, &upload.uuid).await?;
-            let work = complete(call.registry, call.who, upload, digest, body, None);
-            run(session, work).await
+            let work = |pieces| complete(call.registry, call.who, upload, digest, pieces, None);
+            run(session, body, work).await
         }
         None => Ok(standing(StatusCode::ACCEPTED, &repo, &upload.uuid, 0)),
     }
@@ -169,22 +170,31 @@ async fn ask_for_more(call: &Call, repo: &RepoName, sources: &[RepoName]) -> Res
     Err(auth::challenge(error, registry, headers, Some(scope)))
 }
 
-/// Runs to its end also if the client goes away, since what it sent shall be kept. The turn is taken
-/// before, so that who comes next, to ask how far this came, cannot be first.
-async fn run(
+/// Runs what takes the pieces of a body to its end also if the client goes away, since what it sent
+/// shall be kept. The turn is taken before, so that who comes next, to ask how far this came, cannot
+/// be first.
+async fn run<F>(
     session: Turn,
-    work: impl Future<Output = Result<Response, Error>> + Send + 'static,
-) -> Result<Response, Error> {
+    body: Body,
+    work: impl FnOnce(Pieces) -> F,
+) -> Result<Response, Error>
+where
+    F: Future<Output = Result<Response, Error>> + Send + 'static,
+{
     let cost = Cost::current().unwrap_or_default();
-    let work = async move {
-        let outcome = cost.of(work).await;
+    let (gathering, pieces) = pieces::divide(body);
+    let work = cost.of(work(pieces));
+    let mut work = tokio::spawn(async move {
+        let outcome = work.await;
         drop(session);
         outcome
+    });
+    let ended = tokio::select! {
+        // It may end before the body does: with a refusal.
+        ended = &mut work => ended,
+        () = gathering => work.await,
     };
-    match tokio::spawn(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(Error::internal("the upload", &error)),
-    }
+    ended.unwrap_or_else(|error| Err(Error::internal("the upload", &error)))
 }
 
 pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
@@ -254,12 +264,12 @@ pub(super) async fn extend(
     let range = chunk_range(&call)?;
     let registry = call.registry;
     let session = enter(&registry, &uuid).await?;
-    run(session, async move {
+    run(session, body, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         let expected = check_order(&upload, range)?;
         let algorithm = upload.algorithm;
         let mut receiving = Receiving::resume(&registry, upload, algorithm).await?;
-        receiving.take(&registry, body, expected).await?;
+        receiving.take(&registry, pieces, expected).await?;
         receiving.save(registry.meta()).await?;
         let received = receiving.received();
         Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received))
@@ -281,9 +291,9 @@ pub(super) async fn finish(
     let range = chunk_range(&call)?;
     let (registry, who) = (call.registry, call.who);
     let session = enter(&registry, &uuid).await?;
-    run(session, async move {
+    run(session, body, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
-        complete(registry.clone(), who, upload, digest, body, range).await
+        complete(registry.clone(), who, upload, digest, pieces, range).await
     })
     .await
 }
@@ -295,13 +305,13 @@ async fn complete(
     who: Who,
     upload: Upload,
     digest: Digest,
-    body: Body,
+    pieces: Pieces,
     range: Option<ChunkRange>,
 ) -> Result<Response, Error> {
     let expected = check_order(&upload, range)?;
     let (repo, uuid) = (upload.repo.clone(), upload.uuid.clone());
     let mut receiving = Receiving::resume(&registry, upload, digest.algorithm()).await?;
-    receiving.take(&registry, body, expected).await?;
+    receiving.take(&registry, pieces, expected).await?;
     let outcome = match receiving.finish(&registry, &digest).await {
         Ok(()) => {
             let commit = receiving.commit(who, digest.clone(), registry.blob_grace_ms());

@@ -208,8 +208,9 @@ impl Fetch {
         let stored = async {
             let algorithm = self.digest.algorithm();
             let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
-            let body = Body::from_stream(self.spooled(answer));
-            receiving.take(registry, body, None).await?;
+            let spooled = self.spooled(answer);
+            let pieces = spooled.map_err(|error| error.to_string()).boxed();
+            receiving.take(registry, pieces, None).await?;
             receiving.finish(registry, &self.digest).await?;
             let (who, grace_ms) = (self.who.clone(), registry.blob_grace_ms());
             let commit = receiving.commit(who, self.digest.clone(), grace_ms);

@@ -1,5 +1,7 @@
 //! A directory: an object is a file that is written where it stays.
 
+mod reading;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -10,17 +12,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
 
 use super::{Appender, Bodies, Store, StoreError};
+use reading::Reading;
 
 /// Where objects are.
 const DATA: &str = "data";
 /// Bytes that are collected before the disk is asked.
-const WRITE_BYTES: usize = 1 << 20;
-/// Bytes that are read at once.
-const READ_BYTES: usize = 256 << 10;
+const WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes in files.
 pub(super) struct LocalStore {
@@ -84,26 +83,9 @@ impl Store for LocalStore {
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => StoreError::Lost {
-                key: key.to_owned(),
-            },
-            _ => StoreError::failed("reading", key, error),
-        };
-        let mut file = tokio::fs::File::open(self.path(key))
-            .await
-            .map_err(failed)?;
-        if range.start > 0 {
-            file.seek(SeekFrom::Start(range.start))
-                .await
-                .map_err(failed)?;
-        }
-        let length = range.end.saturating_sub(range.start);
-        let bodies = ReaderStream::with_capacity(file.take(length), READ_BYTES);
-        let key = key.to_owned();
-        let bodies = bodies
-            .map(move |read| read.map_err(|error| StoreError::failed("reading", &key, error)));
-        Ok(bodies.boxed())
+        let path = self.path(key);
+        let file = blocking("reading", key, move || File::open(path)).await?;
+        Ok(Reading::new(key, file, range).bodies().boxed())
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>, StoreError> {
