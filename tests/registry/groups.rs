@@ -43,6 +43,19 @@ async fn who_is_in_a_group_may_do_what_it_may() -> anyhow::Result<()> {
     );
     make(&admin, &accounts, json!({"username": "ann"})).await?;
     assert_eq!(ann.status(Method::POST, UPLOADS).await?, 202);
+    // Who is in a group sees its projects, and finds them.
+    let account = json!({"username": "eve", "password": "a long enough password"});
+    make(&admin, "/users", account).await?;
+    let eve = registry.client().login("eve", "a long enough password");
+    let seen = async || -> anyhow::Result<_> {
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let listed = eve.manage(Method::GET, "/projects?page_size=1", Value::Null);
+        let found = eve.manage(Method::GET, "/search?q=team", Value::Null);
+        Ok((count(&listed.await?.1), count(&found.await?.1["project"])))
+    };
+    assert_eq!(seen().await?, (0, 0));
+    make(&admin, &accounts, json!({"username": "eve"})).await?;
+    assert_eq!(seen().await?, (1, 1));
     let members = admin.manage(Method::GET, "/projects/team/members", Value::Null);
     let members = members.await?.1;
     let holders: Vec<_> = members.as_array().into_iter().flatten().collect();

@@ -167,6 +167,14 @@ async fn labels_are_the_business_of_those_who_have_the_role() -> anyhow::Result<
     let stranger = json!({"username": "eve", "password": "a password"});
     assert_eq!(admin.manage(Method::POST, "/users", stranger).await?.0, 201);
     let eve = registry.client().login("eve", "a password");
-    assert_eq!(eve.manage(Method::GET, &listed, Value::Null).await?.0, 404);
+    // Numbers do not tell a stranger the names that they are of.
+    let label = get(&admin, &listed).await?[0]["id"].clone();
+    let own = format!("/labels/{label}");
+    let (quota, retention) = (format!("/quotas/{team}"), format!("/retentions/{team}"));
+    for path in [&listed, &own, &quota, &retention] {
+        let (status, answer) = eve.manage(Method::GET, path, Value::Null).await?;
+        assert_eq!(status, 404, "{path}");
+        assert!(!answer.to_string().contains("project team"), "{answer}");
+    }
     Ok(())
 }

@@ -1,11 +1,17 @@
 //! Manifests of every shape.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
     CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, bytes, code, descriptor, header, image, sha256,
     sha512, text,
 };
+use tests::wait_for;
+
+/// Images with blobs that are not there are refused.
+const COMPLETE: (&str, &str) = ("SKALD_REGISTRY_LIMITS_ALLOW_MISSING_BLOBS", "false");
 
 #[tokio::test]
 async fn what_was_pushed_comes_back_byte_for_byte() -> anyhow::Result<()> {
@@ -137,7 +143,7 @@ async fn sha512_is_as_good_as_sha256() -> anyhow::Result<()> {
 #[tokio::test]
 async fn what_is_wrong_with_a_manifest_is_said() -> anyhow::Result<()> {
     for kind in Kind::ALL {
-        let registry = Registry::start(kind, &[]).await?;
+        let registry = Registry::start(kind, &[COMPLETE]).await?;
         let client = registry.client();
         let config = bytes(6, 50);
         client.push_blob("app", &config).await?;
@@ -269,5 +275,59 @@ async fn deleting_a_tag_keeps_the_manifest_and_deleting_it_takes_the_tags() -> a
         }
         assert_eq!(client.json("/v2/app/tags/list").await?["tags"], json!([]));
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_image_that_is_pushed_before_its_blobs_keeps_them() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "20ms"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let layer = bytes(1, 10);
+    let manifest = image(b"{}", &[&layer]).to_string().into_bytes();
+    let put = client
+        .put_manifest("team/app", "v1", MANIFEST, &manifest)
+        .await?;
+    assert_eq!(put.status(), 201);
+    assert!(header(&put, "warning")?.contains("team/app lacks 2 blobs"));
+    let digest = client.push_blob("team/app", &layer).await?;
+    let path = format!("/v2/team/app/blobs/{digest}");
+    // It is looked at, and stays: the image needs it.
+    wait_for("the review", Duration::from_secs(20), || async {
+        let waits = client
+            .manage(Method::GET, "/system/gc", Value::Null)
+            .await
+            .ok()?;
+        (waits.1["candidates"] == 0).then_some(())
+    })
+    .await?;
+    assert_eq!(client.get(&path).await?, Some(layer));
+    assert_eq!(client.status(Method::DELETE, &path).await?, 405);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_image_does_not_lack_what_was_there_a_while_ago() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let layer = bytes(1, 10);
+    client.push_blob("app", b"{}").await?;
+    let digest = client.push_blob("app", &layer).await?;
+    let path = format!("/v2/app/blobs/{digest}");
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
+    // Its client may have been told that the layer is there.
+    let manifest = image(b"{}", &[&layer]).to_string().into_bytes();
+    let put = client.put_manifest("app", "v1", MANIFEST, &manifest);
+    let refused = put.await?;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(code(refused).await?, "MANIFEST_BLOB_UNKNOWN");
+    client.push_blob("app", &layer).await?;
+    let put = client.put_manifest("app", "v1", MANIFEST, &manifest);
+    let put = put.await?;
+    assert_eq!(put.status(), 201);
+    assert!(!put.headers().contains_key("warning"));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, Registry, bytes, sha256};
+use tests::registry::{INDEX, Kind, MANIFEST, Registry, bytes, descriptor, sha256};
 
 #[tokio::test]
 async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
@@ -100,6 +100,55 @@ async fn what_is_pulled_stays() -> anyhow::Result<()> {
     let pulled = artifacts.as_array().into_iter().flatten();
     let pulled = pulled.filter(|artifact| artifact["pull_time"].is_string());
     assert_eq!(pulled.count(), 2, "{artifacts}");
+    Ok(())
+}
+
+/// What runs is named by the digest of a manifest, or of an index that has it.
+#[tokio::test]
+async fn what_runs_stays() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut manifests = Vec::new();
+    for number in 1..=4 {
+        let (tag, layer) = (format!("v{number}"), bytes(number + 60, 10));
+        manifests.push(client.push_image("team/app", &tag, &layer).await?);
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &manifests[1])]});
+    let index = index.to_string().into_bytes();
+    let put = client.put_manifest("team/app", "multi", INDEX, &index);
+    assert_eq!(put.await?.status(), 201);
+    let image = |number: usize| format!("reg.example/team/app@{}", sha256(&manifests[number]));
+    let running = json!({"images": [image(0), image(1)]});
+    let said = client.manage(Method::PUT, "/running/prod", running);
+    assert_eq!(said.await?.0, 200);
+    for wrong in [json!({"images": ["team/app:v1"]}), json!({})] {
+        let said = client.manage(Method::PUT, "/running/prod", wrong);
+        assert_eq!(said.await?.0, 400);
+    }
+    let (_, clusters) = client.manage(Method::GET, "/running", Value::Null).await?;
+    assert_eq!(
+        (&clusters[0]["cluster"], &clusters[0]["images"]),
+        (&json!("prod"), &json!(2))
+    );
+
+    let rules = "/projects/team/rules";
+    let keep = json!({"kind": "retention", "latestPushedK": 0, "latestPulledN": 0});
+    assert_eq!(client.manage(Method::POST, rules, keep).await?.0, 201);
+    for (images, left) in [
+        (None, json!(["multi", "v1", "v2"])),
+        (Some(json!([image(1)])), json!(["multi", "v2"])),
+        (Some(json!([])), json!([])),
+    ] {
+        if let Some(images) = images {
+            let said = client.manage(Method::PUT, "/running/prod", json!({"images": images}));
+            assert_eq!(said.await?.0, 200);
+        }
+        let run = json!({"dry_run": false});
+        let done = client.manage(Method::POST, "/projects/team/retention", run);
+        assert_eq!(done.await?.0, 200);
+        assert_eq!(client.json("/v2/team/app/tags/list").await?["tags"], left);
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! An image registry on a store of a kind, and a client of the Distribution Specification.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -446,16 +446,39 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// The files that a directory has, and those in it.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => files(&path),
+            path => vec![path],
+        })
+        .collect()
+}
+
 /// How many files a directory has, and those in it.
 #[must_use]
 pub fn files_below(directory: &Path) -> usize {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.path() {
-            path if path.is_dir() => files_below(&path),
-            _ => 1,
-        })
-        .sum()
+    files(directory).len()
+}
+
+/// Those files below a directory that have a text in them.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn files_with(directory: &Path, text: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in files(directory) {
+        let bytes = std::fs::read(&path)?;
+        if bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+        {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// A header of an answer.

@@ -103,7 +103,7 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
         RegistryCommand::Content(command) => command.asked(),
         RegistryCommand::Policy(command) => command.asked()?,
         RegistryCommand::Upstreams(command) => command.asked()?,
-        RegistryCommand::System(command) => command.asked(),
+        RegistryCommand::System(command) => command.asked()?,
         RegistryCommand::Apply(args) => return apply::run(&client, &args, out).await,
     };
     let (url, answer) = client.send(asked).await?;
@@ -177,7 +177,7 @@ mod tests {
             RegistryCommand::Content(command) => command.asked(),
             RegistryCommand::Policy(command) => command.asked().unwrap(),
             RegistryCommand::Upstreams(command) => command.asked().unwrap(),
-            RegistryCommand::System(command) => command.asked(),
+            RegistryCommand::System(command) => command.asked().unwrap(),
             RegistryCommand::Apply(_) => panic!("{typed} is no single request"),
         }
     }

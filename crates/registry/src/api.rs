@@ -14,6 +14,7 @@ mod repositories;
 mod retention;
 mod robots;
 mod rules;
+mod running;
 mod search;
 mod system;
 
@@ -22,6 +23,7 @@ use axum::extract::{Extension, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::LOCATION;
 use http::request::Parts;
 use operations::Operations;
 use serde::de::DeserializeOwned;
@@ -33,6 +35,8 @@ use crate::meta;
 use crate::registry::Registry;
 use crate::who::Who;
 
+/// What all paths begin with.
+const PREFIX: &str = "/api/v2.0";
 /// Things on one page, unless asked otherwise, and at most.
 const PAGE: i64 = 100;
 const PAGE_MAX: i64 = 1000;
@@ -44,6 +48,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         registries::operations,
         rules::operations,
         retention::operations,
+        running::operations,
         repositories::operations,
         labels::operations,
         accounts::operations,
@@ -59,7 +64,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         .routes()
         .fallback(unknown)
         .layer(from_fn_with_state(registry, note));
-    Router::new().nest("/api/v2.0", api)
+    Router::new().nest(PREFIX, api)
 }
 
 async fn note(
@@ -153,6 +158,16 @@ impl Admin {
         (size, (number("page", 1) - 1).saturating_mul(size))
     }
 
+    /// Whose view of what there is this is: everything, or what an account may see; 0 is who sees
+    /// what everybody sees.
+    fn viewer(&self) -> Option<i64> {
+        match &self.caller {
+            caller if caller.is_admin() => None,
+            Caller::Account(account) => Some(account.id),
+            _ => Some(0),
+        }
+    }
+
     /// Refuses all but system administrators.
     fn require_admin(&self) -> Result<(), Error> {
         if self.caller.is_admin() {
@@ -197,6 +212,18 @@ impl Admin {
     }
 }
 
+/// What is answered to who made a thing: where it is, and its number.
+fn made(things: &str, id: i64) -> impl IntoResponse + use<> {
+    let location = format!("{PREFIX}/{things}/{id}");
+    let number = Json(serde_json::json!({"id": id}));
+    (StatusCode::CREATED, [(LOCATION, location)], number)
+}
+
+/// What is refused because it is not what it should be.
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+}
+
 /// A body in JSON.
 struct Body<T>(T);
 
@@ -208,10 +235,7 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<Registry> for Body<T> {
         let rid = rid.map(|seen| seen.rid.clone()).unwrap_or_default();
         match Json::<T>::from_request(request, registry).await {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(error) => {
-                let error = Error::new(Code::Unsupported, error.body_text());
-                Err(Refusal(error.with_status(StatusCode::BAD_REQUEST), rid))
-            }
+            Err(error) => Err(Refusal(wrong(error.body_text()), rid)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The section `registry` of the configuration.
 
+use std::path::PathBuf;
+
 use model::units::{ByteSize, DurationNs};
 use serde::{Deserialize, Serialize};
 use server::{ListenAddr, TlsConfig};
@@ -27,6 +29,10 @@ pub struct Config {
     pub refresh_lifetime: DurationNs,
     /// How long one key signs tokens; then there is a new one. 0 is for ever.
     pub key_lifetime: DurationNs,
+    /// The key that passwords of other registries are sealed with: a file with 32 random bytes in
+    /// Base64. Empty means one in the data directory, made at the first start; processes that share
+    /// a database need the same.
+    pub seal_key_file: PathBuf,
     /// Where the facts are.
     pub database: DatabaseConfig,
     /// What of the facts is kept in memory.
@@ -58,6 +64,7 @@ impl Default for Config {
             token_lifetime: DurationNs::from_secs(300),
             refresh_lifetime: DurationNs::from_secs(30 * 24 * 3600),
             key_lifetime: DurationNs::from_secs(90 * 24 * 3600),
+            seal_key_file: PathBuf::new(),
             database: DatabaseConfig::default(),
             cache: CacheConfig::default(),
             storage: StorageConfig::default(),
@@ -226,7 +233,8 @@ pub struct LimitConfig {
     pub quota_warning_percent: u64,
     /// Whether an index may name manifests that are not there.
     pub allow_missing_manifests: bool,
-    /// Whether an image may name blobs that are not there.
+    /// Whether an image may name blobs that are not there. Those that were there a while ago may be
+    /// missing in no case.
     pub allow_missing_blobs: bool,
 }
 
@@ -239,7 +247,7 @@ impl Default for LimitConfig {
             metric_projects_max: 1000,
             quota_warning_percent: 85,
             allow_missing_manifests: true,
-            allow_missing_blobs: false,
+            allow_missing_blobs: true,
         }
     }
 }
@@ -256,6 +264,8 @@ pub struct GcConfig {
     pub untagged_grace: DurationNs,
     /// How long a blob stays that no manifest needs: a push has to finish within this time.
     pub blob_grace: DurationNs,
+    /// How long retention leaves alone what a cluster said that it runs.
+    pub running_lifetime: DurationNs,
     /// How long bytes stay that no row names: a pull has to finish within this time.
     pub data_grace: DurationNs,
     /// How often the store is compared with the database, to find bytes that a crash left behind.
@@ -271,6 +281,7 @@ impl Default for GcConfig {
             interval: DurationNs::from_secs(10),
             untagged_grace: DurationNs::from_secs(24 * 3600),
             blob_grace: DurationNs::from_secs(2 * 3600),
+            running_lifetime: DurationNs::from_secs(24 * 3600),
             data_grace: DurationNs::from_secs(15 * 60),
             sweep_interval: DurationNs::from_secs(24 * 3600),
             fsck_bytes_per_second: ByteSize::mib(64),

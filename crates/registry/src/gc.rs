@@ -95,6 +95,7 @@ pub(crate) async fn retain(
         who,
         project,
         untagged_grace_ms: registry.untagged_grace_ms(),
+        running_ms: registry.config().gc.running_lifetime.0 / 1_000_000,
         dry_run,
     };
     let gone = async {

@@ -35,6 +35,7 @@ mod oci;
 mod proxy;
 mod registry;
 mod rule;
+mod seal;
 mod store;
 mod turns;
 mod ui;

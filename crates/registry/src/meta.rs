@@ -28,6 +28,7 @@ mod referrer;
 mod review;
 mod robots;
 mod rules;
+mod running;
 mod schema;
 mod search;
 mod tag;
@@ -55,19 +56,22 @@ pub use error::MetaError;
 pub(crate) use group::{CreateGroup, DeleteGroup, SetGroupAccount};
 pub(crate) use history::SetTag;
 pub(crate) use keys::{EnsureKey, RotateKey};
-pub(crate) use label::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
+pub(crate) use label::{
+    CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown as unknown_label,
+};
 pub(crate) use link::{Bump, Mount};
 pub(crate) use manifest::{
-    DeleteManifest, Fill, ManifestRow, PutManifest, unknown as unknown_manifest,
+    DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
 };
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, UpdateRobot};
 pub(crate) use rules::{AddRule, DeleteRule, ReplaceRetention, Retain};
+pub(crate) use running::SetRunning;
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
-pub(crate) use upstream::{CreateUpstream, DeleteUpstream, UpdateUpstream, Upstream, UpstreamText};
+pub(crate) use upstream::{DeleteUpstream, SetUpstream, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};
 use crate::cost::{Part, Timer};
@@ -194,4 +198,13 @@ impl Meta {
         self.writer.stop().await;
         self.reads.close().await;
     }
+}
+
+/// A database with default settings.
+#[cfg(test)]
+async fn open_for_tests(place: &Place) -> Meta {
+    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+    let (config, cache) = (DatabaseConfig::default(), CacheConfig::default());
+    let meta = Meta::open(place, &config, &cache, Clock::system(), true, metrics);
+    meta.await.unwrap()
 }

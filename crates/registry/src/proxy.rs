@@ -31,6 +31,7 @@ use crate::error::{Code, Error, StartError};
 use crate::meta::Upstream;
 use crate::metrics::Metrics;
 use crate::name::RepoName;
+use crate::seal::Sealer;
 use crate::turns::{Turn, Turns};
 use crate::who::{Kind, Who};
 
@@ -60,14 +61,15 @@ impl Proxy {
     pub(crate) fn open(
         config: &ProxyConfig,
         directory: &Path,
+        sealer: Arc<Sealer>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
-        std::fs::create_dir_all(directory).map_err(|source| StartError::File {
+        empty(directory).map_err(|source| StartError::File {
             path: directory.to_owned(),
             source,
         })?;
         Ok(Self {
-            asker: Asker::new(config, metrics.clone())?,
+            asker: Asker::new(config, sealer, metrics.clone())?,
             config: config.clone(),
             turns: Turns::default(),
             checked: Cache::new(CHECKED_MAX),
@@ -84,6 +86,14 @@ impl Proxy {
         let wait_max = self.config.answer_timeout.as_std() * 4;
         let turn = self.turns.enter(key, wait_max).await;
         turn.ok_or_else(|| Failed::Down(format!("others have been asking for {key} for too long")))
+    }
+}
+
+/// Makes a directory, without what a crash may have left in it.
+fn empty(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(directory),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::logs::{self, Logs};
 use crate::meta::{Meta, Place};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
+use crate::seal::Sealer;
 use crate::store::{self, Store};
 use crate::turns::Turns;
 
@@ -48,6 +49,7 @@ struct Inner {
     meta: Meta,
     store: Arc<dyn Store>,
     uploads: Turns,
+    sealer: Arc<Sealer>,
     proxy: Proxy,
     metrics: Metrics,
     logs: Logs,
@@ -99,9 +101,12 @@ impl Registry {
         deps.metrics
             .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());
+        let sealer = Arc::new(Sealer::open(&config.seal_key_file, &deps.data_dir)?);
+        meta.seal_passwords(&sealer).await?;
         let proxy = Proxy::open(
             &config.proxy,
             &deps.data_dir.join("incoming"),
+            Arc::clone(&sealer),
             deps.metrics.clone(),
         )?;
         let store = store::open(
@@ -114,6 +119,7 @@ impl Registry {
             meta,
             store,
             uploads: Turns::default(),
+            sealer,
             proxy,
             metrics: deps.metrics,
             logs,
@@ -144,6 +150,11 @@ impl Registry {
 
     pub(crate) fn proxy(&self) -> &Proxy {
         &self.0.proxy
+    }
+
+    /// What seals the passwords of other registries.
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.0.sealer
     }
 
     pub(crate) fn logs(&self) -> &Logs {

@@ -147,6 +147,8 @@ pub(crate) struct Candidate {
     pub(crate) pushed_ms: i64,
     /// Never, if none.
     pub(crate) pulled_ms: Option<i64>,
+    /// Whether a cluster has said that it runs it.
+    pub(crate) is_running: bool,
 }
 
 /// A moment of a tag's life, by which tags are put in order.
@@ -206,7 +208,8 @@ impl Keep {
     }
 }
 
-/// The tags of one repository that go: those that a retention has in its scope and none keeps.
+/// The tags of one repository that go: those that a retention has in its scope and none keeps, if
+/// nobody runs them.
 pub(crate) fn expired<'t>(
     rules: &[(Rule, Scope)],
     repository: &str,
@@ -223,9 +226,9 @@ pub(crate) fn expired<'t>(
         scoped.extend(mine.iter().map(|tag| tag.tag.as_str()));
         kept.extend(rule.keep.of(mine, now_ms));
     }
-    let goes = |tag: &&Candidate| {
-        let tag = tag.tag.as_str();
-        scoped.contains(tag) && !kept.contains(tag)
+    let goes = |candidate: &&Candidate| {
+        let tag = candidate.tag.as_str();
+        scoped.contains(tag) && !kept.contains(tag) && !candidate.is_running
     };
     tags.iter().filter(goes).collect()
 }
@@ -245,6 +248,7 @@ mod tests {
             tag: (*tag).to_owned(),
             pushed_ms: (100 - age) * DAY_MS,
             pulled_ms: None,
+            is_running: false,
         };
         ages_days.iter().map(candidate).collect()
     }
@@ -273,6 +277,12 @@ mod tests {
             r#"{"kind":"retention","repositories":"other/**","latestPushedK":0}"#,
         )];
         assert!(expired(&elsewhere, "app", &tags, 0).is_empty());
+
+        let mut tags = tags;
+        tags[1].is_running = true;
+        let gone = expired(&rules, "app", &tags, 100 * DAY_MS);
+        let gone: Vec<&str> = gone.iter().map(|gone| gone.tag.as_str()).collect();
+        assert_eq!(gone, ["v1", "v3"]);
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! The registry as a whole.
 
+use std::io::Read;
+
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::json;
 
 use super::asked::Asked;
+use crate::error::CliError;
+
+/// Bytes of the longest list of images.
+const INPUT_BYTES_MAX: u64 = 8 << 20;
 
 /// What can be done with the registry as a whole.
 #[derive(Clone, Debug, Subcommand)]
@@ -16,6 +22,14 @@ pub enum SystemCommand {
         /// Say what would be removed if all graces were over, and remove nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// List the clusters that said what they run
+    Running,
+    /// Say what a cluster runs, which retention then leaves alone for a day: an image with its digest
+    /// in each line of standard input
+    SetRunning {
+        /// The cluster
+        cluster: String,
     },
     /// Compare database and store while the registry goes on; fails if something is not as it
     /// should be
@@ -34,8 +48,8 @@ pub enum SystemCommand {
 }
 
 impl SystemCommand {
-    pub(super) fn asked(self) -> Asked {
-        match self {
+    pub(super) fn asked(self) -> Result<Asked, CliError> {
+        Ok(match self {
             Self::Gc => Asked::get("/system/gc"),
             Self::RunGc { dry_run } => Asked::post("/system/gc", json!({"dry_run": dry_run})),
             Self::Fsck { read_bytes, repair } => Asked::post(
@@ -44,6 +58,37 @@ impl SystemCommand {
             ),
             Self::Keys => Asked::get("/system/keys"),
             Self::RotateKey => Asked::of(Method::POST, "/system/keys", None),
-        }
+            Self::Running => Asked::get("/running"),
+            Self::SetRunning { cluster } => set_running(&cluster, &read_lines()?),
+        })
+    }
+}
+
+fn read_lines() -> Result<String, CliError> {
+    let mut lines = String::new();
+    let stdin = std::io::stdin().take(INPUT_BYTES_MAX);
+    std::io::BufReader::new(stdin).read_to_string(&mut lines)?;
+    Ok(lines)
+}
+
+/// Containers that have not begun yet have no image.
+fn set_running(cluster: &str, lines: &str) -> Asked {
+    let lines = lines.lines().map(str::trim);
+    let images: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    Asked::put(format!("/running/{cluster}"), json!({"images": images}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_images() {
+        let asked = set_running("prod", "a@sha256:1\n\n  b@sha256:2\n");
+        assert_eq!(asked.path, "/running/prod");
+        assert_eq!(
+            asked.body,
+            Some(json!({"images": ["a@sha256:1", "b@sha256:2"]}))
+        );
     }
 }

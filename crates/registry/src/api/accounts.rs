@@ -6,9 +6,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::{self, Caller, ROBOT_PREFIX};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::meta::{AccountFate, CreateAccount, UpdateAccount};
 
 /// Characters of the shortest password.
@@ -37,13 +37,9 @@ struct Request {
     sysadmin_flag: bool,
 }
 
-fn invalid(message: &str) -> Error {
-    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
-}
-
 async fn hashed(password: String) -> Result<String, Error> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
-        return Err(invalid(
+        return Err(wrong(
             "a password has 8 characters or more, and at most 256 bytes",
         ));
     }
@@ -67,7 +63,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
         let is_name = !name.is_empty() && name.len() <= 128 && name.bytes().all(is_plain);
         if !is_name || name.starts_with(ROBOT_PREFIX) {
-            return Err(invalid(
+            return Err(wrong(
                 "a user's name is letters, digits, `.`, `_`, `-` and `@`",
             ));
         }

@@ -3,12 +3,11 @@
 use axum::Json;
 use axum::extract::Path;
 use http::StatusCode;
-use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome};
-use crate::error::{Code, Error};
+use super::{Admin, Body, Operations, Outcome, made, wrong};
+use crate::error::Error;
 use crate::meta::{CreateGroup, DeleteGroup, SetGroupAccount};
 
 /// Bytes of the longest name.
@@ -51,11 +50,9 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
         let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain);
         if !is_name {
-            let message = format!(
+            return Err(wrong(format!(
                 "a group's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_`, `-` and `@`"
-            );
-            let error = Error::new(Code::Unsupported, message);
-            return Err(error.with_status(StatusCode::BAD_REQUEST));
+            )));
         }
         let who = admin.who();
         let id = admin
@@ -63,12 +60,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             .meta()
             .change(CreateGroup { who, name })
             .await?;
-        let location = format!("/api/v2.0/usergroups/{id}");
-        Ok((
-            StatusCode::CREATED,
-            [(LOCATION, location)],
-            Json(json!({"id": id})),
-        ))
+        Ok(made("usergroups", id))
     };
     let created = created.await;
     admin.outcome(created)

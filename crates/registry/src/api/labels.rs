@@ -2,17 +2,14 @@
 
 use axum::Json;
 use axum::extract::Path;
-use http::StatusCode;
-use http::header::LOCATION;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::projects::named;
 use super::repositories::artifact;
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, made, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
-use crate::meta::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel};
+use crate::meta::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown_label};
 use crate::name::RepoName;
 
 /// Characters of a label's name, and of its description.
@@ -34,10 +31,6 @@ pub(super) fn operations(all: Operations) -> Operations {
         .delete(label, "Remove a label, from artifacts too", delete)
         .post(given, "Give an artifact a label", give)
         .delete(taken, "Take a label from an artifact", take)
-}
-
-fn wrong(message: impl Into<String>) -> Error {
-    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
 }
 
 /// The project that a scope names; none if it is the whole registry.
@@ -116,12 +109,7 @@ async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome {
             text: request.text,
         };
         let id = admin.registry.meta().change(create).await?;
-        let location = format!("/api/v2.0/labels/{id}");
-        Ok((
-            StatusCode::CREATED,
-            [(LOCATION, location)],
-            Json(json!({"id": id})),
-        ))
+        Ok(made("labels", id))
     };
     let created = created.await;
     admin.outcome(created)
@@ -130,8 +118,10 @@ async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome {
 /// A label that the caller may see.
 async fn seen(admin: &Admin, id: i64) -> Result<Label, Error> {
     let label = admin.registry.meta().label(id).await?;
-    if let Some(project) = &label.project {
-        admin.require_role(project, None).await?;
+    if let Some(project) = &label.project
+        && admin.require_role(project, None).await.is_err()
+    {
+        return Err(unknown_label());
     }
     Ok(label)
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -67,17 +67,8 @@ async fn list(admin: Admin) -> Outcome {
     let listed = async {
         let (limit, _) = admin.page();
         let last = admin.param("last").unwrap_or_default();
-        let mut projects = admin.registry.meta().projects(last, limit).await?;
-        if !admin.caller.is_admin() {
-            let mut seen = Vec::new();
-            for project in projects {
-                if admin.require_role(&project.name, None).await.is_ok() {
-                    seen.push(project);
-                }
-            }
-            projects = seen;
-        }
-        Ok(Json(projects))
+        let projects = admin.registry.meta().projects(last, admin.viewer(), limit);
+        Ok(Json(projects.await?))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -114,13 +105,15 @@ pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
     project.ok_or_else(|| unknown_project(name))
 }
 
-/// The name of a project by its number.
+/// The name of a project by its number, which is not told to who may not see the project.
 pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
-    let name = admin.registry.meta().project_name(id).await?;
-    name.ok_or_else(|| {
-        let message = format!("there is no project with the number {id}");
-        Error::new(Code::NameUnknown, message)
-    })
+    if let Some(name) = admin.registry.meta().project_name(id).await?
+        && admin.require_role(&name, None).await.is_ok()
+    {
+        return Ok(name);
+    }
+    let message = format!("there is no project with the number {id}");
+    Err(Error::new(Code::NameUnknown, message))
 }
 
 async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
@@ -208,8 +201,7 @@ impl Membership {
         let by_name = self.role_name.as_deref().and_then(Role::parse);
         let by_number = self.role_id.and_then(Role::of_number);
         by_name.or(by_number).ok_or_else(|| {
-            let message = "role_name is projectAdmin, maintainer, developer, guest or limitedGuest";
-            Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+            wrong("role_name is projectAdmin, maintainer, developer, guest or limitedGuest")
         })
     }
 }
@@ -277,7 +269,7 @@ async fn quotas(admin: Admin) -> Outcome {
         admin.require_admin()?;
         let (limit, _) = admin.page();
         let last = admin.param("last").unwrap_or_default();
-        let projects = admin.registry.meta().projects(last, limit).await?;
+        let projects = admin.registry.meta().projects(last, None, limit).await?;
         Ok(Json(projects.iter().map(quota).collect::<Vec<_>>()))
     };
     let listed = listed.await;

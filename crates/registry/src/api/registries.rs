@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::Path;
-use http::StatusCode;
-use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use storage::Secret;
 
-use super::{Admin, Body, Operations, Outcome};
-use crate::error::{Code, Error};
-use crate::meta::{CreateUpstream, DeleteUpstream, UpdateUpstream, Upstream, UpstreamText, time};
+use super::{Admin, Body, Operations, Outcome, made, wrong};
+use crate::error::Error;
+use crate::meta::{DeleteUpstream, SetUpstream, Upstream, UpstreamText, time};
+use crate::seal::Sealer;
 
 /// Characters of the longest name, description, address, user's name or password.
 const TEXT_CHARS_MAX: usize = 1024;
@@ -50,13 +50,9 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-fn wrong(message: impl Into<String>) -> Error {
-    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
-}
-
 impl Request {
     /// What is known with what is said, where something is.
-    fn on(self, known: UpstreamText) -> Result<UpstreamText, Error> {
+    fn on(self, known: UpstreamText, sealer: &Sealer) -> Result<UpstreamText, Error> {
         let mut text = known;
         text.name = self.name.unwrap_or(text.name);
         text.description = self.description.unwrap_or(text.description);
@@ -67,8 +63,10 @@ impl Request {
         }
         text.namespace = self.namespace.unwrap_or(text.namespace);
         if let Some(credential) = self.credential {
+            let password = Secret(credential.access_secret);
+            check_length(&password.0)?;
             text.username = credential.access_key;
-            text.password.0 = credential.access_secret;
+            text.password = sealer.seal(&password, &text.url)?;
         }
         check(&text)?;
         Ok(text)
@@ -116,14 +114,8 @@ fn check(text: &UpstreamText) -> Result<(), Error> {
         &text.url,
         &text.namespace,
         &text.username,
-        &text.password.0,
     ];
-    let is_long = |text: &&String| text.chars().count() > TEXT_CHARS_MAX;
-    if all.iter().any(is_long) {
-        return Err(wrong(format!(
-            "nothing has more than {TEXT_CHARS_MAX} characters"
-        )));
-    }
+    all.into_iter().try_for_each(|text| check_length(text))?;
     let is_host = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
     if text.namespace.is_empty() || !text.namespace.bytes().all(is_host) {
         return Err(wrong(
@@ -139,6 +131,15 @@ fn check(text: &UpstreamText) -> Result<(), Error> {
         return Err(wrong("access_key has no colon"));
     }
     Ok(())
+}
+
+fn check_length(text: &str) -> Result<(), Error> {
+    if text.chars().count() <= TEXT_CHARS_MAX {
+        return Ok(());
+    }
+    Err(wrong(format!(
+        "nothing has more than {TEXT_CHARS_MAX} characters"
+    )))
 }
 
 /// A registry without its password.
@@ -172,17 +173,13 @@ async fn list(admin: Admin) -> Outcome {
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         admin.require_admin()?;
-        let create = CreateUpstream {
+        let create = SetUpstream {
             who: admin.who(),
-            text: request.on(UpstreamText::default())?,
+            id: None,
+            text: request.on(UpstreamText::default(), admin.registry.sealer())?,
         };
         let id = admin.registry.meta().change(create).await?;
-        let location = format!("/api/v2.0/registries/{id}");
-        Ok((
-            StatusCode::CREATED,
-            [(LOCATION, location)],
-            Json(json!({"id": id})),
-        ))
+        Ok(made("registries", id))
     };
     let created = created.await;
     admin.outcome(created)
@@ -203,14 +200,17 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Request>)
         admin.require_admin()?;
         let known = admin.registry.meta().known_upstream(id).await?;
         let moves = request.url.is_some() && request.credential.is_none();
-        let text = request.on(known.text.clone())?;
+        let text = request.on(known.text.clone(), admin.registry.sealer())?;
         // Who may not see a password may not have it sent elsewhere either.
         if moves && text.url != known.text.url && !text.username.is_empty() {
             return Err(wrong("a new url needs its credential too"));
         }
-        let who = admin.who();
-        let update = UpdateUpstream { who, id, text };
-        admin.registry.meta().change(update).await
+        let update = SetUpstream {
+            who: admin.who(),
+            id: Some(id),
+            text,
+        };
+        admin.registry.meta().change(update).await.map(|_| ())
     };
     let updated = updated.await;
     admin.outcome(updated)

@@ -5,7 +5,7 @@ use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::Role;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -96,10 +96,7 @@ async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, Stri
 fn label(query: &str) -> Result<i64, Error> {
     let id = query.strip_prefix("labels=(");
     let id = id.and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-    id.ok_or_else(|| {
-        let error = Error::new(Code::Unsupported, "q is labels=(the number of a label)");
-        error.with_status(StatusCode::BAD_REQUEST)
-    })
+    id.ok_or_else(|| wrong("q is labels=(the number of a label)"))
 }
 
 /// The repository and the digest of an artifact that a path names.

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::projects::{found, named};
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::Role;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::gc;
 use crate::logs::Job;
 use crate::meta::ReplaceRetention;
@@ -81,10 +81,6 @@ struct Selector {
     kind: String,
     decoration: String,
     pattern: String,
-}
-
-fn wrong(message: String) -> Error {
-    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
 }
 
 /// The one glob of some selectors; all if there is none.
@@ -206,10 +202,10 @@ async fn project(admin: &Admin, id: i64) -> Result<String, Error> {
 async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
     if policy.scope.level != "project" || policy.scope.project != id {
         let message = "scope is {\"level\": \"project\", \"ref\": the number of the project}";
-        return Err(wrong(message.to_owned()));
+        return Err(wrong(message));
     }
     if policy.algorithm != "or" {
-        return Err(wrong("the algorithm is or".to_owned()));
+        return Err(wrong("the algorithm is or"));
     }
     let rules = policy.rules.iter().map(PolicyRule::read);
     let replace = ReplaceRetention {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::{self, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
 use crate::meta::{CreateRobot, RobotFate, UpdateRobot};
@@ -63,18 +63,15 @@ async fn list(admin: Admin) -> Outcome {
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         require(&admin, request.project.as_deref()).await?;
-        let invalid = |message: &str| {
-            Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
-        };
         if !is_component(&request.name) {
-            return Err(invalid(
+            return Err(wrong(
                 "a robot's name is like a component of a repository's",
             ));
         }
         let foreign =
             |permission: &Permission| Some(&permission.project) != request.project.as_ref();
         if request.project.is_some() && request.permissions.iter().any(foreign) {
-            return Err(invalid(
+            return Err(wrong(
                 "a project's robot has permissions in its project only",
             ));
         }

@@ -3,9 +3,7 @@
 use axum::Json;
 use serde_json::json;
 
-use super::{Admin, Operations, Outcome};
-use crate::auth::Caller;
-use crate::error::{Code, Error};
+use super::{Admin, Operations, Outcome, wrong};
 
 /// Projects, and repositories, of one answer.
 const FOUND_MAX: i64 = 100;
@@ -20,15 +18,9 @@ async fn search(admin: Admin) -> Outcome {
     let found = async {
         let text = admin.param("q").unwrap_or_default();
         if text.is_empty() {
-            let error = Error::new(Code::Unsupported, "q is a part of a name");
-            return Err(error.with_status(http::StatusCode::BAD_REQUEST));
+            return Err(wrong("q is a part of a name"));
         }
-        let viewer = match &admin.caller {
-            caller if caller.is_admin() => None,
-            Caller::Account(account) => Some(account.id),
-            // Others see what everybody sees.
-            _ => Some(0),
-        };
+        let viewer = admin.viewer();
         let meta = admin.registry.meta();
         Ok(Json(json!({
             "project": meta.search_projects(text, viewer, FOUND_MAX).await?,

@@ -11,6 +11,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::project::{UNLIMITED, make_project};
+use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
 use crate::error::{Code, Error};
@@ -61,10 +62,13 @@ pub(crate) fn time(ms: i64) -> String {
 const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
      (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
      p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
-const PROJECTS: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
+const PROJECTS: &str = concat!(
+    "SELECT p.id, p.name, p.public, p.created_ms, \
      (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
-     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id \
-     WHERE p.name > $1 ORDER BY p.name LIMIT $2";
+     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name > $1 AND ",
+    visible!(),
+    " ORDER BY p.name LIMIT $3"
+);
 
 fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
     let is_public = row.try_get::<i64, _>(2)? != 0;
@@ -111,9 +115,16 @@ impl Meta {
         Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
     }
 
-    /// At most `limit` projects that follow `last`, in order.
-    pub(crate) async fn projects(&self, last: &str, limit: i64) -> Result<Vec<Project>, Error> {
-        self.rows(bound!(PROJECTS, last, limit), project).await
+    /// At most `limit` projects that follow `last`, in order, of those that a viewer may see, as in
+    /// a search.
+    pub(crate) async fn projects(
+        &self,
+        last: &str,
+        viewer: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Project>, Error> {
+        let query = bound!(PROJECTS, last, viewer.unwrap_or(-1), limit);
+        self.rows(query, project).await
     }
 
     /// The members of a project.

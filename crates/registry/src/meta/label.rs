@@ -102,7 +102,8 @@ impl Meta {
     }
 }
 
-fn unknown() -> Error {
+/// What is said of a label that is not there.
+pub(crate) fn unknown() -> Error {
     Error::new(Code::NameUnknown, "there is no such label")
 }
 

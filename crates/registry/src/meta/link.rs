@@ -172,13 +172,14 @@ async fn charge(tx: &mut Tx<'_>, project: i64, blob_id: i64, size: i64) -> Resul
 /// Takes a link that no manifest needs, refunds the project, and has the blob looked at.
 pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure> {
     let found = bound!(
-        "SELECT l.project_id, l.blob_id, b.size FROM repo_blob l JOIN blob b ON b.id = l.blob_id \
-         WHERE l.id = $1",
+        "SELECT l.project_id, l.blob_id, b.size, l.repo_id, b.digest \
+         FROM repo_blob l JOIN blob b ON b.id = l.blob_id WHERE l.id = $1",
         link_id,
     );
     let row = found.fetch_one(&mut *tx.conn).await?;
     let (project, blob_id, size): (i64, i64, i64) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    lose(tx, row.try_get(3)?, &row.try_get::<String, _>(4)?).await?;
     bound!("DELETE FROM repo_blob WHERE id = $1", link_id)
         .execute(&mut *tx.conn)
         .await?;
@@ -195,6 +196,51 @@ pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure>
     // Nobody has been told that the blob is there since: its link would have been bumped.
     review(tx, Kind::Blob, blob_id, tx.now_ms).await?;
     Ok(())
+}
+
+/// Remembers for a while that a repository had a blob.
+async fn lose(tx: &mut Tx<'_>, repo_id: i64, digest: &str) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO lost_blob (repo_id, digest, lost_ms) VALUES ($1, $2, $3) \
+         ON CONFLICT (repo_id, digest) DO UPDATE SET lost_ms = excluded.lost_ms",
+        repo_id,
+        digest,
+        tx.now_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets some of what repositories lost longer ago than this.
+pub(super) async fn forget_lost(
+    tx: &mut Tx<'_>,
+    age_ms: i64,
+    limit: i64,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "DELETE FROM lost_blob WHERE (repo_id, digest) IN \
+         (SELECT repo_id, digest FROM lost_blob WHERE lost_ms <= $1 ORDER BY lost_ms LIMIT $2)",
+        tx.now_ms - age_ms,
+        limit,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether a repository had a blob a while ago.
+pub(super) async fn is_lost(
+    tx: &mut Tx<'_>,
+    repo_id: i64,
+    digest: &str,
+) -> Result<bool, sqlx::Error> {
+    let found = bound!(
+        "SELECT 1 FROM lost_blob WHERE repo_id = $1 AND digest = $2",
+        repo_id,
+        digest,
+    );
+    Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
 }
 
 /// The digest of a manifest that needs a link, if there is one.

@@ -112,23 +112,27 @@ pub(crate) struct PutManifest {
     pub(crate) is_copy: bool,
 }
 
-/// What a project has and may have, in bytes; below zero is no bound.
+/// What is to be said to who pushed a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fill {
+pub(crate) struct Stored {
+    /// Bytes that the project has.
     pub(crate) used: i64,
+    /// Bytes that it may have; below zero is no bound.
     pub(crate) hard: i64,
+    /// Blobs that the manifest needs and the repository does not have.
+    pub(crate) missing: i64,
 }
 
 #[async_trait]
 impl Change for PutManifest {
-    type Out = Fill;
+    type Out = Stored;
     const NAME: &'static str = "put_manifest";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Fill, Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Stored, Failure> {
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
         let found = bound!(
             "SELECT id FROM manifest WHERE repo_id = $1 AND digest = $2",
@@ -159,17 +163,21 @@ impl Change for PutManifest {
                 tell(tx, &self.who, &event).await?;
             }
         }
+        let sql = "SELECT COUNT(*) FROM manifest_missing WHERE manifest_id = $1";
+        let missing = first(&bound!(sql, manifest_id).fetch_one(&mut *tx.conn).await?)?;
         let event = Event {
             reference: self.tags.first().map(|tag| tag.as_str().to_owned()),
             digest: Some(target.digest.to_owned()),
+            missing: (missing > 0 && !self.is_copy).then_some(missing),
             ..Event::new("push_artifact", "artifact", target.digest).in_repo(&self.repo)
         };
         tell(tx, &self.who, &event).await?;
         let sql = "SELECT used, hard FROM quota WHERE project_id = $1";
         let quota = bound!(sql, repo.project).fetch_one(&mut *tx.conn).await?;
-        Ok(Fill {
+        Ok(Stored {
             used: quota.try_get(0)?,
             hard: quota.try_get(1)?,
+            missing,
         })
     }
 }
@@ -290,8 +298,27 @@ impl PutManifest {
         links.dedup();
         if !self.allow_missing_blobs {
             self.refuse_missing("blobs", &missing)?;
+        } else if !self.is_copy {
+            self.refuse_lost(tx, repo_id, &missing).await?;
         }
         Ok((links, missing))
+    }
+
+    /// Refuses a manifest that needs what the repository had: its client may have been told then
+    /// that it need not push the blob, and would end with an image that nobody can pull.
+    async fn refuse_lost(
+        &self,
+        tx: &mut Tx<'_>,
+        repo_id: i64,
+        missing: &[&str],
+    ) -> Result<(), Failure> {
+        let mut lost = Vec::new();
+        for digest in missing {
+            if link::is_lost(tx, repo_id, digest).await? {
+                lost.push(*digest);
+            }
+        }
+        Ok(self.refuse_missing("blobs", &lost)?)
     }
 
     async fn check_children(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {

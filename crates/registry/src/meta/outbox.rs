@@ -26,6 +26,9 @@ pub(crate) struct Event {
     pub(crate) digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) old_digest: Option<String>,
+    /// How many of the blobs that it needs its repository does not have, if there are such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<i64>,
     /// Why it was refused, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,

@@ -17,6 +17,9 @@ use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
+/// Lost blobs that one transaction forgets.
+const LOST_MAX: i64 = 1000;
+
 /// What a review removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Removed {
@@ -179,7 +182,8 @@ impl Review {
     }
 }
 
-/// Gives up uploads that nobody continued.
+/// Gives up uploads that nobody continued, and forgets what no push that still runs can have been
+/// told.
 pub(crate) struct ExpireUploads {
     pub(crate) age_ms: i64,
     pub(crate) limit: i64,
@@ -200,6 +204,7 @@ impl Change for ExpireUploads {
             self.limit,
         );
         let rows = taken.fetch_all(&mut *tx.conn).await?;
+        link::forget_lost(tx, self.age_ms, LOST_MAX).await?;
         for row in &rows {
             let (key, written, size): (String, String, i64) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);

@@ -187,6 +187,8 @@ pub(crate) struct Retain {
     pub(crate) who: Who,
     pub(crate) project: String,
     pub(crate) untagged_grace_ms: i64,
+    /// For how long a cluster is taken at its word that it runs something.
+    pub(crate) running_ms: i64,
     /// Look only.
     pub(crate) dry_run: bool,
 }
@@ -226,7 +228,7 @@ impl Change for Retain {
         for row in repos.fetch_all(&mut *tx.conn).await? {
             let (repo_id, name): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
             let repo = RepoName::parse(&name)?;
-            let tags = tags(tx, repo_id).await?;
+            let tags = tags(tx, repo_id, self.running_ms).await?;
             for candidate in expired(&retention, repo.rest(), &tags, tx.now_ms) {
                 let held = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &candidate.tag);
                 if !immutable.iter().any(held) {
@@ -239,11 +241,20 @@ impl Change for Retain {
     }
 }
 
-async fn tags(tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<Candidate>, sqlx::Error> {
+async fn tags(
+    tx: &mut Tx<'_>,
+    repo_id: i64,
+    running_ms: i64,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    // What runs is named by its own digest or, of an index, by that of a platform.
     let found = bound!(
-        "SELECT t.name, t.updated_ms, u.pulled_ms FROM tag t \
+        "SELECT t.name, t.updated_ms, u.pulled_ms, (SELECT COUNT(*) FROM running n \
+         WHERE n.seen_ms > $2 AND (n.digest = m.digest OR n.digest IN \
+             (SELECT c.digest FROM manifest_child c WHERE c.manifest_id = m.id))) \
+         FROM tag t JOIN manifest m ON m.id = t.manifest_id \
          LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
-        repo_id
+        repo_id,
+        tx.now_ms.saturating_sub(running_ms),
     );
     let rows = found.fetch_all(&mut *tx.conn).await?;
     let candidate = |row: &sqlx::any::AnyRow| {
@@ -251,6 +262,7 @@ async fn tags(tx: &mut Tx<'_>, repo_id: i64) -> Result<Vec<Candidate>, sqlx::Err
             tag: row.try_get(0)?,
             pushed_ms: row.try_get(1)?,
             pulled_ms: row.try_get(2)?,
+            is_running: row.try_get::<i64, _>(3)? > 0,
         })
     };
     rows.iter().map(candidate).collect()

@@ -14,13 +14,14 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use crate::error::{Code, Error};
+use crate::seal::{Sealed, Sealer};
 use crate::who::Who;
 
 /// Registries that can be known.
 const UPSTREAMS_MAX: i64 = 1000;
 
 /// What is said of another registry.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UpstreamText {
     pub(crate) name: String,
     pub(crate) description: String,
@@ -30,7 +31,8 @@ pub(crate) struct UpstreamText {
     pub(crate) namespace: String,
     /// Who logs in there; nobody if this is empty.
     pub(crate) username: String,
-    pub(crate) password: Secret,
+    /// Sealed for `url`.
+    pub(crate) password: Sealed,
 }
 
 /// Another registry.
@@ -67,7 +69,7 @@ impl Upstreams {
 macro_rules! upstreams {
     ($end:literal) => {
         concat!(
-            "SELECT u.id, u.name, u.description, u.url, u.namespace, u.username, u.password, \
+            "SELECT u.id, u.name, u.description, u.url, u.namespace, u.username, u.sealed, \
              u.created_ms, u.updated_ms",
             $end
         )
@@ -83,7 +85,7 @@ fn upstream(row: &AnyRow) -> Result<Upstream, sqlx::Error> {
             url: row.try_get(3)?,
             namespace: row.try_get(4)?,
             username: row.try_get(5)?,
-            password: Secret(row.try_get(6)?),
+            password: Sealed(row.try_get(6)?),
         },
         created_ms: row.try_get(7)?,
         updated_ms: row.try_get(8)?,
@@ -138,11 +140,6 @@ fn unknown(id: i64) -> Error {
     Error::new(Code::NameUnknown, message)
 }
 
-fn taken(name: &str) -> Failure {
-    let message = format!("there is a registry {name} already");
-    Error::new(Code::Conflict, message).into()
-}
-
 /// Makes a project a cache, or an ordinary one again; what it has it keeps.
 pub(super) async fn connect(
     tx: &mut Tx<'_>,
@@ -162,73 +159,42 @@ pub(super) async fn connect(
     Ok(())
 }
 
-/// Makes another registry known.
-pub(crate) struct CreateUpstream {
+/// Makes another registry known, or changes what is said of one that is.
+pub(crate) struct SetUpstream {
     pub(crate) who: Who,
+    /// The one that is known.
+    pub(crate) id: Option<i64>,
     pub(crate) text: UpstreamText,
 }
 
 #[async_trait]
-impl Change for CreateUpstream {
+impl Change for SetUpstream {
+    /// Its number.
     type Out = i64;
-    const NAME: &'static str = "create_registry";
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
-        let count = bound!("SELECT COUNT(*) FROM upstream");
-        if first(&count.fetch_one(&mut *tx.conn).await?)? >= UPSTREAMS_MAX {
-            let message = format!("at most {UPSTREAMS_MAX} registries can be known");
-            return Err(Error::new(Code::Conflict, message).into());
-        }
-        let text = &self.text;
-        let made = bound!(
-            "INSERT INTO upstream (name, description, url, namespace, username, password, \
-             created_ms, updated_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $7) \
-             ON CONFLICT (name) DO NOTHING RETURNING id",
-            text.name.as_str(),
-            text.description.as_str(),
-            text.url.as_str(),
-            text.namespace.as_str(),
-            text.username.as_str(),
-            text.password.0.as_str(),
-            tx.now_ms,
-        );
-        let made = made.fetch_optional(&mut *tx.conn).await?;
-        let made = made.ok_or_else(|| taken(&text.name))?;
-        let event = Event::new("create_registry", "registry", &text.name);
-        tell(tx, &self.who, &event).await?;
-        Ok(first(&made)?)
-    }
-}
-
-/// Changes what is said of a registry.
-pub(crate) struct UpdateUpstream {
-    pub(crate) who: Who,
-    pub(crate) id: i64,
-    pub(crate) text: UpstreamText,
-}
-
-#[async_trait]
-impl Change for UpdateUpstream {
-    type Out = ();
-    const NAME: &'static str = "update_registry";
+    const NAME: &'static str = "set_registry";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::People
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
         let text = &self.text;
         let others = bound!(
             "SELECT COUNT(*) FROM upstream WHERE name = $1 AND id <> $2",
             text.name.as_str(),
-            self.id,
+            self.id.unwrap_or_default(),
         );
         if first(&others.fetch_one(&mut *tx.conn).await?)? > 0 {
-            return Err(taken(&text.name));
+            let message = format!("there is a registry {} already", text.name);
+            return Err(Error::new(Code::Conflict, message).into());
         }
+        let id = match self.id {
+            Some(id) => id,
+            None => make(tx, &text.name).await?,
+        };
         let update = bound!(
             "UPDATE upstream SET name = $1, description = $2, url = $3, namespace = $4, \
-             username = $5, password = $6, updated_ms = $7 WHERE id = $8",
+             username = $5, sealed = $6, updated_ms = $7 WHERE id = $8",
             text.name.as_str(),
             text.description.as_str(),
             text.url.as_str(),
@@ -236,13 +202,78 @@ impl Change for UpdateUpstream {
             text.username.as_str(),
             text.password.0.as_str(),
             tx.now_ms,
-            self.id,
+            id,
         );
         if update.execute(&mut *tx.conn).await?.rows_affected() == 0 {
-            return Err(unknown(self.id).into());
+            return Err(unknown(id).into());
         }
-        let event = Event::new("update_registry", "registry", &text.name);
-        Ok(tell(tx, &self.who, &event).await?)
+        let event = match self.id {
+            Some(_) => "update_registry",
+            None => "create_registry",
+        };
+        tell(tx, &self.who, &Event::new(event, "registry", &text.name)).await?;
+        Ok(id)
+    }
+}
+
+/// A row of which only the name is said yet, unless there are too many; gives its number.
+async fn make(tx: &mut Tx<'_>, name: &str) -> Result<i64, Failure> {
+    let count = bound!("SELECT COUNT(*) FROM upstream");
+    if first(&count.fetch_one(&mut *tx.conn).await?)? >= UPSTREAMS_MAX {
+        let message = format!("at most {UPSTREAMS_MAX} registries can be known");
+        return Err(Error::new(Code::Conflict, message).into());
+    }
+    let made = bound!(
+        "INSERT INTO upstream (name, description, url, namespace, username, password, \
+         created_ms, updated_ms) VALUES ($1, '', '', '', '', '', $2, $2) RETURNING id",
+        name,
+        tx.now_ms,
+    );
+    Ok(first(&made.fetch_one(&mut *tx.conn).await?)?)
+}
+
+/// Seals a password that an earlier version has left as it was given.
+struct SealPassword {
+    id: i64,
+    password: Secret,
+    sealed: Sealed,
+}
+
+#[async_trait]
+impl Change for SealPassword {
+    type Out = ();
+    const NAME: &'static str = "seal_password";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        bound!(
+            "UPDATE upstream SET sealed = $1, password = '' WHERE id = $2 AND password = $3",
+            self.sealed.0.as_str(),
+            self.id,
+            self.password.0.as_str(),
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Meta {
+    /// Seals the passwords that earlier versions have left as they were given.
+    pub(crate) async fn seal_passwords(&self, sealer: &Sealer) -> Result<(), Error> {
+        let clear = bound!("SELECT id, url, password FROM upstream WHERE password <> ''");
+        let read = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let clear: Vec<(i64, String, String)> = self.rows(clear, read).await?;
+        for (id, url, password) in clear {
+            let password = Secret(password);
+            let sealed = sealer.seal(&password, &url)?;
+            let seal = SealPassword {
+                id,
+                password,
+                sealed,
+            };
+            self.change(seal).await?;
+        }
+        Ok(())
     }
 }
 
@@ -270,5 +301,38 @@ impl Change for DeleteUpstream {
         let name: String = gone.ok_or_else(|| unknown(self.id))?.try_get(0)?;
         let event = Event::new("delete_registry", "registry", &name);
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::{self, Place};
+    use super::super::open_for_tests;
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_of_earlier_versions_are_sealed() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let earlier = connect::writer(&place).await.unwrap();
+        let mut connection = earlier.acquire().await.unwrap();
+        bound!(
+            "INSERT INTO upstream (name, description, url, namespace, username, password, \
+             created_ms, updated_ms) VALUES ('up', '', 'https://up', 'up', 'me', 'secret', 1, 1)"
+        )
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+        let sealer = Sealer::open(std::path::Path::new(""), directory.path()).unwrap();
+        for _ in 0..2 {
+            meta.seal_passwords(&sealer).await.unwrap();
+            let known = meta.known_upstreams().await.unwrap().remove(0).text;
+            let opened = sealer.open_sealed(&known.password, &known.url).unwrap();
+            assert_eq!(opened.0, "secret");
+        }
+        let clear = bound!("SELECT password FROM upstream");
+        let clear: Vec<String> = meta.rows(clear, |row| row.try_get(0)).await.unwrap();
+        assert_eq!(clear, [""]);
     }
 }

@@ -297,16 +297,11 @@ fn is_lost_race(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
-    use storage::Clock;
-
-    use super::super::Meta;
     use super::super::connect::{self, Place};
+    use super::super::open_for_tests;
     use super::super::outbox::{Event, Tell};
     use super::execute;
-    use crate::config::{CacheConfig, DatabaseConfig};
     use crate::error::Code;
-    use crate::metrics::Metrics;
     use crate::who::Who;
 
     /// Somebody else writes for longer than a change waits.
@@ -314,16 +309,7 @@ mod tests {
     async fn a_locked_database_is_read_and_refuses_changes_until_it_is_free() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::File(directory.path().join("registry.db"));
-        let meta = Meta::open(
-            &place,
-            &DatabaseConfig::default(),
-            &CacheConfig::default(),
-            Clock::system(),
-            true,
-            Metrics::register(&mut Registry::default()),
-        )
-        .await
-        .unwrap();
+        let meta = open_for_tests(&place).await;
         let tell = || Tell {
             who: Who::system("test"),
             event: Event::new("test", "test", "test"),

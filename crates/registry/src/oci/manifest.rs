@@ -19,7 +19,7 @@ use super::call::Call;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::manifest;
-use crate::meta::{self, Condition, DeleteManifest, DeleteTag, Fill, ManifestRow, PutManifest};
+use crate::meta::{self, Condition, DeleteManifest, DeleteTag, ManifestRow, PutManifest, Stored};
 use crate::name::{Reference, RepoName, Tag};
 use crate::proxy;
 
@@ -132,8 +132,11 @@ pub(super) async fn push(
         untagged_grace_ms: registry.untagged_grace_ms(),
         is_copy: false,
     };
-    let fill = registry.meta().change(put).await?;
-    let warned = near_quota(repo.project(), fill, limits.quota_warning_percent);
+    let stored = registry.meta().change(put).await?;
+    let warnings = [
+        near_quota(repo.project(), &stored, limits.quota_warning_percent),
+        incomplete(&repo, &stored),
+    ];
     let location = format!("/v2/{repo}/manifests/{digest}");
     let mut headers = vec![
         (LOCATION, location.as_str()),
@@ -142,9 +145,8 @@ pub(super) async fn push(
     if let Some(subject) = &subject {
         headers.push((OCI_SUBJECT, subject.as_str()));
     }
-    if let Some(warned) = &warned {
-        headers.push((WARNING, warned.as_str()));
-    }
+    let warnings = warnings.iter().flatten();
+    headers.extend(warnings.map(|warning| (WARNING, warning.as_str())));
     if matches!(reference, Reference::Digest(_)) {
         headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
     }
@@ -152,11 +154,18 @@ pub(super) async fn push(
 }
 
 /// What is said to who pushes to a project that has not much room left.
-fn near_quota(project: &str, fill: Fill, percent: u64) -> Option<String> {
-    let (used, hard) = (fill.used.unsigned_abs(), fill.hard.unsigned_abs());
+fn near_quota(project: &str, stored: &Stored, percent: u64) -> Option<String> {
+    let (used, hard) = (stored.used.unsigned_abs(), stored.hard.unsigned_abs());
     let share = u128::from(used) * 100 >= u128::from(hard) * u128::from(percent);
-    let is_near = fill.hard >= 0 && percent > 0 && share;
+    let is_near = stored.hard >= 0 && percent > 0 && share;
     is_near.then(|| warning(&format!("project {project} has {used} of {hard} bytes")))
+}
+
+/// What is said to who pushes an image that cannot be pulled as a whole.
+fn incomplete(repo: &RepoName, stored: &Stored) -> Option<String> {
+    let missing = stored.missing;
+    let text = format!("{repo} lacks {missing} blobs of this manifest until they are pushed too");
+    (missing > 0).then(|| warning(&text))
 }
 
 /// The tags that a push sets: the one in its path, or those in its query.

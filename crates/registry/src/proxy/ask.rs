@@ -1,6 +1,7 @@
 //! Asks another registry, and heeds what it says: how to log in, and when to come again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -20,6 +21,7 @@ use crate::error::{Code, Error, StartError};
 use crate::manifest::MEDIA_TYPES;
 use crate::meta::Upstream;
 use crate::metrics::Metrics;
+use crate::seal::Sealer;
 
 /// Docker's own registry, by what it is called and where it is.
 const DOCKER_HUB_SITE: &str = "https://docker.io";
@@ -109,11 +111,16 @@ pub(super) struct Asker {
     pause_max: Duration,
     logins: Cache<String, Login>,
     pauses: Mutex<HashMap<i64, Pause>>,
+    sealer: Arc<Sealer>,
     metrics: Metrics,
 }
 
 impl Asker {
-    pub(super) fn new(config: &ProxyConfig, metrics: Metrics) -> Result<Self, StartError> {
+    pub(super) fn new(
+        config: &ProxyConfig,
+        sealer: Arc<Sealer>,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
         let client = Client::builder()
             .connect_timeout(config.connect_timeout.as_std())
             .read_timeout(config.answer_timeout.as_std())
@@ -136,6 +143,7 @@ impl Asker {
             pause_max: config.pause_max.as_std(),
             logins: Cache::new(LOGINS_MAX),
             pauses: Mutex::default(),
+            sealer,
             metrics,
         })
     }
@@ -301,7 +309,8 @@ impl Asker {
             None => Ok(None),
             Some(Challenge::Basic) => {
                 let text = &upstream.text;
-                let pair = format!("{}:{}", text.username, text.password.0);
+                let password = self.sealer.open_sealed(&text.password, &text.url)?;
+                let pair = format!("{}:{}", text.username, password.0);
                 let is_known = !text.username.is_empty();
                 let value = format!("Basic {}", STANDARD.encode(pair));
                 Ok(login(&value, BASIC_LIFETIME).filter(|_| is_known))
@@ -341,7 +350,8 @@ impl Asker {
         }
         url.query_pairs_mut().append_pair("scope", scope);
         let mut request = self.http.get(url);
-        if let Some(password) = text.password.reveal() {
+        let password = self.sealer.open_sealed(&text.password, &text.url)?;
+        if let Some(password) = password.reveal() {
             request = request.basic_auth(&text.username, Some(password));
         }
         let answer = self.answer(upstream, request).await?;

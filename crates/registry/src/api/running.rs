@@ -1,0 +1,68 @@
+//! What clusters run.
+
+use axum::Json;
+use axum::extract::Path;
+use serde::Deserialize;
+
+use super::{Admin, Body, Operations, Outcome, wrong};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::meta::SetRunning;
+
+/// Bytes of a cluster's name.
+const NAME_BYTES_MAX: usize = 128;
+/// Images of one cluster.
+const IMAGES_MAX: usize = 10_000;
+
+/// What can be done with what clusters run.
+pub(super) fn operations(all: Operations) -> Operations {
+    let change = "Say what a cluster runs; nothing is nothing any more";
+    all.get("/running", "Clusters that said what they run", list)
+        .put("/running/{cluster}", change, set)
+}
+
+/// Images as a cluster calls them, such as `registry.example.org/team/app@sha256:...`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Running {
+    images: Vec<String>,
+}
+
+/// The digest that a cluster names an image by.
+fn digest(image: &str) -> Result<Digest, Error> {
+    let (_, digest) = image.rsplit_once('@').unwrap_or(("", image));
+    Digest::parse(digest).map_err(|_| wrong(format!("`{image}` does not end with @ and a digest")))
+}
+
+async fn list(admin: Admin) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        Ok(Json(admin.registry.meta().clusters().await?))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn set(admin: Admin, Path(cluster): Path<String>, Body(running): Body<Running>) -> Outcome {
+    let done = async {
+        admin.require_admin()?;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if cluster.len() > NAME_BYTES_MAX || !cluster.bytes().all(is_plain) {
+            return Err(wrong(format!(
+                "a cluster's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_` and `-`"
+            )));
+        }
+        if running.images.len() > IMAGES_MAX {
+            return Err(wrong(format!("a cluster has at most {IMAGES_MAX} images")));
+        }
+        let images = running.images.iter().map(|image| digest(image));
+        let set = SetRunning {
+            who: admin.who(),
+            cluster,
+            images: images.collect::<Result<_, _>>()?,
+        };
+        admin.registry.meta().change(set).await
+    };
+    let done = done.await;
+    admin.outcome(done)
+}

@@ -1,0 +1,21 @@
+-- Passwords of other registries, sealed; `password` is empty from now on.
+ALTER TABLE upstream ADD COLUMN sealed TEXT NOT NULL DEFAULT '';
+
+-- Blobs that a repository had and lost a while ago. Who pushes a manifest that needs one may have
+-- been told that it is there, so it is told to push the blob again.
+CREATE TABLE lost_blob (
+    repo_id BIGINT NOT NULL REFERENCES repo (id) ON DELETE CASCADE,
+    digest {text} NOT NULL,
+    lost_ms BIGINT NOT NULL,
+    PRIMARY KEY (repo_id, digest)
+);
+CREATE INDEX lost_blob_by_time ON lost_blob (lost_ms);
+
+-- What clusters have said that they run.
+CREATE TABLE running (
+    cluster {text} NOT NULL,
+    digest {text} NOT NULL,
+    seen_ms BIGINT NOT NULL,
+    PRIMARY KEY (cluster, digest)
+);
+CREATE INDEX running_by_digest ON running (digest);
