@@ -6,8 +6,8 @@ use model::units::DurationNs;
 use crate::auth::{Claims, Keys, SigningKey};
 use crate::digest::Digest;
 use crate::manifest;
-
 use crate::oci::Target;
+use crate::proxy::challenge::{self, Challenge};
 
 /// The moment when tokens are checked, in seconds since 1970, and who they are for.
 const NOW_S: i64 = 1000;
@@ -38,6 +38,24 @@ pub fn manifest(content_type: Option<&str>, bytes: &[u8]) -> Option<(String, Vec
     let digests = digests.chain(&manifest.subject);
     let digests = digests.map(Digest::to_string).collect();
     Some((media_type, digests))
+}
+
+/// Reads how another registry says to log in. Gives what each way that is known here names: nothing
+/// if it is a name with a password, else realm, service and scope of a token.
+#[must_use]
+pub fn challenges(header: &str) -> Vec<Vec<String>> {
+    let named = |challenge| match challenge {
+        Challenge::Basic => Vec::new(),
+        Challenge::Bearer {
+            realm,
+            service,
+            scope,
+        } => [Some(realm), service, scope]
+            .into_iter()
+            .flatten()
+            .collect(),
+    };
+    challenge::parse(header).into_iter().map(named).collect()
 }
 
 /// A registry's keys for tokens.

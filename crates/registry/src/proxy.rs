@@ -8,7 +8,7 @@
 
 mod ask;
 mod blob;
-mod challenge;
+pub(crate) mod challenge;
 mod manifest;
 mod spool;
 

@@ -3,7 +3,7 @@
 
 /// A way to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     /// A name and a password.
     Basic,
     /// A token, of whom and for what.
@@ -44,7 +44,7 @@ impl Read<'_> {
 }
 
 /// The ways that a header names and that are known here.
-pub(super) fn parse(header: &str) -> Vec<Challenge> {
+pub(crate) fn parse(header: &str) -> Vec<Challenge> {
     let mut read: Vec<Read<'_>> = Vec::new();
     let mut rest = header;
     loop {
