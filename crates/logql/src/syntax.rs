@@ -50,16 +50,29 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
     parse_checked(query, true)
 }
 
+/// Parses a query whose stages are not looked at more closely than the grammar does: who only wants
+/// to print it does not ask whether its templates and addresses are any.
+///
+/// # Errors
+/// If the text is no query.
+pub fn parse_unbuilt(query: &str) -> Result<Expr, ParseError> {
+    parse_text(query, true)
+}
+
 fn parse_checked(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
+    let parsed = parse_text(query, is_selective)?;
+    check::stages(&parsed)?;
+    Ok(parsed)
+}
+
+fn parse_text(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
     if query.len() >= MAX_QUERY_BYTES {
         return Err(ParseError::semantic(format!(
             "input size too long ({} > {MAX_QUERY_BYTES})",
             query.len()
         )));
     }
-    let parsed = parser::parse(query, is_selective)?;
-    check::stages(&parsed)?;
-    Ok(parsed)
+    parser::parse(query, is_selective)
 }
 
 /// Parses a query that gives lines.

@@ -27,8 +27,9 @@ pub struct Re2Error {
 pub struct Translated {
     /// Matches what the original matches.
     pub pattern: String,
-    /// Names of the groups in order, repeated ones too (which stay unnamed in `pattern`).
-    pub names: Vec<String>,
+    /// Groups that have a name, in order, and their numbers, counted from 1. In `pattern` those stay
+    /// without a name whose name was there before or begins with a digit.
+    pub names: Vec<(usize, String)>,
     /// How many groups there are, named or not.
     pub groups: usize,
 }
@@ -60,7 +61,7 @@ struct Translator<'a> {
     rest: &'a str,
     out: String,
     levels: Vec<Level>,
-    names: Vec<String>,
+    names: Vec<(usize, String)>,
     groups: usize,
 }
 
@@ -309,14 +310,14 @@ impl<'a> Translator<'a> {
         self.rest = after(start, end + 1);
         self.groups += 1;
         // The crate wants names unique and not to start with a digit.
-        if self.names.iter().any(|known| known == name)
+        if self.names.iter().any(|(_, known)| known == name)
             || name.starts_with(|c: char| c.is_ascii_digit())
         {
             self.open("(");
         } else {
             self.open(&format!("(?P<{name}>"));
         }
-        self.names.push(name.to_owned());
+        self.names.push((self.groups, name.to_owned()));
         Ok(())
     }
 
@@ -522,10 +523,9 @@ mod tests {
     #[test]
     fn names_are_listed_in_order() {
         let found = translate("(?P<b>x)(y)(?<a>z)(?P<b>w)").unwrap();
-        assert_eq!(
-            (found.names.join(","), found.groups),
-            ("b,a,b".to_owned(), 4)
-        );
+        let names = [(1, "b"), (3, "a"), (4, "b")];
+        assert_eq!(found.names, names.map(|(at, name)| (at, name.to_owned())));
+        assert_eq!(found.groups, 4);
     }
 
     proptest::proptest! {

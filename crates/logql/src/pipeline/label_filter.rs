@@ -1,11 +1,11 @@
 //! Label filters: `| status >= 500 and method = "GET"`.
 
+use super::PipelineError;
 use super::ip::IpMatcher;
 use super::names::{FixedNames, NameId};
 use super::row::Row;
 use super::text_test::TextTest;
 use super::wanted::ERROR_LABEL;
-use super::{PipelineError, StageFault};
 use crate::go_number::{NumberFault, parse_bytes, parse_duration, parse_float};
 use crate::syntax::ast::{CompareOp, LabelFilter};
 
@@ -16,7 +16,11 @@ pub(super) enum LabelTest {
     Number(CompareOp, f64),
     Duration(CompareOp, i64),
     Bytes(CompareOp, u64),
-    Ip { negative: bool, matcher: IpMatcher },
+    /// Nothing passes one that is no address.
+    Ip {
+        negative: bool,
+        matcher: Option<IpMatcher>,
+    },
 }
 
 impl LabelTest {
@@ -27,7 +31,9 @@ impl LabelTest {
             Self::Number(op, number) => op.holds(&parse_float(value)?, number),
             Self::Duration(op, ns) => op.holds(&parse_duration(value)?, ns),
             Self::Bytes(op, bytes) => op.holds(&parse_bytes(value)?, bytes),
-            Self::Ip { negative, matcher } => matcher.is_in(value.as_bytes()) != *negative,
+            Self::Ip { negative, matcher } => {
+                matcher.is_some_and(|matcher| matcher.is_in(value.as_bytes()) != *negative)
+            }
         })
     }
 
@@ -92,10 +98,9 @@ impl Condition {
                 negative,
                 pattern,
             } => {
-                let matcher = IpMatcher::parse(pattern).ok_or_else(|| StageFault::ip(pattern))?;
                 let test = LabelTest::Ip {
                     negative: *negative,
-                    matcher,
+                    matcher: IpMatcher::parse(pattern),
                 };
                 Self::Label(names.intern(name), test)
             }

@@ -68,7 +68,8 @@ impl LinePattern {
         self.literals.iter().map(Finder::needle)
     }
 
-    /// Whether the whole line is of this form; what stands for a capture is not empty.
+    /// Whether the line is of this form up to its end; what stands for a capture is not empty. As in
+    /// Loki anything may stand before a literal that the pattern begins with.
     pub(super) fn matches(&self, line: &[u8]) -> bool {
         if line.is_empty() || self.empty {
             return line.is_empty() && self.empty;
@@ -78,8 +79,8 @@ impl LinePattern {
             let Some(found) = literal.find(line.get(at..).unwrap_or_default()) else {
                 return false;
             };
-            let is_open = i > 0 || self.open_start;
-            if is_open == (found == 0) {
+            let is_behind_capture = i > 0 || self.open_start;
+            if is_behind_capture && found == 0 {
                 return false;
             }
             at += found + literal.needle().len();
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_patterns_match_whole_lines() {
+    fn line_patterns_match_up_to_the_end() {
         let matches = |pattern, line: &str| LinePattern::compile(pattern).matches(line.as_bytes());
         for (pattern, line) in [
             ("", ""),
@@ -190,6 +191,9 @@ mod tests {
             ("a<_>c", "abc"),
             ("<_>b<_>", "abc"),
             ("abc", "abc"),
+            // Only the end is tied to that of the line.
+            ("bc", "abc"),
+            ("b<_>", "abc"),
             ("<_> <_>", "a b c"),
             ("<é>", "<é>"),
         ] {

@@ -23,13 +23,12 @@ impl Regexp {
     pub(super) fn compile(pattern: &str, names: &mut FixedNames) -> Result<Self, PipelineError> {
         let translated = re2::translate(pattern).map_err(StageFault::regex)?;
         let regex = super::regex_plan::build(&translated.pattern)?;
-        let mut groups = Vec::new();
-        for (group, name) in regex.capture_names().enumerate() {
-            let Some(name) = name else { continue };
+        let mut label_of = |(group, name): &(usize, String)| {
             let mut label = String::new();
             push_sanitized(&mut label, name.as_bytes());
-            groups.push((group, names.intern(&label)));
-        }
+            (*group, names.intern(&label))
+        };
+        let groups = translated.names.iter().map(&mut label_of).collect();
         let literals = super::regex_plan::required_literals(&translated.pattern);
         let longest = literals.into_iter().max_by_key(Vec::len);
         Ok(Self {

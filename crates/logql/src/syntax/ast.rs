@@ -79,7 +79,7 @@ pub enum LineOp {
 pub struct LineFilter {
     /// How all alternatives compare.
     pub op: LineOp,
-    /// At least one.
+    /// At least one. Of a negative operator the parser makes a filter for each.
     pub alternatives: Vec<LineMatch>,
 }
 

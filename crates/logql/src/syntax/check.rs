@@ -12,6 +12,7 @@ use model::{Matcher, is_valid_label_name, re2};
 use super::ParseError;
 use super::ast::{
     Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, MetricExpr, Stage,
+    VectorAggregation,
 };
 use crate::template::{Dialect, Template};
 
@@ -36,6 +37,13 @@ fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
             log_stages(&range.needed_stages())?;
             let mut filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
             filters.try_for_each(label_filter)
+        }
+        // The reference looks for a selector below two aggregations and misses it.
+        MetricExpr::Vector(VectorAggregation { inner, .. })
+            if matches!(&**inner, MetricExpr::Vector(inner)
+                if matches!(*inner.inner, MetricExpr::Literal(_))) =>
+        {
+            Err(ParseError::semantic(super::parser::NO_MATCHER))
         }
         MetricExpr::Vector(vector) => metric_stages(&vector.inner),
         MetricExpr::Binary(binary) => {
@@ -87,7 +95,8 @@ fn log_stages(stages: &[Stage]) -> Result<(), ParseError> {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        for filter in &filters {
+        // The reference builds a chain from its end.
+        for filter in filters.iter().rev() {
             line_filter(filter).map_err(|error| ParseError::stage(joined(), error))?;
         }
         part.iter().try_for_each(stage)?;
@@ -142,19 +151,12 @@ fn extraction_fault(
     })
 }
 
+/// The reference looks at the address of a condition that stands alone only.
 fn label_filter(filter: &LabelFilter) -> Result<(), ParseError> {
-    fn fault(filter: &LabelFilter) -> Option<String> {
-        match filter {
-            LabelFilter::Ip { pattern, .. } => address::check(pattern).err(),
-            LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
-                fault(left).or_else(|| fault(right))
-            }
-            _ => None,
-        }
-    }
-    fault(filter).map_or(Ok(()), |fault| {
-        Err(ParseError::stage(format_args!("| {filter}"), fault))
-    })
+    let LabelFilter::Ip { pattern, .. } = filter else {
+        return Ok(());
+    };
+    address::check(pattern).map_err(|fault| ParseError::stage(format_args!("| {filter}"), fault))
 }
 
 fn label_format_fault(formats: &[LabelFormat]) -> Option<String> {
@@ -188,14 +190,10 @@ pub(crate) fn regexp(pattern: &str) -> Result<(), ParseError> {
         Ok(found) if found.names.is_empty() => {
             Some("at least one named capture must be supplied".to_owned())
         }
-        Ok(found) => found.names.iter().enumerate().find_map(|(i, name)| {
-            if !is_valid_label_name(name) {
-                Some(format!("invalid extracted label name '{name}'"))
-            } else if found.names.iter().take(i).any(|before| before == name) {
-                Some(format!("duplicate extracted label name '{name}'"))
-            } else {
-                None
-            }
+        Ok(found) => found.names.iter().enumerate().find_map(|(i, (_, name))| {
+            let mut before = found.names.iter().take(i);
+            let is_double = before.any(|(_, before)| before == name);
+            is_double.then(|| format!("duplicate extracted label name '{name}'"))
         }),
     };
     fault.map_or(Ok(()), |fault| {

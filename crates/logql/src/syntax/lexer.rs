@@ -3,6 +3,7 @@
 
 use model::units;
 
+use super::ParseError;
 use super::scan;
 use super::token::{Kind, Token, Word};
 
@@ -39,13 +40,17 @@ struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     fn token(&mut self) -> Token<'a> {
+        let before = self.rest.len();
         let unterminated = self.skip_blank();
         let (line, column, text) = (self.line, self.column, self.rest);
+        let is_adjacent = before == text.len();
+        let mut fault = None;
         let token = |kind, len: usize| Token {
             kind,
             text: text.get(..len).unwrap_or(text),
             line,
             column,
+            fault: None,
         };
         if unterminated {
             return token(Kind::Bad("comment not terminated".to_owned()), text.len());
@@ -68,14 +73,19 @@ impl<'a> Lexer<'a> {
             },
             '\'' => character(text),
             '\0' => (Kind::Bad("invalid character NUL".to_owned()), 1),
-            '0'..='9' => number(text),
-            '.' if text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => number(text),
+            '.' if !text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => sign(text, first),
+            '0'..='9' | '.' => {
+                let scanned = scan::number(text, is_adjacent);
+                fault = scanned.error;
+                number(text, scanned.len)
+            }
             '-' => minus(text),
             '[' => range(text),
             c if c == '_' || c.is_alphabetic() => word(text),
             c => sign(text, c),
         };
         let mut token = token(kind, len);
+        token.fault = fault.map(|message| ParseError::at(line, column, message));
         // Go's scanner forgets the line when a token is read on by hand.
         let by_hand = match &token.kind {
             Kind::Duration(_) | Kind::Bytes(_) | Kind::Range(_) | Kind::Flag => true,
@@ -149,23 +159,20 @@ fn character(text: &str) -> (Kind, usize) {
     (Kind::Bad("literal not terminated".to_owned()), text.len())
 }
 
-/// At a digit, or a dot and a digit: a number, duration or size.
-fn number(text: &str) -> (Kind, usize) {
-    let scanned = scan::number(text);
-    if let Some(error) = scanned.error {
-        return (Kind::Bad(error), scanned.len);
-    }
-    if let Some((ns, len)) = duration(text, scanned.len) {
+/// At a number that is `number_len` long: what it is with what follows, a duration or a size, or a
+/// number.
+fn number(text: &str, number_len: usize) -> (Kind, usize) {
+    if let Some((ns, len)) = duration(text, number_len) {
         return (Kind::Duration(ns), len);
     }
     let is_size_char = |c: char| {
         c.is_numeric() || matches!(c, '.' | 'B' | 'i' | 'k' | 'K' | 'M' | 'G' | 'T' | 'P')
     };
-    let len = read_on(text, scanned.len, is_size_char);
-    let size = text.get(..len).filter(|_| len > scanned.len);
+    let len = read_on(text, number_len, is_size_char);
+    let size = text.get(..len).filter(|_| len > number_len);
     match size.and_then(|size| units::parse_bytes(size).ok()) {
         Some(bytes) => (Kind::Bytes(bytes), len),
-        None => (Kind::Number, scanned.len),
+        None => (Kind::Number, number_len),
     }
 }
 

@@ -21,6 +21,9 @@ enum Operand {
     Log(LogExpr),
     /// With the height of its tree.
     Metric(MetricExpr, u32),
+    /// A number that is none, and why. Its fault is in `late`, and becomes that of an operator
+    /// beside it.
+    BadNumber(String),
     /// Something whose fault is in `late` already.
     Faulty,
 }
@@ -47,10 +50,18 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         depth: 0,
         late: Vec::new(),
     };
-    let found = parser.expression(0)?;
-    if *parser.kind() != Kind::End {
-        return Err(parser.unexpected(&[]));
-    }
+    let found = parser.expression(0).and_then(|found| match parser.kind() {
+        Kind::End => Ok(found),
+        _ => Err(parser.unexpected(&[])),
+    });
+    let found = match (found, parser.faulty_number()) {
+        // What the grammar alone finds comes after what is wrong with a number.
+        (Err(error), fault) if error.line == 0 && error.column == 0 || fault.is_none() => {
+            return Err(error);
+        }
+        (_, Some(fault)) => return Err(fault),
+        (found, None) => found?,
+    };
     if let Operand::Log(log) = &found
         && is_selective
     {
@@ -66,7 +77,9 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         (Some((_, late)), _) => Err(late.error),
         (None, Operand::Log(log)) => Ok(Expr::Log(log)),
         (None, Operand::Metric(metric, _)) => Ok(Expr::Metric(metric)),
-        (None, Operand::Faulty) => Err(ParseError::semantic("invalid query")),
+        (None, Operand::BadNumber(_) | Operand::Faulty) => {
+            Err(ParseError::semantic("invalid query"))
+        }
     }
 }
 
@@ -107,6 +120,15 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// The parenthesis behind what could go on in so many ways that the reference names none.
+    fn close(&mut self) -> Result<(), ParseError> {
+        if self.eat(Word::CloseParen) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&[]))
+        }
+    }
+
     fn string(&mut self) -> Result<String, ParseError> {
         match self.kind() {
             Kind::String(text) => {
@@ -142,6 +164,14 @@ impl<'a> Parser<'a> {
             self.late.push(Late { start, error });
         }
         Ok(name)
+    }
+
+    /// What is wrong with the first number up to the token at hand that is none.
+    fn faulty_number(&self) -> Option<ParseError> {
+        let seen = self.tokens.iter().take(self.at + 1);
+        seen.filter_map(|token| token.fault.as_ref())
+            .next()
+            .cloned()
     }
 
     fn number_text(&mut self) -> Result<&'a str, ParseError> {
@@ -207,7 +237,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not \
+/// What Loki says of a selector that selects everything.
+pub(super) const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not \
     have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
     app=~\".+\" will";
 

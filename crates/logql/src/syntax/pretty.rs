@@ -5,13 +5,14 @@ use std::fmt::Display;
 use model::units::{format_go_duration, format_prometheus_duration, quote};
 
 use super::ast::{
-    BinaryExpr, BinaryOp, Expr, Grouping, LabelReplace, LogExpr, MetricExpr, RangeAggregation,
-    VectorAggregation,
+    BinaryExpr, BinaryOp, Expr, Grouping, LabelReplace, LineFilter, LogExpr, MetricExpr,
+    RangeAggregation, Stage, VectorAggregation, VectorMatching,
 };
-use super::print::{Operator, Selector};
+use super::print::{Selector, conversion, group_side, is_read_as_list};
 
-/// What fits into this many characters stays on one line.
-const LINE_CHARS: usize = 100;
+/// What has no more bytes than these, the indentation left out, stays on one line.
+const LINE_BYTES: usize = 100;
+const DAY_NS: i64 = 86_400_000_000_000;
 
 /// Formats a query: on one line if it fits, else each part on its own.
 #[must_use]
@@ -28,12 +29,10 @@ fn indent(level: usize) -> String {
 
 /// The expression on one line, if that is short enough.
 fn one_line(expr: impl Display, level: usize) -> Result<String, String> {
-    let line = format!("{}{expr}", indent(level));
-    if line.chars().count() > LINE_CHARS {
-        Err(line)
-    } else {
-        Ok(line)
-    }
+    let text = expr.to_string();
+    let is_long = text.len() > LINE_BYTES;
+    let line = format!("{}{text}", indent(level));
+    if is_long { Err(line) } else { Ok(line) }
 }
 
 fn log_expr(log: &LogExpr, level: usize) -> String {
@@ -41,18 +40,47 @@ fn log_expr(log: &LogExpr, level: usize) -> String {
         return line;
     }
     let mut text = format!("{}{}", indent(level), Selector(&log.matchers));
-    // Line filters that follow each other stay together.
-    let mut before_was_filter = false;
-    for stage in &log.stages {
-        let is_filter = matches!(stage, super::ast::Stage::LineFilter(_));
-        if is_filter && before_was_filter {
-            text.push_str(&format!(" {stage}"));
-        } else {
-            text.push_str(&format!("\n{}{stage}", indent(level + 1)));
-        }
-        before_was_filter = is_filter;
+    let mut stages = log.stages.as_slice();
+    while let Some((stage, rest)) = stages.split_first() {
+        let part = match stage {
+            Stage::LineFilter(_) => {
+                let filters = leading_filters(stages);
+                stages = stages.get(filters.len()..).unwrap_or_default();
+                line_filters(&filters, level + 1)
+            }
+            _ => {
+                stages = rest;
+                // Loki does not indent it.
+                let level = if *stage == Stage::Decolorize {
+                    0
+                } else {
+                    level + 1
+                };
+                format!("{}{stage}", indent(level))
+            }
+        };
+        text.push_str(&format!("\n{part}"));
     }
     text
+}
+
+fn leading_filters(stages: &[Stage]) -> Vec<&LineFilter> {
+    let leading = stages.iter().map_while(|stage| match stage {
+        Stage::LineFilter(filter) => Some(filter),
+        _ => None,
+    });
+    leading.collect()
+}
+
+/// Line filters that follow each other: together while they fit, each further one on its own line.
+fn line_filters(filters: &[&LineFilter], level: usize) -> String {
+    let texts: Vec<String> = filters.iter().map(ToString::to_string).collect();
+    match (one_line(texts.join(" "), level), filters.split_last()) {
+        (Err(_), Some((last, before))) if !before.is_empty() => {
+            format!("{}\n{}{last}", line_filters(before, level), indent(level))
+        }
+        (Ok(line) | Err(line), _) => line,
+    }
 }
 
 fn metric_expr(metric: &MetricExpr, level: usize) -> String {
@@ -77,16 +105,21 @@ fn range_aggregation(range: &RangeAggregation, level: usize) -> String {
     }
     text.push_str(&log_expr(&range.log, level + 1));
     if let Some(unwrap) = &range.unwrap {
-        text.push_str(&format!("\n{}{unwrap}", indent(level + 2)));
+        let indent = indent(level + 2);
+        text.push_str(&format!("\n{indent}{}", conversion(unwrap)));
+        for filter in &unwrap.filters {
+            text.push_str(&format!("\n{indent}| {filter}"));
+        }
     }
     text.push_str(&format!(
         " [{}]",
         format_prometheus_duration(range.range_ns)
     ));
-    // Prometheus durations have no sign.
     let offset = match range.offset_ns {
         0 => String::new(),
-        ns if ns < 0 => format!(" offset {}", format_go_duration(ns)),
+        // A duration with a sign is not read if it has days.
+        ns if ns <= -DAY_NS => format!(" offset {}", format_go_duration(ns)),
+        ns if ns < 0 => format!(" offset -{}", format_prometheus_duration(-ns)),
         ns => format!(" offset {}", format_prometheus_duration(ns)),
     };
     text.push_str(&offset);
@@ -120,9 +153,27 @@ fn binary_expr(binary: &BinaryExpr, level: usize) -> String {
         "{}\n{}{}\n{}",
         side(&binary.left, binary.op, !right_grouping, level + 1),
         indent(level),
-        Operator(binary),
+        operator(binary),
         side(&binary.right, binary.op, right_grouping, level + 1)
     )
+}
+
+/// The operator on its own line.
+fn operator(binary: &BinaryExpr) -> String {
+    let mut text = binary.op.as_str().to_owned();
+    if binary.return_bool {
+        text.push_str(" bool");
+    }
+    if let Some(matching) = &binary.matching {
+        let VectorMatching { on, labels, .. } = matching;
+        let word = if *on { "on" } else { "ignoring" };
+        let group = group_side(matching);
+        text.push_str(&format!(" {word} ({}) {group}", labels.join(", ")));
+        if !matching.include.is_empty() || is_read_as_list(binary) {
+            text.push_str(&format!(" ({})", matching.include.join(", ")));
+        }
+    }
+    text
 }
 
 /// One side of a binary operator. An operator inside it that is broken over lines has no

@@ -197,7 +197,7 @@ fn format_bytes(bytes: u64) -> String {
     }
 }
 
-/// A number as Go's `%v` prints it: `1`, `0.5`, `1e+21`, `NaN`, `+Inf`.
+/// A number as Go's `%v` prints it: `1`, `0.5`, `1e+06`, `NaN`, `+Inf`.
 #[must_use]
 pub fn format_float(value: f64) -> String {
     if value.is_nan() {
@@ -206,7 +206,8 @@ pub fn format_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
-    if value == 0.0 || (1e-4..1e21).contains(&value.abs()) {
+    // From a million on there is an exponent, whatever the digits.
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
         return value.to_string();
     }
     let text = format!("{value:e}");
@@ -245,13 +246,17 @@ impl<T: Display> Display for Optional<'_, T> {
     }
 }
 
+/// `| unwrap bytes(x)`, without what filters the samples.
+pub(crate) fn conversion(unwrap: &Unwrap) -> String {
+    match unwrap.conversion {
+        Some(conversion) => format!("| unwrap {}({})", conversion.as_str(), unwrap.label),
+        None => format!("| unwrap {}", unwrap.label),
+    }
+}
+
 impl Display for Unwrap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("| unwrap ")?;
-        match self.conversion {
-            Some(conversion) => write!(f, "{}({})", conversion.as_str(), self.label)?,
-            None => f.write_str(&self.label)?,
-        }
+        f.write_str(&conversion(self))?;
         self.filters
             .iter()
             .try_for_each(|filter| write!(f, " | {filter}"))
@@ -291,13 +296,7 @@ impl Display for VectorMatching {
         f.write_str(if self.on { "on (" } else { "ignoring (" })?;
         joined(f, &self.labels, ",")?;
         f.write_str(") ")?;
-        if let Some(side) = self.group {
-            f.write_str(if side == GroupSide::Left {
-                "group_left"
-            } else {
-                "group_right"
-            })?;
-        }
+        f.write_str(group_side(self))?;
         if self.include.is_empty() {
             return Ok(());
         }
@@ -307,8 +306,24 @@ impl Display for VectorMatching {
     }
 }
 
+/// Which side has many, as a word.
+pub(crate) fn group_side(matching: &VectorMatching) -> &'static str {
+    match matching.group {
+        Some(GroupSide::Left) => "group_left",
+        Some(GroupSide::Right) => "group_right",
+        None => "",
+    }
+}
+
+/// Whether a parenthesis that begins the right side would be read as a list of labels.
+pub(crate) fn is_read_as_list(binary: &BinaryExpr) -> bool {
+    let matching = binary.matching.as_ref();
+    matching.is_some_and(|matching| matching.group.is_some() && matching.include.is_empty())
+        && matches!(binary.right, MetricExpr::Binary(_))
+}
+
 /// The operator with `bool` and matching.
-pub(crate) struct Operator<'a>(pub(crate) &'a BinaryExpr);
+struct Operator<'a>(&'a BinaryExpr);
 
 impl Display for Operator<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -319,7 +334,8 @@ impl Display for Operator<'_> {
         self.0
             .matching
             .as_ref()
-            .map_or(Ok(()), |matching| write!(f, " {matching}"))
+            .map_or(Ok(()), |matching| write!(f, " {matching}"))?;
+        f.write_str(if is_read_as_list(self.0) { " ()" } else { "" })
     }
 }
 
@@ -363,7 +379,9 @@ mod tests {
             (-1.5, "-1.5"),
             (2f64.powi(81), "2.4178516392292583e+24"),
             (1e21, "1e+21"),
-            (1e20, "100000000000000000000"),
+            (999_999.5, "999999.5"),
+            (-1_234_567.5, "-1.2345675e+06"),
+            (1e20, "1e+20"),
             (0.00001, "1e-05"),
             (0.0, "0"),
             (f64::INFINITY, "+Inf"),

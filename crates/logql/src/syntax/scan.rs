@@ -42,19 +42,21 @@ impl Digits {
 }
 
 /// Reads a number at the start of `text`, which begins with a digit or with a dot and a digit
-/// (<https://go.dev/ref/spec#Floating-point_literals>).
-pub(crate) fn number(text: &str) -> Scanned {
+/// (<https://go.dev/ref/spec#Floating-point_literals>). Only if it `is_adjacent` to what is before
+/// it is `0b` a prefix: elsewhere the reference leaves the `b` to a size.
+pub(crate) fn number(text: &str, is_adjacent: bool) -> Scanned {
     let bytes = text.as_bytes();
     let at = |i: usize| bytes.get(i).map_or(0, u8::to_ascii_lowercase);
     let (base, prefix_len, name) = match (at(0), at(1)) {
         (b'0', b'x') => (16, 2, "hexadecimal"),
         (b'0', b'o') => (8, 2, "octal"),
-        (b'0', b'b') => (2, 2, "binary"),
+        (b'0', b'b') if is_adjacent => (2, 2, "binary"),
+        (b'0', b'b') => (10, 1, "decimal"),
         (b'0', _) => (8, 1, "octal"),
         _ => (10, 0, "decimal"),
     };
     let mut digits = Digits {
-        any: prefix_len == 1,
+        any: prefix_len == 1 && base == 8,
         ..Digits::default()
     };
     let mut error = None;
@@ -68,14 +70,16 @@ pub(crate) fn number(text: &str) -> Scanned {
         end = digits.run(bytes, end + 1, base.max(10));
     }
     if !digits.any {
-        // Whatever the base: this is what the reference says of `0B`.
-        error = error.or(Some("decimal literal has no digits".to_owned()));
+        error = error.or(Some(format!("{name} literal has no digits")));
     }
     // A `p` after decimal digits begins a unit (`1PB`).
     if at(end) == if base == 16 { b'p' } else { b'e' } {
         float = true;
         if prefix_len == 2 && base != 16 {
-            error = error.or(Some(format!("exponent not allowed in {name} literal")));
+            let letter = char::from(bytes.get(end).copied().unwrap_or(b'e'));
+            error = error.or(Some(format!(
+                "'{letter}' exponent requires decimal mantissa"
+            )));
         }
         let sign = usize::from(matches!(at(end + 1), b'+' | b'-'));
         let mut exponent = Digits::default();
@@ -128,6 +132,9 @@ pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
             units::quote(text)
         ))
     };
+    if text.contains('_') && !underscores_separate(text) {
+        return refuse("invalid syntax");
+    }
     let plain: String = text.chars().filter(|c| *c != '_').collect();
     if plain.starts_with("0x") || plain.starts_with("0X") {
         return match hex_float(&plain) {
@@ -285,7 +292,7 @@ mod tests {
             ("64and", 2),
             ("0777", 4),
         ] {
-            let scanned = number(text);
+            let scanned = number(text, true);
             assert_eq!((scanned.len, scanned.error), (len, None), "{text}");
         }
         for (text, error) in [
@@ -294,7 +301,15 @@ mod tests {
             ("1__0", "'_' must separate successive digits"),
             ("08", "invalid digit '8' in octal literal"),
         ] {
-            assert_eq!(number(text).error.as_deref(), Some(error), "{text}");
+            assert_eq!(number(text, false).error.as_deref(), Some(error), "{text}");
+        }
+        for (text, error) in [
+            ("0x", "hexadecimal literal has no digits"),
+            ("0b1E5", "'E' exponent requires decimal mantissa"),
+            ("0B", "binary literal has no digits"),
+            ("0b12", "invalid digit '2' in binary literal"),
+        ] {
+            assert_eq!(number(text, true).error.as_deref(), Some(error), "{text}");
         }
     }
 

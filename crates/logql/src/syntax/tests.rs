@@ -1,6 +1,8 @@
 //! Tables for the language, and properties: what is printed parses to the same tree; nothing
 //! panics.
 
+mod words;
+
 use proptest::prelude::*;
 
 use super::ast::*;
@@ -25,7 +27,7 @@ fn everything_prints_as_loki_prints_it() {
         ("({a=\"b\"})", r#"{a="b"}"#),
         (
             r#"{a="b"}|="x"!="y" or "z"|~"r"!~"s"|> "<_>"!>"p"|=ip("::1")"#,
-            r#"{a="b"} |= "x" != "y" or "z" |~ "r" !~ "s" |> "<_>" !> "p" |= ip("::1")"#,
+            r#"{a="b"} |= "x" != "y" != "z" |~ "r" !~ "s" |> "<_>" !> "p" |= ip("::1")"#,
         ),
         (
             r#"{a="b"} | JSON a="x.y", b | logfmt --keep-empty --strict | unpack | decolorize"#,
@@ -144,6 +146,15 @@ fn faults_of_meaning_have_loki_s_words() {
             r#"{a="b"} |~ "(""#,
             "stage '|~ \"(\"' : error parsing regexp: missing closing ): `(`",
         ),
+        // None of several is several filters; a chain of filters is built from its end.
+        (
+            r#"{a="b"} !~ "(" or "x""#,
+            "stage '!~ \"(\" !~ \"x\"' : error parsing regexp: missing closing ): `(`",
+        ),
+        (
+            r#"{a="b"} |~ "(" |~ "*""#,
+            "stage '|~ \"(\" |~ \"*\"' : error parsing regexp: missing argument to repetition operator: `*`",
+        ),
         (
             r#"{a="b"} | x=ip("z")"#,
             "stage '| x=ip(\"z\")' : ip: invalid pattern: \"z\"",
@@ -230,10 +241,29 @@ fn long_queries_break_over_lines() {
   quantile_over_time(
     0.5,
     {namespace="a-rather-long-namespace", app="something"} |= "x" != "y" | json
-      | unwrap duration(took) | __error__="" [5m] offset 1h
+      | unwrap duration(took)
+      | __error__="" [5m] offset 1h
   ) by (a, b, c)
 )"#;
     assert_eq!(text.as_deref(), Ok(wanted));
+    let text = |query: &str| pretty(&parse(query).unwrap());
+    let long = "x".repeat(60);
+    let filters = format!(r#"{{a="b"}} |= "{long}" |= "y" != "{long}" | decolorize"#);
+    let wanted = format!("{{a=\"b\"}}\n  |= \"{long}\" |= \"y\"\n  != \"{long}\"\n| decolorize");
+    assert_eq!(text(&filters), wanted);
+    let both = format!(
+        r#"sum(rate({{app="{long}"}}[5m])) / on(a, b) group_left(c, d) sum(rate({{app="x"}}[5m]))"#
+    );
+    let wanted = format!(
+        "  sum(rate({{app=\"{long}\"}}[5m]))\n/ on (a, b) group_left (c, d)\n  sum(rate({{app=\"x\"}}[5m]))"
+    );
+    assert_eq!(text(&both), wanted);
+    let moved = format!(r#"rate({{app="{long}"}} |= "{long}" [5m] offset -5m)"#);
+    assert!(
+        text(&moved).ends_with(" [5m] offset -5m\n)"),
+        "{}",
+        text(&moved)
+    );
 }
 
 // Trees of all shapes.
@@ -343,9 +373,11 @@ fn line_filter() -> impl Strategy<Value = LineFilter> {
                 LineOp::Contains | LineOp::NotContains => LineMatch::Text(text),
                 _ => LineMatch::Text(text.chars().filter(char::is_ascii_lowercase).collect()),
             });
+            // None of several is several filters.
+            let count = if op.is_negative() { 1 } else { usize::MAX };
             LineFilter {
                 op,
-                alternatives: texts.collect(),
+                alternatives: texts.take(count).collect(),
             }
         })
 }

@@ -1,5 +1,6 @@
 //! The words of the language.
 
+use super::ParseError;
 use super::ast::{BinaryOp, CompareOp, Conversion, LineOp, RangeOp, VectorOp};
 
 /// What a token is.
@@ -101,6 +102,8 @@ pub(crate) struct Token<'a> {
     pub(crate) text: &'a str,
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// What is wrong with a number. It is a token all the same.
+    pub(crate) fault: Option<ParseError>,
 }
 
 const WORDS: [(&str, Word); 48] = [
@@ -261,7 +264,7 @@ impl Kind {
             Self::Duration(_) => "DURATION".to_owned(),
             Self::Bytes(_) => "BYTES".to_owned(),
             Self::Range(_) => "RANGE".to_owned(),
-            Self::Flag => "PARSER_FLAG".to_owned(),
+            Self::Flag => "FUNCTION_FLAG".to_owned(),
             Self::Word(word) => word.as_str().to_owned(),
             Self::RangeOp(op) => op.as_str().to_ascii_uppercase(),
             Self::VectorOp(op) => op.as_str().to_ascii_uppercase(),

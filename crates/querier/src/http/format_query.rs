@@ -10,7 +10,7 @@ use crate::encode::write_text;
 
 /// `/loki/api/v1/format_query`
 pub(super) async fn format_query(request: OpenRequest) -> Response {
-    let (code, status, field, value) = match syntax::parse(request.params.text("query")) {
+    let (code, status, field, value) = match syntax::parse_unbuilt(request.params.text("query")) {
         Ok(expr) => (StatusCode::OK, "success", "data", syntax::pretty(&expr)),
         Err(error) => (
             StatusCode::BAD_REQUEST,

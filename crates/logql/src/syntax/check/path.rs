@@ -40,41 +40,31 @@ fn unexpected(token: &Token, field: &str, expecting: &str) -> String {
     format!("syntax error: unexpected {}{expecting}", token.name(field))
 }
 
-/// Cuts a quoted string off the start of `text`.
-fn string(text: &str) -> Option<(Token, &str)> {
-    let (mut out, mut escaped) = (String::new(), false);
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            c if escaped => {
-                out.push(match c {
-                    'n' => '\n',
-                    'r' => '\r',
-                    't' => '\t',
-                    c => c,
-                });
-                escaped = false;
-            }
-            '\\' => escaped = true,
-            '"' => return Some((Token::String(out), text.get(at + 1..)?)),
-            c => out.push(c),
-        }
-    }
-    None
+/// What separates tokens.
+const BLANK: [char; 3] = [' ', '\t', '\n'];
+
+/// Cuts a quoted string off the start of `text`. Nothing is escaped in it, and to the reference it
+/// also ends at a bracket or with the text.
+fn string(text: &str) -> (Token, &str) {
+    let inside = text.get(1..).unwrap_or_default();
+    let (value, rest) = inside.split_once(['"', ']']).unwrap_or((inside, ""));
+    (Token::String(value.to_owned()), rest)
 }
 
 /// Cuts a name off the start of `text`.
-fn name(text: &str, is_name: impl Fn(char) -> bool) -> (Token, &str) {
+fn name(text: &str) -> (Token, &str) {
+    let is_name = |c: char| is_name_start(c) || c.is_ascii_digit();
     let end = text.find(|c| !is_name(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at_checked(end).unwrap_or((text, ""));
     (Token::Field(name.to_owned()), rest)
 }
 
 fn is_name_start(c: char) -> bool {
-    c == '_' || c == '@' || c.is_alphabetic()
+    c == '_' || c.is_ascii_alphabetic()
 }
 
 fn json_token(text: &str) -> (Token, &str) {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(BLANK);
     let mut chars = text.chars();
     let Some(first) = chars.next() else {
         return (Token::End, "");
@@ -83,19 +73,21 @@ fn json_token(text: &str) -> (Token, &str) {
         '[' => (Token::Open, chars.as_str()),
         ']' => (Token::Close, chars.as_str()),
         '.' => (Token::Dot, chars.as_str()),
-        '"' => string(text).unwrap_or((Token::Bad(None), "")),
+        '"' => string(text),
         c if c.is_ascii_digit() => {
-            // An index ends at its bracket; a number elsewhere is none.
+            // An index ends at a bracket or blank; a number elsewhere is none.
             let end = text
                 .find(|c: char| !c.is_ascii_digit())
                 .unwrap_or(text.len());
             let (digits, rest) = text.split_at_checked(end).unwrap_or((text, ""));
             match digits.parse() {
-                Ok(index) if rest.trim_start().starts_with(']') => (Token::Index(index), rest),
+                Ok(index) if rest.starts_with(']') || rest.starts_with(BLANK) => {
+                    (Token::Index(index), rest)
+                }
                 _ => (Token::Bad(None), ""),
             }
         }
-        c if is_name_start(c) => name(text, |c| is_name_start(c) || c == '-' || c.is_ascii_digit()),
+        c if is_name_start(c) => name(text),
         c => (Token::Bad(Some(c)), ""),
     }
 }
@@ -145,31 +137,35 @@ pub fn parse_json_path(text: &str) -> Result<Vec<PathSegment>, String> {
     }
 }
 
-/// Parses the key of a `logfmt` expression: one name, bare or quoted.
+/// Parses the key of a `logfmt` expression: one name, bare or quoted. Quoted ones behind it mean
+/// nothing.
 ///
 /// # Errors
 /// With the reference's words if it is none.
 pub fn parse_logfmt_key(text: &str) -> Result<String, String> {
     let token = |text: &str| -> (Token, String) {
-        let text = text.trim_start();
+        let text = text.trim_start_matches(BLANK);
         let (token, rest) = match text.chars().next() {
             None => (Token::End, ""),
-            Some('"') => string(text).unwrap_or((Token::Bad(None), "")),
-            Some(c) if c == '_' || c.is_alphabetic() => {
-                name(text, |c| c == '_' || c.is_alphanumeric())
-            }
+            Some('"') => string(text),
+            Some(c) if is_name_start(c) => name(text),
             Some(c) => (Token::Bad(Some(c)), ""),
         };
         (token, rest.to_owned())
     };
-    let (first, rest) = token(text);
+    let (first, mut rest) = token(text);
     let (Token::Field(key) | Token::String(key)) = first else {
         return Err(unexpected(&first, "KEY", ", expecting STRING or KEY"));
     };
-    match token(&rest).0 {
-        Token::End => Ok(key),
-        Token::Bad(Some(c)) => Err(format!("unexpected char {c}")),
-        other => Err(unexpected(&other, "KEY", "")),
+    loop {
+        let (next, behind) = token(&rest);
+        rest = behind;
+        match next {
+            Token::End => return Ok(key),
+            Token::String(_) => {}
+            Token::Bad(Some(c)) => return Err(format!("unexpected char {c}")),
+            other => return Err(unexpected(&other, "KEY", "")),
+        }
     }
 }
 
@@ -197,6 +193,11 @@ mod tests {
     fn faults_have_lokis_words() {
         for (path, error) in [
             ("a!b", "unexpected char !"),
+            ("a-b", "unexpected char -"),
+            ("a\"b", "syntax error: unexpected STRING"),
+            ("[\"a", "syntax error: unexpected $end, expecting RSB"),
+            ("[1 2]", "syntax error: unexpected INDEX, expecting RSB"),
+            ("ä", "syntax error: unexpected $end, expecting LSB or FIELD"),
             ("a b", "syntax error: unexpected FIELD"),
             ("a..b", "syntax error: unexpected DOT, expecting FIELD"),
             (
@@ -213,6 +214,7 @@ mod tests {
             assert_eq!(parse_json_path(path), Err(error.to_owned()), "{path}");
         }
         assert_eq!(parse_logfmt_key("a"), Ok("a".to_owned()));
+        assert_eq!(parse_logfmt_key("\"a b\"\"c\""), Ok("a b".to_owned()));
         assert_eq!(
             parse_logfmt_key("a b"),
             Err("syntax error: unexpected KEY".to_owned())

@@ -47,13 +47,10 @@ impl Parser<'_> {
             Kind::Word(Word::OpenParen) => {
                 self.advance();
                 let inner = self.expression(0)?;
-                self.expect(Word::CloseParen)?;
+                self.close()?;
                 Ok(inner)
             }
-            Kind::Number | Kind::Word(Word::Add | Word::Sub) => Ok(Operand::Metric(
-                MetricExpr::Literal(self.signed_number()?),
-                1,
-            )),
+            Kind::Number | Kind::Word(Word::Add | Word::Sub) => self.literal(),
             Kind::RangeOp(op) => {
                 let op = *op;
                 self.range_aggregation(op)
@@ -66,6 +63,17 @@ impl Parser<'_> {
             Kind::Vector => self.vector(),
             _ => Err(self.unexpected(&[])),
         }
+    }
+
+    fn literal(&mut self) -> Result<Operand, ParseError> {
+        let start = self.at;
+        Ok(match self.signed_number()? {
+            Ok(value) => Operand::Metric(MetricExpr::Literal(value), 1),
+            Err(fault) => {
+                self.late(start, fault.clone());
+                Operand::BadNumber(fault)
+            }
+        })
     }
 
     fn modifiers(&mut self) -> Result<Modifiers, ParseError> {
@@ -87,13 +95,7 @@ impl Parser<'_> {
         let mut include = Vec::new();
         if group.is_some() {
             self.advance();
-            // In `group_left (..)` the parenthesis may also open the right side.
-            let is_list = self.is(Word::OpenParen)
-                && matches!(
-                    self.kind_ahead(1),
-                    Kind::Identifier | Kind::Word(Word::CloseParen)
-                );
-            if is_list {
+            if self.is(Word::OpenParen) {
                 include = self.label_list()?;
             }
         }
@@ -143,6 +145,12 @@ impl Parser<'_> {
                         op.as_str()
                     ),
                 );
+                return Ok(Operand::Faulty);
+            }
+        }
+        for operand in [&left, &right] {
+            if let Operand::BadNumber(fault) = operand {
+                self.late(start, fault.clone());
                 return Ok(Operand::Faulty);
             }
         }

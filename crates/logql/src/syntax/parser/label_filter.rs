@@ -64,7 +64,7 @@ impl Parser<'_> {
     fn condition(&mut self) -> Result<(LabelFilter, u32), ParseError> {
         if self.eat(Word::OpenParen) {
             let filter = self.nested(Self::measured_filter)?;
-            self.expect(Word::CloseParen)?;
+            self.close()?;
             return Ok(filter);
         }
         if *self.kind() != Kind::Identifier {
@@ -133,7 +133,7 @@ impl Parser<'_> {
                 })
             }
             (Kind::Number | Kind::Word(Word::Add | Word::Sub), _) => {
-                let value = self.signed_number()?;
+                let value = self.signed_number()?.map_err(ParseError::semantic)?;
                 Ok(LabelFilter::Number {
                     name: self.name_at(name_at)?,
                     op,
@@ -144,16 +144,18 @@ impl Parser<'_> {
         }
     }
 
-    /// `5`, `+5` or `-5`.
-    pub(super) fn signed_number(&mut self) -> Result<f64, ParseError> {
+    /// `5`, `+5` or `-5`; or what is wrong with its text, which is no fault of the grammar's.
+    pub(super) fn signed_number(&mut self) -> Result<Result<f64, String>, ParseError> {
         let negative = self.eat(Word::Sub);
         if !negative {
             self.eat(Word::Add);
         }
-        let value = scan::parse_float(self.number_text()?).map_err(|error| {
-            ParseError::semantic(format!("unable to parse literal as a float: {error}"))
-        })?;
-        Ok(if negative { -value } else { value })
+        let value = scan::parse_float(self.number_text()?);
+        Ok(match value {
+            Ok(value) if negative => Ok(-value),
+            Ok(value) => Ok(value),
+            Err(error) => Err(format!("unable to parse literal as a float: {error}")),
+        })
     }
 }
 

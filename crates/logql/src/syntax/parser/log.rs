@@ -57,7 +57,8 @@ impl Parser<'_> {
             };
             if let Some(op) = line_op {
                 self.advance();
-                stages.push(Stage::LineFilter(self.line_filter(op)?));
+                let filters = self.line_filters(op)?;
+                stages.extend(filters.into_iter().map(Stage::LineFilter));
             } else if !self.is(Word::Pipe)
                 || may_unwrap && *self.kind_ahead(1) == Kind::Word(Word::Unwrap)
             {
@@ -76,12 +77,20 @@ impl Parser<'_> {
         Ok(LogExpr { matchers, stages })
     }
 
-    fn line_filter(&mut self, op: LineOp) -> Result<LineFilter, ParseError> {
+    /// `"a" or "b"` behind an operator. None of several is several filters.
+    fn line_filters(&mut self, op: LineOp) -> Result<Vec<LineFilter>, ParseError> {
         let mut alternatives = vec![self.line_match()?];
         while self.eat(Word::Or) {
             alternatives.push(self.line_match()?);
         }
-        Ok(LineFilter { op, alternatives })
+        if !op.is_negative() {
+            return Ok(vec![LineFilter { op, alternatives }]);
+        }
+        let alone = |alternative| LineFilter {
+            op,
+            alternatives: vec![alternative],
+        };
+        Ok(alternatives.into_iter().map(alone).collect())
     }
 
     fn line_match(&mut self) -> Result<LineMatch, ParseError> {

@@ -8,7 +8,7 @@ use super::super::ast::{
 };
 use super::super::scan;
 use super::super::token::{Kind, Word};
-use super::{NO_MATCHER, Operand, ParseError, Parser, grown};
+use super::{Operand, ParseError, Parser, grown};
 
 /// A log expression in a range aggregation, and the range if it has been read.
 #[derive(Default)]
@@ -29,12 +29,19 @@ impl Parser<'_> {
         if *self.kind() == Kind::Number {
             parameter = Some(self.number_text()?);
             self.expect(Word::Comma)?;
+            if !self.is(Word::OpenBrace) && !self.is(Word::OpenParen) {
+                return Err(self.unexpected(&["{", "("]));
+            }
         } else if !self.is(Word::OpenBrace) && !self.is(Word::OpenParen) {
             return Err(self.unexpected(&["NUMBER", "{", "("]));
         }
         let mut range = self.nested(Self::log_range)?;
         if range.range_ns.is_none() {
-            return Err(self.unexpected(&[]));
+            let expected: &[&str] = match range.unwrap {
+                Some(_) => &["RANGE", "|"],
+                None => &[],
+            };
+            return Err(self.unexpected(expected));
         }
         self.expect(Word::CloseParen)?;
         let grouping = self.grouping()?;
@@ -63,7 +70,12 @@ impl Parser<'_> {
     fn log_range(&mut self) -> Result<LogRange, ParseError> {
         if self.eat(Word::OpenParen) {
             let mut inner = self.nested(Self::log_range)?;
-            self.expect(Word::CloseParen)?;
+            match (inner.range_ns, &inner.unwrap) {
+                (Some(_), _) => self.expect(Word::CloseParen)?,
+                (None, None) => self.close()?,
+                (None, Some(_)) if self.eat(Word::CloseParen) => {}
+                (None, Some(_)) => return Err(self.unexpected(&["RANGE", ")", "|"])),
+            }
             if inner.range_ns.is_none() {
                 self.range_and_offset(&mut inner, true)?;
                 if inner.log.stages.is_empty() && inner.unwrap.is_none() {
@@ -86,9 +98,6 @@ impl Parser<'_> {
         found.unwrap = self.unwrap()?;
         if !range_first {
             self.range_and_offset(&mut found, false)?;
-        }
-        if found.range_ns.is_none() && found.unwrap.is_some() && !self.is(Word::CloseParen) {
-            return Err(self.unexpected(&["RANGE", "|"]));
         }
         Ok(found)
     }
@@ -178,15 +187,20 @@ impl Parser<'_> {
             self.advance();
         }
         let inner = self.metric_expression()?;
-        self.expect(Word::CloseParen)?;
+        self.close()?;
         let grouping = match before {
             Some(grouping) => Some(grouping),
             None => self.grouping()?,
         };
+        if grouping.is_some() && op == VectorOp::ApproxTopk {
+            let fault = format!("grouping not allowed for {} aggregation", op.as_str());
+            self.late(start, fault);
+            return Ok(Operand::Faulty);
+        }
         // All series become one with and without an empty `by`.
         let grouping = grouping.filter(|grouping| grouping.without || !grouping.labels.is_empty());
         let (parameter, fault) = vector_parameter(op, parameter);
-        if let Some(fault) = fault.or_else(|| vector_fault(op, grouping.as_ref(), &inner)) {
+        if let Some(fault) = fault.or_else(|| vector_fault(op, grouping.as_ref())) {
             self.late(start, fault);
             return Ok(Operand::Faulty);
         }
@@ -210,6 +224,9 @@ impl Parser<'_> {
         self.advance();
         self.expect(Word::OpenParen)?;
         let inner = self.metric_expression()?;
+        if !self.is(Word::Comma) {
+            return Err(self.unexpected(&[]));
+        }
         let mut text = || {
             self.expect(Word::Comma)?;
             self.string()
@@ -321,21 +338,9 @@ fn vector_parameter(op: VectorOp, text: Option<&str>) -> (Option<i64>, Option<St
     }
 }
 
-fn vector_fault(op: VectorOp, grouping: Option<&Grouping>, inner: &Operand) -> Option<String> {
+fn vector_fault(op: VectorOp, grouping: Option<&Grouping>) -> Option<String> {
     if grouping.is_some() && op.is_sort() {
         return Some("sort and sort_desc doesn't allow grouping by ".to_owned());
-    }
-    if grouping.is_some() && op == VectorOp::ApproxTopk {
-        return Some(format!(
-            "grouping not allowed for {} aggregation",
-            op.as_str()
-        ));
-    }
-    // The reference looks for a selector below two aggregations and misses it.
-    if let Operand::Metric(MetricExpr::Vector(VectorAggregation { inner, .. }), _) = inner
-        && matches!(**inner, MetricExpr::Literal(_))
-    {
-        return Some(NO_MATCHER.to_owned());
     }
     None
 }
