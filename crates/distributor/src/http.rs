@@ -109,24 +109,24 @@ fn media_type(headers: &HeaderMap) -> String {
     media_type.trim().to_ascii_lowercase()
 }
 
-/// As in Loki, what is not JSON is taken for protobuf, which is always snappy.
+/// As in Loki, what is not JSON is taken for protobuf, which is always snappy; encodings that it does
+/// not know are refused whatever they encode.
 fn kind_of(headers: &HeaderMap, json: Format) -> Result<Kind, Rejection> {
+    let is_json = media_type(headers) == "application/json";
+    let encoding = match text(headers, &CONTENT_ENCODING) {
+        "" => Encoding::Plain,
+        "gzip" => Encoding::Gzip,
+        "deflate" => Encoding::Deflate,
+        "snappy" => Encoding::MaybeSnappy,
+        "zstd" if is_json => Encoding::Zstd,
+        other => {
+            let message = format!("Content-Encoding \"{other}\" not supported");
+            return Err(Rejection::invalid(message));
+        }
+    };
     match media_type(headers).as_str() {
         "" => Err(Rejection::invalid("mime: no media type")),
-        "application/json" => {
-            let encoding = match text(headers, &CONTENT_ENCODING) {
-                "" => Encoding::Plain,
-                "gzip" => Encoding::Gzip,
-                "deflate" => Encoding::Deflate,
-                "snappy" => Encoding::MaybeSnappy,
-                "zstd" => Encoding::Zstd,
-                other => {
-                    let message = format!("Content-Encoding \"{other}\" not supported");
-                    return Err(Rejection::invalid(message));
-                }
-            };
-            Ok((json, encoding))
-        }
+        _ if is_json => Ok((json, encoding)),
         _ => Ok((Format::Protobuf, Encoding::Snappy)),
     }
 }

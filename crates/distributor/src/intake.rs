@@ -367,6 +367,11 @@ impl<'a> Intake<'a> {
         labels.push(Label { name, value });
     }
 
+    /// When the push came.
+    pub(crate) fn now_ns(&self) -> i64 {
+        self.rules.now_ns
+    }
+
     /// One copy of a name for all rows of the push.
     pub(crate) fn shared_name(&mut self, name: &str) -> Arc<str> {
         if let Some(shared) = self.names.get(name) {

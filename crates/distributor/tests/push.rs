@@ -156,6 +156,89 @@ async fn otlp_resources_become_labels() {
 }
 
 #[tokio::test]
+async fn otlp_records_without_any_time_are_of_now() {
+    let endpoint = Endpoint::new(plain());
+    let record = |times: &str| {
+        format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name",
+            "value":{{"stringValue":"shop"}}}}]}},"scopeLogs":[{{"logRecords":[
+            {{{times}"body":{{"stringValue":"x"}}}}]}}]}}]}}"#
+        )
+    };
+    let observed = format!(
+        r#""timeUnixNano":"0","observedTimeUnixNano":"{}","#,
+        NOW_NS - 7
+    );
+    for body in [record(""), record(&observed)] {
+        let answer = endpoint.post("/otlp/v1/logs", &[JSON], body).await;
+        assert_eq!(answer.status / 100, 2, "{}", answer.text());
+    }
+    let times: Vec<i64> = endpoint.fakes.rows().into_iter().map(|row| row.1).collect();
+    assert_eq!(times, [NOW_NS, NOW_NS - 7]);
+}
+
+#[tokio::test]
+async fn a_resource_is_looked_at_when_it_has_a_record() {
+    let endpoint = Endpoint::new(plain());
+    let body = |records: &str| {
+        format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"","value":{{"stringValue":"x"}}}}]}},
+            "scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#
+        )
+    };
+    for (records, status, text) in [
+        ("", 422, "at least one valid stream is required"),
+        ("{}", 400, "symbolizer lookup: label name is empty"),
+    ] {
+        let answer = endpoint.post("/otlp/v1/logs", &[JSON], body(records)).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert!(answer.text().contains(text), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn json_is_taken_as_loki_takes_it() {
+    let row = format!(r#"["{NOW_NS}","l"]"#);
+    for (values, count) in [
+        ("null".to_owned(), 0),
+        (format!("[null,{row}]"), 1),
+        (format!("[{row},null]"), 1),
+    ] {
+        let endpoint = Endpoint::new(plain());
+        let body = format!(r#"{{"streams":[{{"stream":{{"app":"web"}},"values":{values}}}]}}"#);
+        assert_eq!(endpoint.post_json(body.clone()).await.status, 204, "{body}");
+        assert_eq!(endpoint.fakes.rows().len(), count, "{body}");
+    }
+    // Bytes that are no text.
+    let endpoint = Endpoint::new(plain());
+    let mut body = json(r#"{"app":"web"}"#, &["caf#"]).into_bytes();
+    let at = body.iter().position(|byte| *byte == b'#').unwrap();
+    body[at] = 0xe9;
+    let answer = endpoint.post(PATH, &[JSON], body).await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let expected = [stored(r#"{app="web"}"#, NOW_NS, "caf\u{fffd}")];
+    assert_eq!(endpoint.fakes.rows(), expected);
+}
+
+#[tokio::test]
+async fn encodings_that_are_not_known_are_refused_before_all_else() {
+    let endpoint = Endpoint::new(plain());
+    for kind in [
+        JSON,
+        PROTOBUF,
+        ("Content-Type", ""),
+        ("Content-Type", "text/plain"),
+    ] {
+        for encoding in ["identity", "br", "GZIP"] {
+            let headers = [kind, ("Content-Encoding", encoding)];
+            let answer = endpoint.post(PATH, &headers, "x").await;
+            let text = format!("Content-Encoding \"{encoding}\" not supported");
+            assert_eq!((answer.status, answer.text()), (400, text), "{headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refused_line_refuses_only_itself() {
     let limits = Limits {
         max_line_size: ByteSize(10),

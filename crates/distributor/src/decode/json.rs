@@ -11,19 +11,21 @@ use crate::decode::text::Text;
 use crate::error::Rejection;
 use crate::intake::Pair;
 
-/// Reads a push. As in Loki, what follows the object is not looked at.
+/// Reads a push. As in Loki, what follows the object is not looked at, and bytes that are no text are
+/// no reason to refuse it: they become replacement characters.
 pub(crate) fn decode(body: &[u8], target: &mut Target<'_>) -> Result<(), Rejection> {
+    let text = String::from_utf8_lossy(body);
     let mut state = State {
         target,
         rejection: None,
         pairs: Vec::new(),
     };
-    read(body, &mut state)?;
+    read(&text, &mut state)?;
     target.expect_streams()
 }
 
-fn read<'de>(body: &'de [u8], state: &mut State<'_, '_, 'de>) -> Result<(), Rejection> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+fn read<'de>(body: &'de str, state: &mut State<'_, '_, 'de>) -> Result<(), Rejection> {
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let result = Push(state).deserialize(&mut deserializer);
     result.map_err(|error| {
         state
@@ -193,7 +195,7 @@ struct Values<'s, 't, 'a, 'de>(&'s mut State<'t, 'a, 'de>);
 impl<'de> DeserializeSeed<'de> for Values<'_, '_, '_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -201,6 +203,9 @@ impl<'de> Visitor<'de> for Values<'_, '_, '_, 'de> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of values")
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
         while values.next_element_seed(Row(self.0))?.is_some() {}
@@ -213,7 +218,7 @@ struct Row<'s, 't, 'a, 'de>(&'s mut State<'t, 'a, 'de>);
 impl<'de> DeserializeSeed<'de> for Row<'_, '_, '_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -221,6 +226,9 @@ impl<'de> Visitor<'de> for Row<'_, '_, '_, 'de> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of a time, a line and maybe metadata")
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<(), A::Error> {
         let time = row.next_element_seed(Text)?;

@@ -89,6 +89,7 @@ pub(crate) fn decode(
         resource_metadata: Vec::new(),
         scope_metadata: Vec::new(),
         stream: None,
+        fault: None,
     };
     match format {
         OtlpFormat::Json => otlp_json::decode(body, &mut mapper)?,
@@ -107,10 +108,24 @@ pub(super) struct Mapper<'m, 'a> {
     scope_metadata: Vec<Label>,
     /// The stream of records that add no labels of their own, once one came.
     stream: Option<Arc<Stream>>,
+    /// What is wrong with resource or scope: only a record makes it matter.
+    fault: Option<Rejection>,
 }
 
 impl Mapper<'_, '_> {
-    pub(super) fn begin_resource(&mut self, attributes: &Attributes<'_>) -> Result<(), Rejection> {
+    pub(super) fn begin_resource(&mut self, attributes: &Attributes<'_>) {
+        self.fault = self.read_resource(attributes).err();
+        if self.fault.is_none() {
+            self.begin_scope(&Scope::default());
+        }
+    }
+
+    pub(super) fn begin_scope(&mut self, scope: &Scope<'_>) {
+        let read = self.read_scope(scope);
+        self.fault = self.fault.take().or(read.err());
+    }
+
+    fn read_resource(&mut self, attributes: &Attributes<'_>) -> Result<(), Rejection> {
         self.resource_labels.clear();
         self.resource_metadata.clear();
         self.stream = None;
@@ -127,10 +142,10 @@ impl Mapper<'_, '_> {
                 }
             }
         }
-        self.begin_scope(&Scope::default())
+        Ok(())
     }
 
-    pub(super) fn begin_scope(&mut self, scope: &Scope<'_>) -> Result<(), Rejection> {
+    fn read_scope(&mut self, scope: &Scope<'_>) -> Result<(), Rejection> {
         let mut metadata = std::mem::take(&mut self.scope_metadata);
         metadata.clear();
         metadata.extend_from_slice(&self.resource_metadata);
@@ -163,6 +178,9 @@ impl Mapper<'_, '_> {
     }
 
     pub(super) fn record(&mut self, record: &Record<'_>) -> Result<(), Rejection> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
         let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(record.attributes.len() + 4);
         let mut labels: Vec<(String, String)> = Vec::new();
         for (name, value) in &record.attributes {
@@ -187,14 +205,13 @@ impl Mapper<'_, '_> {
         }
         add_fields(record, &mut pairs);
         self.begin_stream(labels)?;
-        let time_ns = match record.time_ns {
-            0 => record.observed_ns,
-            time_ns => time_ns,
-        };
-        let time_ns = i64::try_from(time_ns)
-            .map_err(|_| Rejection::invalid(format!("time {time_ns} is out of range")))?;
         let line = record.body.as_text();
         let intake = &mut self.target.intake;
+        let time_ns = match (record.time_ns, record.observed_ns) {
+            (0, 0) => intake.now_ns(),
+            (0, time_ns) | (time_ns, _) => i64::try_from(time_ns)
+                .map_err(|_| Rejection::invalid(format!("time {time_ns} is out of range")))?,
+        };
         intake.row(time_ns, line.as_bytes(), &pairs, &self.scope_metadata);
         Ok(())
     }
@@ -290,7 +307,9 @@ fn flatten(
     } else {
         names::normalized(&format!("{prefix}_{name}")).map(Cow::into_owned)
     };
-    let name = name.map_err(|error| Rejection::invalid(error.to_string()))?;
+    // Loki finds it when it looks up its table of names.
+    let wrong = |error| Rejection::invalid(format!("symbolizer lookup: {error}"));
+    let name = name.map_err(wrong)?;
     match value {
         Any::Map(pairs) => {
             for (key, value) in pairs {

@@ -26,7 +26,7 @@ pub(super) fn decode(body: &[u8], mapper: &mut Mapper<'_, '_>) -> Result<(), Rej
     let request: Request<'_> = read(text).map(Option::unwrap_or_default)?;
     each(request.resource_logs, |logs: ResourceLogs<'_>| {
         let resource: Resource<'_> = part("resource", logs.resource)?;
-        mapper.begin_resource(&pairs(resource.attributes))?;
+        mapper.begin_resource(&pairs(resource.attributes));
         each(logs.scope_logs, |logs: ScopeLogs<'_>| {
             scope_logs(&logs, mapper)
         })
@@ -40,7 +40,7 @@ fn scope_logs(logs: &ScopeLogs<'_>, mapper: &mut Mapper<'_, '_>) -> Result<(), R
         version: scope.version,
         attributes: pairs(scope.attributes),
         dropped_attributes: scope.dropped_attributes_count.0,
-    })?;
+    });
     each(logs.log_records, |record: &RawValue| {
         let record: LogRecord<'_> = part("record", Some(record))?;
         mapper.record(&Record {

@@ -39,7 +39,7 @@ fn resource_logs(message: Fields<'_>, mapper: &mut Mapper<'_, '_>) -> Result<(),
             attributes.push(parts.key_value(field, 0)?);
         }
     }
-    mapper.begin_resource(&attributes)?;
+    mapper.begin_resource(&attributes);
     let mut fields = message;
     while let Some(field) = fields.next()? {
         if field.number == 2 {
@@ -62,7 +62,7 @@ fn scope_logs(message: Fields<'_>, mapper: &mut Mapper<'_, '_>) -> Result<(), Re
             _ => {}
         }
     }
-    mapper.begin_scope(&scope)?;
+    mapper.begin_scope(&scope);
     let mut fields = message;
     while let Some(field) = fields.next()? {
         if field.number == 2 {
