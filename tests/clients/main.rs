@@ -34,7 +34,7 @@ macro_rules! rows {
 const ROWS: &[Row] = rows! {
     grafana:
         lines_have_their_labels_by_category,
-        directions_are_backward_forward_and_scan,
+        directions_are_backward_and_forward,
         tags_of_queries_are_taken,
         numbers_come_as_a_matrix,
         instant_queries_take_nanoseconds,

@@ -66,6 +66,12 @@ pub(crate) async fn groups_are_kept_listed_and_deleted(site: &Site) -> anyhow::R
         expect(&text, status, 202)?;
         let gone = api.get(&namespace, &[]).await?;
         expect(base, gone, (404, "no rule groups found\n".to_owned()))?;
+        // Who deletes twice is told of it as Loki does: of a namespace, not of a group.
+        let (status, text) = api.delete(&format!("{namespace}/load")).await?;
+        expect(&text, status, 202)?;
+        let gone = api.delete(&namespace).await?;
+        let text = "group namespace does not exist\n".to_owned();
+        expect(base, gone, (404, text))?;
     }
     let body = api.json("/prometheus/api/v1/alerts", &[]).await?;
     list(&body["data"]["alerts"], "alerts").map(|_| ())

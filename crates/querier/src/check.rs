@@ -44,6 +44,21 @@ pub(crate) fn time_range(
     Ok(range)
 }
 
+/// The newest part of a range that is neither longer than `max_query_length` nor before
+/// `max_query_lookback`.
+pub(crate) fn newest_part(range: TimeRange, limits: &Limits, now_ns: i64) -> TimeRange {
+    let mut start_ns = range.start_ns;
+    for (DurationNs(max_ns), end_ns) in [
+        (limits.max_query_length, range.end_ns),
+        (limits.max_query_lookback, now_ns),
+    ] {
+        if max_ns > 0 {
+            start_ns = start_ns.max(end_ns.saturating_sub(max_ns));
+        }
+    }
+    TimeRange::new(start_ns.min(range.end_ns), range.end_ns)
+}
+
 /// How long a range is, in nanoseconds, when its ends are milliseconds around it.
 fn whole_ms(range: TimeRange) -> i64 {
     const MS: i64 = 1_000_000;
@@ -221,6 +236,25 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600_000_000_000;
+
+    #[test]
+    fn of_a_long_range_the_newest_part_is_left() {
+        let limits = Limits {
+            max_query_length: DurationNs(2 * HOUR),
+            max_query_lookback: DurationNs(5 * HOUR),
+            ..Limits::default()
+        };
+        let part = |from, to| {
+            let range = TimeRange::new(from * HOUR, to * HOUR);
+            let part = newest_part(range, &limits, 10 * HOUR);
+            (part.start_ns / HOUR, part.end_ns / HOUR)
+        };
+        assert_eq!(part(0, 9), (7, 9));
+        assert_eq!(part(0, 6), (5, 6));
+        assert_eq!(part(8, 9), (8, 9));
+        assert_eq!(part(0, 3), (3, 3));
+        assert_eq!(part(9, 8), (8, 8));
+    }
 
     #[test]
     fn ranges_are_cut_and_refused_in_lokis_words() {

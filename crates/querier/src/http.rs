@@ -28,7 +28,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
-use server::http::without_empty_parts;
+use server::http::{not_found, without_empty_parts};
 
 use crate::encode::{self, Pieces};
 use crate::query::Answered;
@@ -80,7 +80,10 @@ pub fn routes(querier: Arc<Querier>) -> Router {
                 .put(deletes::create)
                 .delete(deletes::cancel),
         )
-        .route("/cache/generation_numbers", get(cache::generation))
+        .route(
+            "/cache/generation_numbers",
+            get(cache::generation).fallback(not_found),
+        )
         .route("/cache/generation_numbers/increase", post(cache::increase))
         .route("/tail", get(tail::upgrade).post(tail::upgrade));
     let legacy = Router::new()

@@ -94,16 +94,22 @@ pub(crate) async fn select(
 }
 
 /// Leaves out lines that are closer to the one before than the interval, and those over the limit.
-pub(crate) fn apart(mut rows: Vec<LogRow>, wanted: Wanted) -> Vec<LogRow> {
+/// As Loki asks part by part, a line that is the first of its part of the time is far from any other;
+/// parts are `part_ns` long (0: there is one), counted from the epoch on.
+pub(crate) fn apart(mut rows: Vec<LogRow>, wanted: Wanted, part_ns: i64) -> Vec<LogRow> {
     if wanted.interval_ns == 0 {
         rows.truncate(wanted.limit);
         return rows;
     }
+    let part = |at_ns: i64| at_ns.div_euclid(part_ns.max(1));
+    let is_far = |at_ns: i64, last_ns: i64| {
+        at_ns.abs_diff(last_ns) >= wanted.interval_ns.unsigned_abs()
+            || part_ns > 0 && part(at_ns) != part(last_ns)
+    };
     let mut last_ns: Option<i64> = None;
     let mut kept = Vec::new();
     for row in rows {
-        let far =
-            last_ns.is_none_or(|last| row.timestamp_ns.abs_diff(last) >= wanted.interval_ns as u64);
+        let far = last_ns.is_none_or(|last_ns| is_far(row.timestamp_ns, last_ns));
         if far && kept.len() < wanted.limit {
             last_ns = Some(row.timestamp_ns);
             kept.push(row);
@@ -285,4 +291,36 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
     let mut stages = deletes.before(shared.pipeline.for_stream(&unit.labels));
     context.scan(|scan_context| scan_logs(sources, &scan, &mut stages, scan_context, &mut sink))?;
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_far_from_the_one_before_and_from_all_of_another_part() {
+        let rows = |times: &[i64]| -> Vec<LogRow> {
+            let row = |at: &i64| LogRow {
+                timestamp_ns: *at,
+                line: Bytes::new(),
+                labels: Arc::default(),
+                row_hash: 0,
+            };
+            times.iter().map(row).collect()
+        };
+        let kept = |interval_ns, part_ns, limit| -> Vec<i64> {
+            let wanted = Wanted {
+                range: TimeRange::new(0, 100),
+                limit,
+                direction: Direction::Backward,
+                interval_ns,
+            };
+            let kept = apart(rows(&[52, 51, 49, 44, 41, 30]), wanted, part_ns);
+            kept.iter().map(|row| row.timestamp_ns).collect()
+        };
+        assert_eq!(kept(0, 50, 2), [52, 51]);
+        assert_eq!(kept(5, 0, 9), [52, 44, 30]);
+        assert_eq!(kept(5, 50, 9), [52, 49, 44, 30]);
+        assert_eq!(kept(5, 50, 2), [52, 49]);
+    }
 }

@@ -103,8 +103,8 @@ impl Params {
         }
     }
 
-    /// `direction`, newest first if absent. `scan` is a word of Grafana, which shows it as a
-    /// direction, splits such a query itself and asks for the newest lines of each part.
+    /// `direction`, newest first if absent. (The `scan` that Grafana shows is not sent by it: it asks
+    /// for the newest lines of one part of the time after the other.)
     ///
     /// # Errors
     /// If it is something else.
@@ -114,7 +114,7 @@ impl Params {
             .map(str::to_ascii_lowercase)
             .as_deref()
         {
-            None | Some("backward" | "scan") => Ok(Direction::Backward),
+            None | Some("backward") => Ok(Direction::Backward),
             Some("forward") => Ok(Direction::Forward),
             Some(_) => {
                 let text = self.get("direction").unwrap_or_default();
@@ -479,18 +479,19 @@ mod tests {
     }
 
     #[test]
-    fn directions_are_lokis_and_grafanas() {
+    fn directions_are_those_of_loki() {
         let direction = |text: &str| Params::parse(&[text]).direction();
         for (text, expected) in [
             ("", Direction::Backward),
             ("direction=BACKWARD", Direction::Backward),
             ("direction=Forward", Direction::Forward),
-            ("direction=scan", Direction::Backward),
         ] {
             assert_eq!(direction(text), Ok(expected), "{text}");
         }
-        let error = direction("direction=sideways").unwrap_err().message;
-        assert_eq!(error, "invalid direction 'sideways'");
+        for other in ["sideways", "scan"] {
+            let error = direction(&format!("direction={other}")).unwrap_err();
+            assert_eq!(error.message, format!("invalid direction '{other}'"));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use proto::role::LogRow;
 
 use crate::metrics::QueryKind;
 use crate::query::{Answered, lines};
-use crate::{Querier, logs};
+use crate::{Querier, check, logs};
 use miner::Miner;
 
 /// Metadata that says how bad it is.
@@ -46,17 +46,21 @@ pub struct Pattern {
 }
 
 impl Querier {
-    /// Kinds of the newest lines of a selector, the most frequent first.
+    /// Kinds of the newest lines of a selector, the most frequent first. A range that is too long for
+    /// a tenant is cut: Loki has patterns of the newest lines only, whatever the range.
     ///
     /// # Errors
-    /// If the range is too long for a tenant, or data cannot be read.
+    /// If data cannot be read.
     pub async fn patterns(
         self: &Arc<Self>,
         tenants: &[TenantId],
         query: PatternsQuery,
     ) -> Result<Answered<Vec<Pattern>>, CodedError> {
+        let range = tenants.iter().fold(query.range, |range, tenant| {
+            check::newest_part(range, &self.limits(tenant), self.now_ns())
+        });
         let wanted = logs::Wanted {
-            range: self.allowed_range(tenants, query.range)?,
+            range,
             limit: self.config.pattern_lines,
             direction: Direction::Backward,
             interval_ns: 0,

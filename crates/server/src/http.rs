@@ -44,7 +44,8 @@ pub fn guard(routes: Router, body_timeout: Duration) -> Router {
         .layer(from_fn_with_state(body_timeout, leftover::read))
 }
 
-async fn not_found(uri: Uri) -> Response<Body> {
+/// The answer to a path, or a method, that is not there.
+pub async fn not_found(uri: Uri) -> Response<Body> {
     // Word for word what Go's net/http says, which is what clients of Loki know.
     without_empty_parts(&uri)
         .unwrap_or_else(|| (StatusCode::NOT_FOUND, "404 page not found\n").into_response())

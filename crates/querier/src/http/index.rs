@@ -27,7 +27,7 @@ pub(super) async fn stats(
 ) -> Result<Response, ApiError> {
     let range = request.params.forward_range(querier.now_ns())?;
     request.params.check_range_query(range)?;
-    let matchers = request.open_selector()?;
+    let matchers = request.selector()?;
     let sum = querier
         .index_stats(request.tenants.as_slice(), &matchers, range)
         .await?;

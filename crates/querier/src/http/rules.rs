@@ -118,22 +118,20 @@ async fn delete_namespace(
         .await?
     {
         true => Ok(accepted()),
-        false => Err(missing("no rule groups found")),
+        false => Err(missing("group namespace does not exist")),
     }
 }
 
+/// Deletes a group. As in Loki it is no fault if there is none: afterwards there is none.
 async fn delete_group(
     State(querier): State<Arc<Querier>>,
     Tenant(tenant): Tenant,
     Path((namespace, group)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    match querier
+    querier
         .delete_rule_groups(&tenant, &namespace, Some(&group))
-        .await?
-    {
-        true => Ok(accepted()),
-        false => Err(missing("group does not exist")),
-    }
+        .await?;
+    Ok(accepted())
 }
 
 fn prometheus(data: &Value) -> Response {

@@ -295,6 +295,9 @@ async fn rule_groups_are_kept_listed_and_deleted() {
     assert_eq!(wrong, (400, "unable to decoded rule group\n".to_owned()));
     assert_eq!(ask(Method::DELETE, "/n%2Fs/g%201", "").await.0, 202);
     assert_eq!(ask(Method::GET, "/n%2Fs", "").await, none);
+    assert_eq!(ask(Method::DELETE, "/n%2Fs/g%201", "").await.0, 202);
+    let none = (404, "group namespace does not exist\n".to_owned());
+    assert_eq!(ask(Method::DELETE, "/n%2Fs", "").await, none);
 }
 
 #[tokio::test]
