@@ -22,12 +22,12 @@ use async_trait::async_trait;
 use chunk::Block as OpenBlock;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use model::{Budget, Code, CodedError, Matcher, Shard, TenantId, TimeRange};
+use model::{Budget, BudgetError, Code, CodedError, Matcher, Shard, TenantId, TimeRange};
 use proto::role::{
     Coverage, Deletion, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
     Selected, SeriesStats, TailRequest, Tailing,
 };
-use scan::{Deletes, Source};
+use scan::{Deletes, ScanError, Source};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -104,6 +104,9 @@ impl Select for Ingester {
     }
 }
 
+/// The limit of a tenant's query, by name.
+const QUERY_MEMORY: &str = "max_query_memory";
+
 /// Which streams of a tenant are looked at.
 struct Selection {
     /// One of them must match; none means all streams.
@@ -127,6 +130,8 @@ trait Scan: Send + 'static {
 /// Where a scan puts what it finds, and what it needs besides.
 struct Output<'a, T> {
     sender: &'a mpsc::Sender<Result<Vec<T>, CodedError>>,
+    /// Who asks.
+    tenant: &'a TenantId,
     /// Memory for decoded rows.
     budget: Arc<Budget>,
     /// Blocks that were opened for an earlier stream.
@@ -168,6 +173,19 @@ impl<T> Output<'_, T> {
                 let sent = self.turn.leave_for(|| self.sender.blocking_send(batch));
                 sent.map_err(|_| gone())
             }
+        }
+    }
+
+    /// What the reader is told when there is no memory.
+    fn refused(&self, error: &BudgetError) -> CodedError {
+        scan::out_of_memory(error, self.tenant, error.name == QUERY_MEMORY)
+    }
+
+    /// What the reader is told of a scan that ended early.
+    fn failed(&self, error: ScanError) -> CodedError {
+        match error {
+            ScanError::Memory(error) => self.refused(&error),
+            other => other.into(),
         }
     }
 
@@ -229,7 +247,7 @@ impl Inner {
             runtime: Handle::current(),
         };
         let budget = self.query_memory.child(
-            "max_query_memory",
+            QUERY_MEMORY,
             match (self.limits)(&tenant).max_query_memory.0 {
                 0 => u64::MAX,
                 limit => limit,
@@ -259,6 +277,7 @@ impl Inner {
             }
             let out = Output {
                 sender: &sender,
+                tenant: &tenant,
                 budget,
                 open: RefCell::default(),
                 turn,

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use logql::metric::{self, EvalError, Leaf, Series, Steps};
 use logql::syntax;
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
-use model::units::ByteSize;
 use model::{
     Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, Shard, TenantId,
     TimeRange,
@@ -124,19 +123,7 @@ impl Context {
 
     /// The query has no memory left. What a query may hold is its fault, what all may hold is not.
     pub(crate) fn over_budget(&self, error: &BudgetError) -> CodedError {
-        let (code, advice) = if error.name == crate::QUERY_MEMORY {
-            let advice = "narrow the time range or the selector, lower the limit, or aggregate to fewer series";
-            (Code::InvalidArgument, advice)
-        } else {
-            let advice = "other queries hold it at the moment; try again, or ask for less";
-            (Code::ResourceExhausted, advice)
-        };
-        let tenant = &self.tenant;
-        let refused = CodedError::new(
-            code,
-            format!("the query of tenant {tenant} needs too much memory: {error}; {advice}"),
-        );
-        refused.beyond(error.name, &ByteSize(error.limit_bytes), tenant)
+        scan::out_of_memory(error, &self.tenant, error.name == crate::QUERY_MEMORY)
     }
 
     /// A metric query that cannot be computed.
@@ -427,7 +414,8 @@ pub(crate) async fn lines(
             Direction::Backward => rows.sort_by_key(|row| std::cmp::Reverse(row.timestamp_ns)),
         }
     }
-    Ok(logs::apart(rows, wanted))
+    let part_ns = context.limits.split_queries_by_interval.0;
+    Ok(logs::apart(rows, wanted, part_ns))
 }
 
 async fn evaluate(

@@ -1,7 +1,8 @@
 //! Why a scan ends early.
 
 use chunk::ChunkError;
-use model::{BudgetError, Code, CodedError};
+use model::units::ByteSize;
+use model::{BudgetError, Code, CodedError, TenantId};
 
 /// Why a scan ends early.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,6 +19,24 @@ pub enum ScanError {
     /// A sample has no value; the query fails with this text.
     #[error("{0}")]
     Sample(String),
+}
+
+/// What a tenant is told whose query finds no memory: to ask for less if the budget `is_of_query`
+/// alone, else to come again, as others hold what there is.
+#[must_use]
+pub fn out_of_memory(error: &BudgetError, tenant: &TenantId, is_of_query: bool) -> CodedError {
+    let (code, advice) = match is_of_query {
+        true => (
+            Code::InvalidArgument,
+            "narrow the time range or the selector, lower the limit, or aggregate to fewer series",
+        ),
+        false => (
+            Code::ResourceExhausted,
+            "other queries hold it at the moment; try again, or ask for less",
+        ),
+    };
+    let text = format!("the query of tenant {tenant} needs too much memory: {error}; {advice}");
+    CodedError::new(code, text).beyond(error.name, &ByteSize(error.limit_bytes), tenant)
 }
 
 impl From<&ScanError> for Code {

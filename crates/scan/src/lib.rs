@@ -38,7 +38,7 @@ mod source;
 pub use accumulate::Accumulate;
 pub use context::{Context, ScanStats};
 pub use deletes::{Deletes, StreamDeletes, Undeleted};
-pub use error::ScanError;
+pub use error::{ScanError, out_of_memory};
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
 pub use prefilter::Prefilter;
 pub use samples::{

@@ -95,7 +95,8 @@ impl Query {
                 ControlFlow::Break(())
             })
         };
-        scan_logs(&sources, &scan, &mut stages, &mut context, &mut take)?;
+        scan_logs(&sources, &scan, &mut stages, &mut context, &mut take)
+            .map_err(|error| out.failed(error))?;
         failed
     }
 
@@ -122,7 +123,8 @@ impl Query {
                 break;
             }
             let mut sink = |row| {
-                top.borrow_mut().push(number, row)?;
+                let pushed = top.borrow_mut().push(number, row);
+                pushed.map_err(|error| out.refused(&error))?;
                 Ok(ControlFlow::Continue(()))
             };
             self.stream(stream, out, &mut sink, &|time_ns| {

@@ -88,7 +88,8 @@ impl Scan for Query {
                 stats: &mut stats,
             };
             collected.start(stream.fingerprint);
-            scan_samples(&sources, &scan, &mut stages, &mut context, &mut collected)?;
+            scan_samples(&sources, &scan, &mut stages, &mut context, &mut collected)
+                .map_err(|error| out.failed(error))?;
             std::mem::replace(&mut collected.failed, Ok(()))?;
         }
         collected.send()

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use model::{Budget, Code, CodedError, Direction, Reservation};
+use model::{Budget, BudgetError, Direction, Reservation};
 use proto::role::{LogRow, LogRows};
 
 /// What a row costs besides its line.
@@ -86,10 +86,8 @@ impl Top {
     }
 
     /// Adds a row that is wanted.
-    pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), CodedError> {
-        self.memory
-            .grow(row_bytes(&row))
-            .map_err(|error| CodedError::new(Code::ResourceExhausted, error.to_string()))?;
+    pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), BudgetError> {
+        self.memory.grow(row_bytes(&row))?;
         let key = self.key(row.timestamp_ns);
         self.heap.push(Entry {
             key,
