@@ -21,8 +21,6 @@ const LINE_LIMIT_DEFAULT: usize = 100;
 
 fn fields_query(request: &ApiRequest, now_ns: i64) -> Result<FieldsQuery, ApiError> {
     let params = &request.params;
-    let log = syntax::parse_log(params.text("query"))
-        .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let limit_name = if params.get("limit").is_some() {
         "limit"
     } else {
@@ -31,10 +29,11 @@ fn fields_query(request: &ApiRequest, now_ns: i64) -> Result<FieldsQuery, ApiErr
     let range = params.forward_range(now_ns)?;
     params.step(range)?;
     Ok(FieldsQuery {
-        log,
         range,
         line_limit: params.positive("line_limit", LINE_LIMIT_DEFAULT)?,
         limit: params.positive(limit_name, LIMIT_DEFAULT)?,
+        log: syntax::parse_log(params.text("query"))
+            .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?,
     })
 }
 

@@ -30,8 +30,9 @@ pub(super) async fn names(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let matchers = request.selector_if_any()?;
     let range = request.params.range(querier.now_ns())?;
+    let range = querier.allowed_range(request.tenants.as_slice(), range)?;
+    let matchers = request.selector_if_any()?;
     let names = querier
         .label_names(request.tenants.as_slice(), &matchers, range)
         .await?;
@@ -44,8 +45,9 @@ pub(super) async fn values(
     Path(name): Path<String>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let matchers = request.selector_if_any()?;
     let range = request.params.range(querier.now_ns())?;
+    let range = querier.allowed_range(request.tenants.as_slice(), range)?;
+    let matchers = request.selector_if_any()?;
     let values = querier
         .label_values(request.tenants.as_slice(), &name, &matchers, range)
         .await?;
@@ -57,8 +59,8 @@ pub(super) async fn series(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let selectors = request.match_selectors()?;
     let range = request.params.range(querier.now_ns())?;
+    let selectors = request.match_selectors()?;
     let shard = request.params.shard()?;
     let sets = querier
         .series(request.tenants.as_slice(), &selectors, range, shard)

@@ -12,21 +12,24 @@ use crate::encode::{self, write_list, write_point, write_report, write_text};
 use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
 use crate::params::LIMIT_DEFAULT;
 
-fn volume_query(request: &ApiRequest, now_ns: i64) -> Result<VolumeQuery, ApiError> {
+/// The selector comes last: all else is looked at before it, and so found first.
+fn volume_query(querier: &Querier, request: &ApiRequest) -> Result<VolumeQuery, ApiError> {
     let params = &request.params;
     let names = params
         .get("targetLabels")
         .map(|names| names.split(',').map(str::to_owned));
+    let aggregate = match params.get("aggregateBy") {
+        None | Some("series") => Aggregate::Series,
+        Some("labels") => Aggregate::Labels,
+        Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
+    };
+    let range = params.forward_range(querier.now_ns())?;
     Ok(VolumeQuery {
+        range: querier.allowed_range(request.tenants.as_slice(), range)?,
         matchers: request.open_selector()?,
-        range: params.forward_range(now_ns)?,
         step_ns: None,
         target_labels: names.map(Iterator::collect).unwrap_or_default(),
-        aggregate: match params.get("aggregateBy") {
-            None | Some("series") => Aggregate::Series,
-            Some("labels") => Aggregate::Labels,
-            Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
-        },
+        aggregate,
         // Unlike elsewhere none means the default.
         limit: match params.count("limit")? {
             Some(0) => LIMIT_DEFAULT,
@@ -42,7 +45,7 @@ pub(super) async fn instant(
 ) -> Result<Response, ApiError> {
     request.params.direction()?;
     request.params.time("time")?;
-    let query = volume_query(&request, querier.now_ns())?;
+    let query = volume_query(&querier, &request)?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     if request.wants_protobuf {
         let body = encode::protobuf::volumes("vector", &answer.value, &answer.report);
@@ -66,7 +69,7 @@ pub(super) async fn range(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let mut query = volume_query(&request, querier.now_ns())?;
+    let mut query = volume_query(&querier, &request)?;
     request.params.direction()?;
     query.step_ns = Some(request.params.step(query.range)?);
     request.params.interval()?;

@@ -371,6 +371,33 @@ async fn delete_requests_are_made_listed_and_withdrawn() {
 }
 
 #[tokio::test]
+async fn a_query_is_looked_at_after_all_else() {
+    let bed = Bed::new();
+    for path in [
+        "labels",
+        "label/app/values",
+        "series",
+        "index/volume",
+        "index/volume_range",
+        "detected_fields",
+        "detected_field/app/values",
+    ] {
+        let name = if path == "series" { "match" } else { "query" };
+        let request = Request::builder()
+            .uri(format!("/loki/api/v1/{path}?{name}=%7B&start=x"))
+            .header("x-scope-orgid", "team-a")
+            .body(Body::empty())
+            .unwrap();
+        let (status, text) = send(&bed, request).await;
+        assert_eq!(status, 400, "{path}: {text}");
+        assert!(
+            text.starts_with("could not parse 'start' parameter"),
+            "{path}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn paths_with_empty_parts_move_and_head_is_refused() {
     let bed = Bed::new();
     let ask = |method: Method, path: &str| {
