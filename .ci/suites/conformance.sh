@@ -8,3 +8,5 @@ if [[ ! -d ${SKALD_SHARED:-../shared}/conformance ]]; then
     exit 0
 fi
 bash tests/conformance/run.sh
+# The same without what is carried out inside blocks.
+SKALD_QUERIER_PUSHDOWN=false SKALD_INGESTER_PUSHDOWN=false bash tests/conformance/run.sh

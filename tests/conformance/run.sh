@@ -43,7 +43,8 @@ start() {
     : >"$work/serve.out"
     env -u SKALD_OUT -u SKALD_SHARED -u SKALD_BINARY "$binary" serve \
         --config tests/conformance/skald.yaml --data-dir "$work/data" \
-        --http-listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0 >"$work/serve.out" 2>"$out/serve.log" &
+        --http-listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 \
+        >"$work/serve.out" 2>"$out/serve.log" &
     server=$!
     local tries
     for tries in $(seq 600); do

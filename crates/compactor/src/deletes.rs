@@ -6,7 +6,8 @@ use std::sync::Arc;
 use model::{LabelSet, Reservation, TenantId, TimeRange};
 use parking_lot::Mutex;
 use scan::{
-    Deletes, LogScan, LogStages, Prefilter, ScanError, ScanStats, Source, StreamDeletes, scan_logs,
+    Deletes, LogScan, LogStages, Prefilter, Pushdown, ScanError, ScanStats, Source, StreamDeletes,
+    scan_logs,
 };
 use storage::{DeleteRequest, PartitionState};
 
@@ -195,6 +196,7 @@ fn look(
         limit: 1,
         prefilter: &prefilter,
         hashes: false,
+        pushdown: Pushdown::On,
     };
     let mut stats = ScanStats::default();
     let mut context = scan::Context {

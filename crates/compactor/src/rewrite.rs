@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use chunk::{FinishedObject, Layout, Projection};
 use model::{LabelSet, Reservation, TenantId};
-use scan::{Deletes, LogScan, LogStages, Prefilter, ScanStats, Source, StreamDeletes, scan_logs};
+use scan::{
+    Deletes, LogScan, LogStages, Prefilter, Pushdown, ScanStats, Source, StreamDeletes, scan_logs,
+};
 use storage::{ObjectFile, PartitionState, key};
 
 use crate::metrics::Dropped;
@@ -276,6 +278,7 @@ fn merge(
         limit: 0,
         prefilter: &prefilter,
         hashes: false,
+        pushdown: Pushdown::On,
     };
     let mut stats = ScanStats::default();
     let mut context = scan::Context {

@@ -39,6 +39,9 @@ pub struct Config {
     pub stream_idle: DurationNs,
     /// Queries that scan at once; 0 is the number of cores.
     pub query_workers: usize,
+    /// Whether filters and aggregations are carried out inside blocks where that gives the same
+    /// answer. Without, queries are only slower.
+    pub pushdown: bool,
     /// Bytes that all queries may hold for rows they decode.
     pub query_memory_max: ByteSize,
     /// Queries at once, of all tenants; what comes on top is refused.
@@ -66,6 +69,7 @@ impl Default for Config {
             flush_backoff_max: DurationNs::from_secs(30),
             stream_idle: DurationNs::from_secs(1800),
             query_workers: 0,
+            pushdown: true,
             query_memory_max: ByteSize::mib(256),
             queries_max: 256,
             tails_max: 256,

@@ -49,7 +49,8 @@ impl Select for Ingester {
     async fn select_logs(&self, request: SelectLogs) -> Result<Selected<LogRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Logs);
-        let query = logs::Query::parse(&request, inner.clock.now_ns())?;
+        let query =
+            logs::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,
@@ -65,7 +66,8 @@ impl Select for Ingester {
     ) -> Result<Selected<SampleRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Samples);
-        let query = samples::Query::parse(&request, inner.clock.now_ns())?;
+        let query =
+            samples::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,

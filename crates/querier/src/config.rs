@@ -18,6 +18,9 @@ pub struct Config {
     /// Memory in which is kept what stored lines amounted to in metric queries, so that the same
     /// query some time later looks at new lines only; 0 keeps nothing.
     pub result_cache: ByteSize,
+    /// Whether filters and aggregations are carried out inside blocks where that gives the same
+    /// answer. Without, queries are only slower.
+    pub pushdown: bool,
     /// The longest that an ingester may take to begin its answer.
     pub ingester_timeout: DurationNs,
     /// Rows that wait for a slow tail client; more are dropped and counted.
@@ -40,6 +43,7 @@ impl Default for Config {
             scan_threads: 0,
             memory: ByteSize::mib(1024),
             result_cache: ByteSize::mib(64),
+            pushdown: true,
             ingester_timeout: DurationNs::from_secs(15),
             tail_buffer_rows: 10_000,
             pattern_lines: 10_000,

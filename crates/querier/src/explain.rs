@@ -15,7 +15,7 @@ use logql::pipeline::{Literal, LiteralFilter, split_literals};
 use logql::syntax::ast::{Expr, LogExpr, RangeAggregation};
 use model::units::quote;
 use model::{CodedError, Direction, Shard, TenantId, TimeRange};
-use scan::Prefilter;
+use scan::Pushdown;
 use serde::Serialize;
 
 use crate::metrics::QueryKind;
@@ -286,7 +286,10 @@ async fn parts(
 }
 
 /// The line filters that blocks are searched for.
-fn literals(log: &LogExpr) -> Vec<String> {
+fn literals(context: &Context, log: &LogExpr) -> Vec<String> {
+    if context.pushdown() == Pushdown::Off {
+        return Vec::new();
+    }
     let (conditions, _) = split_literals(&log.stages);
     let text = |condition: &LiteralFilter| {
         let quoted = |literal: &Literal| {
@@ -317,9 +320,9 @@ async fn of_lines(
     log: &LogExpr,
     question: &Question,
 ) -> Result<Part, CodedError> {
-    let (prefilter, _) = Prefilter::split_log(log);
+    let (prefilter, _) = context.pushdown().split_log(log);
     let mut pushed_down = vec![selector(log)];
-    pushed_down.extend(literals(log));
+    pushed_down.extend(literals(context, log));
     let order = match question.direction {
         Direction::Backward => "newest",
         Direction::Forward => "oldest",
@@ -358,7 +361,7 @@ async fn of_samples(
     let log = &leaf.aggregation.log;
     let planner = samples::Planner::new(context, leaf, steps).await?;
     let mut pushed_down = vec![selector(log)];
-    pushed_down.extend(literals(log));
+    pushed_down.extend(literals(context, log));
     if let Some(grouping) = &leaf.reduce_to {
         let kept = grouping.labels.join(", ");
         let kind = if grouping.without { "without" } else { "by" };

@@ -180,6 +180,10 @@ impl Querier {
     }
 
     /// The right to use a core; all queries share them.
+    fn pushdown(&self) -> scan::Pushdown {
+        self.config.pushdown.into()
+    }
+
     async fn scan_permit(&self) -> Result<OwnedSemaphorePermit, CodedError> {
         let permit = Arc::clone(&self.scans).acquire_owned().await;
         permit.map_err(|_| CodedError::new(Code::Unavailable, "the querier is stopping"))

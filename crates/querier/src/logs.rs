@@ -54,7 +54,7 @@ pub(crate) async fn select(
     log: &LogExpr,
     wanted: Wanted,
 ) -> Result<Vec<LogRow>, CodedError> {
-    let (prefilter, left) = Prefilter::split_log(log);
+    let (prefilter, left) = context.pushdown().split_log(log);
     let pipeline = Pipeline::new(&left, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
     let mut top = Top::new(
@@ -266,6 +266,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
         },
         prefilter: &shared.prefilter,
         hashes: true,
+        pushdown: context.pushdown(),
     };
     let mut failed = None;
     let mut sink = |hit: scan::LogRow<'_>| {

@@ -112,6 +112,11 @@ impl Context {
         self.held.lock().push(memory);
     }
 
+    /// How much is carried out inside blocks.
+    pub(crate) fn pushdown(&self) -> scan::Pushdown {
+        self.querier.pushdown()
+    }
+
     /// Parts of the query that run at once.
     pub(crate) fn parallelism(&self) -> usize {
         let threads = self.querier.scan_threads();

@@ -52,7 +52,7 @@ pub(crate) async fn aggregate(
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
     let aggregation = leaf.aggregation;
-    let (prefilter, left) = Prefilter::split_aggregation(aggregation);
+    let (prefilter, left) = context.pushdown().split_aggregation(aggregation);
     let extractor = extractor(context, leaf, &left)?;
     let new = || RangeAccumulator::new(aggregation, steps, context.memory.reservation());
     let range = steps.sample_range(aggregation);
@@ -69,7 +69,7 @@ pub(crate) async fn aggregate(
     let shared = Arc::new(Shared {
         context: context.clone(),
         known_by: known_by(leaf),
-        shape: SampleShape::of(&left),
+        shape: context.pushdown().shape(&left),
         prefilter,
         extractor,
         deletes: deleting.stored,
@@ -116,12 +116,12 @@ impl<'a> Planner<'a> {
         leaf: &'a Leaf<'a>,
         steps: Steps,
     ) -> Result<Self, CodedError> {
-        let (prefilter, left) = Prefilter::split_aggregation(leaf.aggregation);
+        let (prefilter, left) = context.pushdown().split_aggregation(leaf.aggregation);
         let range = steps.sample_range(leaf.aggregation);
         let shared = Shared {
             context: context.clone(),
             known_by: None,
-            shape: SampleShape::of(&left),
+            shape: context.pushdown().shape(&left),
             prefilter,
             extractor: extractor(context, leaf, &left)?,
             deletes: context.deleting(range).await?.stored,
@@ -306,7 +306,7 @@ impl Shared {
             range: self.range,
             shape: self.shape,
             prefilter: &self.prefilter,
-            reader: self.extractor.reader(),
+            reader: self.context.pushdown().reader(self.extractor.reader()),
             hashes,
         }
     }

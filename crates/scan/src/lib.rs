@@ -30,6 +30,7 @@ mod error;
 mod logs;
 mod merge;
 mod prefilter;
+mod pushdown;
 mod reduced;
 mod samples;
 mod shape;
@@ -41,6 +42,7 @@ pub use deletes::{Deletes, StreamDeletes, Undeleted};
 pub use error::{ScanError, out_of_memory};
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
 pub use prefilter::Prefilter;
+pub use pushdown::Pushdown;
 pub use samples::{
     SamplePlan, SampleScan, SampleSink, SampleStages, Span, Values, plan_samples, scan_samples,
 };

@@ -10,7 +10,7 @@ use model::{Direction, LabelSet, RowLabels, TimeRange, row_hash};
 
 use crate::cursor::Cursor;
 use crate::merge::{Visitor, merge};
-use crate::{CHECK_BYTES, CHECK_ROWS, Context, Prefilter, ScanError, Source};
+use crate::{CHECK_BYTES, CHECK_ROWS, Context, Prefilter, Pushdown, ScanError, Source};
 
 /// Rows whose lines are put together first.
 const LAZY_ROWS: usize = 128;
@@ -69,6 +69,8 @@ pub struct LogScan<'a> {
     pub prefilter: &'a Prefilter,
     /// Whether [`LogRow::row_hash`] is wanted.
     pub hashes: bool,
+    /// Whether lines may be reduced to what stages read of them.
+    pub pushdown: Pushdown,
 }
 
 /// A line that passed.
@@ -139,7 +141,7 @@ impl<S: LogStages> Visitor for Lines<'_, S> {
     }
 
     fn reader(&self) -> Option<&LineReader> {
-        self.stages.reader()
+        self.scan.pushdown.reader(self.stages.reader())
     }
 
     fn wants_key(&self, _: &str) -> bool {

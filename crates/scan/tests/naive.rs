@@ -10,7 +10,7 @@ use chunk::{Block, EncodeOptions, LinesPolicy, Needle, Projection, Run, Search, 
 use model::{Budget, Direction, Entries, LabelSet, RowLabels, TimeRange, row_hash};
 use proptest::prelude::*;
 use scan::{
-    Context, LogRow, LogScan, LogStages, Prefilter, SamplePlan, SampleScan, SampleShape,
+    Context, LogRow, LogScan, LogStages, Prefilter, Pushdown, SamplePlan, SampleScan, SampleShape,
     SampleSink, SampleStages, SampleValue, ScanError, ScanStats, Source, Span, Values,
     plan_samples, scan_logs, scan_samples,
 };
@@ -255,7 +255,7 @@ proptest! {
         let range = TimeRange::new(start, start + len);
         let direction = if backward { Direction::Backward } else { Direction::Forward };
         let prefilter = if prefilter { with_a() } else { Prefilter::default() };
-        let scan = LogScan { range, direction, limit, prefilter: &prefilter, hashes: true };
+        let scan = LogScan { range, direction, limit, prefilter: &prefilter, hashes: true, pushdown: Pushdown::On };
         let mut found: Vec<(i64, Vec<u8>, LabelSet, u64)> = Vec::new();
         let mut sink = |row: LogRow<'_>| {
             let metadata = row.labels.metadata.clone();
@@ -468,6 +468,7 @@ fn a_limit_leaves_later_blocks_alone() {
             limit: 3,
             prefilter: &prefilter,
             hashes: false,
+            pushdown: Pushdown::On,
         };
         let mut times = Vec::new();
         let mut sink = |row: LogRow<'_>| {
@@ -499,6 +500,7 @@ fn a_cancelled_scan_and_one_without_memory_end_early() {
         limit: 0,
         prefilter: &prefilter,
         hashes: false,
+        pushdown: Pushdown::On,
     };
     let run = |cancelled: bool, bytes: u64| {
         let mut memory = Budget::new("test", bytes).reservation();
@@ -544,6 +546,7 @@ fn stages_see_no_row_of_a_query_that_was_cancelled() {
             limit: 0,
             prefilter: &Prefilter::default(),
             hashes: false,
+            pushdown: Pushdown::On,
         };
         let mut sink = |_: LogRow<'_>| {
             seen.set(seen.get() + 1);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use logql::pipeline::Pipeline;
 use model::{CodedError, Direction, Matcher, TimeRange};
 use proto::role::{LogRow, LogRows, SelectLogs};
-use scan::{Context, Deletes, LogScan, Prefilter, ScanStats, scan_logs};
+use scan::{Context, Deletes, LogScan, Prefilter, Pushdown, ScanStats, scan_logs};
 
 use super::top::{Top, row_bytes};
 use super::{Output, Scan, wrong};
@@ -30,13 +30,18 @@ pub(super) struct Query {
     range: TimeRange,
     direction: Direction,
     limit: usize,
+    pushdown: Pushdown,
 }
 
 impl Query {
     /// Reads and compiles the query.
-    pub(super) fn parse(request: &SelectLogs, now_ns: i64) -> Result<Self, CodedError> {
+    pub(super) fn parse(
+        request: &SelectLogs,
+        now_ns: i64,
+        pushdown: Pushdown,
+    ) -> Result<Self, CodedError> {
         let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
-        let (prefilter, left) = Prefilter::split_log(&log);
+        let (prefilter, left) = pushdown.split_log(&log);
         Ok(Self {
             pipeline: Pipeline::new(&left, now_ns).map_err(wrong)?,
             matchers: left.matchers,
@@ -45,6 +50,7 @@ impl Query {
             range: request.range,
             direction: request.direction,
             limit: request.limit as usize,
+            pushdown,
         })
     }
 
@@ -68,6 +74,7 @@ impl Query {
             limit: self.limit,
             prefilter: &self.prefilter,
             hashes: true,
+            pushdown: self.pushdown,
         };
         let deletes = self.deletes.for_stream_in(&stream.labels, self.range);
         let mut stages = deletes.before(self.pipeline.for_stream(&stream.labels));

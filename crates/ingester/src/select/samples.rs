@@ -9,7 +9,8 @@ use logql::syntax::ast::Expr;
 use model::{CodedError, LabelSet, Matcher, TimeRange};
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Context, Deletes, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, scan_samples,
+    Context, Deletes, Prefilter, Pushdown, SampleScan, SampleShape, SampleSink, ScanStats,
+    scan_samples,
 };
 
 use super::{Output, Scan, wrong};
@@ -30,7 +31,11 @@ pub(super) struct Query {
 
 impl Query {
     /// Reads and compiles the query.
-    pub(super) fn parse(request: &SelectSamples, now_ns: i64) -> Result<Self, CodedError> {
+    pub(super) fn parse(
+        request: &SelectSamples,
+        now_ns: i64,
+        pushdown: Pushdown,
+    ) -> Result<Self, CodedError> {
         let expression = logql::syntax::parse(&request.query).map_err(wrong)?;
         let Expr::Metric(expression) = &expression else {
             return Err(wrong("samples are wanted of a query that gives lines"));
@@ -41,10 +46,10 @@ impl Query {
                 "samples are wanted of a query without one range aggregation",
             ));
         };
-        let (prefilter, left) = Prefilter::split_aggregation(leaf.aggregation);
+        let (prefilter, left) = pushdown.split_aggregation(leaf.aggregation);
         let extractor = Extractor::new(&left, leaf.reduce_to.as_ref(), now_ns);
         Ok(Self {
-            shape: SampleShape::of(&left),
+            shape: pushdown.shape(&left),
             extractor: extractor.map_err(wrong)?,
             matchers: left.log.matchers,
             prefilter,

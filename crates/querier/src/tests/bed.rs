@@ -21,7 +21,9 @@ use proto::role::{
     Coverage, Deletion, LogRow, LogRows, PartStats, SampleRows, Select, SelectLogs, SelectSamples,
     SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
 };
-use scan::{Deletes, LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanStats, Source};
+use scan::{
+    Deletes, LogScan, Prefilter, Pushdown, SampleScan, SampleShape, SampleSink, ScanStats, Source,
+};
 use server::Overrides;
 use storage::{Catalog, Clock, ManifestEntry, StorageConfig, Store};
 
@@ -296,6 +298,7 @@ impl Select for FakeIngester {
                 limit: request.limit as usize,
                 prefilter: &prefilter,
                 hashes: true,
+                pushdown: Pushdown::On,
             };
             let mut rows = Vec::new();
             let deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);

@@ -12,8 +12,8 @@ use logql::pipeline::{Extractor, Pipeline};
 use logql::syntax::ast::Expr;
 use model::{Budget, Direction, Entries, LabelSet, TimeRange};
 use scan::{
-    Context, LogRow, LogScan, Prefilter, SampleScan, SampleShape, SampleSink, ScanError, ScanStats,
-    Source, Span, Values, scan_logs, scan_samples,
+    Context, LogRow, LogScan, Prefilter, Pushdown, SampleScan, SampleShape, SampleSink, ScanError,
+    ScanStats, Source, Span, Values, scan_logs, scan_samples,
 };
 
 const NOW_NS: i64 = 1_000_000;
@@ -210,6 +210,7 @@ pub fn lines_pushed_down(
         limit,
         prefilter: &prefilter,
         hashes: true,
+        pushdown: Pushdown::On,
     };
     let mut lines = Vec::new();
     let mut sink = |row: LogRow<'_>| {
