@@ -57,6 +57,10 @@ impl Fed {
         stamps: &mut LastStamp,
         now: Now,
     ) {
+        if self.cursors.len() >= CURSORS_MAX && self.pipeline.oldest_held().is_some() {
+            // So much came after it that its rest will not.
+            self.finish(outbox, now.mono);
+        }
         let number = self.next;
         self.next += 1;
         if let Some(cursor) = &received.cursor {
@@ -122,7 +126,7 @@ impl Fed {
 
     /// Whether more lines may be taken while others are not done with.
     fn has_room(&self) -> bool {
-        self.cursors.len() < CURSORS_MAX || (self.owing.is_empty() && self.deadline_ns().is_none())
+        self.cursors.len() < CURSORS_MAX || self.owing.is_empty()
     }
 
     fn reached(&mut self) -> Vec<Cursor> {

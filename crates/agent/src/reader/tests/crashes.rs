@@ -195,11 +195,3 @@ fn blocks_of_lines_that_are_packed() {
 fn lines_in_parts_of_two_streams_beside_each_other() {
     check("[cri: {}]", true);
 }
-
-#[test]
-fn blocks_of_two_streams_beside_each_other() {
-    check(
-        "[cri: {}, multiline: {firstline: '^f', max_wait_time: 2s}]",
-        false,
-    );
-}

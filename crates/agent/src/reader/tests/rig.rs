@@ -287,7 +287,7 @@ fn new_reader(config: &Config, book: &Arc<Book>, metrics: &Metrics) -> Reader {
         bytes_max: 1 << 20,
         wait_max: Duration::from_secs(1),
         streams_max: 0,
-        lanes: 3,
+        lanes: 1,
         external_labels: Default::default(),
     };
     let batcher = Batcher::new(limits, JobStreams::new(std::iter::empty(), 0));
