@@ -144,6 +144,24 @@ fn snappy(
     })
 }
 
+/// A body as text, with replacement characters for what is none.
+pub(crate) fn text(body: Bytes, reservation: &mut Reservation) -> Result<Bytes, Rejection> {
+    if std::str::from_utf8(&body).is_ok() {
+        return Ok(body);
+    }
+    let replaced = char::REPLACEMENT_CHARACTER.len_utf8();
+    let lengths = body.utf8_chunks().map(|chunk| {
+        let replaced = if chunk.invalid().is_empty() {
+            0
+        } else {
+            replaced
+        };
+        chunk.valid().len() + replaced
+    });
+    reserve(reservation, lengths.sum())?;
+    Ok(String::from_utf8_lossy(&body).into_owned().into())
+}
+
 fn too_large(bytes_max: usize) -> Rejection {
     Rejection::too_large(
         "decompressed request body",

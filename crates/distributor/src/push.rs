@@ -164,7 +164,7 @@ impl Distributor {
             body::reserve(reservation, body.len())?;
             match format {
                 Format::Protobuf => protobuf::decode(&body, target),
-                Format::Json => json::decode(&body, target),
+                Format::Json => json::decode(&body::text(body, reservation)?, target),
                 Format::LegacyJson => legacy::decode(&body, target),
                 Format::Otlp(format) => {
                     let rules = inner.otlp_rules.get(target.intake.rules.limits);

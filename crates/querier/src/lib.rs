@@ -179,11 +179,12 @@ impl Querier {
         self.scan_threads
     }
 
-    /// The right to use a core; all queries share them.
+    /// How much of queries is carried out inside blocks.
     fn pushdown(&self) -> scan::Pushdown {
         self.config.pushdown.into()
     }
 
+    /// The right to use a core; all queries share them.
     async fn scan_permit(&self) -> Result<OwnedSemaphorePermit, CodedError> {
         let permit = Arc::clone(&self.scans).acquire_owned().await;
         permit.map_err(|_| CodedError::new(Code::Unavailable, "the querier is stopping"))

@@ -165,7 +165,7 @@ pub struct CacheConfig {
     /// Blocks of data objects: bytes as they are stored, and what searches have decoded of them.
     pub blocks: ByteSize,
     /// Parts of index files and data objects on a local disk, which outlive a restart; 0 keeps
-    /// none. The last twentieth of the disk, and the last GiB, is left to others. A store that is a
+    /// none. The last 2 GiB of the disk, or the last tenth of a small one, are left to others. A store that is a
     /// directory has no use for it.
     pub disk: ByteSize,
     /// Where; empty means `cache` in the data directory.

@@ -18,13 +18,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::error::StorageError;
 use crate::metrics::{CacheName, Metrics};
+use crate::range::SPAN_BYTES_MAX;
 use files::Files;
 use table::Table;
 
@@ -62,7 +63,7 @@ struct PageKey {
 #[derive(Clone, Debug)]
 pub(crate) struct DiskCache {
     shared: Arc<Shared>,
-    queue: SyncSender<(PageKey, Bytes)>,
+    queue: Sender<(PageKey, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -82,6 +83,15 @@ impl DiskCache {
         bytes: u64,
         metrics: Metrics,
     ) -> Result<Self, StorageError> {
+        Self::open_leaving(files::LEFT_BYTES, directory, bytes, metrics)
+    }
+
+    fn open_leaving(
+        left_bytes: u64,
+        directory: &Path,
+        bytes: u64,
+        metrics: Metrics,
+    ) -> Result<Self, StorageError> {
         let failed = |error: std::io::Error| {
             StorageError::Config(format!(
                 "storage.cache.disk: {}: {error}",
@@ -89,20 +99,27 @@ impl DiskCache {
             ))
         };
         let most = u32::try_from(bytes / PAGE_BYTES).unwrap_or(u32::MAX);
-        let (files, records) = Files::open(directory, most).map_err(failed)?;
+        let (files, records) = Files::open(directory, most, left_bytes).map_err(failed)?;
         let shared = Arc::new(Shared {
             files,
             table: Mutex::new(Table::new(records, most)),
             metrics,
         });
         shared.count();
-        let (queue, pages) = sync_channel(QUEUE_PAGES);
+        let (queue, pages) = channel(QUEUE_PAGES);
         let writing = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("disk-cache".to_owned())
-            .spawn(move || writing.write_all(&pages))
+            .spawn(move || writing.write_all(pages))
             .map_err(failed)?;
         Ok(Self { shared, queue })
+    }
+
+    /// Removes what is in a directory of a cache that is not used any more.
+    pub(crate) fn remove(directory: &Path) {
+        if let Err(error) = files::remove(directory) {
+            tracing::warn!(directory = %directory.display(), %error, "cannot remove the disk cache");
+        }
     }
 
     /// What is here of the pages that some parts of a file lie in. The file is `len` bytes long.
@@ -110,15 +127,17 @@ impl DiskCache {
         let mut numbers: Vec<u32> = wanted.iter().flat_map(numbers).collect();
         numbers.sort_unstable();
         numbers.dedup();
+        let mut pages: BTreeMap<u32, Option<Bytes>> =
+            numbers.iter().map(|number| (*number, None)).collect();
         let shared = Arc::clone(&self.shared);
         let reading = tokio::task::spawn_blocking(move || {
             let pages = numbers.into_iter().map(|number| {
                 let key = PageKey { file, number };
                 (number, shared.read(key, page_range(number, len)))
             });
-            pages.collect()
+            pages.collect::<Vec<_>>()
         });
-        let pages: BTreeMap<u32, Option<Bytes>> = reading.await.unwrap_or_default();
+        pages.extend(reading.await.unwrap_or_default());
         let hits = pages.values().filter(|page| page.is_some()).count();
         let misses = pages.len() - hits;
         let metrics = &self.shared.metrics;
@@ -140,8 +159,10 @@ impl DiskCache {
                     file: pages.file,
                     number,
                 };
-                // A copy: a slice would keep all that was read with it in memory.
-                let _ = self.queue.try_send((key, Bytes::copy_from_slice(&part)));
+                if let Ok(place) = self.queue.try_reserve() {
+                    // A copy: a slice would keep all that was read with it in memory.
+                    place.send((key, Bytes::copy_from_slice(&part)));
+                }
                 pages.pages.insert(number, Some(part));
             }
         }
@@ -178,14 +199,16 @@ impl Pages {
         for (number, _) in self.pages.iter().filter(|(_, page)| page.is_none()) {
             let page = page_range(*number, self.len);
             match ranges.last_mut() {
-                Some(last) if last.end == page.start => last.end = page.end,
+                Some(last) if last.end == page.start && page.end - last.start <= SPAN_BYTES_MAX => {
+                    last.end = page.end;
+                }
                 _ => ranges.push(page),
             }
         }
         ranges
     }
 
-    /// A part of the file; `None` if a page of it is not there.
+    /// A part of the file, in memory of its own; `None` if a page of it is not there.
     pub(crate) fn part(&self, range: &Range<u64>) -> Option<Bytes> {
         let mut parts = numbers(range).map(|number| {
             let page = self.pages.get(&number)?.as_ref()?;
@@ -196,13 +219,8 @@ impl Pages {
         let Some(first) = parts.next() else {
             return Some(Bytes::new());
         };
-        let first = first?;
-        let Some(second) = parts.next() else {
-            return Some(first);
-        };
         let mut all = BytesMut::with_capacity(usize::try_from(range.end - range.start).ok()?);
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second?);
+        all.extend_from_slice(&first?);
         for part in parts {
             all.extend_from_slice(&part?);
         }
@@ -237,44 +255,55 @@ impl Shared {
     fn read(&self, key: PageKey, range: Range<u64>) -> Option<Bytes> {
         let place = self.table.lock().look_up(key)?;
         let expected = range.end - range.start;
-        if u64::from(place.len) != expected {
-            return None;
-        }
-        match self.files.page(place) {
-            Ok(page) => page,
-            Err(error) => {
+        let page = if u64::from(place.len) == expected {
+            self.files.page(place).unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot read a page of the disk cache");
                 None
-            }
+            })
+        } else {
+            None
+        };
+        if page.is_none() {
+            // It is asked of the store, and then kept anew.
+            self.table.lock().drop_page(key, place);
         }
+        page
     }
 
-    fn write_all(&self, pages: &Receiver<(PageKey, Bytes)>) {
-        while let Ok((key, page)) = pages.recv() {
-            let slot = self.table.lock().take_slot(key, || self.files.has_room());
+    fn write_all(&self, mut pages: Receiver<(PageKey, Bytes)>) {
+        while let Some((key, page)) = pages.blocking_recv() {
+            let has_room = self.files.has_room();
+            let slot = self.table.lock().take_slot(key, has_room);
             let Some(slot) = slot else {
                 continue;
             };
-            let place = match self.files.write(slot, key, &page) {
-                Ok(place) => Some(place),
+            match self.files.write(slot, key, &page) {
+                Ok(place) => {
+                    if !self.table.lock().fill(key, place) {
+                        self.clear(slot);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot write a page of the disk cache");
-                    None
+                    self.clear(slot);
                 }
-            };
-            self.table.lock().fill(slot, key, place);
+            }
             self.count();
         }
     }
 
     fn forget(&self, files: &[FileId]) {
         let slots = self.table.lock().forget(files);
-        for slot in slots {
-            if let Err(error) = self.files.clear(slot) {
-                tracing::warn!(%error, "cannot clear a page of the disk cache");
-            }
-        }
+        slots.into_iter().for_each(|slot| self.clear(slot));
         self.count();
+    }
+
+    /// Leaves nothing in a taken slot, and frees it.
+    fn clear(&self, slot: u32) {
+        if let Err(error) = self.files.clear(slot) {
+            tracing::warn!(%error, "cannot clear a page of the disk cache");
+        }
+        self.table.lock().release(slot);
     }
 
     fn count(&self) {
@@ -295,7 +324,12 @@ mod tests {
     };
 
     fn open(dir: &Path, pages: u64) -> DiskCache {
-        DiskCache::open(dir, pages * PAGE_BYTES, Metrics::unregistered()).unwrap()
+        // Whoever closed it before may still be about to.
+        let opened = (0..1_000_000).find_map(|_| {
+            std::thread::yield_now();
+            DiskCache::open_leaving(0, dir, pages * PAGE_BYTES, Metrics::unregistered()).ok()
+        });
+        opened.unwrap()
     }
 
     fn content(len: u64) -> Vec<u8> {
@@ -373,6 +407,12 @@ mod tests {
         let (parts, asked) = read(&cache, FILE, &file, &wanted).await;
         assert_eq!(parts[0], whole[0]);
         assert_eq!(asked, PAGE_BYTES);
+        settle(&cache, 4).await;
+        assert_eq!(
+            read(&cache, FILE, &file, &wanted).await.1,
+            0,
+            "it is kept anew"
+        );
     }
 
     #[tokio::test]

@@ -1,15 +1,14 @@
 //! The object store with bounds: so many requests at once, so long, so often again.
 
+mod request;
+
 use std::fmt;
-use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{
@@ -18,10 +17,10 @@ use object_store::{
 use tokio::sync::Semaphore;
 
 use crate::backend::{self, LocalReads};
-use crate::config::{RequestConfig, StorageConfig};
+use crate::config::{CacheConfig, RequestConfig, StorageConfig};
 use crate::disk::{self, DiskCache, FileId};
 use crate::error::StorageError;
-use crate::metrics::{Metrics, Operation, Outcome};
+use crate::metrics::{Metrics, Operation};
 use crate::range::{GAP_BYTES, coalesce, span_of};
 
 /// Ranges of one call that are read at once.
@@ -67,17 +66,36 @@ impl Store {
         let opened = backend::open(config, data_dir)?;
         let mut store = Self::with_object_store(opened.objects, &config.requests, metrics);
         store.reads = opened.reads;
-        let cache = &config.cache;
-        if store.reads.is_none() && cache.disk.0 > 0 {
-            let directory = if cache.disk_directory.as_os_str().is_empty() {
-                data_dir.join("cache")
-            } else {
-                cache.disk_directory.clone()
-            };
-            let opened = DiskCache::open(&directory, cache.disk.0, store.metrics.clone());
-            store.disk = Some(opened?);
-        }
+        store.disk = store.open_disk(&config.cache, data_dir)?;
         Ok(store)
+    }
+
+    /// The cache on the local disk, if the store is far away. One that nobody asked for in so many
+    /// words may fail.
+    fn open_disk(
+        &self,
+        config: &CacheConfig,
+        data_dir: &Path,
+    ) -> Result<Option<DiskCache>, StorageError> {
+        let usual = data_dir.join("cache");
+        if self.reads.is_some() || config.disk.0 == 0 {
+            DiskCache::remove(&usual);
+            return Ok(None);
+        }
+        let is_usual = config.disk_directory.as_os_str().is_empty();
+        let directory = if is_usual {
+            &usual
+        } else {
+            &config.disk_directory
+        };
+        match DiskCache::open(directory, config.disk.0, self.metrics.clone()) {
+            Ok(disk) => Ok(Some(disk)),
+            Err(error) if is_usual => {
+                tracing::warn!(%error, "no parts of the store are kept on the local disk");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Bounds requests to a given object store.
@@ -295,7 +313,10 @@ impl Store {
         let bytes = self
             .run(Operation::Get, key, Duration::ZERO, || {
                 let options = GetOptions::new().with_range(range.clone());
-                async move { self.inner.get_opts(path, options).await?.bytes().await }
+                async move {
+                    let ask = || self.inner.get_opts(path, options.clone());
+                    self.hedged(ask).await?.bytes().await
+                }
             })
             .await?;
         self.metrics.transferred(Operation::Get, bytes.len() as u64);
@@ -385,107 +406,6 @@ impl Store {
             Err(error) => Err(error),
         }
     }
-
-    /// Makes a request: waits for a permit, bounds its time, makes it again after failures that
-    /// may pass.
-    async fn run<T, F, Fut>(
-        &self,
-        operation: Operation,
-        key: &str,
-        extra: Duration,
-        request: F,
-    ) -> Result<T, StorageError>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = object_store::Result<T>>,
-    {
-        let limit = self.requests.timeout.as_std().saturating_add(extra);
-        let mut retries_left = self.requests.max_retries;
-        let mut pause = self.requests.retry_backoff.as_std();
-        loop {
-            let error = match self.attempt(operation, key, limit, &request).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let may_pass = matches!(
-                error,
-                StorageError::Failed { .. } | StorageError::Timeout { .. }
-            );
-            if !may_pass || retries_left == 0 {
-                return Err(error);
-            }
-            retries_left -= 1;
-            self.metrics.retried(operation);
-            // Jitter keeps many clients from coming back at the same moment.
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(self.requests.retry_backoff_max.as_std());
-        }
-    }
-
-    async fn attempt<T, F, Fut>(
-        &self,
-        operation: Operation,
-        key: &str,
-        limit: Duration,
-        request: &F,
-    ) -> Result<T, StorageError>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = object_store::Result<T>>,
-    {
-        let timed_out = || StorageError::Timeout {
-            operation,
-            key: key.to_owned(),
-            after: limit,
-        };
-        let Ok(permit) = tokio::time::timeout(limit, self.permits.acquire()).await else {
-            return Err(timed_out());
-        };
-        let (started, in_flight) = (Instant::now(), self.metrics.request_started());
-        let asking = self.ask(operation, request);
-        let result = tokio::time::timeout(limit, asking).await;
-        drop((permit, in_flight));
-        let result = match result {
-            Ok(result) => result.map_err(|error| classify(operation, key, error)),
-            Err(_) => Err(timed_out()),
-        };
-        self.metrics
-            .request_ended(operation, outcome(result.as_ref().err()), started.elapsed());
-        result
-    }
-}
-
-impl Store {
-    /// Makes a request, and a slow read a second time.
-    async fn ask<T, F, Fut>(&self, operation: Operation, request: &F) -> object_store::Result<T>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = object_store::Result<T>>,
-    {
-        let hedge_after = self.requests.hedge_after.as_std();
-        if operation != Operation::Get || self.reads.is_some() || hedge_after.is_zero() {
-            return request().await;
-        }
-        let mut first = pin!(request());
-        if let Ok(answer) = tokio::time::timeout(hedge_after, &mut first).await {
-            return answer;
-        }
-        // A store that is slow for all is not helped by being asked twice.
-        let is_idle = self.permits.available_permits() * 2 > self.requests.concurrency;
-        let Some(_permit) = self.permits.try_acquire().ok().filter(|_| is_idle) else {
-            return first.await;
-        };
-        self.metrics.hedged.inc();
-        match select(first, pin!(request())).await {
-            Either::Left((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(_), second)) => second.await,
-            Either::Right((Ok(answer), _)) => {
-                self.metrics.hedges_won.inc();
-                Ok(answer)
-            }
-            Either::Right((Err(_), first)) => first.await,
-        }
-    }
 }
 
 impl fmt::Debug for Store {
@@ -496,43 +416,6 @@ impl fmt::Debug for Store {
 
 fn path_of(key: &str) -> Result<Key, StorageError> {
     Key::parse(key).map_err(|error| StorageError::Invalid(error.to_string()))
-}
-
-fn classify(operation: Operation, key: &str, error: object_store::Error) -> StorageError {
-    use object_store::Error;
-    let key = key.to_owned();
-    match error {
-        Error::NotFound { .. } => StorageError::NotFound { key },
-        Error::AlreadyExists { .. } | Error::Precondition { .. } => {
-            StorageError::AlreadyExists { key }
-        }
-        Error::PermissionDenied { .. }
-        | Error::Unauthenticated { .. }
-        | Error::InvalidPath { .. }
-        | Error::NotSupported { .. }
-        | Error::NotImplemented { .. }
-        | Error::UnknownConfigurationKey { .. } => StorageError::Denied {
-            operation,
-            key,
-            source: Box::new(error),
-        },
-        _ => StorageError::Failed {
-            operation,
-            key,
-            source: Box::new(error),
-        },
-    }
-}
-
-fn outcome(error: Option<&StorageError>) -> Outcome {
-    match error {
-        None => Outcome::Ok,
-        Some(StorageError::NotFound { .. }) => Outcome::NotFound,
-        Some(StorageError::AlreadyExists { .. }) => Outcome::Exists,
-        Some(StorageError::Denied { .. }) => Outcome::Denied,
-        Some(StorageError::Timeout { .. }) => Outcome::Timeout,
-        Some(_) => Outcome::Error,
-    }
 }
 
 #[cfg(test)]

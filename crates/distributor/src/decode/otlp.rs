@@ -89,7 +89,8 @@ pub(crate) fn decode(
         resource_metadata: Vec::new(),
         scope_metadata: Vec::new(),
         stream: None,
-        fault: None,
+        resource_fault: None,
+        scope_fault: None,
     };
     match format {
         OtlpFormat::Json => otlp_json::decode(body, &mut mapper)?,
@@ -108,21 +109,23 @@ pub(super) struct Mapper<'m, 'a> {
     scope_metadata: Vec<Label>,
     /// The stream of records that add no labels of their own, once one came.
     stream: Option<Arc<Stream>>,
-    /// What is wrong with resource or scope: only a record makes it matter.
-    fault: Option<Rejection>,
+    /// What is wrong with the resource: only a record makes it matter.
+    resource_fault: Option<Rejection>,
+    /// The same of the scope.
+    scope_fault: Option<Rejection>,
 }
 
 impl Mapper<'_, '_> {
     pub(super) fn begin_resource(&mut self, attributes: &Attributes<'_>) {
-        self.fault = self.read_resource(attributes).err();
-        if self.fault.is_none() {
+        self.resource_fault = self.read_resource(attributes).err();
+        self.scope_fault = None;
+        if self.resource_fault.is_none() {
             self.begin_scope(&Scope::default());
         }
     }
 
     pub(super) fn begin_scope(&mut self, scope: &Scope<'_>) {
-        let read = self.read_scope(scope);
-        self.fault = self.fault.take().or(read.err());
+        self.scope_fault = self.read_scope(scope).err();
     }
 
     fn read_resource(&mut self, attributes: &Attributes<'_>) -> Result<(), Rejection> {
@@ -178,7 +181,8 @@ impl Mapper<'_, '_> {
     }
 
     pub(super) fn record(&mut self, record: &Record<'_>) -> Result<(), Rejection> {
-        if let Some(fault) = self.fault.take() {
+        let fault = self.resource_fault.take().or(self.scope_fault.take());
+        if let Some(fault) = fault {
             return Err(fault);
         }
         let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(record.attributes.len() + 4);

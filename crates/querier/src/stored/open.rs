@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
 use scan::{Prefilter, Source};
+use tokio::sync::{AcquireError, Semaphore};
 
 use super::{RunRef, Unit};
 use crate::query::Context;
@@ -19,6 +20,8 @@ use crate::stats::QueryStats;
 const OPEN_BLOCKS_MAX: usize = 32;
 /// Blocks that a worker fetches at once: of one it needs little, and waits long.
 const FETCHES_AT_ONCE: usize = 8;
+/// Blocks that all workers of a query part fetch at once: others have queries too.
+const FETCHES_MAX: usize = 32;
 
 /// What a query wants of the units that it opens.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +37,26 @@ pub(crate) struct Wanted<'a> {
 
 /// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
 /// of a shared one more than a unit alone would need.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OpenBlocks {
     open: Mutex<Vec<OpenBlock>>,
     /// Shared blocks of which no row is wanted.
     unwanted: Mutex<HashSet<(u128, u32)>>,
     /// Blocks that a unit is fetching.
     fetching: Mutex<HashMap<(u128, u32), Arc<Turn>>>,
+    /// The right to read.
+    reads: Semaphore,
+}
+
+impl Default for OpenBlocks {
+    fn default() -> Self {
+        Self {
+            open: Mutex::default(),
+            unwanted: Mutex::default(),
+            fetching: Mutex::default(),
+            reads: Semaphore::new(FETCHES_MAX),
+        }
+    }
 }
 
 /// Who has it fetches a block.
@@ -151,7 +167,7 @@ impl OpenBlocks {
             return Ok(Some(block));
         }
         let key = (run.object.id, run.block);
-        let turn = Arc::clone(self.fetching.lock().entry(key).or_default());
+        let turn = self.turn(key);
         let _turn = turn.lock().await;
         let block = match self.get(run) {
             Some(block) => Ok(Some(block)),
@@ -159,6 +175,10 @@ impl OpenBlocks {
         };
         self.fetching.lock().remove(&key);
         block
+    }
+
+    fn turn(&self, key: (u128, u32)) -> Arc<Turn> {
+        Arc::clone(self.fetching.lock().entry(key).or_default())
     }
 
     /// Opens a block with what is needed first: for a search, or all. `None` if its templates say
@@ -191,6 +211,7 @@ impl OpenBlocks {
             return Ok(None);
         };
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
+        let _read = self.reads.acquire().await.map_err(stopping)?;
         let block = objects.block(&run.object, &meta, &ranges).await?;
         Ok(Some(self.opened(context, run, block, !is_searched)))
     }
@@ -230,9 +251,14 @@ impl OpenBlocks {
             if !found.has_any(rows) {
                 return Ok(None);
             }
-            // Another unit may have completed it meanwhile.
-            if !open.is_whole && self.get(run).is_none_or(|open| !open.is_whole) {
-                self.fetch_found(context, run, &open, &found, opened.wanted)
+            let wanted = opened.wanted;
+            if open.is_whole {
+                // Nothing is left to be fetched.
+            } else if open.block.meta().runs().len() > 1 {
+                self.fetch_in_turn(context, run, &open, &found, wanted)
+                    .await?;
+            } else {
+                self.fetch_found(context, run, &open, &found, wanted)
                     .await?;
             }
         }
@@ -273,15 +299,40 @@ impl OpenBlocks {
         let ranges = joined(ranges);
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
         let objects = context.querier.catalog().objects();
-        objects.fetch(&run.object, &open.block, &ranges).await?;
-        if is_shared {
+        let _read = self.reads.acquire().await.map_err(stopping)?;
+        let fetched = objects.fetch(&run.object, &open.block, &ranges).await;
+        fetched.map_err(CodedError::from)
+    }
+
+    /// As [`Self::fetch_found`], of a block that is shared: one of its units fetches for all.
+    async fn fetch_in_turn(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        open: &OpenBlock,
+        found: &RowSet,
+        wanted: Wanted<'_>,
+    ) -> Result<(), CodedError> {
+        let key = (run.object.id, run.block);
+        let turn = self.turn(key);
+        let _turn = turn.lock().await;
+        if self.get(run).is_some_and(|open| open.is_whole) {
+            return Ok(());
+        }
+        let fetched = self.fetch_found(context, run, open, found, wanted).await;
+        if fetched.is_ok() {
             self.keep(OpenBlock {
                 is_whole: true,
                 ..open.clone()
             });
         }
-        Ok(())
+        self.fetching.lock().remove(&key);
+        fetched
     }
+}
+
+fn stopping(_: AcquireError) -> CodedError {
+    CodedError::new(Code::Unavailable, "the querier is stopping")
 }
 
 fn bytes_of(ranges: &[Range<u64>]) -> u64 {

@@ -19,14 +19,25 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use super::table::Place;
 use super::{FileId, FileKind, PAGE_BYTES, PageKey};
 
+/// Removes the files of a cache that is not used any more.
+pub(super) fn remove(directory: &Path) -> io::Result<()> {
+    for name in [PAGES, RECORDS] {
+        match std::fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The file of pages.
 pub(super) const PAGES: &str = "pages";
 const RECORDS: &str = "records";
 const RECORD_BYTES: usize = 36;
-/// Of a disk at least so much is left to others,
-const LEFT_BYTES: u64 = 1 << 30;
-/// and one of so many parts.
-const LEFT_PART: u64 = 20;
+/// Of a disk so much is left to others,
+pub(super) const LEFT_BYTES: u64 = 2 << 30;
+/// or, of a small one, one of so many parts.
+const LEFT_PART: u64 = 10;
 
 /// Per slot the page in it, and where it is.
 pub(super) type Records = Vec<Option<(PageKey, Place)>>;
@@ -35,11 +46,16 @@ pub(super) type Records = Vec<Option<(PageKey, Place)>>;
 pub(super) struct Files {
     pages: File,
     records: File,
+    left_bytes: u64,
 }
 
 impl Files {
     /// Opens the files of a directory, and says what is in each slot.
-    pub(super) fn open(directory: &Path, most: u32) -> io::Result<(Self, Records)> {
+    pub(super) fn open(
+        directory: &Path,
+        most: u32,
+        left_bytes: u64,
+    ) -> io::Result<(Self, Records)> {
         std::fs::create_dir_all(directory)?;
         let open = |name: &str| {
             let mut options = OpenOptions::new();
@@ -49,7 +65,10 @@ impl Files {
         let files = Self {
             pages: open(PAGES)?,
             records: open(RECORDS)?,
+            left_bytes,
         };
+        // Another process would write into the same slots.
+        files.records.try_lock()?;
         shorten(&files.pages, u64::from(most) * PAGE_BYTES)?;
         shorten(&files.records, u64::from(most) * RECORD_BYTES as u64)?;
         let mut bytes = Vec::new();
@@ -103,7 +122,7 @@ impl Files {
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-        free > LEFT_BYTES.max(all / LEFT_PART)
+        free >= self.left_bytes.min(all / LEFT_PART)
     }
 }
 
