@@ -11,7 +11,7 @@ use crate::{assert_none, read, root};
 const LAYERS: &[&[&str]] = &[
     &["model", "codec"],
     &["proto", "logql", "chunk", "index"],
-    &["storage", "cluster", "server", "scan"],
+    &["storage", "cluster", "server", "scan", "admission"],
     &[
         "distributor",
         "ingester",

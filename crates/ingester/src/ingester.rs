@@ -1,5 +1,6 @@
 //! The ingester: what it is made of, how it starts and stops.
 
+use admission::Admission;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -144,7 +145,7 @@ pub(crate) struct Inner {
     /// One for each query that may run.
     pub(crate) queries: Arc<Semaphore>,
     /// One for each query that may use a processor.
-    pub(crate) query_places: Arc<Semaphore>,
+    pub(crate) query_places: Arc<Admission>,
     pub(crate) query_memory: Arc<Budget>,
     /// Cancelled when the replay is complete.
     pub(crate) replayed: CancellationToken,
@@ -193,7 +194,8 @@ impl Ingester {
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
             push_memory: Budget::new("push_memory_max", config.push_memory_max.0),
             queries: Arc::new(Semaphore::new(config.queries_max.clamp(1, 1 << 20))),
-            query_places: Arc::new(Semaphore::new(or_cores(config.query_workers, cores))),
+            // Who is counted by `queries_max` may wait.
+            query_places: Admission::new(or_cores(config.query_workers, cores), usize::MAX),
             query_memory: Budget::new("query_memory_max", config.query_memory_max.0),
             replayed: CancellationToken::new(),
             is_long_replay: AtomicBool::new(false),

@@ -17,7 +17,9 @@ mod top;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use admission::{Admission, Permit};
 use async_trait::async_trait;
 use chunk::Block as OpenBlock;
 use futures::StreamExt;
@@ -30,7 +32,7 @@ use proto::role::{
 use scan::{Deletes, ScanError, Source};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::block::Block;
@@ -39,6 +41,10 @@ use crate::metrics::QueryKind;
 use crate::stream::StreamSnapshot;
 use crate::tenant::TenantSnapshot;
 
+/// The longest that a query keeps its place while others wait for one.
+const TURN_MAX: Duration = Duration::from_millis(50);
+/// Rows between two looks at the clock.
+const ASKED_BETWEEN: u32 = 256;
 /// Batches of an answer that may wait for the reader.
 const BATCHES_MAX: usize = 4;
 /// Open blocks that a query keeps for the next stream: small streams share blocks.
@@ -141,11 +147,15 @@ struct Output<'a, T> {
     turn: Turn,
 }
 
-/// A place among the queries that may use a processor. It is left while a query waits for its
-/// reader: who reads slowly, or reads another answer first, keeps nobody waiting.
+/// A place among the queries that may use a processor; tenants take turns. It is left while a query
+/// waits for its reader: who reads slowly, or reads another answer first, keeps nobody waiting. And
+/// it is left now and then to those who wait for one.
 struct Turn {
-    places: Arc<Semaphore>,
-    held: Cell<Option<OwnedSemaphorePermit>>,
+    places: Arc<Admission>,
+    tenant: TenantId,
+    held: Cell<Option<Permit>>,
+    since: Cell<Instant>,
+    asked: Cell<u32>,
     runtime: Handle,
 }
 
@@ -154,10 +164,21 @@ impl Turn {
     fn leave_for<T>(&self, waiting: impl FnOnce() -> T) -> T {
         drop(self.held.take());
         let done = waiting();
-        let place = Arc::clone(&self.places).acquire_owned();
-        // Nobody closes the places.
+        // As many may wait as there are queries.
+        let place = self.places.acquire(&self.tenant);
         self.held.set(self.runtime.block_on(place).ok());
+        self.since.set(Instant::now());
         done
+    }
+
+    /// Lets others have a turn, if this one is long.
+    fn share(&self) {
+        let asked = self.asked.get().wrapping_add(1);
+        self.asked.set(asked);
+        let is_long = || self.since.get().elapsed() >= TURN_MAX;
+        if asked.is_multiple_of(ASKED_BETWEEN) && self.places.waiting() > 0 && is_long() {
+            self.leave_for(|| ());
+        }
     }
 }
 
@@ -191,8 +212,9 @@ impl<T> Output<'_, T> {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Whether nobody reads any more. Asked all the time, so others may have a turn here.
     fn is_cancelled(&self) -> bool {
+        self.turn.share();
         self.sender.is_closed()
     }
 
@@ -238,14 +260,15 @@ impl Inner {
             let text = "too many queries at once, see queries_max of the ingester";
             CodedError::new(Code::ResourceExhausted, text)
         };
-        let stopped = |_| CodedError::new(Code::Unavailable, "the ingester is stopping");
         let running = Arc::clone(&self.queries).try_acquire_owned();
         let running = running.map_err(too_many)?;
         let earlier = self.earlier_commits(&tenant, range).await;
-        let place = Arc::clone(&self.query_places).acquire_owned();
         let turn = Turn {
+            held: Cell::new(Some(self.query_places.acquire(&tenant).await?)),
             places: Arc::clone(&self.query_places),
-            held: Cell::new(Some(place.await.map_err(stopped)?)),
+            tenant: tenant.clone(),
+            since: Cell::new(Instant::now()),
+            asked: Cell::new(0),
             runtime: Handle::current(),
         };
         let budget = self.query_memory.child(

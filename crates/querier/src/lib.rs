@@ -10,7 +10,6 @@
 //! storage and where replicas have copies. All memory of a query that grows with its data comes
 //! from one budget. A query whose client went away ends.
 
-mod admission;
 mod check;
 mod config;
 mod deletes;
@@ -43,12 +42,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Budget, Code, CodedError, Limits, TenantId, TimeRange};
+use model::{Budget, CodedError, Limits, TenantId, TimeRange};
 use server::Overrides;
 use storage::{Catalog, Clock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use admission::Admission;
+use admission::{Admission, Permit};
 pub use config::Config;
 use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
@@ -67,6 +65,8 @@ pub use rules::{Namespaces, Rule, RuleGroup};
 pub use stats::Report;
 use tail::Tails;
 
+/// Of the queries that run at once a tenant leaves one of so many to others.
+const LEFT_TO_OTHERS: usize = 4;
 /// The limit of what one query may hold.
 const QUERY_MEMORY: &str = "max_query_memory";
 
@@ -79,7 +79,8 @@ pub struct Querier {
     clock: Clock,
     memory: Arc<Budget>,
     admission: Arc<Admission>,
-    scans: Arc<Semaphore>,
+    /// The right to use a core; tenants take turns.
+    scans: Arc<Admission>,
     scan_threads: usize,
     tails: Arc<Tails>,
     deletes: KnownDeletes,
@@ -111,8 +112,13 @@ impl Querier {
             readers,
             overrides,
             memory: Budget::new("querier.memory", config.memory.0),
-            admission: Admission::new(config.max_concurrent, config.max_waiting_per_tenant),
-            scans: Arc::new(Semaphore::new(scan_threads)),
+            admission: Admission::with_tenant_max(
+                config.max_concurrent,
+                config.max_concurrent - config.max_concurrent / LEFT_TO_OTHERS,
+                config.max_waiting_per_tenant,
+            ),
+            // Who is admitted has few parts that wait.
+            scans: Admission::new(scan_threads, usize::MAX),
             scan_threads,
             tails: Arc::default(),
             deletes: KnownDeletes::default(),
@@ -184,9 +190,8 @@ impl Querier {
         self.config.pushdown.into()
     }
 
-    /// The right to use a core; all queries share them.
-    async fn scan_permit(&self) -> Result<OwnedSemaphorePermit, CodedError> {
-        let permit = Arc::clone(&self.scans).acquire_owned().await;
-        permit.map_err(|_| CodedError::new(Code::Unavailable, "the querier is stopping"))
+    /// The right to use a core; the tenants that want one take turns.
+    async fn scan_permit(&self, tenant: &TenantId) -> Result<Permit, CodedError> {
+        self.scans.acquire(tenant).await
     }
 }

@@ -233,7 +233,7 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         if units.is_empty() {
             continue;
         }
-        let permit = context.querier.scan_permit().await?;
+        let permit = context.querier.scan_permit(&context.tenant).await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();

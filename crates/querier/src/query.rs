@@ -149,7 +149,7 @@ impl Context {
         &self,
         work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, CodedError> + Send + 'static,
     ) -> Result<T, CodedError> {
-        let permit = self.querier.scan_permit().await?;
+        let permit = self.querier.scan_permit(&self.tenant).await?;
         let cancelled = Arc::clone(&self.cancelled);
         let computed = tokio::task::spawn_blocking(move || {
             let result = work(&|| cancelled.load(Ordering::Relaxed));

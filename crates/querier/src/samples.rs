@@ -406,7 +406,7 @@ async fn work(
         if units.is_empty() {
             continue;
         }
-        let permit = context.querier.scan_permit().await?;
+        let permit = context.querier.scan_permit(&context.tenant).await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();

@@ -382,7 +382,7 @@ async fn search(
     if new.is_empty() {
         return Ok(found);
     }
-    let permit = context.querier.scan_permit().await?;
+    let permit = context.querier.scan_permit(&context.tenant).await?;
     let objects = context.querier.catalog().objects().clone();
     let searching = tokio::task::spawn_blocking(move || {
         let rows = new.iter().map(|(at, object, block)| {

@@ -77,6 +77,15 @@ async fn a_query_ends_at_its_timeout_and_names_it() {
     );
 }
 
+/// Holds all cores.
+async fn all_cores(querier: &crate::Querier) -> Vec<admission::Permit> {
+    let mut cores = Vec::new();
+    for _ in 0..querier.scan_threads() {
+        cores.push(querier.scans.acquire(&tenant()).await.unwrap());
+    }
+    cores
+}
+
 #[tokio::test]
 async fn a_query_that_nobody_waits_for_gives_its_turn_to_the_next() {
     let mut bed = Bed::new();
@@ -180,10 +189,7 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
         let querier = bed.querier();
         // Scans wait for cores, so the query stops where blocks are open and not scanned.
         let threads = querier.scan_threads();
-        let cores = Arc::clone(&querier.scans)
-            .acquire_many_owned(threads as u32)
-            .await
-            .unwrap();
+        let cores = all_cores(&querier).await;
         let context = querier.context(&[tenant()]).unwrap();
         let (stats, cancelled) = (Arc::clone(&context.stats), Arc::clone(&context.cancelled));
         let question = range_query(text);
@@ -226,11 +232,7 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
 async fn dropping_a_query_tells_its_parts_and_gives_everything_back() {
     let bed = many_blocks().await;
     let querier = bed.querier();
-    let threads = querier.scan_threads();
-    let cores = Arc::clone(&querier.scans)
-        .acquire_many_owned(threads as u32)
-        .await
-        .unwrap();
+    let cores = all_cores(&querier).await;
     let asking = Arc::clone(&querier);
     let running = tokio::spawn(async move {
         let answer = asking.range_query(&[tenant()], range_query(QUERY)).await;
@@ -244,7 +246,7 @@ async fn dropping_a_query_tells_its_parts_and_gives_everything_back() {
     assert!(running.await.unwrap_err().is_cancelled());
     drop(cores);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while querier.scans.available_permits() < threads || Arc::strong_count(&querier) > 1 {
+    while querier.scans.running() > 0 || Arc::strong_count(&querier) > 1 {
         assert!(
             tokio::time::Instant::now() < deadline,
             "a part of the query still runs"

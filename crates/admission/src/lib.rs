@@ -1,7 +1,7 @@
-//! Who may run now: a bounded number of queries at once, the others wait in one queue per tenant
-//! and the queues take turns, so that a tenant with many queries delays mostly itself.
+//! Who may run now: a bounded number at once, the others wait in one queue per tenant and the queues
+//! take turns, so that a tenant with much to do delays mostly itself.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use model::{Code, CodedError, TenantId};
@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 
 /// Hands out [`Permit`]s.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub struct Admission {
     running_max: usize,
+    /// How many of them may be of one tenant.
+    running_of_tenant_max: usize,
     waiting_per_tenant_max: usize,
     state: Mutex<State>,
 }
@@ -19,24 +21,38 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct State {
     running: usize,
+    /// Of each tenant that has any.
+    running_of: HashMap<TenantId, usize>,
     /// Tenants with somebody waiting; the first is next.
     queues: VecDeque<(TenantId, VecDeque<oneshot::Sender<Permit>>)>,
 }
 
-/// The right to run one query; dropping it lets the next one run.
+/// The right to run; dropping it lets the next one run.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     /// `None` in a permit that nobody took.
     admission: Option<Arc<Admission>>,
+    tenant: TenantId,
 }
 
 impl Admission {
     /// At most `running_max` permits exist at once.
     #[must_use]
-    pub(crate) fn new(running_max: usize, waiting_per_tenant_max: usize) -> Arc<Self> {
+    pub fn new(running_max: usize, waiting_per_tenant_max: usize) -> Arc<Self> {
+        Self::with_tenant_max(running_max, running_max, waiting_per_tenant_max)
+    }
+
+    /// The same, and at most `running_of_tenant_max` of them for one tenant.
+    #[must_use]
+    pub fn with_tenant_max(
+        running_max: usize,
+        running_of_tenant_max: usize,
+        waiting_per_tenant_max: usize,
+    ) -> Arc<Self> {
         let state = Mutex::new(State::default());
         Arc::new(Self {
             running_max: running_max.max(1),
+            running_of_tenant_max: running_of_tenant_max.max(1),
             waiting_per_tenant_max,
             state,
         })
@@ -46,14 +62,13 @@ impl Admission {
     ///
     /// # Errors
     /// If the tenant has too many waiting already.
-    pub(crate) async fn acquire(self: &Arc<Self>, tenant: &TenantId) -> Result<Permit, CodedError> {
+    pub async fn acquire(self: &Arc<Self>, tenant: &TenantId) -> Result<Permit, CodedError> {
         let turn = {
             let mut state = self.state.lock();
-            if state.running < self.running_max {
-                state.running += 1;
-                return Ok(Permit {
-                    admission: Some(Arc::clone(self)),
-                });
+            let is_free = state.running < self.running_max;
+            if is_free && state.may_run(tenant, self.running_of_tenant_max) {
+                state.starts(tenant);
+                return Ok(self.permit(tenant.clone()));
             }
             let queue = match state
                 .queues
@@ -87,58 +102,101 @@ impl Admission {
             turn
         };
         turn.await
-            .map_err(|_| CodedError::new(Code::Unavailable, "the querier is stopping"))
+            .map_err(|_| CodedError::new(Code::Unavailable, "the server is stopping"))
     }
 
-    /// Queries that wait now.
+    /// How many wait now.
     #[must_use]
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         let state = self.state.lock();
         state.queues.iter().map(|(_, queue)| queue.len()).sum()
     }
 
+    /// How many run now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.state.lock().running
+    }
+
+    fn permit(self: &Arc<Self>, tenant: TenantId) -> Permit {
+        Permit {
+            admission: Some(Arc::clone(self)),
+            tenant,
+        }
+    }
+
     /// Gives a freed place to the next who still waits.
-    fn release(self: &Arc<Self>) {
+    fn release(self: &Arc<Self>, tenant: &TenantId) {
+        self.state.lock().ends(tenant);
         loop {
             let next = {
                 let mut state = self.state.lock();
-                let next = state.next();
-                if next.is_none() {
-                    state.running -= 1;
+                let next = state.next(self.running_of_tenant_max);
+                if let Some((tenant, _)) = &next {
+                    state.starts(tenant);
                 }
                 next
             };
-            let Some(waiting) = next else { return };
-            match waiting.send(Permit {
-                admission: Some(Arc::clone(self)),
-            }) {
+            let Some((tenant, waiting)) = next else {
+                return;
+            };
+            match waiting.send(self.permit(tenant)) {
                 Ok(()) => return,
                 // Nobody waits there any more: the permit comes back unused and must not release.
-                Err(mut unused) => unused.admission = None,
+                Err(mut unused) => {
+                    unused.admission = None;
+                    self.state.lock().ends(&unused.tenant);
+                }
             }
         }
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
-        while let Some((tenant, mut queue)) = self.queues.pop_front() {
-            let next = queue.pop_front();
-            if !queue.is_empty() {
-                self.queues.push_back((tenant, queue));
-            }
-            if next.is_some() {
-                return next;
+    fn may_run(&self, tenant: &TenantId, most: usize) -> bool {
+        self.running_of
+            .get(tenant)
+            .is_none_or(|running| *running < most)
+    }
+
+    fn starts(&mut self, tenant: &TenantId) {
+        self.running += 1;
+        *self.running_of.entry(tenant.clone()).or_default() += 1;
+    }
+
+    fn ends(&mut self, tenant: &TenantId) {
+        self.running -= 1;
+        if let Some(running) = self.running_of.get_mut(tenant) {
+            *running -= 1;
+            if *running == 0 {
+                self.running_of.remove(tenant);
             }
         }
-        None
+    }
+
+    /// The next in turn, of a tenant that has not its full share.
+    fn next(&mut self, most: usize) -> Option<(TenantId, oneshot::Sender<Permit>)> {
+        loop {
+            let queues = self.queues.iter();
+            let at = queues
+                .enumerate()
+                .find_map(|(at, (tenant, _))| self.may_run(tenant, most).then_some(at))?;
+            let (tenant, mut queue) = self.queues.remove(at)?;
+            let next = queue.pop_front();
+            if !queue.is_empty() {
+                self.queues.push_back((tenant.clone(), queue));
+            }
+            if let Some(next) = next {
+                return Some((tenant, next));
+            }
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
-            admission.release();
+            admission.release(&self.tenant);
         }
     }
 }
@@ -190,6 +248,20 @@ mod tests {
         drop(first);
         drop(stays.await.unwrap());
         assert_eq!(admission.state.lock().running, 0);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_leaves_places_to_others() {
+        let admission = Admission::with_tenant_max(3, 2, 10);
+        let first = admission.acquire(&tenant("a")).await.unwrap();
+        let _second = admission.acquire(&tenant("a")).await.unwrap();
+        let third = queued(&admission, "a").await;
+        let b = admission.acquire(&tenant("b")).await.unwrap();
+        drop(b);
+        assert!(!third.is_finished() && admission.running() == 2);
+        drop(first);
+        let _third = third.await.unwrap();
+        assert_eq!((admission.running(), admission.waiting()), (2, 0));
     }
 
     #[tokio::test]
