@@ -293,6 +293,11 @@ async fn an_image_that_is_pushed_before_its_blobs_keeps_them() -> anyhow::Result
         .await?;
     assert_eq!(put.status(), 201);
     assert!(header(&put, "warning")?.contains("team/app lacks 2 blobs"));
+    let mut wrong = image(b"{}", &[&layer]);
+    wrong["layers"][0]["size"] = 11.into();
+    let wrong = wrong.to_string().into_bytes();
+    let put = client.put_manifest("team/app", "v2", MANIFEST, &wrong);
+    assert_eq!(put.await?.status(), 201);
     let digest = client.push_blob("team/app", &layer).await?;
     let path = format!("/v2/team/app/blobs/{digest}");
     // It is looked at, and stays: the image needs it.
@@ -306,6 +311,17 @@ async fn an_image_that_is_pushed_before_its_blobs_keeps_them() -> anyhow::Result
     .await?;
     assert_eq!(client.get(&path).await?, Some(layer));
     assert_eq!(client.status(Method::DELETE, &path).await?, 405);
+    // One that says another size of it does not hold it.
+    let first = format!("/v2/team/app/manifests/{}", sha256(&manifest));
+    assert_eq!(client.status(Method::DELETE, &first).await?, 202);
+    wait_for("the layer to go", Duration::from_secs(20), || async {
+        client
+            .get(&path)
+            .await
+            .is_ok_and(|found| found.is_none())
+            .then_some(())
+    })
+    .await?;
     Ok(())
 }
 
@@ -329,5 +345,15 @@ async fn an_image_does_not_lack_what_was_there_a_while_ago() -> anyhow::Result<(
     let put = put.await?;
     assert_eq!(put.status(), 201);
     assert!(!put.headers().contains_key("warning"));
+
+    // Nor if the whole repository went.
+    let (team, path) = ("team/app", "/projects/team/repositories/app");
+    client.push_blob(team, b"{}").await?;
+    client.push_blob(team, &layer).await?;
+    let deleted = client.manage(Method::DELETE, path, Value::Null).await?;
+    assert_eq!(deleted.0, 200, "{}", deleted.1);
+    let refused = client.put_manifest(team, "v1", MANIFEST, &manifest).await?;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(code(refused).await?, "MANIFEST_BLOB_UNKNOWN");
     Ok(())
 }

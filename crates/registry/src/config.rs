@@ -223,6 +223,9 @@ impl Default for UploadConfig {
 pub struct LimitConfig {
     /// The largest manifest.
     pub manifest_size_max: ByteSize,
+    /// Different blobs or manifests that one manifest may name: each is looked up while other
+    /// changes wait.
+    pub descriptors_max: usize,
     /// Names on one page of a list.
     pub page_max: u32,
     /// Tags that one push of a manifest may set.
@@ -242,6 +245,7 @@ impl Default for LimitConfig {
     fn default() -> Self {
         Self {
             manifest_size_max: ByteSize::mib(8),
+            descriptors_max: 4096,
             page_max: 10_000,
             tags_per_push_max: 100,
             metric_projects_max: 1000,

@@ -4,6 +4,7 @@
 use model::units::DurationNs;
 
 use crate::auth::{Claims, Keys, SigningKey};
+use crate::config::LimitConfig;
 use crate::digest::Digest;
 use crate::manifest;
 use crate::oci::Target;
@@ -32,7 +33,8 @@ pub fn path(text: &str) -> Option<String> {
 /// Reads a manifest. Gives its media type and the digests that it names, if it is one.
 #[must_use]
 pub fn manifest(content_type: Option<&str>, bytes: &[u8]) -> Option<(String, Vec<String>)> {
-    let (media_type, manifest) = manifest::read(content_type, bytes).ok()?;
+    let descriptors_max = LimitConfig::default().descriptors_max;
+    let (media_type, manifest) = manifest::read(content_type, bytes, descriptors_max).ok()?;
     let named = manifest.blobs.iter().chain(&manifest.manifests);
     let digests = named.map(|descriptor| &descriptor.digest);
     let digests = digests.chain(&manifest.subject);

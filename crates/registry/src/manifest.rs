@@ -21,11 +21,8 @@ const FOREIGN_LAYERS: [&str; 2] = [
     "application/vnd.docker.image.rootfs.foreign.",
 ];
 
-/// Blobs or manifests that one manifest may name.
-const DESCRIPTORS_MAX: usize = 100_000;
-
 /// A reference to content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Descriptor {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
@@ -34,9 +31,9 @@ pub(crate) struct Descriptor {
 /// What the registry knows of a manifest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manifest {
-    /// Blobs that must be there: configuration and layers.
+    /// Blobs that must be there: configuration and layers, each once.
     pub(crate) blobs: Vec<Descriptor>,
-    /// Manifests that an index names.
+    /// Manifests that an index names, each once.
     pub(crate) manifests: Vec<Descriptor>,
     /// The manifest that this one is about.
     pub(crate) subject: Option<Digest>,
@@ -87,11 +84,15 @@ impl ReadDescriptor {
 }
 
 /// The media type of a pushed manifest, from its header, or if that is missing from itself, and
-/// what the registry must know of it.
+/// what the registry must know of it. It may name so many blobs or manifests.
 ///
 /// # Errors
 /// `MANIFEST_INVALID` or `DIGEST_INVALID`, saying which part is wrong.
-pub(crate) fn read(content_type: Option<&str>, bytes: &[u8]) -> Result<(String, Manifest), Error> {
+pub(crate) fn read(
+    content_type: Option<&str>,
+    bytes: &[u8],
+    descriptors_max: usize,
+) -> Result<(String, Manifest), Error> {
     let invalid = |message: String| Error::new(Code::ManifestInvalid, message);
     let read: Read = serde_json::from_slice(bytes)
         .map_err(|error| invalid(format!("the manifest cannot be read: {error}")))?;
@@ -122,12 +123,24 @@ pub(crate) fn read(content_type: Option<&str>, bytes: &[u8]) -> Result<(String, 
     let manifest = Manifest {
         subject: subject.transpose()?.map(|descriptor| descriptor.digest),
         annotations: read.annotations,
+        blobs: once(manifest.blobs),
+        manifests: once(manifest.manifests),
         ..manifest
     };
-    if manifest.blobs.len() + manifest.manifests.len() > DESCRIPTORS_MAX {
-        return Err(invalid(format!("more than {DESCRIPTORS_MAX} descriptors")));
+    let named = manifest.blobs.len() + manifest.manifests.len();
+    if named > descriptors_max {
+        return Err(invalid(format!(
+            "registry.limits.descriptors_max: a manifest names at most {descriptors_max} blobs or \
+             manifests, this one {named}"
+        )));
     }
     Ok((media_type, manifest))
+}
+
+fn once(mut descriptors: Vec<Descriptor>) -> Vec<Descriptor> {
+    descriptors.sort_unstable();
+    descriptors.dedup();
+    descriptors
 }
 
 fn image(read: &Read) -> Result<Manifest, Error> {
@@ -185,7 +198,7 @@ mod tests {
     }
 
     fn read_value(content_type: &str, value: &Value) -> Result<Manifest, Error> {
-        read(Some(content_type), value.to_string().as_bytes()).map(|(_, manifest)| manifest)
+        read(Some(content_type), value.to_string().as_bytes(), 4).map(|(_, manifest)| manifest)
     }
 
     #[test]
@@ -207,6 +220,25 @@ mod tests {
             Some("application/x.config")
         );
         assert!(manifest.subject.unwrap().as_str().ends_with("dddd"));
+    }
+
+    #[test]
+    fn what_is_named_counts_once_and_is_bounded() {
+        let image = |digits: &str| {
+            let layer = |digit| descriptor("application/vnd.oci.image.layer.v1.tar", digit);
+            let layers: Vec<Value> = digits.chars().map(layer).collect();
+            let config = descriptor("application/x.config", 'a');
+            read_value(
+                OCI_MANIFEST,
+                &json!({"schemaVersion": 2, "config": config, "layers": layers}),
+            )
+        };
+        assert_eq!(image("bcdbcdbcd").unwrap().blobs.len(), 4);
+        let refused = image("bcde").unwrap_err().message;
+        assert!(
+            refused.contains("registry.limits.descriptors_max"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -242,7 +274,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_stop_the_process(bytes: Vec<u8>) {
-            let _ = read(Some(OCI_MANIFEST), &bytes);
+            let _ = read(Some(OCI_MANIFEST), &bytes, 4);
         }
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn add(
                 tx.now_ms,
             );
             let link_id = first(&made.fetch_one(&mut *tx.conn).await?)?;
-            expected(tx, repo, blob_id, link_id).await?;
+            expected(tx, repo, (blob_id, size), link_id).await?;
             link_id
         }
     };
@@ -104,18 +104,21 @@ pub(super) async fn add(
     Ok(link_id)
 }
 
-/// Ties a link that is new to the manifests that have been waiting for the blob.
+/// Ties a link that is new to the manifests that have been waiting for the blob. One that says that
+/// it has another size goes on waiting.
 async fn expected(
     tx: &mut Tx<'_>,
     repo: RepoId,
-    blob_id: i64,
+    (blob_id, size): (i64, i64),
     link_id: i64,
 ) -> Result<(), sqlx::Error> {
     let taken = bound!(
         "DELETE FROM manifest_missing WHERE repo_id = $1 \
-         AND digest = (SELECT digest FROM blob WHERE id = $2) RETURNING manifest_id",
+         AND digest = (SELECT digest FROM blob WHERE id = $2) \
+         AND (size IS NULL OR size = $3) RETURNING manifest_id",
         repo.repo,
         blob_id,
+        size,
     );
     for row in taken.fetch_all(&mut *tx.conn).await? {
         bound!(
@@ -172,14 +175,15 @@ async fn charge(tx: &mut Tx<'_>, project: i64, blob_id: i64, size: i64) -> Resul
 /// Takes a link that no manifest needs, refunds the project, and has the blob looked at.
 pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure> {
     let found = bound!(
-        "SELECT l.project_id, l.blob_id, b.size, l.repo_id, b.digest \
-         FROM repo_blob l JOIN blob b ON b.id = l.blob_id WHERE l.id = $1",
+        "SELECT l.project_id, l.blob_id, b.size, r.name, b.digest FROM repo_blob l \
+         JOIN blob b ON b.id = l.blob_id JOIN repo r ON r.id = l.repo_id WHERE l.id = $1",
         link_id,
     );
     let row = found.fetch_one(&mut *tx.conn).await?;
     let (project, blob_id, size): (i64, i64, i64) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    lose(tx, row.try_get(3)?, &row.try_get::<String, _>(4)?).await?;
+    let (repo, digest): (String, String) = (row.try_get(3)?, row.try_get(4)?);
+    lose(tx, &repo, &digest).await?;
     bound!("DELETE FROM repo_blob WHERE id = $1", link_id)
         .execute(&mut *tx.conn)
         .await?;
@@ -199,11 +203,11 @@ pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure>
 }
 
 /// Remembers for a while that a repository had a blob.
-async fn lose(tx: &mut Tx<'_>, repo_id: i64, digest: &str) -> Result<(), sqlx::Error> {
+async fn lose(tx: &mut Tx<'_>, repo: &str, digest: &str) -> Result<(), sqlx::Error> {
     bound!(
-        "INSERT INTO lost_blob (repo_id, digest, lost_ms) VALUES ($1, $2, $3) \
-         ON CONFLICT (repo_id, digest) DO UPDATE SET lost_ms = excluded.lost_ms",
-        repo_id,
+        "INSERT INTO lost_blob (repo, digest, lost_ms) VALUES ($1, $2, $3) \
+         ON CONFLICT (repo, digest) DO UPDATE SET lost_ms = excluded.lost_ms",
+        repo,
         digest,
         tx.now_ms,
     )
@@ -219,8 +223,8 @@ pub(super) async fn forget_lost(
     limit: i64,
 ) -> Result<(), sqlx::Error> {
     bound!(
-        "DELETE FROM lost_blob WHERE (repo_id, digest) IN \
-         (SELECT repo_id, digest FROM lost_blob WHERE lost_ms <= $1 ORDER BY lost_ms LIMIT $2)",
+        "DELETE FROM lost_blob WHERE (repo, digest) IN \
+         (SELECT repo, digest FROM lost_blob WHERE lost_ms <= $1 ORDER BY lost_ms LIMIT $2)",
         tx.now_ms - age_ms,
         limit,
     )
@@ -229,18 +233,20 @@ pub(super) async fn forget_lost(
     Ok(())
 }
 
-/// Whether a repository had a blob a while ago.
-pub(super) async fn is_lost(
+/// What a manifest of a repository waits for that the repository had a while ago.
+pub(super) async fn lost(
     tx: &mut Tx<'_>,
-    repo_id: i64,
-    digest: &str,
-) -> Result<bool, sqlx::Error> {
+    repo: &RepoName,
+    manifest_id: i64,
+) -> Result<Vec<String>, sqlx::Error> {
     let found = bound!(
-        "SELECT 1 FROM lost_blob WHERE repo_id = $1 AND digest = $2",
-        repo_id,
-        digest,
+        "SELECT l.digest FROM manifest_missing x JOIN lost_blob l ON l.digest = x.digest \
+         WHERE l.repo = $1 AND x.manifest_id = $2 ORDER BY l.digest",
+        repo.as_str(),
+        manifest_id,
     );
-    Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
+    let rows = found.fetch_all(&mut *tx.conn).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// The digest of a manifest that needs a link, if there is one.

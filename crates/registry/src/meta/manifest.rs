@@ -227,16 +227,20 @@ impl PutManifest {
             .execute(&mut *tx.conn)
             .await?;
         }
-        for digest in missing {
+        for blob in missing {
             bound!(
-                "INSERT INTO manifest_missing (manifest_id, repo_id, digest) VALUES ($1, $2, $3) \
-                 ON CONFLICT (manifest_id, digest) DO NOTHING",
+                "INSERT INTO manifest_missing (manifest_id, repo_id, digest, size) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (manifest_id, digest) DO NOTHING",
                 id,
                 repo_id,
-                digest,
+                blob.digest.as_str(),
+                i64::try_from(blob.size).unwrap_or(i64::MAX),
             )
             .execute(&mut *tx.conn)
             .await?;
+        }
+        if !self.is_copy {
+            self.refuse_lost(tx, id).await?;
         }
         for child in &self.manifest.manifests {
             bound!(
@@ -274,7 +278,11 @@ impl PutManifest {
     }
 
     /// The repository's links to the blobs that the manifest needs, and those that it lacks.
-    async fn links(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(Vec<i64>, Vec<&str>), Failure> {
+    async fn links(
+        &self,
+        tx: &mut Tx<'_>,
+        repo_id: i64,
+    ) -> Result<(Vec<i64>, Vec<&Descriptor>), Failure> {
         let (mut links, mut missing) = (Vec::new(), Vec::new());
         for blob in &self.manifest.blobs {
             let found = bound!(
@@ -291,33 +299,21 @@ impl PutManifest {
                     }
                     links.push(row.try_get::<i64, _>(0)?);
                 }
-                None => missing.push(blob.digest.as_str()),
+                None => missing.push(blob),
             }
         }
-        links.sort_unstable();
-        links.dedup();
         if !self.allow_missing_blobs {
-            self.refuse_missing("blobs", &missing)?;
-        } else if !self.is_copy {
-            self.refuse_lost(tx, repo_id, &missing).await?;
+            let digests: Vec<&str> = missing.iter().map(|blob| blob.digest.as_str()).collect();
+            self.refuse_missing("blobs", &digests)?;
         }
         Ok((links, missing))
     }
 
     /// Refuses a manifest that needs what the repository had: its client may have been told then
     /// that it need not push the blob, and would end with an image that nobody can pull.
-    async fn refuse_lost(
-        &self,
-        tx: &mut Tx<'_>,
-        repo_id: i64,
-        missing: &[&str],
-    ) -> Result<(), Failure> {
-        let mut lost = Vec::new();
-        for digest in missing {
-            if link::is_lost(tx, repo_id, digest).await? {
-                lost.push(*digest);
-            }
-        }
+    async fn refuse_lost(&self, tx: &mut Tx<'_>, id: i64) -> Result<(), Failure> {
+        let lost = link::lost(tx, &self.repo, id).await?;
+        let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
         Ok(self.refuse_missing("blobs", &lost)?)
     }
 

@@ -99,7 +99,7 @@ pub(super) async fn push(
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    let (media_type, manifest) = manifest::read(content_type, &bytes)?;
+    let (media_type, manifest) = manifest::read(content_type, &bytes, limits.descriptors_max)?;
     let digest = match &reference {
         Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
         Reference::Digest(expected) => {

@@ -242,7 +242,8 @@ impl Wanted {
     /// Keeps a manifest that came, and points a tag to it.
     async fn put(&self, came: Came, tag: Option<&Tag>) -> Result<(), Failed> {
         let name = &self.upstream.text.name;
-        let read = manifest::read(came.media_type.as_deref(), &came.bytes);
+        let descriptors_max = self.registry.config().limits.descriptors_max;
+        let read = manifest::read(came.media_type.as_deref(), &came.bytes, descriptors_max);
         let (media_type, manifest) = read.map_err(|error| {
             let (digest, why) = (&came.digest, error.message);
             Failed::Down(format!(
