@@ -371,6 +371,28 @@ async fn a_tag_that_a_rule_holds_does_not_follow() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_login_that_cannot_be_read_hides_nothing_that_is_here() -> anyhow::Result<()> {
+    let (upstream, admin) = auth::start().await?;
+    auth::member(&upstream, &admin, "reader", "guest").await?;
+    let manifest = admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let mut cache = Registry::start(Kind::Files, &EAGER).await?;
+    let known = known(upstream.client().base(), "reader", "a long enough password");
+    connect(cache.client(), "hub", known).await?;
+    let path = "/v2/hub/team/app/manifests/v1";
+    assert_eq!(cache.client().get(path).await?.as_ref(), Some(&manifest));
+    cache.stop().await?;
+    std::fs::remove_file(cache.directory().join("data/registry/seal-key"))?;
+    cache.start_again().await?;
+    let stale = pull(cache.client(), path).await?;
+    assert_eq!(stale.status(), 200);
+    assert!(header(&stale, "warning")?.contains("cannot be read"));
+    assert_eq!(stale.bytes().await?, manifest);
+    let other = pull(cache.client(), "/v2/hub/team/app/manifests/v2").await?;
+    assert_eq!(other.status(), 502);
+    Ok(())
+}
+
+#[tokio::test]
 async fn first_pulls_at_once_fetch_once() -> anyhow::Result<()> {
     let (mut upstream, _between, cache) = pair(&[]).await?;
     let layer = bytes(1, 8_000_000);

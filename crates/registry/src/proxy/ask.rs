@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
+use storage::Secret;
 
 use super::challenge::{self, Challenge};
 use crate::config::ProxyConfig;
@@ -309,7 +310,7 @@ impl Asker {
             None => Ok(None),
             Some(Challenge::Basic) => {
                 let text = &upstream.text;
-                let password = self.sealer.open_sealed(&text.password, &text.url)?;
+                let password = self.password(upstream)?;
                 let pair = format!("{}:{}", text.username, password.0);
                 let is_known = !text.username.is_empty();
                 let value = format!("Basic {}", STANDARD.encode(pair));
@@ -327,6 +328,14 @@ impl Asker {
                     .map(Some)
             }
         }
+    }
+
+    /// The password of a registry. One that cannot be read keeps nobody from what is here.
+    fn password(&self, upstream: &Upstream) -> Result<Secret, Failed> {
+        let text = &upstream.text;
+        let opened = self.sealer.open_sealed(&text.password, &text.url);
+        // Why is in the log already.
+        opened.map_err(|_| Failed::Down(format!("the password for {} cannot be read", text.name)))
     }
 
     /// A token of who gives them out for a registry.
@@ -350,7 +359,7 @@ impl Asker {
         }
         url.query_pairs_mut().append_pair("scope", scope);
         let mut request = self.http.get(url);
-        let password = self.sealer.open_sealed(&text.password, &text.url)?;
+        let password = self.password(upstream)?;
         if let Some(password) = password.reveal() {
             request = request.basic_auth(&text.username, Some(password));
         }
