@@ -140,6 +140,7 @@ async fn begin(
         who: fetcher(who),
         key,
         coming: Arc::clone(&coming),
+        outcome: Err(format!("fetching {digest} was given up")),
         _permit: permit,
     };
     // It comes to its end also if who asked goes away.
@@ -169,20 +170,29 @@ struct Fetch {
     who: Who,
     key: String,
     coming: Arc<Coming>,
+    /// What its readers are told at the end.
+    outcome: Result<(), String>,
     _permit: OwnedSemaphorePermit,
 }
 
+/// However it ends, nobody waits for it any more.
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.registry.proxy().coming.lock().remove(&self.key);
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        self.coming.end(outcome);
+    }
+}
+
 impl Fetch {
-    async fn run(self, answer: Response) {
+    async fn run(mut self, answer: Response) {
         let job = Job::proxy(&self.repo, &self.digest).asked_by(&self.who.rid);
         let stored = self.store(answer).await;
-        let proxy = self.registry.proxy();
-        proxy.coming.lock().remove(&self.key);
         // Who reads it learns of what went wrong with its bytes, not of what did with keeping them.
-        self.coming.end(match &stored {
+        self.outcome = match &stored {
             Err(error) if error.code != Code::Denied => Err(error.message.clone()),
             _ => Ok(()),
-        });
+        };
         if let Err(error) = &stored {
             tracing::warn!(repo = %self.repo, digest = %self.digest, ?error, "a blob is not kept");
         }
