@@ -89,12 +89,18 @@ impl Proxy {
     }
 }
 
-/// Makes a directory, without what a crash may have left in it.
+/// Makes a directory, without what a crash may have left in it. One that is there stays: it may be
+/// where another disk is mounted.
 fn empty(directory: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => std::fs::create_dir_all(directory),
+    std::fs::create_dir_all(directory)?;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        // What was coming was in files; a disk has directories of its own, which are not ours.
+        if !entry.file_type()?.is_dir() {
+            std::fs::remove_file(entry.path())?;
+        }
     }
+    Ok(())
 }
 
 /// What a repository is called where it comes from.
@@ -123,6 +129,21 @@ fn fetcher(who: &Who) -> Who {
 mod tests {
     use super::*;
     use crate::meta::UpstreamText;
+
+    #[test]
+    fn a_directory_is_emptied_and_stays() {
+        use std::os::unix::fs::MetadataExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let incoming = directory.path().join("incoming");
+        empty(&incoming).unwrap();
+        let before = std::fs::metadata(&incoming).unwrap().ino();
+        std::fs::write(incoming.join("left"), "behind").unwrap();
+        std::fs::create_dir(incoming.join("lost+found")).unwrap();
+        empty(&incoming).unwrap();
+        assert_eq!(std::fs::metadata(&incoming).unwrap().ino(), before);
+        assert!(!incoming.join("left").exists());
+    }
 
     #[test]
     fn names_of_official_images_are_longer_there() {
