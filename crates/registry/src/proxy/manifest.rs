@@ -94,6 +94,17 @@ impl Wanted {
         })
     }
 
+    /// What a tag is called here.
+    fn key(&self, tag: &Tag) -> String {
+        format!("{}:{}", self.repo, tag.as_str())
+    }
+
+    /// It was asked just now where a tag points.
+    fn note_checked(&self, tag: &Tag) {
+        let checked = &self.registry.proxy().checked;
+        checked.insert(self.key(tag), Instant::now());
+    }
+
     async fn by_digest(&self, digest: &Digest) -> Result<Found, Failed> {
         let reference = Reference::Digest(digest.clone());
         let key = format!("{}@{digest}", self.repo);
@@ -111,7 +122,7 @@ impl Wanted {
     async fn by_tag(&self, tag: &Tag) -> Result<Found, Failed> {
         let (proxy, arrived) = (self.registry.proxy(), Instant::now());
         let reference = Reference::Tag(tag.clone());
-        let key = format!("{}:{}", self.repo, tag.as_str());
+        let key = self.key(tag);
         let is_young = |age| proxy.checked.get(&key).is_some_and(|at| at.elapsed() < age);
         let lifetime = proxy.config.tag_lifetime.as_std();
         let revalidated = lifetime + proxy.config.tag_stale_while_revalidate.as_std();
@@ -129,7 +140,7 @@ impl Wanted {
             return self.fetched(&reference, "hit").await;
         }
         let refreshed = match turn {
-            Ok(_turn) => self.refresh(tag, &key).await,
+            Ok(_turn) => self.refresh(tag).await,
             Err(failed) => Err(failed),
         };
         let failed = match refreshed {
@@ -154,14 +165,14 @@ impl Wanted {
         let (wanted, tag, key) = (self.clone(), tag.clone(), key.to_owned());
         tokio::spawn(async move {
             let _turn = turn;
-            if let Err(failed) = wanted.refresh(&tag, &key).await {
+            if let Err(failed) = wanted.refresh(&tag).await {
                 tracing::debug!(key, ?failed, "a tag was not asked for again");
             }
         });
     }
 
     /// Has a tag point where it points there; says whether anything was fetched for that.
-    async fn refresh(&self, tag: &Tag, key: &str) -> Result<&'static str, Failed> {
+    async fn refresh(&self, tag: &Tag) -> Result<&'static str, Failed> {
         let reference = Reference::Tag(tag.clone());
         let current = self.here(&reference).await?;
         let there = self.digest_there(tag, current.is_some()).await?;
@@ -183,10 +194,7 @@ impl Wanted {
             self.put(came, Some(tag)).await?;
             cache
         };
-        self.registry
-            .proxy()
-            .checked
-            .insert(key.to_owned(), Instant::now());
+        self.note_checked(tag);
         Ok(cache)
     }
 
@@ -265,8 +273,10 @@ impl Wanted {
             is_copy: true,
         };
         match self.registry.meta().change(put).await {
-            // A rule says that the tag stays where it is, whatever is there.
+            // A rule says that the tag stays where it is, whatever is there. It need not be fetched
+            // again with the next pull.
             Err(error) if error.code == Code::PreconditionFailed => {
+                tag.into_iter().for_each(|tag| self.note_checked(tag));
                 Err(Failed::Down(error.message))
             }
             done => Ok(done.map(|_| ())?),
