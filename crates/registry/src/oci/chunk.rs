@@ -124,10 +124,7 @@ impl Receiving {
     }
 
     fn broken_off(&self, reason: &str) -> Error {
-        let message = format!(
-            "the body broke off after byte {}, and can be continued from there: {reason}",
-            self.received
-        );
+        let message = format!("the body broke off after byte {}: {reason}", self.received);
         Error::new(Code::BlobUploadInvalid, message)
             .with_detail("received", self.received)
             .with_header(http::header::RANGE, &range(self.received))

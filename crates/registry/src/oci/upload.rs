@@ -107,8 +107,17 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
     match digest {
         Some(digest) => {
             let session = enter(&call.registry, &upload.uuid).await?;
-            let work = |pieces| complete(call.registry, call.who, upload, digest, pieces, None);
-            run(session, body, work).await
+            let (registry, who) = (call.registry, call.who);
+            run(session, body, async move |pieces| {
+                let uuid = upload.uuid.clone();
+                let done = complete(&registry, who, upload, &digest, pieces, None).await;
+                if done.is_err() {
+                    // Its client has not been told the address at which it could go on.
+                    give_up(&registry, repo, uuid).await;
+                }
+                done
+            })
+            .await
         }
         None => Ok(standing(StatusCode::ACCEPTED, &repo, &upload.uuid, 0)),
     }
@@ -293,40 +302,41 @@ pub(super) async fn finish(
     let session = enter(&registry, &uuid).await?;
     run(session, body, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
-        complete(registry.clone(), who, upload, digest, pieces, range).await
+        let done = complete(&registry, who, upload, &digest, pieces, range).await;
+        // Nothing more makes it what it was said to be.
+        if let Err(error) = &done
+            && (matches!(error.code, Code::DigestInvalid | Code::Denied)
+                || error.status == StatusCode::PAYLOAD_TOO_LARGE)
+        {
+            give_up(&registry, repo, uuid).await;
+        }
+        done
     })
     .await
 }
 
-/// Takes the last bytes and makes all of them a blob. An upload that turns out not to be what it
-/// was said to be is given up.
+/// Forgets an upload.
+async fn give_up(registry: &Registry, repo: RepoName, uuid: String) {
+    if let Err(error) = registry.meta().change(Cancel { repo, uuid }).await {
+        tracing::debug!(?error, "the refused upload was gone already");
+    }
+}
+
+/// Takes the last bytes and makes all of them a blob.
 async fn complete(
-    registry: Registry,
+    registry: &Registry,
     who: Who,
     upload: Upload,
-    digest: Digest,
+    digest: &Digest,
     pieces: Pieces,
     range: Option<ChunkRange>,
 ) -> Result<Response, Error> {
     let expected = check_order(&upload, range)?;
-    let (repo, uuid) = (upload.repo.clone(), upload.uuid.clone());
-    let mut receiving = Receiving::resume(&registry, upload, digest.algorithm()).await?;
-    receiving.take(&registry, pieces, expected).await?;
-    let outcome = match receiving.finish(&registry, &digest).await {
-        Ok(()) => {
-            let commit = receiving.commit(who, digest.clone(), registry.blob_grace_ms());
-            registry.meta().change(commit).await.map(|_| ())
-        }
-        Err(error) => Err(error),
-    };
-    if let Err(error) = outcome {
-        if matches!(error.code, Code::DigestInvalid | Code::Denied) {
-            let cancelled = registry.meta().change(Cancel { repo, uuid }).await;
-            if let Err(error) = cancelled {
-                tracing::debug!(?error, "the refused upload was gone already");
-            }
-        }
-        return Err(error);
-    }
-    Ok(created(&repo, &digest))
+    let repo = upload.repo.clone();
+    let mut receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
+    receiving.take(registry, pieces, expected).await?;
+    receiving.finish(registry, digest).await?;
+    let commit = receiving.commit(who, digest.clone(), registry.blob_grace_ms());
+    registry.meta().change(commit).await?;
+    Ok(created(&repo, digest))
 }
