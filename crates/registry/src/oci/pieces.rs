@@ -57,19 +57,24 @@ async fn gather(body: Body, sender: Sender<Said>, partial: Partial) {
             None => break Said::End,
         }
         if partial.lock().len() >= PIECE_BYTES {
-            let piece = std::mem::take(&mut *partial.lock());
-            let said = Said::Piece(buffers.lend(piece));
-            if sender.send(said).await.is_err() {
+            // Until there is room for it, the piece stays where it is not lost with the connection.
+            let Ok(room) = sender.reserve().await else {
                 return;
-            }
+            };
+            let piece = std::mem::take(&mut *partial.lock());
+            room.send(Said::Piece(buffers.lend(piece)));
             *partial.lock() = buffers.next();
         }
     };
     // Nobody listens if more came than is wanted.
-    let piece = std::mem::take(&mut *partial.lock());
-    if piece.is_empty() || sender.send(Said::Piece(piece.freeze())).await.is_ok() {
-        let _ = sender.send(last).await;
+    if !partial.lock().is_empty() {
+        let Ok(room) = sender.reserve().await else {
+            return;
+        };
+        let piece = std::mem::take(&mut *partial.lock());
+        room.send(Said::Piece(piece.freeze()));
     }
+    let _ = sender.send(last).await;
 }
 
 /// The pieces that a gatherer sends.
@@ -172,14 +177,19 @@ mod tests {
         assert_eq!(came, b"abc");
         assert!(broken.unwrap().contains("cut"));
 
-        // So it is if the connection goes away while more is waited for.
-        let frames = futures::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"abc"))]);
-        let (gathering, mut pieces) =
-            divide(Body::from_stream(frames.chain(futures::stream::pending())));
-        assert!(gathering.now_or_never().is_none());
-        assert_eq!(pieces.next().await.unwrap().unwrap(), "abc");
-        assert!(pieces.next().await.unwrap().is_err(), "that is no end");
-        assert!(pieces.next().await.is_none());
+        // So it is if the connection goes away while more is waited for, or while a piece waits.
+        let piece = Bytes::from(vec![7; PIECE_BYTES]);
+        for sent in [vec![Bytes::from_static(b"abc")], vec![piece; 3]] {
+            let frames = futures::stream::iter(sent.clone().into_iter().map(Ok::<_, io::Error>));
+            let (gathering, mut pieces) =
+                divide(Body::from_stream(frames.chain(futures::stream::pending())));
+            assert!(gathering.now_or_never().is_none());
+            for expected in sent.iter().take(WAITING_MAX + 1) {
+                assert_eq!(pieces.next().await.unwrap().unwrap(), expected);
+            }
+            assert!(pieces.next().await.unwrap().is_err(), "that is no end");
+            assert!(pieces.next().await.is_none());
+        }
     }
 
     #[tokio::test]
