@@ -203,6 +203,15 @@ impl Admin {
         }
     }
 
+    /// Whether the caller may see a project.
+    async fn sees(&self, project: &str) -> Result<bool, Error> {
+        match self.require_role(project, None).await {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.code, Code::NameUnknown | Code::Denied) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An outcome with the id of this request.
     fn outcome<T: IntoResponse>(&self, result: Result<T, Error>) -> Outcome {
         match result {

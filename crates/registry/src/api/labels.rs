@@ -119,7 +119,7 @@ async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome {
 async fn seen(admin: &Admin, id: i64) -> Result<Label, Error> {
     let label = admin.registry.meta().label(id).await?;
     if let Some(project) = &label.project
-        && admin.require_role(project, None).await.is_err()
+        && !admin.sees(project).await?
     {
         return Err(unknown_label());
     }

@@ -108,7 +108,7 @@ pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
 /// The name of a project by its number, which is not told to who may not see the project.
 pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
     if let Some(name) = admin.registry.meta().project_name(id).await?
-        && admin.require_role(&name, None).await.is_ok()
+        && admin.sees(&name).await?
     {
         return Ok(name);
     }
