@@ -248,9 +248,10 @@ async fn tags(
 ) -> Result<Vec<Candidate>, sqlx::Error> {
     // What runs is named by its own digest or, of an index, by that of a platform.
     let found = bound!(
-        "SELECT t.name, t.updated_ms, u.pulled_ms, (SELECT COUNT(*) FROM running n \
-         WHERE n.seen_ms > $2 AND (n.digest = m.digest OR n.digest IN \
-             (SELECT c.digest FROM manifest_child c WHERE c.manifest_id = m.id))) \
+        "SELECT t.name, t.updated_ms, u.pulled_ms, CAST(CASE WHEN \
+         EXISTS (SELECT 1 FROM running n WHERE n.digest = m.digest AND n.seen_ms > $2) \
+         OR EXISTS (SELECT 1 FROM manifest_child c JOIN running n ON n.digest = c.digest \
+             WHERE c.manifest_id = m.id AND n.seen_ms > $2) THEN 1 ELSE 0 END AS BIGINT) \
          FROM tag t JOIN manifest m ON m.id = t.manifest_id \
          LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
         repo_id,
