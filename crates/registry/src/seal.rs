@@ -1,4 +1,6 @@
-//! Passwords of other registries, sealed with a key that does not lie where they do.
+//! Passwords of other registries, sealed with a key that is not in the database. Unless another is
+//! configured it lies in the data directory, and there beside the database if that is SQLite: who
+//! can read the whole directory can read the passwords.
 //!
 //! They have to be shown elsewhere, so no hash of them would do. What lies in the database is
 //! AES-256-GCM of the password, bound to the address that it is for: who can write to the database
@@ -16,6 +18,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use storage::Secret;
 
 use crate::error::{Error, StartError};
+use crate::logs::new_id;
 
 /// The name of the key's file, unless another is configured.
 const FILE: &str = "seal-key";
@@ -119,14 +122,19 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
     SystemRandom::new()
         .fill(&mut key)
         .map_err(|_| io::Error::other("no random bytes"))?;
-    // A crash leaves the whole key or none.
-    let new = path.with_extension("new");
+    // A crash leaves the whole key or none, and of two who make one at once the first has it.
+    let new = path.with_extension(new_id());
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&new)?;
     file.write_all(format!("{}\n", STANDARD.encode(&key)).as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, path)?;
+    let linked = std::fs::hard_link(&new, path);
+    std::fs::remove_file(&new)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read(path),
+        linked => linked?,
+    }
     path.parent()
         .map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
     Ok(key)
@@ -179,6 +187,16 @@ mod tests {
             sealer.open_sealed(&none, ADDRESS).unwrap(),
             Secret::default()
         );
+    }
+
+    #[test]
+    fn of_two_who_make_a_key_the_first_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let first = make(&path).unwrap();
+        assert_eq!(make(&path).unwrap(), first);
+        assert_eq!(read(&path).unwrap(), first);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
