@@ -60,6 +60,20 @@ struct Inner {
     fsck: Arc<Semaphore>,
 }
 
+/// Opens what caches of other registries need, and seals the passwords that are not sealed yet.
+async fn open_proxy(
+    config: &Config,
+    deps: &Deps,
+    meta: &Meta,
+) -> Result<(Arc<Sealer>, Proxy), StartError> {
+    let sealer = Arc::new(Sealer::open(&config.seal_key_file, &deps.data_dir)?);
+    meta.seal_passwords(&sealer).await?;
+    let incoming = deps.data_dir.join("incoming");
+    let metrics = deps.metrics.clone();
+    let proxy = Proxy::open(&config.proxy, &incoming, Arc::clone(&sealer), metrics)?;
+    Ok((sealer, proxy))
+}
+
 impl Registry {
     /// Opens the database, bringing its schema up to date, and the store.
     ///
@@ -83,7 +97,7 @@ impl Registry {
             &place,
             &config.database,
             &config.cache,
-            deps.clock,
+            deps.clock.clone(),
             public,
             deps.metrics.clone(),
         )
@@ -101,14 +115,7 @@ impl Registry {
         deps.metrics
             .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());
-        let sealer = Arc::new(Sealer::open(&config.seal_key_file, &deps.data_dir)?);
-        meta.seal_passwords(&sealer).await?;
-        let proxy = Proxy::open(
-            &config.proxy,
-            &deps.data_dir.join("incoming"),
-            Arc::clone(&sealer),
-            deps.metrics.clone(),
-        )?;
+        let (sealer, proxy) = open_proxy(&config, &deps, &meta).await?;
         let store = store::open(
             &config.storage,
             &deps.data_dir.join("store"),
