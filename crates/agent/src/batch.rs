@@ -186,6 +186,15 @@ impl Batcher {
         {
             self.full.push(open.batch);
         }
+        // A stream is looked at once in a batch, before one is opened for it.
+        let is_in = |open: &Open| open.streams.contains_key(&entry.labels);
+        if !self.open.get(&key).is_some_and(is_in)
+            && !self
+                .jobs
+                .admit(from.job, self.hasher.hash_one(&entry.labels), now)
+        {
+            return Err(StreamLimited);
+        }
         let next_id = &mut self.next_id;
         let lane = key.1;
         let open = self.open.entry(key).or_insert_with(|| {
@@ -193,14 +202,6 @@ impl Batcher {
             *next_id += 1;
             Open::new(id, tenant.clone(), lane, now)
         });
-        // A stream is looked at once in a batch.
-        if !open.streams.contains_key(&entry.labels)
-            && !self
-                .jobs
-                .admit(from.job, self.hasher.hash_one(&entry.labels), now)
-        {
-            return Err(StreamLimited);
-        }
         let stream = open.stream(&entry, self.limits.streams_max)?;
         open.put(stream, entry, bytes);
         open.batch.note(from);
@@ -459,7 +460,11 @@ mod tests {
         for (value, is_taken) in [("1", true), ("2", true), ("3", false), ("1", true)] {
             let added = add(&mut batcher, &[("a", value)], "1", 0);
             assert_eq!(added.is_some(), is_taken, "{value}");
-            batcher.finish();
+            assert_eq!(
+                batcher.finish().len(),
+                usize::from(is_taken),
+                "no empty batch"
+            );
         }
     }
 }
