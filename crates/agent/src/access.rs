@@ -205,7 +205,11 @@ fn build(config: &AccessConfig, name: Option<&ServerName>) -> Result<reqwest::Cl
 /// The oldest version of TLS, if it is not that which is spoken anyway.
 fn oldest_tls(version: &str) -> Result<Option<Version>, String> {
     match version {
-        "" | "TLS10" | "TLS11" | "TLS12" => Ok(None),
+        "" | "TLS12" => Ok(None),
+        "TLS10" | "TLS11" => {
+            tracing::warn!(min_version = version, "TLS below 1.2 is not spoken");
+            Ok(None)
+        }
         "TLS13" => Ok(Some(Version::TLS_1_3)),
         _ => Err(format!(
             "tls_config.min_version: {version:?} is neither TLS12 nor TLS13"
