@@ -180,7 +180,8 @@ pub(crate) fn drive(mut reader: Reader, inbox: &Inbox, batches: &mpsc::Sender<Ba
             .store(reader.is_tailing(), Ordering::Relaxed);
         // Of thousands of files that rest the status takes longer than looking at them.
         let is_idle = std::mem::replace(&mut changes, reader.changes()) == reader.changes()
-            && reader.owed_bytes() == 0;
+            && reader.owed_bytes() == 0
+            && inbox.owed_bytes() == 0;
         if !is_idle {
             next_status = next_status.min(last_status + STATUS_INTERVAL);
         }
