@@ -94,6 +94,8 @@ pub(crate) struct Reader {
     waiting: HashSet<SourceId>,
     /// Lines that came, by job.
     fed: BTreeMap<usize, Fed>,
+    /// Whether more lines have come than were taken.
+    has_untaken: bool,
     desk: Desk,
     next_id: SourceId,
     next_sweep: Duration,
@@ -135,6 +137,7 @@ impl Reader {
             ready: VecDeque::new(),
             waiting: HashSet::new(),
             fed: BTreeMap::new(),
+            has_untaken: false,
             next_id: 1,
             next_sweep: Duration::ZERO,
             suspects: HashMap::new(),
@@ -341,7 +344,9 @@ impl Reader {
     /// Lets pipelines let go what they have held back for long enough.
     fn let_go(&mut self, now: Now) {
         for fed in self.fed.values_mut() {
-            if fed.deadline_ns().is_some_and(|at| at <= now.wall_ns) {
+            // What is waited for may be among the lines that were not taken.
+            let is_due = fed.deadline_ns().is_some_and(|at| at <= now.wall_ns);
+            if is_due && !self.has_untaken {
                 fed.idle(&mut self.desk.outbox, now);
             }
         }
@@ -373,7 +378,8 @@ impl Reader {
         }
         let sources = self.waiting.iter().filter_map(|id| self.sources.get(id));
         let deadlines = sources.filter_map(Source::deadline_ns);
-        for at in deadlines.chain(self.fed.values().filter_map(Fed::deadline_ns)) {
+        let fed = self.fed.values().filter(|_| !self.has_untaken);
+        for at in deadlines.chain(fed.filter_map(Fed::deadline_ns)) {
             let ns = u64::try_from(at.saturating_sub(now.wall_ns)).unwrap_or(0);
             wait = wait.min(Duration::from_nanos(ns));
         }

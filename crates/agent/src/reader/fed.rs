@@ -170,6 +170,7 @@ impl Reader {
             });
             fed.take(received, &mut self.desk.outbox, &mut self.desk.stamps, now);
         }
+        self.has_untaken = !feed.is_empty();
         self.note_fed();
         lines > 0
     }

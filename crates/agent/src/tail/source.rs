@@ -277,8 +277,12 @@ impl Source {
         }
     }
 
-    /// Lets go what the pipeline has held back for long enough.
+    /// Lets go what the pipeline has held back for long enough, unless what it waits for may already
+    /// be there and only could not be read yet.
     pub(crate) fn idle(&mut self, desk: &mut Desk) {
+        if self.may_have_more() {
+            return;
+        }
         let mut out = Vec::new();
         self.pipeline.idle(desk.now.wall_ns, &mut out);
         self.take_all(out, desk);
@@ -350,7 +354,8 @@ impl Source {
     /// When the pipeline wants to let something go, or to be read again, in nanoseconds since 1970.
     pub(crate) fn deadline_ns(&self) -> Option<i64> {
         let paused = self.pipeline.paused_until_ns();
-        [self.pipeline.next_deadline_ns(), paused]
+        let deadline = self.pipeline.next_deadline_ns();
+        [deadline.filter(|_| !self.may_have_more()), paused]
             .into_iter()
             .flatten()
             .min()

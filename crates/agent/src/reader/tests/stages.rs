@@ -210,3 +210,46 @@ fn a_part_of_a_line_whose_rest_never_comes_does_not_hold_back_the_position_for_e
     assert!(lines.contains(&"first, ".to_owned()));
     assert!(rig.offset("a.log") > Some(32 << 20));
 }
+
+#[test]
+fn a_truncated_file_is_closed_though_a_block_goes_on_after_it() {
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 2s}]");
+    rig.write("a.log", "f one\nrest\nmore\n");
+    assert_eq!(rig.read_after(Duration::from_secs(3)).len(), 0);
+    for n in 0..3 {
+        rig.write("a.log", &format!("r {n}\n"));
+        rig.read();
+        rig.write("a.log", &format!("f {n}\nrest of {n}\nmore of {n}\n"));
+        rig.read_after(Duration::from_secs(120));
+    }
+    rig.read_after(Duration::from_secs(120));
+    let file = rig.path("a.log");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    assert_eq!(open.filter(|path| *path == file).count(), 1);
+}
+
+#[test]
+fn a_block_is_whole_though_reading_stopped_in_it_for_longer_than_it_may_wait() {
+    let mut rig = rig("[multiline: {firstline: '^f', max_wait_time: 2s}]");
+    let blocks = 5_000;
+    let block = format!("f {}\nrest\n", "x".repeat(1000));
+    rig.write("a.log", &block.repeat(blocks));
+    let mut lines = Vec::new();
+    let mut quiet = 0;
+    while quiet < 4 {
+        let batches = rig.turn_without_delivery();
+        rig.pass(Duration::from_secs(10));
+        lines.extend(batches.iter().flat_map(lines_of));
+        quiet = if batches.is_empty() { quiet + 1 } else { 0 };
+        if quiet > 0 {
+            rig.pass(Duration::from_secs(10));
+        }
+        let late = rig.turn_without_delivery();
+        lines.extend(late.iter().flat_map(lines_of));
+        rig.deliver(&batches);
+        rig.deliver(&late);
+    }
+    assert_eq!(lines.len(), blocks);
+    assert!(lines.iter().all(|line| line.ends_with("\nrest")));
+}

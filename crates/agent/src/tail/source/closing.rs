@@ -52,7 +52,9 @@ impl Source {
         let is_owed = self
             .oldest_owed()
             .is_some_and(|oldest| place(oldest).0 <= no);
-        if is_owed || self.ties.needs(no) || !(generation.is_over || generation.is_quiet(now)) {
+        // What is over is not read again, so nothing needs it.
+        let is_needed = !generation.is_over && (self.ties.needs(no) || !generation.is_quiet(now));
+        if is_owed || is_needed {
             return false;
         }
         let is_in_it = |origin: u64| place(origin).0 == no;
