@@ -57,6 +57,8 @@ struct Block {
     last: u64,
     /// What was noted of the first of the lines that are held.
     noted_ns: Option<i64>,
+    /// Whether the time of the first line was made of that of an earlier one, and where that begins.
+    time_of: Option<Option<u64>>,
     deadline_ns: i64,
 }
 
@@ -90,9 +92,13 @@ impl Block {
         row.entry.line = std::mem::take(&mut self.text);
         row.entry.origin = self.origin;
         let begins = self.first.entry.origin;
+        // The rest of a block has the time of the first line, which is read again with it.
+        let is_first = begins == self.origin;
         let made = Made {
             noted_ns: self.noted_ns,
-            rest_of: (begins != self.origin).then_some(begins),
+            is_time_made: is_first && self.time_of.is_some(),
+            time_of: self.time_of.filter(|_| is_first).flatten(),
+            rest_of: (!is_first).then_some(begins),
             last: (self.last != self.origin || cause == Cause::Time).then_some(self.last),
             is_cut: cause == Cause::Time,
             ..Made::default()
@@ -154,11 +160,12 @@ impl Stage for Multiline {
             .made
             .take()
             .map_or_else(Made::default, |made| *made);
+        let time_of = made.is_time_made.then_some(made.time_of);
         if is_first {
             match self.blocks.get_mut(&key) {
                 Some(block) => {
                     rows.extend(block.take(Cause::Lines));
-                    block.first = std::mem::take(row);
+                    (block.first, block.time_of) = (std::mem::take(row), time_of);
                 }
                 None => {
                     rows.extend(self.make_room());
@@ -170,6 +177,7 @@ impl Stage for Multiline {
                         origin,
                         last: origin,
                         noted_ns: None,
+                        time_of,
                         deadline_ns: 0,
                     };
                     self.blocks.insert(key, block);

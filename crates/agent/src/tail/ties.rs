@@ -109,6 +109,15 @@ impl Ties {
         is_before(origin) && (is_before(last) || self.over.contains(&last))
     }
 
+    /// Where the part of an entry that goes out begins which is not done with. One that begins before
+    /// a position from before which reading began again is made of other lines than it was; that it
+    /// begins there does not say that it is done with.
+    fn owed_from(&self, first: u64) -> u64 {
+        let (generation, _) = place(first);
+        self.again_in(generation)
+            .map_or(first, |again| first.max(origin(generation, again.sent)))
+    }
+
     fn again_in(&self, generation: u64) -> Option<&Again> {
         let mut again = self.again.iter();
         again.find(|again| again.generation == generation)
@@ -119,11 +128,12 @@ impl Ties {
         if made.is_time_made {
             self.times.insert(origin, (timestamp_ns, made.time_of));
         }
+        let owed = self.owed_from(origin);
         if let Some(first) = made.rest_of {
-            self.rests.insert(origin, first);
+            self.rests.insert(owed, first);
         }
         if let Some(last) = made.last.filter(|last| *last != origin) {
-            self.spans.insert(origin, last);
+            self.spans.insert(owed, last);
         }
         self.lasts.extend(made.last.filter(|_| made.is_cut));
         while self.spans.len() > TIES_MAX {
@@ -146,7 +156,6 @@ impl Ties {
     pub(super) fn note(&mut self, generation: u64, offset: u64, read: u64, firsts: &[u64]) -> Tied {
         let done = origin(generation, offset);
         let is_done = |line: u64| place(line).0 == generation && line < done;
-        self.times.retain(|line, _| !is_done(*line));
         self.rests.retain(|line, _| !is_done(*line));
         self.spans.retain(|_, last| !is_done(*last));
         self.over.retain(|last| !is_done(*last));
@@ -163,8 +172,9 @@ impl Ties {
             .filter(|line| is_done(*line) && done - line <= BACK_BYTES_MAX);
         let from = from.min();
         let first_kept = from.unwrap_or(done);
-        self.lasts
-            .retain(|line| place(*line).0 != generation || *line >= first_kept);
+        let is_kept = |line: u64| place(line).0 != generation || line >= first_kept;
+        self.times.retain(|line, _| is_kept(*line));
+        self.lasts.retain(|line| is_kept(*line));
         // An entry that begins in an earlier file and is not done with holds that one back.
         let is_elsewhere = |first: u64| its(first).is_none() || is_done(first);
         let over = self.spans.iter().filter(|(first, _)| is_elsewhere(**first));
@@ -201,10 +211,40 @@ impl Ties {
     pub(super) fn forget(&mut self, generation: u64) {
         let is_other = |line: u64| place(line).0 != generation;
         self.times.retain(|line, _| is_other(*line));
-        self.rests.retain(|line, _| is_other(*line));
-        self.spans.retain(|line, _| is_other(*line));
+        self.rests
+            .retain(|line, first| is_other(*line) && is_other(*first));
+        self.spans
+            .retain(|first, last| is_other(*first) && is_other(*last));
         self.over.retain(|line| is_other(*line));
         self.lasts.retain(|line| is_other(*line));
         self.again.retain(|again| again.generation != generation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines from 0 on are read again for those from 30 on, and make another entry than before, up to
+    /// the line at 50.
+    #[test]
+    fn an_entry_over_the_position_is_not_done_with_before_it_was_acknowledged() {
+        let mut ties = Ties::default();
+        let noted = Tied {
+            from: Some(0),
+            ..Tied::default()
+        };
+        ties.restore(0, &noted, 30);
+        let made = Made {
+            last: Some(50),
+            ..Made::default()
+        };
+        assert!(!ties.is_sent(0, 50));
+        ties.take(0, 1, &made);
+        let saved = ties.note(0, 30, 70, &[]);
+        let mut next = Ties::default();
+        next.restore(0, &saved, 30);
+        assert!(!next.is_sent(0, 50), "{saved:?}");
+        assert_eq!(ties.note(0, 40, 70, &[]).over, [50]);
     }
 }

@@ -186,6 +186,13 @@ fn blocks_of_lines_with_times_of_their_own() {
 }
 
 #[test]
+fn blocks_of_lines_that_had_times_before_they_were_joined() {
+    let stages = "[regex: {expression: '(?P<t>[0-9]{10})'}, timestamp: {source: t, format: Unix},
+        multiline: {firstline: '^f', max_wait_time: 2s, max_lines: 4}]";
+    check(stages, false);
+}
+
+#[test]
 fn blocks_of_lines_that_are_packed() {
     let stages = "[multiline: {firstline: '^f', max_wait_time: 2s}, pack: {labels: [job]}]";
     check(stages, false);
