@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use http_body::Body as _;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -30,8 +30,20 @@ enum Said {
     End,
 }
 
-/// A piece that is not full yet. Both sides have it: what came is not lost with the connection.
-type Partial = Arc<Mutex<BytesMut>>;
+/// What both sides have, so that what came is not lost with the connection.
+struct Shared {
+    /// A piece that is not full yet.
+    partial: Mutex<BytesMut>,
+    /// Frames that the gatherer has not seen: the last ones may have come with the end of the
+    /// connection, of which it hears nothing more.
+    frames: Mutex<BodyDataStream>,
+}
+
+impl Shared {
+    async fn next_frame(&self) -> Option<Result<Bytes, axum::Error>> {
+        std::future::poll_fn(|context| self.frames.lock().poll_next_unpin(context)).await
+    }
+}
 
 /// Bytes until their end, or until they break off, and why.
 pub(crate) type Pieces = BoxStream<'static, Result<Bytes, String>>;
@@ -40,18 +52,21 @@ pub(crate) type Pieces = BoxStream<'static, Result<Bytes, String>>;
 /// the pieces.
 pub(super) fn divide(body: Body) -> (impl Future<Output = ()>, Pieces) {
     let (sender, receiver) = channel(WAITING_MAX);
-    let partial = Partial::default();
-    let gathering = gather(body, sender, Arc::clone(&partial));
-    (gathering, taken(receiver, partial).boxed())
+    let buffers = Buffers::of(body.size_hint().upper());
+    let shared = Arc::new(Shared {
+        partial: Mutex::default(),
+        frames: Mutex::new(body.into_data_stream()),
+    });
+    let gathering = gather(buffers, sender, Arc::clone(&shared));
+    (gathering, taken(receiver, shared).boxed())
 }
 
 /// Gathers a body until it ends or nobody wants more of it.
-async fn gather(body: Body, sender: Sender<Said>, partial: Partial) {
-    let mut buffers = Buffers::of(body.size_hint().upper());
-    let mut frames = body.into_data_stream();
+async fn gather(mut buffers: Buffers, sender: Sender<Said>, shared: Arc<Shared>) {
+    let partial = &shared.partial;
     *partial.lock() = buffers.next();
     let last = loop {
-        match frames.next().await {
+        match shared.next_frame().await {
             Some(Ok(frame)) => partial.lock().extend_from_slice(&frame),
             Some(Err(error)) => break Said::Broken(error),
             None => break Said::End,
@@ -78,19 +93,27 @@ async fn gather(body: Body, sender: Sender<Said>, partial: Partial) {
 }
 
 /// The pieces that a gatherer sends.
-fn taken(receiver: Receiver<Said>, partial: Partial) -> impl Stream<Item = Result<Bytes, String>> {
-    futures::stream::unfold(Some((receiver, partial)), async |taking| {
-        let (mut receiver, partial) = taking?;
+fn taken(
+    receiver: Receiver<Said>,
+    shared: Arc<Shared>,
+) -> impl Stream<Item = Result<Bytes, String>> {
+    futures::stream::unfold(Some((receiver, shared)), async |taking| {
+        let (mut receiver, shared) = taking?;
         match receiver.recv().await {
-            Some(Said::Piece(bytes)) => Some((Ok(bytes), Some((receiver, partial)))),
+            Some(Said::Piece(bytes)) => Some((Ok(bytes), Some((receiver, shared)))),
             Some(Said::Broken(error)) => Some((Err(error.to_string()), None)),
             Some(Said::End) => None,
             // The gatherer went away with the connection that it worked for.
             None => {
-                let rest = std::mem::take(&mut *partial.lock());
+                let mut rest = std::mem::take(&mut *shared.partial.lock());
+                while rest.len() < PIECE_BYTES
+                    && let Some(Some(Ok(frame))) = shared.next_frame().now_or_never()
+                {
+                    rest.extend_from_slice(&frame);
+                }
                 match rest.is_empty() {
                     true => Some((Err("the client went away".to_owned()), None)),
-                    false => Some((Ok(rest.freeze()), Some((receiver, partial)))),
+                    false => Some((Ok(rest.freeze()), Some((receiver, shared)))),
                 }
             }
         }
@@ -136,8 +159,6 @@ impl Buffers {
 mod tests {
     use std::io;
 
-    use futures::FutureExt;
-
     use super::*;
 
     fn body(frames: Vec<io::Result<Bytes>>) -> Body {
@@ -156,6 +177,24 @@ mod tests {
         }
         gathering.await.unwrap();
         (bytes, broken)
+    }
+
+    #[tokio::test]
+    async fn frames_that_came_with_the_end_of_the_connection_are_not_lost() {
+        let piece = Bytes::from(vec![7; PIECE_BYTES]);
+        let frames = vec![
+            Ok(piece.clone()),
+            Ok(piece.clone()),
+            Ok(piece),
+            Ok(Bytes::from_static(b"end")),
+        ];
+        let (gathering, pieces) = divide(body(frames));
+        // It waits for room, and is gone.
+        assert!(gathering.now_or_never().is_none());
+        let taken: Vec<_> = pieces.collect().await;
+        let bytes = taken.iter().flatten().map(Bytes::len).sum::<usize>();
+        assert_eq!(bytes, 3 * PIECE_BYTES + 3);
+        assert!(taken.last().unwrap().is_err());
     }
 
     #[tokio::test]
@@ -184,7 +223,7 @@ mod tests {
             let (gathering, mut pieces) =
                 divide(Body::from_stream(frames.chain(futures::stream::pending())));
             assert!(gathering.now_or_never().is_none());
-            for expected in sent.iter().take(WAITING_MAX + 1) {
+            for expected in &sent {
                 assert_eq!(pieces.next().await.unwrap().unwrap(), expected);
             }
             assert!(pieces.next().await.unwrap().is_err(), "that is no end");
