@@ -53,6 +53,6 @@ pub use delete_request::DeleteRequest;
 pub use error::StorageError;
 pub use manifest::{IndexFile, ManifestEntry, ObjectFile, PartitionState, Tombstone};
 pub use metrics::{CacheName, Metrics, Operation};
-pub use objects::{ObjectRef, Objects};
+pub use objects::{BlockParts, ObjectRef, Objects};
 pub use snapshot::{Partition, Snapshot};
 pub use store::{Listed, Store};

@@ -49,6 +49,9 @@ impl From<&ObjectEntry> for ObjectRef {
     }
 }
 
+/// A block, and which bytes of it, positions in its object.
+pub type BlockParts = (Arc<BlockMeta>, Vec<Range<u64>>);
+
 /// An object's id, and which of its blocks.
 type BlockKey = (u128, u32);
 
@@ -115,10 +118,33 @@ impl Objects {
         meta: &Arc<BlockMeta>,
         ranges: &[Range<u64>],
     ) -> Result<Arc<Block>, StorageError> {
-        let held = self.blocks.get(&(object.id, meta.ordinal()));
-        let block = held.unwrap_or_else(|| Arc::new(Block::new(Arc::clone(meta), Vec::new())));
+        let block = self.held_or_new(object, meta);
         self.fetch(object, &block, ranges).await?;
         Ok(block)
+    }
+
+    /// As [`Self::block`], several blocks of an object, in the same order: what is not in memory of
+    /// them is read in one go.
+    ///
+    /// # Errors
+    /// As [`Self::block`].
+    pub async fn blocks(
+        &self,
+        object: &ObjectRef,
+        wanted: &[BlockParts],
+    ) -> Result<Vec<Arc<Block>>, StorageError> {
+        let blocks = wanted
+            .iter()
+            .map(|(meta, _)| self.held_or_new(object, meta));
+        let blocks: Vec<Arc<Block>> = blocks.collect();
+        let ranges = wanted.iter().map(|(_, ranges)| ranges.as_slice());
+        self.fetch_all(object, blocks.iter().zip(ranges)).await?;
+        Ok(blocks)
+    }
+
+    fn held_or_new(&self, object: &ObjectRef, meta: &Arc<BlockMeta>) -> Arc<Block> {
+        let held = self.blocks.get(&(object.id, meta.ordinal()));
+        held.unwrap_or_else(|| Arc::new(Block::new(Arc::clone(meta), Vec::new())))
     }
 
     /// What is in memory of a block.
@@ -137,20 +163,35 @@ impl Objects {
         block: &Arc<Block>,
         ranges: &[Range<u64>],
     ) -> Result<(), StorageError> {
-        let missing = block.missing(ranges);
-        if missing.is_empty() {
+        self.fetch_all(object, std::iter::once((block, ranges)))
+            .await
+    }
+
+    async fn fetch_all(
+        &self,
+        object: &ObjectRef,
+        wanted: impl Iterator<Item = (&Arc<Block>, &[Range<u64>])>,
+    ) -> Result<(), StorageError> {
+        let missing = wanted.map(|(block, ranges)| (block, block.missing(ranges)));
+        let missing: Vec<_> = missing.filter(|(_, ranges)| !ranges.is_empty()).collect();
+        let ranges = missing
+            .iter()
+            .flat_map(|(_, ranges)| ranges.iter().cloned());
+        let ranges: Vec<Range<u64>> = ranges.collect();
+        if ranges.is_empty() {
             return Ok(());
         }
-        let read = self.read(object, &missing).await?;
-        let is_cut_out = missing.len() > 1;
-        let pieces = missing.into_iter().zip(read);
-        block.add_pieces(
-            pieces
-                .map(|(range, bytes)| piece(range, bytes, is_cut_out))
-                .collect(),
-        );
-        let key = (object.id, block.meta().ordinal());
-        self.keep(key, Arc::clone(block));
+        let mut read = self.read(object, &ranges).await?.into_iter();
+        for (block, ranges) in missing {
+            let pieces = ranges.into_iter().zip(&mut read);
+            let pieces = pieces.map(|(range, bytes)| Piece {
+                offset: range.start,
+                bytes,
+            });
+            block.add_pieces(pieces.collect());
+            let key = (object.id, block.meta().ordinal());
+            self.keep(key, Arc::clone(block));
+        }
         Ok(())
     }
 
@@ -206,19 +247,6 @@ impl Objects {
         let missing = held.missing(ranges);
         let in_memory = ranges.iter().filter(|range| !missing.contains(range));
         in_memory.map(|range| range.end - range.start).sum()
-    }
-}
-
-/// Bytes cut out of a larger read are copied, so that they do not keep all of it in memory.
-fn piece(range: Range<u64>, bytes: Bytes, is_cut_out: bool) -> Piece {
-    let bytes = if is_cut_out {
-        Bytes::copy_from_slice(&bytes)
-    } else {
-        bytes
-    };
-    Piece {
-        offset: range.start,
-        bytes,
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 /// Ranges closer than this are better read in one request: on an object store the bytes between cost
 /// less than another round trip.
 pub(crate) const GAP_BYTES: u64 = 256 << 10;
 /// A joined range does not grow beyond this, so that large reads run side by side.
 pub(crate) const SPAN_BYTES_MAX: u64 = 8 << 20;
+/// One of so many parts of what was read may be kept in memory though it is not wanted.
+const UNWANTED_PART: usize = 8;
 
 /// Joins ranges that overlap or have no more than `gap` bytes between them. The result is sorted and every wanted range lies in
 /// exactly one of its elements.
@@ -31,12 +35,44 @@ pub(crate) fn coalesce(wanted: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
 }
 
 /// The span that holds `range`, with its position among `spans`.
-pub(crate) fn span_of(spans: &[Range<u64>], range: &Range<u64>) -> Option<usize> {
+fn span_of(spans: &[Range<u64>], range: &Range<u64>) -> Option<usize> {
     let at = spans.partition_point(|span| span.end < range.end);
     spans
         .get(at)
         .is_some_and(|span| span.start <= range.start)
         .then_some(at)
+}
+
+/// The wanted ranges out of the spans that were read. Parts of a span of which much is not wanted are
+/// copied, so that they do not keep all of it in memory. `None` if a span is shorter than it should
+/// be.
+pub(crate) fn cut_out(
+    spans: &[Range<u64>],
+    read: &[Bytes],
+    wanted: &[Range<u64>],
+) -> Option<Vec<Bytes>> {
+    let mut used = vec![0; spans.len()];
+    for range in wanted {
+        if let Some(used) = span_of(spans, range).and_then(|at| used.get_mut(at)) {
+            *used += range.end - range.start;
+        }
+    }
+    let part = |range: &Range<u64>| {
+        if range.is_empty() {
+            return Some(Bytes::new());
+        }
+        let at = span_of(spans, range)?;
+        let (span, bytes) = (spans.get(at)?, read.get(at)?);
+        let start = usize::try_from(range.start - span.start).ok()?;
+        let end = usize::try_from(range.end - span.start).ok()?;
+        let part = (end <= bytes.len()).then(|| bytes.slice(start..end))?;
+        let kept = used.get(at)? + (bytes.len() / UNWANTED_PART) as u64;
+        if kept >= bytes.len() as u64 {
+            return Some(part);
+        }
+        Some(Bytes::copy_from_slice(&part))
+    };
+    wanted.iter().map(part).collect()
 }
 
 #[cfg(test)]
@@ -69,6 +105,24 @@ mod tests {
                 prop_assert!(at.is_some());
                 let span = &spans[at.unwrap()];
                 prop_assert!(span.start <= range.start && range.end <= span.end);
+            }
+        }
+
+        #[test]
+        fn what_was_wanted_is_cut_out_of_what_was_read(
+            wanted in proptest::collection::vec((0_u64..2000, 0_u64..200), 0..20),
+            gap in 0_u64..200,
+            missing in 0_usize..2,
+        ) {
+            let wanted: Vec<_> = wanted.into_iter().map(|(at, len)| at..at + len).collect();
+            let content = |range: &Range<u64>| -> Bytes { range.clone().map(|at| at as u8).collect() };
+            let spans = coalesce(&wanted, gap);
+            let mut read: Vec<Bytes> = spans.iter().map(content).collect();
+            let whole: Vec<Bytes> = wanted.iter().map(content).collect();
+            prop_assert_eq!(cut_out(&spans, &read, &wanted), Some(whole));
+            if let Some(last) = read.last_mut() {
+                last.truncate(last.len() - missing);
+                prop_assert_eq!(cut_out(&spans, &read, &wanted).is_some(), missing == 0);
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::config::{CacheConfig, RequestConfig, StorageConfig};
 use crate::disk::{self, DiskCache, FileId};
 use crate::error::StorageError;
 use crate::metrics::{Metrics, Operation};
-use crate::range::{GAP_BYTES, coalesce, span_of};
+use crate::range::{GAP_BYTES, coalesce, cut_out};
 
 /// Ranges of one call that are read at once.
 const RANGES_AT_ONCE: usize = 8;
@@ -239,17 +239,7 @@ impl Store {
                 (spans, read)
             }
         };
-        let part = |range: &Range<u64>| {
-            if range.is_empty() {
-                return Some(Bytes::new());
-            }
-            let at = span_of(&spans, range)?;
-            let (span, bytes) = (spans.get(at)?, read.get(at)?);
-            let start = usize::try_from(range.start - span.start).ok()?;
-            let end = usize::try_from(range.end - span.start).ok()?;
-            (end <= bytes.len()).then(|| bytes.slice(start..end))
-        };
-        let parts: Option<Vec<Bytes>> = ranges.iter().map(part).collect();
+        let parts = cut_out(&spans, &read, ranges);
         parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
     }
 

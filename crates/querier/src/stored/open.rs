@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
 use scan::{Prefilter, Source};
+use storage::BlockParts;
 use tokio::sync::{AcquireError, Semaphore};
 
 use super::{RunRef, Unit};
@@ -71,6 +72,46 @@ struct OpenBlock {
     is_whole: bool,
 }
 
+/// A block that is about to be opened, and who wants what of it.
+#[derive(Debug)]
+struct Opening<'a> {
+    /// Of the unit.
+    number: usize,
+    run: &'a RunRef,
+    wanted: Wanted<'a>,
+    first: First,
+}
+
+/// What comes first for a block.
+#[derive(Debug)]
+enum First {
+    /// Nothing has to be read: it is open, or no row of it is wanted.
+    Known(Option<OpenBlock>),
+    Read(Reading),
+}
+
+/// What to read of a block.
+#[derive(Debug)]
+struct Reading {
+    parts: BlockParts,
+    /// Whether this is more than a search needs.
+    is_whole: bool,
+}
+
+impl<'a> Opening<'a> {
+    fn opened(self) -> Option<Opened<'a>> {
+        let First::Known(Some(open)) = self.first else {
+            return None;
+        };
+        Some(Opened {
+            number: self.number,
+            run: self.run,
+            wanted: self.wanted,
+            open,
+        })
+    }
+}
+
 /// An open block, and who wants what of it.
 #[derive(Clone, Debug)]
 struct Opened<'a> {
@@ -105,15 +146,16 @@ impl OpenBlocks {
         context: &Context,
         units: &[(&Unit, Wanted<'_>)],
     ) -> Result<Vec<Vec<Source>>, CodedError> {
-        let mut opening = Vec::with_capacity(units.len());
+        let mut looking = Vec::with_capacity(units.len());
         for (number, (unit, wanted)) in units.iter().enumerate() {
             for run in &unit.blocks {
-                opening.push(self.first(context, number, run, *wanted));
+                looking.push(self.look(context, number, run, *wanted));
             }
         }
-        let opened = futures::stream::iter(opening).buffered(FETCHES_AT_ONCE);
-        let opened: Vec<Option<Opened<'_>>> = opened.try_collect().await?;
-        let opened: Vec<Opened<'_>> = opened.into_iter().flatten().collect();
+        let looked = futures::stream::iter(looking).buffered(FETCHES_AT_ONCE);
+        let mut opening: Vec<Opening<'_>> = looked.try_collect().await?;
+        self.read(context, &mut opening).await?;
+        let opened: Vec<Opened<'_>> = opening.into_iter().filter_map(Opening::opened).collect();
         let mut found = vec![None; opened.len()];
         let prefilter = opened.iter().map(|opened| opened.wanted.prefilter);
         if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
@@ -138,21 +180,73 @@ impl OpenBlocks {
         Ok(sources)
     }
 
-    /// The block of a run of the unit of that number, if a row of it may be wanted.
-    async fn first<'a>(
+    /// What there is to do for a run of the unit of that number.
+    async fn look<'a>(
         &self,
         context: &Context,
         number: usize,
         run: &'a RunRef,
         wanted: Wanted<'a>,
-    ) -> Result<Option<Opened<'a>>, CodedError> {
-        let open = self.block_of(context, run, wanted).await?;
-        Ok(open.map(|open| Opened {
+    ) -> Result<Opening<'a>, CodedError> {
+        let first = if let Some(open) = self.get(run) {
+            First::Known(Some(open))
+        } else if run.block_meta(context).await?.runs().len() > 1 {
+            First::Known(self.block_of(context, run, wanted).await?)
+        } else {
+            self.plan(context, run, wanted).await?
+        };
+        Ok(Opening {
             number,
             run,
             wanted,
-            open,
-        }))
+            first,
+        })
+    }
+
+    /// Reads what there is to read, of each object in one go.
+    async fn read(&self, context: &Context, opening: &mut [Opening<'_>]) -> Result<(), CodedError> {
+        let mut of_object: HashMap<u128, Vec<_>> = HashMap::new();
+        for opening in opening {
+            if matches!(opening.first, First::Read(_)) {
+                let object = opening.run.object.id;
+                of_object.entry(object).or_default().push(opening);
+            }
+        }
+        let mut reading = Vec::with_capacity(of_object.len());
+        for opening in of_object.into_values() {
+            reading.push(self.read_object(context, opening));
+        }
+        let mut reading = futures::stream::iter(reading).buffer_unordered(FETCHES_AT_ONCE);
+        while let Some(()) = reading.try_next().await? {}
+        Ok(())
+    }
+
+    /// Reads what there is to read of one object.
+    async fn read_object(
+        &self,
+        context: &Context,
+        opening: Vec<&mut Opening<'_>>,
+    ) -> Result<(), CodedError> {
+        let Some(object) = opening.first().map(|opening| &opening.run.object) else {
+            return Ok(());
+        };
+        let (mut reading, mut parts) = (Vec::new(), Vec::new());
+        for opening in opening {
+            if let First::Read(read) = std::mem::replace(&mut opening.first, First::Known(None)) {
+                QueryStats::add(&context.stats.compressed_bytes, bytes_of(&read.parts.1));
+                parts.push(read.parts);
+                reading.push((opening, read.is_whole));
+            }
+        }
+        let at_once = parts.len().min(FETCHES_MAX) as u32;
+        let _reads = self.reads.acquire_many(at_once).await.map_err(stopping)?;
+        let objects = context.querier.catalog().objects();
+        let blocks = objects.blocks(object, &parts).await?;
+        for ((opening, is_whole), block) in reading.into_iter().zip(blocks) {
+            let open = self.opened(context, opening.run, block, is_whole);
+            opening.first = First::Known(Some(open));
+        }
+        Ok(())
     }
 
     /// The block of a run, if a row of it may be wanted. Of units that share one and come at the same
@@ -181,8 +275,7 @@ impl OpenBlocks {
         Arc::clone(self.fetching.lock().entry(key).or_default())
     }
 
-    /// Opens a block with what is needed first: for a search, or all. `None` if its templates say
-    /// that no row is wanted.
+    /// Opens a shared block with what is needed first. `None` if no row is wanted.
     async fn fetch(
         &self,
         context: &Context,
@@ -193,27 +286,50 @@ impl OpenBlocks {
         if self.unwanted.lock().contains(&key) {
             return Ok(None);
         }
+        let read = match self.plan(context, run, wanted).await? {
+            First::Known(open) => {
+                if open.is_none() {
+                    self.unwanted.lock().insert(key);
+                }
+                return Ok(open);
+            }
+            First::Read(read) => read,
+        };
+        let (meta, ranges) = &read.parts;
+        QueryStats::add(&context.stats.compressed_bytes, bytes_of(ranges));
+        let _read = self.reads.acquire().await.map_err(stopping)?;
         let objects = context.querier.catalog().objects();
-        if !wanted.prefilter.is_empty()
+        let block = objects.block(&run.object, meta, ranges).await?;
+        Ok(Some(self.opened(context, run, block, read.is_whole)))
+    }
+
+    /// What of a run's block has to be read first: what a search needs, or all. Nothing if it was
+    /// searched for the same before, or its templates say that no row is wanted.
+    async fn plan(
+        &self,
+        context: &Context,
+        run: &RunRef,
+        wanted: Wanted<'_>,
+    ) -> Result<First, CodedError> {
+        let objects = context.querier.catalog().objects();
+        let search = wanted.prefilter.search();
+        if !search.is_empty()
             && let Some(block) = objects.held(run.object.id, run.block)
-            && let Some(found) = block.found(wanted.prefilter.search())
+            && let Some(found) = block.found(search)
         {
-            // It was searched for the same before.
-            return Ok((!found.is_empty()).then(|| self.opened(context, run, block, false)));
+            let open = (!found.is_empty()).then(|| self.opened(context, run, block, false));
+            return Ok(First::Known(open));
         }
         let meta = run.block_meta(context).await?;
-        let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
+        let is_searched = !search.is_empty() && meta.layout() != Layout::Plain;
         let Some(ranges) = first_ranges(&meta, run, wanted)? else {
-            if meta.runs().len() > 1 {
-                self.unwanted.lock().insert(key);
-            }
-            objects.rule_out(&run.object, &meta, wanted.prefilter.search());
-            return Ok(None);
+            objects.rule_out(&run.object, &meta, search);
+            return Ok(First::Known(None));
         };
-        QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
-        let _read = self.reads.acquire().await.map_err(stopping)?;
-        let block = objects.block(&run.object, &meta, &ranges).await?;
-        Ok(Some(self.opened(context, run, block, !is_searched)))
+        Ok(First::Read(Reading {
+            parts: (meta, ranges),
+            is_whole: !is_searched,
+        }))
     }
 
     fn opened(
