@@ -9,7 +9,7 @@ use codec::frame::{Compressor, checksum};
 use codec::{Codec, ints};
 use model::{Entries, LabelSet};
 
-use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, MARK_ROWS, Mark, RunMeta, Span};
+use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, MARK_ROWS, Mark, RunMeta, Span, Spans};
 use crate::{
     Block, ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
     MAX_BODY_RAW_BYTES, Piece, metadata,
@@ -384,7 +384,9 @@ impl Body {
                 len: raw.len() as u32,
             };
             self.pool.extend_from_slice(raw);
-            return Blob { spans: vec![span] };
+            return Blob {
+                spans: Spans::from_slice(&[span]),
+            };
         }
         let add_frame = |raw: &[u8]| {
             let frame = self.append_frame(raw);

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use codec::Codec;
 use model::TimeRange;
+use smallvec::SmallVec;
 
 use crate::shape::Shape;
 use crate::{ChunkError, LevelCounts, Part};
@@ -153,10 +154,13 @@ pub(crate) struct Span {
     pub(crate) len: u32,
 }
 
+/// Most columns have one span: a block says where hundreds of them are.
+pub(crate) type Spans = SmallVec<[Span; 1]>;
+
 /// A column's bytes: one or more spans, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Blob {
-    pub(crate) spans: Vec<Span>,
+    pub(crate) spans: Spans,
 }
 
 impl Blob {

@@ -80,20 +80,19 @@ pub(crate) struct Template {
 
 impl Template {
     /// `None` if there is not one slot for each placeholder.
-    pub(crate) fn new(count: u32, is_json: bool, text: &[u8], slots: &[u32]) -> Option<Self> {
-        let places: Box<[u32]> = (0u32..)
-            .zip(text)
-            .filter(|(_, byte)| **byte < FIRST_TEXT_BYTE)
-            .map(|(at, _)| at)
-            .collect();
+    pub(crate) fn new(count: u32, is_json: bool, text: &[u8], slots: Box<[u32]>) -> Option<Self> {
+        let mut places = Vec::with_capacity(slots.len());
+        let placeholders = (0u32..).zip(text);
+        let placeholders = placeholders.filter(|(_, byte)| **byte < FIRST_TEXT_BYTE);
+        places.extend(placeholders.map(|(at, _)| at));
         // Two values next to each other could not be told apart.
         let apart = places.windows(2).all(|pair| pair[0] + 1 < pair[1]);
         (places.len() == slots.len() && apart).then(|| Self {
             count,
             is_json,
             text: text.into(),
-            slots: slots.into(),
-            places,
+            slots,
+            places: places.into_boxed_slice(),
             classes: class_mask(text),
         })
     }

@@ -1,6 +1,7 @@
 //! Frames: one piece of bytes, compressed, with a checksum over what is stored.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -151,10 +152,35 @@ impl Workspace {
     }
 }
 
-/// Decompresses frames, keeping the memory that this takes from one to the next.
+/// What zstd works with; to make it takes longer than to use it.
+type ZstdReader = zstd::bulk::Decompressor<'static>;
+
+/// Those that nobody uses right now, the last one first: threads come and go.
+static SPARE_READERS: Mutex<Vec<ZstdReader>> = Mutex::new(Vec::new());
+
+/// More are not kept: each takes 160 KiB.
+const SPARE_READERS_MAX: usize = 16;
+
+/// Decompresses frames, keeping what this takes from one to the next, and for the next decompressor
+/// of the process.
 #[derive(Default)]
 pub struct Decompressor {
-    zstd: Option<zstd::bulk::Decompressor<'static>>,
+    zstd: Option<ZstdReader>,
+}
+
+impl Drop for Decompressor {
+    fn drop(&mut self) {
+        if let Some(reader) = self.zstd.take() {
+            let mut spare = spare_readers();
+            if spare.len() < SPARE_READERS_MAX {
+                spare.push(reader);
+            }
+        }
+    }
+}
+
+fn spare_readers() -> MutexGuard<'static, Vec<ZstdReader>> {
+    SPARE_READERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Decompressor {
@@ -228,9 +254,10 @@ impl Decompressor {
         Ok(raw.into())
     }
 
-    fn zstd(&mut self) -> Result<&mut zstd::bulk::Decompressor<'static>, CodecError> {
+    fn zstd(&mut self) -> Result<&mut ZstdReader, CodecError> {
         if self.zstd.is_none() {
-            self.zstd = zstd::bulk::Decompressor::new().ok();
+            let spare = spare_readers().pop();
+            self.zstd = spare.or_else(|| ZstdReader::new().ok());
         }
         self.zstd
             .as_mut()

@@ -83,7 +83,16 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If the bytes end or the number has more than 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, CodecError> {
+        if let [byte @ ..0x80, left @ ..] = self.left {
+            self.left = left;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, CodecError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -126,6 +135,22 @@ impl<'a> Reader<'a> {
             return Err(CodecError::Truncated);
         }
         Ok(count)
+    }
+
+    /// So many things, a number that [`Self::items`] gave: there is room for all at once.
+    ///
+    /// # Errors
+    /// The first of `read`.
+    pub fn list<T>(
+        &mut self,
+        count: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T, CodecError>,
+    ) -> Result<Vec<T>, CodecError> {
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            all.push(read(self)?);
+        }
+        Ok(all)
     }
 
     /// A length and that many bytes.

@@ -72,7 +72,7 @@ impl<'a> ColumnWriter<'a> {
         let numbers = self.payloads.add_planes(Heat::Template, &numbers);
         let templates = gathered.templates.iter();
         let templates = templates
-            .map(|t| Template::new(t.count, t.is_json, &t.text, &t.slots))
+            .map(|t| Template::new(t.count, t.is_json, &t.text, t.slots.as_slice().into()))
             .collect::<Option<Vec<_>>>()?;
         let mut columns = Vec::with_capacity(gathered.columns.len());
         for (number, values) in (0u32..).zip(&gathered.columns) {

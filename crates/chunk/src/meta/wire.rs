@@ -11,7 +11,7 @@ use codec::{Codec, CodecError, Reader, put_bytes, put_varint, put_zigzag};
 
 use super::{
     Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, Layout, LazyShape, MARK_ROWS, Mark,
-    RunMeta, Span,
+    RunMeta, Span, Spans,
 };
 use crate::{
     ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
@@ -390,24 +390,23 @@ pub(crate) fn parse_blob(
 ) -> Result<Blob, CodecError> {
     let count = reader.items("spans", MAX_FRAMES)?;
     let mut left = MAX_BLOCK_RAW_BYTES;
-    let spans = (0..count)
-        .map(|_| {
-            let frame = reader.varint()?;
-            let raw_len = usize::try_from(frame)
-                .ok()
-                .and_then(|frame| frames.get(frame))
-                .map(|frame| frame.raw_len as usize)
-                .ok_or(CodecError::Invalid("span of a frame that is not there"))?;
-            let offset = reader.count("offset in frame", raw_len)?;
-            let len = reader.count("length in frame", (raw_len - offset).min(left))?;
-            left -= len;
-            Ok(Span {
-                frame: frame as u32,
-                offset: offset as u32,
-                len: len as u32,
-            })
-        })
-        .collect::<Result<Vec<_>, CodecError>>()?;
+    let mut spans = Spans::with_capacity(count);
+    for _ in 0..count {
+        let frame = reader.varint()?;
+        let raw_len = usize::try_from(frame)
+            .ok()
+            .and_then(|frame| frames.get(frame))
+            .map(|frame| frame.raw_len as usize)
+            .ok_or(CodecError::Invalid("span of a frame that is not there"))?;
+        let offset = reader.count("offset in frame", raw_len)?;
+        let len = reader.count("length in frame", (raw_len - offset).min(left))?;
+        left -= len;
+        spans.push(Span {
+            frame: frame as u32,
+            offset: offset as u32,
+            len: len as u32,
+        });
+    }
     Ok(Blob { spans })
 }
 

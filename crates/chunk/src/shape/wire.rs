@@ -39,20 +39,16 @@ impl Shape {
     ) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
         let count = reader.items("payloads", MAX_PAYLOADS)?;
-        let payloads = (0..count)
-            .map(|_| parse_blob(&mut reader, frames))
-            .collect::<Result<Vec<_>, _>>()?;
+        let payloads = reader.list(count, |reader| parse_blob(reader, frames))?;
         let count = reader.items("identifier tables", MAX_ID_TABLES)?;
         let payload_count = payloads.len();
-        let ids = (0..count)
-            .map(|_| {
-                Ok(IdTable {
-                    pattern: IdPattern::read(&mut reader)?,
-                    count: reader.count("identifiers", u32::MAX as usize)? as u32,
-                    packed: payload(&mut reader, payload_count)?,
-                })
+        let ids = reader.list(count, |reader| {
+            Ok(IdTable {
+                pattern: IdPattern::read(reader)?,
+                count: reader.count("identifiers", u32::MAX as usize)? as u32,
+                packed: payload(reader, payload_count)?,
             })
-            .collect::<Result<Vec<_>, CodecError>>()?;
+        })?;
         let mut parser = Parser {
             reader,
             payloads: payload_count,
@@ -191,18 +187,18 @@ impl<'a> Parser<'a> {
             return Err(CodecError::Invalid("groups too deep in each other"));
         }
         let heads = self.heads(count)?;
-        let templates = heads
-            .into_iter()
-            .map(|head| self.template(head))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut templates = Vec::with_capacity(heads.len());
+        for head in heads {
+            templates.push(self.template(head)?);
+        }
         let numbers = self.planes(count)?;
         let columns = self.reader.items("columns", self.columns_left)?;
         self.columns_left -= columns;
         let counts = self.counts(&templates, columns, count)?;
-        let columns = counts
-            .into_iter()
-            .map(|count| self.column(count, depth))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut columns = Vec::with_capacity(counts.len());
+        for count in counts {
+            columns.push(self.column(count, depth)?);
+        }
         if numbers.width > 2 {
             return Err(CodecError::Invalid(
                 "numbers of templates of more than 16 bits",
@@ -219,15 +215,13 @@ impl<'a> Parser<'a> {
     fn heads(&mut self, count: u32) -> Result<Vec<Head<'a>>, CodecError> {
         let templates = self.reader.items("templates", MAX_TEMPLATES)?;
         let mut left = u64::from(count);
-        let heads = (0..templates)
-            .map(|_| {
-                let count = self.reader.varint()?;
-                left = left
-                    .checked_sub(count >> 1)
-                    .ok_or(CodecError::Invalid("more texts than there are"))?;
-                Ok(((count >> 1) as u32, count & 1 == 1, self.reader.bytes()?))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let heads = self.reader.list(templates, |reader| {
+            let count = reader.varint()?;
+            left = left
+                .checked_sub(count >> 1)
+                .ok_or(CodecError::Invalid("more texts than there are"))?;
+            Ok(((count >> 1) as u32, count & 1 == 1, reader.bytes()?))
+        })?;
         if left > 0 {
             return Err(CodecError::Invalid("texts without a template"));
         }
@@ -238,18 +232,16 @@ impl<'a> Parser<'a> {
         let placeholders = text.iter().filter(|byte| **byte < super::FIRST_TEXT_BYTE);
         let slots = CodecError::cap("slots", placeholders.count() as u64, MAX_SLOTS)?;
         let mut next = 0i64;
-        let slots = (0..slots)
-            .map(|_| {
-                let slot = next.wrapping_add(self.reader.zigzag()?);
-                next = slot.wrapping_add(1);
-                usize::try_from(slot)
-                    .ok()
-                    .filter(|slot| *slot < MAX_COLUMNS)
-                    .map(|slot| slot as u32)
-                    .ok_or(CodecError::Invalid("column that is not there"))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Template::new(count, is_json, text, &slots)
+        let slots = self.reader.list(slots, |reader| {
+            let slot = next.wrapping_add(reader.zigzag()?);
+            next = slot.wrapping_add(1);
+            usize::try_from(slot)
+                .ok()
+                .filter(|slot| *slot < MAX_COLUMNS)
+                .map(|slot| slot as u32)
+                .ok_or(CodecError::Invalid("column that is not there"))
+        })?;
+        Template::new(count, is_json, text, slots.into())
             .ok_or(CodecError::Invalid("placeholders next to each other"))
     }
 

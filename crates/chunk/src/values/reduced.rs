@@ -126,7 +126,7 @@ fn reduced(template: &Template, kept: Option<&Kept>) -> Option<Reduced> {
         slots.push(*slot);
     }
     Some(Reduced {
-        template: Template::new(template.count, template.is_json, text, &slots)?,
+        template: Template::new(template.count, template.is_json, text, slots.into())?,
         offsets,
         steps: Vec::new(),
     })
