@@ -1,9 +1,8 @@
 //! An open block: decodes what was fetched of it.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -29,18 +28,6 @@ pub struct Piece {
     pub offset: u64,
     /// Its bytes.
     pub bytes: Bytes,
-}
-
-thread_local! {
-    /// Kept for the next block: it takes longer to make than to use.
-    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
-}
-
-fn with_decompressor<T>(read: impl FnOnce(&mut Decompressor) -> T) -> T {
-    DECOMPRESSOR.with(|kept| match kept.try_borrow_mut() {
-        Ok(mut kept) => read(&mut kept),
-        Err(_) => read(&mut Decompressor::default()),
-    })
 }
 
 /// Ids and values of a metadata column, for all rows of the block.
@@ -69,6 +56,8 @@ pub struct Block {
     pub(crate) walks: AtomicU32,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
+    /// Whether it was searched, with or without keeping what that took.
+    pub(crate) was_searched: AtomicBool,
     /// What was found last, the latest first.
     pub(crate) found: Mutex<VecDeque<Found>>,
     /// What was kept of all lines last, the latest first.
@@ -90,6 +79,7 @@ impl Block {
             lines: OnceLock::new(),
             walks: AtomicU32::new(0),
             decoded: OnceLock::new(),
+            was_searched: AtomicBool::new(false),
             found: Mutex::default(),
             reduced: Mutex::default(),
             reducing: Mutex::default(),
@@ -271,9 +261,7 @@ impl Block {
         }
         let (frame, stored) = self.stored(number)?;
         let raw_len = frame.raw_len as usize;
-        let raw = with_decompressor(|decompressor| {
-            decompressor.read(frame.codec, &stored, frame.crc, raw_len)
-        });
+        let raw = Decompressor::default().read(frame.codec, &stored, frame.crc, raw_len);
         let raw = raw.map_err(ChunkError::at(self.frame_part(number)))?;
         match cell {
             Some(cell) if self.is_shared() || number == 0 => Ok(cell.get_or_init(|| raw).clone()),
@@ -323,10 +311,9 @@ impl Block {
             rest = after;
             let (frame, stored) = self.stored(span.frame)?;
             if !self.is_shared() && part.len() == frame.raw_len as usize {
-                with_decompressor(|decompressor| {
-                    decompressor.read_into(frame.codec, &stored, frame.crc, target)
-                })
-                .map_err(ChunkError::at(self.frame_part(span.frame)))?;
+                Decompressor::default()
+                    .read_into(frame.codec, &stored, frame.crc, target)
+                    .map_err(ChunkError::at(self.frame_part(span.frame)))?;
             } else {
                 target.copy_from_slice(&self.span(span, part)?);
             }

@@ -129,8 +129,34 @@ impl Block {
         if let Some(rows) = self.found(search) {
             return Ok(rows);
         }
-        let rows = search.rows(self.meta().rows() as usize, |needle| self.find_rows(needle))?;
+        let shape = self.meta().shape()?;
+        let rows = match shape.filter(|_| self.is_searched_first()) {
+            Some(shape) => self.search_in_passing(search, shape)?,
+            None => search.rows(self.meta().rows() as usize, |needle| self.find_rows(needle))?,
+        };
         Ok(self.remember(search, rows))
+    }
+
+    /// Whether nothing was decoded and nobody asked this before.
+    fn is_searched_first(&self) -> bool {
+        self.decoded.get().is_none() && !self.was_searched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Searches without keeping what is decoded, if nothing is found: most blocks are never searched
+    /// for anything else, and memory that is given back at once serves the next block.
+    fn search_in_passing(&self, search: &Search, shape: &Shape) -> Result<RowSet, ChunkError> {
+        let decoded = Decoded::new(shape);
+        let lines = Store::new(self, shape, &decoded).lines();
+        let count = self.meta().rows() as usize;
+        let rows = search.rows(count, |needle| match needle.is_empty() {
+            true => Ok(RowSet::all(count)),
+            false => rows::find(lines, &needle.anywhere()),
+        })?;
+        if !rows.is_empty() {
+            // If another search was quicker, its own is as good.
+            let _ = self.decoded.set(decoded);
+        }
+        Ok(rows)
     }
 
     /// What [`Self::search`] found, if the block was asked for the same lately.

@@ -41,11 +41,18 @@ pub(crate) fn planes_of(numbers: &[u64], width: usize) -> Vec<u8> {
 }
 
 /// The numbers of some planes, each of `count` bytes.
-pub(crate) fn join<'a, W: Word>(planes: impl Iterator<Item = &'a [u8]>, count: usize) -> Vec<W> {
-    let mut words = vec![W::default(); count];
-    for (number, plane) in planes.enumerate() {
+pub(crate) fn join<'a, W: Word>(
+    mut planes: impl Iterator<Item = &'a [u8]>,
+    count: usize,
+) -> Vec<W> {
+    // Memory that was never written is written at once: reading it first costs a second page fault.
+    let mut words = Vec::with_capacity(count);
+    let lowest = planes.next().unwrap_or_default();
+    words.extend(lowest.iter().map(|byte| W::default().with(*byte, 0)));
+    words.resize(count, W::default());
+    for (plane, number) in planes.zip(1..) {
         for (word, byte) in words.iter_mut().zip(plane) {
-            *word = word.with(*byte, number as u32);
+            *word = word.with(*byte, number);
         }
     }
     words
