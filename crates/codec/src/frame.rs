@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use zstd::zstd_safe::WriteBuf;
 
 use crate::{CodecError, pieces};
 
@@ -210,10 +211,7 @@ impl Decompressor {
                 stored.len()
             }
             Codec::Stored => return Err(CodecError::Invalid("stored frame of another length")),
-            Codec::Zstd => self
-                .zstd()?
-                .decompress_to_buffer(stored, raw)
-                .map_err(|_| CodecError::Invalid("zstd frame does not decompress"))?,
+            Codec::Zstd => self.read_zstd(stored, raw)?,
             Codec::Lz4 => lz4_flex::block::decompress_into(stored, raw)
                 .map_err(|_| CodecError::Invalid("lz4 frame does not decompress"))?,
             Codec::Lz4Pieces => {
@@ -240,18 +238,38 @@ impl Decompressor {
         raw_len: usize,
     ) -> Result<Bytes, CodecError> {
         CodecError::cap("uncompressed length", raw_len as u64, MAX_RAW_BYTES)?;
-        if codec == Codec::Stored {
-            if checksum(stored) != crc {
+        let raw = match codec {
+            Codec::Stored | Codec::Zstd if checksum(stored) != crc => {
                 return Err(CodecError::Checksum);
             }
-            if stored.len() != raw_len {
-                return Err(CodecError::Invalid("stored frame of another length"));
+            Codec::Stored => stored.clone(),
+            Codec::Zstd => {
+                // Nothing is written before it is filled.
+                let mut raw = Vec::with_capacity(raw_len);
+                self.read_zstd(stored, &mut raw)?;
+                raw.into()
             }
-            return Ok(stored.clone());
+            Codec::Lz4 | Codec::Lz4Pieces => {
+                let mut raw = vec![0; raw_len];
+                self.read_into(codec, stored, crc, &mut raw)?;
+                raw.into()
+            }
+        };
+        if raw.len() == raw_len {
+            Ok(raw)
+        } else {
+            Err(CodecError::Invalid("frame of another length"))
         }
-        let mut raw = vec![0; raw_len];
-        self.read_into(codec, stored, crc, &mut raw)?;
-        Ok(raw.into())
+    }
+
+    fn read_zstd<W: WriteBuf + ?Sized>(
+        &mut self,
+        stored: &[u8],
+        raw: &mut W,
+    ) -> Result<usize, CodecError> {
+        self.zstd()?
+            .decompress_to_buffer(stored, raw)
+            .map_err(|_| CodecError::Invalid("zstd frame does not decompress"))
     }
 
     fn zstd(&mut self) -> Result<&mut ZstdReader, CodecError> {
