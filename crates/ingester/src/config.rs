@@ -58,7 +58,7 @@ impl Default for Config {
             wal: WalConfig::default(),
             block_bytes: ByteSize::mib(4),
             codec: BlockCodec::Zstd,
-            head_memory_max: ByteSize::mib(80),
+            head_memory_max: ByteSize::mib(72),
             memory_max: ByteSize::mib(512),
             push_wait: DurationNs::from_secs(5),
             push_memory_max: ByteSize::mib(256),

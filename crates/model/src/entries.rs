@@ -214,6 +214,11 @@ impl Entries {
             .iter()
             .map(|set| self.metadata_id(set))
             .collect();
+        let rows = other.timestamps_ns.len();
+        grow(&mut self.timestamps_ns, rows);
+        grow(&mut self.line_ends, rows);
+        grow(&mut self.lines, other.lines.len());
+        grow(&mut self.metadata_ids, rows);
         self.timestamps_ns.extend_from_slice(&other.timestamps_ns);
         self.lines.extend_from_slice(&other.lines);
         self.line_ends
@@ -367,6 +372,16 @@ pub struct StreamBatch {
     pub labels: LabelSet,
     /// Its rows, in the order in which they were pushed.
     pub entries: Entries,
+}
+
+/// Makes room for `more` values. It grows by a half and not, as vectors do, to the double: tens of
+/// thousands of streams grow at the same time, and what they do not use is memory all the same.
+fn grow<T>(values: &mut Vec<T>, more: usize) {
+    let wanted = values.len() + more;
+    if wanted > values.capacity() {
+        let room = wanted.max(values.len() + values.len() / 2);
+        values.reserve_exact(room - values.len());
+    }
 }
 
 #[cfg(test)]
