@@ -123,7 +123,7 @@ impl Agent {
         let inboxes: Vec<Arc<Inbox>> = recipients.iter().map(inbox).collect();
         let intake = intake(&inboxes, &recipients, &metrics, &room);
         let receiving = CancellationToken::new();
-        let receivers = receivers(&config, &intake, &book, since, &receiving)?;
+        let receivers = receivers(&config, &intake, &book, &metrics, since, &receiving)?;
         let (rescan, rescans) = watch::channel(());
         let groups = Arc::new(Groups::new(rescan.clone()));
         let finding = CancellationToken::new();

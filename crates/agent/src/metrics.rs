@@ -92,6 +92,35 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+/// Why a record of the journal makes no line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoLine {
+    /// It is longer than a record may be.
+    TooLong,
+    /// It is not JSON, or says not where in the journal it is.
+    Malformed,
+    /// It has no text.
+    NoMessage,
+    /// Relabelling drops it, or leaves no labels.
+    NoLabels,
+}
+
+impl NoLine {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::NoMessage => "no_message",
+            Self::NoLabels => "empty_labels",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    error: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 type Durations = Family<StatusLabels, Histogram, fn() -> Histogram>;
 
@@ -148,6 +177,8 @@ pub(crate) struct Metrics {
     mutated_bytes: Family<MutateLabels, Counter>,
     retries: Family<TenantLabels, Counter>,
     durations: Durations,
+    pub(crate) journal_lines: Counter,
+    journal_errors: Family<ErrorLabels, Counter>,
     pub(crate) reloads: Counter,
     pub(crate) reloads_failed: Counter,
 }
@@ -180,11 +211,14 @@ impl Metrics {
             mutated_bytes: Family::default(),
             retries: Family::default(),
             durations: Family::new_with_constructor(buckets),
+            journal_lines: Counter::default(),
+            journal_errors: Family::default(),
             reloads: Counter::default(),
             reloads_failed: Counter::default(),
         };
         metrics.register_files(registry);
         metrics.register_clients(registry);
+        metrics.register_journal(registry);
         metrics.register_process(registry);
         metrics
     }
@@ -288,6 +322,19 @@ impl Metrics {
         );
     }
 
+    fn register_journal(&self, r: &mut Registry) {
+        r.register(
+            "promtail_journal_target_lines",
+            "Records of the journal that are lines",
+            self.journal_lines.clone(),
+        );
+        r.register(
+            "promtail_journal_target_parsing_errors",
+            "Records of the journal that are no lines",
+            self.journal_errors.clone(),
+        );
+    }
+
     fn register_process(&self, r: &mut Registry) {
         let help = "Configurations that were taken over while running";
         r.register("promtail_config_reload_success", help, self.reloads.clone());
@@ -306,6 +353,12 @@ impl Metrics {
         self.targets_failed
             .get_or_create(&ReasonLabels { reason })
             .inc_by(count as u64);
+    }
+
+    /// Counts a record of the journal that makes no line.
+    pub(crate) fn no_line(&self, why: NoLine) {
+        let labels = ErrorLabels { error: why.name() };
+        self.journal_errors.get_or_create(&labels).inc();
     }
 
     /// The metrics of a file.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError};
 use crate::discover::Labels;
 use crate::feed::{Intake, relabelled};
+use crate::metrics::Metrics;
 use crate::positions::Book;
 pub(crate) use sights::{Sight, Sights};
 
@@ -33,6 +34,7 @@ pub(crate) fn receivers(
     config: &Config,
     intake: &Intake,
     book: &Arc<Book>,
+    metrics: &Metrics,
     since: Since,
     stop: &CancellationToken,
 ) -> Result<Vec<BoxFuture<'static, ()>>, ConfigError> {
@@ -75,8 +77,15 @@ pub(crate) fn receivers(
                 &journal.path.display().to_string(),
                 &journal.labels,
             );
-            let (intake, book, began_ns) = (intake.clone(), book.clone(), since.began_ns);
-            let receiver = journal::Journal::new(at, job, journal, intake, book, began_ns);
+            let receiver = journal::Journal {
+                at,
+                job: job.clone(),
+                config: journal.clone(),
+                intake: intake.clone(),
+                book: book.clone(),
+                metrics: metrics.clone(),
+                began_us: since.began_ns / 1_000,
+            };
             receivers.push(Box::pin(receiver.run(stop.clone())));
         }
         if !job.docker_sd_configs.is_empty() {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{JournalConfig, ScrapeConfig};
 use crate::discover::Labels;
 use crate::feed::{Cursor, Intake, Received, relabelled};
+use crate::metrics::{Metrics, NoLine};
 use crate::positions::Book;
 
 /// The longest wait before `journalctl` is started again.
@@ -22,37 +23,24 @@ const RECORD_BYTES_MAX: usize = 16 << 20;
 /// Records that are given at once.
 const LINES_AT_ONCE: usize = 256;
 
+/// What a record says.
+type Fields = BTreeMap<String, Value>;
+
 /// Follows the journal for one job.
 pub(crate) struct Journal {
-    at: usize,
-    job: ScrapeConfig,
-    config: JournalConfig,
-    intake: Intake,
-    book: Arc<Book>,
+    /// The place of the job in the configuration.
+    pub(crate) at: usize,
+    pub(crate) job: ScrapeConfig,
+    pub(crate) config: JournalConfig,
+    pub(crate) intake: Intake,
+    pub(crate) book: Arc<Book>,
+    pub(crate) metrics: Metrics,
     /// When this agent began, in microseconds since 1970: records from before may have been sent by
     /// one that did not live to note it.
-    began_us: i64,
+    pub(crate) began_us: i64,
 }
 
 impl Journal {
-    pub(crate) fn new(
-        at: usize,
-        job: &ScrapeConfig,
-        config: &JournalConfig,
-        intake: Intake,
-        book: Arc<Book>,
-        began_ns: i64,
-    ) -> Self {
-        Self {
-            at,
-            job: job.clone(),
-            config: config.clone(),
-            intake,
-            book,
-            began_us: began_ns / 1_000,
-        }
-    }
-
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut cursor = self.book.cursor(&self.job.job_name, "");
         let mut wait = Duration::from_secs(1);
@@ -120,25 +108,51 @@ impl Journal {
                 self.intake.give(lines).await;
                 return Ok(());
             };
-            if is_whole && let Some((line, at)) = self.received(&record) {
-                *cursor = Some(at);
-                lines.extend(line);
-            }
+            lines.extend(self.take(&record, is_whole, cursor));
             if lines.len() >= LINES_AT_ONCE || !out.buffer().contains(&b'\n') {
                 self.intake.give(std::mem::take(&mut lines)).await;
             }
         }
     }
 
-    /// The line of a record, if it is not dropped, and where the journal goes on after it.
-    fn received(&self, record: &[u8]) -> Option<(Option<Received>, String)> {
-        let fields: BTreeMap<String, Value> = serde_json::from_slice(record).ok()?;
-        let cursor = fields.get("__CURSOR")?.as_str()?.to_owned();
+    /// The line of a record, if it makes one; else counts why not. Goes on after it.
+    fn take(&self, record: &[u8], is_whole: bool, cursor: &mut Option<String>) -> Option<Received> {
+        let fields = if is_whole {
+            self.fields(record, cursor)
+        } else {
+            Err(NoLine::TooLong)
+        };
+        match fields.and_then(|fields| self.received(&fields, cursor.as_deref())) {
+            Ok(received) => {
+                self.metrics.journal_lines.inc();
+                Some(received)
+            }
+            Err(why) => {
+                self.metrics.no_line(why);
+                if matches!(why, NoLine::TooLong | NoLine::Malformed) {
+                    let (job, after) = (&self.job.job_name, cursor.as_deref());
+                    let why = why.name();
+                    tracing::error!(job, after, why, "a record of the journal is lost");
+                }
+                None
+            }
+        }
+    }
+
+    /// What a record says, and where the journal goes on after it.
+    fn fields(&self, record: &[u8], cursor: &mut Option<String>) -> Result<Fields, NoLine> {
+        let fields: Fields = serde_json::from_slice(record).map_err(|_| NoLine::Malformed)?;
+        let at = fields.get("__CURSOR").and_then(Value::as_str);
+        *cursor = Some(at.ok_or(NoLine::Malformed)?.to_owned());
+        Ok(fields)
+    }
+
+    fn received(&self, fields: &Fields, cursor: Option<&str>) -> Result<Received, NoLine> {
         let micros = fields.get("__REALTIME_TIMESTAMP").and_then(text);
         let micros: Option<i64> =
             micros.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
         let mut labels: Labels = self.config.labels.clone();
-        for (name, value) in &fields {
+        for (name, value) in fields {
             if let Some(value) = text(value) {
                 let name = format!("__journal_{}", name.to_lowercase());
                 labels.insert(name, String::from_utf8_lossy(&value).into_owned());
@@ -161,21 +175,22 @@ impl Journal {
             let fields: serde_json::Map<String, Value> = fields.iter().map(text).collect();
             Value::Object(fields).to_string().into_bytes()
         } else {
-            fields.get("MESSAGE").and_then(text).unwrap_or_default()
+            let message = fields.get("MESSAGE").and_then(text);
+            message.ok_or(NoLine::NoMessage)?
         };
-        let received = relabelled(&self.job, labels).map(|labels| Received {
+        let labels = relabelled(&self.job, labels).filter(|labels| !labels.is_empty());
+        Ok(Received {
             job: self.at,
-            labels,
+            labels: labels.ok_or(NoLine::NoLabels)?,
             timestamp_ns: micros.map(|micros| micros.saturating_mul(1000)),
             line,
             metadata: Vec::new(),
-            cursor: Some(Cursor {
+            cursor: cursor.map(|at| Cursor {
                 source: "".into(),
-                at: cursor.as_str().into(),
+                at: at.into(),
             }),
             may_repeat: micros.is_some_and(|micros| micros < self.began_us),
-        });
-        Some((received, cursor))
+        })
     }
 }
 
@@ -227,6 +242,8 @@ fn keyword(priority: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::registry::Registry;
+
     use super::*;
     use crate::positions::Loaded;
 
@@ -237,19 +254,25 @@ mod tests {
               {{source_labels: [__journal_priority_keyword], target_label: level}}]}}"
         );
         let job: ScrapeConfig = serde_yaml::from_str(&yaml).unwrap();
-        let config = job.journal.clone().unwrap();
-        let intake = Intake::new(Vec::new(), Arc::default());
-        let book = Arc::new(Book::new(Loaded::default()));
-        Journal::new(0, &job, &config, intake, book, i64::MAX)
+        Journal {
+            at: 0,
+            config: job.journal.clone().unwrap(),
+            job,
+            intake: Intake::new(Vec::new(), Arc::default()),
+            book: Arc::new(Book::new(Loaded::default())),
+            metrics: Metrics::register(&mut Registry::default()),
+            began_us: i64::MAX,
+        }
     }
 
     #[test]
     fn a_record_is_a_line_with_labels() {
         let record = br#"{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1700000000000001",
             "MESSAGE":[104,105,255],"_SYSTEMD_UNIT":"a.service","PRIORITY":"4","X":["1","2"]}"#;
-        let (line, cursor) = journal(false).received(record).unwrap();
-        let line = line.unwrap();
-        assert_eq!(cursor, "s=1;i=2");
+        let mut cursor = None;
+        let line = journal(false).take(record, true, &mut cursor).unwrap();
+        assert_eq!(cursor.as_deref(), Some("s=1;i=2"));
+        assert_eq!(&*line.cursor.unwrap().at, "s=1;i=2");
         assert_eq!(line.line, b"hi\xff");
         assert_eq!(line.timestamp_ns, Some(1_700_000_000_000_001_000));
         let labels: Vec<_> = line
@@ -258,10 +281,43 @@ mod tests {
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         assert_eq!(labels, ["job=systemd", "level=warning", "unit=a.service"]);
-        let (line, _) = journal(true).received(record).unwrap();
-        let json: Value = serde_json::from_slice(&line.unwrap().line).unwrap();
+        let line = journal(true).take(record, true, &mut cursor).unwrap();
+        let json: Value = serde_json::from_slice(&line.line).unwrap();
         assert_eq!((&json["X"], &json["PRIORITY"]), (&"1".into(), &"4".into()));
-        assert!(journal(false).received(b"{}").is_none());
+    }
+
+    #[test]
+    fn what_makes_no_line_is_counted_by_its_reason() {
+        let mut registry = Registry::default();
+        let mut journal = journal(false);
+        journal.metrics = Metrics::register(&mut registry);
+        journal.config.labels.clear();
+        let mut cursor = None;
+        let named = br#"{"__CURSOR":"1","MESSAGE":"m","PRIORITY":"4"}"#;
+        for (record, is_whole, after) in [
+            (&b"{}"[..], true, None),
+            (b"{1}", true, None),
+            (named, true, Some("1")),
+            (br#"{"__CURSOR":"2","MESSAGE":"m"}"#, true, Some("2")),
+            (br#"{"__CURSOR":"3","PRIORITY":"4"}"#, true, Some("3")),
+            (b"", false, Some("3")),
+        ] {
+            let line = journal.take(record, is_whole, &mut cursor);
+            assert_eq!(line.is_some(), record == named);
+            assert_eq!(cursor.as_deref(), after);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for (error, count) in [
+            ("malformed", 2),
+            ("empty_labels", 1),
+            ("no_message", 1),
+            ("too_long", 1),
+        ] {
+            let sample = format!("parsing_errors_total{{error=\"{error}\"}} {count}\n");
+            assert!(text.contains(&sample), "{sample} in {text}");
+        }
+        assert!(text.contains("promtail_journal_target_lines_total 1\n"));
     }
 
     #[tokio::test]
