@@ -43,7 +43,7 @@ pub(crate) struct Batch {
     pub(crate) is_stamped: bool,
     /// Whether an entry may have been sent by an agent before this one.
     pub(crate) may_repeat: bool,
-    /// The version of the book that must be saved before this is sent: it has these times.
+    /// The version of the book that must be saved before this is sent.
     pub(crate) needs_version: u64,
 }
 
@@ -71,6 +71,8 @@ pub(crate) struct From<'s> {
     /// Whether it is made of more than its lines, as is noted: a time that the agent gave it, first of
     /// all.
     pub(crate) is_stamped: bool,
+    /// The version of the book that must be saved before it is sent whatever it is made of.
+    pub(crate) needs_version: u64,
     /// Whether it may have been sent by an agent before this one.
     pub(crate) may_repeat: bool,
 }
@@ -127,6 +129,7 @@ impl Batch {
     fn note(&mut self, from: From<'_>) {
         self.is_stamped |= from.is_stamped;
         self.may_repeat |= from.may_repeat;
+        self.needs_version = self.needs_version.max(from.needs_version);
         let same =
             |span: &&mut Span| span.source == from.source && span.generation == from.generation;
         // The last span is nearly always the right one.
@@ -362,6 +365,7 @@ mod tests {
             offset: at_s,
             path: &path,
             is_stamped: false,
+            needs_version: 0,
             may_repeat: false,
         };
         let added = batcher.add(entry, from, Duration::from_secs(at_s));

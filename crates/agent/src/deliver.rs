@@ -21,11 +21,10 @@
 //!
 //! Not known again is what has no time of its own but that of its arrival: lines of syslog without
 //! `use_incoming_timestamp`, and of those who push to the agent; they are not sent again after a crash
-//! either. Nor, where the agent crashed between, always a block of `multiline` that goes on over the
-//! rotation of its file or lies among lines in parts of two streams;
-//! nor always lines in parts (`cri`) of two streams that lie among each other where their file is
-//! rotated: what follows them may be sent twice, in other pieces; nor a block or a `pack` with
-//! `ingest_timestamp` of lines that are not from files. Two lines of one stream that are equal and have equal times of their own count as one.
+//! either. Nor, where the agent crashed between, lines in parts (`cri`) or blocks (`multiline`) that
+//! others of more than a megabyte lie among; nor a block or a `pack` with `ingest_timestamp` of lines
+//! that are not from files. Two lines of one stream that are equal and have equal times of their own
+//! count as one.
 
 mod courier;
 mod http;

@@ -36,6 +36,9 @@ pub(crate) struct Record {
     /// Where it was seen last; rotation makes that another name.
     pub(crate) file: PathBuf,
     pub(crate) id: FileId,
+    /// Its place among the files that bore the name, in the order in which they did.
+    #[serde(default)]
+    pub(crate) no: u64,
     pub(crate) mark: Mark,
     /// When it was modified, in nanoseconds since 1970.
     pub(crate) mtime_ns: i64,
@@ -65,6 +68,7 @@ impl Record {
             path: name.clone(),
             file: name,
             id: cursor_id(&cursor.source),
+            no: 0,
             mark: Mark::default(),
             mtime_ns: 0,
             is_done: false,

@@ -153,6 +153,11 @@ impl Pipeline {
         self.chain.joined_to(origins);
     }
 
+    /// Whether lines are held back that were joined to those of these origins.
+    pub(crate) fn is_joining(&self, origins: &dyn Fn(u64) -> bool) -> bool {
+        self.chain.is_joining(origins)
+    }
+
     /// Joins no lines to come to those of these origins, unless there are others in between that are
     /// held back.
     pub(crate) fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {

@@ -219,6 +219,7 @@ mod tests {
             path: PathBuf::from(name),
             file: PathBuf::from(name),
             id: FileId { dev: 1, ino: 2 },
+            no: 0,
             mark: Mark {
                 offset,
                 ..Mark::default()

@@ -99,6 +99,7 @@ impl Fed {
                 offset: number,
                 path: &self.path,
                 is_stamped: false,
+                needs_version: 0,
                 may_repeat: number < self.repeats_before,
             };
             if let Some((batch, _)) = outbox.add(entry, from, now) {

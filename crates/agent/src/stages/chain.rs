@@ -47,6 +47,11 @@ pub(crate) trait Stage: Send {
     /// Appends the origins of rows that rows to come may be joined to, though they have gone on.
     fn joined_to(&self, _origins: &mut Vec<u64>) {}
 
+    /// Whether rows are held back that were joined to those of these origins.
+    fn is_joining(&self, _origins: &dyn Fn(u64) -> bool) -> bool {
+        false
+    }
+
     /// Joins no rows to come to those of these origins.
     fn part_from(&mut self, _origins: &dyn Fn(u64) -> bool) {}
 
@@ -102,6 +107,10 @@ impl Chain {
 
     pub(crate) fn joined_to(&self, origins: &mut Vec<u64>) {
         self.0.iter().for_each(|stage| stage.joined_to(origins));
+    }
+
+    pub(crate) fn is_joining(&self, origins: &dyn Fn(u64) -> bool) -> bool {
+        self.0.iter().any(|stage| stage.is_joining(origins))
     }
 
     pub(crate) fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {

@@ -116,6 +116,10 @@ impl Stage for Inspected {
         self.stage.joined_to(origins);
     }
 
+    fn is_joining(&self, origins: &dyn Fn(u64) -> bool) -> bool {
+        self.stage.is_joining(origins)
+    }
+
     fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
         self.stage.part_from(origins);
     }

@@ -285,6 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn as_many_values_are_remembered_as_there_may_be() {
+        for (max, is_remembered) in [(VALUES_MIN, false), (2 * VALUES_MIN, true)] {
+            let stages = format!(
+                "- limit: {{rate: 1, burst: 1, drop: true, by_label_name: app, \
+                 max_distinct_labels: {max}}}"
+            );
+            let (mut pipeline, mut out) = (pipeline(&stages), Vec::new());
+            let values = (0..2 * VALUES_MIN + 1).chain([0]);
+            for value in values.map(|value| value.to_string()) {
+                pipeline.process(labelled("x", &[("app", &value)]), NOW_NS, &mut out);
+            }
+            assert_eq!(out.len() == 2 * VALUES_MIN + 1, is_remembered, "{max}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (options, error) in [
             ("{rate: 0, burst: 1}", "above 0"),

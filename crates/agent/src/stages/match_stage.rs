@@ -193,6 +193,10 @@ impl Stage for Match {
         self.chain()?.oldest_held()
     }
 
+    fn is_joining(&self, origins: &dyn Fn(u64) -> bool) -> bool {
+        self.chain().is_some_and(|chain| chain.is_joining(origins))
+    }
+
     fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
         if let Then::Run(chain) = &mut self.then {
             chain.part_from(origins);
@@ -248,6 +252,14 @@ mod tests {
             let hit = if expected { "app=web hit=1" } else { "app=web" };
             assert_eq!(label_text(&out[0].labels), hit, "{selector}");
         }
+    }
+
+    #[test]
+    fn a_pipeline_may_have_a_name() {
+        let stages = "- match:\n    selector: '{}'\n    pipeline_name: web\n    stages:\n    \
+                      - static_labels: {hit: 1}";
+        let out = entries(stages, [labelled("x", &[])]);
+        assert_eq!(label_text(&out[0].labels), "hit=1");
     }
 
     #[test]

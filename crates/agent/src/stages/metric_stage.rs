@@ -402,6 +402,18 @@ mod tests {
     }
 
     #[test]
+    fn a_description_is_shown() {
+        let mut registry = Registry::default();
+        let stages = "- metrics: {n: {type: counter, description: how many, \
+                      config: {action: inc, match_all: true}}}";
+        let mut pipeline = pipeline_with(stages, &Metrics::register(&mut registry));
+        pipeline.process(labelled("x", &[]), NOW_NS, &mut Vec::new());
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("# HELP promtail_custom_n how many"), "{text}");
+    }
+
+    #[test]
     fn idle_series_are_forgotten() {
         let metrics = "{v: {type: gauge, max_idle_duration: 90s, config: {action: inc}}}";
         let lines = [

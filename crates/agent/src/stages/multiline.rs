@@ -222,6 +222,11 @@ impl Stage for Multiline {
         origins.extend(self.blocks.values().map(|block| block.first.entry.origin));
     }
 
+    fn is_joining(&self, origins: &dyn Fn(u64) -> bool) -> bool {
+        let mut held = self.blocks.values().filter(|block| block.lines > 0);
+        held.any(|block| origins(block.first.entry.origin))
+    }
+
     fn part_from(&mut self, origins: &dyn Fn(u64) -> bool) {
         let stays = |block: &Block| block.lines > 0 || !origins(block.first.entry.origin);
         self.blocks.retain(|_, block| stays(block));

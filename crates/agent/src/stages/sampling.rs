@@ -66,7 +66,7 @@ impl Stage for Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stages::testing::{entry, refused};
+    use crate::stages::testing::{entry, pipeline_with, refused};
 
     fn kept(rate: f64, metrics: &Metrics) -> usize {
         let options = Options {
@@ -88,6 +88,15 @@ mod tests {
         assert!((2_300..2_700).contains(&quarter), "{quarter}");
         let dropped = usize::try_from(metrics.dropped("sampling_stage").get()).unwrap();
         assert_eq!(dropped, 20_000 - quarter);
+    }
+
+    #[test]
+    fn what_is_dropped_has_a_reason() {
+        let metrics = Metrics::default();
+        let stages = "- sampling: {rate: 0, drop_counter_reason: noise}";
+        let (mut pipeline, mut out) = (pipeline_with(stages, &metrics), Vec::new());
+        pipeline.process(entry("x"), 0, &mut out);
+        assert_eq!((out.len(), metrics.dropped("noise").get()), (0, 1));
     }
 
     #[test]

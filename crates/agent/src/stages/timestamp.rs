@@ -211,6 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn a_location_is_that_of_times_that_name_no_zone() {
+        let hours = |options: &str, line: &str| times(options, &[line])[0] / 3_600_000_000_000;
+        let there = "{source: t, format: '2006-01-02T15:04:05', location: America/New_York}";
+        assert_eq!(hours(there, "2026-01-15T01:00:00"), 6);
+        // In July there is one hour less between them.
+        assert_eq!(hours(there, "2026-07-15T00:00:00"), 181 * 24 + 4);
+        let zoned = "{source: t, format: RFC3339, location: America/New_York}";
+        assert_eq!(hours(zoned, "2026-01-15T01:00:00Z"), 1);
+        assert_eq!(
+            hours(
+                "{source: t, format: '2006-01-02T15:04:05'}",
+                "2026-01-15T01:00:00"
+            ),
+            1
+        );
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (options, error) in [
             ("{format: Unix}", "missing field `source`"),

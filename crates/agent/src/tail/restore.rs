@@ -81,7 +81,8 @@ impl Memory {
     fn of_path(&self, path: &Path, job: &str, names: &Names) -> Vec<&Record> {
         let records = self.by_path.get(path).into_iter().flatten();
         let mut records = eligible(records, job, names);
-        records.sort_by_key(|record| record.mtime_ns);
+        // Times of files are coarse, and a version that was before this one knew no other order.
+        records.sort_by_key(|record| (record.no, record.mtime_ns));
         records
     }
 }

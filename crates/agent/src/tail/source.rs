@@ -29,8 +29,6 @@ use crate::stages::Pipeline;
 use sink::Sink;
 pub(super) use sink::{origin, place};
 
-/// The structured metadata that says where in its file a line begins.
-const OFFSET: &str = "file_offset";
 /// How many bytes may be read of a file after a line that is held back.
 const HELD_BYTES_MAX: u64 = 32 << 20;
 
@@ -50,9 +48,9 @@ pub(crate) struct Source {
     pub(super) stamps: Stamps,
     /// What else entries were made of than their lines.
     ties: Ties,
-    /// Whether a file was closed in which blocks began that might have gone on. That it is closed is
-    /// saved before more is sent.
-    has_parted: bool,
+    /// The version of the book that must be saved before more is sent: it has that a file is closed
+    /// in which blocks began that might have gone on.
+    needs_version: u64,
     /// Lines before this origin may have been sent by an agent before this one.
     repeats_before: u64,
     /// The tenant of the last entry.
@@ -83,7 +81,7 @@ impl Source {
             owing: BTreeMap::new(),
             stamps: Stamps::default(),
             ties: Ties::default(),
-            has_parted: false,
+            needs_version: 0,
             repeats_before: 0,
             tenant: None,
             is_listed: true,
@@ -233,7 +231,8 @@ impl Source {
             outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
-            has_parted: self.has_parted,
+            needs_version: self.needs_version,
+            has_offsets: self.target.has_offsets,
             has_stamped: false,
         };
         let (target, encoding) = (&*self.target, self.target.encoding);
@@ -250,7 +249,7 @@ impl Source {
                     Some(encoding) => decoded(encoding, line.bytes),
                     None => line.bytes.to_vec(),
                 },
-                metadata: metadata_of(target, line.offset),
+                metadata: target.metadata.clone(),
                 origin,
                 made: sink.known(origin),
             };
@@ -346,7 +345,8 @@ impl Source {
             outbox: &mut desk.outbox,
             now: desk.now.mono,
             repeats_before: self.repeats_before,
-            has_parted: self.has_parted,
+            needs_version: self.needs_version,
+            has_offsets: self.target.has_offsets,
             has_stamped: false,
         }
     }
@@ -489,15 +489,6 @@ fn labels_of(found: &Found) -> BTreeMap<String, String> {
     labels
 }
 
-/// Structured metadata of a line.
-fn metadata_of(target: &Target, offset: u64) -> Vec<(String, String)> {
-    let mut metadata = target.metadata.clone();
-    if target.has_offsets {
-        metadata.push((OFFSET.to_owned(), offset.to_string()));
-    }
-    metadata
-}
-
 fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Known) -> Record {
     Record {
         client: known.client.to_string(),
@@ -505,6 +496,7 @@ fn record_of(generation: &Generation, path: &Path, target: &Target, known: &Know
         path: path.to_owned(),
         file: generation.path.clone(),
         id: generation.id,
+        no: generation.no,
         mark: generation.noted,
         mtime_ns: generation.mtime_ns,
         is_done: false,

@@ -160,14 +160,21 @@ impl Ties {
         self.spans.retain(|_, last| !is_done(*last));
         self.over.retain(|last| !is_done(*last));
         let its = |line: u64| (place(line).0 == generation).then(|| place(line).1);
-        let is_over = self.over.iter().any(|last| its(*last).is_some());
         let again = self.again_in(generation);
-        let again = again.filter(|again| read < again.sent || is_over);
+        let again = again.filter(|again| read < again.sent || self.needs_again(generation));
         let again = again.map(|again| origin(generation, again.from));
         let spans = self.spans.iter().filter(|(first, _)| is_done(**first));
         let from = self.rests.values().chain(firsts).copied();
+        // All lines are read again from the first of an entry to its last, those of others among them.
+        let begins_before = |first: &u64| place(*first).0 < generation;
+        let rests = self.rests.iter().map(|(line, first)| (first, line));
+        let is_within = rests
+            .chain(&self.spans)
+            .any(|(first, last)| begins_before(first) && *last >= done)
+            || firsts.iter().any(begins_before);
         let from = from
             .chain(again)
+            .chain(is_within.then(|| origin(generation, 0)))
             .chain(spans.map(|(first, _)| *first))
             .filter(|line| is_done(*line) && done - line <= BACK_BYTES_MAX);
         let from = from.min();
@@ -195,10 +202,17 @@ impl Ties {
         }
     }
 
-    /// Whether lines are not done with that belong to others in this generation.
+    /// Whether lines are not done with that belong to others in this generation, or before it.
     pub(super) fn needs(&self, generation: u64) -> bool {
         let mut firsts = self.rests.values().chain(self.spans.keys());
-        firsts.any(|first| place(*first).0 == generation)
+        firsts.any(|first| place(*first).0 <= generation) || self.needs_again(generation)
+    }
+
+    /// Whether lines of this generation, or of one after it, are to be read again of which the entries
+    /// that they are the last of may begin before the position in this one.
+    fn needs_again(&self, generation: u64) -> bool {
+        let mut over = self.over.iter();
+        self.again_in(generation).is_some() && over.any(|last| place(*last).0 >= generation)
     }
 
     /// Whether lines of this generation are done with as the last of entries that begin before.
@@ -246,5 +260,52 @@ mod tests {
         next.restore(0, &saved, 30);
         assert!(!next.is_sent(0, 50), "{saved:?}");
         assert_eq!(ties.note(0, 40, 70, &[]).over, [50]);
+    }
+
+    #[test]
+    fn files_are_read_again_as_a_whole_between_the_first_and_the_last_line_of_an_entry() {
+        let mut ties = Ties::default();
+        let made = Made {
+            last: Some(origin(2, 40)),
+            ..Made::default()
+        };
+        ties.take(10, 1, &made);
+        let from = |tied: Tied| (tied.from, tied.over);
+        assert_eq!(from(ties.note(0, 30, 30, &[])), (Some(10), vec![]));
+        assert_eq!(from(ties.note(1, 20, 20, &[])), (Some(0), vec![]));
+        assert_eq!(from(ties.note(2, 5, 60, &[])), (Some(0), vec![40]));
+        assert_eq!(from(ties.note(3, 5, 60, &[])), (None, vec![]));
+        assert_eq!(from(ties.note(3, 5, 60, &[7])), (Some(0), vec![]));
+        assert!(ties.needs(0) && ties.needs(1));
+        ties.note(2, 60, 60, &[]);
+        assert!(!ties.needs(0) && !ties.needs(1));
+        let rest = Made {
+            rest_of: Some(10),
+            ..Made::default()
+        };
+        ties.take(origin(2, 70), 1, &rest);
+        assert_eq!(from(ties.note(1, 20, 20, &[])), (Some(0), vec![]));
+        assert!(ties.needs(1));
+    }
+
+    /// An entry that is done with begins before the position in one file and ends after that in the
+    /// next, where lines before it are not done with.
+    #[test]
+    fn a_file_is_needed_for_an_entry_that_ends_in_the_next_also_after_a_second_crash() {
+        let mut ties = Ties::default();
+        let noted = |from: Option<u64>, over: &[u64]| Tied {
+            from,
+            over: over.into(),
+            ..Tied::default()
+        };
+        ties.restore(0, &noted(Some(0), &[]), 30);
+        ties.restore(1, &noted(None, &[50]), 0);
+        assert!(ties.is_sent(0, origin(1, 50)));
+        assert_eq!(ties.note(0, 30, 70, &[]), noted(Some(0), &[]));
+        assert_eq!(ties.note(1, 0, 90, &[]), noted(None, &[50]));
+        assert!(ties.needs(0));
+        ties.note(1, 90, 90, &[]);
+        assert!(!ties.needs(0));
+        assert_eq!(ties.note(0, 30, 70, &[]), Tied::default());
     }
 }

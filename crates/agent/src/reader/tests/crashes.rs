@@ -1,5 +1,8 @@
 //! Crashes at any moment, over any order of writing, waiting, sending and saving: what is sent again
 //! is the very same.
+//!
+//! `SUITE_CRASH_RUNS=1000 cargo test -p agent crashes` tries more of them, and `SUITE_CRASH_SEED` says
+//! with which to begin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +11,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::rig::{Rig, entries};
-use crate::config::Config;
 use crate::positions::Record;
 
 /// Runs of each pipeline, and what happens in one.
@@ -29,15 +31,13 @@ struct Run {
     /// Rows that were sent, each as often as one likes.
     sent: BTreeSet<(String, i64)>,
     saved: Vec<Record>,
+    /// The version of the book that is saved.
+    saved_version: u64,
 }
 
 impl Run {
     fn new(stages: &str, rotates: bool, seed: u64) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let glob = format!("{}/a.log", directory.path().display());
-        let mut config = Config::for_paths(&[("j", vec![glob])], "unused".into());
-        config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
-        let rig = Rig::with_config(directory, config);
+        let rig = Rig::staged("a.log", stages);
         rig.write("a.log", "");
         Self {
             random: StdRng::seed_from_u64(seed),
@@ -48,6 +48,7 @@ impl Run {
             files: 1,
             sent: BTreeSet::new(),
             saved: Vec::new(),
+            saved_version: 0,
         }
     }
 
@@ -90,8 +91,9 @@ impl Run {
         let batches = self.rig.turn_without_delivery();
         self.sent.extend(entries(&batches));
         // What is made of more than its lines is saved before it is sent, other positions at times.
-        if batches.iter().any(|batch| batch.is_stamped) || self.random.random_bool(0.3) {
-            self.saved = self.rig.records();
+        let needs_version = batches.iter().map(|batch| batch.needs_version).max();
+        if needs_version > Some(self.saved_version) || self.random.random_bool(0.3) {
+            (self.saved, self.saved_version) = (self.rig.records(), self.rig.version());
         }
         let taken = self.random.random_range(0..=batches.len());
         let is_taken = self.random.random_bool(0.7);
@@ -116,6 +118,7 @@ impl Run {
             _ => {
                 self.rig.kill_with(self.saved.clone());
                 self.rig.start();
+                self.saved_version = self.rig.version();
             }
         }
     }
@@ -150,7 +153,10 @@ impl Run {
 }
 
 fn check(stages: &str, rotates: bool) {
-    for seed in 0..RUNS {
+    let number = |text: Option<&str>, default| text.map_or(default, |text| text.parse().unwrap());
+    let first = number(option_env!("SUITE_CRASH_SEED"), 0);
+    let runs = number(option_env!("SUITE_CRASH_RUNS"), RUNS);
+    for seed in first..first + runs {
         let mut run = Run::new(stages, rotates, seed);
         for _ in 0..STEPS {
             run.step();
@@ -182,20 +188,20 @@ fn blocks_of_lines() {
 fn blocks_of_lines_with_times_of_their_own() {
     let stages = "[multiline: {firstline: '^f', max_wait_time: 2s, max_lines: 4},
         regex: {expression: '(?P<t>[0-9]{10})'}, timestamp: {source: t, format: Unix}]";
-    check(stages, false);
+    check(stages, true);
 }
 
 #[test]
 fn blocks_of_lines_that_had_times_before_they_were_joined() {
     let stages = "[regex: {expression: '(?P<t>[0-9]{10})'}, timestamp: {source: t, format: Unix},
         multiline: {firstline: '^f', max_wait_time: 2s, max_lines: 4}]";
-    check(stages, false);
+    check(stages, true);
 }
 
 #[test]
 fn blocks_of_lines_that_are_packed() {
     let stages = "[multiline: {firstline: '^f', max_wait_time: 2s}, pack: {labels: [job]}]";
-    check(stages, false);
+    check(stages, true);
 }
 
 #[test]

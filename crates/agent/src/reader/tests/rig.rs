@@ -63,6 +63,22 @@ impl Rig {
         rig
     }
 
+    /// As [`Self::new`], with these stages.
+    pub(super) fn staged(glob: &str, stages: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let glob = format!("{}/{glob}", directory.path().display());
+        let mut config = Config::for_paths(&[("j", vec![glob])], PathBuf::from("unused"));
+        config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
+        Self::with_config(directory, config)
+    }
+
+    /// As [`Self::staged`], where lines tell their offsets.
+    pub(super) fn offsets(glob: &str, stages: &str) -> Self {
+        let mut rig = Self::staged(glob, stages);
+        rig.config.scrape_configs[0].offset_metadata = true;
+        rig
+    }
+
     pub(super) fn with_config(directory: tempfile::TempDir, mut config: Config) -> Self {
         config.positions.filename = directory.path().join("scratch");
         let book = Arc::new(Book::new(Loaded::default()));
@@ -111,8 +127,13 @@ impl Rig {
 
     /// Makes a file look as if it had been written last so long ago.
     pub(super) fn set_age(&self, name: &str, age: Duration) {
+        self.set_written(name, SystemTime::now() - age);
+    }
+
+    /// Makes a file look as if it had been written last at that time.
+    pub(super) fn set_written(&self, name: &str, at: SystemTime) {
         let file = fs::OpenOptions::new().append(true).open(self.path(name));
-        file.unwrap().set_modified(SystemTime::now() - age).unwrap();
+        file.unwrap().set_modified(at).unwrap();
     }
 
     pub(super) fn make_fifo(&self, name: &str) {
@@ -243,6 +264,11 @@ impl Rig {
         // What is written and read again is the same.
         let text = serde_json::to_string(&self.book.records()).unwrap();
         serde_json::from_str(&text).unwrap()
+    }
+
+    /// The version of what is noted.
+    pub(super) fn version(&self) -> u64 {
+        self.book.version()
     }
 
     /// The acknowledged offset in the file that now has this name.

@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use super::rig::{Rig, entries, lines_of};
-use crate::config::Config;
 
 fn rig(stages: &str) -> Rig {
-    let directory = tempfile::tempdir().unwrap();
-    let glob = format!("{}/*.log*", directory.path().display());
-    let mut config = Config::for_paths(&[("j", vec![glob])], "unused".into());
-    config.scrape_configs[0].pipeline_stages = serde_yaml::from_str(stages).unwrap();
-    Rig::with_config(directory, config)
+    Rig::staged("*.log*", stages)
 }
 
 fn cri(flag: &str, text: &str) -> String {
@@ -53,6 +48,26 @@ fn a_line_in_parts_stays_whole_over_a_rotation_and_a_restart() {
     assert_eq!(rig.read(), ["first, second", "next"]);
     rig.restart();
     assert_eq!(rig.read_after(Duration::from_secs(120)), [""; 0]);
+}
+
+#[test]
+fn files_of_a_name_are_read_in_their_order_though_neither_their_times_nor_their_inodes_tell_it() {
+    let mut rig = Rig::staged("a.log", "[cri: {}]");
+    let written = std::time::SystemTime::now();
+    rig.write("spare", &cri("F", "second"));
+    rig.write("a.log", &cri("P", "first, "));
+    rig.set_written("spare", written);
+    rig.set_written("a.log", written);
+    assert_eq!(rig.read(), [""; 0]);
+    rig.rename("a.log", "a.log.2");
+    rig.rename("spare", "a.log");
+    let batches = rig.turn_without_delivery();
+    assert_eq!(lines_of(&batches[0]), ["first, second"]);
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", &cri("F", "third"));
+    rig.turn_without_delivery();
+    rig.restart();
+    assert_eq!(rig.read(), ["first, second", "third"]);
 }
 
 #[test]
@@ -252,4 +267,54 @@ fn a_block_is_whole_though_reading_stopped_in_it_for_longer_than_it_may_wait() {
     }
     assert_eq!(lines.len(), blocks);
     assert!(lines.iter().all(|line| line.ends_with("\nrest")));
+}
+
+#[test]
+fn after_a_rotation_in_a_block_lines_wait_once_until_it_is_saved_that_the_file_is_closed() {
+    let mut rig = Rig::staged(
+        "a.log",
+        "[multiline: {firstline: '^f', max_wait_time: 1s}, regex: {expression: '(?P<t>[0-9]+)'}, \
+         timestamp: {source: t, format: Unix}]",
+    );
+    rig.write("a.log", "f 1700000001\n");
+    assert_eq!(rig.read_after(Duration::from_secs(5)), ["f 1700000001"]);
+    rig.rename("a.log", "a.log.1");
+    rig.write("a.log", "");
+    assert_eq!(rig.read_after(Duration::from_secs(90)), [""; 0]);
+    let mut needed = Vec::new();
+    for number in 2..5 {
+        rig.append("a.log", &format!("r 170000000{number}\n"));
+        let batches = rig.turn_without_delivery();
+        assert_eq!(lines_of(&batches[0]), [format!("r 170000000{number}")]);
+        assert!(!batches[0].is_stamped);
+        needed.push(batches[0].needs_version);
+        rig.deliver(&batches);
+    }
+    assert!(needed[0] > 1 && rig.version() > needed[0], "{needed:?}");
+    assert_eq!(needed[1..], [needed[0]; 2]);
+}
+
+#[test]
+fn the_offset_of_a_line_in_parts_is_where_it_begins() {
+    let mut rig = Rig::offsets("a.log", "[cri: {}]");
+    let parts = cri("F", "whole") + &cri("P", "first, ") + &cri("P", "second, ");
+    rig.write("a.log", &(parts + &cri("F", "third") + &cri("F", "next")));
+    let batches = rig.turn_without_delivery();
+    assert_eq!(
+        lines_of(&batches[0]),
+        ["whole", "first, second, third", "next"]
+    );
+    let at = |line: &str, flag: &str| cri(flag, line).len();
+    let (first, next) = (
+        at("whole", "F"),
+        at("first, ", "P") + at("second, ", "P") + at("third", "F"),
+    );
+    let expected = [0, first, first + next].map(|at| at.to_string());
+    let entries = &batches[0].request.streams[0].entries;
+    let metadata = entries.iter().map(|entry| &entry.structured_metadata[0]);
+    let offsets: Vec<_> = metadata.map(|pair| (&*pair.name, &*pair.value)).collect();
+    assert_eq!(
+        offsets,
+        expected.each_ref().map(|at| ("file_offset", &**at))
+    );
 }

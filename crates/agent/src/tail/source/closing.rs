@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Desk, Generation, Pipeline, Source, lost, place, record_of};
+use super::{Desk, Generation, Source, lost, place, record_of};
 
 /// How long a file that was rotated must not grow until its last line counts as whole.
 const HALF_LINE_QUIET: Duration = Duration::from_secs(5);
@@ -42,9 +42,8 @@ impl Source {
         }
     }
 
-    /// Whether all of a file is done with, also as the beginning of blocks that go on after it. What
-    /// comes from now on begins anew, since it would after a restart.
-    fn is_finished(&mut self, at: usize, now: Duration) -> bool {
+    /// Whether all of a file is done with, also as the beginning of blocks that go on after it.
+    fn is_finished(&self, at: usize, now: Duration) -> bool {
         let Some(generation) = self.generations.get(at) else {
             return false;
         };
@@ -57,17 +56,20 @@ impl Source {
         if is_owed || is_needed {
             return false;
         }
-        let is_in_it = |origin: u64| place(origin).0 == no;
-        let begun_in_it = |pipeline: &Pipeline| {
-            let mut firsts = Vec::new();
-            pipeline.joined_to(&mut firsts);
-            firsts.into_iter().any(is_in_it)
-        };
-        if begun_in_it(&self.pipeline) {
+        !self.pipeline.is_joining(&|origin| place(origin).0 == no)
+    }
+
+    /// Joins nothing that comes to lines of a file that is closed, as an agent after this one would
+    /// not. Whether anything might have been.
+    fn part_from(&mut self, generation: u64) -> bool {
+        let is_in_it = |origin: u64| place(origin).0 == generation;
+        let mut firsts = Vec::new();
+        self.pipeline.joined_to(&mut firsts);
+        let may_go_on = firsts.into_iter().any(is_in_it);
+        if may_go_on {
             self.pipeline.part_from(&is_in_it);
-            self.has_parted = true;
         }
-        !begun_in_it(&self.pipeline)
+        may_go_on
     }
 
     /// Whether a deleted file takes room on the disk for longer than it may.
@@ -94,6 +96,7 @@ impl Source {
         let Some(generation) = self.generations.remove(at) else {
             return;
         };
+        let has_parted = self.part_from(generation.no);
         self.stamps.forget(generation.no);
         self.ties.forget(generation.no);
         let bears_same = |other: &Generation| other.id == generation.id;
@@ -106,5 +109,8 @@ impl Source {
         let mut record = record_of(&generation, &self.path, &self.target, &desk.known);
         record.is_done = true;
         desk.known.book.put(record);
+        if has_parted {
+            self.needs_version = desk.known.book.version();
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::outbox::Outbox;
 use crate::tail::stamps::Stamps;
 use crate::tail::ties::Ties;
 
+/// The structured metadata that says where in its file an entry begins.
+const OFFSET: &str = "file_offset";
 /// Bits of an origin that are the offset in a file; the others are the generation.
 const OFFSET_BITS: u32 = 40;
 
@@ -36,8 +38,10 @@ pub(super) struct Sink<'s> {
     pub(super) now: Duration,
     /// Lines before this origin may have been sent by an agent before this one.
     pub(super) repeats_before: u64,
-    /// Whether a file was closed to which lines might have been joined.
-    pub(super) has_parted: bool,
+    /// The version of the book that must be saved before this is sent.
+    pub(super) needs_version: u64,
+    /// Whether entries tell where in their file they begin.
+    pub(super) has_offsets: bool,
     /// Whether an entry went out that is made of more than its lines, which is to be noted.
     pub(super) has_stamped: bool,
 }
@@ -59,9 +63,12 @@ impl Sink<'_> {
                 continue;
             }
             let (generation, offset) = place(origin);
+            if self.has_offsets {
+                let at = (OFFSET.to_owned(), offset.to_string());
+                entry.metadata.push(at);
+            }
             let is_tied = made.is_some_and(|made| self.ties.take(origin, timestamp_ns, &made));
             let is_stamped = self.stamps.is_of(origin, timestamp_ns) || is_tied;
-            let is_stamped = is_stamped || self.has_parted;
             self.has_stamped |= is_stamped;
             let from = From {
                 job: self.job,
@@ -70,6 +77,7 @@ impl Sink<'_> {
                 offset,
                 path: self.path,
                 is_stamped,
+                needs_version: self.needs_version,
                 may_repeat: origin < self.repeats_before,
             };
             if let Some((batch, tenant)) = self.outbox.add(entry, from, self.now) {
