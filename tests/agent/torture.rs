@@ -1,31 +1,6 @@
 //! What befalls files and servers, with the real agent and a real server.
 //!
-//! The cases of the torture table, and where each is tried. `reader` and the others are modules of
-//! the agent's own tests, where time and every single step are in the test's hands.
-//!
-//! | case | where |
-//! |---|---|
-//! | a rotated file that the glob matches too | `reader::rotation`, `kills` |
-//! | copied and truncated, and longer again | `reader::rotation`, `tail::generation` |
-//! | rotated faster than it is looked at | `reader::rotation`, `kills` |
-//! | rotated while down: the tail of the old file, the head of the new | `reader::restarts` |
-//! | came and was rotated while down | here, `agent` |
-//! | an inode given away again while down | `reader::restarts` |
-//! | deleted while open, while down, and made anew | `reader::rotation`, `reader::restarts` |
-//! | packed after it was rotated | `reader::packed` |
-//! | killed at random | `kills`; with all flushed in between: `repeats` |
-//! | killed while the server is down | here |
-//! | stopped while the server is down | here, `agent` |
-//! | an outage: memory, and all comes after it | here, `reader` |
-//! | a server that says 429 or 500, is slow, or never answers | `answers`, `deliver::courier`, `deliver::http` |
-//! | positions that are broken | here, `positions::file`, `agent` |
-//! | two clients, one dead | `answers`, `agent` |
-//! | a line in parts over a restart and a rotation | `reader::stages`, `kills` |
-//! | FIFOs, directories, links | here, `reader` |
-//! | a file with a hole | here, `tail::generation`, `reader::rotation` |
-//! | a line too long, half a line, no line end at the end | `tail::generation`, `reader::rotation` |
-//! | more streams than there may be | here, `batch` |
-//! | thousands of files | `answers`, `reader` |
+//! Where each case of the torture table is tried, here and elsewhere, says `tests/tidy/agent/rows.rs`.
 
 use std::os::unix::fs::FileExt;
 use std::process::Command;
