@@ -10,7 +10,7 @@ use codec::frame::Decompressor;
 use codec::{Reader, ints};
 use model::{LabelSet, TimeRange};
 
-use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, RunMeta, Span};
+use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, Layout, RunMeta, Span};
 use crate::metadata::{RunColumn, ValueTable};
 use crate::values::Decoded;
 use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, RunRows, Search};
@@ -264,9 +264,17 @@ impl Block {
         let raw = Decompressor::default().read(frame.codec, &stored, frame.crc, raw_len);
         let raw = raw.map_err(ChunkError::at(self.frame_part(number)))?;
         match cell {
-            Some(cell) if self.is_shared() || number == 0 => Ok(cell.get_or_init(|| raw).clone()),
+            Some(cell) if self.keeps_frames() || number == 0 => {
+                Ok(cell.get_or_init(|| raw).clone())
+            }
             _ => Ok(raw),
         }
+    }
+
+    /// Whether the next run is likely to need the same frame. It has parts of lines only where these
+    /// are plain; all else is decoded for the whole block, and that is kept.
+    fn keeps_frames(&self) -> bool {
+        self.is_shared() && self.meta.layout() == Layout::Plain
     }
 
     /// Some bytes of a column, without a copy if they are in one frame.
@@ -310,7 +318,7 @@ impl Block {
             let (target, after) = rest.split_at_mut(part.len());
             rest = after;
             let (frame, stored) = self.stored(span.frame)?;
-            if !self.is_shared() && part.len() == frame.raw_len as usize {
+            if !self.keeps_frames() && part.len() == frame.raw_len as usize {
                 Decompressor::default()
                     .read_into(frame.codec, &stored, frame.crc, target)
                     .map_err(ChunkError::at(self.frame_part(span.frame)))?;

@@ -4,6 +4,7 @@
 //! (replicas wrote them, or a window allowed late lines) form one [`Unit`], whose rows are merged
 //! without copies; other blocks are units of their own, which run in any order and at once.
 
+mod claims;
 mod open;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,6 +19,7 @@ use storage::{Catalog, ObjectRef, Snapshot};
 use crate::query::Context;
 use crate::recent::Covered;
 use crate::stats::QueryStats;
+use claims::BlockKey;
 pub(crate) use open::{OpenBlocks, Wanted, first_ranges};
 
 /// Rows of one stream in blocks that overlap in time.
@@ -231,6 +233,10 @@ pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize
 }
 
 impl RunRef {
+    fn key(&self) -> BlockKey {
+        (self.object.id, self.block)
+    }
+
     /// What the run's block says about itself.
     pub(crate) async fn block_meta(&self, context: &Context) -> Result<Arc<BlockMeta>, CodedError> {
         let meta = context

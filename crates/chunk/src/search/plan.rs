@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::literal::{Condition, Test};
 use crate::format::{Stamp, class_mask};
 use crate::shape::{Group, Kind, Payload, Shape, Template};
@@ -22,7 +24,7 @@ pub(super) struct Plan<'n> {
     /// Templates all of whose texts contain it.
     pub(super) whole: Vec<usize>,
     /// Per column and condition the templates and places that it decides.
-    pub(super) single: HashMap<(u32, Condition<'n>), Vec<(usize, usize)>>,
+    pub(super) single: HashMap<(u32, Condition<'n>), Vec<(usize, usize)>, RandomState>,
     /// Templates and conditions that must all be met.
     pub(super) spanning: Vec<(usize, Vec<Part<'n>>)>,
     /// Templates whose texts have to be put together.
@@ -176,12 +178,14 @@ impl<'n> Walk<'_, 'n> {
         }
         for at in 0..last {
             // It begins in the text before a value and goes on in the value.
-            let most = self.piece(at).len().min(text.len().saturating_sub(1));
-            let last_byte = self.piece(at).last().copied();
-            for len in 1..=most {
-                let start = text.get(..len).unwrap_or_default();
-                if start.last().copied() == last_byte && self.piece(at).ends_with(start) {
-                    self.at_value(at, len, &mut Vec::new());
+            if let Some(last_byte) = self.piece(at).last().copied() {
+                let most = self.piece(at).len().min(text.len().saturating_sub(1));
+                let starts = text.get(..most).unwrap_or_default();
+                for end in memchr::memchr_iter(last_byte, starts) {
+                    let (start, _) = text.split_at(end + 1);
+                    if self.piece(at).ends_with(start) {
+                        self.at_value(at, start.len(), &mut Vec::new());
+                    }
                 }
             }
             // It begins in the value.

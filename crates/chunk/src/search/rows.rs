@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::column::matching;
 use super::literal::{Condition, Test};
 use super::plan::{Part, Plan};
@@ -19,7 +21,7 @@ pub(super) fn find(view: GroupView<'_>, condition: &Condition<'_>) -> Result<Row
     }
     let mut finding = Finding {
         view,
-        known: HashMap::new(),
+        known: HashMap::default(),
     };
     finding.whole(&plan.whole, &mut found)?;
     for ((column, condition), places) in &plan.single {
@@ -55,7 +57,7 @@ pub(super) fn templates_of<'a>(
 struct Finding<'a, 'n> {
     view: GroupView<'a>,
     /// Per column and condition the values that meet it; `None` if there is none.
-    known: HashMap<(u32, Condition<'n>), Option<RowSet>>,
+    known: HashMap<(u32, Condition<'n>), Option<RowSet>, RandomState>,
 }
 
 impl<'n> Finding<'_, 'n> {

@@ -12,6 +12,7 @@ use scan::{Prefilter, Source};
 use storage::BlockParts;
 use tokio::sync::{AcquireError, Semaphore};
 
+use super::claims::{BlockKey, Claim, Claims};
 use super::{RunRef, Unit};
 use crate::query::Context;
 use crate::stats::QueryStats;
@@ -42,9 +43,9 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct OpenBlocks {
     open: Mutex<Vec<OpenBlock>>,
     /// Shared blocks of which no row is wanted.
-    unwanted: Mutex<HashSet<(u128, u32)>>,
-    /// Blocks that a unit is fetching.
-    fetching: Mutex<HashMap<(u128, u32), Arc<Turn>>>,
+    unwanted: Mutex<HashSet<BlockKey>>,
+    /// Shared blocks that a unit is reading.
+    claims: Claims,
     /// The right to read.
     reads: Semaphore,
 }
@@ -54,14 +55,11 @@ impl Default for OpenBlocks {
         Self {
             open: Mutex::default(),
             unwanted: Mutex::default(),
-            fetching: Mutex::default(),
+            claims: Claims::default(),
             reads: Semaphore::new(FETCHES_MAX),
         }
     }
 }
-
-/// Who has it fetches a block.
-type Turn = tokio::sync::Mutex<()>;
 
 #[derive(Clone, Debug)]
 struct OpenBlock {
@@ -79,23 +77,27 @@ struct Opening<'a> {
     number: usize,
     run: &'a RunRef,
     wanted: Wanted<'a>,
-    first: First,
+    first: First<'a>,
 }
 
 /// What comes first for a block.
 #[derive(Debug)]
-enum First {
+enum First<'a> {
     /// Nothing has to be read: it is open, or no row of it is wanted.
     Known(Option<OpenBlock>),
-    Read(Reading),
+    Read(Reading<'a>),
+    /// It is shared, and another unit reads it: of the same batch or of another worker.
+    Later,
 }
 
 /// What to read of a block.
 #[derive(Debug)]
-struct Reading {
+struct Reading<'a> {
     parts: BlockParts,
     /// Whether this is more than a search needs.
     is_whole: bool,
+    /// If it is shared.
+    claim: Option<Claim<'a>>,
 }
 
 impl<'a> Opening<'a> {
@@ -155,6 +157,9 @@ impl OpenBlocks {
         let looked = futures::stream::iter(looking).buffered(FETCHES_AT_ONCE);
         let mut opening: Vec<Opening<'_>> = looked.try_collect().await?;
         self.read(context, &mut opening).await?;
+        for later in &mut opening {
+            self.read_later(context, later).await?;
+        }
         let opened: Vec<Opened<'_>> = opening.into_iter().filter_map(Opening::opened).collect();
         let mut found = vec![None; opened.len()];
         let prefilter = opened.iter().map(|opened| opened.wanted.prefilter);
@@ -182,18 +187,21 @@ impl OpenBlocks {
 
     /// What there is to do for a run of the unit of that number.
     async fn look<'a>(
-        &self,
+        &'a self,
         context: &Context,
         number: usize,
         run: &'a RunRef,
         wanted: Wanted<'a>,
     ) -> Result<Opening<'a>, CodedError> {
+        let is_shared = run.block_meta(context).await?.runs().len() > 1;
         let first = if let Some(open) = self.get(run) {
             First::Known(Some(open))
-        } else if run.block_meta(context).await?.runs().len() > 1 {
-            First::Known(self.block_of(context, run, wanted).await?)
+        } else if !is_shared {
+            self.plan(context, run, wanted, None).await?
+        } else if let Some(claim) = self.claims.now(run.key()) {
+            self.plan(context, run, wanted, Some(claim)).await?
         } else {
-            self.plan(context, run, wanted).await?
+            First::Later
         };
         Ok(Opening {
             number,
@@ -205,7 +213,7 @@ impl OpenBlocks {
 
     /// Reads what there is to read, of each object in one go.
     async fn read(&self, context: &Context, opening: &mut [Opening<'_>]) -> Result<(), CodedError> {
-        let mut of_object: HashMap<u128, Vec<_>> = HashMap::new();
+        let mut of_object: HashMap<u128, Vec<&mut Opening<'_>>> = HashMap::new();
         for opening in opening {
             if matches!(opening.first, First::Read(_)) {
                 let object = opening.run.object.id;
@@ -235,82 +243,53 @@ impl OpenBlocks {
             if let First::Read(read) = std::mem::replace(&mut opening.first, First::Known(None)) {
                 QueryStats::add(&context.stats.compressed_bytes, bytes_of(&read.parts.1));
                 parts.push(read.parts);
-                reading.push((opening, read.is_whole));
+                reading.push((opening, read.is_whole, read.claim));
             }
         }
         let at_once = parts.len().min(FETCHES_MAX) as u32;
         let _reads = self.reads.acquire_many(at_once).await.map_err(stopping)?;
         let objects = context.querier.catalog().objects();
         let blocks = objects.blocks(object, &parts).await?;
-        for ((opening, is_whole), block) in reading.into_iter().zip(blocks) {
+        for ((opening, is_whole, claim), block) in reading.into_iter().zip(blocks) {
             let open = self.opened(context, opening.run, block, is_whole);
             opening.first = First::Known(Some(open));
+            drop(claim);
         }
         Ok(())
     }
 
-    /// The block of a run, if a row of it may be wanted. Of units that share one and come at the same
-    /// time, one fetches it for all.
-    async fn block_of(
-        &self,
+    /// Opens a block that another unit was reading, unless that one has it open now. All that this
+    /// unit's batch has claimed is read by then, so nobody waits for who waits.
+    async fn read_later<'a>(
+        &'a self,
+        context: &Context,
+        opening: &mut Opening<'a>,
+    ) -> Result<(), CodedError> {
+        if !matches!(opening.first, First::Later) {
+            return Ok(());
+        }
+        let (run, wanted) = (opening.run, opening.wanted);
+        let claim = self.claims.wait(run.key()).await;
+        opening.first = self.plan(context, run, wanted, Some(claim)).await?;
+        self.read(context, std::slice::from_mut(opening)).await
+    }
+
+    /// What of a run's block has to be read first: what a search needs, or all. Nothing if it is
+    /// open, was searched for the same before, or its templates say that no row is wanted. A shared
+    /// block is claimed.
+    async fn plan<'a>(
+        &'a self,
         context: &Context,
         run: &RunRef,
         wanted: Wanted<'_>,
-    ) -> Result<Option<OpenBlock>, CodedError> {
-        if let Some(block) = self.get(run) {
-            return Ok(Some(block));
-        }
-        let key = (run.object.id, run.block);
-        let turn = self.turn(key);
-        let _turn = turn.lock().await;
-        let block = match self.get(run) {
-            Some(block) => Ok(Some(block)),
-            None => self.fetch(context, run, wanted).await,
-        };
-        self.fetching.lock().remove(&key);
-        block
-    }
-
-    fn turn(&self, key: (u128, u32)) -> Arc<Turn> {
-        Arc::clone(self.fetching.lock().entry(key).or_default())
-    }
-
-    /// Opens a shared block with what is needed first. `None` if no row is wanted.
-    async fn fetch(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        wanted: Wanted<'_>,
-    ) -> Result<Option<OpenBlock>, CodedError> {
-        let key = (run.object.id, run.block);
-        if self.unwanted.lock().contains(&key) {
-            return Ok(None);
-        }
-        let read = match self.plan(context, run, wanted).await? {
-            First::Known(open) => {
-                if open.is_none() {
-                    self.unwanted.lock().insert(key);
-                }
-                return Ok(open);
+        claim: Option<Claim<'a>>,
+    ) -> Result<First<'a>, CodedError> {
+        if let Some(claim) = &claim {
+            let open = self.get(run);
+            if open.is_some() || self.unwanted.lock().contains(&claim.key) {
+                return Ok(First::Known(open));
             }
-            First::Read(read) => read,
-        };
-        let (meta, ranges) = &read.parts;
-        QueryStats::add(&context.stats.compressed_bytes, bytes_of(ranges));
-        let _read = self.reads.acquire().await.map_err(stopping)?;
-        let objects = context.querier.catalog().objects();
-        let block = objects.block(&run.object, meta, ranges).await?;
-        Ok(Some(self.opened(context, run, block, read.is_whole)))
-    }
-
-    /// What of a run's block has to be read first: what a search needs, or all. Nothing if it was
-    /// searched for the same before, or its templates say that no row is wanted.
-    async fn plan(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        wanted: Wanted<'_>,
-    ) -> Result<First, CodedError> {
+        }
         let objects = context.querier.catalog().objects();
         let search = wanted.prefilter.search();
         if !search.is_empty()
@@ -323,12 +302,16 @@ impl OpenBlocks {
         let meta = run.block_meta(context).await?;
         let is_searched = !search.is_empty() && meta.layout() != Layout::Plain;
         let Some(ranges) = first_ranges(&meta, run, wanted)? else {
+            if let Some(claim) = claim {
+                self.unwanted.lock().insert(claim.key);
+            }
             objects.rule_out(&run.object, &meta, search);
             return Ok(First::Known(None));
         };
         Ok(First::Read(Reading {
             parts: (meta, ranges),
             is_whole: !is_searched,
+            claim,
         }))
     }
 
@@ -429,9 +412,7 @@ impl OpenBlocks {
         found: &RowSet,
         wanted: Wanted<'_>,
     ) -> Result<(), CodedError> {
-        let key = (run.object.id, run.block);
-        let turn = self.turn(key);
-        let _turn = turn.lock().await;
+        let _claim = self.claims.wait(run.key()).await;
         if self.get(run).is_some_and(|open| open.is_whole) {
             return Ok(());
         }
@@ -442,7 +423,6 @@ impl OpenBlocks {
                 ..open.clone()
             });
         }
-        self.fetching.lock().remove(&key);
         fetched
     }
 }
