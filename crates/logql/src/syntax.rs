@@ -30,6 +30,8 @@ pub use error::ParseError;
 pub use pretty::pretty;
 pub use print::format_float;
 
+pub(crate) use parser::NO_MATCHER;
+
 use ast::{Expr, LogExpr};
 use model::Matcher;
 
@@ -118,8 +120,13 @@ pub fn parse_open_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
 /// # Errors
 /// As [`parse`], and if there is more than a selector.
 pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
-    match parse(query)? {
-        Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => Ok(matchers),
+    let parsed = parse_text(query, true)?;
+    // Of more than a selector nobody looks at what it is.
+    match &parsed {
+        Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => {
+            check::stages(&parsed)?;
+            Ok(matchers.clone())
+        }
         _ => Err(ParseError::wrong_kind("only label matchers are supported")),
     }
 }

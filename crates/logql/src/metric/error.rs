@@ -2,6 +2,8 @@
 
 use model::{BudgetError, Code};
 
+use crate::syntax::NO_MATCHER;
+
 /// Why a metric query cannot be answered. Clients see the texts: they are Loki's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
@@ -38,6 +40,9 @@ pub enum EvalError {
         "unexpected expr type (*syntax.LiteralExpr) for Evaluator type (*logql.DefaultEvaluator) "
     )]
     UnexpectedLiteral,
+    /// A number where Loki looks for the selector by which it splits an aggregation.
+    #[error("parse error : {NO_MATCHER}")]
+    NoSelector,
     /// `approx_topk` over several steps.
     #[error("count min sketches are only supported on instant queries")]
     ApproximateRange,

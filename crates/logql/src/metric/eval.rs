@@ -268,6 +268,13 @@ impl Evaluator<'_> {
         if aggregation.op == VectorOp::ApproxTopk && !self.steps.is_instant() {
             return Err(EvalError::ApproximateRange);
         }
+        // Loki splits these by the selectors below them.
+        if matches!(*aggregation.inner, MetricExpr::Literal(_))
+            && let VectorOp::Sum | VectorOp::Avg | VectorOp::Count | VectorOp::ApproxTopk =
+                aggregation.op
+        {
+            return Err(EvalError::NoSelector);
+        }
         let mut series = self.series(&aggregation.inner, place.within(aggregation))?;
         let grouping = aggregation.grouping.as_ref();
         let k = || {

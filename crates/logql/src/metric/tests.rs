@@ -169,6 +169,12 @@ fn operators_match_series() {
         wanted.sort_unstable();
         assert_eq!(found, wanted, "{query}");
     }
+    for query in ["sum(1)", "max(sum(1))", "L + count(1)"] {
+        assert_eq!(of(query), Err(EvalError::NoSelector), "{query}");
+    }
+    for query in ["max(1)", "sum(min(1))", "topk(1, 2)"] {
+        assert_eq!(of(query), Err(EvalError::UnexpectedLiteral), "{query}");
+    }
     assert_eq!(of("L / on (a) L"), Err(EvalError::ImplicitManyToOne));
     assert_eq!(
         eval(&"L / on (a) group_right L".replace('L', L), &[left, right]),

@@ -12,7 +12,6 @@ use model::{Matcher, is_valid_label_name, re2};
 use super::ParseError;
 use super::ast::{
     Expr, Extraction, LabelFilter, LabelFormat, LineFilter, LineMatch, LineOp, MetricExpr, Stage,
-    VectorAggregation,
 };
 use crate::template::{Dialect, Template};
 
@@ -37,13 +36,6 @@ fn metric_stages(metric: &MetricExpr) -> Result<(), ParseError> {
             log_stages(&range.needed_stages())?;
             let mut filters = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
             filters.try_for_each(label_filter)
-        }
-        // The reference looks for a selector below two aggregations and misses it.
-        MetricExpr::Vector(VectorAggregation { inner, .. })
-            if matches!(&**inner, MetricExpr::Vector(inner)
-                if matches!(*inner.inner, MetricExpr::Literal(_))) =>
-        {
-            Err(ParseError::semantic(super::parser::NO_MATCHER))
         }
         MetricExpr::Vector(vector) => metric_stages(&vector.inner),
         MetricExpr::Binary(binary) => {

@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
 }
 
 /// What Loki says of a selector that selects everything.
-pub(super) const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not \
+pub(crate) const NO_MATCHER: &str = "queries require at least one regexp or equality matcher that does not \
     have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but \
     app=~\".+\" will";
 

@@ -192,15 +192,11 @@ impl Parser<'_> {
             Some(grouping) => Some(grouping),
             None => self.grouping()?,
         };
-        if grouping.is_some() && op == VectorOp::ApproxTopk {
-            let fault = format!("grouping not allowed for {} aggregation", op.as_str());
-            self.late(start, fault);
-            return Ok(Operand::Faulty);
-        }
+        let (parameter, fault) = vector_parameter(op, parameter);
+        let fault = fault.or_else(|| vector_fault(op, grouping.as_ref()?));
         // All series become one with and without an empty `by`.
         let grouping = grouping.filter(|grouping| grouping.without || !grouping.labels.is_empty());
-        let (parameter, fault) = vector_parameter(op, parameter);
-        if let Some(fault) = fault.or_else(|| vector_fault(op, grouping.as_ref())) {
+        if let Some(fault) = fault {
             self.late(start, fault);
             return Ok(Operand::Faulty);
         }
@@ -338,9 +334,14 @@ fn vector_parameter(op: VectorOp, text: Option<&str>) -> (Option<i64>, Option<St
     }
 }
 
-fn vector_fault(op: VectorOp, grouping: Option<&Grouping>) -> Option<String> {
-    if grouping.is_some() && op.is_sort() {
-        return Some("sort and sort_desc doesn't allow grouping by ".to_owned());
+/// What is wrong with a grouping of what must have none. An empty `by` is none where series are sorted.
+fn vector_fault(op: VectorOp, grouping: &Grouping) -> Option<String> {
+    if op == VectorOp::ApproxTopk {
+        return Some(format!(
+            "grouping not allowed for {} aggregation",
+            op.as_str()
+        ));
     }
-    None
+    let is_empty = !grouping.without && grouping.labels.is_empty();
+    (op.is_sort() && !is_empty).then(|| "sort and sort_desc doesn't allow grouping by ".to_owned())
 }
