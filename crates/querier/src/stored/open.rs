@@ -124,6 +124,45 @@ struct Opened<'a> {
     open: OpenBlock,
 }
 
+/// Rows that a search found in an open block, and what is wanted of them.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    run: &'a RunRef,
+    open: &'a OpenBlock,
+    rows: &'a RowSet,
+    wanted: Wanted<'a>,
+}
+
+impl Found<'_> {
+    /// Whether the block has rows of other streams too.
+    fn is_shared(&self) -> bool {
+        self.open.block.meta().runs().len() > 1
+    }
+
+    /// The bytes that were not needed to search, but are to read the rows. Of a shared block they
+    /// are those of all its rows.
+    fn ranges(&self) -> Result<Vec<Range<u64>>, CodedError> {
+        let (meta, wanted) = (self.open.block.meta(), self.wanted);
+        let damaged = |error: ChunkError| self.run.damaged(&error);
+        let mut ranges = if self.is_shared() {
+            meta.fetch_ranges(wanted.projection, &[], None)
+        } else {
+            let others = Projection {
+                metadata: wanted.projection.metadata,
+                ..Projection::TIMESTAMPS
+            };
+            meta.fetch_ranges(others, &[], None)
+        };
+        if !self.is_shared() && (wanted.projection.lines || wanted.projection.lengths) {
+            ranges.extend(self.open.block.lines_ranges(self.rows).map_err(damaged)?);
+        }
+        if let Some(reduction) = wanted.reduction {
+            ranges.extend(meta.reduced_ranges(reduction).map_err(damaged)?);
+        }
+        Ok(joined(ranges))
+    }
+}
+
 impl OpenBlocks {
     fn get(&self, run: &RunRef) -> Option<OpenBlock> {
         let open = self.open.lock();
@@ -350,15 +389,18 @@ impl OpenBlocks {
             if !found.has_any(rows) {
                 return Ok(None);
             }
-            let wanted = opened.wanted;
+            let found = Found {
+                run,
+                open: &open,
+                rows: &found,
+                wanted: opened.wanted,
+            };
             if open.is_whole {
                 // Nothing is left to be fetched.
-            } else if open.block.meta().runs().len() > 1 {
-                self.fetch_in_turn(context, run, &open, &found, wanted)
-                    .await?;
+            } else if found.is_shared() {
+                self.fetch_in_turn(context, found).await?;
             } else {
-                self.fetch_found(context, run, &open, &found, wanted)
-                    .await?;
+                self.fetch_found(context, found).await?;
             }
         }
         let source = Source::Block {
@@ -368,34 +410,9 @@ impl OpenBlocks {
         Ok(Some((opened.number, source)))
     }
 
-    async fn fetch_found(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        open: &OpenBlock,
-        found: &RowSet,
-        wanted: Wanted<'_>,
-    ) -> Result<(), CodedError> {
-        let meta = open.block.meta();
-        let is_shared = meta.runs().len() > 1;
-        let mut ranges = if is_shared {
-            meta.fetch_ranges(wanted.projection, &[], None)
-        } else {
-            let others = Projection {
-                metadata: wanted.projection.metadata,
-                ..Projection::TIMESTAMPS
-            };
-            meta.fetch_ranges(others, &[], None)
-        };
-        if !is_shared && (wanted.projection.lines || wanted.projection.lengths) {
-            let lines = open.block.lines_ranges(found);
-            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-        }
-        if let Some(reduction) = wanted.reduction {
-            let lines = meta.reduced_ranges(reduction);
-            ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-        }
-        let ranges = joined(ranges);
+    async fn fetch_found(&self, context: &Context, found: Found<'_>) -> Result<(), CodedError> {
+        let Found { run, open, .. } = found;
+        let ranges = found.ranges()?;
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
         let objects = context.querier.catalog().objects();
         let _read = self.reads.acquire().await.map_err(stopping)?;
@@ -404,19 +421,13 @@ impl OpenBlocks {
     }
 
     /// As [`Self::fetch_found`], of a block that is shared: one of its units fetches for all.
-    async fn fetch_in_turn(
-        &self,
-        context: &Context,
-        run: &RunRef,
-        open: &OpenBlock,
-        found: &RowSet,
-        wanted: Wanted<'_>,
-    ) -> Result<(), CodedError> {
+    async fn fetch_in_turn(&self, context: &Context, found: Found<'_>) -> Result<(), CodedError> {
+        let Found { run, open, .. } = found;
         let _claim = self.claims.wait(run.key()).await;
         if self.get(run).is_some_and(|open| open.is_whole) {
             return Ok(());
         }
-        let fetched = self.fetch_found(context, run, open, found, wanted).await;
+        let fetched = self.fetch_found(context, found).await;
         if fetched.is_ok() {
             self.keep(OpenBlock {
                 is_whole: true,
