@@ -14,8 +14,15 @@ async fn delete(api: &Api, query: &str, start_ns: i64, end_ns: i64) -> anyhow::R
     let (start, end) = (start_ns / SECOND_NS, end_ns / SECOND_NS);
     let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let path = format!("{DELETE}?query={query}&start={start}&end={end}");
-    let (status, body) = api.post(&path, "text/plain", &[], Vec::new()).await?;
+    let answer = api.send(&path, "text/plain", Vec::new()).await?;
+    let id = answer.headers().get("x-delete-request-id").cloned();
+    let (status, body) = (answer.status().as_u16(), answer.text().await?);
     ensure!(status == 204, "{path} answered {status}: {body}");
+    let listed = api.json(DELETE, &[]).await?;
+    let ids = listed.as_array().into_iter().flatten();
+    let mut ids = ids.filter_map(|request| request["request_id"].as_str());
+    let id = id.context("no id")?;
+    ensure!(ids.any(|listed| id == listed), "{id:?} is not in {listed}");
     Ok(())
 }
 

@@ -134,11 +134,14 @@ impl Detector {
                     kind,
                     values: BTreeSet::new(),
                     parsers: Vec::new(),
-                    json_path: json_path.to_vec(),
+                    json_path: Vec::new(),
                 })
             }
         };
         known.kind = kind;
+        if known.json_path.is_empty() {
+            known.json_path = json_path.to_vec();
+        }
         known
             .parsers
             .extend(parser.filter(|parser| !known.parsers.contains(parser)));
@@ -166,5 +169,43 @@ impl Detector {
         let known = self.fields.get(name);
         let values = known.into_iter().flat_map(|known| &known.values);
         values.take(limit).map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::{Budget, RowLabels};
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_however_a_field_was_found_first() {
+        let memory = Budget::new("test", u64::MAX).reservation();
+        let mut detector = Detector::new(10, memory).unwrap();
+        for line in ["msg=a", r#"{"msg": "b"}"#, "msg=c"] {
+            let row = LogRow {
+                timestamp_ns: 1,
+                line: Bytes::from_static(line.as_bytes()),
+                labels: Arc::new(RowLabels {
+                    metadata: LabelSet::from_pairs([("span", "x")]),
+                    ..RowLabels::default()
+                }),
+                row_hash: 0,
+            };
+            detector.add(&row).unwrap();
+        }
+        let fields = detector.fields();
+        let found: Vec<_> = fields
+            .iter()
+            .map(|field| {
+                (
+                    field.name.as_str(),
+                    field.parsers.len(),
+                    field.json_path.len(),
+                )
+            })
+            .collect();
+        assert_eq!(found, [("msg", 2, 1), ("span", 0, 0)]);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use logql::syntax;
 use model::units::{format_go_duration, parse_go_duration};
@@ -16,6 +16,8 @@ use crate::Querier;
 use crate::encode::{write_list, write_text};
 use crate::params::{Params, parse_delete_time};
 
+/// Tells a client which request it made.
+const REQUEST_ID: &str = "x-delete-request-id";
 const SECOND_NS: i64 = 1_000_000_000;
 /// The most that `max_interval` may say, as Loki has it by default.
 const INTERVAL_MAX_NS: i64 = 24 * 3600 * SECOND_NS;
@@ -24,7 +26,7 @@ const INTERVAL_MAX_NS: i64 = 24 * 3600 * SECOND_NS;
 pub(super) async fn create(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
-) -> Result<StatusCode, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let params = &request.params;
     let invalid = |which| {
         ApiError::invalid(format!(
@@ -34,6 +36,8 @@ pub(super) async fn create(
     let query = params
         .get("query")
         .ok_or_else(|| ApiError::invalid("query not set"))?;
+    let selected = syntax::parse_log_of_any_streams(query)
+        .map_err(|_| ApiError::invalid("invalid query expression"))?;
     let start = params
         .get("start")
         .ok_or_else(|| ApiError::invalid("start time not set"))?;
@@ -42,16 +46,14 @@ pub(super) async fn create(
         None => querier.now_ns(),
         Some(end) => parse_delete_time(end).ok_or_else(|| invalid("end"))?,
     };
-    let has_stages =
-        syntax::parse_log_of_any_streams(query).is_ok_and(|log| !log.stages.is_empty());
-    if has_stages && start_ns < end_ns && end_ns <= querier.now_ns() {
+    if !selected.stages.is_empty() && start_ns < end_ns && end_ns <= querier.now_ns() {
         check_interval(params, end_ns - start_ns)?;
     }
     let tenant = request.tenants.single()?;
-    querier
+    let id = querier
         .delete_lines(tenant, query, start_ns, end_ns)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, [(REQUEST_ID, key::id_text(id))]))
 }
 
 /// `max_interval` says into what pieces Loki cuts a request that looks at lines. Here none is cut,

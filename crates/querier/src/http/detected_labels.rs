@@ -16,8 +16,9 @@ pub(super) async fn detected_labels(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
-    let matchers = request.selector_if_any()?;
+    // In the order in which faults are found.
     let range = request.params.forward_range(querier.now_ns())?;
+    let matchers = request.selector_if_any()?;
     let found = querier
         .detected_labels(request.tenants.as_slice(), &matchers, range)
         .await?;

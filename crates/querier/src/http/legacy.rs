@@ -1,10 +1,11 @@
 //! `/api/prom/query`: log queries only, lines as objects.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use logql::syntax;
+use logql::syntax::ast::Expr;
 use model::{Code, CodedError, LabelSet};
 use proto::role::LogRow;
 use server::http::ApiError;
@@ -23,10 +24,10 @@ pub(super) async fn query(
 ) -> Result<Response, ApiError> {
     let params = &request.params;
     let range = params.range(querier.now_ns())?;
-    let mut text = params.text("query").to_owned();
-    if let Some(regexp) = params.get("regexp") {
-        let _ = write!(text, " |~ {}", model::units::quote(regexp));
-    }
+    let text = match params.get("regexp") {
+        None | Some("") => params.text("query").to_owned(),
+        Some(regexp) => filtered(params.text("query"), regexp)?,
+    };
     let query = RangeQuery {
         text,
         range,
@@ -39,10 +40,23 @@ pub(super) async fn query(
     let answer = querier
         .range_query(request.tenants.as_slice(), query)
         .await?;
-    Ok(json(body(&answer)?))
+    Ok(json(body(&answer, request.encoding.style)?))
 }
 
-fn body(answer: &Answered<Answer>) -> Result<String, CodedError> {
+/// The query with one more filter. Its faults are told as those of another process, as Loki does.
+fn filtered(query: &str, regexp: &str) -> Result<String, CodedError> {
+    let refused = |error: &str| {
+        let text = format!("rpc error: code = Code(400) desc = {error}");
+        CodedError::new(Code::InvalidArgument, text)
+    };
+    match syntax::parse_unbuilt(query) {
+        Ok(Expr::Log(log)) => Ok(format!("{log} |~ {}", model::units::quote(regexp))),
+        Ok(Expr::Metric(_)) => Err(refused("only log selector is supported")),
+        Err(error) => Err(refused(&error.to_string())),
+    }
+}
+
+fn body(answer: &Answered<Answer>, style: LabelStyle) -> Result<String, CodedError> {
     let Answer::Streams(rows) = &answer.value else {
         return Err(CodedError::new(
             Code::InvalidArgument,
@@ -50,7 +64,7 @@ fn body(answer: &Answered<Answer>) -> Result<String, CodedError> {
         ));
     };
     let mut out = String::from("{\"streams\":");
-    let streams = encode::group_rows(rows, LabelStyle::Merged);
+    let streams = encode::group_rows(rows, style);
     write_list(&mut out, &streams, |out, (labels, rows)| {
         out.push_str("{\"labels\":");
         write_text(out, &labels.to_string());

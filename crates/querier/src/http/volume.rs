@@ -11,6 +11,7 @@ use crate::Querier;
 use crate::encode::{self, write_list, write_point, write_report, write_text};
 use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
 use crate::params::LIMIT_DEFAULT;
+use crate::query::Answered;
 
 /// The selector comes last: all else is looked at before it, and so found first.
 fn volume_query(querier: &Querier, request: &ApiRequest) -> Result<VolumeQuery, ApiError> {
@@ -43,6 +44,7 @@ pub(super) async fn instant(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
+    querier.has_volumes(request.tenants.as_slice())?;
     request.params.direction()?;
     request.params.time("time")?;
     let query = volume_query(&querier, &request)?;
@@ -51,6 +53,11 @@ pub(super) async fn instant(
         let body = encode::protobuf::volumes("vector", &answer.value, &answer.report);
         return Ok(protobuf(body));
     }
+    Ok(json(vector(&answer)))
+}
+
+/// Series of one point each.
+fn vector(answer: &Answered<Vec<VolumeSeries>>) -> String {
     let mut out = head("vector");
     write_list(&mut out, &answer.value, |out, series| {
         write_metric(out, series);
@@ -61,7 +68,7 @@ pub(super) async fn instant(
     });
     write_report(&mut out, &answer.report);
     out.push_str("}}");
-    Ok(json(out))
+    out
 }
 
 /// `/loki/api/v1/index/volume_range`
@@ -69,20 +76,24 @@ pub(super) async fn range(
     State(querier): State<Arc<Querier>>,
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
+    querier.has_volumes(request.tenants.as_slice())?;
     let mut query = volume_query(&querier, &request)?;
     request.params.direction()?;
     query.step_ns = Some(request.params.step(query.range)?);
     request.params.interval()?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
-    // Loki says vector where there is nothing, and clients take either then.
-    let kind = if answer.value.is_empty() {
-        "vector"
-    } else {
-        "matrix"
+    // Loki says vector where no series has more than one point.
+    let is_matrix = answer.value.iter().any(|series| series.points.len() > 1);
+    let kind = match is_matrix {
+        true => "matrix",
+        false => "vector",
     };
     if request.wants_protobuf {
         let body = encode::protobuf::volumes(kind, &answer.value, &answer.report);
         return Ok(protobuf(body));
+    }
+    if !is_matrix {
+        return Ok(json(vector(&answer)));
     }
     let mut out = head(kind);
     write_list(&mut out, &answer.value, |out, series| {

@@ -35,7 +35,7 @@ pub struct VolumeQuery {
     pub target_labels: Vec<String>,
     /// What is counted.
     pub aggregate: Aggregate,
-    /// Series wanted, the largest first.
+    /// Series wanted of each point, the largest.
     pub limit: usize,
 }
 
@@ -52,6 +52,18 @@ pub struct VolumeSeries {
 }
 
 impl Querier {
+    /// Whether all tenants have volumes.
+    ///
+    /// # Errors
+    /// If one has them switched off.
+    pub(crate) fn has_volumes(&self, tenants: &[TenantId]) -> Result<(), CodedError> {
+        let is_on = |tenant| self.limits(tenant).volume_enabled;
+        match tenants.iter().all(is_on) {
+            true => Ok(()),
+            false => Err(CodedError::new(Code::NotFound, "not found")),
+        }
+    }
+
     /// Bytes of lines and structured metadata by labels, the largest first.
     ///
     /// # Errors
@@ -62,16 +74,12 @@ impl Querier {
         tenants: &[TenantId],
         query: VolumeQuery,
     ) -> Result<Answered<Vec<VolumeSeries>>, CodedError> {
-        let mut limit = query.limit;
-        for tenant in tenants {
-            let limits = self.limits(tenant);
-            if !limits.volume_enabled {
-                return Err(CodedError::new(Code::NotFound, "not found"));
-            }
-            if limits.volume_max_series > 0 {
-                limit = limit.min(limits.volume_max_series);
-            }
-        }
+        self.has_volumes(tenants)?;
+        let max_series = tenants
+            .iter()
+            .map(|tenant| self.limits(tenant).volume_max_series);
+        let max_series = max_series.filter(|max| *max > 0).min();
+        let limit = query.limit.min(max_series.unwrap_or(usize::MAX));
         let range = self.allowed_range(tenants, query.range)?;
         let counted = Counted::new(&query)?;
         // No stream has a label whose name is none.
@@ -108,18 +116,21 @@ impl Querier {
                 }
             }
             context.hold(memory);
+            keep_largest(&mut volumes, limit);
             let series = |(labels, volume): (Key, BTreeMap<u32, u64>)| VolumeSeries {
                 labels,
                 points: points(parts, volume),
             };
             let mut series: Vec<_> = volumes.into_iter().map(series).collect();
             series.retain(|series| !series.points.is_empty());
-            Ok(largest(series, limit))
+            Ok(largest_first(series))
         })
         .await
     }
 }
 
+/// Nanoseconds of a millisecond.
+const MS: i64 = 1_000_000;
 /// Bytes that a series takes besides its text, and those of one of its points.
 const SERIES_BYTES: usize = 64;
 const POINT_BYTES: usize = 32;
@@ -131,14 +142,14 @@ fn size_of(key: &Key, sums: &BTreeMap<u32, Sum>) -> u64 {
     (SERIES_BYTES + text + POINT_BYTES * sums.len()) as u64
 }
 
-/// The bytes of each part at the time that stands for it: its end, or the last millisecond before
-/// it where another part begins there.
+/// The bytes of each part at the time that stands for it: its end in whole milliseconds, or the last
+/// one before it where another part begins there.
 fn points(parts: Parts, volume: BTreeMap<u32, u64>) -> Vec<(i64, u64)> {
     let at_ns = |number: u32| {
         let end_ns = parts.part(number).end_ns;
         match end_ns < parts.range.end_ns {
-            true => end_ns - 1_000_000,
-            false => end_ns,
+            true => end_ns - MS,
+            false => end_ns + (MS - end_ns.rem_euclid(MS)) % MS,
         }
     };
     let volume = volume.into_iter().filter(|(_, bytes)| *bytes > 0);
@@ -147,10 +158,39 @@ fn points(parts: Parts, volume: BTreeMap<u32, u64>) -> Vec<(i64, u64)> {
         .collect()
 }
 
-fn largest(mut series: Vec<VolumeSeries>, limit: usize) -> Vec<VolumeSeries> {
+/// Leaves of each part the volumes that are the largest there: Loki asks part by part.
+fn keep_largest(volumes: &mut BTreeMap<Key, BTreeMap<u32, u64>>, limit: usize) {
+    if volumes.len() <= limit {
+        return;
+    }
+    let mut parts: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    for (number, bytes) in volumes.values().flatten() {
+        parts.entry(*number).or_default().push(*bytes);
+    }
+    // The least that is kept of each part, and how many of just that.
+    let mut least: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
+    for (number, mut bytes) in parts {
+        bytes.sort_unstable_by_key(|bytes| std::cmp::Reverse(*bytes));
+        bytes.truncate(limit);
+        let last = bytes.last().copied().unwrap_or(u64::MAX);
+        let of_that = bytes.iter().rev().take_while(|bytes| **bytes == last);
+        least.insert(number, (last, of_that.count()));
+    }
+    for volume in volumes.values_mut() {
+        volume.retain(|number, bytes| match least.get_mut(number) {
+            Some((last, of_that)) if bytes == last && *of_that > 0 => {
+                *of_that -= 1;
+                true
+            }
+            Some((last, _)) => *bytes > *last,
+            None => false,
+        });
+    }
+}
+
+fn largest_first(mut series: Vec<VolumeSeries>) -> Vec<VolumeSeries> {
     let total = |series: &VolumeSeries| series.points.iter().map(|(_, bytes)| *bytes).sum::<u64>();
     series.sort_by_cached_key(|series| std::cmp::Reverse(total(series)));
-    series.truncate(limit);
     series
 }
 
@@ -220,6 +260,47 @@ mod tests {
         let points = points(parts, [(0, 1), (1, 0), (2, 5), (1, 2)].into());
         let before = |seconds: i64| seconds * S - 1_000_000;
         assert_eq!(points, [(before(60), 1), (before(120), 2), (180 * S, 5)]);
+        let parts = Parts {
+            range: TimeRange::new(0, S + 1),
+            step_ns: 0,
+        };
+        assert_eq!(super::points(parts, [(0, 1)].into()), [(S + MS, 1)]);
+    }
+
+    #[test]
+    fn the_largest_of_each_part_are_kept() {
+        let volume = |name: &str, parts: &[(u32, u64)]| {
+            let key = vec![("app".to_owned(), name.to_owned())];
+            (key, parts.iter().copied().collect::<BTreeMap<u32, u64>>())
+        };
+        let all = [
+            volume("a", &[(0, 5), (1, 1), (2, 7)]),
+            volume("b", &[(0, 5), (1, 9)]),
+            volume("c", &[(0, 6), (1, 8), (2, 1)]),
+        ];
+        for (limit, kept) in [
+            (3, all.clone()),
+            (
+                2,
+                [
+                    volume("a", &[(0, 5), (2, 7)]),
+                    volume("b", &[(1, 9)]),
+                    volume("c", &[(0, 6), (1, 8), (2, 1)]),
+                ],
+            ),
+            (
+                1,
+                [
+                    volume("a", &[(2, 7)]),
+                    volume("b", &[(1, 9)]),
+                    volume("c", &[(0, 6)]),
+                ],
+            ),
+        ] {
+            let mut volumes: BTreeMap<Key, _> = all.clone().into();
+            keep_largest(&mut volumes, limit);
+            assert_eq!(volumes, kept.into(), "{limit}");
+        }
     }
 
     #[test]

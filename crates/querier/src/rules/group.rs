@@ -122,14 +122,18 @@ impl RuleGroup {
     /// Whether the group makes sense.
     ///
     /// # Errors
-    /// If not.
+    /// If not; all that is wrong is told at once.
     pub fn check(&self) -> Result<(), CodedError> {
+        let mut faults = Vec::new();
         if self.name.is_empty() {
-            return Err(refused("group 0: Groupname must not be empty"));
+            faults.push("group 0: Groupname must not be empty".to_owned());
         }
-        self.rules
-            .iter()
-            .try_for_each(|rule| rule.check(&self.name))
+        let of_rules = self.rules.iter().map(|rule| rule.check(&self.name));
+        faults.extend(of_rules.filter_map(Result::err).map(|error| error.message));
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(refused(faults.join(", "))),
+        }
     }
 }
 
@@ -213,6 +217,11 @@ mod tests {
     fn wrong_groups_are_refused_in_lokis_words() {
         for (text, reason) in [
             ("{}", "group 0: Groupname must not be empty"),
+            (
+                r#"{"rules":[{"alert":"A"},{"alert":"B","expr":"1"},{"expr":"1"}]}"#,
+                "group 0: Groupname must not be empty, field 'expr' must be set in rule, \
+                 one of 'record' or 'alert' must be set",
+            ),
             (
                 r#"{"name":"g","rules":[{"alert":"A"}]}"#,
                 "field 'expr' must be set in rule",

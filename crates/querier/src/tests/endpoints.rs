@@ -147,7 +147,9 @@ async fn volumes_are_sums_of_bytes() {
     let params = [all, ("step", "30m"), ("targetLabels", "env")];
     let range = get_json(&bed, "/loki/api/v1/index/volume_range", &params).await;
     let first = (START_NS / 1_000_000_000 + 1799) as f64 + 0.999;
-    let expected = json!([{"metric": {"env": "prod"}, "values": [[first, "61"]]}]);
+    // With one point each they are no matrix.
+    assert_eq!(range["data"]["resultType"], "vector");
+    let expected = json!([{"metric": {"env": "prod"}, "value": [first, "61"]}]);
     assert_eq!(range["data"]["result"], expected);
 }
 
@@ -162,6 +164,25 @@ async fn legacy_answers_have_lines_as_objects() {
     assert_eq!(body["streams"], expected);
     let metric = [("query", r#"rate({app="db"}[1m])"#)];
     assert_eq!(get(&bed, "/api/prom/query", &metric).await.0, 400);
+    // With a regex the query is read twice.
+    for (query, reason) in [
+        (
+            "{app=}",
+            "rpc error: code = Code(400) desc = parse error at line 1, col 6: ",
+        ),
+        (
+            r#"rate({app="db"}[1m])"#,
+            "rpc error: code = Code(400) desc = only log selector is supported",
+        ),
+        (
+            r#"{app="db"} | json a="[""#,
+            "parse error : stage '| json a=\"[\"'",
+        ),
+    ] {
+        let params = [("query", query), ("regexp", "2$")];
+        let (status, text) = get(&bed, "/api/prom/query", &params).await;
+        assert!(status == 400 && text.starts_with(reason), "{query}: {text}");
+    }
 }
 
 #[tokio::test]
@@ -196,6 +217,12 @@ async fn errors_are_plain_text_with_lokis_status() {
             "end timestamp must not be before or equal to start time\n",
         ),
         ("index/volume", vec![web], 404, "not found\n"),
+        (
+            "index/volume_range",
+            vec![("query", "{")],
+            404,
+            "not found\n",
+        ),
         (
             "series",
             vec![("match[]", r#"{app="web"} |= "x""#)],
