@@ -92,7 +92,8 @@ pub struct Limits {
     pub max_query_range: DurationNs,
     /// Series that one query may return.
     pub max_query_series: usize,
-    /// Parts of a tenant's queries that run at once.
+    /// Parts of one query that run at once, whether they read, search or add up; 0 for as many as
+    /// are useful.
     pub max_query_parallelism: usize,
     /// The longest that a query may take.
     pub query_timeout: DurationNs,

@@ -21,7 +21,8 @@ pub struct Config {
     /// Whether filters and aggregations are carried out inside blocks where that gives the same
     /// answer. Without, queries are only slower.
     pub pushdown: bool,
-    /// The longest that an ingester may take to begin its answer.
+    /// How long an ingester may take to begin its answer. Then a query goes on without it if others
+    /// have all its rows, and waits as long as the query may take if they have not.
     pub ingester_timeout: DurationNs,
     /// Rows that wait for a slow tail client; more are dropped and counted.
     pub tail_buffer_rows: usize,

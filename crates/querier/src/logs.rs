@@ -179,12 +179,11 @@ struct Shared {
 impl Shared {
     /// Workers beside each other. More would read what nobody wants where the first lines are enough.
     fn workers(&self) -> usize {
-        let at_once = self.context.parallelism();
-        if self.prefilter.is_empty() {
-            at_once
-        } else {
-            at_once * SEARCHES_PER_THREAD
-        }
+        let per_thread = match self.prefilter.is_empty() {
+            true => 1,
+            false => SEARCHES_PER_THREAD,
+        };
+        self.context.parallelism(per_thread)
     }
 
     /// The next units that may still have a line that is wanted, at most so many.

@@ -1,6 +1,6 @@
 //! Queries from text to answer: parse, check, wait for a turn, execute within time and memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use logql::metric::{self, EvalError, Leaf, Series, Steps};
 use logql::syntax;
-use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, VectorOp};
+use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, RangeOp, VectorOp};
 use model::{
     Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, Shard, TenantId,
     TimeRange,
@@ -23,6 +23,9 @@ use crate::{Querier, check, logs, samples, tenancy};
 
 /// The longest that a query of a tenant without `query_timeout` may take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// A wait for a turn that whoever ran out of time should know of.
+const NOTABLE_WAIT: Duration = Duration::from_secs(1);
 
 /// `/query_range`
 #[derive(Clone, Debug)]
@@ -117,12 +120,13 @@ impl Context {
         self.querier.pushdown()
     }
 
-    /// Parts of the query that run at once.
-    pub(crate) fn parallelism(&self) -> usize {
-        let threads = self.querier.scan_threads();
+    /// Parts of the query that run at once: so many for each thread that scans, and no more than
+    /// the tenant may have.
+    pub(crate) fn parallelism(&self, per_thread: usize) -> usize {
+        let useful = self.querier.scan_threads() * per_thread;
         match self.limits.max_query_parallelism {
-            0 => threads,
-            max => threads.min(max),
+            0 => useful,
+            max => useful.min(max),
         }
     }
 
@@ -308,26 +312,21 @@ impl Querier {
         let _cancel_on_drop = CancelOnDrop(Arc::clone(&context.cancelled));
         let (stats, held) = (Arc::clone(&context.stats), Arc::clone(&context.held));
         let timeout = self.timeout(tenants);
-        let mut queued = Duration::ZERO;
+        let mut queued = None;
         let tenant = context.tenant.clone();
         let in_turn = async {
             let permit = match kind.waits_for_turn() {
                 true => Some(self.admission().acquire(&tenant).await?),
                 false => None,
             };
-            queued = arrived.elapsed();
+            queued = Some(arrived.elapsed());
             let answer = work(context).await;
             drop(permit);
             answer
         };
-        let result = tokio::time::timeout(timeout, in_turn).await.unwrap_or_else(|_| {
-            let limit = model::units::format_go_duration(timeout.as_nanos() as i64);
-            let error = CodedError::new(
-                Code::DeadlineExceeded,
-                format!("request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"),
-            );
-            Err(error.beyond("query_timeout", &limit, &tenant))
-        });
+        let result = tokio::time::timeout(timeout, in_turn).await;
+        let result = result.unwrap_or_else(|_| Err(self.timed_out(&tenant, timeout, queued)));
+        let queued = queued.unwrap_or_else(|| arrived.elapsed());
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());
         let report = stats.report(arrived.elapsed().saturating_sub(queued), queued);
@@ -364,6 +363,42 @@ impl Querier {
             .filter(|timeout| !timeout.is_zero())
             .min()
             .unwrap_or(TIMEOUT_MAX)
+    }
+
+    /// What a query is told whose time has passed. Without its turn it did not ask for too much, too
+    /// many did.
+    fn timed_out(
+        &self,
+        tenant: &TenantId,
+        timeout: Duration,
+        queued: Option<Duration>,
+    ) -> CodedError {
+        let text = |time: Duration| model::units::format_go_duration(time.as_nanos() as i64);
+        let (limit, at_once) = (text(timeout), self.config.max_concurrent);
+        let error = match queued {
+            None => CodedError::new(
+                Code::ResourceExhausted,
+                format!(
+                    "too many queries: the turn of this one did not come within query_timeout ({limit}) of tenant {tenant}, as no more than querier.max_concurrent ({at_once}) run at once; try again later, or ask fewer and narrower queries"
+                ),
+            ),
+            Some(queued) => {
+                let waited = match queued >= NOTABLE_WAIT {
+                    true => format!(
+                        ", {} of it for its turn as querier.max_concurrent is {at_once}",
+                        text(queued)
+                    ),
+                    false => String::new(),
+                };
+                CodedError::new(
+                    Code::DeadlineExceeded,
+                    format!(
+                        "request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}{waited}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"
+                    ),
+                )
+            }
+        };
+        error.beyond("query_timeout", &limit, tenant)
     }
 
     fn observe<T>(
@@ -461,20 +496,38 @@ async fn leaf_series(
     leaf: &Leaf<'_>,
     steps: Steps,
 ) -> Result<Vec<Series>, CodedError> {
-    let mut all = Vec::new();
-    for (share, log) in tenancy::log_shares(&leaf.aggregation.log, tenants)? {
+    let shares = tenancy::log_shares(&leaf.aggregation.log, tenants)?;
+    let is_absence = leaf.aggregation.op == RangeOp::Absent && shares.len() > 1;
+    let mut all: Vec<Series> = Vec::new();
+    for (number, (share, log)) in shares.into_iter().enumerate() {
         let aggregation = RangeAggregation {
             log,
             ..leaf.aggregation.clone()
         };
         let context = context.of(&share.tenant);
         let mut series = samples::aggregate(&context, &leaf.over(&aggregation), steps).await?;
-        for series in &mut series {
-            series.labels = share.labels(&series.labels);
+        if is_absence && number > 0 {
+            keep_common(&mut all, &series);
+            continue;
+        }
+        if !is_absence {
+            for series in &mut series {
+                series.labels = share.labels(&series.labels);
+            }
         }
         all.append(&mut series);
     }
     Ok(all)
+}
+
+/// Leaves of what is absent of some tenants the times at which it is absent of another one too.
+fn keep_common(absent: &mut Vec<Series>, of_another: &[Series]) {
+    let other = of_another.iter().flat_map(|series| &series.points);
+    let times: HashSet<i64> = other.map(|(time_ns, _)| *time_ns).collect();
+    for series in absent.iter_mut() {
+        series.points.retain(|(time_ns, _)| times.contains(time_ns));
+    }
+    absent.retain(|series| !series.points.is_empty());
 }
 
 /// Whether the order of the series is that of their values.

@@ -7,10 +7,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use model::{Code, CodedError};
 use proto::role::{Coverage, Select};
 
@@ -48,13 +50,15 @@ impl Covered {
     }
 }
 
-/// Asks every ingester and returns the answers that came.
+/// Asks every ingester and returns the answers that came, in the order of the ingesters. Who takes
+/// longer than `patience` is left out if the others have all its rows, and waited for if they have
+/// not: how long a query may take is not known here.
 ///
 /// # Errors
 /// If a request is refused as wrong, or more ingesters fail than may.
 pub(crate) async fn ask<T, F, Fut>(
     readers: &Readers,
-    timeout: Duration,
+    patience: Duration,
     question: F,
 ) -> Result<Vec<T>, CodedError>
 where
@@ -67,24 +71,30 @@ where
             "too many ingesters are not reachable: recent lines would be missing",
         )
     })?;
-    let asked = readers.ingesters.iter().map(|(name, ingester)| {
-        let answer = question(Arc::clone(ingester));
-        async move {
-            match tokio::time::timeout(timeout, answer).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err((name, error)),
-                Err(_) => {
-                    let late = CodedError::new(Code::DeadlineExceeded, "no answer in time");
-                    Err((name, late))
-                }
-            }
-        }
-    });
+    let asked = readers.ingesters.iter().enumerate();
+    let mut asking: FuturesUnordered<_> = asked
+        .map(|(at, (name, ingester))| {
+            let answer = question(Arc::clone(ingester));
+            async move { (at, name, answer.await) }
+        })
+        .collect();
+    let mut patience = pin!(tokio::time::sleep(patience));
     let (mut answers, mut failed) = (Vec::new(), Vec::new());
-    for answer in join_all(asked).await {
-        match answer {
-            Ok(answer) => answers.push(answer),
-            Err((name, error)) => {
+    loop {
+        if patience.is_elapsed() && failed.len() + asking.len() <= failures_max {
+            break;
+        }
+        let answered = tokio::select! {
+            answered = asking.next() => answered,
+            () = &mut patience, if !patience.is_elapsed() => {
+                tracing::warn!(late = asking.len(), "ingesters have not begun to answer");
+                continue;
+            }
+        };
+        match answered {
+            None => break,
+            Some((at, _, Ok(answer))) => answers.push((at, answer)),
+            Some((_, name, Err(error))) => {
                 if error.code == Code::InvalidArgument || error.code == Code::ResourceExhausted {
                     return Err(error);
                 }
@@ -92,20 +102,24 @@ where
                 failed.push(format!("{name}: {error}"));
             }
         }
+        if failed.len() > failures_max {
+            return Err(too_few(readers, failures_max, &failed));
+        }
     }
-    if failed.len() > failures_max {
-        return Err(CodedError::new(
-            Code::Unavailable,
-            format!(
-                "{} of {} ingesters did not answer, {} may be missing: {}",
-                failed.len(),
-                readers.ingesters.len(),
-                failures_max,
-                failed.join("; ")
-            ),
-        ));
-    }
-    Ok(answers)
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+fn too_few(readers: &Readers, failures_max: usize, failed: &[String]) -> CodedError {
+    CodedError::new(
+        Code::Unavailable,
+        format!(
+            "{} of {} ingesters did not answer, {failures_max} may be missing: {}",
+            failed.len(),
+            readers.ingesters.len(),
+            failed.join("; ")
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(crate) async fn aggregate(
         units: Mutex::new(units.into()),
         open: OpenBlocks::default(),
     });
-    let workers = (0..context.parallelism()).map(|_| work(Arc::clone(&shared), new()));
+    let workers = (0..context.parallelism(1)).map(|_| work(Arc::clone(&shared), new()));
     for part in workers::run(workers).await? {
         sum.merge(part)
             .map_err(|error| context.over_budget(&error))?;
@@ -369,7 +369,7 @@ async fn work(
 ) -> Result<RangeAccumulator, CodedError> {
     let context = &shared.context;
     loop {
-        let workers = context.parallelism();
+        let workers = context.parallelism(1);
         let units = take_units(&mut shared.units.lock(), UNITS_AT_ONCE, workers);
         if units.is_empty() {
             return Ok(sum);

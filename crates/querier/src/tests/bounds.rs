@@ -77,6 +77,27 @@ async fn a_query_ends_at_its_timeout_and_names_it() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_query_whose_turn_does_not_come_says_so() {
+    let mut bed = Bed::new();
+    bed.config.max_concurrent = 1;
+    bed.limits.query_timeout = DurationNs::from_secs(2);
+    let querier = bed.querier();
+    let running = querier.admission().acquire(&tenant()).await.unwrap();
+    let tenants = [tenant()];
+    let ask = || querier.range_query(&tenants, range_query(QUERY));
+    let error = ask().await.unwrap_err();
+    assert_eq!(error.code, Code::ResourceExhausted);
+    for part in [
+        "query_timeout (2s) of tenant team-a",
+        "querier.max_concurrent (1)",
+    ] {
+        assert!(error.message.contains(part), "{part}: {error}");
+    }
+    drop(running);
+    assert!(ask().await.is_ok());
+}
+
 /// Holds all cores.
 async fn all_cores(querier: &crate::Querier) -> Vec<admission::Permit> {
     let mut cores = Vec::new();
@@ -114,6 +135,31 @@ async fn a_query_that_nobody_waits_for_gives_its_turn_to_the_next() {
         tokio::task::yield_now().await;
     }
     second.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_ingester_is_left_out_where_others_have_its_rows_and_waited_for_where_not() {
+    let mut bed = Bed::new();
+    let stuck = Arc::new(FakeIngester {
+        is_stuck: true,
+        ..FakeIngester::default()
+    });
+    let healthy = Arc::new(FakeIngester::with(&tenant(), "app=web", rows(0..3)));
+    bed.ingesters = vec![stuck, healthy];
+    bed.limits.query_timeout = DurationNs::from_secs(60);
+    bed.failures_max = Some(1);
+    let asked = tokio::time::Instant::now();
+    let lines = bed.lines(QUERY, 10, Direction::Forward).await.unwrap();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(asked.elapsed(), bed.config.ingester_timeout.as_std());
+    bed.failures_max = Some(0);
+    let error = bed.lines(QUERY, 10, Direction::Forward).await.unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+    assert!(
+        error.message.contains("query_timeout (1m0s)")
+            || error.message.contains("query_timeout (1m)"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -177,6 +223,38 @@ async fn many_blocks() -> Bed {
             .await;
     }
     bed
+}
+
+#[tokio::test]
+async fn no_more_parts_of_a_query_run_than_its_tenant_may_have() {
+    for max in [0, 1, 3] {
+        let mut bed = many_blocks().await;
+        bed.config.scan_threads = 2;
+        bed.limits.max_query_parallelism = max;
+        let querier = bed.querier();
+        let at_once = match max {
+            0 => 8,
+            max => max,
+        };
+        // Searches wait for cores, each part of the query for one.
+        let cores = all_cores(&querier).await;
+        let text = r#"{app="web"} |= "line""#;
+        let asking = Arc::clone(&querier);
+        let running = tokio::spawn(async move {
+            let answer = asking.range_query(&[tenant()], range_query(text)).await;
+            answer.map(|answer| answer.value)
+        });
+        while querier.scans.waiting() < at_once {
+            assert!(!running.is_finished(), "{max}");
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+            assert_eq!(querier.scans.waiting(), at_once, "{max}");
+        }
+        drop(cores);
+        assert_eq!(running.await.unwrap().unwrap().entries(), 200, "{max}");
+    }
 }
 
 #[tokio::test]

@@ -138,6 +138,32 @@ async fn several_tenants_answer_together_and_say_whose_a_line_is() {
             (labels("__tenant_id__=team-b"), 6.0)
         ]
     );
+    // Absent is what no tenant has, whoever has it otherwise.
+    let nobody = TenantId::new("team-c").unwrap();
+    for (tenants, text, expected) in [
+        (
+            &both,
+            r#"absent_over_time({app="x"}[1h])"#,
+            vec![labels("app=x")],
+        ),
+        (
+            &[tenant(), nobody],
+            r#"absent_over_time({app="web"}[1h])"#,
+            vec![],
+        ),
+    ] {
+        let query = crate::InstantQuery {
+            text: text.to_owned(),
+            at_ns: NOW_NS,
+            shard: Shard::ALL,
+        };
+        let answer = querier.instant_query(tenants, query).await.unwrap();
+        let Answer::Vector(series) = answer.value else {
+            panic!("not a vector")
+        };
+        let found: Vec<LabelSet> = series.into_iter().map(|series| series.labels).collect();
+        assert_eq!(found, expected, "{text}");
+    }
     let range = TimeRange::new(START_NS, NOW_NS);
     let values = querier
         .label_values(&both, "__tenant_id__", &[], range)
