@@ -349,7 +349,7 @@ fn streams(rows: &[LogRow], style: LabelStyle, report: &Report) -> Vec<u8> {
     let stream = |(labels, rows): (LabelSet, Vec<&LogRow>)| Stream {
         hash: labels.fingerprint(),
         labels: labels.to_string(),
-        entries: rows.into_iter().map(|row| entry(row, style)).collect(),
+        entries: rows.into_iter().map(entry).collect(),
     };
     encode(Kind::Streams(StreamsResponse {
         status: SUCCESS.to_owned(),
@@ -362,19 +362,16 @@ fn streams(rows: &[LogRow], style: LabelStyle, report: &Report) -> Vec<u8> {
     }))
 }
 
-fn entry(row: &LogRow, style: LabelStyle) -> Entry {
-    let (structured_metadata, parsed) = match style {
-        LabelStyle::Merged => (Vec::new(), Vec::new()),
-        LabelStyle::Categorized => (pairs(&row.labels.metadata), pairs(&row.labels.parsed)),
-    };
+/// Entries say where their labels are from, also where these are merged into those of the stream.
+fn entry(row: &LogRow) -> Entry {
     Entry {
         timestamp: Some(Timestamp {
             seconds: row.timestamp_ns.div_euclid(1_000_000_000),
             nanos: row.timestamp_ns.rem_euclid(1_000_000_000) as i32,
         }),
         line: readable(&row.line),
-        structured_metadata,
-        parsed,
+        structured_metadata: pairs(&row.labels.metadata),
+        parsed: pairs(&row.labels.parsed),
     }
 }
 
@@ -461,6 +458,8 @@ pub(crate) fn stats(sum: &Sum) -> Vec<u8> {
 
 /// Fields found in lines.
 pub(crate) fn fields(fields: &[Field], limit: usize) -> Vec<u8> {
+    // Nothing is not limited.
+    let limit = if fields.is_empty() { 0 } else { limit };
     let field = |field: &Field| DetectedField {
         label: field.name.clone(),
         kind: field.kind.as_str().to_owned(),
@@ -547,20 +546,25 @@ mod tests {
             row_hash: 0,
         };
         let answered = Answered::new(Answer::Streams(vec![row]), Report::default(), Vec::new());
-        let bytes = query(&answered, LabelStyle::Categorized);
-        let response = QueryResponse::decode(bytes.as_slice()).unwrap();
-        let Some(Kind::Streams(streams)) = response.response else {
-            panic!("not streams: {response:?}");
-        };
-        let stream = &streams.data.unwrap().result[0];
-        assert_eq!(stream.labels, r#"{app="web"}"#);
-        let entry = &stream.entries[0];
-        assert_eq!(entry.line, "a\u{fffd}");
-        assert_eq!(entry.structured_metadata[0].name, "trace");
-        let time = entry.timestamp.as_ref().unwrap();
-        assert_eq!((time.seconds, time.nanos), (1, 500_000_000));
-        // Field 6 of the response, field 2 of the streams: what Loki's clients look for.
-        assert_eq!(&bytes[..3], &[0x0a, 0x00, 0x32]);
+        for (style, labels) in [
+            (LabelStyle::Categorized, r#"{app="web"}"#),
+            (LabelStyle::Merged, r#"{app="web", trace="t1"}"#),
+        ] {
+            let bytes = query(&answered, style);
+            let response = QueryResponse::decode(bytes.as_slice()).unwrap();
+            let Some(Kind::Streams(streams)) = response.response else {
+                panic!("not streams: {response:?}");
+            };
+            let stream = &streams.data.unwrap().result[0];
+            assert_eq!(stream.labels, labels);
+            let entry = &stream.entries[0];
+            assert_eq!(entry.line, "a\u{fffd}");
+            assert_eq!(entry.structured_metadata[0].name, "trace");
+            let time = entry.timestamp.as_ref().unwrap();
+            assert_eq!((time.seconds, time.nanos), (1, 500_000_000));
+            // Field 6 of the response, field 2 of the streams: what Loki's clients look for.
+            assert_eq!(&bytes[..3], &[0x0a, 0x00, 0x32]);
+        }
     }
 
     #[test]
