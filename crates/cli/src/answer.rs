@@ -93,6 +93,35 @@ pub(crate) struct StatsAnswer {
     pub(crate) entries: u64,
 }
 
+/// `detected_fields` and `detected_field/…/values`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FieldsAnswer {
+    #[serde(default)]
+    pub(crate) fields: Option<Vec<Field>>,
+    #[serde(default)]
+    pub(crate) values: Option<Vec<String>>,
+}
+
+/// A field of lines.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Field {
+    pub(crate) label: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) cardinality: u64,
+}
+
+/// One of `delete`; times in Unix seconds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DeleteRequest {
+    #[serde(default)]
+    pub(crate) request_id: String,
+    pub(crate) query: String,
+    pub(crate) start_time: f64,
+    pub(crate) end_time: f64,
+    pub(crate) status: String,
+}
+
 /// A frame of a tail.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TailFrame {

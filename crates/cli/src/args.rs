@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Where the server is and who asks.
 #[derive(Clone, Debug, Args)]
@@ -244,6 +244,143 @@ pub struct StatsArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "see the type")]
     pub time: TimeArgs,
+}
+
+/// `skald volume`
+#[derive(Clone, Debug, Args)]
+pub struct VolumeArgs {
+    /// A stream selector
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+    /// Series to print, the largest
+    #[arg(long, default_value_t = 30)]
+    pub limit: usize,
+    /// A label to add up by, instead of those of the selector; may be repeated
+    #[arg(
+        long = "targetLabels",
+        alias = "target-labels",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    pub target_labels: Vec<String>,
+    /// Add up by names of labels
+    #[arg(long = "aggregateByLabels", alias = "aggregate-by-labels")]
+    pub aggregate_by_labels: bool,
+}
+
+/// `skald volume_range`
+#[derive(Clone, Debug, Args)]
+pub struct VolumeRangeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub volume: VolumeArgs,
+    /// Time that is added up to one point
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub step: String,
+}
+
+/// How fields are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FieldsOutput {
+    /// A line for each
+    #[default]
+    Default,
+    /// The server's JSON
+    Raw,
+}
+
+/// `skald detected-fields`
+#[derive(Clone, Debug, Args)]
+pub struct FieldsArgs {
+    /// LogQL, such as '{app="web"} |= "error"'
+    pub query: String,
+    /// The field whose values are wanted; none lists the fields
+    pub field: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+    /// How fields are printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "MODE")]
+    pub output: FieldsOutput,
+    /// Fields or values to print
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// Lines to look at
+    #[arg(long, default_value_t = 1000)]
+    pub line_limit: usize,
+    /// Time between two points, if the query is one of series
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    pub step: String,
+}
+
+/// `skald delete`
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeleteCommand {
+    /// Ask for lines to be deleted
+    Create(DeleteCreateArgs),
+    /// List what was asked for
+    List(DeleteListArgs),
+    /// Take a request back
+    Cancel(DeleteCancelArgs),
+}
+
+/// `skald delete create`
+#[derive(Clone, Debug, Args)]
+pub struct DeleteCreateArgs {
+    /// Which lines: LogQL, such as '{app="web"} |= "secret"'
+    pub query: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub time: TimeArgs,
+    /// The longest time that the request is carried out at once for
+    #[arg(long, value_name = "DURATION")]
+    pub max_interval: Option<String>,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListOutput {
+    /// For people
+    #[default]
+    Default,
+    /// The server's JSON, indented
+    Json,
+}
+
+/// `skald delete list`
+#[derive(Clone, Debug, Args)]
+pub struct DeleteListArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    /// How requests are printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "MODE")]
+    pub output: ListOutput,
+}
+
+/// `skald delete cancel`
+#[derive(Clone, Debug, Args)]
+pub struct DeleteCancelArgs {
+    /// The request's id
+    #[arg(long, value_name = "ID")]
+    pub request_id: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "see the type")]
+    pub client: ClientArgs,
+    /// Also if a part of it was carried out
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `skald tail`

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 
 use crate::args::ClientArgs;
@@ -144,7 +144,7 @@ impl Client {
     ) -> Result<T, CliError> {
         let mut tries = 0;
         loop {
-            match self.get_once(path, params).await {
+            match self.send(Method::GET, path, params).await {
                 Err(error) if tries < self.retries && is_retryable(&error) => {
                     tries += 1;
                     tokio::time::sleep(BACKOFF * 2_u32.saturating_pow(tries.min(6))).await;
@@ -158,12 +158,27 @@ impl Client {
         }
     }
 
-    async fn get_once(&self, path: &str, params: &[(&str, String)]) -> Result<Vec<u8>, CliError> {
+    /// A request that changes something: it is sent once.
+    pub(crate) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        params: &[(&str, String)],
+    ) -> Result<(), CliError> {
+        self.send(method, path, params).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        params: &[(&str, String)],
+    ) -> Result<Vec<u8>, CliError> {
         let url = format!("{}{path}", self.base);
         let failed = |error: reqwest::Error| CliError::unreachable(&url, &error);
         let request = self
             .http
-            .get(&url)
+            .request(method, &url)
             .headers(self.headers.clone())
             .query(params);
         let answer = request.send().await.map_err(failed)?;

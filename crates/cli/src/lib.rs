@@ -10,6 +10,7 @@
 mod answer;
 mod args;
 mod client;
+mod delete;
 mod error;
 mod explain;
 mod metadata;
@@ -20,6 +21,7 @@ mod registry;
 mod tail;
 mod time;
 mod tls;
+mod volumes;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -27,7 +29,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub use args::{
-    ClientArgs, FmtArgs, InstantArgs, LabelsArgs, QueryArgs, SeriesArgs, StatsArgs, TailArgs,
+    ClientArgs, DeleteCommand, FieldsArgs, FmtArgs, InstantArgs, LabelsArgs, QueryArgs, SeriesArgs,
+    StatsArgs, TailArgs, VolumeArgs, VolumeRangeArgs,
 };
 pub use error::CliError;
 pub use registry::{
@@ -49,6 +52,16 @@ pub enum Command {
     Series(SeriesArgs),
     /// Say how much a selector matches: streams, chunks, bytes, lines
     Stats(StatsArgs),
+    /// Say how many bytes there are of each series or label
+    Volume(VolumeArgs),
+    /// Say how many bytes there are of each series or label, step by step
+    #[command(name = "volume_range", alias = "volume-range")]
+    VolumeRange(VolumeRangeArgs),
+    /// List the fields of lines, or the values of one field
+    DetectedFields(FieldsArgs),
+    /// Look after requests to delete lines
+    #[command(subcommand)]
+    Delete(DeleteCommand),
     /// Print lines as they are pushed
     Tail(TailArgs),
     /// Format a LogQL query read from standard input
@@ -88,6 +101,10 @@ async fn execute(
         Command::Labels(args) => metadata::labels(args, out).await?,
         Command::Series(args) => metadata::series(args, out).await?,
         Command::Stats(args) => metadata::stats(args, out).await?,
+        Command::Volume(args) => volumes::volume(args, out).await?,
+        Command::VolumeRange(args) => volumes::volume_range(args, out).await?,
+        Command::DetectedFields(args) => volumes::detected_fields(args, out).await?,
+        Command::Delete(command) => delete::run(command, out).await?,
         Command::Tail(args) => tail::tail(args, out, colours).await?,
         Command::Fmt(args) => metadata::format(&args, out)?,
         Command::Registry(args) => registry::run(args, out).await?,

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::time;
 
-fn range_params(args: &TimeArgs) -> Result<Vec<(&'static str, String)>, CliError> {
+pub(crate) fn range_params(args: &TimeArgs) -> Result<Vec<(&'static str, String)>, CliError> {
     let (start_ns, end_ns) = time::range(args, time::now_ns())?;
     Ok(vec![
         ("start", start_ns.to_string()),
@@ -17,7 +17,7 @@ fn range_params(args: &TimeArgs) -> Result<Vec<(&'static str, String)>, CliError
     ])
 }
 
-fn print_lines(
+pub(crate) fn print_lines(
     out: &mut dyn Write,
     lines: impl IntoIterator<Item = String>,
 ) -> Result<(), CliError> {

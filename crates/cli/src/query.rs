@@ -216,7 +216,7 @@ fn print_result(printer: &mut Printer<'_>, result: &QueryResult) -> Result<(), C
 }
 
 /// Series and numbers as indented JSON, as logcli prints them.
-fn pretty(result: &QueryResult) -> Result<String, CliError> {
+pub(crate) fn pretty(result: &QueryResult) -> Result<String, CliError> {
     let text = match result {
         QueryResult::Matrix(series) | QueryResult::Vector(series) => {
             serde_json::to_string_pretty(series)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -102,6 +102,24 @@ async fn tail(
     })
 }
 
+/// A vector whose labels are the parameters.
+async fn echo(Query(params): Query<Params>) -> Response {
+    let params = params
+        .iter()
+        .filter(|(name, _)| name != "start" && name != "end");
+    let labels: serde_json::Map<String, Value> = params
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    let result = json!([{"metric": labels, "value": [1, "2"]}]);
+    Json(json!({"status": "success", "data": {"resultType": "vector", "result": result}}))
+        .into_response()
+}
+
+async fn changed(State(server): State<Server>, Query(params): Query<Params>) -> StatusCode {
+    server.asked.lock().unwrap().push(params);
+    StatusCode::NO_CONTENT
+}
+
 impl Server {
     async fn start(self) -> String {
         let app = Router::new()
@@ -121,6 +139,32 @@ impl Server {
                 get(async || {
                     Json(json!({"streams": 2, "chunks": 3, "bytes": 1500, "entries": 60}))
                 }),
+            )
+            .route("/loki/api/v1/index/volume", get(echo))
+            .route("/loki/api/v1/index/volume_range", get(echo))
+            .route(
+                "/loki/api/v1/detected_fields",
+                get(async || {
+                    let field = |label: &str| {
+                        json!({"label": label, "type": "int", "cardinality": 3, "parsers": ["json"]})
+                    };
+                    Json(json!({"fields": [field("size"), field("age")], "limit": 100}))
+                }),
+            )
+            .route(
+                "/loki/api/v1/detected_field/{field}/values",
+                get(async |Path(field): Path<String>| {
+                    Json(json!({"values": ["b", field], "limit": 100}))
+                }),
+            )
+            .route(
+                "/loki/api/v1/delete",
+                get(async || {
+                    Json(json!([{"request_id": "1", "start_time": 0, "end_time": 60.5,
+                        "query": "{a=\"b\"}", "status": "received", "created_at": 7}]))
+                })
+                .post(changed)
+                .delete(changed),
             )
             .with_state(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -268,6 +312,100 @@ async fn other_commands_print_what_logcli_prints() {
         "{\n  bytes: 1.5kB\n  chunks: 3\n  streams: 2\n  entries: 60\n}\n"
     );
     assert!(run(&address, &["labels", "a/b"]).await.1.is_err());
+}
+
+#[tokio::test]
+async fn volumes_are_asked_for_as_logcli_does() {
+    let address = Server::default().start().await;
+    let asked = async |line: &[&str]| {
+        let (text, result) = run(&address, line).await;
+        result.unwrap();
+        let series: Value = serde_json::from_str(&text).unwrap();
+        series[0]["metric"].clone()
+    };
+    assert_eq!(
+        asked(&["volume", "{a=\"b\"}"]).await,
+        json!({"query": "{a=\"b\"}", "limit": "30"})
+    );
+    let line = [
+        "volume_range",
+        "{a=\"b\"}",
+        "--step",
+        "90s",
+        "--targetLabels",
+        "x,y",
+        "--targetLabels",
+        "z",
+        "--aggregateByLabels",
+    ];
+    assert_eq!(
+        asked(&line).await,
+        json!({"query": "{a=\"b\"}", "limit": "30", "step": "90",
+            "targetLabels": "x,y,z", "aggregateBy": "labels"})
+    );
+}
+
+#[tokio::test]
+async fn fields_and_their_values_are_listed() {
+    let address = Server::default().start().await;
+    let query = "{a=\"b\"}";
+    assert_eq!(
+        run(&address, &["detected-fields", query]).await.0,
+        "label: age\t\ttype: int\t\tcardinality: 3\nlabel: size\t\ttype: int\t\tcardinality: 3\n"
+    );
+    assert_eq!(
+        run(&address, &["detected-fields", query, "a/b"]).await.0,
+        "a/b\nb\n"
+    );
+    let (raw, _) = run(&address, &["detected-fields", query, "-o", "raw"]).await;
+    assert!(raw.contains("\"parsers\":[\"json\"]"), "{raw}");
+}
+
+#[tokio::test]
+async fn delete_requests_are_made_listed_and_taken_back() {
+    let server = Server::default();
+    let asked = Arc::clone(&server.asked);
+    let address = server.start().await;
+    let query = "{a=\"b\"}";
+    let create = [
+        "delete",
+        "create",
+        query,
+        "--from",
+        "60",
+        "--to",
+        "1000000001",
+        "--max-interval",
+        "1h",
+    ];
+    let (text, _) = run(&address, &create).await;
+    assert_eq!(text, "Delete request created successfully\n");
+    let (text, _) = run(&address, &["delete", "list"]).await;
+    assert_eq!(
+        text,
+        "Found 1 delete requests:\nRequest ID: 1\nQuery: {a=\"b\"}\n\
+         Start Time: 1970-01-01T00:00:00Z\nEnd Time: 1970-01-01T00:01:00Z\nStatus: received\n---\n"
+    );
+    let (json, _) = run(&address, &["delete", "list", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["created_at"], 7);
+    let cancel = ["delete", "cancel", "--request-id", "1", "--force"];
+    let (text, _) = run(&address, &cancel).await;
+    assert_eq!(text, "Delete request 1 cancelled successfully\n");
+    let asked = asked.lock().unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        asked[..],
+        [
+            vec![
+                pair("query", query),
+                pair("start", "60"),
+                pair("end", "1000000001"),
+                pair("max_interval", "1h")
+            ],
+            vec![pair("request_id", "1"), pair("force", "true")]
+        ]
+    );
 }
 
 #[tokio::test]

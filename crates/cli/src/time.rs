@@ -40,6 +40,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, CliError> {
     units::parse_duration(text).map_err(|error| usage(error.to_string()))
 }
 
+/// Unix seconds as RFC 3339.
+pub(crate) fn print_seconds(seconds: f64) -> Result<String, CliError> {
+    let time = Timestamp::from_second(seconds as i64);
+    let time = time.map_err(|error| CliError::Answer(error.to_string()))?;
+    Ok(time.to_string())
+}
+
 /// From and to, in nanoseconds.
 pub(crate) fn range(args: &TimeArgs, now_ns: i64) -> Result<(i64, i64), CliError> {
     let end = args
