@@ -29,12 +29,12 @@ pub(crate) async fn run(
 async fn create(args: DeleteCreateArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let (start_ns, end_ns) = time::range(&args.time, time::now_ns())?;
-    // The API knows whole seconds; a part of one at the end is asked for too.
-    let end_s = end_ns.div_euclid(SECOND_NS) + i64::from(end_ns.rem_euclid(SECOND_NS) > 0);
+    // The API knows whole seconds, and refuses an end in the future.
+    let seconds = |at_ns: i64| at_ns.div_euclid(SECOND_NS).to_string();
     let mut params = vec![
         ("query", args.query),
-        ("start", start_ns.div_euclid(SECOND_NS).to_string()),
-        ("end", end_s.to_string()),
+        ("start", seconds(start_ns)),
+        ("end", seconds(end_ns)),
     ];
     params.extend(args.max_interval.map(|interval| ("max_interval", interval)));
     client.change(Method::POST, PATH, &params).await?;
