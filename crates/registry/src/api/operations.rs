@@ -1,6 +1,8 @@
 //! The operations of the management API. What serves one and what describes it are said together, so
 //! that neither is there without the other.
 
+use std::sync::Arc;
+
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter, get};
@@ -68,11 +70,10 @@ impl Operations {
             status: 200,
             summary,
         });
-        let document = document(&self.described);
-        self.router.route(
-            path,
-            get(async move || -> Response { Json(document).into_response() }),
-        )
+        let described: Arc<[Described]> = self.described.into();
+        // It is asked for so rarely that it is not kept.
+        let describe = async move || -> Response { Json(document(&described)).into_response() };
+        self.router.route(path, get(describe))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,25 +28,51 @@ enum Message {
 pub(super) struct Spool(Arc<Inner>);
 
 struct Inner {
-    messages: SyncSender<Message>,
-    waiting_bytes: Arc<AtomicUsize>,
+    messages: Sender<Message>,
+    waiting: Arc<Waiting>,
     dropped: OnceLock<Counter<u64>>,
+}
+
+/// What waits. It is counted here, for a channel with a bound of its own has room for all of it from
+/// the beginning.
+#[derive(Default)]
+struct Waiting {
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Counts one line more, if there is room for it.
+    fn add(&self, bytes: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = lines < LINES_MAX && waiting.saturating_add(bytes) <= BYTES_MAX;
+        if !fits {
+            self.remove(bytes);
+        }
+        fits
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Spool {
     /// Starts the thread that writes to `sink`. It ends when all clones of the spool are gone.
     pub(super) fn start(name: &str, sink: impl Write + Send + 'static) -> Self {
-        let (messages, receiver) = sync_channel(LINES_MAX);
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let waiting = waiting_bytes.clone();
+        let (messages, receiver) = channel();
+        let waiting = Arc::new(Waiting::default());
+        let counted = Arc::clone(&waiting);
         let thread = std::thread::Builder::new().name(name.to_owned());
-        if let Err(error) = thread.spawn(move || write_lines(&receiver, sink, &waiting)) {
+        if let Err(error) = thread.spawn(move || write_lines(&receiver, sink, &counted)) {
             // Without its thread the channel is closed and every line counts as dropped.
             let _ = writeln!(io::stderr(), "cannot start the thread {name}: {error}");
         }
         Self(Arc::new(Inner {
             messages,
-            waiting_bytes,
+            waiting,
             dropped: OnceLock::new(),
         }))
     }
@@ -57,25 +83,18 @@ impl Spool {
 
     pub(super) fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.0.messages.try_send(Message::Flush(done)).is_ok() {
+        if self.0.messages.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
     pub(super) fn push(&self, line: &[u8]) {
-        let waiting = self
-            .0
-            .waiting_bytes
-            .fetch_add(line.len(), Ordering::Relaxed);
-        if waiting + line.len() <= BYTES_MAX {
-            match self.0.messages.try_send(Message::Line(line.to_vec())) {
-                Ok(()) => return,
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        if self.0.waiting.add(line.len()) {
+            if self.0.messages.send(Message::Line(line.to_vec())).is_ok() {
+                return;
             }
+            self.0.waiting.remove(line.len());
         }
-        self.0
-            .waiting_bytes
-            .fetch_sub(line.len(), Ordering::Relaxed);
         if let Some(dropped) = self.0.dropped.get() {
             dropped.inc();
         }
@@ -102,7 +121,7 @@ impl<'a> MakeWriter<'a> for Spool {
     }
 }
 
-fn write_lines(messages: &Receiver<Message>, mut sink: impl Write, waiting: &AtomicUsize) {
+fn write_lines(messages: &Receiver<Message>, mut sink: impl Write, waiting: &Waiting) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     let mut complained = false;
     while let Ok(first) = messages.recv() {
@@ -111,7 +130,7 @@ fn write_lines(messages: &Receiver<Message>, mut sink: impl Write, waiting: &Ato
         while let Some(message) = next {
             match message {
                 Message::Line(line) => {
-                    waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                    waiting.remove(line.len());
                     batch.extend_from_slice(&line);
                 }
                 Message::Flush(done) => flushed.push(done),
@@ -172,17 +191,21 @@ mod tests {
         let spool = Spool::start("test", sink.clone());
         let dropped = Counter::default();
         spool.count_drops(dropped.clone());
-        let line = vec![b'x'; BYTES_MAX / 2];
-        let hanging = sink.0.lock();
-        for _ in 0..4 {
-            spool.push(&line);
+        for (line, count) in [
+            (vec![b'x'; BYTES_MAX / 2], 4),
+            (b"x".to_vec(), LINES_MAX as u64 + BATCH_BYTES as u64 + 1),
+        ] {
+            let hanging = sink.0.lock();
+            let before = dropped.get();
+            for _ in 0..count {
+                spool.push(&line);
+            }
+            let lost = dropped.get() - before;
+            assert!(lost >= 1);
+            drop(hanging);
+            spool.flush();
+            let written = std::mem::take(&mut *sink.0.lock()).len() as u64;
+            assert_eq!(written, (count - lost) * line.len() as u64);
         }
-        assert!(dropped.get() >= 1);
-        drop(hanging);
-        spool.flush();
-        assert_eq!(
-            sink.0.lock().len() as u64,
-            (4 - dropped.get()) * line.len() as u64
-        );
     }
 }
