@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
@@ -355,5 +356,52 @@ async fn an_image_does_not_lack_what_was_there_a_while_ago() -> anyhow::Result<(
     let refused = client.put_manifest(team, "v1", MANIFEST, &manifest).await?;
     assert_eq!(refused.status(), 400);
     assert_eq!(code(refused).await?, "MANIFEST_BLOB_UNKNOWN");
+    Ok(())
+}
+
+/// More blobs than one statement of the database takes: some are there, some come later.
+#[tokio::test]
+async fn an_image_of_many_blobs_is_tied_to_all_of_them() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "20ms"),
+        ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+        ("SKALD_REGISTRY_GC_DATA_GRACE", "0s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let layers: Vec<Vec<u8>> = (0..600).map(|seed| bytes(seed, 16)).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let (first, later) = layers.split_at(300);
+    let manifest = image(b"{}", &layers).to_string().into_bytes();
+    let small = image(b"{}", first).to_string().into_bytes();
+    let put =
+        async |tag, manifest: &[u8]| client.put_manifest("app", tag, MANIFEST, manifest).await;
+
+    let lacks = put("some", &small).await?;
+    assert!(header(&lacks, "warning")?.contains("app lacks 301 blobs"));
+    let all = first.iter().copied().chain([&b"{}"[..]]);
+    try_join_all(all.map(|blob| client.push_blob("app", blob))).await?;
+    let lacks = put("all", &manifest).await?;
+    assert!(header(&lacks, "warning")?.contains("app lacks 300 blobs"));
+    try_join_all(later.iter().map(|blob| client.push_blob("app", blob))).await?;
+    for (tag, manifest) in [("some", &small), ("all", &manifest)] {
+        assert!(put(tag, manifest).await?.headers().get("warning").is_none());
+    }
+
+    // What only the large one needs goes with it.
+    let all = format!("/v2/app/manifests/{}", sha256(&manifest));
+    assert_eq!(client.status(Method::DELETE, &all).await?, 202);
+    for blob in later {
+        let path = format!("/v2/app/blobs/{}", sha256(blob));
+        wait_for("the blob to go", Duration::from_secs(20), || async {
+            (client.status(Method::HEAD, &path).await.ok()? == 404).then_some(())
+        })
+        .await?;
+    }
+    for blob in first {
+        let path = format!("/v2/app/blobs/{}", sha256(blob));
+        assert_eq!(client.status(Method::DELETE, &path).await?, 405);
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod account;
 mod administer;
+mod batch;
 mod blob;
 mod cache;
 mod change;

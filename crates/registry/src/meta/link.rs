@@ -1,9 +1,10 @@
 //! Links between repositories and blobs, and what they cost their project.
 
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
+use super::batch::{batches, places};
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::project::{RepoId, ensure_repo};
@@ -74,8 +75,8 @@ pub(super) async fn reviewed(tx: &mut Tx<'_>, kind: Kind, id: i64) -> Result<(),
 pub(super) async fn add(
     tx: &mut Tx<'_>,
     repo: RepoId,
-    blob_id: i64,
-    size: i64,
+    digest: &Digest,
+    (blob_id, size): (i64, i64),
     grace_ms: i64,
 ) -> Result<i64, Failure> {
     let found = bound!(
@@ -96,7 +97,7 @@ pub(super) async fn add(
                 tx.now_ms,
             );
             let link_id = first(&made.fetch_one(&mut *tx.conn).await?)?;
-            expected(tx, repo, (blob_id, size), link_id).await?;
+            expected(tx, repo.repo, &[digest.as_str()]).await?;
             link_id
         }
     };
@@ -104,30 +105,55 @@ pub(super) async fn add(
     Ok(link_id)
 }
 
-/// Ties a link that is new to the manifests that have been waiting for the blob. One that says that
-/// it has another size goes on waiting.
-async fn expected(
+/// Gives a repository those of some blobs that other repositories of its project have, and which it
+/// need not pay for therefore.
+pub(super) async fn adopt(
     tx: &mut Tx<'_>,
     repo: RepoId,
-    (blob_id, size): (i64, i64),
-    link_id: i64,
+    digests: &[&str],
 ) -> Result<(), sqlx::Error> {
-    let taken = bound!(
-        "DELETE FROM manifest_missing WHERE repo_id = $1 \
-         AND digest = (SELECT digest FROM blob WHERE id = $2) \
-         AND (size IS NULL OR size = $3) RETURNING manifest_id",
-        repo.repo,
-        blob_id,
-        size,
+    for batch in batches(digests.iter().copied()) {
+        let sql = format!(
+            "INSERT INTO repo_blob (repo_id, blob_id, project_id, linked_ms) \
+             SELECT DISTINCT $1, b.id, $2, $3 FROM blob b CROSS JOIN repo_blob l \
+             WHERE l.blob_id = b.id AND l.project_id = $2 AND b.digest IN ({}) \
+             ON CONFLICT (repo_id, blob_id) DO NOTHING",
+            places(3, batch.len(), 1)
+        );
+        let made = bound!(AssertSqlSafe(sql), repo.repo, repo.project, tx.now_ms);
+        let made = batch.iter().fold(made, |made, digest| made.bind(*digest));
+        if made.execute(&mut *tx.conn).await?.rows_affected() > 0 {
+            expected(tx, repo.repo, &batch).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A repository's manifests that wait for a blob that it has now, as they said that it would be: one
+/// that says that it has another size goes on waiting.
+const COME: &str = "FROM manifest_missing x JOIN blob b ON b.digest = x.digest \
+     JOIN repo_blob l ON l.blob_id = b.id AND l.repo_id = x.repo_id \
+     WHERE x.repo_id = $1 AND (x.size IS NULL OR x.size = b.size) AND x.digest IN";
+
+/// Ties links that are new to the manifests that have been waiting for the blobs.
+async fn expected(tx: &mut Tx<'_>, repo_id: i64, digests: &[&str]) -> Result<(), sqlx::Error> {
+    let places = places(1, digests.len(), 1);
+    let tie = format!(
+        "INSERT INTO manifest_blob (manifest_id, link_id) \
+         SELECT x.manifest_id, l.id {COME} ({places}) ON CONFLICT DO NOTHING"
     );
-    for row in taken.fetch_all(&mut *tx.conn).await? {
-        bound!(
-            "INSERT INTO manifest_blob (manifest_id, link_id) VALUES ($1, $2)",
-            first(&row)?,
-            link_id,
-        )
-        .execute(&mut *tx.conn)
-        .await?;
+    let forget = format!(
+        "DELETE FROM manifest_missing WHERE (manifest_id, digest) IN \
+         (SELECT x.manifest_id, x.digest {COME} ({places}))"
+    );
+    for sql in [tie, forget] {
+        let query = bound!(AssertSqlSafe(sql), repo_id);
+        let query = digests
+            .iter()
+            .fold(query, |query, digest| query.bind(*digest));
+        if query.execute(&mut *tx.conn).await?.rows_affected() == 0 {
+            break;
+        }
     }
     Ok(())
 }
@@ -288,7 +314,7 @@ impl Change for Mount {
         };
         let (blob_id, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
-        add(tx, repo, blob_id, size, self.grace_ms).await?;
+        add(tx, repo, &self.digest, (blob_id, size), self.grace_ms).await?;
         Ok(true)
     }
 }

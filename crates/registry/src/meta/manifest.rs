@@ -1,13 +1,15 @@
 //! Manifests: their bytes, and the edges to what they need.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
+use super::batch::{batches, places};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
@@ -198,7 +200,7 @@ impl PutManifest {
     async fn insert(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<i64, Failure> {
         let repo_id = repo.repo;
         if self.is_copy {
-            self.adopt(tx, repo).await?;
+            link::adopt(tx, repo, &digests(&self.manifest.blobs)).await?;
         }
         let (links, missing) = self.links(tx, repo_id).await?;
         self.check_children(tx, repo_id).await?;
@@ -218,40 +220,47 @@ impl PutManifest {
             tx.now_ms,
         );
         let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
-        for link in links {
-            bound!(
-                "INSERT INTO manifest_blob (manifest_id, link_id) VALUES ($1, $2)",
-                id,
-                link,
-            )
-            .execute(&mut *tx.conn)
-            .await?;
+        for batch in batches(links) {
+            let sql = format!(
+                "INSERT INTO manifest_blob (manifest_id, link_id) VALUES {} ON CONFLICT DO NOTHING",
+                places(0, batch.len(), 2)
+            );
+            let made = sqlx::query(AssertSqlSafe(sql));
+            let made = batch
+                .iter()
+                .fold(made, |made, link| made.bind(id).bind(*link));
+            made.execute(&mut *tx.conn).await?;
         }
-        for blob in missing {
-            bound!(
-                "INSERT INTO manifest_missing (manifest_id, repo_id, digest, size) \
-                 VALUES ($1, $2, $3, $4) ON CONFLICT (manifest_id, digest) DO NOTHING",
-                id,
-                repo_id,
-                blob.digest.as_str(),
-                i64::try_from(blob.size).unwrap_or(i64::MAX),
-            )
-            .execute(&mut *tx.conn)
-            .await?;
+        for batch in batches(missing) {
+            let sql = format!(
+                "INSERT INTO manifest_missing (manifest_id, repo_id, digest, size) VALUES {} \
+                 ON CONFLICT DO NOTHING",
+                places(0, batch.len(), 4)
+            );
+            let made = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)), |made, blob| {
+                    let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
+                    let made = made.bind(id).bind(repo_id);
+                    made.bind(blob.digest.as_str()).bind(size)
+                });
+            made.execute(&mut *tx.conn).await?;
         }
         if !self.is_copy {
             self.refuse_lost(tx, id).await?;
         }
-        for child in &self.manifest.manifests {
-            bound!(
-                "INSERT INTO manifest_child (manifest_id, repo_id, digest) VALUES ($1, $2, $3) \
-                 ON CONFLICT (manifest_id, digest) DO NOTHING",
-                id,
-                repo_id,
-                child.digest.as_str(),
-            )
-            .execute(&mut *tx.conn)
-            .await?;
+        for batch in batches(&self.manifest.manifests) {
+            let sql = format!(
+                "INSERT INTO manifest_child (manifest_id, repo_id, digest) VALUES {} \
+                 ON CONFLICT DO NOTHING",
+                places(0, batch.len(), 3)
+            );
+            let made = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)), |made, child| {
+                    made.bind(id).bind(repo_id).bind(child.digest.as_str())
+                });
+            made.execute(&mut *tx.conn).await?;
         }
         if self.is_copy && self.tags.is_empty() {
             let due_ms = tx.now_ms + self.untagged_grace_ms;
@@ -260,45 +269,34 @@ impl PutManifest {
         Ok(id)
     }
 
-    /// Gives the repository what other repositories of its project have of the manifest's blobs.
-    async fn adopt(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<(), Failure> {
-        for blob in &self.manifest.blobs {
-            let found = bound!(
-                "SELECT b.id, b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
-                 WHERE b.digest = $1 AND l.project_id = $2 LIMIT 1",
-                blob.digest.as_str(),
-                repo.project,
-            );
-            if let Some(row) = found.fetch_optional(&mut *tx.conn).await? {
-                let (blob_id, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                link::add(tx, repo, blob_id, size, self.untagged_grace_ms).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// The repository's links to the blobs that the manifest needs, and those that it lacks.
     async fn links(
         &self,
         tx: &mut Tx<'_>,
         repo_id: i64,
     ) -> Result<(Vec<i64>, Vec<&Descriptor>), Failure> {
+        let mut there: HashMap<String, (i64, i64)> = HashMap::new();
+        for batch in batches(digests(&self.manifest.blobs)) {
+            let sql = format!(
+                "SELECT b.digest, l.id, b.size FROM blob b CROSS JOIN repo_blob l \
+                 WHERE l.blob_id = b.id AND l.repo_id = $1 AND b.digest IN ({})",
+                places(1, batch.len(), 1)
+            );
+            let found = bound!(AssertSqlSafe(sql), repo_id);
+            let found = batch
+                .iter()
+                .fold(found, |found, digest| found.bind(*digest));
+            for row in found.fetch_all(&mut *tx.conn).await? {
+                there.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+            }
+        }
         let (mut links, mut missing) = (Vec::new(), Vec::new());
         for blob in &self.manifest.blobs {
-            let found = bound!(
-                "SELECT l.id, b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
-                 WHERE b.digest = $1 AND l.repo_id = $2",
-                blob.digest.as_str(),
-                repo_id,
-            );
-            match found.fetch_optional(&mut *tx.conn).await? {
-                Some(row) => {
-                    let size: i64 = row.try_get(1)?;
-                    if u64::try_from(size) != Ok(blob.size) {
-                        return Err(wrong_size(blob, size).into());
-                    }
-                    links.push(row.try_get::<i64, _>(0)?);
+            match there.get(blob.digest.as_str()) {
+                Some((_, size)) if u64::try_from(*size) != Ok(blob.size) => {
+                    return Err(wrong_size(blob, *size).into());
                 }
+                Some((link, _)) => links.push(*link),
                 None => missing.push(blob),
             }
         }
@@ -321,15 +319,19 @@ impl PutManifest {
         if self.allow_missing_manifests {
             return Ok(());
         }
-        let mut missing = Vec::new();
-        for child in &self.manifest.manifests {
-            let found = bound!(
-                "SELECT 1 FROM manifest WHERE repo_id = $1 AND digest = $2",
-                repo_id,
-                child.digest.as_str(),
+        let mut missing = digests(&self.manifest.manifests);
+        for batch in batches(missing.clone()) {
+            let sql = format!(
+                "SELECT digest FROM manifest WHERE repo_id = $1 AND digest IN ({})",
+                places(1, batch.len(), 1)
             );
-            if found.fetch_optional(&mut *tx.conn).await?.is_none() {
-                missing.push(child.digest.as_str());
+            let found = bound!(AssertSqlSafe(sql), repo_id);
+            let found = batch
+                .iter()
+                .fold(found, |found, digest| found.bind(*digest));
+            for row in found.fetch_all(&mut *tx.conn).await? {
+                let there: String = row.try_get(0)?;
+                missing.retain(|digest| *digest != there);
             }
         }
         Ok(self.refuse_missing("manifests", &missing)?)
@@ -348,6 +350,10 @@ impl PutManifest {
         );
         Err(Error::new(Code::ManifestBlobUnknown, message).with_detail("missing", named))
     }
+}
+
+fn digests(descriptors: &[Descriptor]) -> Vec<&str> {
+    descriptors.iter().map(|one| one.digest.as_str()).collect()
 }
 
 fn wrong_size(blob: &Descriptor, size: i64) -> Error {
@@ -426,32 +432,33 @@ pub(super) async fn remove(
     blob_grace_ms: i64,
 ) -> Result<(), Failure> {
     let id = target.manifest_id;
-    let links = bound!(
-        "DELETE FROM manifest_blob WHERE manifest_id = $1 RETURNING link_id",
-        id
-    );
-    for row in links.fetch_all(&mut *tx.conn).await? {
-        review(tx, Kind::Link, first(&row)?, tx.now_ms + blob_grace_ms).await?;
-    }
+    bound!(
+        "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
+         SELECT 'link', link_id, $1 FROM manifest_blob WHERE manifest_id = $2 \
+         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+        tx.now_ms + blob_grace_ms,
+        id,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    bound!("DELETE FROM manifest_blob WHERE manifest_id = $1", id)
+        .execute(&mut *tx.conn)
+        .await?;
     // Children that are there, and manifests whose subject this one is.
-    let dependants = bound!(
-        "SELECT m.id FROM manifest_child c \
-         JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.digest \
-         WHERE c.manifest_id = $1 \
-         UNION SELECT id FROM manifest WHERE repo_id = $2 AND subject = $3",
+    bound!(
+        "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
+         SELECT 'manifest', d.id, $1 FROM (SELECT m.id FROM manifest_child c \
+             JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.digest \
+             WHERE c.manifest_id = $2 \
+             UNION SELECT id FROM manifest WHERE repo_id = $3 AND subject = $4) d WHERE true \
+         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+        tx.now_ms + target.grace_ms,
         id,
         target.repo_id,
         target.digest,
-    );
-    for row in dependants.fetch_all(&mut *tx.conn).await? {
-        review(
-            tx,
-            Kind::Manifest,
-            first(&row)?,
-            tx.now_ms + target.grace_ms,
-        )
-        .await?;
-    }
+    )
+    .execute(&mut *tx.conn)
+    .await?;
     bound!("DELETE FROM manifest_child WHERE manifest_id = $1", id)
         .execute(&mut *tx.conn)
         .await?;

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
 use super::administer::time;
+use super::batch::{batches, places};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
@@ -65,16 +66,17 @@ impl Change for SetRunning {
         bound!("DELETE FROM running WHERE cluster = $1", cluster)
             .execute(&mut *tx.conn)
             .await?;
-        for image in &self.images {
-            bound!(
-                "INSERT INTO running (cluster, digest, seen_ms) VALUES ($1, $2, $3) \
-                 ON CONFLICT (cluster, digest) DO NOTHING",
-                cluster,
-                image.as_str(),
-                tx.now_ms,
-            )
-            .execute(&mut *tx.conn)
-            .await?;
+        for batch in batches(&self.images) {
+            let sql = format!(
+                "INSERT INTO running (cluster, digest, seen_ms) VALUES {} ON CONFLICT DO NOTHING",
+                places(0, batch.len(), 3)
+            );
+            let made = batch
+                .iter()
+                .fold(sqlx::query(AssertSqlSafe(sql)), |made, image| {
+                    made.bind(cluster).bind(image.as_str()).bind(tx.now_ms)
+                });
+            made.execute(&mut *tx.conn).await?;
         }
         let event = Event::new("running_changed", "cluster", cluster);
         Ok(tell(tx, &self.who, &event).await?)

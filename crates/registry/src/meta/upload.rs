@@ -240,7 +240,7 @@ impl Change for Commit {
         );
         let blob_id = first(&found.fetch_one(&mut *tx.conn).await?)?;
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
-        link::add(tx, repo, blob_id, size, self.grace_ms).await?;
+        link::add(tx, repo, &self.digest, (blob_id, size), self.grace_ms).await?;
         Ok(is_new)
     }
 }
