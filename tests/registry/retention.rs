@@ -118,8 +118,19 @@ async fn what_runs_stays() -> anyhow::Result<()> {
     let index = index.to_string().into_bytes();
     let put = client.put_manifest("team/app", "multi", INDEX, &index);
     assert_eq!(put.await?.status(), 201);
+    // An index in an index.
+    let inner = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &manifests[2])]});
+    let inner = inner.to_string().into_bytes();
+    let outer = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(INDEX, &inner)]});
+    let outer = outer.to_string().into_bytes();
+    for (reference, bytes) in [(sha256(&inner).as_str(), &inner), ("nested", &outer)] {
+        let put = client.put_manifest("team/app", reference, INDEX, bytes);
+        assert_eq!(put.await?.status(), 201);
+    }
     let image = |number: usize| format!("reg.example/team/app@{}", sha256(&manifests[number]));
-    let running = json!({"images": [image(0), image(1)]});
+    let running = json!({"images": [image(0), image(1), image(2)]});
     let said = client.manage(Method::PUT, "/running/prod", running);
     assert_eq!(said.await?.0, 200);
     for wrong in [json!({"images": ["team/app:v1"]}), json!({})] {
@@ -129,14 +140,18 @@ async fn what_runs_stays() -> anyhow::Result<()> {
     let (_, clusters) = client.manage(Method::GET, "/running", Value::Null).await?;
     assert_eq!(
         (&clusters[0]["cluster"], &clusters[0]["images"]),
-        (&json!("prod"), &json!(2))
+        (&json!("prod"), &json!(3))
     );
 
     let rules = "/projects/team/rules";
     let keep = json!({"kind": "retention", "latestPushedK": 0, "latestPulledN": 0});
     assert_eq!(client.manage(Method::POST, rules, keep).await?.0, 201);
     for (images, left) in [
-        (None, json!(["multi", "v1", "v2"])),
+        (None, json!(["multi", "nested", "v1", "v2", "v3"])),
+        (
+            Some(json!([image(1), image(2)])),
+            json!(["multi", "nested", "v2", "v3"]),
+        ),
         (Some(json!([image(1)])), json!(["multi", "v2"])),
         (Some(json!([])), json!([])),
     ] {

@@ -246,12 +246,15 @@ async fn tags(
     repo_id: i64,
     running_ms: i64,
 ) -> Result<Vec<Candidate>, sqlx::Error> {
-    // What runs is named by its own digest or, of an index, by that of a platform.
+    // What runs is named by its own digest or, of an index, by that of a platform, which may be one
+    // of an index in the index. Digests make no circles.
     let found = bound!(
-        "SELECT t.name, t.updated_ms, u.pulled_ms, CAST(CASE WHEN \
-         EXISTS (SELECT 1 FROM running n WHERE n.digest = m.digest AND n.seen_ms > $2) \
-         OR EXISTS (SELECT 1 FROM manifest_child c JOIN running n ON n.digest = c.digest \
-             WHERE c.manifest_id = m.id AND n.seen_ms > $2) THEN 1 ELSE 0 END AS BIGINT) \
+        "SELECT t.name, t.updated_ms, u.pulled_ms, CAST(CASE WHEN EXISTS ( \
+             WITH RECURSIVE below (digest) AS (SELECT m.digest UNION SELECT c.digest FROM below b \
+                 JOIN manifest i ON i.repo_id = m.repo_id AND i.digest = b.digest \
+                 JOIN manifest_child c ON c.manifest_id = i.id) \
+             SELECT 1 FROM below b JOIN running n ON n.digest = b.digest WHERE n.seen_ms > $2) \
+         THEN 1 ELSE 0 END AS BIGINT) \
          FROM tag t JOIN manifest m ON m.id = t.manifest_id \
          LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
         repo_id,
