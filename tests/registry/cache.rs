@@ -18,7 +18,8 @@ use crate::between::{Between, Mode, body, status};
 const TAG: &str = "/v2/hub/lib/app/manifests/v1";
 
 /// A cache that asks about a tag at each pull, and heeds a broken upstream for a moment only.
-const EAGER: [(&str, &str); 3] = [
+const EAGER: [(&str, &str); 4] = [
+    ("SKALD_REGISTRY_PROXY_UNKNOWN_LIFETIME", "0s"),
     ("SKALD_REGISTRY_PROXY_TAG_LIFETIME", "0s"),
     ("SKALD_REGISTRY_PROXY_PAUSE", "10ms"),
     ("SKALD_REGISTRY_PROXY_ANSWER_TIMEOUT", "2s"),
@@ -297,6 +298,43 @@ async fn a_registry_that_is_busy_is_left_alone() -> anyhow::Result<()> {
     let after: u64 = header(&cold, "retry-after")?.parse()?;
     assert!((1..=300).contains(&after), "{after}");
     assert_eq!(code(cold).await?, "TOOMANYREQUESTS");
+    Ok(())
+}
+
+/// Clients that were told a wrong name ask for it again and again.
+#[tokio::test]
+async fn what_is_not_there_is_not_asked_for_again_at_once() -> anyhow::Result<()> {
+    let lifetime = ("SKALD_REGISTRY_PROXY_UNKNOWN_LIFETIME", "1h");
+    let (_upstream, between, cache) = pair(&[lifetime]).await?;
+    between.set(status("404 Not Found", ""));
+    let digest = format!("/v2/hub/lib/app/manifests/{}", sha256(b"none"));
+    for path in [TAG, digest.as_str()] {
+        let before = between.requests();
+        for _ in 0..3 {
+            let none = pull(cache.client(), path).await?;
+            assert_eq!(none.status(), 404);
+            assert_eq!(code(none).await?, "MANIFEST_UNKNOWN");
+        }
+        assert_eq!(between.requests() - before, 1, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn blobs_on_their_way_have_a_bound() -> anyhow::Result<()> {
+    let (upstream, _between, cache) =
+        pair(&[("SKALD_REGISTRY_PROXY_SPOOL_BYTES_MAX", "1MB")]).await?;
+    let there = upstream.client();
+    for (size, status) in [(3_000_000, 503), (300_000, 200)] {
+        let layer = bytes(1, size);
+        there.push_image("lib/app", "v1", &layer).await?;
+        let answer = pull(cache.client(), &blob(&sha256(&layer))).await?;
+        assert_eq!(answer.status(), status);
+        if status != 200 {
+            let why = text(answer).await;
+            assert!(why.contains("registry.proxy.spool_bytes_max"), "{why}");
+        }
+    }
     Ok(())
 }
 

@@ -175,6 +175,11 @@ pub struct ProxyConfig {
     pub tag_lifetime: DurationNs,
     /// For how much longer it does for who asks, while the other registry is asked behind his back.
     pub tag_stale_while_revalidate: DurationNs,
+    /// How long a tag or a digest is taken not to be there once the other registry has said so.
+    pub unknown_lifetime: DurationNs,
+    /// Bytes of all blobs that are on their way, on the disk until those who asked have read them.
+    /// Who asks for one more waits as long as for an answer, and is refused with 429.
+    pub spool_bytes_max: ByteSize,
     /// How long a registry that has failed is not asked about what is here.
     pub pause: DurationNs,
     /// The longest that a registry is not asked because it says so, with 429.
@@ -189,6 +194,8 @@ impl Default for ProxyConfig {
             fetches_max: 32,
             tag_lifetime: DurationNs::from_secs(10),
             tag_stale_while_revalidate: DurationNs(0),
+            unknown_lifetime: DurationNs::from_secs(10),
+            spool_bytes_max: ByteSize::mib(32 << 10),
             pause: DurationNs::from_secs(10),
             pause_max: DurationNs::from_secs(600),
         }

@@ -49,6 +49,10 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if let Err(error) = registry.meta().write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");
         }
+        // A process of an earlier version that still runs beside this one leaves them open.
+        if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
+            tracing::warn!(?error, "passwords of other registries were not sealed");
+        }
         if retained.elapsed() >= RETENTION_INTERVAL {
             retained = Instant::now();
             if let Err(error) = retain_all(registry).await {

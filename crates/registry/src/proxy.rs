@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use ask::{Asker, Failed};
 pub(crate) use blob::{Source, fetch, size_of};
 pub(crate) use manifest::find;
-use spool::Coming;
+use spool::{Coming, Room};
 
 use crate::config::ProxyConfig;
 use crate::error::{Code, Error, StartError};
@@ -37,6 +37,8 @@ use crate::who::{Kind, Who};
 
 /// Tags of which is remembered when they were asked for.
 const CHECKED_MAX: usize = 100_000;
+/// Tags and digests of which is remembered that they are not there.
+const UNKNOWN_MAX: usize = 10_000;
 /// What images of Docker's own registry are called that are called nothing more.
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_OFFICIAL: &str = "library";
@@ -49,6 +51,10 @@ pub(crate) struct Proxy {
     turns: Turns,
     /// When it was asked where tags point.
     checked: Cache<String, Instant>,
+    /// What is not there, why, and when that was said.
+    unknown: Cache<String, (Instant, String)>,
+    /// For blobs that are on their way.
+    room: Room,
     /// Blobs that are on their way.
     coming: Mutex<HashMap<String, Arc<Coming>>>,
     fetches: Arc<Semaphore>,
@@ -69,10 +75,12 @@ impl Proxy {
             source,
         })?;
         Ok(Self {
-            asker: Asker::new(config, sealer, metrics.clone())?,
+            asker: Asker::new(config, sealer, metrics.clone()),
             config: config.clone(),
             turns: Turns::default(),
             checked: Cache::new(CHECKED_MAX),
+            unknown: Cache::new(UNKNOWN_MAX),
+            room: Room::new(config.spool_bytes_max.0),
             coming: Mutex::default(),
             fetches: Arc::new(Semaphore::new(config.fetches_max.max(1))),
             directory: directory.to_owned(),

@@ -68,6 +68,7 @@ async fn open_proxy(
 ) -> Result<(Arc<Sealer>, Proxy), StartError> {
     let sealer = Arc::new(Sealer::open(&config.seal_key_file, &deps.data_dir)?);
     meta.seal_passwords(&sealer).await?;
+    meta.check_passwords(&sealer).await?;
     let incoming = deps.data_dir.join("incoming");
     let metrics = deps.metrics.clone();
     let proxy = Proxy::open(&config.proxy, &incoming, Arc::clone(&sealer), metrics)?;

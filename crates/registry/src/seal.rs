@@ -80,18 +80,18 @@ impl Sealer {
         Ok(Sealed(STANDARD.encode([&nonce[..], &sealed].concat())))
     }
 
-    /// The password that was sealed for an address.
-    pub(crate) fn open_sealed(&self, sealed: &Sealed, address: &str) -> Result<Secret, Error> {
+    /// The password that was sealed for an address, or why it cannot be read.
+    pub(crate) fn open_sealed(&self, sealed: &Sealed, address: &str) -> Result<Secret, String> {
         if sealed.0.is_empty() {
             return Ok(Secret::default());
         }
         self.opened(sealed, address).ok_or_else(|| {
-            let message = format!(
-                "the password for {address} was not sealed with the key in {}: give it again, or the \
-                 key as registry.seal_key_file",
+            format!(
+                "the password for {address} was not sealed with the key in {}: give it again, or \
+                 that key as registry.seal_key_file, the same to all processes that share the \
+                 database",
                 self.path.display()
-            );
-            Error::internal("opening a password", &message)
+            )
         })
     }
 

@@ -275,6 +275,18 @@ impl Meta {
         }
         Ok(())
     }
+
+    /// Warns of passwords that another key has sealed: it is better known at the start than with the
+    /// first pull.
+    pub(crate) async fn check_passwords(&self, sealer: &Sealer) -> Result<(), Error> {
+        for known in self.known_upstreams().await? {
+            let text = known.text;
+            if let Err(why) = sealer.open_sealed(&text.password, &text.url) {
+                tracing::warn!(registry = text.name, why, "a cache cannot log in");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Forgets a registry that no project is a cache of.

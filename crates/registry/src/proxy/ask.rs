@@ -1,7 +1,7 @@
 //! Asks another registry, and heeds what it says: how to log in, and when to come again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -18,7 +18,7 @@ use storage::Secret;
 
 use super::challenge::{self, Challenge};
 use crate::config::ProxyConfig;
-use crate::error::{Code, Error, StartError};
+use crate::error::{Code, Error};
 use crate::manifest::MEDIA_TYPES;
 use crate::meta::Upstream;
 use crate::metrics::Metrics;
@@ -106,7 +106,9 @@ struct Pause {
 
 /// Asks other registries.
 pub(super) struct Asker {
-    http: Client,
+    connect_timeout: Duration,
+    /// Made when something is asked first: it holds all certificates that this machine trusts.
+    http: OnceLock<Client>,
     answer_timeout: Duration,
     pause: Duration,
     pause_max: Duration,
@@ -117,14 +119,27 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn new(
-        config: &ProxyConfig,
-        sealer: Arc<Sealer>,
-        metrics: Metrics,
-    ) -> Result<Self, StartError> {
+    pub(super) fn new(config: &ProxyConfig, sealer: Arc<Sealer>, metrics: Metrics) -> Self {
+        Self {
+            connect_timeout: config.connect_timeout.as_std(),
+            http: OnceLock::new(),
+            answer_timeout: config.answer_timeout.as_std(),
+            pause: config.pause.as_std(),
+            pause_max: config.pause_max.as_std(),
+            logins: Cache::new(LOGINS_MAX),
+            pauses: Mutex::default(),
+            sealer,
+            metrics,
+        }
+    }
+
+    fn http(&self) -> Result<&Client, Error> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
         let client = Client::builder()
-            .connect_timeout(config.connect_timeout.as_std())
-            .read_timeout(config.answer_timeout.as_std())
+            .connect_timeout(self.connect_timeout)
+            .read_timeout(self.answer_timeout)
             .redirect(Policy::custom(|attempt| {
                 let is_weaker = attempt.url().scheme() == "http"
                     && attempt.previous().iter().any(|url| url.scheme() == "https");
@@ -136,17 +151,9 @@ impl Asker {
             // Digests are of bytes as they were pushed.
             .no_gzip()
             .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")));
-        let http = client.build();
-        Ok(Self {
-            http: http.map_err(|error| StartError::Own(format!("no client of HTTP: {error}")))?,
-            answer_timeout: config.answer_timeout.as_std(),
-            pause: config.pause.as_std(),
-            pause_max: config.pause_max.as_std(),
-            logins: Cache::new(LOGINS_MAX),
-            pauses: Mutex::default(),
-            sealer,
-            metrics,
-        })
+        let made = client.build();
+        let made = made.map_err(|error| Error::internal("making a client of HTTP", &error))?;
+        Ok(self.http.get_or_init(|| made))
     }
 
     /// The answer to a question, if it is one.
@@ -257,7 +264,7 @@ impl Asker {
             url => url,
         };
         let url = format!("{base}/v2/{}/{}", question.repo, question.what);
-        let mut request = self.http.request(question.method.clone(), url);
+        let mut request = self.http()?.request(question.method.clone(), url);
         if question.what.starts_with("manifests/") {
             request = request.header(ACCEPT, MEDIA_TYPES.join(", "));
         }
@@ -334,8 +341,10 @@ impl Asker {
     fn password(&self, upstream: &Upstream) -> Result<Secret, Failed> {
         let text = &upstream.text;
         let opened = self.sealer.open_sealed(&text.password, &text.url);
-        // Why is in the log already.
-        opened.map_err(|_| Failed::Down(format!("the password for {} cannot be read", text.name)))
+        opened.map_err(|why| {
+            tracing::error!(registry = text.name, why, "a cache cannot log in");
+            Failed::Down(format!("the password for {} cannot be read", text.name))
+        })
     }
 
     /// A token of who gives them out for a registry.
@@ -358,7 +367,7 @@ impl Asker {
             url.query_pairs_mut().append_pair("service", &service);
         }
         url.query_pairs_mut().append_pair("scope", scope);
-        let mut request = self.http.get(url);
+        let mut request = self.http()?.get(url);
         let password = self.password(upstream)?;
         if let Some(password) = password.reveal() {
             request = request.basic_auth(&text.username, Some(password));

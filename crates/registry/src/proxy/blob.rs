@@ -128,7 +128,10 @@ async fn begin(
     let permit = permit(proxy).await?;
     let question = question(Method::GET, &name, digest);
     let answer = proxy.asker.ask(upstream, &question).await?;
-    let coming = Coming::open(&proxy.directory, answer.content_length());
+    let size = answer.content_length();
+    let wait_max = proxy.config.answer_timeout.as_std();
+    let place = proxy.room.reserve(size.unwrap_or(0), wait_max).await?;
+    let coming = Coming::open(&proxy.directory, size, place);
     let coming = coming.map_err(|error| Error::internal("keeping what comes", &error))?;
     let coming = Arc::new(coming);
     proxy.coming.lock().insert(key.clone(), Arc::clone(&coming));

@@ -105,6 +105,29 @@ impl Wanted {
         checked.insert(self.key(tag), Instant::now());
     }
 
+    /// Asks for something, unless it was said just now that it is not there: clients that were told a
+    /// wrong name ask again and again.
+    async fn unless_unknown<T>(
+        &self,
+        key: &str,
+        ask: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        let (proxy, upstream) = (self.registry.proxy(), &self.upstream);
+        let key = format!("{}:{}:{key}", upstream.id, upstream.updated_ms);
+        let lifetime = proxy.config.unknown_lifetime.as_std();
+        if let Some((at, message)) = proxy.unknown.get(&key)
+            && at.elapsed() < lifetime
+        {
+            return Err(Failed::Unknown(message));
+        }
+        let answer = ask.await;
+        if let Err(Failed::Unknown(message)) = &answer {
+            let said = (Instant::now(), message.clone());
+            proxy.unknown.insert(key, said);
+        }
+        answer
+    }
+
     async fn by_digest(&self, digest: &Digest) -> Result<Found, Failed> {
         let reference = Reference::Digest(digest.clone());
         let key = format!("{}@{digest}", self.repo);
@@ -113,7 +136,7 @@ impl Wanted {
         }
         let _turn = self.registry.proxy().turn(&key).await?;
         if self.here(&reference).await?.is_none() {
-            let came = self.get(&reference).await?;
+            let came = self.unless_unknown(&key, self.get(&reference)).await?;
             self.put(came, None).await?;
         }
         self.fetched(&reference, "miss").await
@@ -140,7 +163,7 @@ impl Wanted {
             return self.fetched(&reference, "hit").await;
         }
         let refreshed = match turn {
-            Ok(_turn) => self.refresh(tag).await,
+            Ok(_turn) => self.unless_unknown(&key, self.refresh(tag)).await,
             Err(failed) => Err(failed),
         };
         let failed = match refreshed {

@@ -1,6 +1,7 @@
 //! A blob that is on its way. Who asks for it reads what has come, each as fast as he can and from
 //! where he wants, while the rest comes: from a file without a name, which is gone with its last
-//! reader. The last byte is held back until all of them are what the digest says.
+//! reader. The last byte is held back until all of them are what the digest says. All of them
+//! together have a bound.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,20 +9,97 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 
+use super::Failed;
+use crate::error::{Code, Error};
 use crate::logs::new_id;
 
 /// Bytes that are read at once.
 const READ_BYTES: u64 = 256 << 10;
 
+/// Bytes that room is given in.
+const ROOM_BYTES: u64 = 64 << 10;
+
+/// Room on the disk for all that is on its way.
+#[derive(Clone)]
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    /// Pieces of it.
+    all: u32,
+}
+
+/// Some of it, until it is dropped.
+pub(super) struct Place {
+    room: Room,
+    held: OwnedSemaphorePermit,
+}
+
+fn pieces_of(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX)
+}
+
+impl Room {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes_max: u64) -> Self {
+        let all = pieces_of(bytes_max).max(1);
+        let permits = usize::try_from(all).unwrap_or(usize::MAX);
+        Self {
+            free: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            all,
+        }
+    }
+
+    /// Waits for room for so many bytes, but not for ever.
+    pub(super) async fn reserve(&self, bytes: u64, wait_max: Duration) -> Result<Place, Failed> {
+        let pieces = pieces_of(bytes);
+        if pieces > self.all {
+            let message =
+                format!("registry.proxy.spool_bytes_max: there is no room for {bytes} bytes");
+            return Err(Failed::Own(Error::new(Code::Unavailable, message)));
+        }
+        let held = Arc::clone(&self.free).acquire_many_owned(pieces);
+        match tokio::time::timeout(wait_max, held).await {
+            Ok(Ok(held)) => Ok(Place {
+                room: self.clone(),
+                held,
+            }),
+            _ => Err(Failed::TooMany {
+                message: full(),
+                after: Duration::from_secs(1),
+            }),
+        }
+    }
+}
+
+fn full() -> String {
+    "registry.proxy.spool_bytes_max: too many bytes are on their way".to_owned()
+}
+
+impl Place {
+    /// Makes it one for so many bytes, if there is room now. Who waited here could wait for somebody
+    /// who waits for him.
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        let held = u32::try_from(self.held.num_permits()).unwrap_or(u32::MAX);
+        let more = pieces_of(bytes).saturating_sub(held);
+        if more > 0 {
+            let more = Arc::clone(&self.room.free).try_acquire_many_owned(more);
+            self.held.merge(more.map_err(|_| io::Error::other(full()))?);
+        }
+        Ok(())
+    }
+}
+
 /// A blob that is on its way.
 pub(crate) struct Coming {
     file: Arc<File>,
+    place: Mutex<Place>,
     /// Bytes, if the other registry has said how many.
     size: Option<u64>,
     progress: watch::Sender<Progress>,
@@ -48,7 +126,7 @@ impl Progress {
 
 impl Coming {
     /// One of which nothing has come, with its file in a directory.
-    pub(super) fn open(directory: &Path, size: Option<u64>) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, size: Option<u64>, place: Place) -> io::Result<Self> {
         let path = directory.join(new_id());
         let mut options = OpenOptions::new();
         let file = options
@@ -59,6 +137,7 @@ impl Coming {
         std::fs::remove_file(&path)?;
         Ok(Self {
             file: Arc::new(file),
+            place: Mutex::new(place),
             size,
             progress: watch::Sender::new(Progress::default()),
         })
@@ -67,6 +146,8 @@ impl Coming {
     /// Adds what has come.
     pub(super) async fn write(&self, bytes: Vec<Bytes>) -> io::Result<()> {
         let at = self.progress.borrow().received;
+        let more: u64 = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+        self.place.lock().grow(at + more)?;
         let file = Arc::clone(&self.file);
         let written = spawn_blocking(move || {
             let mut end = at;
@@ -149,17 +230,44 @@ mod tests {
         Ok(bytes.concat())
     }
 
-    fn coming(size: Option<u64>) -> Arc<Coming> {
+    async fn coming_in(room: &Room, size: Option<u64>) -> Result<Arc<Coming>, Failed> {
         let directory = tempfile::tempdir().unwrap();
-        let coming = Arc::new(Coming::open(directory.path(), size).unwrap());
+        let place = room.reserve(size.unwrap_or(0), Duration::ZERO).await?;
+        let coming = Arc::new(Coming::open(directory.path(), size, place).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-        coming
+        Ok(coming)
+    }
+
+    async fn coming(size: Option<u64>) -> Arc<Coming> {
+        coming_in(&Room::new(1 << 30), size).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_together_have_a_bound() {
+        let room = Room::new(3 * ROOM_BYTES);
+        let first = coming_in(&room, Some(2 * ROOM_BYTES)).await.unwrap();
+        let full = coming_in(&room, Some(2 * ROOM_BYTES)).await;
+        assert!(matches!(full.err(), Some(Failed::TooMany { .. })));
+        let never = coming_in(&room, Some(4 * ROOM_BYTES)).await;
+        let never = never.err().unwrap().error(Code::BlobUnknown);
+        assert!(never.message.contains("registry.proxy.spool_bytes_max"));
+
+        // One whose size was not said takes room as it comes, and goes no further than that.
+        let unsaid = coming_in(&room, None).await.unwrap();
+        let piece = || vec![Bytes::from(vec![0; ROOM_BYTES as usize])];
+        unsaid.write(piece()).await.unwrap();
+        let refused = unsaid.write(piece()).await.unwrap_err();
+        assert!(refused.to_string().contains("spool_bytes_max"), "{refused}");
+        drop(first);
+        unsaid.write(piece()).await.unwrap();
+        drop(unsaid);
+        coming_in(&room, Some(3 * ROOM_BYTES)).await.unwrap();
     }
 
     #[tokio::test]
     async fn everybody_gets_everything_while_it_comes() {
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
-        let coming = coming(Some(1_000_000));
+        let coming = coming(Some(1_000_000)).await;
         let early = tokio::spawn(all(Arc::clone(&coming).read(0..1_000_000)));
         for piece in bytes.chunks(70_001) {
             coming
@@ -183,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_gets_all_of_what_is_not_what_it_should_be() {
-        let coming = coming(None);
+        let coming = coming(None).await;
         coming
             .write(vec![Bytes::from_static(b"wrong")])
             .await
