@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::pool::PoolOptions;
@@ -11,6 +11,9 @@ use sqlx::{Any, AnyPool, ConnectOptions};
 
 /// How long a request may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take to open a file: a disk that is busy with other things is slow to make one.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +89,13 @@ async fn pool(
                 Ok(())
             })
         });
-    options.connect_with(place.options()?).await
+    let begun = Instant::now();
+    loop {
+        match options.clone().connect_with(place.options()?).await {
+            Err(sqlx::Error::PoolTimedOut) if is_sqlite && begun.elapsed() < OPEN_TIMEOUT => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// The one connection that changes are made with.
