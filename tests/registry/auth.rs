@@ -147,6 +147,9 @@ async fn tokens_say_what_they_allow() -> anyhow::Result<()> {
             let challenge = header(&refused, "www-authenticate")?;
             assert!(challenge.contains("insufficient_scope"), "{challenge}");
         }
+        let again = "/service/token?scope=repository:team/app:pull";
+        let again = with(Method::GET, again).await?;
+        assert_eq!(again.status(), 401, "a token that renews itself never ends");
         // A token with one letter changed is none.
         let mut forged = token.to_owned();
         let last = if forged.ends_with('A') { "B" } else { "A" };
@@ -458,5 +461,63 @@ async fn a_token_holds_for_its_time_only() -> anyhow::Result<()> {
     assert!(text(refused).await.contains("the token has expired"));
     // As clients do, who ask for another.
     assert_eq!(pull(&token().await?).await?.status(), 200);
+    Ok(())
+}
+
+/// As Harbor's clients make and change them.
+#[tokio::test]
+async fn robots_are_understood_in_harbors_words() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    admin.push_image("team/app", "v1", &bytes(5, 10)).await?;
+    let robot = |access: Value| {
+        json!({"name": "ci", "level": "project", "duration": 30, "disable": false,
+            "description": "builds", "permissions": [
+                {"kind": "project", "namespace": "team", "access": access}]})
+    };
+    let right = |resource: &str, action: &str| json!({"resource": resource, "action": action});
+    for refused in [
+        json!([right("scan", "create")]),
+        json!([right("tag", "create")]),
+        json!([{"resource": "repository", "action": "pull", "effect": "deny"}]),
+    ] {
+        let refused = admin
+            .manage(Method::POST, "/robots", robot(refused))
+            .await?;
+        assert_eq!(refused.0, 400, "{}", refused.1);
+    }
+    let pulls = json!([right("repository", "pull"), right("tag", "list")]);
+    let (status, made) = admin.manage(Method::POST, "/robots", robot(pulls)).await?;
+    assert_eq!((status, &made["name"]), (201, &json!("robot$team+ci")));
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let ci = registry.client().login("robot$team+ci", secret);
+    let pull = "/v2/team/app/manifests/v1";
+    assert_eq!(ci.status(Method::GET, pull).await?, 200);
+    assert!(ci.push_blob("team/app", b"{}").await.is_err());
+
+    let path = format!("/robots/{}", made["id"]);
+    let (_, mut shown) = admin.manage(Method::GET, &path, Value::Null).await?;
+    assert_eq!(shown["level"], "project");
+    assert_eq!(shown["duration"], 30);
+    let access = &shown["permissions"][0]["access"];
+    assert_eq!(*access, json!([right("repository", "pull")]));
+    // They send back what they were shown, with what is to change.
+    let permission = json!({"kind": "project", "namespace": "team",
+        "access": [right("repository", "pull"), right("repository", "push")]});
+    shown["permissions"] = json!([permission]);
+    shown["duration"] = json!(-1);
+    assert_eq!(admin.manage(Method::PUT, &path, shown).await?.0, 200);
+    ci.push_blob("team/app", b"{}").await?;
+    let foreign = json!({"permissions": [{"project": "other", "actions": ["pull"]}]});
+    assert_eq!(admin.manage(Method::PUT, &path, foreign).await?.0, 400);
+    let given = json!({"secret": "Thought-0f-it"});
+    assert_eq!(admin.manage(Method::PATCH, &path, given).await?.0, 200);
+    assert_eq!(ci.status(Method::GET, pull).await?, 401);
+    let ci = registry.client().login("robot$team+ci", "Thought-0f-it");
+    assert_eq!(ci.status(Method::GET, pull).await?, 200);
+    let (_, shown) = admin.manage(Method::GET, &path, Value::Null).await?;
+    assert_eq!(
+        (&shown["expires_at"], &shown["disable"]),
+        (&json!(-1), &json!(false))
+    );
     Ok(())
 }

@@ -67,7 +67,9 @@ pub(crate) use manifest::{
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
-pub(crate) use robots::{AccountFate, CreateRobot, RobotFate, UpdateAccount, UpdateRobot};
+pub(crate) use robots::{
+    AccountFate, CreateRobot, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
+};
 pub(crate) use rules::{AddRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use running::SetRunning;
 pub(crate) use tag::{Condition, DeleteTag};

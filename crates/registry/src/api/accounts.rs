@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::Path;
 use http::StatusCode;
+use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::auth::{self, Caller, ROBOT_PREFIX};
 use crate::error::Error;
 use crate::meta::{AccountFate, CreateAccount, UpdateAccount};
@@ -75,7 +76,8 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             only_first_admin: false,
         };
         let id = admin.registry.meta().change(create).await?;
-        Ok((StatusCode::CREATED, Json(json!({"user_id": id}))))
+        let location = id.map(|id| [(LOCATION, format!("{PREFIX}/users/{id}"))]);
+        Ok((StatusCode::CREATED, location, Json(json!({"user_id": id}))))
     };
     let created = created.await;
     admin.outcome(created)

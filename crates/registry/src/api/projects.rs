@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, made, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -65,6 +65,11 @@ impl Request {
 
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
+        // Harbor's clients ask with HEAD whether a name is taken.
+        if let Some(name) = admin.param("project_name") {
+            admin.require_role(name, None).await?;
+            return Ok(Json(vec![found(&admin, name).await?]));
+        }
         let (limit, _) = admin.page();
         let last = admin.param("last").unwrap_or_default();
         let projects = admin.registry.meta().projects(last, admin.viewer(), limit);
@@ -93,8 +98,8 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             upstream: request.upstream().flatten(),
             name: request.project_name,
         };
-        admin.registry.meta().change(create).await?;
-        Ok(StatusCode::CREATED)
+        let id = admin.registry.meta().change(create).await?;
+        Ok(made("projects", id))
     };
     let created = created.await;
     admin.outcome(created)
@@ -118,6 +123,7 @@ pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
 
 async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
     let shown = async {
+        let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
         Ok(Json(found(&admin, &name).await?))
     };
@@ -127,6 +133,7 @@ async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
 
 async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Request>) -> Outcome {
     let updated = async {
+        let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         if request.storage_limit.is_some() || request.registry_id.is_some() {
             admin.require_admin()?;
@@ -146,6 +153,7 @@ async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Requ
 
 async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
     let deleted = async {
+        let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         let who = admin.who();
         admin
@@ -160,6 +168,7 @@ async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
 
 async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
     let listed = async {
+        let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::Guest)).await?;
         let project = found(&admin, &name).await?;
         Ok(Json(admin.registry.meta().members(project.id).await?))
@@ -212,6 +221,7 @@ async fn set(
     holder: Holder,
     role: Option<Role>,
 ) -> Result<(), Error> {
+    let project = owner(admin, project).await?;
     let least = Some(Role::ProjectAdmin);
     admin.require_role(&project, least).await?;
     let set = SetMember {
@@ -276,7 +286,7 @@ async fn quotas(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-/// The project whose quota is meant: by its name, or by its number, which is that of its quota.
+/// The project that is meant: by its name, or by its number, which is that of its quota too.
 async fn owner(admin: &Admin, text: String) -> Result<String, Error> {
     let is_name = admin.registry.meta().project(&text).await?.is_some();
     match text.parse() {

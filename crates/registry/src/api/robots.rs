@@ -1,26 +1,36 @@
-//! Robots: accounts of programs.
+//! Robots: accounts of programs. What they may do is said in our words or in Harbor's.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::Path;
 use http::StatusCode;
+use http::header::LOCATION;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Admin, Body, Operations, Outcome, wrong};
-use crate::auth::{self, Permission, ROBOT_PREFIX, Role};
+use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
-use crate::meta::{CreateRobot, RobotFate, UpdateRobot};
+use crate::meta::{CreateRobot, RobotFate, RobotInfo, UpdateRobot, time};
 use crate::name::is_component;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Bytes of the shortest secret that is given, and of the longest.
+const SECRET_BYTES_MIN: usize = 8;
+const SECRET_BYTES_MAX: usize = 128;
 
 /// What can be done with robots.
 pub(super) fn operations(all: Operations) -> Operations {
     let (robots, robot) = ("/robots", "/robots/{id}");
     all.get(robots, "Robots, of a project with ?project=", list)
         .make(robots, "Make a robot; the answer has its secret", create)
-        .put(robot, "Disable a robot, or enable it", update)
+        .get(robot, "A robot", show)
+        .put(
+            robot,
+            "Change a robot: disable it, or what it may do",
+            update,
+        )
         .patch(robot, "Give a robot another secret", renew)
         .delete(robot, "Remove a robot", delete)
 }
@@ -32,14 +42,157 @@ struct Request {
     name: String,
     /// The project that it belongs to; none if it belongs to the system.
     project: Option<String>,
+    /// `project` or `system`, which is how Harbor says it.
+    level: Option<String>,
+    /// What Harbor keeps for people. It is not kept here.
+    #[serde(rename = "description")]
+    _description: Option<String>,
     /// Days until it expires; -1 is never.
     #[serde(default = "never")]
     duration: i64,
-    permissions: Vec<Permission>,
+    #[serde(default)]
+    disable: bool,
+    permissions: Vec<Wanted>,
 }
 
 fn never() -> i64 {
     -1
+}
+
+fn lifetime_ms(days: i64) -> Option<i64> {
+    (days >= 0).then(|| days.saturating_mul(DAY_MS))
+}
+
+/// What a robot is to do in a project: `actions`, or `access` as Harbor has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wanted {
+    project: Option<String>,
+    actions: Vec<Action>,
+    kind: Option<String>,
+    namespace: Option<String>,
+    access: Vec<Access>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Access {
+    resource: String,
+    action: String,
+    effect: Option<String>,
+}
+
+impl Access {
+    /// What it is here, and whether it is all of that.
+    fn action(&self) -> Option<(Action, bool)> {
+        if self
+            .effect
+            .as_deref()
+            .is_some_and(|effect| effect != "allow")
+        {
+            return None;
+        }
+        match (self.resource.as_str(), self.action.as_str()) {
+            ("repository", "pull") => Some((Action::Pull, true)),
+            ("repository", "push") => Some((Action::Push, true)),
+            ("repository" | "artifact", "delete") => Some((Action::Delete, true)),
+            ("repository" | "artifact" | "tag", "read" | "list") => Some((Action::Pull, false)),
+            ("tag", "create") => Some((Action::Push, false)),
+            _ => None,
+        }
+    }
+}
+
+impl Wanted {
+    /// # Errors
+    /// If it asks for what cannot be given: who gets less than he asks for shall know.
+    fn permission(self) -> Result<Permission, Error> {
+        if self.kind.as_deref().is_some_and(|kind| kind != "project") {
+            return Err(wrong("a robot has permissions of the kind `project` only"));
+        }
+        let project = self.project.or(self.namespace);
+        let project = project.ok_or_else(|| wrong("a permission is for a `namespace`"))?;
+        let understood: Vec<_> = self.access.iter().map(Access::action).collect();
+        let mut actions = self.actions;
+        for (action, is_whole) in understood.iter().flatten() {
+            if *is_whole && !actions.contains(action) {
+                actions.push(*action);
+            }
+        }
+        for (access, understood) in self.access.iter().zip(understood) {
+            if !understood.is_some_and(|(action, _)| actions.contains(&action)) {
+                let Access {
+                    resource, action, ..
+                } = access;
+                return Err(wrong(format!(
+                    "a robot cannot have {resource}:{action} alone; there are repository:pull, \
+                     repository:push and artifact:delete"
+                )));
+            }
+        }
+        Ok(Permission { project, actions })
+    }
+}
+
+fn permissions(wanted: Vec<Wanted>) -> Result<Vec<Permission>, Error> {
+    wanted.into_iter().map(Wanted::permission).collect()
+}
+
+/// The project that a robot belongs to, as it is said, or as Harbor says it: by its permissions.
+fn project_of(
+    project: Option<String>,
+    level: Option<&str>,
+    permissions: &[Permission],
+) -> Result<Option<String>, Error> {
+    match (level, permissions) {
+        (None, _) => Ok(project),
+        (Some("system"), _) => Ok(None),
+        (Some("project"), [only]) => Ok(Some(project.unwrap_or_else(|| only.project.clone()))),
+        (Some("project"), _) => Err(wrong(
+            "a project's robot has one permission, for its project",
+        )),
+        _ => Err(wrong("level is `project` or `system`")),
+    }
+}
+
+/// A project's robot has permissions in its project only.
+fn check_own(project: Option<&str>, permissions: &[Permission]) -> Result<(), Error> {
+    let foreign = |permission: &Permission| Some(permission.project.as_str()) != project;
+    if project.is_some() && permissions.iter().any(foreign) {
+        return Err(wrong(
+            "a project's robot has permissions in its project only",
+        ));
+    }
+    Ok(())
+}
+
+/// A robot in our words and in Harbor's.
+fn shown(robot: &RobotInfo) -> Value {
+    let permission = |permission: &Permission| {
+        let access = |action: &Action| match action {
+            Action::Delete => json!({"resource": "artifact", "action": "delete"}),
+            other => json!({"resource": "repository", "action": other}),
+        };
+        let access: Vec<Value> = permission.actions.iter().map(access).collect();
+        json!({
+            "project": permission.project, "actions": permission.actions,
+            "kind": "project", "namespace": permission.project, "access": access,
+        })
+    };
+    let permissions: Vec<Value> = robot.permissions.iter().map(permission).collect();
+    let lifetime_ms = robot
+        .expires_ms
+        .map(|at| at.saturating_sub(robot.created_ms));
+    json!({
+        "id": robot.id,
+        "name": robot.name,
+        "level": if robot.project.is_some() { "project" } else { "system" },
+        "project": robot.project,
+        "permissions": permissions,
+        "disable": robot.is_disabled,
+        "duration": lifetime_ms.map_or(-1, |ms| ms / DAY_MS),
+        "expires_at": robot.expires_ms.map_or(-1, |ms| ms / 1000),
+        "creation_time": time(robot.created_ms),
+    })
 }
 
 /// A project's robots are its administrators' business, others the system's.
@@ -54,7 +207,8 @@ async fn list(admin: Admin) -> Outcome {
     let listed = async {
         let project = admin.param("project");
         require(&admin, project).await?;
-        Ok(Json(admin.registry.meta().robots(project).await?))
+        let robots = admin.registry.meta().robots(project).await?;
+        Ok(Json(robots.iter().map(shown).collect::<Vec<_>>()))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -62,20 +216,16 @@ async fn list(admin: Admin) -> Outcome {
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
-        require(&admin, request.project.as_deref()).await?;
+        let permissions = permissions(request.permissions)?;
+        let project = project_of(request.project, request.level.as_deref(), &permissions)?;
+        require(&admin, project.as_deref()).await?;
         if !is_component(&request.name) {
             return Err(wrong(
                 "a robot's name is like a component of a repository's",
             ));
         }
-        let foreign =
-            |permission: &Permission| Some(&permission.project) != request.project.as_ref();
-        if request.project.is_some() && request.permissions.iter().any(foreign) {
-            return Err(wrong(
-                "a project's robot has permissions in its project only",
-            ));
-        }
-        let name = match &request.project {
+        check_own(project.as_deref(), &permissions)?;
+        let name = match &project {
             Some(project) => format!("{ROBOT_PREFIX}{project}+{}", request.name),
             None => format!("{ROBOT_PREFIX}{}", request.name),
         };
@@ -84,14 +234,20 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             who: admin.who(),
             name: name.clone(),
             secret: hashed(secret.clone()).await?,
-            project: request.project,
-            permissions: request.permissions,
-            lifetime_ms: (request.duration >= 0).then(|| request.duration.saturating_mul(DAY_MS)),
+            project,
+            permissions,
+            is_disabled: request.disable,
+            lifetime_ms: lifetime_ms(request.duration),
         };
         let id = admin.registry.meta().change(create).await?;
+        let robot = shown(&found(&admin, id).await?);
         // The only time that it is shown.
-        let body = json!({"id": id, "name": name, "secret": secret});
-        Ok((StatusCode::CREATED, Json(body)))
+        let body = json!({
+            "id": id, "name": name, "secret": secret,
+            "creation_time": robot["creation_time"], "expires_at": robot["expires_at"],
+        });
+        let location = [(LOCATION, format!("{PREFIX}/robots/{id}"))];
+        Ok((StatusCode::CREATED, location, Json(body)))
     };
     let created = created.await;
     admin.outcome(created)
@@ -103,35 +259,78 @@ async fn hashed(secret: String) -> Result<String, Error> {
 }
 
 /// A robot of which the caller looks after the project.
-async fn fate(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
+async fn found(admin: &Admin, id: i64) -> Result<RobotInfo, Error> {
     let robots = admin.registry.meta().robots(None).await?;
-    let robot = robots.iter().find(|robot| robot.id == id);
+    let robot = robots.into_iter().find(|robot| robot.id == id);
     let robot = robot.ok_or_else(|| Error::new(Code::NameUnknown, "there is no such robot"))?;
     require(admin, robot.project.as_deref()).await?;
-    let who = admin.who();
-    admin
-        .registry
-        .meta()
-        .change(UpdateRobot { who, id, fate })
-        .await
+    Ok(robot)
 }
 
-/// Whether a robot may not be used.
+async fn change(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
+    let who = admin.who();
+    let change = UpdateRobot { who, id, fate };
+    admin.registry.meta().change(change).await
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let robot = found(&admin, id).await;
+    admin.outcome(robot.map(|robot| Json(shown(&robot))))
+}
+
+/// What is to change of a robot. Harbor's clients send all of it; what never changes is not looked at.
 #[derive(Debug, Deserialize)]
 struct Update {
-    disable: bool,
+    disable: Option<bool>,
+    duration: Option<i64>,
+    permissions: Option<Vec<Wanted>>,
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome {
-    let done = fate(&admin, id, RobotFate::Disable(request.disable)).await;
+    let done = async {
+        let robot = found(&admin, id).await?;
+        let permissions = request.permissions.map(permissions).transpose()?;
+        check_own(
+            robot.project.as_deref(),
+            permissions.as_deref().unwrap_or_default(),
+        )?;
+        let fate = RobotFate::Change {
+            is_disabled: request.disable,
+            permissions,
+            lifetime_ms: request.duration.map(lifetime_ms),
+        };
+        change(&admin, id, fate).await
+    };
+    let done = done.await;
     admin.outcome(done)
 }
 
-/// Another secret.
-async fn renew(admin: Admin, Path(id): Path<i64>) -> Outcome {
+/// A secret that the caller has thought of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Secret {
+    secret: String,
+}
+
+/// Another secret: that of the request, or one that is made.
+async fn renew(admin: Admin, Path(id): Path<i64>, body: Bytes) -> Outcome {
     let done = async {
-        let secret = auth::generate();
-        fate(&admin, id, RobotFate::Secret(hashed(secret.clone()).await?)).await?;
+        found(&admin, id).await?;
+        let given: Secret = match body.is_empty() {
+            true => Secret::default(),
+            false => serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?,
+        };
+        let secret = match given.secret.len() {
+            0 => auth::generate(),
+            SECRET_BYTES_MIN..=SECRET_BYTES_MAX => given.secret,
+            _ => {
+                return Err(wrong(format!(
+                    "a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
+                )));
+            }
+        };
+        let fate = RobotFate::Secret(hashed(secret.clone()).await?);
+        change(&admin, id, fate).await?;
         Ok(Json(json!({"secret": secret})))
     };
     let done = done.await;
@@ -139,6 +338,10 @@ async fn renew(admin: Admin, Path(id): Path<i64>) -> Outcome {
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
-    let done = fate(&admin, id, RobotFate::Delete).await;
+    let done = async {
+        found(&admin, id).await?;
+        change(&admin, id, RobotFate::Delete).await
+    };
+    let done = done.await;
     admin.outcome(done)
 }

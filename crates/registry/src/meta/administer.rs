@@ -152,14 +152,15 @@ pub(crate) struct CreateProject {
 
 #[async_trait]
 impl Change for CreateProject {
-    type Out = ();
+    /// Its number.
+    type Out = i64;
     const NAME: &'static str = "create_project";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::People
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
         let found = bound!("SELECT 1 FROM project WHERE name = $1", self.name.as_str());
         if found.fetch_optional(&mut *tx.conn).await?.is_some() {
             let message = format!("there is a project {} already", self.name);
@@ -174,10 +175,10 @@ impl Change for CreateProject {
         if let Some(account) = self.admin {
             put_member(tx, PUT_ACCOUNT, id, account, Role::ProjectAdmin).await?;
         }
-        match self.upstream {
-            Some(upstream) => upstream::connect(tx, id, Some(upstream)).await,
-            None => Ok(()),
+        if let Some(upstream) = self.upstream {
+            upstream::connect(tx, id, Some(upstream)).await?;
         }
+        Ok(id)
     }
 }
 

@@ -16,17 +16,17 @@ use crate::error::{Code, Error};
 use crate::who::Who;
 
 /// A robot, without its secret.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct RobotInfo {
     pub(crate) id: i64,
     pub(crate) name: String,
     /// The project that it belongs to; none if it belongs to the system.
     pub(crate) project: Option<String>,
     pub(crate) permissions: Vec<Permission>,
-    pub(crate) disable: bool,
-    /// When it expires.
-    pub(crate) expires_at: Option<String>,
-    pub(crate) creation_time: String,
+    pub(crate) is_disabled: bool,
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) expires_ms: Option<i64>,
+    pub(crate) created_ms: i64,
 }
 
 /// An account, without its password.
@@ -51,9 +51,9 @@ impl Meta {
                 name: row.try_get(1)?,
                 project: row.try_get(2)?,
                 permissions: permissions(&row.try_get::<String, _>(3)?),
-                disable: row.try_get::<i64, _>(4)? != 0,
-                expires_at: row.try_get::<Option<i64>, _>(5)?.map(time),
-                creation_time: time(row.try_get(6)?),
+                is_disabled: row.try_get::<i64, _>(4)? != 0,
+                expires_ms: row.try_get(5)?,
+                created_ms: row.try_get(6)?,
             })
         };
         self.rows(bound!(sql, project.unwrap_or_default()), robot)
@@ -84,6 +84,7 @@ pub(crate) struct CreateRobot {
     pub(crate) secret: String,
     pub(crate) project: Option<String>,
     pub(crate) permissions: Vec<Permission>,
+    pub(crate) is_disabled: bool,
     pub(crate) lifetime_ms: Option<i64>,
 }
 
@@ -97,16 +98,16 @@ impl Change for CreateRobot {
             Some(name) => Some(project_id(tx, name).await?),
             None => None,
         };
-        // Names, numbers and words can always be written.
-        let permissions = serde_json::to_string(&self.permissions).unwrap_or_default();
+        let permissions = written(&self.permissions);
         let made = bound!(
             "INSERT INTO robot (project_id, name, secret, permissions, disabled, expires_ms, \
-             created_ms) VALUES ($1, $2, $3, $4, 0, $5, $6) \
+             created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7) \
              ON CONFLICT (name) DO NOTHING RETURNING id",
             project,
             self.name.as_str(),
             self.secret.as_str(),
             permissions,
+            i64::from(self.is_disabled),
             self.lifetime_ms
                 .map(|lifetime| tx.now_ms.saturating_add(lifetime)),
             tx.now_ms,
@@ -121,10 +122,21 @@ impl Change for CreateRobot {
     }
 }
 
+/// Permissions as they are kept.
+fn written(permissions: &[Permission]) -> String {
+    // Names, numbers and words can always be written.
+    serde_json::to_string(permissions).unwrap_or_default()
+}
+
 /// What is to become of a robot.
 #[derive(Clone, Debug)]
 pub(crate) enum RobotFate {
-    Disable(bool),
+    /// What is given changes; the lifetime is that since the robot was made, or none.
+    Change {
+        is_disabled: Option<bool>,
+        permissions: Option<Vec<Permission>>,
+        lifetime_ms: Option<Option<i64>>,
+    },
     /// Another secret, by its hash.
     Secret(String),
     Delete,
@@ -148,12 +160,22 @@ impl Change for UpdateRobot {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let (event, query) = match &self.fate {
-            RobotFate::Disable(disabled) => (
+            RobotFate::Change {
+                is_disabled,
+                permissions,
+                lifetime_ms,
+            } => (
                 "update_robot",
                 bound!(
-                    "UPDATE robot SET disabled = $2 WHERE id = $1 RETURNING name",
+                    "UPDATE robot SET disabled = COALESCE($2, disabled), \
+                     permissions = COALESCE($3, permissions), \
+                     expires_ms = CASE WHEN $4 = 0 THEN expires_ms ELSE created_ms + $5 END \
+                     WHERE id = $1 RETURNING name",
                     self.id,
-                    i64::from(*disabled),
+                    is_disabled.map(i64::from),
+                    permissions.as_deref().map(written),
+                    i64::from(lifetime_ms.is_some()),
+                    lifetime_ms.flatten(),
                 ),
             ),
             RobotFate::Secret(hash) => (
