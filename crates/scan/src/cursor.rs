@@ -46,6 +46,8 @@ pub(crate) struct Cursor<'a> {
     inside: Range<usize>,
     /// Rows that the prefilter lets through; `None` is all. Of others the line may be empty.
     selected: Option<RowSet>,
+    /// The same, of the whole block, if it told: of other rows not even the bytes need be there.
+    found: Option<Arc<RowSet>>,
     /// What is read of lines, if they were reduced to that.
     reduced: Option<Reduced>,
     /// Where the rows are in their block, if lines are put together when they are asked for.
@@ -71,6 +73,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reader: Option<&'a LineReader>,
     /// Whether lines are put together by [`Cursor::lines_of`] only, where that is possible.
     pub(crate) is_lazy: bool,
+    /// Which rows of the block matter, if that is known already.
+    pub(crate) found: Option<Arc<RowSet>>,
 }
 
 /// What became of a reduced line.
@@ -140,6 +144,7 @@ impl<'a> Cursor<'a> {
             left: 0..0,
             inside: 0..0,
             selected: decoded.selected,
+            found: decoded.found,
             reduced: decoded.reduced,
             lazy: decoded.lazy,
             asked: 0,
@@ -168,7 +173,7 @@ impl<'a> Cursor<'a> {
         context.memory.shrink(self.reserved_bytes);
     }
 
-    /// Makes sure that lines and metadata are there.
+    /// Makes sure that lines and metadata are there, of those rows that the prefilter lets through.
     pub(crate) fn complete(&mut self, context: &mut Context<'_>) -> Result<(), ScanError> {
         match &self.rows {
             Rows::Run { has_all: false, .. } => {}
@@ -181,6 +186,7 @@ impl<'a> Cursor<'a> {
             prefilter: &Prefilter::default(),
             reader: None,
             is_lazy: false,
+            found: self.found.clone(),
         };
         let decoded = decode(self.source, self.range, &all, context)?;
         context.memory.shrink(self.reserved_bytes);
@@ -402,6 +408,8 @@ struct Decoded {
     rows: Rows,
     /// Those that the prefilter lets through, if that is known already.
     selected: Option<RowSet>,
+    /// The same, of the whole block.
+    found: Option<Arc<RowSet>>,
     reduced: Option<Reduced>,
     lazy: Option<Range<usize>>,
     /// Memory taken.
@@ -413,6 +421,7 @@ impl Decoded {
         Self {
             rows: Rows::Entries(entries),
             selected: None,
+            found: None,
             reduced: None,
             lazy: None,
             bytes: 0,
@@ -487,9 +496,10 @@ fn decode_block(
     } else if reduction.is_some() {
         columns = Projection::TIMESTAMPS;
     }
-    let found = match wanted.is_searched() && is_structured {
-        true => Some(block.search(wanted.prefilter.search())?),
-        false => None,
+    let found = match (&wanted.found, wanted.is_searched() && is_structured) {
+        (Some(found), _) => Some(Arc::clone(found)),
+        (None, true) => Some(block.search(wanted.prefilter.search())?),
+        (None, false) => None,
     };
     let rows = match &found {
         Some(found) if !found.has_any(meta.row_range()) => return Ok(None),
@@ -523,6 +533,7 @@ fn decode_block(
             has_all: wanted.projection == Projection::ALL && columns == Projection::ALL,
         },
         selected,
+        found,
         reduced,
         lazy: is_lazy.then_some(of_block),
         bytes: 0,

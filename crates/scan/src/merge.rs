@@ -198,6 +198,7 @@ impl Merge<'_> {
                 prefilter: visitor.prefilter(),
                 reader: visitor.reader(),
                 is_lazy: visitor.is_lazy(),
+                found: None,
             },
             context,
         )?;

@@ -1,18 +1,16 @@
 //! What the fuzz targets share: queries run over rows (`rows`), pushes sent to a distributor whose
 //! ingesters store nothing (`push`), requests sent to a querier of an empty store (`ask`), rows with
-//! queries of them (`generate`) that are answered in two ways (`compare`), files that lie (`damage`).
+//! queries of them that are answered in two ways (`pushdown`), files that lie (`damage`).
 //!
 //! A target fails by a panic, by a property that does not hold, or by taking longer or more memory
 //! than `run.sh` allows.
 
 #[cfg(feature = "requests")]
 pub mod ask;
-#[path = "../../../crates/scan/tests/pushdown/compare.rs"]
-pub mod compare;
 pub mod damage;
-pub mod generate;
 #[cfg(feature = "requests")]
 pub mod push;
+pub mod pushdown;
 pub mod rows;
 #[cfg(feature = "requests")]
 mod service;

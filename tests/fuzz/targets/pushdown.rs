@@ -2,70 +2,30 @@
 
 #![no_main]
 
-use std::slice::from_ref;
-
-use fuzz::compare::{
-    Row, by_rows, lines_by_rows, lines_pushed_down, overlapping, pushed_down, sources,
-};
-use fuzz::generate;
-use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use fuzz::pushdown::compare::check;
+use fuzz::pushdown::dice::Dice;
+use fuzz::pushdown::queries::query;
+use fuzz::pushdown::rows::rows;
+use fuzz::pushdown::sources::Prepared;
+use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
-use model::{Direction, TimeRange};
-use scan::Source;
 
 /// Queries over the same rows.
-const QUERIES: usize = 6;
+const QUERIES: usize = 12;
 
 fuzz_target!(|input: &[u8]| {
-    // Of an input that is too short there is nothing to run.
-    let _ = run(&mut Unstructured::new(input));
-});
-
-fn run(u: &mut Unstructured<'_>) -> Result<()> {
-    let rows = generate::rows(u)?;
-    let mut once = rows.clone();
-    let (sources, two) = (sources(&rows), overlapping(&mut once));
-    let (start, len) = (u.int_in_range(0..=19i64)?, u.int_in_range(1..=200i64)?);
-    let range = TimeRange::new(start, start + len);
+    let mut input = Unstructured::new(input);
+    // When the bytes are used up, all is the first of its kind.
+    let mut below = |end: usize| input.int_in_range(0..=end - 1).unwrap_or_default();
+    let dice = &mut Dice::new(&mut below);
+    let (rows, unit) = rows(dice);
+    let prepared = Prepared::new(rows);
     for _ in 0..QUERIES {
-        let stages = generate::stages(u, &rows)?;
-        let log = format!("{{app=\"web\"}} {stages}");
-        if logql::syntax::parse_log(&log).is_err() {
+        let Some(query) = query(dice, &prepared.rows, unit) else {
             continue;
-        }
-        let backward = u.arbitrary()?;
-        let limit = u.int_in_range(0..=5usize)?;
-        lines(&log, backward, limit, &once, &two);
-        for source in &sources {
-            lines(&log, backward, limit, &rows, from_ref(source));
-        }
-        let metric = generate::metric(u, &stages)?;
-        samples(&metric, range, &once, &two);
-        for source in &sources {
-            samples(&metric, range, &rows, from_ref(source));
+        };
+        if let Err(text) = check(&prepared, &query) {
+            panic!("{query:?} in {text}");
         }
     }
-    Ok(())
-}
-
-fn lines(log: &str, backward: bool, limit: usize, rows: &[Row], sources: &[Source]) {
-    let mut expected = lines_by_rows(log, rows);
-    let mut direction = Direction::Forward;
-    if backward {
-        direction = Direction::Backward;
-        expected.reverse();
-    }
-    if limit > 0 {
-        expected.truncate(limit);
-    }
-    let found = lines_pushed_down(log, sources, direction, limit);
-    assert_eq!(found, expected, "{log}");
-}
-
-fn samples(query: &str, range: TimeRange, rows: &[Row], sources: &[Source]) {
-    if logql::syntax::parse(query).is_err() {
-        return;
-    }
-    let expected = by_rows(query, rows, range);
-    assert_eq!(pushed_down(query, sources, range), expected, "{query}");
-}
+});
