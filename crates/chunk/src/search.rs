@@ -42,8 +42,9 @@ impl BlockMeta {
         Ok(self.ranges_of(&wanted))
     }
 
-    /// The bytes of the object that [`Block::search`] needs, ranges that touch are one; `None` if
-    /// the templates alone say that no line meets the conditions.
+    /// The bytes of the object that [`Block::search`] and, of what it finds, [`Block::lines_ranges`]
+    /// need, ranges that touch are one; `None` if the templates alone say that no line meets the
+    /// conditions.
     ///
     /// # Errors
     /// If the meta is damaged.
@@ -57,6 +58,11 @@ impl BlockMeta {
             if !may_be && !negative {
                 return Ok(None);
             }
+        }
+        // Where nothing had to be looked up because all lines are found, no plan asked for them.
+        if let Some(shape) = self.shape()? {
+            let visit = &mut |payload| self.want_payload(shape, payload, &mut wanted);
+            shape.lines.number_payloads(visit);
         }
         Ok(Some(self.ranges_of(&wanted)))
     }

@@ -77,10 +77,8 @@ fn blocks_answer_as_their_rows_do() {
     assert!(found * 4 > asked, "most queries find nothing");
 }
 
-/// Of a block only the columns of the lines that a search found were fetched, and another block has
-/// rows of the same time.
-#[test]
-fn rows_that_several_blocks_have_are_compared_by_what_was_fetched() {
+/// Rows of two templates, few of the one, in columns that are worth frames of their own.
+fn few_among_many() -> Prepared {
     let row = |at: i64| {
         let line = match at % 50 {
             0 => format!("wanted {at}"),
@@ -88,17 +86,34 @@ fn rows_that_several_blocks_have_are_compared_by_what_was_fetched() {
         };
         (at * rows::MS_NS, line.into_bytes(), Default::default())
     };
-    let prepared = Prepared::new((0..200).map(row).collect());
-    let query = Query {
-        text: "{app=\"web\"} |= `wanted`".to_owned(),
+    Prepared::new((0..3000).map(row).collect())
+}
+
+fn all_lines(text: &str) -> Query {
+    Query {
+        text: text.to_owned(),
         asked: Asked::Lines {
             range: TimeRange::new(0, i64::MAX),
             direction: Direction::Forward,
             limit: 0,
         },
         deleted: None,
-    };
-    check(&prepared, &query).unwrap();
+    }
+}
+
+/// Of a block only the columns of the lines that a search found were fetched, and another block has
+/// rows of the same time.
+#[test]
+fn rows_that_several_blocks_have_are_compared_by_what_was_fetched() {
+    let query = all_lines("{app=\"web\"} |= `wanted`");
+    check(&few_among_many(), &query).unwrap();
+}
+
+/// The templates alone say that all lines are wanted; which columns these have, only their numbers.
+#[test]
+fn lines_that_nothing_speaks_against_are_found() {
+    let query = all_lines("{app=\"web\"} != `not there at all`");
+    check(&few_among_many(), &query).unwrap();
 }
 
 fn asked_safely(prepared: &Prepared, query: &Query) -> Result<Seen, String> {
