@@ -7,6 +7,7 @@ mod deletes;
 mod files;
 mod log;
 mod poll;
+mod reconcile;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -266,13 +267,18 @@ fn removed(before: &Arc<PartitionState>, after: &Arc<PartitionState>) -> Vec<Fil
     if Arc::ptr_eq(before, after) {
         return Vec::new();
     }
+    let is_live = |file: &FileId| match file.kind {
+        FileKind::Data => after.objects.contains_key(&file.id),
+        FileKind::Index => after.indexes.contains_key(&file.id),
+    };
+    live(before).filter(|file| !is_live(file)).collect()
+}
+
+/// The files that are live.
+fn live(state: &PartitionState) -> impl Iterator<Item = FileId> {
     let of = |kind| move |id: &u128| FileId { kind, id: *id };
-    let objects = before.objects.keys();
-    let objects = objects.filter(|id| !after.objects.contains_key(id));
-    let indexes = before.indexes.keys();
-    let indexes = indexes.filter(|id| !after.indexes.contains_key(id));
-    let objects = objects.map(of(FileKind::Data));
-    objects.chain(indexes.map(of(FileKind::Index))).collect()
+    let objects = state.objects.keys().map(of(FileKind::Data));
+    objects.chain(state.indexes.keys().map(of(FileKind::Index)))
 }
 
 async fn tenants_under(store: &Store, root: &str) -> Result<Vec<TenantId>, StorageError> {

@@ -14,7 +14,7 @@
 mod files;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -166,6 +166,11 @@ impl DiskCache {
                 pages.pages.insert(number, Some(part));
             }
         }
+    }
+
+    /// The files that there are pages of.
+    pub(crate) fn files(&self) -> HashSet<FileId> {
+        self.shared.table.lock().files()
     }
 
     /// Drops all pages of files that are no more.

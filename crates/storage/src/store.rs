@@ -2,6 +2,7 @@
 
 mod request;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -112,6 +113,15 @@ impl Store {
             permits: Arc::new(Semaphore::new(requests.concurrency.max(1))),
             requests: Arc::new(requests.clone()),
             metrics,
+        }
+    }
+
+    /// The store with parts of its files on a local disk.
+    #[cfg(test)]
+    pub(crate) fn with_disk(self, disk: DiskCache) -> Self {
+        Self {
+            disk: Some(disk),
+            ..self
         }
     }
 
@@ -266,6 +276,11 @@ impl Store {
         }
         let parts: Option<Vec<Bytes>> = parts.iter().map(|part| pages.part(part)).collect();
         parts.ok_or_else(|| StorageError::corrupt(key, "shorter than the ranges asked for"))
+    }
+
+    /// The files that the local disk has parts of.
+    pub(crate) fn files_on_disk(&self) -> HashSet<FileId> {
+        self.disk.as_ref().map(DiskCache::files).unwrap_or_default()
     }
 
     /// Drops what the local disk has of files that are no more.

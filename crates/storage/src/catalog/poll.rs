@@ -14,8 +14,18 @@ const POLLS_AT_ONCE: usize = 8;
 const IN_USE_NS: i64 = 600_000_000_000;
 
 impl Catalog {
-    /// Keeps partitions in use up to date until `token` is cancelled.
+    /// Keeps partitions in use up to date until `token` is cancelled, and looks once for what went
+    /// while no process ran.
     pub async fn run(&self, token: CancellationToken) {
+        let reconciled = async {
+            if let Some(Err(error)) = token.run_until_cancelled(self.forget_removed()).await {
+                tracing::warn!(%error, "cannot tell which parts of files the local disk should not have");
+            }
+        };
+        tokio::join!(self.keep_polling(&token), reconciled);
+    }
+
+    async fn keep_polling(&self, token: &CancellationToken) {
         let interval = self.0.config.poll_interval.as_std();
         let interval = interval.max(std::time::Duration::from_millis(10));
         while token

@@ -11,6 +11,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::config::RequestConfig;
 use crate::delete_request::DeleteRequest;
+use crate::disk::DiskCache;
 use crate::key::{checkpoint_key, entry_key};
 use crate::manifest::{ManifestEntry, ObjectFile};
 use crate::metrics::Metrics;
@@ -28,6 +29,10 @@ struct Process {
 
 impl Process {
     fn start(shared: &Arc<InMemory>) -> Self {
+        Self::start_with(shared, |store| store)
+    }
+
+    fn start_with(shared: &Arc<InMemory>, change: impl FnOnce(Store) -> Store) -> Self {
         let faults = Faults::default();
         let shared: Arc<dyn ObjectStore> = shared.clone();
         let inner = Arc::new(FaultyStore::new(shared, faults.clone()));
@@ -37,6 +42,7 @@ impl Process {
             ..RequestConfig::default()
         };
         let store = Store::with_object_store(inner, &requests, Metrics::unregistered());
+        let store = change(store);
         let now_ns = Arc::new(AtomicI64::new(DAY * TimeRange::DAY_NS + HOUR_NS));
         let told = Arc::clone(&now_ns);
         let clock = Clock::new(move || told.load(Ordering::SeqCst));
@@ -388,4 +394,32 @@ async fn of_many_who_claim_at_once_one_succeeds() {
     let claims = futures::future::join_all(claims).await;
     let held = claims.iter().filter(|claim| matches!(claim, Ok(Some(_))));
     assert_eq!(held.count(), 1, "{claims:?}");
+}
+
+#[tokio::test]
+async fn parts_of_files_that_went_while_no_process_ran_leave_the_disk() {
+    let shared = Arc::new(InMemory::new());
+    Process::start(&shared).add(1).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let disk = DiskCache::open(dir.path(), 1 << 20, Metrics::unregistered()).unwrap();
+    let data = |id| FileId {
+        kind: FileKind::Data,
+        id,
+    };
+    for id in [1, 7] {
+        let mut pages = disk
+            .pages(data(id), 10, std::slice::from_ref(&(0..10)))
+            .await;
+        disk.keep(&mut pages, vec![(0..10, Bytes::from_static(b"0123456789"))]);
+    }
+    while disk.files().len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let process = Process::start_with(&shared, |store| store.with_disk(disk.clone()));
+    process.faults.die_after(0, false);
+    assert!(process.catalog.forget_removed().await.is_err());
+    assert_eq!(disk.files().len(), 2, "a store that fails names nothing");
+    process.faults.revive();
+    process.catalog.forget_removed().await.unwrap();
+    assert_eq!(disk.files(), [data(1)].into());
 }

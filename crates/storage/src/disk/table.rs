@@ -64,6 +64,11 @@ impl Table {
         self.slot_of.len()
     }
 
+    /// The files that there are pages of.
+    pub(super) fn files(&self) -> HashSet<FileId> {
+        self.slot_of.keys().map(|page| page.file).collect()
+    }
+
     /// Where a page is, which counts as a use of it.
     pub(super) fn look_up(&mut self, key: PageKey) -> Option<Place> {
         let slot = *self.slot_of.get(&key)?;
