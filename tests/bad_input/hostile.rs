@@ -241,7 +241,7 @@ async fn hostile_queries_are_answered_or_refused_while_pushes_go_on() -> anyhow:
     let mut answers = answers.buffer_unordered(AT_ONCE);
     while let Some(answer) = answers.next().await {
         let (name, status, text) = answer?;
-        // Answered, refused, or ended by its time; never a fault of the server.
+        // Answered, refused, or ended by its own time; never a fault of the server.
         let is_expected = status == 200 || (400..500).contains(&status) || status == 504;
         let text: String = text.chars().take(300).collect();
         anyhow::ensure!(is_expected, "{name}: {status} {text}");

@@ -23,7 +23,7 @@ pub(super) async fn query(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let params = &request.params;
-    let range = params.range(querier.now_ns())?;
+    let range = params.forward_range(querier.now_ns())?;
     let text = match params.get("regexp") {
         None | Some("") => params.text("query").to_owned(),
         Some(regexp) => filtered(params.text("query"), regexp)?,

@@ -14,28 +14,38 @@ use crate::params::LIMIT_DEFAULT;
 use crate::query::Answered;
 
 /// The selector comes last: all else is looked at before it, and so found first.
-fn volume_query(querier: &Querier, request: &ApiRequest) -> Result<VolumeQuery, ApiError> {
+fn volume_query(
+    querier: &Querier,
+    request: &ApiRequest,
+    is_over_time: bool,
+) -> Result<VolumeQuery, ApiError> {
     let params = &request.params;
-    let names = params
-        .get("targetLabels")
-        .map(|names| names.split(',').map(str::to_owned));
+    // Unlike elsewhere none means the default.
+    let limit = match params.count("limit")? {
+        Some(0) => LIMIT_DEFAULT,
+        _ => params.limit()?,
+    };
+    let range = params.forward_range(querier.now_ns())?;
+    params.direction()?;
+    let step_ns = match is_over_time {
+        true => Some(params.step(range)?),
+        false => None,
+    };
     let aggregate = match params.get("aggregateBy") {
         None | Some("series") => Aggregate::Series,
         Some("labels") => Aggregate::Labels,
         Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
     };
-    let range = params.forward_range(querier.now_ns())?;
+    let names = params
+        .get("targetLabels")
+        .map(|names| names.split(',').map(str::to_owned));
     Ok(VolumeQuery {
         range: querier.allowed_range(request.tenants.as_slice(), range)?,
         matchers: request.open_selector()?,
-        step_ns: None,
+        step_ns,
         target_labels: names.map(Iterator::collect).unwrap_or_default(),
         aggregate,
-        // Unlike elsewhere none means the default.
-        limit: match params.count("limit")? {
-            Some(0) => LIMIT_DEFAULT,
-            _ => params.limit()?,
-        },
+        limit,
     })
 }
 
@@ -45,9 +55,8 @@ pub(super) async fn instant(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     querier.has_volumes(request.tenants.as_slice())?;
-    request.params.direction()?;
     request.params.time("time")?;
-    let query = volume_query(&querier, &request)?;
+    let query = volume_query(&querier, &request, false)?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     if request.wants_protobuf {
         let body = encode::protobuf::volumes("vector", &answer.value, &answer.report);
@@ -77,10 +86,8 @@ pub(super) async fn range(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     querier.has_volumes(request.tenants.as_slice())?;
-    let mut query = volume_query(&querier, &request)?;
-    request.params.direction()?;
-    query.step_ns = Some(request.params.step(query.range)?);
     request.params.interval()?;
+    let query = volume_query(&querier, &request, true)?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     // Loki says vector where no series has more than one point.
     let is_matrix = answer.value.iter().any(|series| series.points.len() > 1);

@@ -164,6 +164,9 @@ async fn legacy_answers_have_lines_as_objects() {
     assert_eq!(body["streams"], expected);
     let metric = [("query", r#"rate({app="db"}[1m])"#)];
     assert_eq!(get(&bed, "/api/prom/query", &metric).await.0, 400);
+    let turned_round = [("query", r#"{app="db"}"#), ("start", "2"), ("end", "1")];
+    let (status, text) = get(&bed, "/api/prom/query", &turned_round).await;
+    assert!(status == 400 && text.starts_with("end timestamp must not be before"));
     // With a regex the query is read twice.
     for (query, reason) in [
         (
@@ -420,6 +423,30 @@ async fn a_query_is_looked_at_after_all_else() {
         assert!(
             text.starts_with("could not parse 'start' parameter"),
             "{path}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn faults_of_volumes_are_found_in_turn() {
+    let bed = Bed::new();
+    let broken = ("query", "{");
+    for (params, reason) in [
+        (vec![("limit", "-1"), ("direction", "x")], "limit must be"),
+        (vec![("direction", "x"), ("step", "x")], "invalid direction"),
+        (
+            vec![("step", "x"), ("aggregateBy", "x")],
+            "cannot parse \"x\"",
+        ),
+        (vec![("start", "0"), ("step", "1h")], "exceeded maximum"),
+        (vec![("aggregateBy", "x")], "invalid aggregation"),
+        (vec![], "parse error"),
+    ] {
+        let params: Vec<_> = params.into_iter().chain([broken]).collect();
+        let (status, text) = get(&bed, "/loki/api/v1/index/volume_range", &params).await;
+        assert!(
+            status == 400 && text.starts_with(reason),
+            "{params:?}: {text}"
         );
     }
 }
