@@ -56,7 +56,7 @@ pub struct Block {
     pub(crate) walks: AtomicU32,
     /// What was decoded of a structured block in order to search it.
     pub(crate) decoded: OnceLock<Decoded>,
-    /// Whether it was searched, with or without keeping what that took.
+    /// Whether a search began, even if it kept nothing.
     pub(crate) was_searched: AtomicBool,
     /// What was found last, the latest first.
     pub(crate) found: Mutex<VecDeque<Found>>,
@@ -314,12 +314,13 @@ impl Block {
     fn joined(&self, parts: &[(&Span, Range<usize>)], len: usize) -> Result<Bytes, ChunkError> {
         let mut joined = vec![0; len];
         let mut rest = joined.as_mut_slice();
+        let mut decompressor = Decompressor::default();
         for (span, part) in parts {
             let (target, after) = rest.split_at_mut(part.len());
             rest = after;
             let (frame, stored) = self.stored(span.frame)?;
             if !self.keeps_frames() && part.len() == frame.raw_len as usize {
-                Decompressor::default()
+                decompressor
                     .read_into(frame.codec, &stored, frame.crc, target)
                     .map_err(ChunkError::at(self.frame_part(span.frame)))?;
             } else {

@@ -24,7 +24,7 @@ pub use literal::Needle;
 
 use crate::meta::Span;
 use crate::shape::Shape;
-use crate::values::{Decoded, Store, TextCursor};
+use crate::values::{Decoded, GroupView, Store, TextCursor};
 use crate::{Block, BlockMeta, ChunkError, FoundLines, RowSet};
 use plan::Plan;
 
@@ -116,13 +116,10 @@ impl Block {
     /// # Errors
     /// If needed bytes were not fetched, or they are damaged.
     pub fn find_rows(&self, needle: &Needle) -> Result<RowSet, ChunkError> {
-        let rows = self.meta().rows() as usize;
-        if needle.is_empty() {
-            return Ok(RowSet::all(rows));
-        }
         match self.store()? {
+            Some(store) => find_in(store.lines(), needle),
+            None if needle.is_empty() => Ok(RowSet::all(self.meta().rows() as usize)),
             None => plain::find(self, needle),
-            Some(store) => rows::find(store.lines(), &needle.anywhere()),
         }
     }
 
@@ -136,15 +133,15 @@ impl Block {
             return Ok(rows);
         }
         let shape = self.meta().shape()?;
-        let rows = match shape.filter(|_| self.is_searched_first()) {
+        let rows = match shape.filter(|_| self.begins_first_search()) {
             Some(shape) => self.search_in_passing(search, shape)?,
             None => search.rows(self.meta().rows() as usize, |needle| self.find_rows(needle))?,
         };
         Ok(self.remember(search, rows))
     }
 
-    /// Whether nothing was decoded and nobody asked this before.
-    fn is_searched_first(&self) -> bool {
+    /// Whether nothing was decoded so far and no search began; from now on one did.
+    fn begins_first_search(&self) -> bool {
         self.decoded.get().is_none() && !self.was_searched.swap(true, Ordering::Relaxed)
     }
 
@@ -154,10 +151,7 @@ impl Block {
         let decoded = Decoded::new(shape);
         let lines = Store::new(self, shape, &decoded).lines();
         let count = self.meta().rows() as usize;
-        let rows = search.rows(count, |needle| match needle.is_empty() {
-            true => Ok(RowSet::all(count)),
-            false => rows::find(lines, &needle.anywhere()),
-        })?;
+        let rows = search.rows(count, |needle| find_in(lines, needle))?;
         if !rows.is_empty() {
             // If another search was quicker, its own is as good.
             let _ = self.decoded.set(decoded);
@@ -181,6 +175,7 @@ impl Block {
     fn remember(&self, search: &Search, rows: RowSet) -> Arc<RowSet> {
         let rows = Arc::new(rows);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|(known, _)| known != search);
         found.truncate(FOUND_MAX - 1);
         found.push_front((search.clone(), Arc::clone(&rows)));
         rows
@@ -237,4 +232,12 @@ impl Block {
             Store::new(self, shape, decoded)
         }))
     }
+}
+
+/// The structured lines that contain the needle.
+fn find_in(lines: GroupView<'_>, needle: &Needle) -> Result<RowSet, ChunkError> {
+    if needle.is_empty() {
+        return Ok(RowSet::all(lines.group.count as usize));
+    }
+    rows::find(lines, &needle.anywhere())
 }

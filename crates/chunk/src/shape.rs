@@ -196,7 +196,7 @@ impl Shape {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.lines.heap_bytes()
             + self.ids.len() * (size_of::<IdTable>() + 64)
-            + self.payloads.len() * (size_of::<Blob>() + 12)
+            + self.payloads.len() * size_of::<Blob>()
     }
 }
 

@@ -29,12 +29,12 @@ pub(crate) async fn run(
 async fn create(args: DeleteCreateArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args.client)?;
     let (start_ns, end_ns) = time::range(&args.time, time::now_ns())?;
-    // The API knows whole seconds, and refuses an end in the future.
-    let seconds = |at_ns: i64| at_ns.div_euclid(SECOND_NS).to_string();
+    // The API knows whole seconds: nothing is deleted that was not asked for.
+    let start_s = start_ns.div_euclid(SECOND_NS) + i64::from(start_ns.rem_euclid(SECOND_NS) > 0);
     let mut params = vec![
         ("query", args.query),
-        ("start", seconds(start_ns)),
-        ("end", seconds(end_ns)),
+        ("start", start_s.to_string()),
+        ("end", end_ns.div_euclid(SECOND_NS).to_string()),
     ];
     params.extend(args.max_interval.map(|interval| ("max_interval", interval)));
     client.change(Method::POST, PATH, &params).await?;

@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, Operation};
 use crate::range::{GAP_BYTES, coalesce, cut_out};
 
 /// Ranges of one call that are read at once.
-const RANGES_AT_ONCE: usize = 8;
+const RANGES_AT_ONCE: usize = 16;
 /// Writes get this much more time per byte: a second per MiB.
 const WRITE_NS_PER_BYTE: u64 = 1_000_000_000 >> 20;
 

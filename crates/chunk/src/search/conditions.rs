@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::literal::Test;
 use super::{Needle, plain};
@@ -10,8 +11,8 @@ use crate::RowSet;
 /// Conditions on a line, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Those first that probably hold of few lines.
-    conditions: Vec<Condition>,
+    /// Those first that probably hold of few lines. Blocks that remember the search share them.
+    conditions: Arc<Vec<Condition>>,
 }
 
 /// A line must contain one of the needles, or none.
@@ -32,8 +33,9 @@ impl Condition {
 impl Search {
     /// Adds a condition: one of the needles is in the line, or if `negative` none is.
     pub fn add(&mut self, any_of: Vec<Needle>, negative: bool) {
-        self.conditions.push(Condition { negative, any_of });
-        self.conditions.sort_by_key(Condition::rank);
+        let conditions = Arc::make_mut(&mut self.conditions);
+        conditions.push(Condition { negative, any_of });
+        conditions.sort_by_key(Condition::rank);
     }
 
     /// Whether there is no condition.
@@ -73,7 +75,7 @@ impl Search {
         mut find: impl FnMut(&Needle) -> Result<RowSet, E>,
     ) -> Result<RowSet, E> {
         let mut rows = RowSet::all(count);
-        for condition in &self.conditions {
+        for condition in self.conditions.iter() {
             let mut found = RowSet::none(count);
             for needle in &condition.any_of {
                 found.union(&find(needle)?);

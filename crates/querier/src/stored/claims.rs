@@ -55,8 +55,13 @@ impl Claims {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        // Who waits has the turn itself, and need not find it here.
-        self.claims.turns.lock().remove(&self.key);
+        let mut turns = self.claims.turns.lock();
+        // Besides the map and this claim, only who waits has the turn, or is about to look whether
+        // it is free: who comes next has to find the same one.
+        let is_wanted = |turn: &Arc<Turn>| Arc::strong_count(turn) > 2;
+        if !turns.get(&self.key).is_some_and(is_wanted) {
+            turns.remove(&self.key);
+        }
     }
 }
 
@@ -70,8 +75,15 @@ mod tests {
         let first = claims.now((1, 2)).unwrap();
         assert!(claims.now((1, 2)).is_none());
         assert!(claims.now((1, 3)).is_some(), "another block");
-        let (second, ()) = tokio::join!(claims.wait((1, 2)), async { drop(first) });
-        assert_eq!(second.key, (1, 2));
+        let mut second = Box::pin(claims.wait((1, 2)));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert!(
+            claims.now((1, 2)).is_none(),
+            "who waits comes before who comes later"
+        );
+        let second = second.await;
+        assert!(claims.now((1, 2)).is_none());
         drop(second);
         assert!(claims.turns.lock().is_empty());
     }

@@ -22,6 +22,8 @@ use crate::stats::QueryStats;
 const OPEN_BLOCKS_MAX: usize = 32;
 /// Blocks that a worker fetches at once: of one it needs little, and waits long.
 const FETCHES_AT_ONCE: usize = 8;
+/// Blocks of an object that are read in one go.
+const READ_TOGETHER_MAX: usize = 8;
 /// Blocks that all workers of a query part fetch at once: others have queries too.
 const FETCHES_MAX: usize = 32;
 
@@ -250,7 +252,7 @@ impl OpenBlocks {
         })
     }
 
-    /// Reads what there is to read, of each object in one go.
+    /// Reads what there is to read, of each object in few goes.
     async fn read(&self, context: &Context, opening: &mut [Opening<'_>]) -> Result<(), CodedError> {
         let mut of_object: HashMap<u128, Vec<&mut Opening<'_>>> = HashMap::new();
         for opening in opening {
@@ -260,15 +262,18 @@ impl OpenBlocks {
             }
         }
         let mut reading = Vec::with_capacity(of_object.len());
-        for opening in of_object.into_values() {
-            reading.push(self.read_object(context, opening));
+        for mut opening in of_object.into_values() {
+            while !opening.is_empty() {
+                let rest = opening.split_off(opening.len().min(READ_TOGETHER_MAX));
+                reading.push(self.read_object(context, std::mem::replace(&mut opening, rest)));
+            }
         }
         let mut reading = futures::stream::iter(reading).buffer_unordered(FETCHES_AT_ONCE);
         while let Some(()) = reading.try_next().await? {}
         Ok(())
     }
 
-    /// Reads what there is to read of one object.
+    /// Reads what there is to read of some blocks of one object.
     async fn read_object(
         &self,
         context: &Context,
@@ -285,7 +290,7 @@ impl OpenBlocks {
                 reading.push((opening, read.is_whole, read.claim));
             }
         }
-        let at_once = parts.len().min(FETCHES_MAX) as u32;
+        let at_once = parts.len().min(READ_TOGETHER_MAX) as u32;
         let _reads = self.reads.acquire_many(at_once).await.map_err(stopping)?;
         let objects = context.querier.catalog().objects();
         let blocks = objects.blocks(object, &parts).await?;
@@ -339,7 +344,7 @@ impl OpenBlocks {
             return Ok(First::Known(open));
         }
         let meta = run.block_meta(context).await?;
-        let is_searched = !search.is_empty() && meta.layout() != Layout::Plain;
+        let is_searched = is_searched(&meta, wanted);
         let Some(ranges) = first_ranges(&meta, run, wanted)? else {
             if let Some(claim) = claim {
                 self.unwanted.lock().insert(claim.key);
@@ -385,6 +390,7 @@ impl OpenBlocks {
         let Opened { run, open, .. } = opened;
         let rows = open.block.meta().runs().get(run.run as usize);
         let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
+        let mut block = Arc::clone(&open.block);
         if let Some(found) = found {
             if !found.has_any(rows) {
                 return Ok(None);
@@ -398,13 +404,13 @@ impl OpenBlocks {
             if open.is_whole {
                 // Nothing is left to be fetched.
             } else if found.is_shared() {
-                self.fetch_in_turn(context, found).await?;
+                block = self.fetch_in_turn(context, found).await?;
             } else {
                 self.fetch_found(context, found).await?;
             }
         }
         let source = Source::Block {
-            block: open.block,
+            block,
             run: run.run as usize,
         };
         Ok(Some((opened.number, source)))
@@ -420,21 +426,24 @@ impl OpenBlocks {
         fetched.map_err(CodedError::from)
     }
 
-    /// As [`Self::fetch_found`], of a block that is shared: one of its units fetches for all.
-    async fn fetch_in_turn(&self, context: &Context, found: Found<'_>) -> Result<(), CodedError> {
+    /// As [`Self::fetch_found`], of a block that is shared: one of its units fetches for all. The
+    /// block that was fetched for: where this one was pushed out of memory meanwhile, another.
+    async fn fetch_in_turn(
+        &self,
+        context: &Context,
+        found: Found<'_>,
+    ) -> Result<Arc<Block>, CodedError> {
         let Found { run, open, .. } = found;
         let _claim = self.claims.wait(run.key()).await;
-        if self.get(run).is_some_and(|open| open.is_whole) {
-            return Ok(());
+        if let Some(whole) = self.get(run).filter(|open| open.is_whole) {
+            return Ok(whole.block);
         }
-        let fetched = self.fetch_found(context, found).await;
-        if fetched.is_ok() {
-            self.keep(OpenBlock {
-                is_whole: true,
-                ..open.clone()
-            });
-        }
-        fetched
+        self.fetch_found(context, found).await?;
+        self.keep(OpenBlock {
+            is_whole: true,
+            ..open.clone()
+        });
+        Ok(Arc::clone(&open.block))
     }
 }
 
@@ -457,6 +466,11 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     joined
+}
+
+/// Whether a block is searched before its lines are read.
+fn is_searched(meta: &BlockMeta, wanted: Wanted<'_>) -> bool {
+    !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain
 }
 
 /// The columns needed of a block; plain lines are searched themselves.
@@ -493,19 +507,21 @@ async fn search(
     let objects = context.querier.catalog().objects().clone();
     let searching = tokio::task::spawn_blocking(move || {
         let rows = new.iter().map(|(at, object, block)| {
-            let rows = block.search(&search)?;
+            let rows = block.search(&search).map_err(|error| (*at, error))?;
             objects.weigh(*object, block);
             Ok((*at, rows))
         });
-        let rows = rows.collect::<Result<Vec<_>, ChunkError>>();
+        let rows = rows.collect::<Result<Vec<_>, (usize, ChunkError)>>();
         drop(permit);
         rows
     });
     let rows = searching
         .await
         .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
-    let rows =
-        rows.map_err(|error| CodedError::new(Code::Internal, format!("a block: {error}")))?;
+    let rows = rows.map_err(|(at, error)| match blocks.get(at) {
+        Some((run, _)) => run.damaged(&error),
+        None => CodedError::new(Code::Internal, error.to_string()),
+    })?;
     for (at, rows) in rows {
         if let Some(found) = found.get_mut(at) {
             *found = Some(rows);
@@ -522,7 +538,7 @@ pub(crate) fn first_ranges(
     run: &RunRef,
     wanted: Wanted<'_>,
 ) -> Result<Option<Vec<Range<u64>>>, CodedError> {
-    let is_searched = !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain;
+    let is_searched = is_searched(meta, wanted);
     let mut ranges = if is_searched {
         let ranges = meta.search_ranges(wanted.prefilter.search());
         match ranges.map_err(|error| run.damaged(&error))? {
