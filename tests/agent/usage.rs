@@ -7,9 +7,14 @@ use tests::wait_for;
 
 use crate::site::Site;
 
+/// Sections that have nothing in them, as in the examples of promtail's documents.
 const JOB: &str = "
   - job_name: app
+    pipeline_stages:
     static_configs: [{labels: {job: app, __path__: 'LOGS/*.log'}}]
+limits_config:
+tracing:
+  enabled: false
 ";
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -4,6 +4,7 @@
 mod environment;
 mod expand;
 mod load;
+mod nulls;
 mod overlay;
 mod print;
 

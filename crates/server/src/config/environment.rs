@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::load::ConfigError;
+use super::nulls::Nulls;
 use super::overlay::{Over, Section, put};
 
 /// What variables that set keys of the configuration begin with.
@@ -167,7 +168,7 @@ fn read_over<T: DeserializeOwned>(document: &str, section: &Section) -> Result<T
     let failure = RefCell::new(None);
     let read = serde_yaml::with_deserializer_from_str(document, |document| {
         T::deserialize(Over {
-            document,
+            document: Nulls(document),
             section,
             failure: &failure,
         })

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::environment::{Environment, apply};
 use super::expand::{ExpandError, Unset, expand};
+use super::nulls::Nulls;
 
 /// The largest configuration file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -149,7 +150,9 @@ fn expanded(
 }
 
 fn parse_expanded<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    serde_yaml::from_str(text).map_err(|error| ConfigError::Parse {
+    let read =
+        serde_yaml::with_deserializer_from_str(text, |document| T::deserialize(Nulls(document)));
+    read.map_err(|error| ConfigError::Parse {
         path: path.to_owned(),
         message: error.to_string(),
     })
