@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::labels::{put, put_metadata, put_pairs, put_some};
-use super::object::{Container, ContainerStatus, Object};
+use super::object::{Container, ContainerPort, ContainerStatus, Object};
 use super::{Kind, World};
 use crate::discover::meta::host_port;
 use crate::discover::target::Labels;
@@ -15,16 +15,10 @@ pub(super) fn targets(world: &World, with_node: bool) -> Vec<Labels> {
         if with_node {
             put_node(&mut of_pod, world, &pod.spec.node_name);
         }
-        let (spec, status) = (&pod.spec, &pod.status);
-        for (containers, statuses, is_init) in [
-            (&spec.containers, &status.container_statuses, false),
-            (&spec.init_containers, &status.init_container_statuses, true),
-        ] {
-            for container in containers {
-                let status = statuses.iter().find(|status| status.name == container.name);
-                let labels = of_container(&of_pod, container, status, is_init);
-                add_ports(&mut targets, &labels, container, &pod.status.pod_ip);
-            }
+        for (container, labels) in containers(&pod) {
+            let mut of_pod = of_pod.clone();
+            of_pod.extend(labels);
+            add_ports(&mut targets, &of_pod, container, &pod.status.pod_ip);
         }
     }
     targets
@@ -61,13 +55,38 @@ pub(super) fn put_node(labels: &mut Labels, world: &World, name: &str) {
     }
 }
 
-fn of_container(
-    of_pod: &Labels,
-    container: &Container,
-    status: Option<&ContainerStatus>,
-    is_init: bool,
-) -> Labels {
-    let mut labels = of_pod.clone();
+/// The containers of a pod, each with what it tells of itself.
+fn containers(pod: &Object) -> impl Iterator<Item = (&Container, Labels)> {
+    let (spec, status) = (&pod.spec, &pod.status);
+    let kinds = [
+        (&spec.containers, &status.container_statuses, false),
+        (&spec.init_containers, &status.init_container_statuses, true),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(containers, statuses, is_init)| {
+            containers.iter().map(move |container| {
+                let status = statuses.iter().find(|status| status.name == container.name);
+                (container, of_container(container, status, is_init))
+            })
+        })
+}
+
+/// The ports of all containers of a pod, each with what it and its container tell of themselves.
+pub(super) fn ports(pod: &Object) -> Vec<(u16, Labels)> {
+    let of_container = |(container, labels): (&Container, Labels)| {
+        let of_port = |port: &ContainerPort| {
+            let mut labels = labels.clone();
+            put_port(&mut labels, port);
+            (port.container_port, labels)
+        };
+        container.ports.iter().map(of_port).collect::<Vec<_>>()
+    };
+    containers(pod).flat_map(of_container).collect()
+}
+
+fn of_container(container: &Container, status: Option<&ContainerStatus>, is_init: bool) -> Labels {
+    let mut labels = Labels::new();
     put(&mut labels, "pod_container_name", &container.name);
     put(&mut labels, "pod_container_image", &container.image);
     put(
@@ -96,15 +115,19 @@ fn add_ports(targets: &mut Vec<Labels>, labels: &Labels, container: &Container, 
     }
     for port in &container.ports {
         let mut labels = labels.clone();
-        put(&mut labels, "pod_container_port_name", &port.name);
-        let number = port.container_port.to_string();
-        put(&mut labels, "pod_container_port_number", number);
-        let protocol = if port.protocol.is_empty() {
-            "TCP"
-        } else {
-            &port.protocol
-        };
-        put(&mut labels, "pod_container_port_protocol", protocol);
+        put_port(&mut labels, port);
         with_address(host_port(pod_ip, port.container_port), labels);
     }
+}
+
+fn put_port(labels: &mut Labels, port: &ContainerPort) {
+    put(labels, "pod_container_port_name", &port.name);
+    let number = port.container_port.to_string();
+    put(labels, "pod_container_port_number", number);
+    let protocol = if port.protocol.is_empty() {
+        "TCP"
+    } else {
+        &port.protocol
+    };
+    put(labels, "pod_container_port_protocol", protocol);
 }

@@ -1,12 +1,13 @@
 //! Targets of nodes, services, endpoints, endpoint slices and ingresses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
 
 use super::labels::{put, put_metadata, put_pairs, put_some, text};
 use super::object::{Object, Port, Reference};
-use super::pod::{labels_of_pod, put_node};
+use super::pod::{labels_of_pod, ports, put_node};
 use super::{Kind, World};
 use crate::discover::meta::host_port;
 use crate::discover::target::Labels;
@@ -78,19 +79,51 @@ fn labels_of_service(service: &Object) -> Labels {
     labels
 }
 
-/// What endpoints of both kinds have in common: the pod and the service behind an address.
-fn put_behind(
-    labels: &mut Labels,
-    world: &World,
-    namespace: &str,
-    reference: &Reference,
-    service: &str,
-) {
-    if reference.kind == "Pod"
-        && let Some(pod) = world.get(Kind::Pod, &reference.namespace, &reference.name)
-    {
+/// The pods behind the addresses of endpoints, by namespace and name, and the ports that are told of
+/// each.
+#[derive(Default)]
+struct Behind(BTreeMap<(String, String), (Arc<Object>, BTreeSet<u16>)>);
+
+impl Behind {
+    /// What the pod behind an address tells of itself, and of the container that has the port.
+    fn put(&mut self, labels: &mut Labels, world: &World, reference: &Reference, port: u16) {
+        if reference.kind != "Pod" {
+            return;
+        }
+        let Some(pod) = world.get(Kind::Pod, &reference.namespace, &reference.name) else {
+            return;
+        };
         labels.extend(labels_of_pod(&pod));
+        let mut ports = ports(&pod).into_iter();
+        if let Some((_, of_port)) = ports.find(|(number, _)| *number == port) {
+            labels.extend(of_port);
+        }
+        let key = (reference.namespace.clone(), reference.name.clone());
+        let (_, told) = self.0.entry(key).or_insert((pod, BTreeSet::new()));
+        told.insert(port);
     }
+
+    /// A target for each port of these pods that no endpoint tells of.
+    fn other_ports(self, common: &Labels) -> Vec<Labels> {
+        let mut targets = Vec::new();
+        let pods = self.0.into_values();
+        for (pod, told) in pods.filter(|(pod, _)| !pod.status.pod_ip.is_empty()) {
+            let other = ports(&pod).into_iter();
+            for (number, of_port) in other.filter(|(number, _)| !told.contains(number)) {
+                let mut labels = common.clone();
+                labels.extend(labels_of_pod(&pod));
+                labels.extend(of_port);
+                let address = host_port(&pod.status.pod_ip, number);
+                labels.insert(ADDRESS.to_owned(), address);
+                targets.push(labels);
+            }
+        }
+        targets
+    }
+}
+
+/// What the service of endpoints tells of itself.
+fn put_service(labels: &mut Labels, world: &World, namespace: &str, service: &str) {
     if let Some(service) = world.get(Kind::Service, namespace, service) {
         labels.extend(labels_of_service(&service));
     }
@@ -102,6 +135,8 @@ pub(super) fn endpoints(world: &World, with_node: bool) -> Vec<Labels> {
         let mut common = Labels::new();
         put_metadata(&mut common, "endpoints", &endpoints);
         put(&mut common, "endpoints_name", endpoints.name());
+        put_service(&mut common, world, endpoints.namespace(), endpoints.name());
+        let mut behind = Behind::default();
         for subset in &endpoints.subsets {
             let ready = subset.addresses.iter().map(|address| (address, true));
             let other = subset.not_ready_addresses.iter();
@@ -117,12 +152,12 @@ pub(super) fn endpoints(world: &World, with_node: bool) -> Vec<Labels> {
                     if with_node {
                         put_node(&mut labels, world, &address.node_name);
                     }
-                    let (namespace, service) = (endpoints.namespace(), endpoints.name());
-                    put_behind(&mut labels, world, namespace, &address.target_ref, service);
+                    behind.put(&mut labels, world, &address.target_ref, port.port);
                     targets.push(labels);
                 }
             }
         }
+        targets.extend(behind.other_ports(&common));
     }
     targets
 }
@@ -157,6 +192,10 @@ pub(super) fn endpoint_slices(world: &World, with_node: bool) -> Vec<Labels> {
             "endpointslice_address_type",
             &slice.address_type,
         );
+        if let Some(service) = service {
+            put_service(&mut common, world, slice.namespace(), service);
+        }
+        let mut behind = Behind::default();
         for endpoint in &slice.endpoints {
             for (address, port) in endpoint
                 .addresses
@@ -189,13 +228,11 @@ pub(super) fn endpoint_slices(world: &World, with_node: bool) -> Vec<Labels> {
                 if with_node {
                     put_node(&mut labels, world, node);
                 }
-                if let Some(service) = service {
-                    let namespace = slice.namespace();
-                    put_behind(&mut labels, world, namespace, &endpoint.target_ref, service);
-                }
+                behind.put(&mut labels, world, &endpoint.target_ref, port.port);
                 targets.push(labels);
             }
         }
+        targets.extend(behind.other_ports(&common));
     }
     targets
 }

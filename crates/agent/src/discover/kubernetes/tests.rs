@@ -236,6 +236,45 @@ selectors: [{role: pod, label: 'a=b', field: 'status.phase=Running'}]";
     rig.until("both namespaces", asked).await;
 }
 
+/// An object that is endpoints, or a slice of them, and the pod and the service behind them at once.
+#[tokio::test]
+async fn endpoints_tell_of_the_containers_behind_them_and_of_their_other_ports() {
+    let reference = json!({ "kind": "Pod", "namespace": "shop", "name": "o" });
+    let ports = json!([{ "name": "web", "port": 80, "protocol": "TCP" }]);
+    let mut object = pod("web");
+    object["subsets"] = json!([{
+        "addresses": [{ "ip": "10.0.0.1", "targetRef": reference }], "ports": ports,
+    }]);
+    object["addressType"] = json!("IPv4");
+    object["ports"] = ports;
+    object["endpoints"] = json!([{ "addresses": ["10.0.0.1"], "targetRef": reference }]);
+    object["metadata"]["labels"]["kubernetes.io/service-name"] = json!("o");
+    for role in ["endpoints", "endpointslice"] {
+        let rig = Rig::start(&format!("role: {role}")).await;
+        rig.cluster.put("o", object.clone());
+        let is_whole = |target: &Labels| meta(target, "service_name") == "o";
+        let targets = rig
+            .until(role, |targets| {
+                targets.len() == 2 && targets.iter().all(is_whole)
+            })
+            .await;
+        for (target, port, name) in [(&targets[0], "80", "http"), (&targets[1], "443", "")] {
+            assert_eq!(target["__address__"], format!("10.0.0.1:{port}"), "{role}");
+            for (label, value) in [
+                ("namespace", "shop"),
+                ("pod_name", "o"),
+                ("pod_container_name", "web"),
+                ("pod_container_image", "shop/web:1"),
+                ("pod_container_image_digest", "sha256:d1"),
+                ("pod_container_port_number", port),
+                ("pod_container_port_name", name),
+            ] {
+                assert_eq!(meta(target, label), value, "{role}: {label}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn other_roles_have_labels_of_their_own() {
     let node = json!({
