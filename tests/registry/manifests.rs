@@ -394,7 +394,7 @@ async fn an_image_of_many_blobs_is_tied_to_all_of_them() -> anyhow::Result<()> {
     assert_eq!(client.status(Method::DELETE, &all).await?, 202);
     for blob in later {
         let path = format!("/v2/app/blobs/{}", sha256(blob));
-        wait_for("the blob to go", Duration::from_secs(20), || async {
+        wait_for("the blob to go", Duration::from_secs(120), || async {
             (client.status(Method::HEAD, &path).await.ok()? == 404).then_some(())
         })
         .await?;
