@@ -148,8 +148,8 @@ fn points(parts: Parts, volume: BTreeMap<u32, u64>) -> Vec<(i64, u64)> {
     let at_ns = |number: u32| {
         let end_ns = parts.part(number).end_ns;
         match end_ns < parts.range.end_ns {
-            true => end_ns - MS,
-            false => end_ns + (MS - end_ns.rem_euclid(MS)) % MS,
+            true => end_ns.saturating_sub(MS),
+            false => end_ns.saturating_add((MS - end_ns.rem_euclid(MS)) % MS),
         }
     };
     let volume = volume.into_iter().filter(|(_, bytes)| *bytes > 0);
