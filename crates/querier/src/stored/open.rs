@@ -290,9 +290,16 @@ impl OpenBlocks {
                 reading.push((opening, read.is_whole, read.claim));
             }
         }
-        let at_once = parts.len().min(READ_TOGETHER_MAX) as u32;
-        let _reads = self.reads.acquire_many(at_once).await.map_err(stopping)?;
         let objects = context.querier.catalog().objects();
+        let is_held = |(meta, ranges): &&BlockParts| {
+            objects.cached_bytes(object.id, meta, ranges) == bytes_of(ranges)
+        };
+        // Who has it all in memory reads nothing, and waits for nobody who does.
+        let absent = parts.len() - parts.iter().filter(is_held).count();
+        let _reads = match absent.min(READ_TOGETHER_MAX) as u32 {
+            0 => None,
+            at_once => Some(self.reads.acquire_many(at_once).await.map_err(stopping)?),
+        };
         let blocks = objects.blocks(object, &parts).await?;
         for ((opening, is_whole, claim), block) in reading.into_iter().zip(blocks) {
             let open = self.opened(context, opening.run, block, is_whole);
