@@ -25,8 +25,7 @@ const STACK_BYTES: usize = 32 << 20;
 /// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
 /// are wrong, 1 otherwise.
 pub fn run(target: Target) -> ExitCode {
-    server::tune_allocator();
-    server::install_crypto_provider();
+    prepare();
     let arguments = std::env::args_os();
     match target {
         Target::All => match parse::<SkaldArgs>(target, arguments) {
@@ -37,14 +36,7 @@ pub fn run(target: Target) -> ExitCode {
             },
             Err(code) => code,
         },
-        Target::Agent => {
-            let (keys, arguments) = KeyFlags::take(arguments);
-            let arguments = arguments.into_iter().map(AgentArgs::with_two_dashes);
-            match parse::<AgentArgs>(target, arguments) {
-                Ok(args) => agent_process::run(&AgentArgs { keys, ..args }),
-                Err(code) => code,
-            }
-        }
+        Target::Agent => agent(arguments),
         Target::Registry => match parse::<RegistryArgs>(target, arguments) {
             Ok(args) => serve(
                 target,
@@ -69,6 +61,28 @@ pub fn run(target: Target) -> ExitCode {
             }
             Err(code) => code,
         },
+    }
+}
+
+/// As [`run`], for the agent alone: its binary has no other role in it, so that of what there is to
+/// run more lies together, and less of it is in memory on each node of a cluster.
+pub fn run_agent() -> ExitCode {
+    prepare();
+    agent(std::env::args_os())
+}
+
+/// What comes before all else in a process.
+fn prepare() {
+    server::tune_allocator();
+    server::install_crypto_provider();
+}
+
+fn agent(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (keys, arguments) = KeyFlags::take(arguments);
+    let arguments = arguments.into_iter().map(AgentArgs::with_two_dashes);
+    match parse::<AgentArgs>(Target::Agent, arguments) {
+        Ok(args) => agent_process::run(&AgentArgs { keys, ..args }),
+        Err(code) => code,
     }
 }
 
