@@ -62,6 +62,20 @@ fn sample(query: &str, line: &str, metadata: &[(&str, &str)]) -> Option<Result<S
 }
 
 #[test]
+fn keys_of_a_line_are_not_those_of_the_next() {
+    let log = crate::syntax::parse_log(r#"{app="web"} | json x="a.b[0]""#).unwrap();
+    let pipeline = Pipeline::new(&log, NOW_NS).unwrap();
+    let mut rows = pipeline.for_stream(&set(&STREAM));
+    let mut value = |line: &str| {
+        let (_, labels) = rows.process(NOW_NS, line.as_bytes(), &set(&[])).unwrap();
+        labels.parsed.get("x").map(ToOwned::to_owned)
+    };
+    assert_eq!(value(r#"{"a":{"b":[7]}}"#).as_deref(), Some("7"));
+    // What is around `b` here has no key.
+    assert_eq!(value(r#"{"a" {"b":[1]}}"#).as_deref(), Some(""));
+}
+
+#[test]
 fn line_filters() {
     for (stages, line, expected) in [
         (r#"|= "a""#, "xay", true),

@@ -22,8 +22,10 @@ pub(in super::super) struct JsonLookup {
 /// What a lookup keeps between lines: buffers.
 #[derive(Debug, Default)]
 pub(in super::super) struct LookupBuffers {
-    /// The keys around and at the cursor.
+    /// The keys around and at the cursor, and behind them keys of earlier lines.
     keys: Vec<Vec<u8>>,
+    /// How many of the keys are of this line.
+    known: usize,
     found: Vec<bool>,
     left: usize,
     unescaped: Vec<u8>,
@@ -57,6 +59,7 @@ impl JsonLookup {
         buffers.found.clear();
         buffers.found.resize(self.paths.len(), false);
         buffers.left = self.paths.len();
+        buffers.known = 0;
         let mut walk = Walk {
             lookup: self,
             buffers,
@@ -119,6 +122,13 @@ impl Walk<'_> {
         if self.buffers.keys.len() < level {
             self.buffers.keys.resize_with(level, Vec::new);
         }
+        let known = self.buffers.known;
+        let forgotten = self.buffers.keys.get_mut(known..level);
+        forgotten
+            .unwrap_or_default()
+            .iter_mut()
+            .for_each(Vec::clear);
+        self.buffers.known = known.max(level);
         let key = self.buffers.keys.get_mut(level - 1)?;
         key.clear();
         if escaped {
@@ -149,7 +159,7 @@ impl Walk<'_> {
 
     /// Whether these steps are the keys around the cursor.
     fn agrees(&self, steps: &[PathSegment]) -> bool {
-        if self.buffers.keys.len() < steps.len() {
+        if self.buffers.known < steps.len() {
             return false;
         }
         let mut pairs = std::iter::zip(steps, &self.buffers.keys);
