@@ -15,8 +15,10 @@ use crate::{
 };
 
 mod labels;
+mod split;
 
 use labels::NumberedLabels;
+pub use split::mergeable;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -90,23 +92,47 @@ impl IndexBuilder {
         self.series.is_empty() && self.objects.is_empty()
     }
 
-    /// Writes the file.
+    /// Writes as few files as hold it all: one, or more if one would have too much of something.
+    /// The files have no run in common; of what lies in them nothing is left out.
+    ///
+    /// # Errors
+    /// If a single run is more than a file may have, or is of an object that was not added.
+    pub fn build_all(self) -> Result<Vec<Bytes>, IndexError> {
+        let (mut files, mut left) = (Vec::new(), vec![self]);
+        while let Some(mut builder) = left.pop() {
+            match builder.write() {
+                Ok(file) => files.push(file),
+                Err(error @ IndexError::TooLarge { .. }) => match split::halves(builder) {
+                    Some(halves) => left.extend(halves.into_iter().rev()),
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Writes one file.
     ///
     /// # Errors
     /// If there is more than one file may have, or a block of an object that was not added.
     pub fn build(mut self) -> Result<Bytes, IndexError> {
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<Bytes, IndexError> {
         cap(Part::Series(0), "series", self.series.len(), MAX_SERIES)?;
         cap(Part::Objects, "objects", self.objects.len(), MAX_OBJECTS)?;
-        let (label_sets, mut blocks): (Vec<LabelSet>, Vec<Vec<BlockRef>>) =
-            std::mem::take(&mut self.series).into_iter().unzip();
-        for blocks in &mut blocks {
+        for blocks in self.series.values_mut() {
             blocks.sort_unstable();
             blocks.dedup_by_key(|block| (block.object, block.block, block.run));
-            self.count(blocks)?;
         }
-        for object in self.objects.iter_mut().filter(|object| object.rows == 0) {
-            (object.min_ts_ns, object.max_ts_ns) = (0, 0);
-        }
+        let objects = self.counted_objects()?;
+        let (label_sets, blocks): (Vec<&LabelSet>, Vec<&[BlockRef]>) = self
+            .series
+            .iter()
+            .map(|(labels, blocks)| (labels, blocks.as_slice()))
+            .unzip();
         let mut writer = ContainerWriter::new(0);
         let mut info = Vec::new();
         put_varint(&mut info, label_sets.len() as u64);
@@ -116,30 +142,26 @@ impl IndexBuilder {
             KIND_OBJECTS,
             Part::Objects,
             0,
-            &write_objects(&self.objects),
+            &write_objects(&objects),
         )?;
         let numbered = NumberedLabels::new(&label_sets);
         let order = numbered.order();
         numbered.write(&order, &mut writer)?;
-        let mut unsorted: Vec<SeriesRow> = numbered
+        let mut unsorted: Vec<SeriesRow<'_>> = numbered
             .into_series()
             .into_iter()
             .zip(blocks)
             .map(|(labels, blocks)| SeriesRow { labels, blocks })
             .collect();
-        let rows: Vec<SeriesRow> = order
+        let rows: Vec<SeriesRow<'_>> = order
             .into_iter()
             .filter_map(|at| unsorted.get_mut(at).map(std::mem::take))
             .collect();
         let pages = || rows.chunks(PAGE_SERIES).zip(0u32..);
         for (page, number) in pages() {
-            add(
-                &mut writer,
-                KIND_SERIES,
-                Part::Series(number),
-                number,
-                &write_series(page),
-            )?;
+            let part = Part::Series(number);
+            let series = write_series(page).map_err(IndexError::too_large(part))?;
+            add(&mut writer, KIND_SERIES, part, number, &series)?;
         }
         for (page, number) in pages() {
             let blocks = page.iter().map(|row| row.blocks.len()).sum();
@@ -160,17 +182,22 @@ impl IndexBuilder {
         Ok(writer.finish(MAGIC, VERSION).into())
     }
 
-    fn count(&mut self, blocks: &[BlockRef]) -> Result<(), IndexError> {
-        for block in blocks {
-            let object = self.objects.get_mut(block.object as usize).ok_or_else(|| {
-                IndexError::too_large(Part::Objects)(CodecError::Invalid("object was not added"))
-            })?;
+    /// The objects with the times, rows and bytes of their blocks.
+    fn counted_objects(&self) -> Result<Vec<ObjectEntry>, IndexError> {
+        let mut objects = self.objects.clone();
+        for block in self.series.values().flatten() {
+            let object = objects
+                .get_mut(block.object as usize)
+                .ok_or(IndexError::NoSuchObject(block.object))?;
             object.min_ts_ns = object.min_ts_ns.min(block.min_ts_ns);
             object.max_ts_ns = object.max_ts_ns.max(block.max_ts_ns);
             object.rows += block.rows;
             object.raw_bytes += block.raw_bytes;
         }
-        Ok(())
+        for object in objects.iter_mut().filter(|object| object.rows == 0) {
+            (object.min_ts_ns, object.max_ts_ns) = (0, 0);
+        }
+        Ok(objects)
     }
 }
 

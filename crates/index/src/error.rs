@@ -55,6 +55,9 @@ pub enum IndexError {
         /// How much.
         reason: CodecError,
     },
+    /// A block is of an object that was not added.
+    #[error("index has no object {0}")]
+    NoSuchObject(u32),
     /// The file has no such series.
     #[error("index has no series {0}")]
     NoSuchSeries(u32),

@@ -10,10 +10,10 @@
 //!   in pages of 1,024, and the *postings* page of the same number has the series of each.
 //! - *series* pages have labels and totals of 4,096 series as columns, *blocks* pages their blocks.
 //!
-//! [`IndexBuilder`] writes a file. [`Index::parse`] checks directory, names and objects of one that
+//! [`IndexBuilder`] writes a file, or several of what one cannot hold. [`Index::parse`] checks directory, names and objects of one that
 //! is in memory whole; pages are decompressed when a question needs them, so that an equality
 //! matcher costs two small pages however many series there are. [`merge`] makes one file of many
-//! and leaves out objects that are gone.
+//! and leaves out objects that are gone; [`mergeable`] says of which that can be made.
 //!
 //! *Invariants.* A file is immutable and can be rebuilt from the data objects. Every section is
 //! covered by a CRC32C that is verified before its bytes are believed; damage gives an error that
@@ -29,7 +29,7 @@ mod select;
 mod series;
 mod stats;
 
-pub use builder::{IndexBuilder, RunStats, merge};
+pub use builder::{IndexBuilder, RunStats, merge, mergeable};
 pub use error::{IndexError, Part};
 pub use reader::{Index, ObjectEntry};
 pub use series::{BlockRef, SeriesEntry};
@@ -65,5 +65,7 @@ pub const MAX_NAMES: usize = 1 << 16;
 pub const MAX_VALUES: usize = 1 << 26;
 /// Objects of one file.
 pub const MAX_OBJECTS: usize = 1 << 20;
+/// Labels of the series of one page.
+pub const MAX_PAGE_LABELS: usize = 1 << 24;
 /// Blocks of the series of one page.
 pub const MAX_PAGE_BLOCKS: usize = 1 << 22;

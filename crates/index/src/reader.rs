@@ -220,18 +220,16 @@ impl Index {
         at: usize,
         series: SeriesRef,
     ) -> Result<LabelSet, IndexError> {
-        let mut labels = Vec::with_capacity(page.columns.len());
-        for (name, values) in &page.columns {
-            let Some(value) = values.get(at).and_then(|value| value.checked_sub(1)) else {
-                continue;
-            };
+        let numbers = page.labels(at);
+        let mut labels = Vec::with_capacity(numbers.len());
+        for (name, value) in numbers {
             let name = self
                 .names
                 .get(*name as usize)
                 .ok_or_else(|| self.no_label(series))?;
             labels.push(Label {
                 name: Arc::clone(&name.name),
-                value: self.value(name, value)?,
+                value: self.value(name, *value)?,
             });
         }
         Ok(labels.into_iter().collect())
@@ -349,18 +347,12 @@ impl Index {
             .map_err(IndexError::at(Part::Postings(page)))
     }
 
-    /// Per label name of the page of `series`, 0 or the number of its value plus one.
-    pub(crate) fn value_of(&self, series: SeriesRef, name: u32) -> Result<u32, IndexError> {
+    /// The number of the value that a series has of a name.
+    pub(crate) fn value_of(&self, series: SeriesRef, name: u32) -> Result<Option<u32>, IndexError> {
         let (page, at) = self.series_page(series)?;
-        let column = page
-            .columns
-            .binary_search_by_key(&name, |(name, _)| *name)
-            .ok();
-        let column = column.and_then(|column| page.columns.get(column));
-        Ok(column
-            .and_then(|(_, values)| values.get(at))
-            .copied()
-            .unwrap_or(0))
+        let labels = page.labels(at);
+        let label = labels.binary_search_by_key(&name, |(name, _)| *name).ok();
+        Ok(label.and_then(|at| labels.get(at)).map(|(_, value)| *value))
     }
 
     /// Bytes held now, for memory accounting; grows as questions are asked.
@@ -371,12 +363,14 @@ impl Index {
             .iter()
             .map(|object| size_of::<ObjectEntry>() + object.key.len())
             .sum();
+        // A text of its own is an allocation with two counters.
         let values =
-            |page: &Vec<Arc<str>>| page.iter().map(|value| value.len() + 32).sum::<usize>();
+            |page: &Vec<Arc<str>>| page.iter().map(|value| value.len() + 48).sum::<usize>();
         let blocks = |page: &Vec<BlockRef>| page.len() * size_of::<BlockRef>();
         self.container.heap_bytes()
             + self.known_bytes.load(Ordering::Relaxed)
             + objects
+            + self.value_pages.len() * size_of::<OnceLock<Vec<Arc<str>>>>()
             + self.names.iter().map(Name::heap_bytes).sum::<usize>()
             + self
                 .value_pages

@@ -192,7 +192,7 @@ impl Index {
     ) -> Result<Vec<Arc<str>>, IndexError> {
         let mut numbers = BTreeSet::new();
         for series in among {
-            if let Some(value) = self.value_of(series, number)?.checked_sub(1) {
+            if let Some(value) = self.value_of(series, number)? {
                 numbers.insert(value);
             }
         }

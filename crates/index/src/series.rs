@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use codec::{CodecError, Reader, ints, put_varint, put_zigzag};
 use model::LabelSet;
 
-use crate::{MAX_NAMES, MAX_PAGE_BLOCKS};
+use crate::{MAX_NAMES, MAX_PAGE_BLOCKS, MAX_PAGE_LABELS};
 
 /// A stream of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,7 @@ pub(crate) struct Totals {
 /// A decoded page of series.
 #[derive(Debug)]
 pub(crate) struct SeriesPage {
-    /// Per label name in use: its number, and per series 0 or the number of the value plus one.
-    pub(crate) columns: Vec<(u32, Vec<u32>)>,
+    labels: Labels,
     pub(crate) totals: Vec<Totals>,
     /// Where the blocks of each series end in the page of blocks.
     pub(crate) block_ends: Vec<u32>,
@@ -63,15 +62,25 @@ pub(crate) struct SeriesPage {
     pub(crate) known: Vec<OnceLock<(LabelSet, u64)>>,
 }
 
-/// A series as it is written.
+/// The labels of the series of a page. In the file they are columns, one for each name and as long
+/// as the page; where each series has names of its own nearly all of that is zeros.
 #[derive(Debug, Default)]
-pub(crate) struct SeriesRow {
-    /// Number of the name, number of the value plus one.
-    pub(crate) labels: Vec<(u32, u32)>,
-    pub(crate) blocks: Vec<BlockRef>,
+struct Labels {
+    /// Of one series after the other, by number of the name: that and the number of the value.
+    all: Vec<(u32, u32)>,
+    /// Where those of each series end.
+    ends: Vec<u32>,
 }
 
-impl SeriesRow {
+/// A series as it is written.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesRow<'a> {
+    /// Number of the name, number of the value plus one.
+    pub(crate) labels: Vec<(u32, u32)>,
+    pub(crate) blocks: &'a [BlockRef],
+}
+
+impl SeriesRow<'_> {
     fn totals(&self) -> Totals {
         let blocks = self.blocks.iter();
         Totals {
@@ -92,24 +101,86 @@ impl SeriesRow {
     }
 }
 
-pub(crate) fn write_series(rows: &[SeriesRow]) -> Vec<u8> {
+impl Labels {
+    /// Reads the columns of `count` series.
+    fn parse(reader: &mut Reader<'_>, count: usize) -> Result<Self, CodecError> {
+        let names = reader.items("label names", MAX_NAMES)?;
+        // Series, name, value, by name.
+        let mut found: Vec<(u32, u32, u32)> = Vec::new();
+        let mut last = None;
+        for _ in 0..names {
+            let name = reader.count("label name", MAX_NAMES)? as u32;
+            if last.is_some_and(|last| last >= name) {
+                return Err(CodecError::Invalid("label names are not in order"));
+            }
+            last = Some(name);
+            let mut series = 0;
+            ints::unpack(reader, count, |group| {
+                for (value, series) in group.iter().zip(series..) {
+                    if *value > 0 {
+                        let value = u32::try_from(*value - 1).unwrap_or(u32::MAX);
+                        found.push((series, name, value));
+                    }
+                }
+                series += group.len() as u32;
+            })?;
+            CodecError::cap("labels of a page", found.len() as u64, MAX_PAGE_LABELS)?;
+        }
+        let mut ends = vec![0u32; count];
+        for (series, ..) in &found {
+            ends.iter_mut()
+                .skip(*series as usize)
+                .take(1)
+                .for_each(|labels| *labels += 1);
+        }
+        // Stable: of each series the names stay in order.
+        found.sort_by_key(|(series, ..)| *series);
+        let mut end = 0;
+        for labels in &mut ends {
+            end += *labels;
+            *labels = end;
+        }
+        let all = found
+            .into_iter()
+            .map(|(_, name, value)| (name, value))
+            .collect();
+        Ok(Self { all, ends })
+    }
+
+    fn of(&self, at: usize) -> &[(u32, u32)] {
+        let end_of = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
+        let start = at.checked_sub(1).map_or(0, end_of);
+        self.all.get(start..end_of(at)).unwrap_or_default()
+    }
+}
+
+pub(crate) fn write_series(rows: &[SeriesRow<'_>]) -> Result<Vec<u8>, CodecError> {
     let mut out = Vec::new();
-    let mut names: Vec<u32> = rows
-        .iter()
-        .flat_map(|row| row.labels.iter().map(|(name, _)| *name))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    put_varint(&mut out, names.len() as u64);
-    for name in names {
+    // By name: its number, the series and the number of the value plus one.
+    let mut labels: Vec<(u32, u32, u32)> = Vec::new();
+    for (row, series) in rows.iter().zip(0u32..) {
+        labels.extend(
+            row.labels
+                .iter()
+                .map(|(name, value)| (*name, series, *value)),
+        );
+        CodecError::cap("labels of a page", labels.len() as u64, MAX_PAGE_LABELS)?;
+    }
+    labels.sort_unstable();
+    let columns = || labels.chunk_by(|(a, ..), (b, ..)| a == b);
+    put_varint(&mut out, columns().count() as u64);
+    let mut values = Vec::with_capacity(rows.len());
+    for column in columns() {
+        values.clear();
+        values.resize(rows.len(), 0);
+        for (_, series, value) in column {
+            if let Some(slot) = values.get_mut(*series as usize) {
+                *slot = u64::from(*value);
+            }
+        }
+        let name = column.first().map_or(0, |(name, ..)| *name);
         put_varint(&mut out, u64::from(name));
-        let value = |row: &SeriesRow| {
-            let at = row.labels.binary_search_by_key(&name, |(name, _)| *name);
-            at.ok()
-                .and_then(|at| row.labels.get(at))
-                .map_or(0, |(_, value)| u64::from(*value))
-        };
-        put_ints(&mut out, rows.iter().map(value));
+        ints::pack(&values, &mut out);
     }
     let totals: Vec<Totals> = rows.iter().map(SeriesRow::totals).collect();
     let first = totals
@@ -129,22 +200,13 @@ pub(crate) fn write_series(rows: &[SeriesRow]) -> Vec<u8> {
     put_ints(&mut out, totals.iter().map(|t| t.rows));
     put_ints(&mut out, totals.iter().map(|t| t.raw_bytes));
     put_ints(&mut out, totals.iter().map(|t| t.blocks));
-    out
+    Ok(out)
 }
 
 impl SeriesPage {
     pub(crate) fn parse(bytes: &[u8], count: usize) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
-        let names = reader.items("label names", MAX_NAMES)?;
-        let mut columns = Vec::with_capacity(names);
-        for _ in 0..names {
-            let name = reader.count("label name", MAX_NAMES)? as u32;
-            let to_u32 = |value| u32::try_from(value).unwrap_or(u32::MAX);
-            columns.push((name, read_ints(&mut reader, count, to_u32)?));
-        }
-        if !columns.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(CodecError::Invalid("label names are not in order"));
-        }
+        let labels = Labels::parse(&mut reader, count)?;
         let first = reader.zigzag()?;
         let mins = read_ints(&mut reader, count, |min| first.wrapping_add_unsigned(min))?;
         let spans = read_ints(&mut reader, count, |span| span)?;
@@ -174,20 +236,25 @@ impl SeriesPage {
             })
             .collect();
         Ok(Self {
-            columns,
+            labels,
             totals,
             block_ends,
             known: (0..count).map(|_| OnceLock::new()).collect(),
         })
     }
 
+    /// The labels of a series, by name: numbers of names and of their values.
+    pub(crate) fn labels(&self, at: usize) -> &[(u32, u32)] {
+        self.labels.of(at)
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.columns.len() * (self.totals.len() * 4 + 32)
-            + self.totals.len() * (size_of::<Totals>() + 4 + size_of::<OnceLock<(LabelSet, u64)>>())
+        let of_series = size_of::<Totals>() + 8 + size_of::<OnceLock<(LabelSet, u64)>>();
+        self.labels.all.len() * size_of::<(u32, u32)>() + self.totals.len() * of_series
     }
 }
 
-pub(crate) fn write_blocks(rows: &[SeriesRow]) -> Vec<u8> {
+pub(crate) fn write_blocks(rows: &[SeriesRow<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     let blocks = || {
         rows.iter().flat_map(|row| {

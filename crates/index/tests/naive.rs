@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use index::{Index, RoaringBitmap, merge};
+use index::{Index, MAX_NAMES, RoaringBitmap, merge, mergeable};
 use model::{LabelSet, MatchOp, Matcher, TimeRange};
 use proptest::prelude::*;
 
@@ -172,4 +172,75 @@ fn a_block_half_inside_the_range_counts_half() {
         (stats.streams, stats.blocks, stats.rows, stats.bytes),
         (1, 1, 500, 50_000)
     );
+}
+
+/// Streams with label names that no other has.
+fn runs_with_own_names(streams: std::ops::Range<u32>, names: u32) -> Vec<Run> {
+    streams
+        .map(|stream| {
+            let own = (0..names).map(|name| (format!("n{stream}_{name}"), "v".to_owned()));
+            let labels = own.chain([("app".to_owned(), "x".to_owned())]);
+            let labels = LabelSet::from_pairs(labels);
+            (labels, stream % 3, stream, (0, 9), 1)
+        })
+        .collect()
+}
+
+/// The series of some files with what is known of their blocks.
+#[allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
+fn series_of(files: &[Index]) -> BTreeMap<LabelSet, Vec<(u128, u32, u64)>> {
+    let mut all: BTreeMap<LabelSet, Vec<_>> = BTreeMap::new();
+    for index in files {
+        for series in 0..index.series_count() {
+            let blocks = index.blocks(series).unwrap().iter().map(|at| {
+                let id = index.object(at.object).unwrap().id;
+                (id, at.block, at.rows)
+            });
+            let labels = index.labels(series).unwrap();
+            all.entry(labels).or_default().extend(blocks);
+        }
+    }
+    all
+}
+
+#[test]
+fn what_one_file_cannot_hold_becomes_several() {
+    let runs = runs_with_own_names(0..70, 1_000);
+    assert!(runs.len() * 1_000 > MAX_NAMES);
+    assert!(builder(3, &runs).build().is_err());
+    let files = builder(3, &runs).build_all().unwrap();
+    let files: Vec<Index> = files
+        .into_iter()
+        .map(|file| Index::parse(file).unwrap())
+        .collect();
+    assert_eq!(files.len(), 2);
+    let expected = runs.iter().map(|(labels, object, block, _, rows)| {
+        let run = (1_000 + u128::from(*object), *block, *rows);
+        (labels.clone(), vec![run])
+    });
+    assert_eq!(series_of(&files), expected.collect());
+    let rows = |index: &Index| -> u64 { index.objects().iter().map(|o| o.rows).sum() };
+    assert_eq!(files.iter().map(rows).sum::<u64>(), 70);
+    let selected = |index: &Index| {
+        let matcher = Matcher::new("app", MatchOp::Equal, "x").unwrap();
+        index.select(&[matcher]).unwrap().len()
+    };
+    assert_eq!(files.iter().map(selected).sum::<u64>(), 70);
+}
+
+#[test]
+fn files_are_merged_as_far_as_one_can_hold_them() {
+    let file = |streams, names| {
+        let runs = runs_with_own_names(streams, names);
+        Index::parse(builder(3, &runs).build().unwrap()).unwrap()
+    };
+    let files = [
+        file(0..10, 2),
+        file(0..40, 1_000),
+        file(40..80, 1_000),
+        file(90..95, 2),
+    ];
+    assert_eq!(mergeable(&files), [vec![0, 1, 3], vec![2]]);
+    let merged = merge([&files[0], &files[1], &files[3]], |_| true);
+    assert!(merged.unwrap().build().is_ok());
 }

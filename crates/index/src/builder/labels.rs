@@ -30,13 +30,13 @@ struct Found<'a> {
 }
 
 impl<'a> NumberedLabels<'a> {
-    pub(super) fn new(label_sets: &'a [LabelSet]) -> Self {
+    pub(super) fn new(label_sets: &[&'a LabelSet]) -> Self {
         let mut number_of_name: Map<&str, usize> = Map::default();
         let mut found: Vec<(&str, Found<'_>)> = Vec::new();
         let mut series = Vec::with_capacity(label_sets.len());
         for labels in label_sets {
             let mut numbers = Vec::with_capacity(labels.len());
-            for label in labels {
+            for label in *labels {
                 let name = *number_of_name.entry(&label.name).or_insert_with(|| {
                     found.push((&label.name, Found::default()));
                     found.len() - 1
