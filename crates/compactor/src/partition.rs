@@ -171,8 +171,15 @@ impl Compactor {
         Ok(Todo {
             plan: self.plan(&state, rewritten, day),
             expired: BTreeSet::new(),
-            merges_indexes: state.indexes.len() > INDEXES_MAX,
+            merges_indexes: state.indexes.len() > INDEXES_MAX && self.can_merge(partition).await?,
         })
+    }
+
+    /// Whether there can be fewer label indexes: some may have more names than go into one file.
+    async fn can_merge(&self, partition: &mut Partition<'_>) -> Result<bool, CompactError> {
+        self.load(partition).await?;
+        let indexes = || partition.indexes.iter().map(|index| &**index);
+        Ok(index::mergeable(indexes()).len() < indexes().count())
     }
 
     /// Objects to rewrite: those that have to be, a job at a time, or else what is to be merged.
@@ -257,31 +264,49 @@ impl Compactor {
         }
     }
 
-    /// The change: the rewritten objects for the removed ones, and one label index for all.
+    /// The change: the rewritten objects for the removed ones, and one label index for all, or as
+    /// few as can hold them.
     async fn entry(
         &self,
         partition: &Partition<'_>,
         removed: BTreeSet<u128>,
-        rewritten: Rewritten,
+        mut rewritten: Rewritten,
     ) -> Result<ManifestEntry, CompactError> {
         let (tenant, day) = (partition.tenant, partition.day);
         let state = &partition.state;
         let keep = |id| state.objects.contains_key(&id) && !removed.contains(&id);
-        let mut builder = index::merge(partition.indexes.iter().map(|index| &**index), keep)?;
-        for object in &rewritten.objects {
-            let key = key::data_key(tenant, day, object.object_id);
-            add_to_index(&mut builder, key, object);
-        }
         let mut entry = ManifestEntry::new(self.writer.clone(), self.now_ns());
-        if !builder.is_empty() {
-            let id = self.new_id();
-            let file = self.catalog.put_index(tenant, day, id, builder).await?;
-            self.metrics.bytes_written.inc_by(file.size_bytes);
-            entry.add_indexes.push(file);
+        let mut objects = std::mem::take(&mut rewritten.objects);
+        let mut groups = index::mergeable(partition.indexes.iter().map(|index| &**index));
+        if groups.is_empty() {
+            groups.push(Vec::new());
+        }
+        for group in groups {
+            let of_group = || group.iter().filter_map(|at| partition.indexes.get(*at));
+            let is_as_it_should_be = group.len() == 1
+                && objects.is_empty()
+                && of_group().all(|index| index.objects().iter().all(|object| keep(object.id)));
+            if is_as_it_should_be {
+                continue;
+            }
+            // The files were loaded in the order of their ids.
+            let old = group.iter().filter_map(|at| state.indexes.keys().nth(*at));
+            entry.remove_indexes.extend(old);
+            let mut builder = index::merge(of_group().map(|index| &**index), keep)?;
+            for object in objects.drain(..) {
+                let key = key::data_key(tenant, day, object.object_id);
+                add_to_index(&mut builder, key, &object);
+            }
+            if !builder.is_empty() {
+                let id = self.new_id();
+                let files = self.catalog.put_index(tenant, day, id, builder).await?;
+                let bytes = files.iter().map(|file| file.size_bytes).sum();
+                self.metrics.bytes_written.inc_by(bytes);
+                entry.add_indexes.extend(files);
+            }
         }
         entry.add_objects = rewritten.files;
         entry.remove_objects = removed.into_iter().collect();
-        entry.remove_indexes = state.indexes.keys().copied().collect();
         Ok(entry)
     }
 

@@ -4,4 +4,5 @@ mod bed;
 mod crashes;
 mod deletes;
 mod merging;
+mod names;
 mod retention;

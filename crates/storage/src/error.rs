@@ -98,6 +98,15 @@ impl StorageError {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// Whether it does not pass by itself, however often the same is tried.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Invalid(_) | Self::Config(_)
+        )
+    }
+
     pub(crate) fn corrupt(key: &str, reason: impl std::fmt::Display) -> Self {
         Self::Corrupt {
             key: key.to_owned(),

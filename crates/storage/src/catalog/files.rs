@@ -21,6 +21,12 @@ const INDEXES_AT_ONCE: usize = 8;
 /// later, bit by bit, but the cache wants to know the weight at once.
 const INDEX_GROWTH: u64 = 3;
 
+/// The id of a further file of an index: as old as the first, and always the same, so that what is
+/// written again after a failure has the same names.
+fn part_id(id: u128, part: u128) -> u128 {
+    id ^ part
+}
+
 /// An index with what it is reckoned to hold in memory.
 fn weighed(index: Index) -> (Arc<Index>, u64) {
     let now = index.heap_bytes() as u64;
@@ -95,36 +101,44 @@ impl Catalog {
         Ok(file)
     }
 
-    /// Writes a label index file and says what a manifest entry has to say of it. It exists for
-    /// readers once an entry that adds it is committed.
+    /// Writes a label index and says what a manifest entry has to say of its files: of one, named
+    /// `id`, or of several, named after it, if one file cannot hold it. They exist for readers once
+    /// an entry that adds them is committed.
     ///
     /// # Errors
-    /// If the store fails, or the index has no row or too much of something.
+    /// If the store fails, or the index has no row.
     pub async fn put_index(
         &self,
         tenant: &TenantId,
         day: i64,
         id: u128,
         builder: IndexBuilder,
-    ) -> Result<IndexFile, StorageError> {
-        let key = index_key(tenant, day, id);
-        let build = move || -> Result<(Bytes, Index), index::IndexError> {
-            let bytes = builder.build()?;
-            Ok((bytes.clone(), Index::parse(bytes)?))
+    ) -> Result<Vec<IndexFile>, StorageError> {
+        let build = move || -> Result<Vec<(Bytes, Index)>, index::IndexError> {
+            let files = builder.build_all()?.into_iter();
+            files
+                .map(|bytes| Ok((bytes.clone(), Index::parse(bytes)?)))
+                .collect()
         };
         let built = tokio::task::spawn_blocking(build).await;
-        let (bytes, index) = built
+        let key = index_key(tenant, day, id);
+        let built = built
             .map_err(|_| StorageError::Invalid(format!("{key}: building it ended abnormally")))?
             .map_err(|error| StorageError::Invalid(format!("{key}: {error}")))?;
-        let file = IndexFile::of(id, &index, bytes.len() as u64, self.0.clock.now_ns())?;
-        self.0.store.put(&key, bytes).await?;
-        let (index, weight) = weighed(index);
-        self.0.indexes.insert(id, index, weight);
-        Ok(file)
+        let mut files = Vec::with_capacity(built.len());
+        for ((bytes, index), part) in built.into_iter().zip(0..) {
+            let id = part_id(id, part);
+            let file = IndexFile::of(id, &index, bytes.len() as u64, self.0.clock.now_ns())?;
+            self.0.store.put(&index_key(tenant, day, id), bytes).await?;
+            let (index, weight) = weighed(index);
+            self.0.indexes.insert(id, index, weight);
+            files.push(file);
+        }
+        Ok(files)
     }
 
-    /// Publishes a data object: writes it, writes a label index file of it, and commits both with
-    /// what `entry` has besides. All rows of the object must lie in the day. Returns the number of
+    /// Publishes a data object: writes it, writes a label index of it, and commits both with what
+    /// `entry` has besides. All rows of the object must lie in the day. Returns the number of
     /// the manifest entry.
     ///
     /// Made again after a failure, it has no further effect.
@@ -141,9 +155,9 @@ impl Catalog {
         let file = self.put_object(tenant, day, object).await?;
         let mut builder = IndexBuilder::new();
         add_to_index(&mut builder, data_key(tenant, day, file.id), object);
-        let index = self.put_index(tenant, day, file.id, builder).await?;
+        let indexes = self.put_index(tenant, day, file.id, builder).await?;
         entry.add_objects.push(file);
-        entry.add_indexes.push(index);
+        entry.add_indexes.extend(indexes);
         self.commit(tenant, day, entry).await
     }
 }

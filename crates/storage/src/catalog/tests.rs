@@ -423,3 +423,46 @@ async fn parts_of_files_that_went_while_no_process_ran_leave_the_disk() {
     process.catalog.forget_removed().await.unwrap();
     assert_eq!(disk.files(), [data(1)].into());
 }
+
+/// An object of streams with a thousand label names each that no other has.
+fn object_with_names(id: u128, streams: u64) -> chunk::FinishedObject {
+    let mut writer = chunk::ObjectWriter::new(id);
+    for stream in 0..streams {
+        let names = (0..1_000).map(|name| (format!("n{stream}_{name}"), "v"));
+        let labels = model::LabelSet::from_pairs(names);
+        let mut entries = model::Entries::default();
+        let ts_ns = DAY * TimeRange::DAY_NS + stream as i64;
+        entries.push(ts_ns, b"line", &model::LabelSet::default());
+        let run = chunk::Run::new(&labels, &entries);
+        let options = chunk::EncodeOptions::default();
+        writer.add_block(chunk::encode_block(&[run], &options).unwrap());
+    }
+    writer.finish().unwrap()
+}
+
+/// More label names than an index file may have are no reason to fail for ever.
+#[tokio::test]
+async fn an_object_may_have_several_index_files() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    let object = object_with_names(7 << 80, 70);
+    let entry = ManifestEntry::new("test", 1);
+    let owner = tenant();
+    let publish = || {
+        let catalog = &process.catalog;
+        catalog.publish(&owner, DAY, &object, entry.clone())
+    };
+    assert_eq!(publish().await.unwrap(), 1);
+    assert_eq!(
+        publish().await.unwrap(),
+        1,
+        "made again, it changes nothing"
+    );
+    let snapshot = process.catalog.snapshot(&tenant(), whole_day(), &[]).await;
+    let snapshot = snapshot.unwrap();
+    let indexes = process.catalog.indexes(&snapshot.partitions()[0]).await;
+    let indexes = indexes.unwrap();
+    assert!(indexes.len() > 1);
+    let streams = indexes.iter().map(|index| index.series_count());
+    assert_eq!(streams.sum::<u32>(), 70);
+}
