@@ -1,7 +1,7 @@
 //! Cutting and encoding, on a bounded number of workers.
 //!
 //! A pass cuts heads, plans blocks and encodes them. One pass runs at a time, so that a flush,
-//! which is a pass over everything, knows that no rows are on their way elsewhere. The blocks of a
+//! which is a pass over all that a tenant has, knows that no rows are on their way elsewhere. The blocks of a
 //! pass take the place of the raw rows all together or not at all.
 
 use std::sync::Arc;
@@ -116,28 +116,31 @@ impl Inner {
                 None => by_tenant.push((tenant, vec![stream])),
             }
         }
+        let mut all = Ok(());
         for (tenant, mut streams) in by_tenant {
             streams.sort_by(|a, b| a.labels().cmp(b.labels()));
             streams.dedup_by(|a, b| Arc::ptr_eq(a, b));
-            self.encode(&tenant, &streams, u64::MAX).await?;
+            // What one tenant has is no reason to leave the others' rows as they are.
+            all = all.and(self.encode(&tenant, &streams, u64::MAX).await);
         }
-        Ok(())
+        all
     }
 
-    /// Cuts everything up to an epoch, of all tenants, and encodes it.
-    pub(crate) async fn encode_all(&self, epoch: u64) -> Result<(), EncodeError> {
+    /// Cuts everything that a tenant has up to an epoch, and encodes it.
+    pub(crate) async fn encode_tenant(
+        &self,
+        tenant: &Arc<Tenant>,
+        epoch: u64,
+    ) -> Result<(), EncodeError> {
         let _pass = self.cutter.pass.lock().await;
-        for tenant in self.tenants.all() {
-            let all = Arc::clone(&tenant);
-            let sorted = tokio::task::spawn_blocking(move || {
-                let mut streams = all.streams();
-                streams.sort_by(|a, b| a.labels().cmp(b.labels()));
-                streams
-            });
-            let streams = sorted.await.map_err(|_| EncodeError::Worker)?;
-            self.encode(&tenant, &streams, epoch).await?;
-        }
-        Ok(())
+        let all = Arc::clone(tenant);
+        let sorted = tokio::task::spawn_blocking(move || {
+            let mut streams = all.streams();
+            streams.sort_by(|a, b| a.labels().cmp(b.labels()));
+            streams
+        });
+        let streams = sorted.await.map_err(|_| EncodeError::Worker)?;
+        self.encode(tenant, &streams, epoch).await
     }
 
     /// Cuts and encodes some streams of a tenant, a bounded number of bytes at a time.

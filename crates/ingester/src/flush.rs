@@ -8,8 +8,10 @@
 //! is repaired by the replay: it asks each manifest for the watermark, and skips the rows that are
 //! committed.
 //!
-//! Flushes follow each other. One that fails is tried again for ever; until it succeeds its rows
-//! stay in memory and in the log.
+//! Flushes follow each other. What fails of one waits in [`Departures`] and is tried again, each
+//! tenant's day for itself, while other flushes go on; until it succeeds its rows stay in memory and
+//! in the log. An error that does not pass by itself is not tried again but on request and at the
+//! stop, and meanwhile its tenant's pushes are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,12 +26,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::encode::EncodeError;
 use crate::ingester::Inner;
 use crate::metrics::{FlushReason, Outcome};
+use crate::outgoing::{Departures, Fate, Line, Outgoing, Partition};
 use crate::tenant::{Tenant, Waiting};
 
 /// Objects written at once.
 const OBJECTS_AT_ONCE: usize = 4;
-/// The pause after the first failure.
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The pause after the state of the log could not be written.
+const STATE_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether a flush is due.
 const TICK: Duration = Duration::from_secs(1);
 /// Requests for a flush that may wait.
@@ -44,30 +47,30 @@ enum FlushError {
     Object(#[from] ChunkError),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the state of the write-ahead log cannot be written")]
-    State(#[from] std::io::Error),
     #[error("a worker did not finish")]
     Worker,
 }
 
-/// What a flush takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Line {
-    /// Rows of this epoch and before.
-    epoch: u64,
-    /// The highest sequence number of these rows, of which none is left out.
-    watermark: u64,
+impl FlushError {
+    /// Whether trying again as it is does not help.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Encode(EncodeError::Worker) | Self::Worker => false,
+            Self::Encode(EncodeError::Chunk(_)) | Self::Object(_) => true,
+            Self::Storage(error) => error.is_lasting(),
+        }
+    }
+
+    fn described(&self) -> (String, bool) {
+        (chain(self), self.is_final())
+    }
 }
 
-/// An object on its way to the store.
-struct Outgoing {
-    tenant: Arc<Tenant>,
-    day: i64,
-    blocks: Vec<Waiting>,
+/// Someone who wants a flush and waits for it.
+pub(crate) struct FlushRequest {
+    reason: FlushReason,
+    reply: oneshot::Sender<Result<(), CodedError>>,
 }
-
-/// Someone who waits for a flush.
-pub(crate) type FlushRequest = oneshot::Sender<()>;
 
 impl Inner {
     /// Flushes when it is time, until the process stops.
@@ -76,30 +79,57 @@ impl Inner {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let flush_bytes = self.config.flush_bytes.as_usize();
+        // Who waits for rows up to which number.
+        let mut waiting: Vec<(u64, FlushRequest)> = Vec::new();
         loop {
-            let mut waiting = Vec::new();
+            let mut asked = Vec::new();
             let due = tokio::select! {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => self.tick(),
-                () = self.memory.until(|memory| memory.encoded() >= flush_bytes) => Some(FlushReason::Size),
+                () = self.memory.until(|memory| memory.unsent() >= flush_bytes) => Some(FlushReason::Size),
+                () = until_retry(&self.departures) => {
+                    self.retry(false).await;
+                    None
+                }
                 request = requests.recv() => {
-                    waiting.extend(request);
+                    asked.extend(request);
                     None
                 }
             };
             while let Ok(request) = requests.try_recv() {
-                waiting.push(request);
+                asked.push(request);
             }
-            let asked = (!waiting.is_empty()).then_some(FlushReason::Request);
-            if let Some(reason) = due.or(asked) {
-                self.flush(reason).await;
+            if let Some(reason) = due.or(asked.first().map(|request| request.reason)) {
+                if !asked.is_empty() {
+                    self.retry(true).await;
+                }
+                let watermark = self.flush(reason).await;
+                waiting.extend(asked.into_iter().map(|request| (watermark, request)));
                 self.forget_idle();
             }
-            for request in waiting {
-                // Who does not wait any more needs no answer.
-                let _ = request.send(());
-            }
+            waiting = self.answer(waiting);
         }
+    }
+
+    /// Tells those whose rows are in the store, or stuck. Returns the others.
+    fn answer(&self, waiting: Vec<(u64, FlushRequest)>) -> Vec<(u64, FlushRequest)> {
+        let mut left = Vec::new();
+        for (watermark, request) in waiting {
+            let answer = match self.departures.fate(watermark) {
+                Fate::Pending if !request.reply.is_closed() => {
+                    left.push((watermark, request));
+                    continue;
+                }
+                Fate::Pending | Fate::Stored => Ok(()),
+                Fate::Stuck(text) => {
+                    let text = format!("not everything can be flushed: {text}");
+                    Err(CodedError::new(Code::Unavailable, text))
+                }
+            };
+            // Who does not wait any more needs no answer.
+            let _ = request.reply.send(answer);
+        }
+        left
     }
 
     /// What is to be done once in a while. Returns whether a flush is due.
@@ -117,7 +147,7 @@ impl Inner {
         }
         let now_ns = self.clock.now_ns();
         let idle_ns = now_ns.saturating_sub(self.last_push_ns.load(Ordering::Relaxed));
-        if self.memory.encoded() >= self.config.flush_bytes.as_usize() {
+        if self.memory.unsent() >= self.config.flush_bytes.as_usize() {
             Some(FlushReason::Size)
         } else if now_ns.saturating_sub(oldest_ns) >= self.config.flush_interval.0 {
             Some(FlushReason::Age)
@@ -128,8 +158,8 @@ impl Inner {
         }
     }
 
-    /// Flushes all that was pushed before. Returns when it is in the store.
-    pub(crate) async fn flush(&self, reason: FlushReason) {
+    /// Flushes all that was pushed before, once. Returns up to which number that was.
+    pub(crate) async fn flush(&self, reason: FlushReason) -> u64 {
         let _flush = self.flushing.lock().await;
         // Each epoch has an object of its own, and what was replayed is before what was pushed.
         let replayed = self.end_of_replay.lock().take();
@@ -140,22 +170,32 @@ impl Inner {
             self.oldest_ns.store(0, Ordering::Relaxed);
             self.wal.last_seq()
         });
-        let line = Line { epoch, watermark };
+        let line = self.departures.draw(epoch, watermark);
         self.flush_line(line, reason).await;
+        watermark
     }
 
     /// Flushes what was replayed so far: rows of records up to `watermark`.
     pub(crate) async fn flush_replayed(&self, watermark: u64) {
         let _flush = self.flushing.lock().await;
         let epoch = self.epochs.end_replay(self.clock.now_ns());
-        self.flush_line(Line { epoch, watermark }, FlushReason::Replay)
-            .await;
+        let line = self.departures.draw(epoch, watermark);
+        self.flush_line(line, FlushReason::Replay).await;
     }
 
     /// Everything up to `watermark` is replayed; the next flush takes what no flush has taken yet.
     pub(crate) fn end_replay(&self, watermark: u64) {
         let epoch = self.epochs.end_replay(self.clock.now_ns());
-        *self.end_of_replay.lock() = Some(Line { epoch, watermark });
+        *self.end_of_replay.lock() = Some(self.departures.draw(epoch, watermark));
+    }
+
+    /// Tries again what failed and is due, or all that failed.
+    pub(crate) async fn retry(&self, all: bool) {
+        let _flush = self.flushing.lock().await;
+        for (tenant, lines) in self.departures.held(all) {
+            self.depart(&tenant, lines).await;
+        }
+        self.send(self.departures.due(all)).await;
     }
 
     #[tracing::instrument(name = "flush", skip_all, fields(watermark = line.watermark))]
@@ -163,109 +203,125 @@ impl Inner {
         let started = Instant::now();
         self.metrics.flush_began(reason);
         if !self.memory.is_empty() {
-            self.until_ok("encode", || async {
-                Ok(self.encode_all(line.epoch).await?)
-            })
-            .await;
-            let outgoing = self.outgoing(line);
-            if !outgoing.is_empty() {
-                self.until_ok("write down the flush", || self.intend(line.watermark))
-                    .await;
-                let stored = outgoing.into_iter().map(|object| self.store(object, line));
-                futures::stream::iter(stored)
-                    .buffer_unordered(OBJECTS_AT_ONCE)
-                    .count()
-                    .await;
+            self.intend(line.watermark).await;
+            for tenant in self.tenants.all() {
+                let lines = self.departures.lines(&tenant.id, line);
+                self.depart(&tenant, lines).await;
             }
         }
-        let (wal, watermark) = (Arc::clone(&self.wal), line.watermark);
-        let written = tokio::task::spawn_blocking(move || wal.done(watermark)).await;
-        if let Ok(Err(error)) = written {
-            // Without it the next replay asks the store for what this process knows.
-            tracing::warn!(%error, "the state of the write-ahead log cannot be written");
-        }
+        self.departures.taken(line);
+        self.send(self.departures.due(false)).await;
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.flush_seconds.observe(seconds);
         tracing::debug!(reason = reason.as_str(), seconds, "flushed");
     }
 
-    fn outgoing(&self, line: Line) -> Vec<Outgoing> {
-        let mut outgoing = Vec::new();
-        for tenant in self.tenants.all() {
+    /// Encodes a tenant's rows up to the last of these lines and makes objects of them.
+    async fn depart(&self, tenant: &Arc<Tenant>, lines: Vec<Line>) {
+        let Some(last) = lines.last() else {
+            return;
+        };
+        if let Err(error) = self.encode_tenant(tenant, last.epoch).await {
+            self.metrics.encode_failures.inc();
+            let failure = FlushError::Encode(error).described();
+            tracing::error!(tenant = %tenant.id, error = failure.0, "rows cannot be encoded");
+            let pause_max = self.config.flush_backoff_max.as_std();
+            self.departures.hold(tenant, lines, failure, pause_max);
+            return;
+        }
+        let mut objects = Vec::new();
+        for line in lines {
             for (day, blocks) in tenant.blocks_of(line.epoch) {
-                outgoing.push(Outgoing {
-                    tenant: Arc::clone(&tenant),
+                let owner = key::id_text(self.wal.owner());
+                let mut entry = ManifestEntry::new(owner, self.clock.now_ns());
+                entry.watermark = Some(line.watermark);
+                objects.push(Outgoing {
+                    tenant: Arc::clone(tenant),
                     day,
-                    blocks,
+                    line,
+                    blocks: blocks.into(),
+                    entry,
                 });
             }
         }
-        outgoing
+        self.departures.depart(&tenant.id, objects);
     }
 
-    async fn intend(&self, watermark: u64) -> Result<(), FlushError> {
-        let wal = Arc::clone(&self.wal);
-        let written = tokio::task::spawn_blocking(move || wal.intend(watermark)).await;
-        written
-            .map_err(|_| FlushError::Worker)?
-            .map_err(FlushError::State)
+    /// Writes down that a flush begins. Without that a replay would not ask what it has stored.
+    async fn intend(&self, watermark: u64) {
+        loop {
+            let wal = Arc::clone(&self.wal);
+            let written = tokio::task::spawn_blocking(move || wal.intend(watermark)).await;
+            match written {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the state of the write-ahead log cannot be written");
+                }
+                Err(error) => tracing::error!(%error, "a worker did not finish"),
+            }
+            tokio::time::sleep(STATE_AGAIN).await;
+        }
+    }
+
+    /// Sends tenants' days to the store, and notes how far that came.
+    async fn send(&self, partitions: Vec<Partition>) {
+        let sent = partitions.into_iter().map(|p| self.send_partition(p));
+        futures::stream::iter(sent)
+            .buffer_unordered(OBJECTS_AT_ONCE)
+            .count()
+            .await;
+        self.memory.set_parked(self.departures.bytes());
+        self.metrics.flushes_failing(self.departures.failing());
+        let (wal, (done, tried)) = (Arc::clone(&self.wal), self.departures.progress());
+        let written = tokio::task::spawn_blocking(move || wal.done(done, tried)).await;
+        if let Ok(Err(error)) = written {
+            // Without it the next replay asks the store for what this process knows.
+            tracing::warn!(%error, "the state of the write-ahead log cannot be written");
+        }
+    }
+
+    /// Sends what a tenant's day has, in order, until something fails.
+    async fn send_partition(&self, partition: Partition) {
+        while let Some(outgoing) = self.departures.first(&partition) {
+            let stored = self.store(&outgoing).await;
+            self.metrics.flush_object(match stored {
+                Ok(()) => Outcome::Ok,
+                Err(_) => Outcome::Error,
+            });
+            let Err(error) = stored else {
+                self.departures.arrived(&partition);
+                continue;
+            };
+            let (text, is_final) = error.described();
+            let (tenant, day) = (&partition.0, key::day_text(partition.1));
+            if is_final {
+                tracing::error!(%tenant, day, error = text, "a flush failed and trying again does not help: pushes of the tenant are refused, what it has stays in the log");
+            } else {
+                tracing::error!(%tenant, day, error = text, "a flush failed and is tried again");
+            }
+            let pause_max = self.config.flush_backoff_max.as_std();
+            self.departures
+                .failed(&partition, (text, is_final), pause_max);
+            return;
+        }
     }
 
     /// Writes and commits an object, and lets go of its rows.
-    async fn store(&self, outgoing: Outgoing, line: Line) {
-        let Outgoing {
-            tenant,
-            day,
-            blocks,
-        } = outgoing;
-        let now_ns = self.clock.now_ns();
-        let id = self.epochs.object_id(line.epoch, &tenant.id, day);
-        let mut entry = ManifestEntry::new(key::id_text(self.wal.owner()), now_ns);
-        entry.watermark = Some(line.watermark);
-        let object = self
-            .until_ok("build an object", || build(id, &blocks))
-            .await;
-        let publish = || async {
-            let published = self
-                .catalog
-                .publish(&tenant.id, day, &object, entry.clone())
-                .await;
-            let outcome = if published.is_ok() {
-                Outcome::Ok
-            } else {
-                Outcome::Error
-            };
-            self.metrics.flush_object(outcome);
-            Ok(published?)
-        };
-        let seq = self.until_ok("store an object", publish).await;
-        tenant.commit(day, seq, &blocks, self.clock.now_ns());
+    async fn store(&self, outgoing: &Outgoing) -> Result<(), FlushError> {
+        let (tenant, day, blocks) = (&outgoing.tenant, outgoing.day, &outgoing.blocks);
+        let id = self.epochs.object_id(outgoing.line.epoch, &tenant.id, day);
+        let object = build(id, blocks).await?;
+        let entry = outgoing.entry.clone();
+        let seq = self
+            .catalog
+            .publish(&tenant.id, day, &object, entry)
+            .await?;
+        tenant.commit(day, seq, blocks, self.clock.now_ns());
         let bytes = blocks.iter().map(|waiting| waiting.block.bytes()).sum();
         self.memory.drop_blocks(bytes);
         self.metrics.blocks.dec_by(blocks.len() as i64);
         self.metrics.flushed_bytes.inc_by(object.len);
-    }
-
-    /// Tries until it works.
-    async fn until_ok<T, F, Fut>(&self, what: &'static str, attempt: F) -> T
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<T, FlushError>>,
-    {
-        let mut pause = BACKOFF_MIN;
-        loop {
-            match attempt().await {
-                Ok(value) => return value,
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(what, %error, ?pause, "a flush failed and is tried again");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2)
-                .min(self.config.flush_backoff_max.as_std())
-                .max(BACKOFF_MIN);
-        }
+        Ok(())
     }
 
     /// Forgets streams that nobody pushes to any more, and tenants without streams.
@@ -279,15 +335,23 @@ impl Inner {
         self.tenants.forget(now_ns);
     }
 
-    /// Asks the flusher for a flush and waits for it.
-    pub(crate) async fn request_flush(&self) -> Result<(), CodedError> {
+    /// Asks the flusher for a flush and waits until all that was pushed before is in the store.
+    pub(crate) async fn request_flush(&self, reason: FlushReason) -> Result<(), CodedError> {
         let stopped = || CodedError::new(Code::Unavailable, "the ingester is stopping");
-        let (sender, receiver) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
         self.flush_requests
-            .send(sender)
+            .send(FlushRequest { reason, reply })
             .await
             .map_err(|_| stopped())?;
-        receiver.await.map_err(|_| stopped())
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Waits until something that failed is to be tried again.
+async fn until_retry(departures: &Departures) {
+    match departures.next_retry() {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,9 +17,10 @@ use crate::config::Config;
 use crate::encode::Cutter;
 use crate::epoch::Epochs;
 use crate::error::StartError;
-use crate::flush::{FlushRequest, Line, REQUESTS_MAX};
+use crate::flush::{FlushRequest, REQUESTS_MAX};
 use crate::memory::Memory;
 use crate::metrics::{FlushReason, Metrics};
+use crate::outgoing::{Departures, Failing, Line};
 use crate::stream::Stream;
 use crate::tail::Tails;
 use crate::tenant::{StreamLimit, Tenant, Tenants};
@@ -139,6 +140,8 @@ pub(crate) struct Inner {
     /// What was replayed last, which no flush has taken yet.
     pub(crate) end_of_replay: Mutex<Option<Line>>,
     pub(crate) flush_requests: mpsc::Sender<FlushRequest>,
+    /// What flushes have taken and could not store yet.
+    pub(crate) departures: Departures,
     pub(crate) encode_workers: usize,
     /// What pushes under way hold.
     pub(crate) push_memory: Arc<Budget>,
@@ -191,6 +194,7 @@ impl Ingester {
             flushing: tokio::sync::Mutex::new(()),
             end_of_replay: Mutex::default(),
             flush_requests,
+            departures: Departures::new(left.done),
             encode_workers: or_cores(config.encode_workers, cores.div_ceil(2)),
             push_memory: Budget::new("push_memory_max", config.push_memory_max.0),
             queries: Arc::new(Semaphore::new(config.queries_max.clamp(1, 1 << 20))),
@@ -246,6 +250,17 @@ impl Ingester {
         Ok(())
     }
 
+    /// What does not work although it is ready: flushes that fail. `None` if all works.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let Failing { retried, stuck } = self.inner().departures.failing();
+        (retried + stuck > 0).then(|| {
+            format!(
+                "flushes fail, see the log: {retried} of a tenant's day are tried again, {stuck} cannot succeed by that and their tenants' pushes are refused"
+            )
+        })
+    }
+
     /// Waits until the log is replayed.
     pub async fn replayed(&self) {
         self.inner().replayed.cancelled().await;
@@ -254,9 +269,9 @@ impl Ingester {
     /// Waits until everything pushed before is in the store.
     ///
     /// # Errors
-    /// If the ingester is stopping.
+    /// If something cannot be flushed however often it is tried, or the ingester is stopping.
     pub async fn flush(&self) -> Result<(), CodedError> {
-        self.inner().request_flush().await
+        self.inner().request_flush(FlushReason::Request).await
     }
 
     /// Stops: no more pushes, a last flush for at most `grace`, the log closed. What could not be
@@ -265,8 +280,10 @@ impl Ingester {
         let inner = self.inner();
         inner.stopping.cancel();
         let is_flushed = inner.replayed.is_cancelled() && {
-            let last = inner.flush(FlushReason::Shutdown);
-            tokio::time::timeout(grace, last).await.is_ok()
+            let last = inner.request_flush(FlushReason::Shutdown);
+            tokio::time::timeout(grace, last)
+                .await
+                .is_ok_and(|flushed| flushed.is_ok())
         };
         if !is_flushed {
             tracing::warn!("not everything was flushed; the write-ahead log keeps it");

@@ -35,6 +35,7 @@ mod head;
 mod ingester;
 mod memory;
 mod metrics;
+mod outgoing;
 mod plan;
 mod push;
 mod replay;

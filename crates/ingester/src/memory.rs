@@ -19,6 +19,8 @@ pub(crate) struct Memory {
     raw: AtomicI64,
     /// In encoded blocks.
     encoded: AtomicI64,
+    /// Of these, in blocks whose flush failed: another flush does not make them less.
+    parked: AtomicI64,
     raw_max: usize,
     all_max: usize,
     push_wait: Duration,
@@ -34,6 +36,7 @@ impl Memory {
         Self {
             raw: AtomicI64::new(0),
             encoded: AtomicI64::new(0),
+            parked: AtomicI64::new(0),
             raw_max,
             all_max: config.memory_max.as_usize().max(raw_max),
             push_wait: config.push_wait.as_std(),
@@ -67,8 +70,27 @@ impl Memory {
     }
 
     /// Bytes in encoded blocks.
-    pub(crate) fn encoded(&self) -> usize {
+    fn encoded(&self) -> usize {
         usize::try_from(self.encoded.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Says how many bytes are in blocks whose flush failed.
+    pub(crate) fn set_parked(&self, bytes: usize) {
+        self.parked.store(bytes as i64, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Bytes in encoded blocks that no flush has tried to store.
+    pub(crate) fn unsent(&self) -> usize {
+        let parked = self.parked.load(Ordering::Relaxed);
+        let unsent = self.encoded.load(Ordering::Relaxed).saturating_sub(parked);
+        usize::try_from(unsent).unwrap_or(0)
+    }
+
+    /// Whether blocks whose flush failed take half of what there may be.
+    pub(crate) fn is_clogged(&self) -> bool {
+        let parked = usize::try_from(self.parked.load(Ordering::Relaxed)).unwrap_or(0);
+        parked > self.all_max / 2
     }
 
     /// Bytes that are not encoded yet.

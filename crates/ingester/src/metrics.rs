@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::outgoing::Failing;
+
 /// Label values that are the names of a variant.
 macro_rules! label_values {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
@@ -113,6 +115,8 @@ pub struct Metrics {
     pub(crate) flush_seconds: Histogram,
     flush_objects: Family<OutcomeLabels, Counter>,
     pub(crate) flushed_bytes: Counter,
+    flush_failing: Gauge,
+    flush_stuck: Gauge,
     queries: Family<KindLabels, Counter>,
     pub(crate) tails: Gauge,
     pub(crate) tail_dropped: Counter,
@@ -166,6 +170,8 @@ impl Metrics {
             flush_seconds: Histogram::new(exponential_buckets(0.005, 2.5, 12)),
             flush_objects: Family::default(),
             flushed_bytes: Counter::default(),
+            flush_failing: Gauge::default(),
+            flush_stuck: Gauge::default(),
             queries: Family::default(),
             tails: Gauge::default(),
             tail_dropped: Counter::default(),
@@ -243,6 +249,16 @@ impl Metrics {
             "Bytes of objects committed",
             m.flushed_bytes.clone(),
         );
+        r.register(
+            "flush_failing",
+            "Tenants' days whose flush failed and is tried again",
+            m.flush_failing.clone(),
+        );
+        r.register(
+            "flush_stuck",
+            "Tenants' days whose flush failed so that trying again does not help",
+            m.flush_stuck.clone(),
+        );
         r.register("queries", "Queries answered from memory", m.queries.clone());
         r.register("tails", "Live tails", m.tails.clone());
         r.register(
@@ -275,6 +291,11 @@ impl Metrics {
         self.flush_objects
             .get_or_create(&OutcomeLabels { outcome })
             .inc();
+    }
+
+    pub(crate) fn flushes_failing(&self, failing: Failing) {
+        self.flush_failing.set(failing.retried as i64);
+        self.flush_stuck.set(failing.stuck as i64);
     }
 
     pub(crate) fn query(&self, kind: QueryKind) {

@@ -38,7 +38,7 @@ impl Ingest for Ingester {
         streams: Vec<Arc<StreamBatch>>,
     ) -> Result<Vec<Refusal>, CodedError> {
         let inner = self.inner();
-        inner.admit()?;
+        inner.admit(tenant)?;
         let raw_bytes = streams.iter().map(|batch| size_of(&batch.entries)).sum();
         check_sizes(&streams)?;
         let mut held = inner.push_memory.reservation();
@@ -148,10 +148,14 @@ struct Outcome {
 }
 
 impl Inner {
-    /// Whether a push may come now.
-    fn admit(&self) -> Result<(), CodedError> {
+    /// Whether a push of a tenant may come now.
+    fn admit(&self, tenant: &TenantId) -> Result<(), CodedError> {
         if self.stopping.is_cancelled() {
             return Err(WalError::Closed.into());
+        }
+        if let Some(reason) = self.departures.refusal(tenant) {
+            let text = format!("what was pushed before cannot be stored: {reason}");
+            return Err(CodedError::new(Code::Unavailable, text));
         }
         Ok(self.wal.admit()?)
     }

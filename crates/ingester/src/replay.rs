@@ -252,7 +252,7 @@ impl Replay<'_> {
     }
 
     /// Up to which number rows of this log and day are in the store. Asks until there is an answer:
-    /// a guess would lose rows or store them twice.
+    /// a guess would lose rows or store them twice. Where there can be none, rather twice.
     async fn watermark(&mut self, tenant: &TenantId, day: i64) -> u64 {
         let key = (tenant.clone(), day);
         if let Some(watermark) = self.watermarks.get(&key) {
@@ -262,6 +262,10 @@ impl Replay<'_> {
         let watermark = loop {
             match self.inner.catalog.latest(tenant, day).await {
                 Ok(state) => break state.watermarks.get(&owner).copied().unwrap_or(0),
+                Err(error) if error.is_lasting() => {
+                    tracing::error!(%tenant, day, %error, "all rows of the log are taken for new");
+                    break 0;
+                }
                 Err(error) => {
                     tracing::warn!(%tenant, day, %error, "the replay waits for the store");
                     tokio::time::sleep(ASK_AGAIN).await;
@@ -309,10 +313,14 @@ impl Replay<'_> {
             }
         }
         // Rows of pushes cannot be flushed yet: they may fill memory, and then they wait.
-        if inner.memory.encoded() >= inner.config.flush_bytes.as_usize() || !inner.memory.has_room()
+        if inner.memory.unsent() >= inner.config.flush_bytes.as_usize() || !inner.memory.has_room()
         {
             inner.flush_replayed(self.seq).await;
             self.unflushed = 0;
+        }
+        while inner.memory.is_clogged() {
+            tokio::time::sleep(ASK_AGAIN).await;
+            inner.retry(false).await;
         }
     }
 }

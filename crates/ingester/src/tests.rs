@@ -4,6 +4,7 @@ mod bed;
 mod bounds;
 mod crashes;
 mod queries;
+mod trouble;
 
 use model::{Code, Limits, TenantId};
 use proto::role::{Ingest, RefusalReason};

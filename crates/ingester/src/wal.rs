@@ -210,14 +210,14 @@ impl Wal {
         self.state.update(&self.directory, &*self.disk, set)
     }
 
-    /// Writes down that rows up to `seq` are in the store, and removes what that makes useless.
-    pub(crate) fn done(&self, seq: u64) -> io::Result<()> {
+    /// Writes down that rows up to `seq` are in the store, and that no flush beyond `tried` was
+    /// tried, and removes what that makes useless.
+    pub(crate) fn done(&self, seq: u64, tried: u64) -> io::Result<()> {
         let set = |state: &mut State| {
             state.done = state.done.max(seq);
             if seq >> RUN_SHIFT == state.run {
-                // Flushes follow each other: none beyond this one was tried. While an earlier run
-                // is replayed, its last flush may have been.
-                state.intended = seq;
+                // While an earlier run is replayed, its last flush may have been tried.
+                state.intended = tried.max(seq);
             }
         };
         let written = self.state.update(&self.directory, &*self.disk, set);

@@ -66,7 +66,10 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     let reasons = admin.health.not_ready();
     if reasons.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
+        let troubles = admin.health.troubles().into_iter();
+        let lines = std::iter::once("ready".to_owned()).chain(troubles);
+        let text = lines.map(|line| format!("{line}\n")).collect();
+        (StatusCode::OK, text)
     } else {
         let text = reasons.join("\n");
         (
@@ -210,6 +213,11 @@ mod tests {
         assert_eq!(
             ask(&admin, Request::get("/ready"), "").await,
             (200, "ready\n".to_owned())
+        );
+        component.troubled("flushes fail");
+        assert_eq!(
+            ask(&admin, Request::get("/ready"), "").await,
+            (200, "ready\ningester: flushes fail\n".to_owned())
         );
         let (_, text) = ask(&admin, Request::get("/services"), "").await;
         assert_eq!(text, "ingester => Running\n");

@@ -100,6 +100,17 @@ impl Health {
         stopping.into_iter().chain(waiting.map(reason)).collect()
     }
 
+    /// What does not work of components that run.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let inner = self.0.lock();
+        let is_troubled = |e: &&Entry| e.state == State::Running && !e.reason.is_empty();
+        let troubled = inner.components.iter().filter(is_troubled);
+        troubled
+            .map(|entry| format!("{}: {}", entry.name, entry.reason))
+            .collect()
+    }
+
     /// All components by name, in the order of their start.
     #[must_use]
     pub fn components(&self) -> Vec<(String, State)> {
@@ -133,6 +144,12 @@ impl Component {
     /// Doing its work.
     pub fn running(&self) {
         self.set(State::Running, "");
+    }
+
+    /// Doing its work, but not all of it: `trouble` says what does not work. The process is ready:
+    /// who takes it out of service for a part takes all of it.
+    pub fn troubled(&self, trouble: impl Into<String>) {
+        self.set(State::Running, trouble);
     }
 
     /// Where it stands.

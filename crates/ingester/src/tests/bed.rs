@@ -119,6 +119,11 @@ impl Bed {
         Life { ingester, catalog }
     }
 
+    /// The file of a key of the store.
+    pub(crate) fn stored_file(&self, key: &str) -> std::path::PathBuf {
+        self.dir.path().join("store").join(key)
+    }
+
     pub(crate) fn has_segments(&self) -> bool {
         !segment::list(&self.dir.path().join("wal"))
             .unwrap()
@@ -172,6 +177,14 @@ impl Life {
 
     pub(crate) async fn kill(self) {
         self.ingester.kill().await;
+    }
+
+    /// Makes blocks of all rows.
+    pub(crate) async fn encode_all(&self) {
+        let inner = self.ingester.inner();
+        for tenant in inner.tenants.all() {
+            inner.encode_tenant(&tenant, u64::MAX).await.unwrap();
+        }
     }
 
     /// Pushes rows of any streams, in order, as one request.

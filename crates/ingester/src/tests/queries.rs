@@ -400,7 +400,7 @@ async fn pipelines_and_unwraps_see_rows_wherever_they_are() {
         let life = bed.start().await;
         for i in 0..12 {
             if i == cut_after {
-                life.ingester.inner().encode_all(u64::MAX).await.unwrap();
+                life.encode_all().await;
             }
             let (app, status) = (["a", "b"][i % 2], [200, 404, 500][i % 3]);
             let line = format!(r#"{{"status":{status},"took":"{i}ms","path":"/{i}"}}"#);
@@ -408,7 +408,7 @@ async fn pipelines_and_unwraps_see_rows_wherever_they_are() {
             life.push(&TenantId::single(), &pushed).await.unwrap();
         }
         if cut_after == 12 {
-            life.ingester.inner().encode_all(u64::MAX).await.unwrap();
+            life.encode_all().await;
         }
         pipelines_and_unwraps(&life).await;
     }

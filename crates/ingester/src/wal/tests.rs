@@ -113,9 +113,9 @@ fn segments_go_when_all_their_rows_are_in_the_store() {
     }
     let all = log.wal.last_seq();
     log.wal.intend(all - 1).unwrap();
-    log.wal.done(all - 1).unwrap();
+    log.wal.done(all - 1, all - 1).unwrap();
     log.push(0, "4").blocking_recv().unwrap().unwrap();
-    log.wal.done(all).unwrap();
+    log.wal.done(all, all).unwrap();
     log.wal.close();
     drop(log);
     let next = open(dir.path(), Arc::new(OsDisk), 1);

@@ -86,7 +86,17 @@ impl Build {
                     () = module.stop.cancelled() => break,
                 }
             }
-            module.run_until_stop().await;
+            module.health.running();
+            while !module.stop.is_cancelled() {
+                match ingester.trouble() {
+                    Some(trouble) => module.health.troubled(trouble),
+                    None => module.health.running(),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+                    () = module.stop.cancelled() => {}
+                }
+            }
             let flush_max = departure.flush_max();
             let stopping = ingester.shutdown(flush_max);
             let stopped = tokio::time::timeout(flush_max + STOP_SOON, stopping).await;
