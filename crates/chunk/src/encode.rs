@@ -23,9 +23,9 @@ pub use memory::LinesMemory;
 use lines::Lines;
 
 /// Columns are cut into frames of this size, so that a part can be read alone.
-const FRAME_BYTES: usize = 1 << 20;
+pub(crate) const FRAME_BYTES: usize = 1 << 20;
 /// Columns smaller than this share the pool, the first frame.
-const POOLED_BYTES: usize = 2 << 10;
+pub(crate) const POOLED_BYTES: usize = 2 << 10;
 /// What a pair of structured metadata counts besides its text.
 const PAIR_BYTES: u64 = 8;
 /// Units of the time column, largest first: many programs log whole milliseconds.

@@ -167,6 +167,19 @@ impl Blob {
     pub(crate) fn len(&self) -> usize {
         self.spans.iter().map(|span| span.len as usize).sum()
     }
+
+    /// Some bytes of a blob that lies in one frame.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        let spans = self.spans.first().filter(|_| len > 0);
+        let part = spans.map(|span| Span {
+            frame: span.frame,
+            offset: span.offset + start as u32,
+            len: len as u32,
+        });
+        Self {
+            spans: part.into_iter().collect(),
+        }
+    }
 }
 
 /// How the values of a metadata key are stored.

@@ -1,6 +1,6 @@
 //! Payloads on their way to the body.
 
-use crate::encode::Body;
+use crate::encode::{Body, FRAME_BYTES, POOLED_BYTES};
 use crate::format::{planes_of, width_of};
 use crate::meta::Blob;
 use crate::shape::{Integers, Order, Payload, Planes, SPLIT_PLANES};
@@ -18,6 +18,13 @@ pub(super) enum Heat {
     Identifier,
     /// Values as they are.
     Text,
+}
+
+impl Heat {
+    /// Whether a search looks into it first.
+    fn is_searched(self) -> bool {
+        matches!(self, Self::Dictionary | Self::Template | Self::Text)
+    }
 }
 
 /// Bytes of columns, numbered in the order in which they come.
@@ -114,17 +121,33 @@ impl Payloads {
         }
     }
 
-    /// Puts all into the body, the hottest first.
+    /// Puts all into the body, the hottest first. What is short and searched lies together, apart
+    /// from other short columns: to know that a literal is in none of them, these need not be read.
     pub(super) fn write(self, body: &mut Body) -> Vec<Blob> {
-        let mut order: Vec<usize> = (0..self.all.len()).collect();
-        order.sort_by_key(|at| self.all.get(*at).map(|(heat, _)| *heat));
-        let mut blobs = vec![Blob::default(); self.all.len()];
-        for at in order {
-            if let (Some((_, bytes)), Some(blob)) = (self.all.get(at), blobs.get_mut(at)) {
-                *blob = body.add(bytes);
+        let mut order: Vec<(usize, &(Heat, Vec<u8>))> = self.all.iter().enumerate().collect();
+        order.sort_by_key(|(_, (heat, _))| *heat);
+        let (mut together, mut starts) = (Vec::new(), Vec::new());
+        for (at, (heat, bytes)) in &order {
+            let fits = bytes.len() < POOLED_BYTES && together.len() + bytes.len() <= FRAME_BYTES;
+            if heat.is_searched() && fits {
+                starts.push((*at, together.len()));
+                together.extend_from_slice(bytes);
             }
         }
-        blobs
+        let together = body.add(&together);
+        let mut blobs = vec![None; self.all.len()];
+        for (at, start) in starts {
+            let len = self.all.get(at).map_or(0, |(_, bytes)| bytes.len());
+            if let Some(blob) = blobs.get_mut(at) {
+                *blob = Some(together.part(start, len));
+            }
+        }
+        for (at, (_, bytes)) in order {
+            if let Some(blob @ None) = blobs.get_mut(at) {
+                *blob = Some(body.add(bytes));
+            }
+        }
+        blobs.into_iter().map(Option::unwrap_or_default).collect()
     }
 }
 
