@@ -4,16 +4,18 @@
 //! `parse` takes, `render` gives back byte for byte.
 
 mod digits;
+mod grams;
 mod id;
 mod number;
 mod planes;
 mod stamp;
 
 pub(crate) use digits::put_digits;
+pub(crate) use grams::Grams;
 pub(crate) use id::IdPattern;
 pub(crate) use number::NumberFormat;
 pub(crate) use planes::{Word, join, planes_of, width_of};
-pub(crate) use stamp::{Stamp, class_mask};
+pub(crate) use stamp::{Stamp, WIDE, class_mask};
 
 /// An IPv4 address as four decimal numbers without leading zeros.
 pub(crate) fn parse_ip4(value: &[u8]) -> Option<u32> {

@@ -239,5 +239,6 @@ fn find_in(lines: GroupView<'_>, needle: &Needle) -> Result<RowSet, ChunkError> 
     if needle.is_empty() {
         return Ok(RowSet::all(lines.group.count as usize));
     }
-    rows::find(lines, &needle.anywhere())
+    let condition = needle.anywhere();
+    rows::find(lines, &Plan::new(lines.group, &condition), &condition)
 }

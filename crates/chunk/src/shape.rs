@@ -11,7 +11,7 @@
 //!
 //! Bytes of columns are *payloads*: numbered, and each a [`Blob`] in the body.
 
-use crate::format::{IdPattern, NumberFormat, Stamp, class_mask};
+use crate::format::{Grams, IdPattern, NumberFormat, Stamp, class_mask};
 use crate::meta::Blob;
 
 mod wire;
@@ -119,6 +119,8 @@ pub(crate) struct Column {
     /// How many values.
     pub(crate) count: u32,
     pub(crate) stamp: Stamp,
+    /// Of much text, what follows each other in it.
+    pub(crate) grams: Option<Grams>,
     pub(crate) kind: Kind,
 }
 
@@ -206,7 +208,10 @@ impl Group {
         let templates = templates.map(|t| size_of::<Template>() + t.text.len() + t.slots.len() * 8);
         let columns = self.columns.iter().map(|column| match &column.kind {
             Kind::Text(group) => group.heap_bytes(),
-            _ => size_of::<Column>() + 16,
+            _ => {
+                let grams = column.grams.as_ref();
+                size_of::<Column>() + 16 + grams.map_or(0, |grams| grams.as_bytes().len())
+            }
         });
         templates.sum::<usize>() + columns.sum::<usize>()
     }

@@ -11,7 +11,7 @@ use super::group::{Gathered, gather};
 use super::payload::{Heat, Payloads};
 use super::sample::Sample;
 use super::tokens::Part;
-use crate::format::{IdPattern, NumberFormat, Stamp, class_mask, parse_ip4};
+use crate::format::{Grams, IdPattern, NumberFormat, Stamp, class_mask, parse_ip4};
 use crate::shape::{
     Column, Group, IdTable, Kind, MAX_DEPTH, MAX_ID_TABLES, Payload, SPLIT_PLANES, Template,
 };
@@ -32,6 +32,23 @@ pub(super) struct ColumnWriter<'a> {
     payloads: Payloads,
     tables: Vec<Table>,
     columns_left: usize,
+}
+
+/// How values are stored, and what can be said of them.
+struct Stored {
+    kind: Kind,
+    classes: u16,
+    grams: Option<Grams>,
+}
+
+impl From<(Kind, u16)> for Stored {
+    fn from((kind, classes): (Kind, u16)) -> Self {
+        Self {
+            kind,
+            classes,
+            grams: None,
+        }
+    }
 }
 
 /// Identifiers of one pattern.
@@ -88,7 +105,7 @@ impl<'a> ColumnWriter<'a> {
     }
 
     fn column(&mut self, values: &[Part], depth: usize, is_raw: bool) -> Column {
-        let (kind, classes) = if is_raw {
+        let stored = if is_raw {
             self.plain(values)
         } else {
             self.kind(values, depth)
@@ -97,11 +114,12 @@ impl<'a> ColumnWriter<'a> {
         Column {
             count: values.len() as u32,
             stamp: Stamp {
-                classes,
+                classes: stored.classes,
                 min_len: lens().min().unwrap_or(0),
                 max_len: lens().max().unwrap_or(0),
             },
-            kind,
+            grams: stored.grams,
+            kind: stored.kind,
         }
     }
 
@@ -109,10 +127,10 @@ impl<'a> ColumnWriter<'a> {
         part.of(self.base)
     }
 
-    fn kind(&mut self, values: &[Part], depth: usize) -> (Kind, u16) {
+    fn kind(&mut self, values: &[Part], depth: usize) -> Stored {
         let first = values.first().map_or(&b""[..], |first| self.value(*first));
         if first.len() <= MAX_CONSTANT && values.iter().all(|value| self.value(*value) == first) {
-            return (Kind::Constant(first.into()), class_mask(first));
+            return (Kind::Constant(first.into()), class_mask(first)).into();
         }
         if values.len() < FEW {
             return self.plain(values);
@@ -151,7 +169,7 @@ impl<'a> ColumnWriter<'a> {
         self.plain(values)
     }
 
-    fn identifiers(&mut self, pattern: &IdPattern, values: &[Part]) -> Option<(Kind, u16)> {
+    fn identifiers(&mut self, pattern: &IdPattern, values: &[Part]) -> Option<Stored> {
         let ids = values.iter().map(|value| pattern.parse(self.value(*value)));
         let ids = ids.collect::<Option<Vec<u128>>>()?;
         let number = match self
@@ -183,11 +201,11 @@ impl<'a> ColumnWriter<'a> {
         }
         let places = self.payloads.add_places(places);
         let table = number as u32;
-        Some((Kind::Id { table, places }, pattern.classes()))
+        Some((Kind::Id { table, places }, pattern.classes()).into())
     }
 
     /// Numbers in the format of a sample, or else in one of all values.
-    fn numbers(&mut self, of_sample: NumberFormat, values: &[Part]) -> Option<(Kind, u16)> {
+    fn numbers(&mut self, of_sample: NumberFormat, values: &[Part]) -> Option<Stored> {
         let parse = |format: &NumberFormat| {
             let parsed = values.iter().map(|value| format.parse(self.value(*value)));
             parsed.collect::<Option<Vec<(u64, u8)>>>()
@@ -212,20 +230,20 @@ impl<'a> ColumnWriter<'a> {
             numbers,
             scales,
         };
-        Some((kind, classes))
+        Some((kind, classes).into())
     }
 
-    fn addresses(&mut self, values: &[Part]) -> Option<(Kind, u16)> {
+    fn addresses(&mut self, values: &[Part]) -> Option<Stored> {
         let addresses = values
             .iter()
             .map(|value| parse_ip4(self.value(*value)).map(u64::from))
             .collect::<Option<Vec<_>>>()?;
         let planes = self.payloads.add_planes(Heat::Number, &addresses);
-        Some((Kind::Ip4(planes), class_mask(b"0.")))
+        Some((Kind::Ip4(planes), class_mask(b"0.")).into())
     }
 
     /// `None` if nearly every value is another one.
-    fn dictionary(&mut self, values: &[Part]) -> Option<(Kind, u16)> {
+    fn dictionary(&mut self, values: &[Part]) -> Option<Stored> {
         let mut id_of: Map<&[u8], u32> = Map::default();
         let (mut text, mut lengths) = (Vec::new(), Vec::new());
         let most = values.len() - values.len() / 8;
@@ -249,17 +267,21 @@ impl<'a> ColumnWriter<'a> {
             }
             ids.push(u64::from(id));
         }
-        let classes = class_mask(&text);
+        let (classes, grams) = (class_mask(&text), Grams::of(&text));
         let kind = Kind::Dictionary {
             values: lengths.len() as u32,
             lengths: self.payloads.add_packed(Heat::Dictionary, &lengths),
             text: self.payloads.add(Heat::Dictionary, text),
             ids: self.payloads.add_planes(Heat::Place, &ids),
         };
-        Some((kind, classes))
+        Some(Stored {
+            kind,
+            classes,
+            grams,
+        })
     }
 
-    fn text(&mut self, sample: &Sample<'_>, values: &[Part], depth: usize) -> Option<(Kind, u16)> {
+    fn text(&mut self, sample: &Sample<'_>, values: &[Part], depth: usize) -> Option<Stored> {
         if depth + 1 >= MAX_DEPTH {
             return None;
         }
@@ -288,10 +310,10 @@ impl<'a> ColumnWriter<'a> {
         let classes = classes.fold(if spaces { class_mask(b" ") } else { 0 }, |all, one| {
             all | one
         });
-        Some((Kind::Text(Box::new(group)), classes))
+        Some((Kind::Text(Box::new(group)), classes).into())
     }
 
-    fn plain(&mut self, values: &[Part]) -> (Kind, u16) {
+    fn plain(&mut self, values: &[Part]) -> Stored {
         let bytes: usize = values.iter().map(|value| value.len as usize).sum();
         let classes = values.iter().map(|value| class_mask(self.value(*value)));
         let classes = classes.fold(0, |all, one| all | one);
@@ -300,17 +322,22 @@ impl<'a> ColumnWriter<'a> {
             values
                 .iter()
                 .for_each(|value| put_bytes(&mut all, self.value(*value)));
-            return (Kind::Short(self.payloads.add(Heat::Text, all)), classes);
+            return (Kind::Short(self.payloads.add(Heat::Text, all)), classes).into();
         }
         let mut text = Vec::with_capacity(bytes);
         values
             .iter()
             .for_each(|value| text.extend_from_slice(self.value(*value)));
         let lengths: Vec<u64> = values.iter().map(|value| u64::from(value.len)).collect();
+        let grams = Grams::of(&text);
         let kind = Kind::Plain {
             lengths: self.payloads.add_packed(Heat::Text, &lengths),
             text: self.payloads.add(Heat::Text, text),
         };
-        (kind, classes)
+        Stored {
+            kind,
+            classes,
+            grams,
+        }
     }
 }

@@ -161,6 +161,21 @@ impl NumberFormat {
         super::class_mask(b"0") | super::class_mask(&text)
     }
 
+    /// Whether a value may contain a text, as far as single bytes tell. Without regard to case, the
+    /// text is in lower case, and the format's own text has no other characters than ASCII.
+    pub(crate) fn may_contain(&self, text: &[u8], any_case: bool) -> bool {
+        let own: [&[u8]; 2] = match self {
+            Self::Decimal { prefix, suffix, .. } => [prefix, suffix],
+            Self::Skeleton { text, .. } => [text, &[]],
+        };
+        let is_own = |byte: u8| {
+            let mut own = own.iter().flat_map(|text| text.iter());
+            own.any(|own| *own == byte || any_case && own.to_ascii_lowercase() == byte)
+        };
+        let mut bytes = text.iter();
+        bytes.all(|byte| byte.is_ascii_digit() || *byte == b'.' || is_own(*byte))
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Decimal {

@@ -2,20 +2,18 @@
 
 use super::identifiers;
 use super::literal::{Condition, Test};
-use super::{plain, rows};
+use super::plain;
 use crate::format::parse_ip4;
 use crate::shape::Kind;
 use crate::values::{ColumnView, Values};
 use crate::{ChunkError, RowSet};
 
+/// Of a column without a structure of its own, which has a [`super::plan::Plan`].
 pub(super) fn matching(
     view: ColumnView<'_>,
     condition: &Condition<'_>,
 ) -> Result<RowSet, ChunkError> {
     let count = view.column.count as usize;
-    if let Some(group) = view.group() {
-        return rows::find(group, condition);
-    }
     let is_exact = condition.at_start && condition.at_end && !condition.any_case;
     Ok(match (&view.column.kind, view.values) {
         (Kind::Constant(value), _) => {

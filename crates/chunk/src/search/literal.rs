@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use memchr::memmem::{self, Finder};
 
-use crate::format::{Stamp, class_mask};
+use crate::format::{WIDE, class_mask};
+use crate::shape::{Column, Kind};
 
 /// A literal to be found in lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +74,45 @@ impl<'n> Condition<'n> {
         }
     }
 
-    /// Whether some value with this stamp may meet it.
-    pub(super) fn may_hold(&self, stamp: &Stamp) -> bool {
+    /// Whether some value of a column may meet it, as far as what is said of the column tells.
+    pub(super) fn may_hold(&self, column: &Column) -> bool {
+        let stamp = &column.stamp;
         let long_enough = || self.any_case || self.text.len() >= stamp.min_len as usize;
         stamp.may_contain(self.text, class_mask(self.text), self.any_case)
             && (!(self.at_start && self.at_end) || long_enough())
+            && self.kind_allows(column)
+    }
+
+    /// Whether one text meets it. For many, there is [`Test`].
+    fn holds(&self, text: &[u8]) -> bool {
+        self.holds_by(&self.fold(text), |text| {
+            memmem::find(text, self.text).is_some()
+        })
+    }
+
+    /// As [`Self::holds`], of a text that is as the condition compares it.
+    fn holds_by(&self, text: &[u8], contains: impl FnOnce(&[u8]) -> bool) -> bool {
+        match (self.at_start, self.at_end) {
+            (true, true) => text == self.text,
+            (true, false) => text.starts_with(self.text),
+            (false, true) => text.ends_with(self.text),
+            (false, false) => contains(text),
+        }
+    }
+
+    fn kind_allows(&self, column: &Column) -> bool {
+        if let Kind::Constant(value) = &column.kind {
+            return self.holds(value);
+        }
+        // A few wide characters are the other case of an ASCII letter.
+        if self.any_case && column.stamp.classes & WIDE != 0 {
+            return true;
+        }
+        if let Kind::Number { format, .. } = &column.kind {
+            return format.may_contain(self.text, self.any_case);
+        }
+        let mut grams = column.grams.iter();
+        grams.all(|grams| grams.may_contain(self.text, self.any_case))
     }
 
     /// A text as it is compared with the condition.
@@ -111,13 +146,8 @@ impl<'n> Test<'n> {
 
     /// As [`Self::holds`], of a text that is as the condition compares it.
     pub(super) fn holds_folded(&self, text: &[u8]) -> bool {
-        let own = self.condition.text;
-        match (self.condition.at_start, self.condition.at_end) {
-            (true, true) => text == own,
-            (true, false) => text.starts_with(own),
-            (false, true) => text.ends_with(own),
-            (false, false) => self.finder.find(text).is_some(),
-        }
+        let contains = |text: &[u8]| self.finder.find(text).is_some();
+        self.condition.holds_by(text, contains)
     }
 }
 

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::literal::{Condition, Test};
 use crate::format::{Stamp, class_mask};
-use crate::shape::{Group, Kind, Payload, Shape, Template};
+use crate::shape::{Column, Group, Kind, Payload, Shape, Template};
 
 /// More possibilities of one template are not looked into one by one.
 const MAX_ALTERNATIVES: usize = 200;
@@ -29,6 +29,8 @@ pub(super) struct Plan<'n> {
     pub(super) spanning: Vec<(usize, Vec<Part<'n>>)>,
     /// Templates whose texts have to be put together.
     pub(super) rebuilt: Vec<usize>,
+    /// Where it can be in the values of columns that have a structure of their own.
+    pub(super) inner: HashMap<(u32, Condition<'n>), Plan<'n>, RandomState>,
 }
 
 impl<'n> Plan<'n> {
@@ -75,7 +77,37 @@ impl<'n> Plan<'n> {
                 }
             }
         }
+        plan.look_inside(group);
         plan
+    }
+
+    /// Drops what columns with a structure of their own rule out.
+    fn look_inside(&mut self, group: &Group) {
+        let columns: Vec<_> = self.columns(group).collect();
+        for (column, condition) in columns {
+            let of_group = group.columns.get(column as usize);
+            if let Some(Kind::Text(inner)) = of_group.map(|column| &column.kind) {
+                let plan = || Plan::new(inner, &condition);
+                self.inner.entry((column, condition)).or_insert_with(plan);
+            }
+        }
+        let inner = &self.inner;
+        let may_hold =
+            |key: &(u32, Condition<'n>)| inner.get(key).is_none_or(|plan| !plan.is_empty());
+        self.single.retain(|key, _| may_hold(key));
+        self.spanning.retain(|(template, parts)| {
+            let mut parts = parts.iter();
+            parts.all(|part| column_of(group, *template, part).is_none_or(|key| may_hold(&key)))
+        });
+    }
+
+    /// The columns that are looked into, and what for.
+    fn columns<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = (u32, Condition<'n>)> + 'a {
+        let spanning = self.spanning.iter().flat_map(move |(template, parts)| {
+            let parts = parts.iter();
+            parts.filter_map(move |part| column_of(group, *template, part))
+        });
+        self.single.keys().copied().chain(spanning)
     }
 
     /// Whether no text contains it.
@@ -92,22 +124,19 @@ impl<'n> Plan<'n> {
             return;
         }
         group.number_payloads(visit);
-        let slot = |template: usize, place: usize| {
-            let template = group.templates.get(template)?;
-            template.slots.get(place).copied()
-        };
-        let single = self.single.keys().copied();
-        let spanning = self.spanning.iter().flat_map(|(template, parts)| {
-            let parts = parts.iter();
-            parts.filter_map(move |(place, condition)| Some((slot(*template, *place)?, *condition)))
-        });
-        for (column, condition) in single.chain(spanning) {
-            let Some(column) = group.columns.get(column as usize) else {
-                continue;
-            };
-            match &column.kind {
-                Kind::Text(inner) => Plan::new(inner, &condition).payloads(shape, inner, visit),
-                _ => column.payloads(shape, visit),
+        for key in self.columns(group) {
+            match (self.inner.get(&key), group.columns.get(key.0 as usize)) {
+                (
+                    Some(plan),
+                    Some(Column {
+                        kind: Kind::Text(inner),
+                        ..
+                    }),
+                ) => {
+                    plan.payloads(shape, inner, visit);
+                }
+                (_, Some(column)) => column.payloads(shape, visit),
+                (_, None) => {}
             }
         }
         let rebuilt = self
@@ -120,6 +149,13 @@ impl<'n> Plan<'n> {
             }
         }
     }
+}
+
+/// The column of a part of a template, and what its value must be.
+fn column_of<'n>(group: &Group, template: usize, part: &Part<'n>) -> Option<(u32, Condition<'n>)> {
+    let (place, condition) = part;
+    let slots = &group.templates.get(template)?.slots;
+    Some((*slots.get(*place)?, *condition))
 }
 
 /// What bytes texts of a template can have.
@@ -262,7 +298,7 @@ impl<'n> Walk<'_, 'n> {
     fn may_hold(&self, place: usize, condition: &Condition<'n>) -> bool {
         let slot = self.template.slots.get(place).copied().unwrap_or_default();
         let column = self.group.columns.get(slot as usize);
-        column.is_some_and(|column| condition.may_hold(&column.stamp))
+        column.is_some_and(|column| condition.may_hold(column))
     }
 
     /// A possibility: the parts so far and this last one.

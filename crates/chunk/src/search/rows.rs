@@ -11,16 +11,16 @@ use crate::shape::{Group, Template};
 use crate::values::{GroupView, TextCursor};
 use crate::{ChunkError, RowSet};
 
-/// The texts of a group that meet a condition.
-pub(super) fn find(view: GroupView<'_>, condition: &Condition<'_>) -> Result<RowSet, ChunkError> {
-    let group = view.group;
-    let mut found = RowSet::none(group.count as usize);
-    let plan = Plan::new(group, condition);
-    if plan.is_empty() {
-        return Ok(found);
-    }
+/// The texts of a group that meet a condition, for which the plan was made.
+pub(super) fn find(
+    view: GroupView<'_>,
+    plan: &Plan<'_>,
+    condition: &Condition<'_>,
+) -> Result<RowSet, ChunkError> {
+    let mut found = RowSet::none(view.group.count as usize);
     let mut finding = Finding {
         view,
+        plan,
         known: HashMap::default(),
     };
     finding.whole(&plan.whole, &mut found)?;
@@ -56,6 +56,7 @@ pub(super) fn templates_of<'a>(
 
 struct Finding<'a, 'n> {
     view: GroupView<'a>,
+    plan: &'a Plan<'n>,
     /// Per column and condition the values that meet it; `None` if there is none.
     known: HashMap<(u32, Condition<'n>), Option<RowSet>, RandomState>,
 }
@@ -81,7 +82,12 @@ impl<'n> Finding<'_, 'n> {
         if let Some(known) = self.known.get(&(column, condition)) {
             return Ok(known.is_some());
         }
-        let matching = matching(self.view.distinct(column)?, &condition)?;
+        let values = self.view.distinct(column)?;
+        let inner = self.plan.inner.get(&(column, condition));
+        let matching = match values.group().zip(inner) {
+            Some((group, plan)) => find(group, plan, &condition)?,
+            None => matching(values, &condition)?,
+        };
         let matching = Some(matching).filter(|matching| !matching.is_empty());
         let is_any = matching.is_some();
         self.known.insert((column, condition), matching);

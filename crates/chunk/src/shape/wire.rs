@@ -6,10 +6,12 @@ use super::{
     Column, Group, IdTable, Integers, Kind, MAX_COLUMNS, MAX_DEPTH, MAX_ID_TABLES, MAX_SLOTS,
     MAX_TEMPLATES, Order, Payload, Planes, Shape, Template,
 };
-use crate::format::{IdPattern, NumberFormat, Stamp};
+use crate::format::{Grams, IdPattern, NumberFormat, Stamp};
 use crate::meta::{FrameMeta, parse_blob, put_blob};
 use crate::{MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS};
 
+/// Added to the kind of a column that has [`Grams`]: they follow the stamp.
+const HAS_GRAMS: u8 = 0x80;
 /// Payloads of one block.
 const MAX_PAYLOADS: usize = MAX_COLUMNS * 10;
 
@@ -104,10 +106,13 @@ fn put_column(column: &Column, out: &mut Vec<u8>) {
         Kind::Plain { .. } => 7,
         Kind::Short(_) => 8,
     };
-    out.push(kind);
+    let has_grams = if column.grams.is_some() { HAS_GRAMS } else { 0 };
+    out.push(kind | has_grams);
     out.extend_from_slice(&column.stamp.classes.to_le_bytes());
     put_varint(out, u64::from(column.stamp.min_len));
     put_varint(out, u64::from(column.stamp.max_len - column.stamp.min_len));
+    let grams = column.grams.iter();
+    grams.for_each(|grams| put_bytes(out, grams.as_bytes()));
     match &column.kind {
         Kind::Constant(value) => put_bytes(out, value),
         Kind::Number {
@@ -284,8 +289,20 @@ impl<'a> Parser<'a> {
             min_len,
             max_len: min_len + more,
         };
-        let kind = self.kind(kind, count, depth)?;
-        Ok(Column { count, stamp, kind })
+        let grams = (kind & HAS_GRAMS != 0).then(|| self.grams()).transpose()?;
+        Ok(Column {
+            count,
+            stamp,
+            grams,
+            kind: self.kind(kind & !HAS_GRAMS, count, depth)?,
+        })
+    }
+
+    fn grams(&mut self) -> Result<Grams, CodecError> {
+        let grams = Grams::from_bytes(self.reader.bytes()?);
+        grams.ok_or(CodecError::Invalid(
+            "sequences in a table of another length",
+        ))
     }
 
     fn kind(&mut self, kind: u8, count: u32, depth: usize) -> Result<Kind, CodecError> {
