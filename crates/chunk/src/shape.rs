@@ -11,6 +11,8 @@
 //!
 //! Bytes of columns are *payloads*: numbered, and each a [`Blob`] in the body.
 
+use smallvec::SmallVec;
+
 use crate::format::{Grams, IdPattern, NumberFormat, Stamp, class_mask};
 use crate::meta::Blob;
 
@@ -81,10 +83,17 @@ pub(crate) struct Template {
 impl Template {
     /// `None` if there is not one slot for each placeholder.
     pub(crate) fn new(count: u32, is_json: bool, text: &[u8], slots: Box<[u32]>) -> Option<Self> {
-        let mut places = Vec::with_capacity(slots.len());
-        let placeholders = (0u32..).zip(text);
-        let placeholders = placeholders.filter(|(_, byte)| **byte < FIRST_TEXT_BYTE);
-        places.extend(placeholders.map(|(at, _)| at));
+        Self::with_places(count, is_json, text, placeholders(text), slots)
+    }
+
+    /// As [`Self::new`], with the [`placeholders`] of the text.
+    fn with_places(
+        count: u32,
+        is_json: bool,
+        text: &[u8],
+        places: Vec<u32>,
+        slots: Box<[u32]>,
+    ) -> Option<Self> {
         // Two values next to each other could not be told apart.
         let apart = places.windows(2).all(|pair| pair[0] + 1 < pair[1]);
         (places.len() == slots.len() && apart).then(|| Self {
@@ -113,6 +122,17 @@ impl Template {
     }
 }
 
+/// Where placeholders are in a text.
+fn placeholders(text: &[u8]) -> Vec<u32> {
+    let mut places = Vec::with_capacity(16);
+    for (at, byte) in (0u32..).zip(text) {
+        if *byte < FIRST_TEXT_BYTE {
+            places.push(at);
+        }
+    }
+    places
+}
+
 /// The values of one or more slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
@@ -120,7 +140,7 @@ pub(crate) struct Column {
     pub(crate) count: u32,
     pub(crate) stamp: Stamp,
     /// Of much text, what follows each other in it.
-    pub(crate) grams: Option<Grams>,
+    pub(crate) grams: Option<Box<Grams>>,
     pub(crate) kind: Kind,
 }
 
@@ -128,10 +148,10 @@ pub(crate) struct Column {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// All are the same.
-    Constant(Box<[u8]>),
+    Constant(SmallVec<[u8; 16]>),
     /// Numbers in a frame of text.
     Number {
-        format: NumberFormat,
+        format: Box<NumberFormat>,
         numbers: Integers,
         /// Digits after the point, if rows differ.
         scales: Option<Planes>,

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use codec::put_bytes;
+use smallvec::SmallVec;
 
 use super::group::{Gathered, gather};
 use super::payload::{Heat, Payloads};
@@ -118,7 +119,7 @@ impl<'a> ColumnWriter<'a> {
                 min_len: lens().min().unwrap_or(0),
                 max_len: lens().max().unwrap_or(0),
             },
-            grams: stored.grams,
+            grams: stored.grams.map(Box::new),
             kind: stored.kind,
         }
     }
@@ -130,7 +131,11 @@ impl<'a> ColumnWriter<'a> {
     fn kind(&mut self, values: &[Part], depth: usize) -> Stored {
         let first = values.first().map_or(&b""[..], |first| self.value(*first));
         if first.len() <= MAX_CONSTANT && values.iter().all(|value| self.value(*value) == first) {
-            return (Kind::Constant(first.into()), class_mask(first)).into();
+            return (
+                Kind::Constant(SmallVec::from_slice(first)),
+                class_mask(first),
+            )
+                .into();
         }
         if values.len() < FEW {
             return self.plain(values);
@@ -226,7 +231,7 @@ impl<'a> ColumnWriter<'a> {
             self.payloads.add_planes(Heat::Number, &scales)
         });
         let kind = Kind::Number {
-            format,
+            format: Box::new(format),
             numbers,
             scales,
         };

@@ -1,12 +1,14 @@
 //! Where a literal can be in the texts of a template.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
 
 use super::literal::{Condition, Test};
 use crate::format::{Stamp, class_mask};
-use crate::shape::{Column, Group, Kind, Payload, Shape, Template};
+use crate::shape::{Column, FIRST_TEXT_BYTE, Group, Kind, Payload, Shape, Template};
 
 /// More possibilities of one template are not looked into one by one.
 const MAX_ALTERNATIVES: usize = 200;
@@ -38,22 +40,24 @@ impl<'n> Plan<'n> {
         let mut plan = Self::default();
         let test = Test::new(*condition);
         let classes = class_mask(condition.text);
-        let mut pieces = Vec::new();
+        let mut folded = Vec::new();
         for (number, template) in group.templates.iter().enumerate() {
             let bytes = bytes_of(group, template);
             if !bytes.may_contain(condition.text, classes, condition.any_case) {
                 continue;
             }
-            let texts = (0..=template.slots.len()).map(|at| condition.fold(template.piece(at)));
-            pieces.clear();
-            pieces.extend(texts);
+            if condition.any_case {
+                let texts = (0..=template.slots.len()).map(|at| condition.fold(template.piece(at)));
+                folded.clear();
+                folded.extend(texts);
+            }
             let mut walk = Walk {
                 group,
                 template,
                 condition: *condition,
                 test: &test,
                 classes,
-                pieces: &pieces,
+                folded: &folded,
                 found: Vec::new(),
                 too_many: false,
             };
@@ -179,8 +183,9 @@ struct Walk<'a, 'n> {
     test: &'a Test<'n>,
     /// The classes of its text.
     classes: u16,
-    /// Text before each value and behind the last.
-    pieces: &'a [std::borrow::Cow<'a, [u8]>],
+    /// Text before each value and behind the last, as the condition compares it, if case does not
+    /// matter.
+    folded: &'a [Cow<'a, [u8]>],
     found: Vec<Vec<Part<'n>>>,
     too_many: bool,
 }
@@ -189,7 +194,7 @@ impl<'n> Walk<'_, 'n> {
     /// `true` if all texts contain it; otherwise `found` has what must hold.
     fn run(&mut self) -> bool {
         let text = self.condition.text;
-        let last = self.pieces.len() - 1;
+        let last = self.template.slots.len();
         if self.condition.at_start {
             let first = self.piece(0).len();
             if text.len() <= first {
@@ -206,10 +211,7 @@ impl<'n> Walk<'_, 'n> {
         } else {
             0..=last
         };
-        if searched
-            .into_iter()
-            .any(|at| self.test.holds_folded(self.piece(at)))
-        {
+        if self.is_in_text(searched) {
             return true;
         }
         for at in 0..last {
@@ -231,7 +233,27 @@ impl<'n> Walk<'_, 'n> {
     }
 
     fn piece(&self, at: usize) -> &[u8] {
-        self.pieces.get(at).map_or(&[], |piece| piece)
+        if self.condition.any_case {
+            self.folded.get(at).map_or(&[], |piece| piece)
+        } else {
+            self.template.piece(at)
+        }
+    }
+
+    /// Whether some of these pieces of text contain it.
+    fn is_in_text(&self, mut pieces: RangeInclusive<usize>) -> bool {
+        let Condition {
+            text,
+            at_end,
+            any_case,
+            ..
+        } = self.condition;
+        let is_text = |byte: &u8| *byte >= FIRST_TEXT_BYTE;
+        if !at_end && !any_case && text.iter().all(is_text) {
+            // It cannot go over a placeholder.
+            return self.test.holds_folded(&self.template.text);
+        }
+        pieces.any(|at| self.test.holds_folded(self.piece(at)))
     }
 
     /// The rest of the literal, from `from`, starts where value `place` starts.

@@ -1,10 +1,11 @@
 //! A shape as bytes.
 
 use codec::{CodecError, Reader, put_bytes, put_varint};
+use smallvec::SmallVec;
 
 use super::{
     Column, Group, IdTable, Integers, Kind, MAX_COLUMNS, MAX_DEPTH, MAX_ID_TABLES, MAX_SLOTS,
-    MAX_TEMPLATES, Order, Payload, Planes, Shape, Template,
+    MAX_TEMPLATES, Order, Payload, Planes, Shape, Template, placeholders,
 };
 use crate::format::{Grams, IdPattern, NumberFormat, Stamp};
 use crate::meta::{FrameMeta, parse_blob, put_blob};
@@ -234,8 +235,8 @@ impl<'a> Parser<'a> {
     }
 
     fn template(&mut self, (count, is_json, text): Head<'_>) -> Result<Template, CodecError> {
-        let placeholders = text.iter().filter(|byte| **byte < super::FIRST_TEXT_BYTE);
-        let slots = CodecError::cap("slots", placeholders.count() as u64, MAX_SLOTS)?;
+        let places = placeholders(text);
+        let slots = CodecError::cap("slots", places.len() as u64, MAX_SLOTS)?;
         let mut next = 0i64;
         let slots = self.reader.list(slots, |reader| {
             let slot = next.wrapping_add(reader.zigzag()?);
@@ -246,7 +247,7 @@ impl<'a> Parser<'a> {
                 .map(|slot| slot as u32)
                 .ok_or(CodecError::Invalid("column that is not there"))
         })?;
-        Template::new(count, is_json, text, slots.into())
+        Template::with_places(count, is_json, text, places, slots.into())
             .ok_or(CodecError::Invalid("placeholders next to each other"))
     }
 
@@ -298,8 +299,8 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn grams(&mut self) -> Result<Grams, CodecError> {
-        let grams = Grams::from_bytes(self.reader.bytes()?);
+    fn grams(&mut self) -> Result<Box<Grams>, CodecError> {
+        let grams = Grams::from_bytes(self.reader.bytes()?).map(Box::new);
         grams.ok_or(CodecError::Invalid(
             "sequences in a table of another length",
         ))
@@ -307,9 +308,9 @@ impl<'a> Parser<'a> {
 
     fn kind(&mut self, kind: u8, count: u32, depth: usize) -> Result<Kind, CodecError> {
         Ok(match kind {
-            0 => Kind::Constant(self.reader.bytes()?.into()),
+            0 => Kind::Constant(SmallVec::from_slice(self.reader.bytes()?)),
             1 | 2 => {
-                let format = NumberFormat::read(&mut self.reader)?;
+                let format = Box::new(NumberFormat::read(&mut self.reader)?);
                 if format.has_scales() != (kind == 2) {
                     return Err(CodecError::Invalid("digits after the point are missing"));
                 }
