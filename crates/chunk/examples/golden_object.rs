@@ -1,7 +1,8 @@
 //! Writes a golden object of the current version, once, when a version or a layout is new:
 //! `cargo run -p chunk --example golden_object -- plain > crates/chunk/testdata/object-v1-metadata-bytes.lgob`,
-//! and `structured` for `object-v1-structured.lgob`. `object-v1.lgob` is from before bytes of metadata
-//! were counted.
+//! `structured` for `object-v1-structured.lgob`, and `grams` for `object-v1-grams.lgob`.
+//! `object-v1.lgob` is from before bytes of metadata were counted, `object-v1-structured.lgob` from
+//! before columns say what is in them.
 
 use std::io::Write;
 
@@ -11,6 +12,7 @@ mod sample;
 fn main() -> std::io::Result<()> {
     let object = match std::env::args().nth(1).as_deref() {
         Some("structured") => sample::golden_structured(),
+        Some("grams") => sample::golden_grams(),
         _ => sample::golden_object(),
     };
     std::io::stdout().write_all(&object.to_bytes())

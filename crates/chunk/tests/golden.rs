@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests a failure is a panic")]
 
 use bytes::Bytes;
-use chunk::{Layout, ObjectMeta, Piece, Projection};
+use chunk::{Layout, Needle, ObjectMeta, Piece, Projection, Search};
 
 mod sample;
 
@@ -10,6 +10,7 @@ static VERSION_1: &[u8] = include_bytes!("../testdata/object-v1.lgob");
 static VERSION_1_METADATA_BYTES: &[u8] =
     include_bytes!("../testdata/object-v1-metadata-bytes.lgob");
 static VERSION_1_STRUCTURED: &[u8] = include_bytes!("../testdata/object-v1-structured.lgob");
+static VERSION_1_GRAMS: &[u8] = include_bytes!("../testdata/object-v1-grams.lgob");
 
 /// Reads every run of an object and compares it with the streams of its blocks.
 fn expect_rows(object: &Bytes, blocks: &[Vec<sample::Stream>]) -> ObjectMeta {
@@ -72,6 +73,16 @@ fn structured_lines_read_as_they_were_written() {
     let layouts = (0..7).map(|block| meta.block(block).unwrap().layout());
     let (json, text) = (Layout::Json, Layout::Text);
     assert!(layouts.eq([json, json, text, text, text, json, json]));
+}
+
+#[test]
+fn columns_that_say_what_is_in_them_read_as_they_were_written() {
+    let object = Bytes::from_static(VERSION_1_GRAMS);
+    let meta = expect_rows(&object, &sample::golden_grams_blocks());
+    let mut search = Search::default();
+    search.add(vec![Needle::new("/stock/zero")], false);
+    let ranges = meta.block(0).unwrap().search_ranges(&search).unwrap();
+    assert_eq!(ranges, None);
 }
 
 #[test]

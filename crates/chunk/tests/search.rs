@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 mod sample;
 use sample::encode;
-use sample::lines::{Kind, Random, lines};
+use sample::lines::{Kind, Random, lines, lines_of_paths};
 
 fn block(lines: &[String], policy: LinesPolicy) -> EncodedBlock {
     let mut entries = Entries::default();
@@ -127,25 +127,9 @@ fn parts_of_lines_are_found_where_they_are() {
     }
 }
 
-/// Lines with some hundred different paths, more than are read for nothing.
-fn lines_of_paths() -> Vec<String> {
-    let mut random = Random(11);
-    let words = ["Items", "users", "ORDERS", "a-b", "x_y", "stock"];
-    let path = |random: &mut Random| {
-        let parts = (0..4).map(|_| random.of(&words)).collect::<Vec<_>>();
-        format!("/{}/{}.html", parts.join("/"), random.below(40))
-    };
-    let paths: Vec<String> = (0..400).map(|_| path(&mut random)).collect();
-    let line = |row: usize| {
-        let path = &paths[random.below(400) as usize];
-        format!("{{\"n\":{row},\"path\":\"{path}\",\"ok\":true}}")
-    };
-    (0..4_000).map(line).collect()
-}
-
 #[test]
 fn literals_of_many_texts_are_found_and_those_of_none_ruled_out_unread() {
-    let lines = lines_of_paths();
+    let lines = lines_of_paths(4_000);
     let encoded = block(&lines, LinesPolicy::Structured);
     let open = encoded.open();
     let mut random = Random(13);

@@ -44,6 +44,22 @@ pub(crate) fn lines(kind: Kind, count: usize, seed: u64) -> Vec<String> {
     (0..count).map(|row| line(kind, row, &mut random)).collect()
 }
 
+/// Lines with some hundred different paths: text enough that the column says what is in it.
+pub(crate) fn lines_of_paths(count: usize) -> Vec<String> {
+    let mut random = Random(11);
+    let words = ["Items", "users", "ORDERS", "a-b", "x_y", "stock"];
+    let path = |random: &mut Random| {
+        let parts = (0..4).map(|_| random.of(&words)).collect::<Vec<_>>();
+        format!("/{}/{}.html", parts.join("/"), random.below(40))
+    };
+    let paths: Vec<String> = (0..400).map(|_| path(&mut random)).collect();
+    let line = |row: usize| {
+        let path = &paths[random.below(400) as usize];
+        format!(r#"{{"n":{row},"path":"{path}","ok":true}}"#)
+    };
+    (0..count).map(line).collect()
+}
+
 fn line(kind: Kind, row: usize, random: &mut Random) -> String {
     let level = random.of(&["info", "info", "warn", "error", "DEBUG"]);
     let id = u128::from(random.below(u64::MAX)) << (row % 3 * 30);

@@ -122,9 +122,27 @@ pub(crate) fn golden_structured_blocks() -> Vec<Vec<Stream>> {
     blocks
 }
 
+/// The block of the golden object with columns that say what follows each other in their values.
+pub(crate) fn golden_grams_blocks() -> Vec<Vec<Stream>> {
+    let mut entries = Entries::default();
+    for (row, line) in lines::lines_of_paths(1_500).iter().enumerate() {
+        let time = row as i64 * 1_000_003;
+        assert!(entries.push(time, line.as_bytes(), &LabelSet::default()));
+    }
+    vec![vec![(LabelSet::from_pairs([("kind", "paths")]), entries)]]
+}
+
 pub(crate) fn golden_structured() -> FinishedObject {
+    structured(golden_structured_blocks())
+}
+
+pub(crate) fn golden_grams() -> FinishedObject {
+    structured(golden_grams_blocks())
+}
+
+fn structured(blocks: Vec<Vec<Stream>>) -> FinishedObject {
     let mut writer = ObjectWriter::new(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
-    for streams in golden_structured_blocks() {
+    for streams in blocks {
         let options = EncodeOptions {
             lines: LinesPolicy::Structured,
             ..EncodeOptions::default()
