@@ -25,7 +25,7 @@ use lines::Lines;
 /// Columns are cut into frames of this size, so that a part can be read alone.
 pub(crate) const FRAME_BYTES: usize = 1 << 20;
 /// Columns smaller than this share the pool, the first frame.
-pub(crate) const POOLED_BYTES: usize = 2 << 10;
+const POOLED_BYTES: usize = 2 << 10;
 /// What a pair of structured metadata counts besides its text.
 const PAIR_BYTES: u64 = 8;
 /// Units of the time column, largest first: many programs log whole milliseconds.

@@ -75,7 +75,7 @@ impl BlockMeta {
             return Ok(true);
         };
         let visit = &mut |payload| self.want_payload(shape, payload, wanted);
-        let plan = Plan::new(&shape.lines, &needle.anywhere());
+        let plan = Plan::new(shape, &shape.lines, &needle.anywhere());
         plan.payloads(shape, &shape.lines, visit);
         Ok(!plan.is_empty())
     }
@@ -240,5 +240,6 @@ fn find_in(lines: GroupView<'_>, needle: &Needle) -> Result<RowSet, ChunkError> 
         return Ok(RowSet::all(lines.group.count as usize));
     }
     let condition = needle.anywhere();
-    rows::find(lines, &Plan::new(lines.group, &condition), &condition)
+    let plan = Plan::new(lines.store.shape, lines.group, &condition);
+    rows::find(lines, &plan, &condition)
 }

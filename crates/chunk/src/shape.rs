@@ -31,6 +31,9 @@ pub(crate) const MAX_ID_TABLES: usize = 64;
 /// Smaller integers are stored in one payload, larger ones a plane each.
 pub(crate) const SPLIT_PLANES: usize = 2 << 10;
 
+/// A text of fewer bytes is short.
+pub(crate) const SHORT_TEXT_BYTES: usize = 2 << 10;
+
 /// The number of a payload.
 pub(crate) type Payload = u32;
 
@@ -43,6 +46,9 @@ pub(crate) struct Shape {
     pub(crate) lines: Group,
     pub(crate) ids: Vec<IdTable>,
     pub(crate) payloads: Vec<Blob>,
+    /// What follows each other in texts of fewer bytes than [`SHORT_TEXT_BYTES`] that do not say it
+    /// themselves.
+    pub(crate) short_grams: Option<Grams>,
 }
 
 /// Identifiers of one pattern, each once, in the order in which they come first.
@@ -220,6 +226,15 @@ impl Shape {
             + self.ids.len() * (size_of::<IdTable>() + 64)
             + self.payloads.len() * size_of::<Blob>()
     }
+
+    /// What follows each other in the values of a column, and perhaps of others.
+    pub(crate) fn grams_of<'a>(&'a self, column: &'a Column) -> Option<&'a Grams> {
+        column.grams.as_deref().or_else(|| {
+            let text = self.payloads.get(column.text()? as usize)?;
+            let short = self.short_grams.as_ref();
+            short.filter(|_| text.len() < SHORT_TEXT_BYTES)
+        })
+    }
 }
 
 impl Group {
@@ -253,6 +268,16 @@ impl Group {
 }
 
 impl Column {
+    /// The payload with its values as text.
+    fn text(&self) -> Option<Payload> {
+        match &self.kind {
+            Kind::Dictionary { text, .. } | Kind::Plain { text, .. } | Kind::Short(text) => {
+                Some(*text)
+            }
+            _ => None,
+        }
+    }
+
     /// Hands over the payloads of all that its values need.
     pub(crate) fn payloads(&self, shape: &Shape, visit: &mut dyn FnMut(Payload)) {
         let count = self.count as usize;

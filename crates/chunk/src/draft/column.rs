@@ -272,11 +272,14 @@ impl<'a> ColumnWriter<'a> {
             }
             ids.push(u64::from(id));
         }
-        let (classes, grams) = (class_mask(&text), Grams::of(&text));
+        let classes = class_mask(&text);
+        let values = lengths.len() as u32;
+        let lengths = self.payloads.add_packed(Heat::Dictionary, &lengths);
+        let (text, grams) = self.payloads.add_text(Heat::Dictionary, text);
         let kind = Kind::Dictionary {
-            values: lengths.len() as u32,
-            lengths: self.payloads.add_packed(Heat::Dictionary, &lengths),
-            text: self.payloads.add(Heat::Dictionary, text),
+            values,
+            lengths,
+            text,
             ids: self.payloads.add_planes(Heat::Place, &ids),
         };
         Some(Stored {
@@ -327,18 +330,22 @@ impl<'a> ColumnWriter<'a> {
             values
                 .iter()
                 .for_each(|value| put_bytes(&mut all, self.value(*value)));
-            return (Kind::Short(self.payloads.add(Heat::Text, all)), classes).into();
+            let (payload, grams) = self.payloads.add_text(Heat::Text, all);
+            let kind = Kind::Short(payload);
+            return Stored {
+                kind,
+                classes,
+                grams,
+            };
         }
         let mut text = Vec::with_capacity(bytes);
         values
             .iter()
             .for_each(|value| text.extend_from_slice(self.value(*value)));
         let lengths: Vec<u64> = values.iter().map(|value| u64::from(value.len)).collect();
-        let grams = Grams::of(&text);
-        let kind = Kind::Plain {
-            lengths: self.payloads.add_packed(Heat::Text, &lengths),
-            text: self.payloads.add(Heat::Text, text),
-        };
+        let lengths = self.payloads.add_packed(Heat::Text, &lengths);
+        let (text, grams) = self.payloads.add_text(Heat::Text, text);
+        let kind = Kind::Plain { lengths, text };
         Stored {
             kind,
             classes,

@@ -1,9 +1,9 @@
 //! Payloads on their way to the body.
 
-use crate::encode::{Body, FRAME_BYTES, POOLED_BYTES};
-use crate::format::{planes_of, width_of};
+use crate::encode::{Body, FRAME_BYTES};
+use crate::format::{Grams, planes_of, width_of};
 use crate::meta::Blob;
-use crate::shape::{Integers, Order, Payload, Planes, SPLIT_PLANES};
+use crate::shape::{Integers, Order, Payload, Planes, SHORT_TEXT_BYTES, SPLIT_PLANES};
 
 /// How often queries want a payload; they lie in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +31,28 @@ impl Heat {
 #[derive(Debug, Default)]
 pub(super) struct Payloads {
     all: Vec<(Heat, Vec<u8>)>,
+    /// Short texts that have no grams of their own.
+    short: Vec<u8>,
 }
 
 impl Payloads {
     pub(super) fn add(&mut self, heat: Heat, bytes: Vec<u8>) -> Payload {
         self.all.push((heat, bytes));
         self.all.len() as Payload - 1
+    }
+
+    /// A payload of values that are searched, and what follows each other in them if there are many.
+    pub(super) fn add_text(&mut self, heat: Heat, text: Vec<u8>) -> (Payload, Option<Grams>) {
+        let grams = Grams::of(&text);
+        if grams.is_none() && text.len() < SHORT_TEXT_BYTES {
+            self.short.extend_from_slice(&text);
+        }
+        (self.add(heat, text), grams)
+    }
+
+    /// What follows each other in short texts.
+    pub(crate) fn short_grams(&self) -> Option<Grams> {
+        Grams::of(&self.short)
     }
 
     /// A payload whose bytes come later.
@@ -128,7 +144,8 @@ impl Payloads {
         order.sort_by_key(|(_, (heat, _))| *heat);
         let (mut together, mut starts) = (Vec::new(), Vec::new());
         for (at, (heat, bytes)) in &order {
-            let fits = bytes.len() < POOLED_BYTES && together.len() + bytes.len() <= FRAME_BYTES;
+            let fits =
+                bytes.len() < SHORT_TEXT_BYTES && together.len() + bytes.len() <= FRAME_BYTES;
             if heat.is_searched() && fits {
                 starts.push((*at, together.len()));
                 together.extend_from_slice(bytes);

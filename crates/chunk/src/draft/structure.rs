@@ -54,6 +54,7 @@ impl Draft {
         Shape {
             lines: self.lines,
             ids: self.ids,
+            short_grams: self.payloads.short_grams(),
             payloads: self.payloads.write(body),
         }
     }

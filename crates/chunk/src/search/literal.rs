@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem::{self, Finder};
 
 use crate::format::{WIDE, class_mask};
-use crate::shape::{Column, Kind};
+use crate::shape::{Column, Kind, Shape};
 
 /// A literal to be found in lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,12 +75,12 @@ impl<'n> Condition<'n> {
     }
 
     /// Whether some value of a column may meet it, as far as what is said of the column tells.
-    pub(super) fn may_hold(&self, column: &Column) -> bool {
+    pub(super) fn may_hold(&self, shape: &Shape, column: &Column) -> bool {
         let stamp = &column.stamp;
         let long_enough = || self.any_case || self.text.len() >= stamp.min_len as usize;
         stamp.may_contain(self.text, class_mask(self.text), self.any_case)
             && (!(self.at_start && self.at_end) || long_enough())
-            && self.kind_allows(column)
+            && self.kind_allows(shape, column)
     }
 
     /// Whether one text meets it. For many, there is [`Test`].
@@ -100,7 +100,7 @@ impl<'n> Condition<'n> {
         }
     }
 
-    fn kind_allows(&self, column: &Column) -> bool {
+    fn kind_allows(&self, shape: &Shape, column: &Column) -> bool {
         if let Kind::Constant(value) = &column.kind {
             return self.holds(value);
         }
@@ -111,8 +111,8 @@ impl<'n> Condition<'n> {
         if let Kind::Number { format, .. } = &column.kind {
             return format.may_contain(self.text, self.any_case);
         }
-        let mut grams = column.grams.iter();
-        grams.all(|grams| grams.may_contain(self.text, self.any_case))
+        let grams = shape.grams_of(column);
+        grams.is_none_or(|grams| grams.may_contain(self.text, self.any_case))
     }
 
     /// A text as it is compared with the condition.

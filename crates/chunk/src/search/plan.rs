@@ -36,7 +36,8 @@ pub(super) struct Plan<'n> {
 }
 
 impl<'n> Plan<'n> {
-    pub(super) fn new(group: &Group, condition: &Condition<'n>) -> Self {
+    /// Of a group of the shape.
+    pub(super) fn new(shape: &Shape, group: &Group, condition: &Condition<'n>) -> Self {
         let mut plan = Self::default();
         let test = Test::new(*condition);
         let classes = class_mask(condition.text);
@@ -52,6 +53,7 @@ impl<'n> Plan<'n> {
                 folded.extend(texts);
             }
             let mut walk = Walk {
+                shape,
                 group,
                 template,
                 condition: *condition,
@@ -81,17 +83,17 @@ impl<'n> Plan<'n> {
                 }
             }
         }
-        plan.look_inside(group);
+        plan.look_inside(shape, group);
         plan
     }
 
     /// Drops what columns with a structure of their own rule out.
-    fn look_inside(&mut self, group: &Group) {
+    fn look_inside(&mut self, shape: &Shape, group: &Group) {
         let columns: Vec<_> = self.columns(group).collect();
         for (column, condition) in columns {
             let of_group = group.columns.get(column as usize);
             if let Some(Kind::Text(inner)) = of_group.map(|column| &column.kind) {
-                let plan = || Plan::new(inner, &condition);
+                let plan = || Plan::new(shape, inner, &condition);
                 self.inner.entry((column, condition)).or_insert_with(plan);
             }
         }
@@ -176,6 +178,7 @@ fn bytes_of(group: &Group, template: &Template) -> Stamp {
 
 /// Goes through the places where the literal may begin in a template.
 struct Walk<'a, 'n> {
+    shape: &'a Shape,
     group: &'a Group,
     template: &'a Template,
     condition: Condition<'n>,
@@ -320,7 +323,7 @@ impl<'n> Walk<'_, 'n> {
     fn may_hold(&self, place: usize, condition: &Condition<'n>) -> bool {
         let slot = self.template.slots.get(place).copied().unwrap_or_default();
         let column = self.group.columns.get(slot as usize);
-        column.is_some_and(|column| condition.may_hold(column))
+        column.is_some_and(|column| condition.may_hold(self.shape, column))
     }
 
     /// A possibility: the parts so far and this last one.

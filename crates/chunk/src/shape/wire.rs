@@ -13,12 +13,18 @@ use crate::{MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS};
 
 /// Added to the kind of a column that has [`Grams`]: they follow the stamp.
 const HAS_GRAMS: u8 = 0x80;
+/// Before [`Grams`] of short texts, where else the number of payloads is, which is never so high.
+const SHORT_GRAMS: u64 = 1 << 20;
 /// Payloads of one block.
 const MAX_PAYLOADS: usize = MAX_COLUMNS * 10;
 
 impl Shape {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
+        if let Some(grams) = &self.short_grams {
+            put_varint(&mut out, SHORT_GRAMS);
+            put_bytes(&mut out, grams.as_bytes());
+        }
         put_varint(&mut out, self.payloads.len() as u64);
         self.payloads
             .iter()
@@ -41,6 +47,12 @@ impl Shape {
         raw_bytes: u64,
     ) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
+        let mut marked = Reader::new(bytes);
+        let has_grams = marked.varint()? == SHORT_GRAMS;
+        let short_grams = has_grams.then(|| grams(&mut marked)).transpose()?;
+        if has_grams {
+            reader = marked;
+        }
         let count = reader.items("payloads", MAX_PAYLOADS)?;
         let payloads = reader.list(count, |reader| parse_blob(reader, frames))?;
         let count = reader.items("identifier tables", MAX_ID_TABLES)?;
@@ -65,6 +77,7 @@ impl Shape {
             lines,
             ids,
             payloads,
+            short_grams,
         })
     }
 }
@@ -173,6 +186,13 @@ fn payload(reader: &mut Reader<'_>, payloads: usize) -> Result<Payload, CodecErr
         return Err(CodecError::Invalid("payload that is not there"));
     }
     Ok(number as Payload)
+}
+
+fn grams(reader: &mut Reader<'_>) -> Result<Grams, CodecError> {
+    let grams = Grams::from_bytes(reader.bytes()?);
+    grams.ok_or(CodecError::Invalid(
+        "sequences in a table of another length",
+    ))
 }
 
 /// A template as far as it was read: texts, whether it is JSON, text.
@@ -290,20 +310,15 @@ impl<'a> Parser<'a> {
             min_len,
             max_len: min_len + more,
         };
-        let grams = (kind & HAS_GRAMS != 0).then(|| self.grams()).transpose()?;
+        let grams = (kind & HAS_GRAMS != 0)
+            .then(|| grams(&mut self.reader))
+            .transpose()?;
         Ok(Column {
             count,
             stamp,
-            grams,
+            grams: grams.map(Box::new),
             kind: self.kind(kind & !HAS_GRAMS, count, depth)?,
         })
-    }
-
-    fn grams(&mut self) -> Result<Box<Grams>, CodecError> {
-        let grams = Grams::from_bytes(self.reader.bytes()?).map(Box::new);
-        grams.ok_or(CodecError::Invalid(
-            "sequences in a table of another length",
-        ))
     }
 
     fn kind(&mut self, kind: u8, count: u32, depth: usize) -> Result<Kind, CodecError> {
