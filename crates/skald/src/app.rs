@@ -22,32 +22,22 @@ pub(crate) const EXIT_USAGE: u8 = ConfigError::EXIT_CODE;
 /// stack is not used costs no memory.
 const STACK_BYTES: usize = 32 << 20;
 
-/// Runs a binary. The exit code is 0 after an orderly stop, 64 if the arguments or the configuration
-/// are wrong, 1 otherwise.
+/// Runs a binary, which may have all roles in it. The exit code is 0 after an orderly stop, 64 if the
+/// arguments or the configuration are wrong, 1 otherwise.
 pub fn run(target: Target) -> ExitCode {
     prepare();
     let arguments = std::env::args_os();
     match target {
         Target::All => match parse::<SkaldArgs>(target, arguments) {
             Ok(args) => match args.command {
-                Command::Serve(args) => serve(target, &args),
+                Command::Serve(args) => serve(target, &args, Process::start),
                 Command::Agent(args) => ask_agent(target, &args.command),
                 Command::Client(command) => ask(target, *command),
             },
             Err(code) => code,
         },
         Target::Agent => agent(arguments),
-        Target::Registry => match parse::<RegistryArgs>(target, arguments) {
-            Ok(args) => serve(
-                target,
-                &ServeArgs {
-                    process: args.process,
-                    registry_listen: args.registry_listen,
-                    ..ServeArgs::default()
-                },
-            ),
-            Err(code) => code,
-        },
+        Target::Registry => registry(arguments),
         _ => match parse::<RoleArgs>(target, arguments) {
             Ok(args) => {
                 let process = args.process;
@@ -57,6 +47,7 @@ pub fn run(target: Target) -> ExitCode {
                         process,
                         ..ServeArgs::default()
                     },
+                    Process::start,
                 )
             }
             Err(code) => code,
@@ -71,6 +62,12 @@ pub fn run_agent() -> ExitCode {
     agent(std::env::args_os())
 }
 
+/// As [`run`], for the registry alone, whose binary has no other role in it either.
+pub fn run_registry() -> ExitCode {
+    prepare();
+    registry(std::env::args_os())
+}
+
 /// What comes before all else in a process.
 fn prepare() {
     server::tune_allocator();
@@ -82,6 +79,22 @@ fn agent(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = arguments.into_iter().map(AgentArgs::with_two_dashes);
     match parse::<AgentArgs>(Target::Agent, arguments) {
         Ok(args) => agent_process::run(&AgentArgs { keys, ..args }),
+        Err(code) => code,
+    }
+}
+
+fn registry(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let target = Target::Registry;
+    match parse::<RegistryArgs>(target, arguments) {
+        Ok(args) => serve(
+            target,
+            &ServeArgs {
+                process: args.process,
+                registry_listen: args.registry_listen,
+                ..ServeArgs::default()
+            },
+            Process::start_registry,
+        ),
         Err(code) => code,
     }
 }
@@ -135,7 +148,11 @@ fn parse<A: Parser>(
     })
 }
 
-fn serve(target: Target, args: &ServeArgs) -> ExitCode {
+fn serve(
+    target: Target,
+    args: &ServeArgs,
+    start: impl AsyncFnOnce(Parts) -> anyhow::Result<Process>,
+) -> ExitCode {
     let environment = Environment::of_process();
     let loaded = match load(args, &environment) {
         Ok(loaded) => loaded,
@@ -149,7 +166,7 @@ fn serve(target: Target, args: &ServeArgs) -> ExitCode {
         println!("configuration is valid");
         return ExitCode::SUCCESS;
     }
-    match serve_until_stopped(target, args, loaded, &environment) {
+    match serve_until_stopped(target, args, loaded, &environment, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ConfigError>() => fail(target, &error, EXIT_USAGE),
         Err(error) => fail(target, &error, 1),
@@ -180,6 +197,7 @@ fn serve_until_stopped(
     args: &ServeArgs,
     loaded: Loaded<Config>,
     environment: &Environment,
+    start: impl AsyncFnOnce(Parts) -> anyhow::Result<Process>,
 ) -> anyhow::Result<()> {
     let config = loaded.config;
     server::raise_open_files_limit();
@@ -206,7 +224,7 @@ fn serve_until_stopped(
     };
     let outcome = runtime.block_on(async {
         let stop = server::stop_signal().context("cannot handle signals")?;
-        let process = Process::start(parts).await?;
+        let process = start(parts).await?;
         announce(target, &process, data_dir.path());
         process.run(stop).await
     });

@@ -71,12 +71,25 @@ impl Process {
     /// # Errors
     /// If a port cannot be bound or a role cannot start. What had started is stopped.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        Self::start_with(parts, Build::start).await
+    }
+
+    /// As [`Self::start`], for the target [`Target::Registry`]. Nothing that this calls knows of other
+    /// roles.
+    pub(crate) async fn start_registry(parts: Parts) -> anyhow::Result<Self> {
+        Self::start_with(parts, Build::start_registry_alone).await
+    }
+
+    async fn start_with(
+        parts: Parts,
+        start: impl AsyncFnOnce(&mut Build, Listeners) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let listeners = Listeners::bind(&parts).await?;
         let http_addr = listeners.http.local_addr();
         let grpc_addr = listeners.grpc.as_ref().map(Listener::local_addr);
         let registry_addr = listeners.registry.as_ref().map(Listener::local_addr);
         let mut build = Build::new(parts, http_addr, grpc_addr);
-        match build.start(listeners).await {
+        match start(&mut build, listeners).await {
             Ok(()) => Ok(Self {
                 shutdown_delay: build.parts.config.server.shutdown_delay.as_std(),
                 modules: build.modules,
@@ -221,10 +234,6 @@ impl Build {
         if let Some(listener) = listeners.registry {
             self.start_registry(listener).await?;
         }
-        if target == Target::Registry {
-            self.start_listeners(listeners.http, None);
-            return Ok(());
-        }
         let catalog = match target {
             Target::Distributor => None,
             _ => Some(self.start_catalog()?),
@@ -279,6 +288,16 @@ impl Build {
         if let Some(agent) = agent {
             self.start_agent(agent);
         }
+        Ok(())
+    }
+
+    /// The same of a process that only keeps images.
+    async fn start_registry_alone(&mut self, listeners: Listeners) -> anyhow::Result<()> {
+        self.start_overrides();
+        if let Some(listener) = listeners.registry {
+            self.start_registry(listener).await?;
+        }
+        self.start_listeners(listeners.http, None);
         Ok(())
     }
 

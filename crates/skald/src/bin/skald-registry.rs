@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    skald::app::run(skald::Target::Registry)
+    skald::app::run_registry()
 }
