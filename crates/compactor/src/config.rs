@@ -32,6 +32,9 @@ pub struct Config {
     /// Memory for rows while they are merged, and for blocks that are open, for all jobs together.
     /// Less of it means that fewer objects are merged at a time.
     pub memory: ByteSize,
+    /// An object that could not be read or merged is left out for so long, and each further time for
+    /// twice as long, up to a day.
+    pub retry_after: DurationNs,
     /// For so long a compactor claims a partition at a time; if it dies, another waits that long.
     pub claim_period: DurationNs,
     /// For so long a delete request waits before rows are taken out of the data; until then it can
@@ -95,6 +98,7 @@ impl Default for Config {
             day_settle: minutes(120),
             job_size: ByteSize::mib(1024),
             memory: ByteSize::mib(128),
+            retry_after: minutes(10),
             claim_period: minutes(15),
             delete_request_cancel_period: minutes(15),
             delete_settle: minutes(60),

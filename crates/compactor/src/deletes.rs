@@ -1,4 +1,8 @@
 //! Which objects still have rows that were asked to be deleted.
+//!
+//! A request is done when every object of its days was looked at and has none of its rows. What
+//! comes later, from an ingester that was away, is treated like what queries make of it: as long as
+//! they obey a request that is done, its rows are taken out of new objects too.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -29,6 +33,12 @@ const LISTED_NS: i64 = 30 * TimeRange::DAY_NS;
 pub(crate) struct Checked(Mutex<HashSet<(u128, u128)>>);
 
 impl Checked {
+    /// Whether no object of a partition has a row of the requests.
+    pub(crate) fn has_all(&self, state: &PartitionState, due: &Due) -> bool {
+        let mut objects = state.objects.keys();
+        objects.all(|object| self.has(*object, &due.requests))
+    }
+
     fn has(&self, object: u128, requests: &[DeleteRequest]) -> bool {
         let checked = self.0.lock();
         requests
@@ -53,13 +63,26 @@ pub(crate) struct Due {
     pub(crate) deletes: Deletes,
 }
 
+/// What a partition has of rows that are to be deleted.
+#[derive(Debug, Default)]
+pub(crate) struct Deleted {
+    /// Objects with such rows.
+    pub(crate) objects: BTreeSet<u128>,
+    /// Whether other objects may have some: those that were just flushed or cannot be read.
+    pub(crate) may_be_left: bool,
+}
+
 impl Due {
-    fn new(requests: Vec<DeleteRequest>) -> Result<Self, CompactError> {
-        let queries = requests
-            .iter()
-            .map(|request| (request.query.as_str(), request.range(), request.created_ns));
+    fn new(mut requests: Vec<DeleteRequest>) -> Result<Self, CompactError> {
+        requests.retain(|request| match compiled([request]) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(error, "a delete request makes no sense to this version");
+                false
+            }
+        });
         Ok(Self {
-            deletes: Deletes::new(queries).map_err(CompactError::Deletion)?,
+            deletes: compiled(&requests).map_err(CompactError::Deletion)?,
             requests,
         })
     }
@@ -72,6 +95,13 @@ impl Due {
     }
 }
 
+fn compiled<'a>(requests: impl IntoIterator<Item = &'a DeleteRequest>) -> Result<Deletes, String> {
+    let queries = requests.into_iter();
+    Deletes::new(
+        queries.map(|request| (request.query.as_str(), request.range(), request.created_ns)),
+    )
+}
+
 impl Compactor {
     /// What a tenant has asked to delete and cannot cancel without loss any more.
     pub(crate) async fn due_deletes(&self, tenant: &TenantId) -> Result<Due, CompactError> {
@@ -80,72 +110,80 @@ impl Compactor {
         }
         let now_ns = self.now_ns();
         let wait_ns = self.config.delete_request_cancel_period.0;
-        let mut requests = self.catalog.latest_deletes(tenant).await?;
+        let deletes = self.catalog.latest_deletes(tenant).await?;
+        for key in &deletes.damaged {
+            tracing::warn!(%tenant, key, "a delete request cannot be read");
+        }
+        let mut requests = deletes.requests;
         for done in requests.iter().filter(|request| {
             let processed_ns = request.processed_ns;
             processed_ns.is_some_and(|at_ns| at_ns.saturating_add(LISTED_NS) < now_ns)
+                && !self.catalog.obeys(request)
         }) {
             self.catalog.remove_delete(tenant, done.id).await?;
         }
         requests.retain(|request| {
-            request.processed_ns.is_none() && request.created_ns.saturating_add(wait_ns) <= now_ns
+            request.created_ns.saturating_add(wait_ns) <= now_ns && self.catalog.obeys(request)
         });
         Due::new(requests)
     }
 
     /// Notes that requests are carried out, all days that they touch having been looked at.
-    /// `failed_days` could not be.
-    pub(crate) async fn finish_deletes(
-        &self,
-        tenant: &TenantId,
-        due: &Due,
-        failed_days: &[i64],
-    ) -> Result<(), CompactError> {
+    /// On `open_days` some of their rows may be left.
+    pub(crate) async fn finish_deletes(&self, tenant: &TenantId, due: &Due, open_days: &[i64]) {
         let config = &self.config;
         let wait_ns = config.delete_request_cancel_period.0 + config.delete_settle.0;
-        for request in &due.requests {
+        let open = due
+            .requests
+            .iter()
+            .filter(|request| request.processed_ns.is_none());
+        for request in open {
             let days = request.range().days();
             let is_settled = request.created_ns.saturating_add(wait_ns) <= self.now_ns();
-            if is_settled && !failed_days.iter().any(|day| days.contains(day)) {
-                self.catalog.finish_delete(tenant, request.id).await?;
-                self.metrics.deletes_processed.inc();
+            if is_settled && !open_days.iter().any(|day| days.contains(day)) {
+                match self.catalog.finish_delete(tenant, request.id).await {
+                    Ok(()) => _ = self.metrics.deletes_processed.inc(),
+                    Err(error) => {
+                        tracing::warn!(%tenant, %error, "cannot note that a request is done");
+                    }
+                }
             }
         }
-        Ok(())
     }
 
-    /// Those of the objects that have a row which is to be deleted, but for those that were just
-    /// flushed.
-    pub(crate) async fn with_deleted_rows(
+    /// Which objects have rows that are to be deleted.
+    pub(crate) async fn deleted(
         &self,
         tenant: &TenantId,
         day: i64,
         state: &PartitionState,
         streams: &Survey,
         due: &Due,
-    ) -> Result<BTreeSet<u128>, CompactError> {
+    ) -> Result<Deleted, CompactError> {
         let now_ns = self.now_ns();
-        let is_ripe = |object: &u128| {
+        let can_be_looked_at = |object: &u128| {
             let file = state.objects.get(object);
-            file.is_some_and(|file| is_ripe(file, &self.config, now_ns))
-                && !self.damaged.has(*object)
+            file.is_some_and(|file| is_ripe(file, &self.config, now_ns)) && !self.is_aside(*object)
         };
-        let mut found = BTreeSet::new();
+        let mut found = Deleted::default();
         let memory = self.config.open_bytes();
         let mut open = OpenBlocks::new(&self.catalog, tenant, day, state, memory);
         for (labels, runs) in streams {
             for run in runs {
-                let deletes = &due.deletes;
-                let is_touched = is_ripe(&run.object)
-                    && !found.contains(&run.object)
-                    && deletes.touch(labels, run.min_ts_ns, run.max_ts_ns)
+                let is_touched = !found.objects.contains(&run.object)
+                    && due.deletes.touch(labels, run.min_ts_ns, run.max_ts_ns)
                     && !self.checked.has(run.object, &due.requests);
-                if is_touched && self.has_deleted_row(labels, run, due, &mut open).await? {
-                    found.insert(run.object);
+                if !is_touched {
+                    continue;
+                }
+                if !can_be_looked_at(&run.object) {
+                    found.may_be_left = true;
+                } else if self.has_deleted_row(labels, run, due, &mut open).await? {
+                    found.objects.insert(run.object);
                 }
             }
         }
-        let is_clean = |id: &&u128| is_ripe(id) && !found.contains(id);
+        let is_clean = |id: &&u128| can_be_looked_at(id) && !found.objects.contains(id);
         for object in state.objects.keys().filter(is_clean) {
             self.checked.add(*object, &due.requests);
         }
@@ -168,16 +206,19 @@ impl Compactor {
         };
         let range = TimeRange::new(run.min_ts_ns, run.max_ts_ns.saturating_add(1));
         let deletes = due.deletes.for_stream(labels, run.min_ts_ns, run.max_ts_ns);
-        let memory = self.memory.reservation();
+        let memory = self.job_memory().reservation();
         let looked =
             tokio::task::spawn_blocking(move || look(&source, range, deletes, memory)).await;
         let looked = looked.map_err(|_| CompactError::Worker)?;
         looked.map_err(|source| match source {
             ScanError::Block(source) => open.damaged(run, source),
-            source => CompactError::Scan {
-                stream: labels.to_string(),
-                source,
-            },
+            source => {
+                self.put_aside([run.object]);
+                CompactError::Scan {
+                    stream: labels.to_string(),
+                    source,
+                }
+            }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Why a partition was not compacted this time. It is as it was before.
 
+use model::BudgetError;
 use storage::StorageError;
 
 /// Why a partition was not compacted this time.
@@ -22,6 +23,9 @@ pub enum CompactError {
         #[source]
         source: chunk::ChunkError,
     },
+    /// Rows do not fit into memory, however few at a time.
+    #[error("rows cannot be merged in the memory that there is")]
+    Memory(#[from] BudgetError),
     /// Rows cannot be merged.
     #[error("rows of {stream} cannot be merged")]
     Scan {
@@ -46,6 +50,19 @@ pub enum CompactError {
 }
 
 impl CompactError {
+    /// Whether it is the rows of some objects that cannot be merged: trying again is of no use.
+    pub(crate) fn is_of_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::Memory(_) | Self::Scan { .. } | Self::Encode(_) | Self::Unequal(_)
+        )
+    }
+
+    /// Whether after this error of a commit it is sure that nothing was committed.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.is_conflict() || matches!(self, Self::Storage(StorageError::Invalid(_)))
+    }
+
     /// Whether somebody else was faster.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -4,28 +4,35 @@
 //! For every partition, a tenant's day, it
 //! * merges the many small objects of flushes into few large ones (`plan` says which), and their
 //!   label indexes into one. Rows are merged by stream and time; copies of replicas are dropped; a
-//!   large block that nothing interleaves is copied byte for byte (`rewrite`, `writer`);
+//!   large block that nothing interleaves is copied byte for byte (`rewrite`, `merge`, `writer`);
+//! * makes label indexes that are damaged again, from what the objects say of themselves (`indexes`);
 //! * drops what is older than its tenant's retention: whole objects where that suffices, streams
 //!   out of objects once their day has passed (`retention`); and the oldest objects of a tenant that
 //!   has more than it may keep (`excess`);
-//! * takes rows that were asked to be deleted out of the data (`deletes`);
+//! * takes rows that were asked to be deleted out of the data (`deletes`), also out of what comes
+//!   after the request was carried out, for as long as queries obey it;
 //! * deletes files that are no longer referred to, when nobody can be reading them any more, and
 //!   files that never were (`sweep`).
 //!
-//! *Invariants.* What takes the place of old files is written and compared with them, row by row,
-//! before one manifest entry swaps the two. That entry is refused if an old file is gone already, so
+//! *Invariants.* What takes the place of old files is written and compared with them before one
+//! manifest entry swaps the two: copied blocks byte for byte, merged rows by hash with those that
+//! went in (`merge`), encoded blocks row by row with what was encoded (`writer`). That entry is refused if an old file is gone already, so
 //! of two compactors at work on a partition one succeeds and the other has done nothing; a claim
-//! on the partition (`hold`) only saves them the work. Memory is bounded by `target_object_size`,
+//! on the partition (`hold`) only saves them the work. A job that fails deletes what it wrote, and
+//! what made it fail is left out for a while (`aside`). Memory is bounded by `target_object_size`,
 //! `memory` and `max_concurrent`.
 //!
 //! Start at [`Compactor::run`].
 
+mod aside;
+mod check;
 mod config;
-mod damaged;
 mod deletes;
 mod error;
 mod excess;
 mod hold;
+mod indexes;
+mod merge;
 mod metrics;
 mod open;
 mod partition;
@@ -33,6 +40,7 @@ mod plan;
 mod retention;
 mod rewrite;
 mod run;
+mod sketch;
 mod slices;
 mod survey;
 mod sweep;
@@ -60,7 +68,8 @@ pub struct Compactor {
     metrics: Metrics,
     memory: Arc<Budget>,
     checked: deletes::Checked,
-    damaged: damaged::Damaged,
+    aside: aside::Aside,
+    sound: indexes::Sound,
 }
 
 impl Compactor {
@@ -76,7 +85,8 @@ impl Compactor {
         Self {
             memory: Budget::new("compactor.memory", config.memory.0),
             checked: deletes::Checked::default(),
-            damaged: damaged::Damaged::default(),
+            aside: aside::Aside::default(),
+            sound: indexes::Sound::default(),
             config,
             catalog,
             overrides,

@@ -77,8 +77,12 @@ pub struct Metrics {
     pub(crate) objects_expired: Counter,
     pub(crate) files_swept: Counter,
     pub(crate) orphans_swept: Counter,
+    pub(crate) files_discarded: Counter,
+    pub(crate) indexes_mended: Counter,
     pub(crate) deletes_processed: Counter,
     pub(crate) partitions: Gauge,
+    pub(crate) partitions_failed: Gauge,
+    pub(crate) damaged_objects: Gauge,
     pub(crate) last_cycle_seconds: Gauge,
 }
 
@@ -103,8 +107,12 @@ impl Metrics {
             objects_expired: Counter::default(),
             files_swept: Counter::default(),
             orphans_swept: Counter::default(),
+            files_discarded: Counter::default(),
+            indexes_mended: Counter::default(),
             deletes_processed: Counter::default(),
             partitions: Gauge::default(),
+            partitions_failed: Gauge::default(),
+            damaged_objects: Gauge::default(),
             last_cycle_seconds: Gauge::default(),
         }
     }
@@ -147,11 +155,31 @@ impl Metrics {
             m.orphans_swept,
         );
         of.register(
+            "files_discarded",
+            "Files deleted because the job that wrote them failed",
+            m.files_discarded,
+        );
+        of.register(
+            "indexes_mended",
+            "Label indexes made again from their objects",
+            m.indexes_mended,
+        );
+        of.register(
             "deletes_processed",
             "Delete requests carried out",
             m.deletes_processed,
         );
         of.register("partitions", "Partitions of the last cycle", m.partitions);
+        of.register(
+            "partitions_failed",
+            "Partitions of the last cycle that could not be compacted",
+            m.partitions_failed,
+        );
+        of.register(
+            "damaged_objects",
+            "Data objects that could not be read when that was last tried",
+            m.damaged_objects,
+        );
         of.register(
             "last_cycle_timestamp_seconds",
             "When the last cycle ended",

@@ -61,6 +61,13 @@ impl<'a> OpenBlocks<'a> {
         })
     }
 
+    /// The key of the run's object.
+    pub(crate) fn key(&self, run: &RunRef) -> &str {
+        self.objects
+            .get(&run.object)
+            .map_or("", |object| &object.key)
+    }
+
     /// What the run's object says about itself.
     pub(crate) async fn meta(&self, run: &RunRef) -> Result<Arc<ObjectMeta>, CompactError> {
         let object = self.object(run)?;
@@ -69,9 +76,8 @@ impl<'a> OpenBlocks<'a> {
 
     /// An error about the run's block.
     pub(crate) fn damaged(&self, run: &RunRef, source: chunk::ChunkError) -> CompactError {
-        let key = self.objects.get(&run.object);
         CompactError::Block {
-            key: key.map(|object| object.key.clone()).unwrap_or_default(),
+            key: self.key(run).to_owned(),
             block: run.block,
             source,
         }

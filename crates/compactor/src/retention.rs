@@ -60,9 +60,12 @@ impl Retention {
         before(rule.map_or(self.period_ns, |rule| rule.period_ns), now_ns)
     }
 
-    /// Rows before this time are not kept, of streams that no rule is about.
-    pub(crate) fn default_cutoff_ns(&self, now_ns: i64) -> i64 {
-        before(self.period_ns, now_ns)
+    /// Rows before this time are not kept, whatever their stream.
+    pub(crate) fn last_cutoff_ns(&self, now_ns: i64) -> i64 {
+        let periods = self.rules.iter().map(|rule| rule.period_ns);
+        let cutoffs = periods.chain([self.period_ns]);
+        let cutoffs = cutoffs.map(|period_ns| before(period_ns, now_ns));
+        cutoffs.min().unwrap_or(i64::MIN)
     }
 }
 
@@ -117,6 +120,7 @@ mod tests {
         assert_eq!(cutoff(&[("app", "x"), ("env", "dev")]), 995_000_000_000);
         assert_eq!(cutoff(&[("app", "y"), ("env", "dev")]), 990_000_000_000);
         assert!(!retention.keeps_all());
+        assert_eq!(retention.last_cutoff_ns(now_ns), i64::MIN);
         limits.retention_stream.push(stream("{", 0, 1));
         assert!(Retention::of(&limits).is_err());
         assert!(Retention::of(&Limits::default()).unwrap().keeps_all());

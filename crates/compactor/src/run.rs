@@ -1,5 +1,6 @@
 //! The loop: looks at all partitions, again and again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::deletes::Due;
+use crate::partition::Visit;
 use crate::retention::Retention;
 use crate::{CompactError, Compactor};
 
@@ -15,6 +17,9 @@ use crate::{CompactError, Compactor};
 const RECENT_DAYS: i64 = 2;
 /// The shortest interval: an interval of 0 must not keep a core busy.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+/// Turns that a tenant gets in one cycle; the next one goes on.
+const ROUNDS_MAX: usize = 16;
 
 /// What one cycle is about.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,34 @@ impl Last {
             sweeps: due(&mut self.swept_ns, sweep_interval_ns),
         }
     }
+}
+
+/// A tenant's turn.
+#[derive(Debug)]
+struct Turn {
+    tenant: TenantId,
+    /// Days that turns before left unfinished; `None` in the first.
+    days: Option<Vec<i64>>,
+    /// Turns before.
+    rounds: usize,
+}
+
+impl Turn {
+    fn new(tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            days: None,
+            rounds: 0,
+        }
+    }
+}
+
+/// What a cycle has looked at.
+#[derive(Debug, Default)]
+struct LookedAt {
+    partitions: usize,
+    /// Those that could not be compacted.
+    failed: usize,
 }
 
 impl Compactor {
@@ -83,68 +116,122 @@ impl Compactor {
                 return;
             }
         };
-        let mut partitions = 0;
-        for tenant in tenants {
-            match self.compact_tenant(&tenant, cycle).await {
-                Ok(looked_at) => partitions += looked_at,
-                Err(error) => warn(&tenant, "cannot compact a tenant", &error),
+        let mut looked_at = LookedAt::default();
+        // Tenants with much to do get on a bit in each round, so that all get their turn.
+        let mut turns: Vec<Turn> = tenants.into_iter().map(Turn::new).collect();
+        while !turns.is_empty() {
+            let mut next = Vec::new();
+            for turn in turns {
+                next.extend(self.turn(turn, cycle, &mut looked_at).await);
             }
-            if let Err(error) = self.drop_excess(&tenant).await {
-                warn(&tenant, "cannot drop what is more than may be kept", &error);
-            }
-            if cycle.sweeps
-                && let Err(error) = self.sweep(&tenant).await
-            {
-                warn(&tenant, "cannot delete files that are not needed", &error);
-            }
+            turns = next;
         }
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.partitions.set(count(partitions));
+        self.metrics.partitions.set(count(looked_at.partitions));
+        self.metrics.partitions_failed.set(count(looked_at.failed));
+        self.metrics
+            .damaged_objects
+            .set(count(self.aside.damaged()));
         self.metrics
             .last_cycle_seconds
             .set(self.now_ns() / 1_000_000_000);
     }
 
-    /// Looks at the partitions of a tenant; returns how many.
-    async fn compact_tenant(&self, tenant: &TenantId, cycle: Cycle) -> Result<usize, CompactError> {
+    /// Compacts some of a tenant. Returns what is left, until nothing is.
+    async fn turn(&self, turn: Turn, cycle: Cycle, looked_at: &mut LookedAt) -> Option<Turn> {
+        let tenant = &turn.tenant;
+        let left = match self.compact_tenant(&turn, cycle, looked_at).await {
+            Ok(left) => left,
+            Err(error) => {
+                warn(tenant, "cannot compact a tenant", &error);
+                Vec::new()
+            }
+        };
+        if turn.rounds == 0 {
+            if let Err(error) = self.drop_excess(tenant).await {
+                warn(tenant, "cannot drop what is more than may be kept", &error);
+            }
+            if cycle.sweeps
+                && let Err(error) = self.sweep(tenant).await
+            {
+                warn(tenant, "cannot delete files that are not needed", &error);
+            }
+        }
+        (!left.is_empty() && turn.rounds + 1 < ROUNDS_MAX).then_some(Turn {
+            tenant: turn.tenant,
+            days: Some(left),
+            rounds: turn.rounds + 1,
+        })
+    }
+
+    /// Visits partitions of a tenant. Returns the days on which more is to be done.
+    async fn compact_tenant(
+        &self,
+        turn: &Turn,
+        cycle: Cycle,
+        looked_at: &mut LookedAt,
+    ) -> Result<Vec<i64>, CompactError> {
+        let tenant = &turn.tenant;
         let limits = self.overrides.limits(tenant);
         let retention = Retention::of(&limits).unwrap_or_else(|error| {
             tracing::error!(%tenant, error, "everything is kept until this is corrected");
             Retention::default()
         });
         let due = self.due_deletes(tenant).await?;
-        let recent = TimeRange::day_of(self.now_ns()) - RECENT_DAYS;
-        let mut days = self.catalog.days(tenant).await?;
-        days.retain(|day| cycle.all_days || *day >= recent || due.touches(*day));
-        let failed = Mutex::new(Vec::new());
+        let days = match &turn.days {
+            Some(left) => left.clone(),
+            None => {
+                let recent = TimeRange::day_of(self.now_ns()) - RECENT_DAYS;
+                let mut days = self.catalog.days(tenant).await?;
+                days.retain(|day| cycle.all_days || *day >= recent || due.touches(*day));
+                looked_at.partitions += days.len();
+                days
+            }
+        };
+        let open = Mutex::new(BTreeMap::new());
         // By value: a closure over references would make the future not provably `Send`.
-        futures::stream::iter(days.clone())
+        futures::stream::iter(days)
             .for_each_concurrent(self.config.max_concurrent.max(1), |day| {
-                let (retention, due, failed) = (&retention, &due, &failed);
+                let (retention, due, open) = (&retention, &due, &open);
                 async move {
-                    if !self.visited(tenant, day, retention, due).await {
-                        failed.lock().push(day);
+                    let visited = self.visited(tenant, day, retention, due).await;
+                    if visited != Some(Visit::Done) {
+                        open.lock().insert(day, visited);
                     }
                 }
             })
             .await;
-        self.finish_deletes(tenant, &due, &failed.into_inner())
-            .await?;
-        Ok(days.len())
+        let open = open.into_inner();
+        looked_at.failed += open.values().filter(|visited| visited.is_none()).count();
+        let open_days: Vec<i64> = open.keys().copied().collect();
+        // What other rounds are about is looked at in the next cycle.
+        if turn.days.is_none() {
+            self.finish_deletes(tenant, &due, &open_days).await;
+        }
+        let is_left = |(day, visited): (i64, Option<Visit>)| {
+            (visited == Some(Visit::Unfinished)).then_some(day)
+        };
+        Ok(open.into_iter().filter_map(is_left).collect())
     }
 
-    /// Whether a partition is as it should be. Why not is logged.
-    async fn visited(&self, tenant: &TenantId, day: i64, retention: &Retention, due: &Due) -> bool {
+    /// How a visit to a partition ended; `None` if it failed. Why is logged.
+    async fn visited(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        retention: &Retention,
+        due: &Due,
+    ) -> Option<Visit> {
         match self.visit(tenant, day, retention, due).await {
-            Ok(done) => done,
+            Ok(visit) => Some(visit),
             Err(error) if error.is_conflict() => {
                 tracing::debug!(%tenant, day, %error, "another compactor was faster");
-                false
+                Some(Visit::Held)
             }
             Err(error) => {
                 let what = format!("cannot compact {}", storage::key::day_text(day));
                 warn(tenant, &what, &error);
-                false
+                None
             }
         }
     }

@@ -3,15 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
 use index::Index;
-use model::{LabelSet, TenantId};
-use storage::{Catalog, PartitionState};
+use model::LabelSet;
 
 use crate::CompactError;
-
-/// Index files that are loaded at once.
-const LOADS_AT_ONCE: usize = 4;
 
 /// The run of a stream in a block of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +22,6 @@ pub(crate) struct RunRef {
 
 /// The streams of some objects, in the order in which they are written, and their runs by time.
 pub(crate) type Survey = BTreeMap<LabelSet, Vec<RunRef>>;
-
-/// All label indexes of a partition.
-pub(crate) async fn indexes(
-    catalog: &Catalog,
-    tenant: &TenantId,
-    day: i64,
-    state: &PartitionState,
-) -> Result<Vec<Arc<Index>>, CompactError> {
-    let files: Vec<_> = state.indexes.values().cloned().collect();
-    // By value: a closure over references would make the future not provably `Send`.
-    let loads = files
-        .into_iter()
-        .map(|file| async move { Ok(catalog.index(tenant, day, &file).await?) });
-    futures::stream::iter(loads)
-        .buffered(LOADS_AT_ONCE)
-        .try_collect()
-        .await
-}
 
 /// What the indexes say of these objects.
 pub(crate) fn survey(

@@ -2,7 +2,9 @@
 
 mod bed;
 mod crashes;
+mod crowds;
 mod deletes;
+mod indexes;
 mod merging;
 mod names;
 mod retention;

@@ -11,7 +11,7 @@ use model::{Code, CodedError, TenantId, TimeRange};
 use parking_lot::Mutex;
 use proto::role::Deletion;
 use scan::Deletes;
-use storage::{DeleteRequest, key};
+use storage::{DeleteRequest, DeleteRequests, key};
 
 use crate::Querier;
 use crate::query::Context;
@@ -25,7 +25,7 @@ const TENANTS_MAX: usize = 10_000;
 const MODE_DISABLED: &str = "disabled";
 
 /// When requests were asked for, and which there were.
-type Known = (i64, Arc<[DeleteRequest]>);
+type Known = (i64, Arc<DeleteRequests>);
 
 /// The requests of tenants, as known a short while ago.
 #[derive(Debug, Default)]
@@ -84,7 +84,8 @@ impl Querier {
             ));
         }
         let max = self.config.delete_requests_per_tenant;
-        if self.read_deletes(tenant).await?.len() >= max {
+        let kept = self.read_deletes(tenant).await?;
+        if kept.requests.len() + kept.damaged.len() >= max {
             return Err(CodedError::new(
                 Code::ResourceExhausted,
                 format!(
@@ -113,40 +114,44 @@ impl Querier {
     pub async fn delete_requests(
         &self,
         tenant: &TenantId,
-    ) -> Result<Arc<[DeleteRequest]>, CodedError> {
+    ) -> Result<Vec<DeleteRequest>, CodedError> {
         self.check_deletion_mode(tenant)?;
-        self.read_deletes(tenant).await
+        Ok(self.read_deletes(tenant).await?.requests.clone())
     }
 
     /// Withdraws a request.
     ///
     /// # Errors
     /// If there is none of that id, or its lines are gone, the tenant may not delete, or storage
-    /// fails.
+    /// fails. One that cannot be read can be withdrawn.
     pub async fn cancel_delete(&self, tenant: &TenantId, id: &str) -> Result<(), CodedError> {
         self.check_deletion_mode(tenant)?;
-        let requests = self.read_deletes(tenant).await?;
-        let is_meant = |request: &&DeleteRequest| key::parse_id(id) == Some(request.id);
-        let Some(request) = requests.iter().find(is_meant) else {
-            return Err(CodedError::new(
-                Code::NotFound,
-                "could not find delete request with given id",
-            ));
+        let kept = self.read_deletes(tenant).await?;
+        let not_found = || {
+            let text = "could not find delete request with given id";
+            CodedError::new(Code::NotFound, text)
         };
-        if request.processed_ns.is_some() {
-            return Err(refused(
-                "deletion of request which is in process or already processed is not allowed",
-            ));
+        let id = key::parse_id(id).ok_or_else(not_found)?;
+        let is_damaged = kept.damaged.contains(&key::delete_key(tenant, id));
+        let mut requests = kept.requests.iter();
+        match requests.find(|request| request.id == id) {
+            Some(request) if request.processed_ns.is_some() => {
+                return Err(refused(
+                    "deletion of request which is in process or already processed is not allowed",
+                ));
+            }
+            None if !is_damaged => return Err(not_found()),
+            _ => {}
         }
-        self.catalog().remove_delete(tenant, request.id).await?;
+        self.catalog().remove_delete(tenant, id).await?;
         self.deletes.0.lock().remove(tenant);
         self.raise_cache_generation(tenant).await
     }
 
     /// The requests as they are in storage.
-    async fn read_deletes(&self, tenant: &TenantId) -> Result<Arc<[DeleteRequest]>, CodedError> {
+    async fn read_deletes(&self, tenant: &TenantId) -> Result<Arc<DeleteRequests>, CodedError> {
         let asked_ns = self.now_ns();
-        let requests: Arc<[DeleteRequest]> = self.catalog().latest_deletes(tenant).await?.into();
+        let requests = Arc::new(self.catalog().latest_deletes(tenant).await?);
         let mut known = self.deletes.0.lock();
         if known.len() >= TENANTS_MAX {
             known.clear();
@@ -156,7 +161,7 @@ impl Querier {
     }
 
     /// The requests as known, read again now and then.
-    async fn known_deletes(&self, tenant: &TenantId) -> Result<Arc<[DeleteRequest]>, CodedError> {
+    async fn known_deletes(&self, tenant: &TenantId) -> Result<Arc<DeleteRequests>, CodedError> {
         let known = self.deletes.0.lock().get(tenant).cloned();
         match known {
             Some((asked_ns, requests)) if self.now_ns() - asked_ns < KNOWN_FOR_NS => Ok(requests),
@@ -169,8 +174,8 @@ impl Querier {
     /// # Errors
     /// If storage fails.
     pub(crate) async fn deletes_changed_ns(&self, tenant: &TenantId) -> Result<i64, CodedError> {
-        let requests = self.known_deletes(tenant).await?;
-        let made = requests.iter().map(|request| request.created_ns);
+        let known = self.known_deletes(tenant).await?;
+        let made = known.requests.iter().map(|request| request.created_ns);
         Ok(made.max().unwrap_or(0))
     }
 
@@ -186,10 +191,9 @@ impl Querier {
         if !self.may_delete(tenant) {
             return Ok(Deleting::default());
         }
-        let (requests, now_ns) = (self.known_deletes(tenant).await?, self.now_ns());
-        let in_force = requests
-            .iter()
-            .filter(|request| request.is_in_force(now_ns));
+        let known = self.known_deletes(tenant).await?;
+        let requests = known.requests.iter();
+        let in_force = requests.filter(|request| self.catalog().obeys(request));
         let deletions: Vec<Deletion> = in_force
             .map(|request| Deletion {
                 query: request.query.clone(),

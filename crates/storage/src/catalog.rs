@@ -34,6 +34,7 @@ use crate::store::Store;
 pub use claims::Claim;
 pub(crate) use claims::ClaimFile;
 use days::DayBook;
+pub use deletes::DeleteRequests;
 pub use files::add_to_index;
 use log::ManifestLog;
 use slot::{Slot, Slots};

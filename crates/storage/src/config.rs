@@ -192,8 +192,13 @@ pub struct CatalogConfig {
     pub poll_interval: DurationNs,
     /// The same for days that ended more than an hour ago.
     pub poll_interval_old: DurationNs,
-    /// After how many manifest entries a checkpoint is written.
+    /// After how many manifest entries a checkpoint is written. Whoever starts reads the last one and
+    /// what follows it, each with a request; a checkpoint says in a few kilobytes what there is.
     pub checkpoint_every: u64,
+    /// For so long after a delete request was carried out its lines are left out all the same: an
+    /// ingester that was down may still have some of them. Lines that match and are pushed until
+    /// then are deleted too. At least an hour is kept to.
+    pub deletes_obeyed: DurationNs,
     /// Partitions (tenant and day) whose manifest is kept in memory.
     pub partitions_max: usize,
     /// Partitions that nobody asked for so long are dropped from memory.
@@ -205,7 +210,8 @@ impl Default for CatalogConfig {
         Self {
             poll_interval: DurationNs::from_secs(10),
             poll_interval_old: DurationNs::from_secs(300),
-            checkpoint_every: 64,
+            checkpoint_every: 2,
+            deletes_obeyed: DurationNs::from_secs(24 * 3600),
             partitions_max: 10_000,
             partition_idle: DurationNs::from_secs(3600),
         }

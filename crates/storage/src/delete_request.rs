@@ -8,10 +8,6 @@
 use model::TimeRange;
 use serde::{Deserialize, Serialize};
 
-/// For so long after a request was carried out queries go by it all the same: their view of a
-/// partition may be that old.
-const IN_FORCE_AFTER_NS: i64 = 3_600_000_000_000;
-
 /// A request to delete lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +21,8 @@ pub struct DeleteRequest {
     pub start_ns: i64,
     /// Up to this time, included.
     pub end_ns: i64,
-    /// When it was asked for. Lines ingested later are deleted as well if they match, until it is
-    /// processed.
+    /// When it was asked for. Lines ingested later are deleted as well if they match, as long as it
+    /// is in force.
     pub created_ns: i64,
     /// When the last of its rows was taken out of the data, if that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,11 +36,13 @@ impl DeleteRequest {
         TimeRange::new(self.start_ns, self.end_ns.saturating_add(1))
     }
 
-    /// Whether queries leave its lines out.
+    /// Whether queries leave its lines out, and compactions too: until `after_ns` have passed since
+    /// it was carried out. Views of a partition may be older than that moment, and an ingester that
+    /// was down may have lines that it has not stored yet.
     #[must_use]
-    pub fn is_in_force(&self, now_ns: i64) -> bool {
+    pub fn is_in_force(&self, now_ns: i64, after_ns: i64) -> bool {
         self.processed_ns
-            .is_none_or(|at_ns| now_ns < at_ns.saturating_add(IN_FORCE_AFTER_NS))
+            .is_none_or(|at_ns| now_ns < at_ns.saturating_add(after_ns))
     }
 }
 
@@ -53,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_obeyed_until_no_snapshot_is_older_than_its_end() {
+    fn a_request_is_obeyed_for_a_while_after_it_was_carried_out() {
         let mut request = DeleteRequest {
             id: 1,
             query: "{a=\"b\"}".to_owned(),
@@ -63,9 +61,9 @@ mod tests {
             processed_ns: None,
         };
         assert!(request.range().contains(9) && !request.range().contains(10));
-        assert!(request.is_in_force(i64::MAX));
+        assert!(request.is_in_force(i64::MAX, 7));
         request.processed_ns = Some(20);
-        assert!(request.is_in_force(20));
-        assert!(!request.is_in_force(20 + IN_FORCE_AFTER_NS));
+        assert!(request.is_in_force(26, 7));
+        assert!(!request.is_in_force(27, 7));
     }
 }

@@ -43,7 +43,7 @@ pub mod testing;
 
 pub use backend::PartStore;
 pub use cache::ByteCache;
-pub use catalog::{Catalog, Claim, add_to_index};
+pub use catalog::{Catalog, Claim, DeleteRequests, add_to_index};
 pub use clock::Clock;
 pub use config::{
     AzureConfig, Backend, CacheConfig, CatalogConfig, GcsConfig, LocalConfig, RequestConfig,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{TenantId, TimeRange};
 
 use crate::key::{data_key, index_key};
-use crate::manifest::{IndexFile, ObjectFile, PartitionState, Tombstone};
+use crate::manifest::{IndexFile, ObjectFile, PartitionState};
 use crate::objects::ObjectRef;
 
 /// The partitions of a tenant that a time range touches, as they were at one moment.
@@ -118,13 +118,6 @@ impl Partition {
             meta_off: file.meta_off,
             meta_len: file.meta_len,
         })
-    }
-
-    /// Deletes in force that touch the range.
-    pub fn tombstones(&self) -> impl Iterator<Item = &Tombstone> {
-        let overlaps =
-            |tombstone: &&Tombstone| self.range.overlaps(tombstone.from_ns, tombstone.to_ns);
-        self.state.tombstones.values().filter(overlaps)
     }
 
     /// The key of one of its data objects.

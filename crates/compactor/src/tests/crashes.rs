@@ -59,7 +59,10 @@ async fn a_crash_at_any_request_loses_nothing_and_is_repaired() {
             assert_eq!(bed.stored().await, expected, "{context}");
             assert_eq!(bed.objects().await.len(), 1, "{context}");
             let requests_left = bed.catalog().latest_deletes(&tenant()).await.unwrap();
-            assert!(requests_left[0].processed_ns.is_some(), "{context}");
+            assert!(
+                requests_left.requests[0].processed_ns.is_some(),
+                "{context}"
+            );
 
             bed.sleep(26 * HOUR);
             bed.compact().await;

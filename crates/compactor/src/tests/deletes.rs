@@ -21,7 +21,7 @@ async fn ask(bed: &Bed, id: u128, query: &str, seconds: std::ops::Range<i64>) {
 async fn processed(bed: &Bed) -> Vec<bool> {
     let requests = bed.catalog().latest_deletes(&tenant()).await.unwrap();
     let is_processed = |request: &DeleteRequest| request.processed_ns.is_some();
-    requests.iter().map(is_processed).collect()
+    requests.requests.iter().map(is_processed).collect()
 }
 
 /// One object of two streams.
@@ -117,4 +117,99 @@ async fn rows_that_come_late_are_deleted_as_well() {
     bed.compact().await;
     assert_eq!(bed.lines("app=web").await, [] as [String; 0]);
     assert_eq!(processed(&bed).await, [true]);
+}
+
+/// Turns round what an object has of its lines; returns it as it was.
+async fn damage(bed: &Bed, id: u128) -> bytes::Bytes {
+    let good = bed.bytes(id).await;
+    let mut bytes = good.to_vec();
+    let meta = chunk::ObjectMeta::parse_object(&good).unwrap();
+    for block in 0..meta.block_count() {
+        let body = meta.block(block).unwrap().body_range();
+        let body = &mut bytes[body.start as usize..body.end as usize];
+        body.iter_mut().for_each(|byte| *byte ^= 0xff);
+    }
+    put(bed, id, bytes.into()).await;
+    good
+}
+
+async fn put(bed: &Bed, id: u128, bytes: bytes::Bytes) {
+    let key = storage::key::data_key(&tenant(), bed.day, id);
+    bed.catalog().store().put(&key, bytes).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_is_not_done_while_an_object_with_its_lines_cannot_be_read() {
+    let bed = bed().await;
+    let id = *bed.objects().await.first().unwrap();
+    let good = damage(&bed, id).await;
+    ask(&bed, 1, r#"{app="web"} |= "line 4""#, 0..100).await;
+    bed.sleep(2 * HOUR);
+    let compactor = bed.compact().await;
+    for _ in 0..3 {
+        compactor.run_once().await;
+        bed.sleep(MINUTE);
+    }
+    assert_eq!(processed(&bed).await, [false]);
+    put(&bed, id, good).await;
+    assert_eq!(bed.lines("app=web").await.len(), 6);
+
+    // What could not be read is tried again, without a restart.
+    bed.sleep(24 * HOUR);
+    compactor.run_once().await;
+    assert_eq!(bed.lines("app=web").await.len(), 5);
+    assert_eq!(processed(&bed).await, [true]);
+}
+
+#[tokio::test]
+async fn a_request_is_not_done_while_an_object_with_its_lines_is_too_young() {
+    let bed = bed().await;
+    ask(&bed, 1, r#"{app="web"}"#, 0..1000).await;
+    bed.sleep(2 * HOUR);
+    let late = bed.rows(500..503, "late");
+    bed.flush(&[("app=web", &late)]).await;
+    bed.compact().await;
+    assert_eq!(processed(&bed).await, [false]);
+    bed.sleep(10 * MINUTE);
+    bed.compact().await;
+    assert_eq!(bed.lines("app=web").await, [] as [String; 0]);
+    assert_eq!(processed(&bed).await, [true]);
+}
+
+#[tokio::test]
+async fn what_an_ingester_stores_after_the_request_was_done_is_deleted_as_well() {
+    let bed = bed().await;
+    ask(&bed, 1, r#"{app="web"}"#, 0..1000).await;
+    bed.sleep(2 * HOUR);
+    bed.compact().await;
+    assert_eq!(processed(&bed).await, [true]);
+    // It was down, and has read its log again.
+    bed.sleep(12 * HOUR);
+    let late = bed.rows(500..503, "late");
+    bed.flush(&[("app=web", &late), ("app=db", &late)]).await;
+    bed.sleep(10 * MINUTE);
+    bed.compact().await;
+    assert_eq!(bed.lines("app=web").await, [] as [String; 0]);
+    assert_eq!(bed.lines("app=db").await.len(), 6);
+    bed.sleep(24 * HOUR);
+    bed.flush(&[("app=web", &late)]).await;
+    bed.sleep(10 * MINUTE);
+    bed.compact().await;
+    assert_eq!(bed.lines("app=web").await.len(), 3, "not for ever");
+}
+
+#[tokio::test]
+async fn a_damaged_request_stops_neither_the_others_nor_retention() {
+    let mut bed = bed().await;
+    ask(&bed, 1, r#"{app="web"}"#, 0..100).await;
+    ask(&bed, 2, r#"{app="db"}"#, 0..1).await;
+    let key = storage::key::delete_key(&tenant(), 1);
+    bed.catalog().store().put(&key, "?".into()).await.unwrap();
+    bed.sleep(2 * HOUR);
+    bed.compact().await;
+    assert_eq!(bed.lines("app=web").await.len(), 6);
+    assert_eq!(bed.lines("app=db").await, ["line 2"]);
+    bed.limits.retention_period = model::units::DurationNs(1);
+    bed.compact().await;
+    assert!(bed.objects().await.is_empty());
 }

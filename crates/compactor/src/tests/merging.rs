@@ -172,3 +172,20 @@ async fn files_that_nothing_refers_to_go_after_a_grace_time() {
     }
     assert_eq!(bed.stored().await, rows);
 }
+
+#[tokio::test]
+async fn few_label_indexes_are_left_to_be_fetched() {
+    let mut bed = Bed::new();
+    // While the day goes on.
+    bed.day += 3;
+    bed.config.merge_objects = 100;
+    for flush in 0..18 {
+        let rows = bed.rows(flush * 10..flush * 10 + 10, "web");
+        bed.flush(&[("app=web", &rows)]).await;
+    }
+    let before = bed.stored().await;
+    bed.compact().await;
+    let state = bed.catalog().latest(&tenant(), bed.day).await.unwrap();
+    assert_eq!((state.objects.len(), state.indexes.len()), (18, 1));
+    assert_eq!(bed.stored().await, before);
+}

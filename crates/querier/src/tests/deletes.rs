@@ -146,10 +146,10 @@ async fn what_one_querier_was_asked_to_delete_others_show_no_longer_than_a_secon
     bed.later_ns.store(SECOND, Ordering::SeqCst);
     assert_eq!(shown(other.clone()).await, 0);
 
-    // What the compactor has finished is hidden until no view of storage is older than that.
+    // What the compactor has finished is hidden for a day: an ingester may still have some of it.
     bed.catalog.finish_delete(&tenant(), id).await.unwrap();
-    bed.later_ns.store(3000 * SECOND, Ordering::SeqCst);
+    bed.later_ns.store(23 * 3600 * SECOND, Ordering::SeqCst);
     assert_eq!(shown(other.clone()).await, 0);
-    bed.later_ns.store(4000 * SECOND, Ordering::SeqCst);
+    bed.later_ns.store(25 * 3600 * SECOND, Ordering::SeqCst);
     assert_eq!(shown(other).await, 9);
 }

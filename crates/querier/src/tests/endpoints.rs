@@ -366,7 +366,7 @@ async fn delete_requests_are_made_listed_and_withdrawn() {
     let all = format!("query=%7Ba%3D~%22.*%22%7D&start={start}");
     assert_eq!(ask(Method::POST, all).await.0, 204);
     let requests = bed.catalog.latest_deletes(&tenant()).await.unwrap();
-    let id = requests[0].id;
+    let id = requests.requests[0].id;
     bed.catalog.finish_delete(&tenant(), id).await.unwrap();
     let (_, listed) = ask(Method::GET, String::new()).await;
     let listed: Value = serde_json::from_str(&listed).unwrap();

@@ -19,6 +19,18 @@ const READS_AT_ONCE: usize = 16;
 /// Requests that are remembered. They never change, so that each is read once.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// Whoever reads has a view of a partition that is no older.
+const OBEYED_MIN_NS: i64 = 3_600_000_000_000;
+
+/// A tenant's requests to delete lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteRequests {
+    /// The oldest first.
+    pub requests: Vec<DeleteRequest>,
+    /// Keys of those that cannot be read: what they are about is not known.
+    pub damaged: Vec<String>,
+}
+
 /// Requests by key.
 #[derive(Debug, Default)]
 pub(super) struct ReadDeletes(Mutex<HashMap<String, DeleteRequest>>);
@@ -38,14 +50,11 @@ impl ReadDeletes {
 }
 
 impl Catalog {
-    /// A tenant's requests to delete lines, the oldest first, asked of the store.
+    /// A tenant's requests to delete lines, asked of the store.
     ///
     /// # Errors
-    /// If the store fails, or a request is damaged.
-    pub async fn latest_deletes(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<DeleteRequest>, StorageError> {
+    /// If the store fails.
+    pub async fn latest_deletes(&self, tenant: &TenantId) -> Result<DeleteRequests, StorageError> {
         let (mut requests, mut finished) = (BTreeSet::new(), HashSet::new());
         for file in self.0.store.list(&deletes_directory(tenant), None).await? {
             match parse_delete_key(&file.key) {
@@ -54,17 +63,42 @@ impl Catalog {
                 None => {}
             }
         }
-        // Of a request that is finished the second file says all; alone it means nothing.
-        let key = |id: u128| match finished.contains(&id) {
-            true => finished_delete_key(tenant, id),
-            false => delete_key(tenant, id),
-        };
-        let reads = requests.into_iter().map(key).map(|key| self.delete_of(key));
-        let read: Vec<Option<DeleteRequest>> = futures::stream::iter(reads)
+        let read = requests.into_iter().map(|id| {
+            let is_finished = finished.contains(&id);
+            async move {
+                // Of a request that is finished the second file says all; alone it means nothing.
+                if is_finished {
+                    match self.delete_of(finished_delete_key(tenant, id)).await {
+                        // The first says what it is about.
+                        Err(StorageError::Corrupt { .. }) => {}
+                        other => return other.map(Ok),
+                    }
+                }
+                match self.delete_of(delete_key(tenant, id)).await {
+                    Err(StorageError::Corrupt { key, .. }) => Ok(Err(key)),
+                    other => other.map(Ok),
+                }
+            }
+        });
+        let read: Vec<Result<Option<DeleteRequest>, String>> = futures::stream::iter(read)
             .buffered(READS_AT_ONCE)
             .try_collect()
             .await?;
-        Ok(read.into_iter().flatten().collect())
+        let mut deletes = DeleteRequests::default();
+        for request in read {
+            match request {
+                Ok(request) => deletes.requests.extend(request),
+                Err(key) => deletes.damaged.push(key),
+            }
+        }
+        Ok(deletes)
+    }
+
+    /// Whether queries and compactions leave the lines of a request out now.
+    #[must_use]
+    pub fn obeys(&self, request: &DeleteRequest) -> bool {
+        let after_ns = self.0.config.deletes_obeyed.0.max(OBEYED_MIN_NS);
+        request.is_in_force(self.0.clock.now_ns(), after_ns)
     }
 
     /// Keeps a new request. Made again after a failure, it has no further effect.

@@ -15,7 +15,7 @@ use crate::store::Store;
 /// Manifest entries read at once.
 const READS_AT_ONCE: usize = 16;
 /// A checkpoint this many entries ahead is read instead of the entries before it.
-const SKIP_MIN: u64 = 8;
+const SKIP_MIN: u64 = 2;
 /// How far ahead entries are read by number without listing first.
 const BLIND_MAX: u64 = 64;
 /// How often reading starts over because a file went away under it.

@@ -86,7 +86,8 @@ pub struct IndexFile {
     pub created_ns: i64,
 }
 
-/// Lines to leave out of every answer, until a compaction has left them out of the data.
+/// Lines to leave out of every answer. Nobody writes or obeys these: requests to delete are files of
+/// their own ([`crate::DeleteRequest`]). They are part of the format, which is why they are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tombstone {
@@ -165,10 +166,10 @@ pub struct ManifestEntry {
     /// Index files that are no longer part of the partition; deleted after a grace period.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "ids")]
     pub remove_indexes: Vec<u128>,
-    /// Deletes asked for.
+    /// Deletes asked for; not used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub add_tombstones: Vec<Tombstone>,
-    /// Deletes that the data no longer needs, or that were cancelled.
+    /// Deletes that the data no longer needs, or that were cancelled; not used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_tombstones: Vec<String>,
     /// Removed data objects that are gone from the store by now.

@@ -24,7 +24,7 @@ pub struct PartitionState {
     pub removed_objects: BTreeMap<u128, i64>,
     /// The same of index files.
     pub removed_indexes: BTreeMap<u128, i64>,
-    /// Deletes in force by id.
+    /// Deletes by id; not used, see [`Tombstone`].
     pub tombstones: BTreeMap<String, Tombstone>,
     /// The last watermark of each writer.
     pub watermarks: BTreeMap<String, u64>,
