@@ -104,9 +104,22 @@ fn regexes() -> Vec<Question> {
         r#"|~ "(?i)(x+x+)+y|(é|è)*$""#,
         r#"| regexp "(?P<a>.*)(?P<b>.*)(?P<c>.*)(?P<d>.*)z""#,
     ]
+    .map(str::to_owned)
     .into_iter()
+    .chain(many_regexes())
     .map(|stage| ask(RANGE, format!("{all} {stage}")).with("limit", &5000))
     .collect()
+}
+
+/// Stages that are short, and many, and each of which is large when it is compiled.
+fn many_regexes() -> [String; 4] {
+    let groups: String = (0..5000).map(|at| format!("(?P<a{at}>.)")).collect();
+    [
+        r#"| a=~"\\pL{40}x""#.repeat(1000),
+        r#"|~ "[^a]{1000}""#.repeat(300),
+        "| label_format a=`{{ regexReplaceAll \"\\\\pL{30}\" .b .c }}`".repeat(1000),
+        format!(r#"| regexp "{groups}""#),
+    ]
 }
 
 fn templates() -> Vec<Question> {
@@ -114,7 +127,11 @@ fn templates() -> Vec<Question> {
     let doubling = (0..40)
         .map(|_| "| label_format a=`{{.a}}{{.a}}{{.number}}`")
         .collect::<String>();
+    let wide: Vec<String> = (0..200)
+        .map(|at| format!("a{at}=`{{{{ repeat 4000000 \"x\" }}}}`"))
+        .collect();
     [
+        format!("| label_format {}", wide.join(", ")),
         r#"| line_format `{{ repeat 1000000000 "x" }}`"#.to_owned(),
         r#"| line_format `{{ repeat 10000 (repeat 10000 "x") }}`"#.to_owned(),
         r#"| line_format `{{ indent 2000000000 __line__ }}`"#.to_owned(),
@@ -168,6 +185,15 @@ fn numbers(now_ns: i64) -> Vec<Question> {
             INSTANT,
             format!(
                 r#"label_replace(sum by (number) (rate({all}[1h])), "a", "$1$1$1$1$1$1$1$1", "number", "(.*)*")"#
+            ),
+        ),
+        ask(
+            INSTANT,
+            (0..50).fold(
+                format!("sum by (number) (count_over_time({all}[1h]))"),
+                |inner, _| {
+                    format!(r#"label_replace({inner}, "number", "$1$1$1", "number", "(.*)")"#)
+                },
             ),
         ),
         ask(INSTANT, "2 ^ 2 ^ 2 ^ 2 ^ 2 ^ 2 ^ 2 ^ 2 ^ 1e308 % 0"),

@@ -20,6 +20,7 @@ mod cells;
 mod error;
 mod eval;
 mod fold;
+mod meter;
 mod parts;
 mod range;
 mod raw;

@@ -22,6 +22,7 @@ mod ops;
 mod parser;
 mod pretty;
 mod print;
+mod regex_size;
 mod scan;
 mod token;
 
@@ -72,7 +73,8 @@ fn parse_text(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
         return Err(ParseError::semantic(format!(
             "input size too long ({} > {MAX_QUERY_BYTES})",
             query.len()
-        )));
+        ))
+        .beyond("query_bytes_max", MAX_QUERY_BYTES as u64));
     }
     parser::parse(query, is_selective)
 }

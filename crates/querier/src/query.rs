@@ -484,7 +484,11 @@ async fn evaluate(
             is_cancelled,
         };
         let mut take = |_: &RangeAggregation| Ok(results.pop_front().unwrap_or_default());
-        metric::evaluate(&expr, steps, limits, &mut take).map_err(|error| computing.failed(&error))
+        let mut memory = computing.memory.reservation();
+        let value = metric::evaluate(&expr, steps, limits, &mut memory, &mut take)
+            .map_err(|error| computing.failed(&error))?;
+        computing.hold(memory);
+        Ok(value)
     };
     context.compute(compute).await
 }

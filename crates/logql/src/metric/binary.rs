@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use model::{Label, LabelSet, LabelSetBuilder};
 
+use super::meter::Meter;
 use super::{EvalError, Series, Steps};
 use crate::syntax::ast::{BinaryExpr, BinaryOp, GroupSide, VectorMatching};
 
@@ -74,21 +75,20 @@ impl<'a> Side<'a> {
         series: &'a [Series],
         matching: Option<&VectorMatching>,
         numbers: &mut HashMap<LabelSet, usize>,
-    ) -> Self {
-        let signatures = series
-            .iter()
-            .map(|one| {
-                let count = numbers.len();
-                *numbers
-                    .entry(signature(matching, &one.labels))
-                    .or_insert(count)
-            })
-            .collect();
-        Self {
+        meter: &mut Meter<'_>,
+    ) -> Result<Self, EvalError> {
+        let mut signatures = Vec::with_capacity(series.len());
+        for one in series {
+            meter.check()?;
+            let (signature, count) = (signature(matching, &one.labels), numbers.len());
+            meter.take_series(&signature)?;
+            signatures.push(*numbers.entry(signature).or_insert(count));
+        }
+        Ok(Self {
             series,
             signatures,
             next: vec![0; series.len()],
-        }
+        })
     }
 
     /// The points at a time: series, signature and value.
@@ -111,11 +111,12 @@ fn sides<'a>(
     expr: &BinaryExpr,
     left: &'a [Series],
     right: &'a [Series],
-) -> (Side<'a>, Side<'a>, usize) {
+    meter: &mut Meter<'_>,
+) -> Result<(Side<'a>, Side<'a>, usize), EvalError> {
     let mut numbers = HashMap::new();
-    let left = Side::new(left, expr.matching.as_ref(), &mut numbers);
-    let right = Side::new(right, expr.matching.as_ref(), &mut numbers);
-    (left, right, numbers.len())
+    let left = Side::new(left, expr.matching.as_ref(), &mut numbers, meter)?;
+    let right = Side::new(right, expr.matching.as_ref(), &mut numbers, meter)?;
+    Ok((left, right, numbers.len()))
 }
 
 /// `and`, `or`, `unless`.
@@ -124,8 +125,9 @@ pub(crate) fn set_operation(
     steps: Steps,
     left: &[Series],
     right: &[Series],
-) -> Vec<Series> {
-    let (mut left_side, mut right_side, signatures) = sides(expr, left, right);
+    meter: &mut Meter<'_>,
+) -> Result<Vec<Series>, EvalError> {
+    let (mut left_side, mut right_side, signatures) = sides(expr, left, right, meter)?;
     let bare = |one: &Series| Series {
         labels: one.labels.clone(),
         points: Vec::new(),
@@ -135,6 +137,7 @@ pub(crate) fn set_operation(
     // The step at which a signature was last seen on the side that decides, plus one.
     let mut seen = vec![0; signatures];
     for (step, time_ns) in steps.iter().enumerate() {
+        meter.check()?;
         left_side.points_at(time_ns, &mut lefts);
         right_side.points_at(time_ns, &mut rights);
         let is_or = expr.op == BinaryOp::Or;
@@ -144,29 +147,24 @@ pub(crate) fn set_operation(
             }
         }
         let has = |signature: usize| seen.get(signature) == Some(&(step + 1));
-        let mut keep = |i: usize, value: f64| {
-            if let Some(one) = found.get_mut(i) {
-                one.points.push((time_ns, value));
-            }
+        let mut keep = |i: usize, value: f64| match found.get_mut(i) {
+            Some(one) => meter.push(&mut one.points, (time_ns, value)),
+            None => Ok(()),
         };
         for (i, signature, value) in &lefts {
             if is_or || has(*signature) == (expr.op == BinaryOp::And) {
-                keep(*i, *value);
+                keep(*i, *value)?;
             }
         }
         for (i, signature, value) in rights.iter().filter(|_| is_or) {
             if !has(*signature) {
-                keep(left.len() + *i, *value);
+                keep(left.len() + *i, *value)?;
             }
         }
     }
     // The same labels may come from both sides, at different steps.
-    super::replace::join_equal(
-        found
-            .into_iter()
-            .filter(|one| !one.points.is_empty())
-            .collect(),
-    )
+    found.retain(|one| !one.points.is_empty());
+    super::replace::join_equal(found, meter)
 }
 
 /// Arithmetic and comparisons between series that belong together.
@@ -175,6 +173,7 @@ pub(crate) fn between(
     steps: Steps,
     left: &[Series],
     right: &[Series],
+    meter: &mut Meter<'_>,
 ) -> Result<Vec<Series>, EvalError> {
     let group = expr.matching.as_ref().and_then(|matching| matching.group);
     let swapped = group == Some(GroupSide::Right);
@@ -184,7 +183,7 @@ pub(crate) fn between(
     } else {
         (left, right)
     };
-    let (mut many, mut one, signatures) = sides(expr, left, right);
+    let (mut many, mut one, signatures) = sides(expr, left, right, meter)?;
     let mut results = Results {
         expr,
         left,
@@ -196,6 +195,7 @@ pub(crate) fn between(
     let (mut manies, mut ones) = (Vec::new(), Vec::new());
     let mut matches: Vec<Match> = vec![Match::default(); signatures];
     for (step, time_ns) in steps.iter().enumerate() {
+        meter.check()?;
         one.points_at(time_ns, &mut ones);
         many.points_at(time_ns, &mut manies);
         for (i, signature, value) in &ones {
@@ -222,7 +222,7 @@ pub(crate) fn between(
                 return Err(EvalError::ImplicitManyToOne);
             }
             found.used = true;
-            let id = results.id(*i, found.series);
+            let id = results.id(*i, found.series, meter)?;
             if group.is_some() && !results.first_at(id, time_ns, *signature) {
                 return Err(EvalError::AmbiguousGrouping);
             }
@@ -232,7 +232,7 @@ pub(crate) fn between(
                 (*value, found.value)
             };
             if let Some(value) = result(expr, l, r, l) {
-                results.push(id, time_ns, value);
+                results.push(id, (time_ns, value), meter)?;
             }
         }
     }
@@ -249,6 +249,9 @@ struct Match {
     /// Whether a series of the other side has matched it.
     used: bool,
 }
+
+/// Bytes of a pair in the table of those that were seen.
+const PAIR_BYTES: usize = 64;
 
 /// Result series as pairs give rise to them.
 struct Results<'a> {
@@ -268,9 +271,9 @@ struct ResultSeries {
 
 impl Results<'_> {
     /// The result series of two series.
-    fn id(&mut self, left: usize, right: usize) -> usize {
+    fn id(&mut self, left: usize, right: usize, meter: &mut Meter<'_>) -> Result<usize, EvalError> {
         if let Some(id) = self.by_pair.get(&(left, right)) {
-            return *id;
+            return Ok(*id);
         }
         let empty = LabelSet::default();
         let of = |series: &[Series], i: usize| {
@@ -283,6 +286,8 @@ impl Results<'_> {
             &of(self.left, left),
             &of(self.right, right),
         );
+        meter.take(PAIR_BYTES)?;
+        meter.take_series(&labels)?;
         let series = &mut self.series;
         let id = *self.ids.entry(labels.clone()).or_insert_with(|| {
             let points = Vec::new();
@@ -293,7 +298,7 @@ impl Results<'_> {
             series.len() - 1
         });
         self.by_pair.insert((left, right), id);
-        id
+        Ok(id)
     }
 
     /// Whether no pair of this signature has given this result at this step before.
@@ -304,9 +309,15 @@ impl Results<'_> {
         result.last.replace((time_ns, signature)) != Some((time_ns, signature))
     }
 
-    fn push(&mut self, id: usize, time_ns: i64, value: f64) {
-        if let Some(result) = self.series.get_mut(id) {
-            result.series.points.push((time_ns, value));
+    fn push(
+        &mut self,
+        id: usize,
+        point: (i64, f64),
+        meter: &mut Meter<'_>,
+    ) -> Result<(), EvalError> {
+        match self.series.get_mut(id) {
+            Some(result) => meter.push(&mut result.series.points, point),
+            None => Ok(()),
         }
     }
 
@@ -334,7 +345,11 @@ fn result_labels(matching: Option<&VectorMatching>, left: &LabelSet, right: &Lab
         labels.push(label.name.clone(), label.value.clone());
     }
     for name in &matching.include {
-        labels.push(name.as_str(), right.get(name).unwrap_or_default());
+        // The text is shared: it may be long, and on many series.
+        match right.iter().find(|label| *label.name == **name) {
+            Some(label) => labels.push(label.name.clone(), label.value.clone()),
+            None => labels.push(name.as_str(), ""),
+        }
     }
     labels.build()
 }

@@ -46,6 +46,17 @@ pub enum EvalError {
     /// `approx_topk` over several steps.
     #[error("count min sketches are only supported on instant queries")]
     ApproximateRange,
+    /// `label_replace` makes more text than a label may have.
+    #[error(
+        "label_replace makes the label {label} longer than {limit_bytes} bytes; have fewer \
+         references in its replacement, or shorter labels"
+    )]
+    LabelTooLong {
+        /// The label.
+        label: String,
+        /// The most bytes.
+        limit_bytes: usize,
+    },
     /// A regex that the syntax accepts but that is too large.
     #[error("invalid regex in label_replace: {0}")]
     Regex(String),

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use model::Reservation;
+
+use super::meter::Meter;
 use super::parts::Place;
 use super::{EvalError, Series, Steps, Value, binary, replace, split, topk, vector};
 use crate::syntax::ast::{
@@ -131,7 +134,9 @@ fn reduction(outer: &VectorAggregation, inner: &RangeAggregation) -> Option<Grou
     Some(outer.grouping.clone().unwrap_or(all))
 }
 
-/// Evaluates a query. `leaf` is asked for the series of each leaf, in the order of [`leaves`].
+/// Evaluates a query. `leaf` is asked for the series of each leaf, in the order of [`leaves`], and
+/// accounts for their memory; what is made of them is taken from `memory`, which covers the answer
+/// in the end.
 ///
 /// # Errors
 /// If the query asks for too much, or for something that is not defined, or is cancelled.
@@ -139,6 +144,7 @@ pub fn evaluate(
     expr: &MetricExpr,
     steps: Steps,
     limits: Limits<'_>,
+    memory: &mut Reservation,
     leaf: &mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
 ) -> Result<Value, EvalError> {
     let put_together = match steps.is_instant() {
@@ -148,6 +154,7 @@ pub fn evaluate(
     let mut evaluator = Evaluator {
         steps,
         limits,
+        meter: Meter::new(memory, limits.is_cancelled),
         leaf,
         put_together: put_together.into_iter(),
     };
@@ -168,6 +175,7 @@ pub fn evaluate(
 struct Evaluator<'a> {
     steps: Steps,
     limits: Limits<'a>,
+    meter: Meter<'a>,
     leaf: &'a mut dyn FnMut(&RangeAggregation) -> Result<Vec<Series>, EvalError>,
     /// Of each leaf to come whether labels without a value are lost.
     put_together: std::vec::IntoIter<bool>,
@@ -210,9 +218,7 @@ impl Evaluator<'_> {
     }
 
     fn series(&mut self, expr: &MetricExpr, place: Place) -> Result<Vec<Series>, EvalError> {
-        if (self.limits.is_cancelled)() {
-            return Err(EvalError::Cancelled);
-        }
+        self.meter.check()?;
         match expr {
             MetricExpr::Range(aggregation) => {
                 let series = (self.leaf)(aggregation)?;
@@ -222,42 +228,48 @@ impl Evaluator<'_> {
                 let merger = place.merger(aggregation);
                 let by_time = self.put_together.next() == Some(true);
                 let merger = merger.or(by_time.then_some(VectorOp::Sum));
-                Ok(match merger {
+                match merger {
                     Some(op) => self.valued(op, series),
-                    None => series,
-                })
+                    None => Ok(series),
+                }
             }
             MetricExpr::Vector(vector) => self.vector(vector, place),
             MetricExpr::Binary(binary) => self.binary(binary, place),
             MetricExpr::LabelReplace(replace) => {
                 let series = self.series(&replace.inner, place)?;
-                let replaced = replace::label_replace(replace, series)?;
+                let replaced = replace::label_replace(replace, series, &mut self.meter)?;
                 // Over time, equal label sets are one series; at one time they stay apart.
-                Ok(if self.steps.is_instant() {
-                    replaced
-                } else {
-                    replace::join_equal(replaced)
-                })
+                if self.steps.is_instant() {
+                    return Ok(replaced);
+                }
+                replace::join_equal(replaced, &mut self.meter)
             }
-            MetricExpr::VectorLiteral(value) => Ok(vec![Series {
-                labels: model::LabelSet::default(),
-                points: self.steps.iter().map(|time_ns| (time_ns, *value)).collect(),
-            }]),
+            MetricExpr::VectorLiteral(value) => {
+                let (labels, mut points) = (model::LabelSet::default(), Vec::new());
+                self.meter.take_series(&labels)?;
+                for time_ns in self.steps.iter() {
+                    self.meter.push(&mut points, (time_ns, *value))?;
+                }
+                Ok(vec![Series { labels, points }])
+            }
             MetricExpr::Literal(_) => Err(EvalError::UnexpectedLiteral),
         }
     }
 
     /// Series without labels that have no value; those that become equal are aggregated.
-    fn valued(&self, op: VectorOp, series: Vec<Series>) -> Vec<Series> {
+    fn valued(&mut self, op: VectorOp, series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
         let is_empty = |label: &model::Label| label.value.is_empty();
         if !series.iter().any(|one| one.labels.iter().any(is_empty)) {
-            return series;
+            return Ok(series);
         }
         let nothing = Grouping {
             without: true,
             labels: Vec::new(),
         };
-        vector::aggregate(op, Some(&nothing), self.steps, &series)
+        let mark = self.meter.mark();
+        let valued = vector::aggregate(op, Some(&nothing), self.steps, &series, &mut self.meter)?;
+        self.meter.keep(mark, &valued);
+        Ok(valued)
     }
 
     fn vector(
@@ -275,7 +287,10 @@ impl Evaluator<'_> {
         {
             return Err(EvalError::NoSelector);
         }
+        let mark = self.meter.mark();
         let mut series = self.series(&aggregation.inner, place.within(aggregation))?;
+        self.meter.check()?;
+        let (steps, meter) = (self.steps, &mut self.meter);
         let grouping = aggregation.grouping.as_ref();
         let k = || {
             usize::try_from(aggregation.parameter.unwrap_or(1))
@@ -288,23 +303,27 @@ impl Evaluator<'_> {
                 series
             }
             VectorOp::Topk | VectorOp::ApproxTopk => {
-                topk::select(k(), true, grouping, self.steps, &series)
+                topk::select(k(), true, grouping, steps, &series, meter)?
             }
-            VectorOp::Bottomk => topk::select(k(), false, grouping, self.steps, &series),
-            op => vector::aggregate(op, grouping, self.steps, &series),
+            VectorOp::Bottomk => topk::select(k(), false, grouping, steps, &series, meter)?,
+            op => vector::aggregate(op, grouping, steps, &series, meter)?,
         };
+        if !aggregation.op.is_sort() {
+            self.meter.keep(mark, &aggregated);
+        }
         if place.is_part(aggregation) {
             self.check_part(&aggregated)?;
         }
-        Ok(match place.is_quotient(aggregation) {
+        match place.is_quotient(aggregation) {
             true => self.valued(VectorOp::Avg, aggregated),
-            false => aggregated,
-        })
+            false => Ok(aggregated),
+        }
     }
 
     /// A side of an operator, which is a part of the query if nothing in it is.
     fn side(&mut self, expr: &MetricExpr, place: Place) -> Result<Vec<Series>, EvalError> {
         let series = self.series(expr, place)?;
+        self.meter.check()?;
         if !place.in_part && place.is_whole(expr) {
             self.check_part(&series)?;
         }
@@ -323,13 +342,16 @@ impl Evaluator<'_> {
                 Ok(binary::with_number(expr, series, *number, false))
             }
             (left, right) => {
+                let mark = self.meter.mark();
                 let left = self.side(left, place)?;
                 let right = self.side(right, place)?;
-                if expr.op.is_set() {
-                    Ok(binary::set_operation(expr, self.steps, &left, &right))
-                } else {
-                    binary::between(expr, self.steps, &left, &right)
-                }
+                let meter = &mut self.meter;
+                let found = match expr.op.is_set() {
+                    true => binary::set_operation(expr, self.steps, &left, &right, meter)?,
+                    false => binary::between(expr, self.steps, &left, &right, meter)?,
+                };
+                self.meter.keep(mark, &found);
+                Ok(found)
             }
         }
     }

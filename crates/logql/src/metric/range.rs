@@ -227,7 +227,7 @@ impl RangeAccumulator {
             }
             let points = match self.fold {
                 Some(_) => self.folded(&mut store),
-                None => self.sampled(&mut store),
+                None => self.sampled(&mut store, is_cancelled)?,
             };
             let (labels, before) = (store.labels, store.reserved_bytes);
             self.reservation.shrink(before);
@@ -269,7 +269,11 @@ impl RangeAccumulator {
         points
     }
 
-    fn sampled(&self, store: &mut Store) -> Vec<(i64, f64)> {
+    fn sampled(
+        &self,
+        store: &mut Store,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<(i64, f64)>, EvalError> {
         // Equal times keep the order in which they came.
         store.samples.sort_by_key(|(time_ns, _)| *time_ns);
         let samples = &store.samples;
@@ -277,6 +281,10 @@ impl RangeAccumulator {
         let mut points = Vec::new();
         let mut values = Vec::new();
         for (i, time_ns) in self.steps.iter().enumerate() {
+            // A window may have as many samples as the query.
+            if is_cancelled() {
+                return Err(EvalError::Cancelled);
+            }
             let end_ns = time_ns.saturating_sub(self.offset_ns);
             let begin_ns = end_ns.saturating_sub(self.range_ns);
             while samples.get(to).is_some_and(|(time, _)| *time <= end_ns) {
@@ -297,7 +305,7 @@ impl RangeAccumulator {
             };
             points.push((self.steps.time_ns(i), value));
         }
-        points
+        Ok(points)
     }
 
     /// One where there is nothing.

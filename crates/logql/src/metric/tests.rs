@@ -12,6 +12,8 @@ use super::{
 use crate::syntax::ast::{Expr, MetricExpr, RangeAggregation, RangeOp};
 use crate::syntax::parse;
 
+mod bounds;
+
 const SECOND: i64 = 1_000_000_000;
 
 fn metric(query: &str) -> MetricExpr {
@@ -84,7 +86,8 @@ fn eval(query: &str, leaves: &[&str]) -> Result<String, EvalError> {
         split_ns: 0,
         is_cancelled: &|| false,
     };
-    match evaluate(&metric(query), steps, limits, &mut leaf)? {
+    let mut memory = Budget::new("memory", 1 << 20).reservation();
+    match evaluate(&metric(query), steps, limits, &mut memory, &mut leaf)? {
         Value::Matrix(found) => Ok(show(&found)),
         Value::Scalar(points) => Ok(format!("{points:?}")),
     }
@@ -512,6 +515,7 @@ fn a_query_that_nobody_waits_for_is_not_computed() {
         split_ns: 0,
         is_cancelled: &|| true,
     };
+    let mut memory = Budget::new("memory", 1 << 20).reservation();
     let mut asked = 0;
     let mut leaf = |_: &RangeAggregation| {
         asked += 1;
@@ -519,8 +523,31 @@ fn a_query_that_nobody_waits_for_is_not_computed() {
     };
     let query = metric(&format!("sum({L}) + vector(1)"));
     assert_eq!(
-        evaluate(&query, steps, limits, &mut leaf),
+        evaluate(&query, steps, limits, &mut memory, &mut leaf),
         Err(EvalError::Cancelled)
     );
     assert_eq!(asked, 0);
+}
+
+#[test]
+fn replacements_are_filled_in_as_a_whole() {
+    for (replacement, expected) in [
+        ("$1", "x"),
+        ("$1$1", "xx"),
+        ("${1}y$1", "xyx"),
+        ("$$1", "$1"),
+        ("$$$1", "$x"),
+        ("$n-${n}$", "x-x$"),
+        ("${n$1}", ""),
+        ("${", "${"),
+        ("é$1é", "éxé"),
+    ] {
+        let query = format!("label_replace(L, \"b\", \"{replacement}\", \"a\", \"(?P<n>.*)\")");
+        let found = eval(&query.replace('L', L), &["a=x: 0 1"]).unwrap();
+        let label = match expected {
+            "" => String::new(),
+            text => format!(" b={text}"),
+        };
+        assert_eq!(found, format!("a=x{label}: 0 1"), "{replacement}");
+    }
 }

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use model::LabelSet;
 
+use super::meter::Meter;
 use super::vector::groups;
-use super::{Series, Steps};
+use super::{EvalError, Series, Steps};
 use crate::syntax::ast::Grouping;
 
 /// What is not a number is less than any number, whichever end is wanted.
@@ -26,7 +27,8 @@ pub(crate) fn select(
     grouping: Option<&Grouping>,
     steps: Steps,
     series: &[Series],
-) -> Vec<Series> {
+    meter: &mut Meter<'_>,
+) -> Result<Vec<Series>, EvalError> {
     let mut kept: Vec<Series> = series
         .iter()
         .map(|one| Series {
@@ -42,8 +44,9 @@ pub(crate) fn select(
             labels.without(|name| by.labels.iter().any(|label| label == name) == by.without)
         })
     };
-    for members in groups(series, key).into_values() {
+    for members in groups(series, key, meter)?.into_values() {
         for i in members {
+            meter.check()?;
             for (time_ns, value) in series.get(i).map_or(&[][..], |one| &one.points) {
                 let Some(best) = row.get_mut(steps.index(*time_ns)) else {
                     continue;
@@ -51,6 +54,7 @@ pub(crate) fn select(
                 let rank = best.partition_point(|(other, _)| !beats(*value, *other, largest));
                 if rank < k {
                     best.truncate(k - 1);
+                    meter.room(best)?;
                     best.insert(rank, (*value, i));
                 }
             }
@@ -58,13 +62,13 @@ pub(crate) fn select(
         for (time_ns, best) in steps.iter().zip(&mut row) {
             for (value, i) in best.drain(..) {
                 if let Some(one) = kept.get_mut(i) {
-                    one.points.push((time_ns, value));
+                    meter.push(&mut one.points, (time_ns, value))?;
                 }
             }
         }
     }
     kept.retain(|one| !one.points.is_empty());
-    kept
+    Ok(kept)
 }
 
 /// Orders the series of an instant query by value.

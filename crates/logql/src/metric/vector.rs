@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use model::{Label, LabelSet};
 
-use super::{Series, Steps};
+use super::meter::Meter;
+use super::{EvalError, Series, Steps};
 use crate::syntax::ast::{Grouping, VectorOp};
 
 impl Grouping {
@@ -69,12 +70,16 @@ impl Group {
 pub(crate) fn groups(
     series: &[Series],
     key: impl Fn(&LabelSet) -> LabelSet,
-) -> BTreeMap<LabelSet, Vec<usize>> {
+    meter: &mut Meter<'_>,
+) -> Result<BTreeMap<LabelSet, Vec<usize>>, EvalError> {
     let mut groups: BTreeMap<LabelSet, Vec<usize>> = BTreeMap::new();
     for (i, one) in series.iter().enumerate() {
-        groups.entry(key(&one.labels)).or_default().push(i);
+        meter.check()?;
+        let key = key(&one.labels);
+        meter.take_series(&key)?;
+        groups.entry(key).or_default().push(i);
     }
-    groups
+    Ok(groups)
 }
 
 /// Aggregates series by group and step.
@@ -83,12 +88,14 @@ pub(crate) fn aggregate(
     grouping: Option<&Grouping>,
     steps: Steps,
     series: &[Series],
-) -> Vec<Series> {
+    meter: &mut Meter<'_>,
+) -> Result<Vec<Series>, EvalError> {
     // One row of steps for all groups in turn: there may be many groups with few points each.
     let mut row = vec![Group::default(); steps.len()];
     let mut found = Vec::new();
     let key = |labels: &LabelSet| grouping.map_or_else(LabelSet::default, |by| by.reduce(labels));
-    for (labels, members) in groups(series, key) {
+    for (labels, members) in groups(series, key, meter)? {
+        meter.check()?;
         row.fill(Group::default());
         for (time_ns, value) in members
             .iter()
@@ -99,13 +106,13 @@ pub(crate) fn aggregate(
                 at.add(op, *value);
             }
         }
-        let present = steps.iter().zip(&row).filter(|(_, at)| at.count > 0.0);
-        let points: Vec<_> = present
-            .map(|(time_ns, at)| (time_ns, at.value(op)))
-            .collect();
+        let mut points = Vec::new();
+        for (time_ns, at) in steps.iter().zip(&row).filter(|(_, at)| at.count > 0.0) {
+            meter.push(&mut points, (time_ns, at.value(op)))?;
+        }
         if !points.is_empty() {
             found.push(Series { labels, points });
         }
     }
-    found
+    Ok(found)
 }

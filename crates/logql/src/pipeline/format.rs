@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::error::StageFault;
 use super::names::{FixedNames, NameId};
-use super::row::Row;
+use super::row::{self, Row};
 use super::stage::Current;
 use super::wanted::{ERROR_DETAILS_LABEL, ERROR_LABEL};
 use crate::syntax::ast::LabelFormat;
@@ -77,7 +77,10 @@ enum Format {
 pub(super) struct LabelFormats(Vec<Format>);
 
 /// What a template of a stage printed, in a buffer that all of them share.
-type Printed = Result<std::ops::Range<usize>, String>;
+type Printed = Result<std::ops::Range<usize>, Fault>;
+
+/// What `__error__` and `__error_details__` say.
+type Fault = (&'static str, String);
 
 impl LabelFormats {
     pub(super) fn compile(
@@ -148,7 +151,7 @@ impl LabelFormats {
                     let printed = printed.get_or_insert_with(|| self.print(current, row, out));
                     match printed.next() {
                         Some(Ok(range)) => row.set_lossy(*to, out.get(range).unwrap_or_default()),
-                        Some(Err(error)) => row.set_error(FAILED, Some(&error)),
+                        Some(Err((error, details))) => row.set_error(error, Some(&details)),
                         None => {}
                     }
                 }
@@ -168,11 +171,14 @@ impl LabelFormats {
                 return None;
             };
             let start = out.len();
+            if start > row::SET_BYTES_MAX {
+                return Some(Err((row::TOO_LARGE, row::too_large())));
+            }
             let outcome = template.run(&context(current, row), out);
             Some(
                 outcome
                     .map(|()| start..out.len())
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| (FAILED, error.to_string())),
             )
         };
         let printed: SmallVec<[Printed; 4]> = self.0.iter().filter_map(print).collect();

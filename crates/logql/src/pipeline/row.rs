@@ -10,6 +10,13 @@ use super::wanted::{
     ERROR_DETAILS_LABEL, ERROR_LABEL, EXTRACTED_SUFFIX, PRESERVE_ERROR_LABEL, Wanted,
 };
 
+/// The most bytes of text that stages may make labels of in one row, what they set over included.
+/// As much as a template may print: each of many stages can double a label.
+pub(super) const SET_BYTES_MAX: usize = 4 << 20;
+
+/// What `__error__` says where a label is not set because of [`SET_BYTES_MAX`].
+pub(super) const TOO_LARGE: &str = "LabelsTooLargeErr";
+
 /// Labels of the current row: those of its stream, its metadata, and what stages set. Values that
 /// stages set lie one after the other in one buffer, so a row costs no allocation.
 ///
@@ -289,9 +296,13 @@ impl Row {
         true
     }
 
-    /// Sets a label to what was written to the text buffer since `start`.
+    /// Sets a label to what was written to the text buffer since `start`, unless that is too much.
     fn set_from(&mut self, name: NameId, start: usize) {
         let end = self.text.len();
+        if end > SET_BYTES_MAX {
+            self.text.truncate(start);
+            return self.set_error(TOO_LARGE, Some(&too_large()));
+        }
         if let Some(label) = self.set.iter_mut().find(|label| label.name == name) {
             (label.start, label.end) = (start, end);
         } else {
@@ -481,6 +492,11 @@ impl Row {
             value: Arc::from(value),
         }
     }
+}
+
+/// What is said of a label that is not set because of [`SET_BYTES_MAX`].
+pub(super) fn too_large() -> String {
+    format!("stages make more than {SET_BYTES_MAX} bytes of labels of one line")
 }
 
 fn suffixed(names: &mut Names, name: NameId) -> NameId {

@@ -413,3 +413,24 @@ fn faults_end_metric_queries_that_did_not_ask_for_them() {
         assert!(sample(query, "x", &[]).unwrap().is_err(), "{query}");
     }
 }
+
+#[test]
+fn labels_of_a_line_that_stages_make_too_large_are_not_set() {
+    let line = "x".repeat(1 << 20);
+    let error = r#"__error__="LabelsTooLargeErr""#;
+    let formats: Vec<String> = (0..200)
+        .map(|at| format!("a{at}=`{{{{__line__}}}}`"))
+        .collect();
+    let one_stage = format!("| label_format {}", formats.join(", "));
+    let many_stages = "| label_format a=`{{.a}}{{__line__}}`".repeat(40);
+    for stages in [one_stage, many_stages] {
+        let found = labels(&stages, &line);
+        assert!(
+            found.len() < 12 << 20 && found.contains(error),
+            "{}",
+            found.len()
+        );
+    }
+    let found = labels("| label_format a=`{{__line__}}`, b=`{{__line__}}`", &line);
+    assert!(!found.contains("__error__"));
+}

@@ -13,6 +13,8 @@ pub struct ParseError {
     pub message: String,
     /// Whether the query is fine but of the wrong kind for its place.
     pub wrong_kind: bool,
+    /// The bound that the query is beyond, and its value, if that is what is wrong.
+    pub bound: Option<(&'static str, u64)>,
 }
 
 impl ParseError {
@@ -23,12 +25,21 @@ impl ParseError {
             column,
             message: message.into(),
             wrong_kind: false,
+            bound: None,
         }
     }
 
     /// Wrong in meaning.
     pub(crate) fn semantic(message: impl Into<String>) -> Self {
         Self::at(0, 0, message)
+    }
+
+    /// The same, because the query is beyond a bound.
+    pub(crate) fn beyond(self, name: &'static str, value: u64) -> Self {
+        Self {
+            bound: Some((name, value)),
+            ..self
+        }
     }
 
     /// A log query where a selector is wanted, and the like.

@@ -13,6 +13,7 @@ mod metric;
 use model::{MatchOp, Matcher, re2};
 
 use super::ast::{Expr, LogExpr, MetricExpr};
+use super::regex_size::RegexSizes;
 use super::token::{Kind, Token, Word};
 use super::{MAX_DEPTH, MAX_HEIGHT, ParseError, lexer};
 
@@ -40,6 +41,7 @@ struct Parser<'a> {
     at: usize,
     depth: u32,
     late: Vec<Late>,
+    regexes: RegexSizes,
 }
 
 /// Parses a whole query, whose selectors must leave something out if `is_selective`.
@@ -49,6 +51,7 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         at: 0,
         depth: 0,
         late: Vec::new(),
+        regexes: RegexSizes::default(),
     };
     let found = parser.expression(0).and_then(|found| match parser.kind() {
         Kind::End => Ok(found),
@@ -214,12 +217,24 @@ impl<'a> Parser<'a> {
         if self.depth >= MAX_DEPTH {
             return Err(ParseError::semantic(format!(
                 "query nests too deeply: more than {MAX_DEPTH} levels"
-            )));
+            ))
+            .beyond("query_depth_max", MAX_DEPTH.into()));
         }
         self.depth += 1;
         let found = inner(self);
         self.depth -= 1;
         found
+    }
+
+    /// Builds a matcher, with Go's words if its expression is none.
+    fn matcher(&mut self, name: String, op: MatchOp, value: String) -> Result<Matcher, ParseError> {
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            re2::translate(&value).map_err(|error| ParseError::semantic(error.to_string()))?;
+            self.regexes.add(&value)?;
+        }
+        Matcher::new(name, op, value).map_err(|error| {
+            ParseError::semantic(format!("error parsing regexp: {}", error.source))
+        })
     }
 
     fn late(&mut self, start: usize, message: impl Into<String>) {
@@ -247,16 +262,8 @@ fn grown(height: u32) -> Result<u32, ParseError> {
     if height >= MAX_HEIGHT {
         return Err(ParseError::semantic(format!(
             "query is too complex: more than {MAX_HEIGHT} operators in a chain"
-        )));
+        ))
+        .beyond("query_height_max", MAX_HEIGHT.into()));
     }
     Ok(height + 1)
-}
-
-/// Builds a matcher, with Go's words if its expression is none.
-fn matcher(name: String, op: MatchOp, value: String) -> Result<Matcher, ParseError> {
-    if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
-        re2::translate(&value).map_err(|error| ParseError::semantic(error.to_string()))?;
-    }
-    Matcher::new(name, op, value)
-        .map_err(|error| ParseError::semantic(format!("error parsing regexp: {}", error.source)))
 }

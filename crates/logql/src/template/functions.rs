@@ -161,10 +161,10 @@ pub(super) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
 #[derive(Debug, Default)]
 pub(super) struct Regexes(Mutex<HashMap<String, Arc<Regex>>>);
 
-const CACHED_REGEXES_MAX: usize = 32;
+const CACHED_REGEXES_MAX: usize = 8;
 
 /// The most memory that a compiled expression may take.
-const REGEX_BYTES_MAX: usize = 2 << 20;
+const REGEX_BYTES_MAX: usize = 1 << 20;
 
 impl Regexes {
     pub(super) fn get(&self, pattern: &[u8]) -> Result<Arc<Regex>, String> {

@@ -277,21 +277,28 @@ impl Numbers<'_> {
             split_ns: 0,
             is_cancelled: &|| false,
         };
-        evaluate(self.expr, self.steps, limits, &mut |aggregation| {
-            let budget = Budget::new("test", 64 << 20);
-            let mut sum = RangeAccumulator::new(aggregation, self.steps, budget.reservation());
-            let range = self.steps.sample_range(aggregation);
-            let done = leaf(leaves.next().unwrap(), range, &mut sum);
-            done.map_err(|error| EvalError::Leaf {
-                code: Code::InvalidArgument,
-                message: match error {
-                    ScanError::Sample(text) => text,
-                    other => panic!("{other}"),
-                },
-            })?;
-            let (series, _) = sum.finish(&|| false)?;
-            Ok(series)
-        })
+        let mut memory = Budget::new("test", 64 << 20).reservation();
+        evaluate(
+            self.expr,
+            self.steps,
+            limits,
+            &mut memory,
+            &mut |aggregation| {
+                let budget = Budget::new("test", 64 << 20);
+                let mut sum = RangeAccumulator::new(aggregation, self.steps, budget.reservation());
+                let range = self.steps.sample_range(aggregation);
+                let done = leaf(leaves.next().unwrap(), range, &mut sum);
+                done.map_err(|error| EvalError::Leaf {
+                    code: Code::InvalidArgument,
+                    message: match error {
+                        ScanError::Sample(text) => text,
+                        other => panic!("{other}"),
+                    },
+                })?;
+                let (series, _) = sum.finish(&|| false)?;
+                Ok(series)
+            },
+        )
     }
 
     /// What comes of samples taken from every row. Which labels they have is a matter of the

@@ -9,7 +9,7 @@ use model::MatchOp;
 use super::super::ast::LabelFilter;
 use super::super::scan;
 use super::super::token::{Kind, Word};
-use super::{ParseError, Parser, grown, matcher};
+use super::{ParseError, Parser, grown};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Join {
@@ -97,13 +97,15 @@ impl Parser<'_> {
             };
             self.advance();
             let value = self.string()?;
-            return matcher(self.name_at(name_at)?, op, value).map(LabelFilter::Text);
+            let name = self.name_at(name_at)?;
+            return self.matcher(name, op, value).map(LabelFilter::Text);
         };
         self.advance();
         match (self.kind(), match_op) {
             (Kind::String(_), Some(op)) => {
                 let value = self.string()?;
-                matcher(self.name_at(name_at)?, op, value).map(LabelFilter::Text)
+                let name = self.name_at(name_at)?;
+                self.matcher(name, op, value).map(LabelFilter::Text)
             }
             (Kind::Ip, Some(op)) => {
                 let pattern = self.ip_argument()?;

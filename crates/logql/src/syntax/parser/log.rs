@@ -7,7 +7,7 @@ use super::super::ast::{
 };
 use super::super::check;
 use super::super::token::{Kind, Word};
-use super::{ParseError, Parser, matcher};
+use super::{ParseError, Parser};
 
 impl Parser<'_> {
     /// `{a="b"}`; the brace is next.
@@ -27,7 +27,7 @@ impl Parser<'_> {
             };
             self.advance();
             let value = self.string()?;
-            matchers.push(matcher(name, op, value)?);
+            matchers.push(self.matcher(name, op, value)?);
             if self.eat(Word::CloseBrace) {
                 return Ok(matchers);
             }
@@ -83,6 +83,13 @@ impl Parser<'_> {
         while self.eat(Word::Or) {
             alternatives.push(self.line_match()?);
         }
+        if matches!(op, LineOp::Regex | LineOp::NotRegex) {
+            for alternative in &alternatives {
+                if let LineMatch::Text(pattern) = alternative {
+                    self.regexes.add(pattern)?;
+                }
+            }
+        }
         if !op.is_negative() {
             return Ok(vec![LineFilter { op, alternatives }]);
         }
@@ -129,6 +136,7 @@ impl Parser<'_> {
             Word::Regexp => {
                 let pattern = self.string()?;
                 check::regexp(&pattern)?;
+                self.regexes.add_with_groups(&pattern)?;
                 Stage::Regexp(pattern)
             }
             Word::Pattern => {
@@ -136,7 +144,7 @@ impl Parser<'_> {
                 check::capture_pattern(&pattern)?;
                 Stage::Pattern(pattern)
             }
-            Word::LineFormat => Stage::LineFormat(self.string()?),
+            Word::LineFormat => Stage::LineFormat(self.template()?),
             Word::LabelFormat => Stage::LabelFormat(self.list(Self::label_format)?),
             Word::Drop => Stage::Drop(self.list(Self::label_pick)?),
             Word::Keep => Stage::Keep(self.list(Self::label_pick)?),
@@ -189,10 +197,16 @@ impl Parser<'_> {
             }),
             Kind::String(_) => Ok(LabelFormat::Template {
                 to,
-                template: self.string()?,
+                template: self.template()?,
             }),
             _ => Err(self.unexpected(&["IDENTIFIER", "STRING"])),
         }
+    }
+
+    fn template(&mut self) -> Result<String, ParseError> {
+        let text = self.string()?;
+        self.regexes.add_template(&text)?;
+        Ok(text)
     }
 
     fn label_pick(&mut self) -> Result<LabelPick, ParseError> {
@@ -202,7 +216,7 @@ impl Parser<'_> {
         };
         self.advance();
         let value = self.string()?;
-        matcher(name, op, value).map(LabelPick::Matcher)
+        self.matcher(name, op, value).map(LabelPick::Matcher)
     }
 
     /// One or more of `item`, with commas between.

@@ -233,6 +233,7 @@ impl Parser<'_> {
             self.late(start, format!("invalid regex in label_replace: {error}"));
             return Ok(Operand::Faulty);
         }
+        self.regexes.add_with_groups(&regex)?;
         let Operand::Metric(inner, height) = inner else {
             return Ok(Operand::Faulty);
         };
