@@ -1,6 +1,7 @@
 //! `/debug/pprof` and `/debug/fgprof`: where the time of the process goes, by thread.
 //!
-//! Stacks are not sampled. A profile says for each name of threads how long they ran, and with
+//! Stacks are not sampled, and allocations and locks are not recorded: who asks for such a profile is
+//! told so. A profile says for each name of threads how long they ran, and with
 //! `fgprof` how long they waited, in the format of pprof, so that `go tool pprof` and what collects
 //! profiles can read it: <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 
@@ -8,7 +9,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::extract::Query;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -34,6 +36,8 @@ pub(crate) fn routes() -> Router {
             "/debug/pprof/profile",
             get(|params| profile(params, Kind::Running)),
         )
+        .route("/debug/pprof/symbol", get(symbols).post(symbols))
+        .route("/debug/pprof/{name}", get(not_kept))
         .route("/debug/fgprof", get(|params| profile(params, Kind::Wall)))
 }
 
@@ -60,6 +64,23 @@ async fn list_threads() -> Result<String, ApiError> {
     let threads = threads().map_err(|error| unreadable(&error))?;
     let line = |thread: Thread| format!("{} {} {}\n", thread.id, thread.state, thread.name);
     Ok(threads.into_iter().map(line).collect())
+}
+
+/// Says that addresses cannot be looked up: profiles have names in them.
+async fn symbols() -> &'static str {
+    "num_symbols: 0\n"
+}
+
+async fn not_kept(Path(name): Path<String>) -> (StatusCode, String) {
+    let what = match name.as_str() {
+        "heap" | "allocs" => "allocations; process_resident_memory_bytes of /metrics is its memory",
+        "block" | "mutex" => "waits for locks; /debug/fgprof says which threads wait",
+        "threadcreate" => "who began threads; /debug/pprof/goroutine lists them",
+        "trace" => "what happens in it; /debug/fgprof says which threads run and wait",
+        _ => return (StatusCode::NOT_FOUND, "Unknown profile\n".to_owned()),
+    };
+    let text = format!("this process does not record {what}\n");
+    (StatusCode::NOT_IMPLEMENTED, text)
 }
 
 fn unreadable(error: &std::io::Error) -> ApiError {
@@ -295,6 +316,18 @@ mod tests {
         assert_eq!((thread.id, thread.name.as_str()), (7, "a (b) c"));
         assert_eq!((thread.state, thread.ran_ns), ('S', 42 * TICK_NS));
         assert_eq!(Thread::parse("7 (a) S 1"), None);
+    }
+
+    #[tokio::test]
+    async fn profiles_that_are_not_kept_are_told_from_those_that_do_not_exist() {
+        for name in ["heap", "allocs", "block", "mutex", "threadcreate", "trace"] {
+            let (status, text) = not_kept(Path(name.to_owned())).await;
+            assert_eq!(status, StatusCode::NOT_IMPLEMENTED, "{name}");
+            assert!(text.starts_with("this process does not record "), "{text}");
+        }
+        let (status, _) = not_kept(Path("heaps".to_owned())).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(symbols().await, "num_symbols: 0\n");
     }
 
     #[test]
