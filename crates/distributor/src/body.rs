@@ -59,7 +59,8 @@ pub(crate) async fn read(
     reservation: &mut Reservation,
 ) -> Result<Bytes, Rejection> {
     let bytes_max = config.max_recv_msg_size.as_usize();
-    let too_large = || Rejection::too_large("request body", "max_recv_msg_size", bytes_max);
+    let too_large =
+        || Rejection::too_large("request body", "distributor.max_recv_msg_size", bytes_max);
     if declared_bytes.is_some_and(|declared| declared > bytes_max) {
         return Err(too_large());
     }
@@ -165,7 +166,7 @@ pub(crate) fn text(body: Bytes, reservation: &mut Reservation) -> Result<Bytes, 
 fn too_large(bytes_max: usize) -> Rejection {
     Rejection::too_large(
         "decompressed request body",
-        "max_decompressed_size",
+        "distributor.max_decompressed_size",
         bytes_max,
     )
 }

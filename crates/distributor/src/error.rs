@@ -1,6 +1,6 @@
 //! Why a push, or a part of it, was not stored.
 
-use model::Exceeded;
+use model::{Exceeded, TenantId};
 
 /// The answer to a push that was not stored, or not as a whole.
 ///
@@ -13,7 +13,7 @@ pub struct Rejection {
     pub status: u16,
     /// What the sender is told.
     pub message: String,
-    /// The limits of the tenant that refused it, if any did.
+    /// The limits that refused it, if any did.
     pub exceeded: Option<Box<Exceeded>>,
 }
 
@@ -32,12 +32,46 @@ impl Rejection {
         Self::new(400, message)
     }
 
-    /// 413: more bytes than a limit allows.
-    pub(crate) fn too_large(what: &str, limit_name: &str, limit_bytes: usize) -> Self {
+    /// The tenant's pushes, or some of its streams, are not taken for some time.
+    pub(crate) fn blocked(status: u16, tenant: &TenantId, until: &str) -> Self {
         Self::new(
-            413,
-            format!("{what} too large: distributor.{limit_name} is {limit_bytes} bytes"),
+            status,
+            format!(
+                "ingestion blocked for user '{tenant}' until '{until}' with status code '{status}'"
+            ),
         )
+    }
+
+    /// 413: more bytes than a limit allows.
+    pub(crate) fn too_large(what: &str, limit_name: &'static str, limit_bytes: usize) -> Self {
+        let exceeded = Exceeded {
+            limits: vec![(limit_name, limit_bytes.to_string())],
+            tenant: None,
+        };
+        Self {
+            exceeded: Some(Box::new(exceeded)),
+            ..Self::new(
+                413,
+                format!("{what} too large: {limit_name} is {limit_bytes} bytes"),
+            )
+        }
+    }
+
+    /// The same, because a limit of the tenant refused it.
+    pub(crate) fn beyond(
+        self,
+        limit: &'static str,
+        value: impl Into<String>,
+        tenant: &TenantId,
+    ) -> Self {
+        let exceeded = Exceeded {
+            limits: vec![(limit, value.into())],
+            tenant: Some(tenant.clone()),
+        };
+        Self {
+            exceeded: Some(Box::new(exceeded)),
+            ..self
+        }
     }
 
     /// 422: the request has nothing to store.

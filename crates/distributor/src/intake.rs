@@ -203,6 +203,12 @@ impl<'a> Intake<'a> {
             }
             return Err(*reason);
         }
+        if let Some((until, until_ns)) = &stream.blocked_until
+            && self.rules.now_ns < *until_ns
+        {
+            self.report.block(self.rules.tenant, until);
+            return Err(Reason::BlockedIngestionPolicy);
+        }
         let (limits, text) = (self.rules.limits, &stream.text);
         let rfc3339 = time::rfc3339_seconds;
         if row.timestamp_ns < self.oldest_ns {

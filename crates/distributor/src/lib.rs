@@ -26,6 +26,7 @@ mod labels;
 mod level;
 mod metrics;
 mod names;
+mod policies;
 mod push;
 mod replicate;
 mod report;

@@ -266,26 +266,20 @@ impl Inner {
             .block_ingestion_until
             .as_deref()
             .filter(|until| !until.is_empty())?;
-        let until_ns = time::parse_rfc3339(until).unwrap_or_else(|_| {
-            // Years beyond what nanoseconds can count are for ever; anything else is a mistake
-            // that must not drop lines.
-            if until.parse::<jiff::Timestamp>().is_ok() {
-                i64::MAX
-            } else {
-                i64::MIN
-            }
-        });
-        if now_ns >= until_ns {
+        if now_ns >= time::until_ns(until) {
             return None;
         }
         let status = limits.block_ingestion_status_code;
         if status == 200 {
             return Some(PushOutcome::default());
         }
-        let message = format!(
-            "ingestion blocked for user '{tenant}' until '{until}' with status code '{status}'"
-        );
-        Some(Rejection::new(status, message).into())
+        let rejection = Rejection::blocked(status, tenant, until);
+        let value = until.to_owned();
+        Some(
+            rejection
+                .beyond("block_ingestion_until", value, tenant)
+                .into(),
+        )
     }
 
     fn decode<D>(
@@ -429,7 +423,9 @@ fn outcome(
             Some(fault)
         }
         (Some(fault), None) => Some(fault),
-        (None, text) => text.map(Rejection::invalid),
+        (None, Some(text)) => Some(Rejection::invalid(text)),
+        // What is wrong with rows is more important than that others are not taken now.
+        (None, None) => report.blocked(limits.block_ingestion_status_code),
     };
     PushOutcome {
         stored_rows: stored,

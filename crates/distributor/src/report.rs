@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use model::{Exceeded, Limits, TenantId};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
+use crate::error::Rejection;
+
 /// Why rows were not stored. The names are those of Loki's `reason` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
@@ -25,6 +27,7 @@ pub(crate) enum Reason {
     RequestTooLarge,
     RateLimited,
     BlockedIngestion,
+    BlockedIngestionPolicy,
     OutOfOrder,
     TooFarBehind,
     StreamLimit,
@@ -32,7 +35,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::MissingLabels,
         Self::MissingEnforcedLabels,
         Self::MaxLabelNamesPerSeries,
@@ -49,6 +52,7 @@ impl Reason {
         Self::RequestTooLarge,
         Self::RateLimited,
         Self::BlockedIngestion,
+        Self::BlockedIngestionPolicy,
         Self::OutOfOrder,
         Self::TooFarBehind,
         Self::StreamLimit,
@@ -73,6 +77,7 @@ impl Reason {
             Self::RequestTooLarge => "request_body_too_large",
             Self::RateLimited => "rate_limited",
             Self::BlockedIngestion => "blocked_ingestion",
+            Self::BlockedIngestionPolicy => "blocked_ingestion_policy",
             Self::OutOfOrder => "out_of_order",
             Self::TooFarBehind => "too_far_behind",
             Self::StreamLimit => "stream_limit",
@@ -116,8 +121,18 @@ impl Reason {
                 &limits.max_global_streams_per_user,
             ),
             Self::PerStreamRateLimit => ("per_stream_rate_limit", &limits.per_stream_rate_limit),
-            Self::MissingEnforcedLabels => {
+            Self::MissingEnforcedLabels if !limits.enforced_labels.is_empty() => {
                 return Some(("enforced_labels", limits.enforced_labels.join(",")));
+            }
+            Self::MissingEnforcedLabels => {
+                let of = limits.policy_enforced_labels.iter();
+                let of = of.map(|(policy, labels)| format!("{policy}:{}", labels.join(",")));
+                return Some(("policy_enforced_labels", joined(of)));
+            }
+            Self::BlockedIngestionPolicy => {
+                let of = limits.block_ingestion_policy_until.iter();
+                let of = of.map(|(policy, until)| format!("{policy}:{until}"));
+                return Some(("block_ingestion_policy_until", joined(of)));
             }
             Self::MissingLabels
             | Self::DuplicateLabelNames
@@ -127,6 +142,10 @@ impl Reason {
         };
         Some((name, value.to_string()))
     }
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 impl EncodeLabelValue for Reason {
@@ -158,9 +177,24 @@ pub(crate) struct Report {
     discarded: [Tally; Reason::ALL.len()],
     texts: Vec<(String, usize)>,
     more_texts: usize,
+    /// Whose streams are not taken for some time, and until when.
+    blocked: Option<(TenantId, String)>,
 }
 
 impl Report {
+    /// Notes that a stream's policy says that its rows are not taken for some time.
+    pub(crate) fn block(&mut self, tenant: &TenantId, until: &str) {
+        if self.blocked.is_none() {
+            self.blocked = Some((tenant.clone(), until.to_owned()));
+        }
+    }
+
+    /// What is answered because streams are not taken for some time: nothing with the status 200.
+    pub(crate) fn blocked(&self, status: u16) -> Option<Rejection> {
+        let (tenant, until) = self.blocked.as_ref()?;
+        (status != 200).then(|| Rejection::blocked(status, tenant, until))
+    }
+
     /// Counts rows that were refused.
     pub(crate) fn discard(&mut self, reason: Reason, rows: usize, bytes: usize) {
         if let Some(tally) = self.discarded.get_mut(reason as usize) {
@@ -197,7 +231,7 @@ impl Report {
             .filter_map(|(reason, _)| reason.limit(limits))
             .collect();
         found.dedup();
-        let tenant = tenant.clone();
+        let tenant = Some(tenant.clone());
         (!found.is_empty()).then(|| {
             Box::new(Exceeded {
                 limits: found,

@@ -17,6 +17,7 @@ use crate::error::Rejection;
 use crate::labels;
 use crate::level::{DETECTED_LEVEL, Level};
 use crate::names;
+use crate::policies::{self, PolicyCache};
 use crate::report::Reason;
 
 /// The label that names the service of a stream, for clients that browse by it.
@@ -36,6 +37,8 @@ pub(crate) struct Stream {
     pub(crate) level: Option<LabelSet>,
     /// Why none of its rows are stored, if so.
     pub(crate) fault: Option<(Reason, String)>,
+    /// Until when none of its rows are stored, as text and in nanoseconds, if its policy says so.
+    pub(crate) blocked_until: Option<(String, i64)>,
     origin: Origin,
 }
 
@@ -62,7 +65,10 @@ impl Weighter<u128, Arc<Stream>> for ByBytes {
 }
 
 /// Streams by what they were made of.
-pub(crate) struct StreamCache(Cache<u128, Arc<Stream>, ByBytes>);
+pub(crate) struct StreamCache {
+    streams: Cache<u128, Arc<Stream>, ByBytes>,
+    policies: PolicyCache,
+}
 
 /// A usual number of bytes of an entry, to size the cache's tables.
 const USUAL_ENTRY_BYTES: u64 = 1024;
@@ -70,7 +76,10 @@ const USUAL_ENTRY_BYTES: u64 = 1024;
 impl StreamCache {
     pub(crate) fn new(bytes_max: u64) -> Self {
         let entries = usize::try_from(bytes_max / USUAL_ENTRY_BYTES).unwrap_or(usize::MAX);
-        Self(Cache::with_weighter(entries.max(16), bytes_max, ByBytes))
+        Self {
+            streams: Cache::with_weighter(entries.max(16), bytes_max, ByBytes),
+            policies: PolicyCache::default(),
+        }
     }
 
     /// The stream that `{a="x"}` names.
@@ -131,7 +140,7 @@ impl StreamCache {
         hasher.update(&[0]);
         hasher.update(source);
         let key = hasher.digest128();
-        if let Some(stream) = self.0.get(&key) {
+        if let Some(stream) = self.streams.get(&key) {
             let origin = &stream.origin;
             if *origin.source == *source
                 && origin.tenant == *tenant
@@ -145,8 +154,8 @@ impl StreamCache {
             tenant: tenant.clone(),
             limits: Arc::clone(limits),
         };
-        let stream = Arc::new(Stream::new(pairs()?, origin));
-        self.0.insert(key, Arc::clone(&stream));
+        let stream = Arc::new(Stream::new(pairs()?, origin, &self.policies));
+        self.streams.insert(key, Arc::clone(&stream));
         Ok(stream)
     }
 }
@@ -173,7 +182,7 @@ fn check_names(pairs: &[(String, String)]) -> Result<(), Rejection> {
 }
 
 impl Stream {
-    fn new(pairs: Vec<(String, String)>, origin: Origin) -> Self {
+    fn new(pairs: Vec<(String, String)>, origin: Origin, policies: &PolicyCache) -> Self {
         let limits = Arc::clone(&origin.limits);
         let duplicate = duplicate_name(&pairs).map(str::to_owned);
         let mut builder = LabelSetBuilder::default();
@@ -190,14 +199,17 @@ impl Stream {
             labels = builder.build();
         }
         let text = labels.to_string();
+        let policy = policies.of(&limits, &labels);
         let fault = match duplicate {
             Some(name) => Some((
                 Reason::DuplicateLabelNames,
                 format!("stream '{text}' has duplicate label name: '{name}'"),
             )),
-            None => fault_of(&labels, &text, &limits, &origin.tenant),
+            None => fault_of(&labels, &text, &limits, &origin.tenant, &policy),
         };
+        let blocked_until = policies::blocked_until(&limits, &policy);
         Self {
+            blocked_until: blocked_until.map(|(text, until_ns)| (text.to_owned(), until_ns)),
             key: stream_key(&origin.tenant, &labels),
             level: level_of(&labels, &limits),
             text,
@@ -243,6 +255,7 @@ fn fault_of(
     text: &str,
     limits: &Limits,
     tenant: &TenantId,
+    policy: &str,
 ) -> Option<(Reason, String)> {
     if labels.is_empty() {
         let message = "error at least one label pair is required per stream";
@@ -275,9 +288,7 @@ fn fault_of(
         }
     }
     let is_missing = |name: &&String| labels.get(name).is_none();
-    let missing: Vec<&str> = limits
-        .enforced_labels
-        .iter()
+    let missing: Vec<&str> = policies::enforced_labels(limits, policy)
         .filter(is_missing)
         .map(String::as_str)
         .collect();
@@ -285,7 +296,7 @@ fn fault_of(
         (
             Reason::MissingEnforcedLabels,
             format!(
-                "missing required labels '{}' for user '{tenant}' for stream '{text}' (policy: '')",
+                "missing required labels '{}' for user '{tenant}' for stream '{text}' (policy: '{policy}')",
                 missing.join(",")
             ),
         )

@@ -28,6 +28,19 @@ pub(crate) fn go_time(timestamp_ns: i64) -> String {
     }
 }
 
+/// When a time ends that a limit names, in nanoseconds.
+pub(crate) fn until_ns(text: &str) -> i64 {
+    parse_rfc3339(text).unwrap_or_else(|_| {
+        // Years beyond what nanoseconds can count are for ever; anything else is a mistake that must
+        // not drop lines.
+        if text.parse::<Timestamp>().is_ok() {
+            i64::MAX
+        } else {
+            i64::MIN
+        }
+    })
+}
+
 /// Go's name for the form of RFC 3339 times.
 const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use distributor::Config;
 use model::units::ByteSize;
-use model::{Code, Limits};
+use model::{Code, Limits, PolicyStreams};
 use prost::Message;
 use proto::logproto::{EntryAdapter, PushRequest, StreamAdapter, Timestamp};
 use proto::role::RefusalReason;
@@ -258,6 +258,57 @@ async fn a_refused_line_refuses_only_itself() {
 }
 
 #[tokio::test]
+async fn tenants_and_policies_are_blocked_and_the_limit_is_named() {
+    let until = "2200-01-01T00:00:00Z".to_owned();
+    let limits = Limits {
+        block_ingestion_until: Some(until.clone()),
+        ..plain()
+    };
+    let text = "ingestion blocked for user 't' until '2200-01-01T00:00:00Z' with status code '260'";
+    let answer = Endpoint::new(limits);
+    let answer = answer.post_json(json(r#"{"app":"web"}"#, &["x"])).await;
+    assert_eq!((answer.status, answer.text().as_str()), (260, text));
+    assert_eq!(
+        answer.limit,
+        "block_ingestion_until=2200-01-01T00:00:00Z; tenant=t"
+    );
+    let streams = PolicyStreams {
+        selector: r#"{app="web"}"#.to_owned(),
+        priority: 1,
+    };
+    let mut limits = Limits {
+        policy_stream_mapping: [("p".to_owned(), vec![streams])].into(),
+        policy_enforced_labels: [("p".to_owned(), vec!["team".to_owned()])].into(),
+        block_ingestion_policy_until: [("p".to_owned(), until)].into(),
+        ..plain()
+    };
+    let endpoint = Endpoint::new(limits.clone());
+    let missing = endpoint.post_json(json(r#"{"app":"web"}"#, &["x"])).await;
+    assert_eq!(
+        (missing.status, missing.text().as_str()),
+        (
+            400,
+            r#"missing required labels 'team' for user 't' for stream '{app="web"}' (policy: 'p')"#
+        )
+    );
+    assert_eq!(missing.limit, "policy_enforced_labels=p:team; tenant=t");
+    let of_policy = json(r#"{"app":"web","team":"a"}"#, &["x"]);
+    let blocked = endpoint.post_json(of_policy.clone()).await;
+    assert_eq!((blocked.status, blocked.text().as_str()), (260, text));
+    assert_eq!(
+        blocked.limit,
+        "block_ingestion_policy_until=p:2200-01-01T00:00:00Z; tenant=t"
+    );
+    let other = endpoint.post_json(json(r#"{"app":"db"}"#, &["x"])).await;
+    assert_eq!(other.status, 204);
+    assert_eq!(endpoint.fakes.rows().len(), 1);
+    limits.block_ingestion_status_code = 200;
+    let silent = Endpoint::new(limits);
+    assert_eq!(silent.post_json(of_policy).await.status, 204);
+    assert_eq!(silent.fakes.rows().len(), 0);
+}
+
+#[tokio::test]
 async fn what_an_ingester_refuses_is_told() {
     let endpoint = Endpoint::new(plain());
     let reason = RefusalReason::OutOfOrder { newest_ns: NOW_NS };
@@ -356,6 +407,9 @@ async fn bombs_and_lies_cost_nothing() {
         assert!(!answer.text().is_empty());
     }
     assert_eq!(endpoint.fakes.pushes_of("i0"), 0);
+    let large = endpoint.post(PATH, &[JSON], vec![b' '; 65 << 10]).await;
+    assert_eq!(large.status, 413);
+    assert_eq!(large.limit, "distributor.max_recv_msg_size=65536");
 }
 
 #[tokio::test]

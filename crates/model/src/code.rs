@@ -96,22 +96,27 @@ impl Code {
     }
 }
 
-/// Limits of a tenant that a request went beyond. Where Loki has the limit the text of the error is
-/// Loki's, and that often names neither limit nor tenant.
+/// Limits that a request went beyond. Where Loki has the limit the text of the error is Loki's, and
+/// that often names neither limit nor tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     /// Names of limits and their values.
     pub limits: Vec<(&'static str, String)>,
-    /// Whose they are.
-    pub tenant: TenantId,
+    /// Whose they are; `None` for bounds that are the same for everybody.
+    pub tenant: Option<TenantId>,
 }
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
         for (name, value) in &self.limits {
-            write!(f, "{name}={value}; ")?;
+            write!(f, "{separator}{name}={value}")?;
+            separator = "; ";
         }
-        write!(f, "tenant={}", self.tenant)
+        match &self.tenant {
+            Some(tenant) => write!(f, "{separator}tenant={tenant}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -147,7 +152,17 @@ impl CodedError {
     ) -> Self {
         self.exceeded = Some(Box::new(Exceeded {
             limits: vec![(limit, value.to_string())],
-            tenant: tenant.clone(),
+            tenant: Some(tenant.clone()),
+        }));
+        self
+    }
+
+    /// The same, because a bound was exceeded that is the same for everybody.
+    #[must_use]
+    pub fn beyond_bound(mut self, bound: &'static str, value: &dyn fmt::Display) -> Self {
+        self.exceeded = Some(Box::new(Exceeded {
+            limits: vec![(bound, value.to_string())],
+            tenant: None,
         }));
         self
     }
@@ -163,6 +178,8 @@ mod tests {
         let error = CodedError::new(Code::InvalidArgument, "x").beyond("max_a", &5, &tenant);
         let exceeded = error.exceeded.unwrap().to_string();
         assert_eq!(exceeded, "max_a=5; tenant=team");
+        let error = CodedError::new(Code::InvalidArgument, "x").beyond_bound("depth_max", &5);
+        assert_eq!(error.exceeded.unwrap().to_string(), "depth_max=5");
     }
 
     #[test]

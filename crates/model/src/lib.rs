@@ -28,7 +28,7 @@ pub use entries::{Entries, EntriesIter, Entry, EntryRef, RowLabels, StreamBatch,
 pub use label::{Label, LabelSet, LabelSetBuilder, is_valid_label_name};
 pub use limits::{
     BlockedQuery, DiscoverFields, Limits, OtlpAction, OtlpAttributeRule, OtlpConfig,
-    OtlpResourceRules, StreamRetention,
+    OtlpResourceRules, PolicyStreams, StreamRetention,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use parts::Parts;

@@ -1,14 +1,16 @@
 //! What a tenant may do. Names and defaults are Loki's, so that an `overrides` file can be kept.
 
+mod without_effect;
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{ByteSize, DurationNs};
 
 /// The limits of one tenant. A limit of zero is no limit unless its comment says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Limits {
     // --- ingestion rates
     /// `global` shares a rate among the distributors, `local` gives it to each.
@@ -75,6 +77,12 @@ pub struct Limits {
     pub block_ingestion_until: Option<String>,
     /// Status of refused pushes; 200 drops them silently.
     pub block_ingestion_status_code: u16,
+    /// Which streams are under which policy, by its name.
+    pub policy_stream_mapping: BTreeMap<String, Vec<PolicyStreams>>,
+    /// Labels without which a stream of a policy is refused, by its name; `*` is for every stream.
+    pub policy_enforced_labels: BTreeMap<String, Vec<String>>,
+    /// Refuse streams of a policy until then (RFC 3339), by its name; `*` is for streams of none.
+    pub block_ingestion_policy_until: BTreeMap<String, String>,
     /// Queries that are refused.
     pub blocked_queries: Vec<BlockedQuery>,
     /// Labels that a selector must name.
@@ -99,6 +107,10 @@ pub struct Limits {
     pub query_timeout: DurationNs,
     /// Bytes that one query may read.
     pub max_query_bytes_read: ByteSize,
+    /// Bytes that one process may read of storage for a query; here, one process reads all of it.
+    pub max_querier_bytes_read: ByteSize,
+    /// Runs of rows in blocks that one query may touch.
+    pub max_chunks_per_query: u64,
     /// Bytes of memory that one query may hold.
     pub max_query_memory: ByteSize,
     /// Matchers of one selector.
@@ -127,6 +139,35 @@ pub struct Limits {
     pub retention_max_bytes: ByteSize,
     /// `disabled`, `filter-only` or `filter-and-delete`.
     pub deletion_mode: String,
+    // --- rules
+    /// Rules of one group.
+    pub ruler_max_rules_per_rule_group: usize,
+    /// Groups of rules.
+    pub ruler_max_rule_groups_per_tenant: usize,
+    // --- what was read besides
+    /// Limits of Loki that were named and have no effect here.
+    #[serde(skip)]
+    pub without_effect: Vec<String>,
+}
+
+impl Serialize for Limits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut passed_over = Vec::new();
+        let limits = Self::deserialize(without_effect::Effective {
+            inner: deserializer,
+            passed_over: &mut passed_over,
+        })?;
+        Ok(Self {
+            without_effect: passed_over,
+            ..limits
+        })
+    }
 }
 
 impl Default for Limits {
@@ -193,6 +234,9 @@ impl Default for Limits {
             otlp_config: OtlpConfig::default(),
             block_ingestion_until: None,
             block_ingestion_status_code: 260,
+            policy_stream_mapping: BTreeMap::new(),
+            policy_enforced_labels: BTreeMap::new(),
+            block_ingestion_policy_until: BTreeMap::new(),
             blocked_queries: Vec::new(),
             required_labels: Vec::new(),
             minimum_labels_number: 0,
@@ -204,6 +248,8 @@ impl Default for Limits {
             max_query_parallelism: 32,
             query_timeout: DurationNs::from_secs(60),
             max_query_bytes_read: ByteSize(0),
+            max_querier_bytes_read: ByteSize(150 << 30),
+            max_chunks_per_query: 2_000_000,
             max_query_memory: ByteSize::mib(512),
             max_streams_matchers_per_query: 1000,
             max_concurrent_tail_requests: 10,
@@ -217,6 +263,9 @@ impl Default for Limits {
             retention_stream: Vec::new(),
             retention_max_bytes: ByteSize(0),
             deletion_mode: "filter-and-delete".to_owned(),
+            ruler_max_rules_per_rule_group: 0,
+            ruler_max_rule_groups_per_tenant: 0,
+            without_effect: Vec::new(),
         }
     }
 }
@@ -227,6 +276,17 @@ impl Default for Limits {
 pub struct DiscoverFields {
     /// Name of the metadata to candidate names or JSON paths; the first present wins.
     pub fields: BTreeMap<String, Vec<String>>,
+}
+
+/// Streams that are under a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyStreams {
+    /// A stream selector.
+    pub selector: String,
+    /// Of several policies that match, the one with the highest counts; of equals, the first by
+    /// name.
+    pub priority: i64,
 }
 
 /// A query that is refused.
@@ -302,4 +362,43 @@ pub enum OtlpAction {
     StructuredMetadata,
     /// Nothing.
     Drop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Limits, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn limits_that_have_no_effect_are_passed_over_and_others_are_refused() {
+        let limits = read(
+            r#"{"shard_streams": {"enabled": true}, "ruler_max_rules_per_rule_group": 1,
+                "ruler_remote_write_headers": {"a": "b"}, "max_line_size": "1KB",
+                "pattern_ingester_tokenizable_json_fields_default": ["log"]}"#,
+        )
+        .unwrap();
+        assert_eq!(limits.ruler_max_rules_per_rule_group, 1);
+        assert_eq!(limits.max_line_size, ByteSize::kib(1));
+        assert_eq!(
+            limits.without_effect,
+            [
+                "shard_streams",
+                "ruler_remote_write_headers",
+                "pattern_ingester_tokenizable_json_fields_default"
+            ]
+        );
+        let error = read(r#"{"max_line_sise": 1}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `max_line_sise`"), "{error}");
+        let written = serde_json::to_string(&limits).unwrap();
+        assert!(!written.contains("shard_streams") && !written.contains("without_effect"));
+        let read_again = read(&written).unwrap();
+        let effective = Limits {
+            without_effect: Vec::new(),
+            ..limits
+        };
+        assert_eq!(read_again, effective);
+    }
 }

@@ -1,12 +1,22 @@
 //! What a tenant may ask for, checked before anything is read. The texts are Loki's: clients match
 //! on them. What they do not say, which limit of whom it is, is told besides.
 
+use logql::syntax::ParseError;
 use logql::syntax::ast::{Expr, LogExpr, MetricExpr};
 use model::units::{DurationNs, format_go_duration, format_prometheus_duration};
 use model::{BlockedQuery, Code, CodedError, Limits, TenantId, TimeRange};
 
 fn refused(message: impl Into<String>) -> CodedError {
     CodedError::new(Code::InvalidArgument, message)
+}
+
+/// What is said of a query that cannot be parsed.
+pub(crate) fn unparsable(error: &ParseError) -> CodedError {
+    let refused = refused(error.to_string());
+    match error.bound {
+        Some((bound, value)) => refused.beyond_bound(bound, &value),
+        None => refused,
+    }
 }
 
 /// Cuts off what lies before `max_query_lookback` and refuses what is longer than
@@ -116,12 +126,10 @@ pub(crate) fn query(
     instant: bool,
 ) -> Result<(), CodedError> {
     let canonical = expr.to_string();
-    if limits
-        .blocked_queries
-        .iter()
-        .any(|rule| blocks(rule, text, &canonical, expr))
-    {
-        return Err(refused("query blocked by policy"));
+    let mut rules = limits.blocked_queries.iter();
+    if let Some(rule) = rules.find(|rule| blocks(rule, text, &canonical, expr)) {
+        let error = refused("query blocked by policy");
+        return Err(error.beyond("blocked_queries", &shown(rule), tenant));
     }
     let mut selectors = Vec::new();
     visit(expr, &mut |log, range_ns| selectors.push((log, range_ns)));
@@ -175,6 +183,18 @@ fn required_labels(log: &LogExpr, limits: &Limits, tenant: &TenantId) -> Result<
         return Err(error.beyond("minimum_labels_number", &required, tenant));
     }
     Ok(())
+}
+
+/// A rule as the header names it.
+fn shown(rule: &BlockedQuery) -> String {
+    let what = match rule.hash {
+        0 => format!("pattern {}", model::units::quote(&rule.pattern)),
+        hash => format!("hash {hash}"),
+    };
+    match rule.types.as_str() {
+        "" => what,
+        types => format!("{what} of types {types}"),
+    }
 }
 
 fn blocks(rule: &BlockedQuery, text: &str, canonical: &str, expr: &Expr) -> bool {
@@ -322,7 +342,11 @@ mod tests {
             let expr = logql::syntax::parse(text).unwrap();
             query(text, &expr, &limits, &tenant, false)
         };
-        assert!(check("{ app = \"x\" } |= `y`").is_err());
+        let error = check("{ app = \"x\" } |= `y`").unwrap_err();
+        assert_eq!(
+            error.exceeded.unwrap().to_string(),
+            r#"blocked_queries=pattern "{app=\"x\"} |= \"y\""; tenant=fake"#
+        );
         assert!(check("{app=\"x\"} |= \"z\"").is_ok());
     }
 }

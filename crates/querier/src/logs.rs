@@ -68,6 +68,7 @@ pub(crate) async fn select(
     let mut units = context
         .units(&log.matchers, wanted.range, &covered, &deleting.stored)
         .await?;
+    context.check_stored(&log.matchers, wanted.range, &units)?;
     match wanted.direction {
         Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
         Direction::Forward => units.sort_by_key(|unit| unit.min_ts_ns),

@@ -230,9 +230,10 @@ impl Params {
             ));
         }
         if range.len_ns() / step_ns > POINTS_MAX {
-            return Err(bad(
+            let error = bad(
                 "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
-            ));
+            );
+            return Err(error.beyond_bound("points_max", &POINTS_MAX));
         }
         Ok(step_ns)
     }

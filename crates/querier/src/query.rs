@@ -199,7 +199,7 @@ impl Drop for CancelOnDrop {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Expr, CodedError> {
-    syntax::parse(text).map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))
+    syntax::parse(text).map_err(|error| check::unparsable(&error))
 }
 
 impl Querier {

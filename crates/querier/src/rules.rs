@@ -32,6 +32,7 @@ impl Querier {
         group: &RuleGroup,
     ) -> Result<(), CodedError> {
         group.check()?;
+        self.check_rule_count(tenant, group.rules.len())?;
         let name = group.name.as_str();
         let key = key::rule_group_key(tenant, namespace, name);
         let store = self.catalog().store();
@@ -39,15 +40,42 @@ impl Querier {
             .list(&key::rules_directory(tenant, None), None)
             .await?;
         let max = self.config.rule_groups_per_tenant;
-        if kept.len() >= max && !kept.iter().any(|listed| listed.key == key) {
-            return Err(CodedError::new(
-                Code::InvalidArgument,
-                format!("too many rule groups: rule_groups_per_tenant is {max}, tenant {tenant}"),
-            ));
+        if !kept.iter().any(|listed| listed.key == key) {
+            let count = kept.len() + 1;
+            self.check_group_count(tenant, count)?;
+            if count > max {
+                return Err(CodedError::new(
+                    Code::InvalidArgument,
+                    format!(
+                        "too many rule groups: rule_groups_per_tenant is {max}, tenant {tenant}"
+                    ),
+                ));
+            }
         }
         let text = serde_json::to_vec(group)
             .map_err(|error| CodedError::new(Code::Internal, error.to_string()))?;
         Ok(store.put(&key, Bytes::from(text)).await?)
+    }
+
+    fn check_rule_count(&self, tenant: &TenantId, count: usize) -> Result<(), CodedError> {
+        let max = self.limits(tenant).ruler_max_rules_per_rule_group;
+        if max == 0 || count <= max {
+            return Ok(());
+        }
+        let text =
+            format!("per-user rules per rule group limit (limit: {max} actual: {count}) exceeded");
+        let error = CodedError::new(Code::InvalidArgument, text);
+        Err(error.beyond("ruler_max_rules_per_rule_group", &max, tenant))
+    }
+
+    fn check_group_count(&self, tenant: &TenantId, count: usize) -> Result<(), CodedError> {
+        let max = self.limits(tenant).ruler_max_rule_groups_per_tenant;
+        if max == 0 || count <= max {
+            return Ok(());
+        }
+        let text = format!("per-user rule groups limit (limit: {max} actual: {count}) exceeded");
+        let error = CodedError::new(Code::InvalidArgument, text);
+        Err(error.beyond("ruler_max_rule_groups_per_tenant", &max, tenant))
     }
 
     /// The groups of a tenant, of one namespace or all.

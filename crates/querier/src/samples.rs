@@ -66,6 +66,7 @@ pub(crate) async fn aggregate(
     let units = context
         .units(&aggregation.log.matchers, range, &covered, &deleting.stored)
         .await?;
+    context.check_stored(&aggregation.log.matchers, range, &units)?;
     let shared = Arc::new(Shared {
         context: context.clone(),
         known_by: known_by(leaf),

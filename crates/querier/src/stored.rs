@@ -162,13 +162,14 @@ impl Context {
                     };
                     runs.entry(stream).or_default().extend(wanted);
                     if limit > 0 && runs.len() > limit {
-                        return Err(CodedError::new(
+                        let error = CodedError::new(
                             Code::InvalidArgument,
                             format!(
                                 "the query touches more streams than cardinality_limit ({limit}) of tenant {} allows; add label matchers to the selector",
                                 self.tenant
                             ),
-                        ));
+                        );
+                        return Err(error.beyond("cardinality_limit", &limit, &self.tenant));
                     }
                 }
             }

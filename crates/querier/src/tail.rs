@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Querier;
+use crate::check;
 use crate::encode::{self, Encoding, write_labels, write_list};
 use crate::params::Params;
 use crate::query::RangeQuery;
@@ -93,7 +94,7 @@ fn tail_query(parts: &Parts, tenants: &Tenants, now_ns: i64) -> Result<TailQuery
     let params = Params::parse(&[parts.uri.query().unwrap_or_default()]);
     let refused = |message: String| CodedError::new(Code::InvalidArgument, message);
     let text = params.get("query").unwrap_or_default().to_owned();
-    logql::syntax::parse_log(&text).map_err(|error| refused(error.to_string()))?;
+    logql::syntax::parse_log(&text).map_err(|error| check::unparsable(&error))?;
     let delay_s = params.count("delay_for")?.unwrap_or(0);
     if delay_s > DELAY_S_MAX {
         return Err(refused(format!(
@@ -136,14 +137,30 @@ pub(crate) async fn upgrade(
 async fn run(querier: &Arc<Querier>, query: TailQuery, mut socket: WebSocket) {
     if let Err(error) = serve(querier, &query, &mut socket).await {
         tracing::debug!(error = %error, "tail ended");
-        // A reason has at most 123 bytes (RFC 6455, 5.5).
-        let reason: String = error.message.chars().take(60).collect();
         let frame = CloseFrame {
             code: close_code::ERROR,
-            reason: reason.into(),
+            reason: close_reason(&error).into(),
         };
         let _ = socket.send(Message::Close(Some(frame))).await;
     }
+}
+
+/// Why a tail ends, and by which limit, in as many bytes as a reason may have (RFC 6455, 5.5).
+fn close_reason(error: &CodedError) -> String {
+    const REASON_BYTES_MAX: usize = 123;
+    const MESSAGE_BYTES_MIN: usize = 40;
+    let limit = error.exceeded.as_ref().map(|limit| format!(" ({limit})"));
+    let limit = limit.unwrap_or_default();
+    let left = REASON_BYTES_MAX.saturating_sub(limit.len());
+    let mut reason = cut(&error.message, left.max(MESSAGE_BYTES_MIN)).to_owned();
+    reason.push_str(cut(&limit, REASON_BYTES_MAX - reason.len()));
+    reason
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max))
+        .unwrap_or(text)
 }
 
 async fn serve(
@@ -415,6 +432,28 @@ mod tests {
         assert_eq!(frame["streams"][0]["values"][0][0], "1");
         assert_eq!(frame["dropped_entries"][0]["labels"]["dropped"], "4");
         assert!(waiting.take_due(&merged()).is_none());
+    }
+
+    #[test]
+    fn the_reason_of_an_end_names_the_limit_in_123_bytes() {
+        let tenant = TenantId::new("team").unwrap();
+        let error = |text: &str| CodedError::new(Code::InvalidArgument, text);
+        assert_eq!(close_reason(&error("no")), "no");
+        let refused = error("query blocked by policy").beyond("blocked_queries", &"x", &tenant);
+        assert_eq!(
+            close_reason(&refused),
+            "query blocked by policy (blocked_queries=x; tenant=team)"
+        );
+        let long = error(&"é".repeat(200)).beyond("max_query_length", &"2h", &tenant);
+        let reason = close_reason(&long);
+        assert!(reason.len() <= 123, "{reason}");
+        assert!(
+            reason.ends_with("é (max_query_length=2h; tenant=team)"),
+            "{reason}"
+        );
+        let both = error(&"é".repeat(200)).beyond("a", &"x".repeat(200), &tenant);
+        let reason = close_reason(&both);
+        assert!(reason.len() <= 123 && reason.contains("é (a=x"), "{reason}");
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod bounds;
 mod deletes;
 mod endpoints;
 mod explaining;
+mod limits;
 mod merging;
 mod reusing;

@@ -100,6 +100,7 @@ impl Overrides {
         config: RuntimeConfig,
         environment: &Environment,
     ) -> Result<Self, OverridesError> {
+        warn_of(&defaults.without_effect, None);
         let overrides = Self::with(defaults, config, environment.clone());
         overrides.reload()?;
         Ok(overrides)
@@ -166,6 +167,9 @@ impl Overrides {
             return Ok(false);
         }
         let by_tenant = parse(path, &text, &self.0.environment, &self.0.defaults)?;
+        for (tenant, limits) in &by_tenant {
+            warn_of(&limits.without_effect, Some(tenant));
+        }
         self.0.by_tenant.store(Arc::new(by_tenant));
         *in_force = text;
         Ok(true)
@@ -204,6 +208,14 @@ impl Overrides {
                 Err(error) => tracing::error!(%error, "cannot read the runtime file"),
             }
         }
+    }
+}
+
+/// Says which of the limits that were written have no effect here.
+fn warn_of(names: &[String], tenant: Option<&TenantId>) {
+    if !names.is_empty() {
+        let (limits, tenant) = (names.join(", "), tenant.map(TenantId::as_str));
+        tracing::warn!(limits, tenant, "these limits have no effect here");
     }
 }
 
@@ -269,6 +281,21 @@ mod tests {
         assert_eq!(limits.max_label_names_per_series, 30);
         assert_eq!(overrides.limits(&TenantId::single()), overrides.defaults());
         assert_eq!(overrides.tenants().len(), 2);
+    }
+
+    #[test]
+    fn a_file_of_loki_s_with_limits_that_have_no_effect_is_good() {
+        let (_file, overrides) = opened(
+            "overrides:\n  a:\n    shard_streams:\n      enabled: true\n    \
+             ruler_max_rules_per_rule_group: 1\n    ruler_remote_write_url: http://x\n    \
+             max_cache_freshness_per_query: 10m\n    policy_stream_mapping:\n      p:\n      \
+             - selector: '{a=\"b\"}'\n        priority: 1\n",
+        );
+        let limits = overrides.unwrap().limits(&TenantId::new("a").unwrap());
+        assert_eq!(limits.ruler_max_rules_per_rule_group, 1);
+        assert_eq!(limits.policy_stream_mapping["p"][0].priority, 1);
+        assert_eq!(limits.without_effect.len(), 3);
+        assert_eq!(limits.max_label_names_per_series, 30);
     }
 
     #[test]

@@ -172,9 +172,10 @@ pub(crate) struct Endpoint {
     router: Router,
 }
 
-/// An answer: status, body.
+/// An answer: status, the limit that it names, body.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) limit: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -218,8 +219,10 @@ impl Endpoint {
         let request = request.body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
+        let limit = parts.headers.get("x-skald-limit");
         Answer {
             status: parts.status.as_u16(),
+            limit: limit.map_or_else(String::new, |l| l.to_str().unwrap().to_owned()),
             body: body.collect().await.unwrap().to_bytes().to_vec(),
         }
     }

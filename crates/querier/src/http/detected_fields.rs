@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use logql::syntax;
-use model::{Code, CodedError};
 use server::http::ApiError;
 
 use super::{ApiRequest, json, protobuf};
@@ -33,7 +32,7 @@ fn fields_query(request: &ApiRequest, now_ns: i64) -> Result<FieldsQuery, ApiErr
         line_limit: params.positive("line_limit", LINE_LIMIT_DEFAULT)?,
         limit: params.positive(limit_name, LIMIT_DEFAULT)?,
         log: syntax::parse_log(params.text("query"))
-            .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?,
+            .map_err(|error| crate::check::unparsable(&error))?,
     })
 }
 

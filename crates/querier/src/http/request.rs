@@ -8,6 +8,7 @@ use logql::syntax;
 use model::{Code, CodedError, Matcher};
 use server::http::{ApiError, Tenants};
 
+use crate::check;
 use crate::encode::{Encoding, LabelStyle};
 use crate::params::Params;
 
@@ -93,10 +94,11 @@ async fn params_of(request: Request) -> Result<Params, ApiError> {
     let form = axum::body::to_bytes(body, FORM_BYTES_MAX)
         .await
         .map_err(|_| {
-            CodedError::new(
+            let error = CodedError::new(
                 Code::TooLarge,
                 format!("the form is larger than {FORM_BYTES_MAX} bytes, or was cut off"),
-            )
+            );
+            error.beyond_bound("form_bytes_max", &FORM_BYTES_MAX)
         })?;
     let form =
         std::str::from_utf8(&form).map_err(|_| ApiError::invalid("the form is not valid UTF-8"))?;
@@ -104,7 +106,7 @@ async fn params_of(request: Request) -> Result<Params, ApiError> {
 }
 
 fn refused(error: &syntax::ParseError) -> CodedError {
-    CodedError::new(Code::InvalidArgument, error.to_string())
+    check::unparsable(error)
 }
 
 impl ApiRequest {

@@ -172,6 +172,50 @@ impl Context {
         );
         Err(error.beyond("max_query_bytes_read", &limit, &self.tenant))
     }
+
+    /// Refuses a query that would read more of storage than `max_chunks_per_query` or
+    /// `max_querier_bytes_read`.
+    ///
+    /// # Errors
+    /// If it would.
+    pub(crate) fn check_stored(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        units: &[Unit],
+    ) -> Result<(), CodedError> {
+        let max = self.limits.max_chunks_per_query;
+        let chunks: u64 = units.iter().map(|unit| unit.blocks.len() as u64).sum();
+        if max > 0 && chunks > max {
+            let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+            let error = CodedError::new(
+                Code::InvalidArgument,
+                format!(
+                    "Query [{}] fetched too many chunks ({chunks} > {max})",
+                    matchers.join(" ")
+                ),
+            );
+            return Err(error.beyond("max_chunks_per_query", &max, &self.tenant));
+        }
+        let limit = self.limits.max_querier_bytes_read;
+        if limit.0 == 0 {
+            return Ok(());
+        }
+        let copies = self.querier.readers().copies;
+        let of_units = units.iter().map(|unit| size_of(unit, range, copies).bytes);
+        let bytes = of_units.fold(0, u64::saturating_add);
+        if bytes <= limit.0 {
+            return Ok(());
+        }
+        let error = CodedError::new(
+            Code::InvalidArgument,
+            format!(
+                "query too large to execute on a single querier: (query: {}, limit: {limit}); consider adding more specific stream selectors, reduce the time range of the query, or adjust parallelization settings",
+                ByteSize(bytes),
+            ),
+        );
+        Err(error.beyond("max_querier_bytes_read", &limit, &self.tenant))
+    }
 }
 
 /// Bytes of memory that a stream and its parts may take.

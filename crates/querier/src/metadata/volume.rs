@@ -57,10 +57,13 @@ impl Querier {
     /// # Errors
     /// If one has them switched off.
     pub(crate) fn has_volumes(&self, tenants: &[TenantId]) -> Result<(), CodedError> {
-        let is_on = |tenant| self.limits(tenant).volume_enabled;
-        match tenants.iter().all(is_on) {
-            true => Ok(()),
-            false => Err(CodedError::new(Code::NotFound, "not found")),
+        let is_off = |tenant: &&TenantId| !self.limits(tenant).volume_enabled;
+        match tenants.iter().find(is_off) {
+            None => Ok(()),
+            Some(tenant) => {
+                let error = CodedError::new(Code::NotFound, "not found");
+                Err(error.beyond("volume_enabled", &false, tenant))
+            }
         }
     }
 

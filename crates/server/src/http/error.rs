@@ -8,6 +8,9 @@ use model::{Code, CodedError, Exceeded};
 /// Names the limit that refused a request: `max_query_length=2h; tenant=team`.
 pub const LIMIT_HEADER: HeaderName = HeaderName::from_static("x-skald-limit");
 
+/// Characters that a value of [`LIMIT_HEADER`] has at most.
+const LIMIT_CHARS_MAX: usize = 1024;
+
 /// What clients are told to wait when a limit or our state refused them.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -63,9 +66,14 @@ impl IntoResponse for ApiError {
 
 /// Puts what was exceeded, if anything, into [`LIMIT_HEADER`].
 pub fn name_limit(headers: &mut HeaderMap, exceeded: Option<&Exceeded>) {
-    if let Some(exceeded) = exceeded
-        && let Ok(value) = HeaderValue::from_str(&exceeded.to_string())
-    {
+    let Some(exceeded) = exceeded else {
+        return;
+    };
+    // A limit's value may be any text: a pattern of queries that are blocked.
+    let visible = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    let text = exceeded.to_string();
+    let text: String = text.chars().take(LIMIT_CHARS_MAX).map(visible).collect();
+    if let Ok(value) = HeaderValue::from_str(&text) {
         headers.insert(LIMIT_HEADER, value);
     }
 }
@@ -90,5 +98,11 @@ mod tests {
             answer.headers()[LIMIT_HEADER],
             "max_query_length=2h; tenant=team"
         );
+        let error = CodedError::new(Code::InvalidArgument, "query blocked by policy");
+        let pattern = format!(".*é\n{}", "x".repeat(5000));
+        let error = error.beyond("blocked_queries", &pattern, &tenant);
+        let answer = ApiError(error).into_response();
+        let value = answer.headers()[LIMIT_HEADER].to_str().unwrap();
+        assert!(value.starts_with("blocked_queries=.*??xxx") && value.len() == 1024);
     }
 }

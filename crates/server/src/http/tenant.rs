@@ -83,7 +83,8 @@ impl Tenants {
         let mut tenants = Vec::new();
         for id in text.split('|') {
             if tenants.len() == TENANTS_MAX {
-                return Err(invalid(format!("more than {TENANTS_MAX} tenants")));
+                let error = invalid(format!("more than {TENANTS_MAX} tenants"));
+                return Err(error.beyond_bound("tenants_per_query_max", &TENANTS_MAX));
             }
             tenants.push(match id {
                 "" => TenantId::nameless(),
