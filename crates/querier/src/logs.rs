@@ -135,9 +135,8 @@ async fn recent_lines(
         deletions: deleting.deletions.clone(),
         shard: context.shard,
     };
-    let querier = &context.querier;
     let asked = Instant::now();
-    let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
+    let answers = recent::ask(context, |ingester| {
         let request = request.clone();
         async move { ingester.select_logs(request).await }
     })
@@ -145,9 +144,10 @@ async fn recent_lines(
     let mut covered = Covered::default();
     for answer in answers {
         covered.add(&answer.coverage);
+        let ingester = &answer.coverage.ingester;
         QueryStats::add(&context.stats.ingesters_reached, 1);
         let mut batches = answer.batches;
-        while let Some(batch) = batches.next().await {
+        while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
             QueryStats::add(&context.stats.ingester_batches, 1);
             for stream in batch? {
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);

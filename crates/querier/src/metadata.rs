@@ -46,8 +46,7 @@ impl Context {
             deletions: deleting.deletions.clone(),
             shard: self.shard,
         };
-        let querier = &self.querier;
-        let answers = recent::ask(&querier.readers(), querier.ingester_timeout(), |ingester| {
+        let answers = recent::ask(self, |ingester| {
             let request = request.clone();
             async move { ingester.select_series(request).await }
         })

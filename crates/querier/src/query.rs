@@ -18,6 +18,7 @@ use proto::role::LogRow;
 
 use crate::encode::Answer;
 use crate::metrics::{Outcome, QueryKind, QueryLabels};
+use crate::recent::Awaited;
 use crate::stats::{QueryStats, Report};
 use crate::{Querier, check, logs, samples, tenancy};
 
@@ -90,6 +91,8 @@ pub(crate) struct Context {
     pub(crate) now_ns: i64,
     pub(crate) stats: Arc<QueryStats>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Who it waits for.
+    pub(crate) awaited: Arc<Awaited>,
     /// Which of the streams it looks at.
     pub(crate) shard: Shard,
     held: Arc<Mutex<Vec<Reservation>>>,
@@ -311,6 +314,7 @@ impl Querier {
         let context = self.context(tenants)?;
         let _cancel_on_drop = CancelOnDrop(Arc::clone(&context.cancelled));
         let (stats, held) = (Arc::clone(&context.stats), Arc::clone(&context.held));
+        let awaited = Arc::clone(&context.awaited);
         let timeout = self.timeout(tenants);
         let mut queued = None;
         let tenant = context.tenant.clone();
@@ -325,7 +329,8 @@ impl Querier {
             answer
         };
         let result = tokio::time::timeout(timeout, in_turn).await;
-        let result = result.unwrap_or_else(|_| Err(self.timed_out(&tenant, timeout, queued)));
+        let late = || self.timed_out(&tenant, timeout, queued, &awaited);
+        let result = result.unwrap_or_else(|_| Err(late()));
         let queued = queued.unwrap_or_else(|| arrived.elapsed());
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());
@@ -350,6 +355,7 @@ impl Querier {
             now_ns: self.now_ns(),
             stats: Arc::default(),
             cancelled: Arc::default(),
+            awaited: Arc::default(),
             shard: Shard::ALL,
             held: Arc::default(),
         })
@@ -372,6 +378,7 @@ impl Querier {
         tenant: &TenantId,
         timeout: Duration,
         queued: Option<Duration>,
+        awaited: &Awaited,
     ) -> CodedError {
         let text = |time: Duration| model::units::format_go_duration(time.as_nanos() as i64);
         let (limit, at_once) = (text(timeout), self.config.max_concurrent);
@@ -390,10 +397,13 @@ impl Querier {
                     ),
                     false => String::new(),
                 };
+                let silent = awaited.names().map_or_else(String::new, |names| {
+                    format!(", and still waited for ingester {names}, which may be stuck")
+                });
                 CodedError::new(
                     Code::DeadlineExceeded,
                     format!(
-                        "request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}{waited}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"
+                        "request timed out, the query took longer than query_timeout ({limit}) of tenant {tenant}{waited}{silent}; decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed"
                     ),
                 )
             }

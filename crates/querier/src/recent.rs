@@ -5,16 +5,18 @@
 //! is missed and nothing counted twice, also while a flush is under way. With replication as many
 //! ingesters may fail as leave every row one healthy holder.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::{Code, CodedError};
+use parking_lot::Mutex;
 use proto::role::{Coverage, Select};
+
+use crate::query::Context;
 
 /// The ingesters to ask now.
 #[derive(Clone)]
@@ -50,21 +52,43 @@ impl Covered {
     }
 }
 
+/// The ingesters that a query waits for at this moment, which it names if its time passes meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited(Mutex<BTreeSet<String>>);
+
+impl Awaited {
+    /// Waits for what an ingester says; it stays among the awaited ones if nobody waits any longer.
+    pub(crate) async fn of<T>(&self, ingester: &str, answer: impl Future<Output = T>) -> T {
+        self.0.lock().insert(ingester.to_owned());
+        let answer = answer.await;
+        self.0.lock().remove(ingester);
+        answer
+    }
+
+    /// Their names, if there are any.
+    pub(crate) fn names(&self) -> Option<String> {
+        let names: Vec<String> = self.0.lock().iter().cloned().collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    /// Those that have not answered are done without.
+    fn give_up(&self) {
+        self.0.lock().clear();
+    }
+}
+
 /// Asks every ingester and returns the answers that came, in the order of the ingesters. Who takes
-/// longer than `patience` is left out if the others have all its rows, and waited for if they have
-/// not: how long a query may take is not known here.
+/// longer than `querier.ingester_timeout` is left out if the others have all its rows, and waited
+/// for if they have not: how long a query may take is not known here.
 ///
 /// # Errors
 /// If a request is refused as wrong, or more ingesters fail than may.
-pub(crate) async fn ask<T, F, Fut>(
-    readers: &Readers,
-    patience: Duration,
-    question: F,
-) -> Result<Vec<T>, CodedError>
+pub(crate) async fn ask<T, F, Fut>(context: &Context, question: F) -> Result<Vec<T>, CodedError>
 where
     F: Fn(Arc<dyn Select>) -> Fut,
     Fut: Future<Output = Result<T, CodedError>>,
 {
+    let (readers, awaited) = (context.querier.readers(), &context.awaited);
     let failures_max = readers.failures_max.ok_or_else(|| {
         CodedError::new(
             Code::Unavailable,
@@ -75,13 +99,14 @@ where
     let mut asking: FuturesUnordered<_> = asked
         .map(|(at, (name, ingester))| {
             let answer = question(Arc::clone(ingester));
-            async move { (at, name, answer.await) }
+            async move { (at, name, awaited.of(name, answer).await) }
         })
         .collect();
-    let mut patience = pin!(tokio::time::sleep(patience));
+    let mut patience = pin!(tokio::time::sleep(context.querier.ingester_timeout()));
     let (mut answers, mut failed) = (Vec::new(), Vec::new());
     loop {
         if patience.is_elapsed() && failed.len() + asking.len() <= failures_max {
+            awaited.give_up();
             break;
         }
         let answered = tokio::select! {
@@ -103,7 +128,7 @@ where
             }
         }
         if failed.len() > failures_max {
-            return Err(too_few(readers, failures_max, &failed));
+            return Err(too_few(&readers, failures_max, &failed));
         }
     }
     answers.sort_unstable_by_key(|(at, _)| *at);

@@ -195,7 +195,7 @@ impl Bed {
 }
 
 /// A range query over the first hour of the day.
-pub(super) fn range_query(text: &str) -> RangeQuery {
+pub(crate) fn range_query(text: &str) -> RangeQuery {
     RangeQuery {
         text: text.to_owned(),
         range: TimeRange::new(START_NS, NOW_NS),
@@ -214,6 +214,8 @@ pub(super) struct FakeIngester {
     pub(super) coverage: Mutex<Coverage>,
     /// Never answers.
     pub(super) is_stuck: bool,
+    /// Begins its answers and does not end them.
+    pub(super) halts: bool,
     /// Refuses everything.
     pub(super) fails: bool,
 }
@@ -260,9 +262,13 @@ impl FakeIngester {
     }
 
     fn selected<T: Send + 'static>(&self, rows: Vec<T>) -> Selected<T> {
+        let batches = futures::stream::iter([Ok(rows)]);
         Selected {
             coverage: self.coverage.lock().clone(),
-            batches: futures::stream::iter([Ok(rows)]).boxed(),
+            batches: match self.halts {
+                true => batches.chain(futures::stream::pending()).boxed(),
+                false => batches.boxed(),
+            },
         }
     }
 }
