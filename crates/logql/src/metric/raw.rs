@@ -46,10 +46,6 @@ pub(crate) fn counter_rate(samples: &[(i64, f64)], end_ns: i64, range_ns: i64) -
     let sampled_s = (last_ns - first_ns) as f64 / 1e9;
     let gap_s = sampled_s / (samples.len() - 1) as f64;
     let after_s = end_ns.saturating_sub(*last_ns) as f64 / 1e9;
-    let mut before_s = range_s - sampled_s - after_s;
-    if increase > 0.0 && *first >= 0.0 {
-        before_s = before_s.min(sampled_s * (first / increase));
-    }
     let carried = |border_s: f64| {
         if border_s < gap_s * 1.1 {
             border_s
@@ -57,7 +53,11 @@ pub(crate) fn counter_rate(samples: &[(i64, f64)], end_ns: i64, range_ns: i64) -
             gap_s / 2.0
         }
     };
-    let covered_s = sampled_s + carried(before_s) + carried(after_s);
+    let mut before_s = carried(range_s - sampled_s - after_s);
+    if increase > 0.0 && *first >= 0.0 {
+        before_s = before_s.min(sampled_s * (first / increase));
+    }
+    let covered_s = sampled_s + before_s + carried(after_s);
     increase * (covered_s / sampled_s) / range_s
 }
 
@@ -90,6 +90,12 @@ mod tests {
         assert!((rate(6, 3600) - 0.001_658_796_296_296_296).abs() < 1e-15);
         assert!((rate(2, 1200) - 0.000_547_685_185_185_185).abs() < 1e-15);
         assert_eq!(rate(1, 600), 0.0);
+        // Zero lies farther back than half a gap and nearer than the next sample would: half a gap.
+        let late = [(50 * second, 8.0), (60 * second, 18.0)];
+        assert_eq!(
+            counter_rate(&late, 60 * second, 60 * second),
+            10.0 * 1.5 / 60.0
+        );
         let reset = [(0, 5.0), (second, 7.0), (2 * second, 1.0)];
         assert_eq!(counter_rate(&reset, 2 * second, 2 * second), 1.5);
     }
