@@ -42,6 +42,11 @@ impl ParseError {
         }
     }
 
+    /// Whether it is a fault of the text, and not of what the text means.
+    pub(crate) fn has_place(&self) -> bool {
+        self.line > 0 || self.column > 0
+    }
+
     /// A log query where a selector is wanted, and the like.
     pub(crate) fn wrong_kind(message: impl Into<String>) -> Self {
         Self {

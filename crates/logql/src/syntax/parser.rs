@@ -42,6 +42,8 @@ struct Parser<'a> {
     depth: u32,
     late: Vec<Late>,
     regexes: RegexSizes,
+    /// A fault behind which the parser has gone on, in case there is a worse one.
+    passed: Option<ParseError>,
 }
 
 /// Parses a whole query, whose selectors must leave something out if `is_selective`.
@@ -52,6 +54,7 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         depth: 0,
         late: Vec::new(),
         regexes: RegexSizes::default(),
+        passed: None,
     };
     let found = parser.expression(0).and_then(|found| match parser.kind() {
         Kind::End => Ok(found),
@@ -59,10 +62,13 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
     });
     let found = match (found, parser.faulty_number()) {
         // What the grammar alone finds comes after what is wrong with a number.
-        (Err(error), fault) if error.line == 0 && error.column == 0 || fault.is_none() => {
-            return Err(error);
-        }
-        (_, Some(fault)) => return Err(fault),
+        (Err(error), fault) if !error.has_place() || fault.is_none() => Err(error),
+        (_, Some(fault)) => Err(fault),
+        (found, None) => found,
+    };
+    let found = match (found, parser.passed.take()) {
+        (Err(error), Some(_)) if !error.has_place() => return Err(error),
+        (_, Some(passed)) => return Err(passed),
         (found, None) => found?,
     };
     if let Operand::Log(log) = &found

@@ -140,6 +140,49 @@ fn syntax_errors_have_the_reference_s_places() {
 }
 
 #[test]
+fn behind_a_selector_that_breaks_off_faults_of_meaning_are_found() {
+    let regexp =
+        "parse error : invalid regexp parser: error parsing regexp: missing closing ): `(`";
+    for (query, text) in [
+        (r#"rate({a="b",} | regexp "("[5m])"#, regexp),
+        (
+            r#"sum(rate({a="b" c="d"} | json | regexp "(" [5m])) by ("#,
+            regexp,
+        ),
+        (r#"rate(({a="b", by="c"} | regexp "(")[5m])"#, regexp),
+        (r#"{a="b" | regexp "(""#, regexp),
+        (r#"rate({a="b",}) + rate({c="d"} | regexp "("[5m])"#, regexp),
+        (
+            r#"rate({a="b",}[5m]) + rate({c="d",} | regexp "("[5m])"#,
+            regexp,
+        ),
+        // Without another fault, with one of the same kind, and where nothing can follow.
+        (
+            r#"rate({a="b",} | json [5m])"#,
+            "parse error at line 1, col 13: syntax error: unexpected }, expecting IDENTIFIER",
+        ),
+        (
+            r#"rate({a="b";} | nosuch [5m])"#,
+            "parse error at line 1, col 12: syntax error: unexpected IDENTIFIER, expecting } or ,",
+        ),
+        (
+            r#"{a="b",} | regexp "(""#,
+            "parse error at line 1, col 8: syntax error: unexpected }, expecting IDENTIFIER",
+        ),
+        (
+            r#"rate({a} | regexp "("[5m])"#,
+            "parse error at line 1, col 8: syntax error: unexpected }, expecting = or =~ or !~ or !=",
+        ),
+        (
+            r#"rate({a="b",}"#,
+            "parse error at line 1, col 13: syntax error: unexpected }, expecting IDENTIFIER",
+        ),
+    ] {
+        assert_eq!(error(query), text, "{query}");
+    }
+}
+
+#[test]
 fn faults_of_meaning_have_loki_s_words() {
     for (query, text) in [
         ("{a=~\"(\"}", "error parsing regexp: missing closing ): `(`"),

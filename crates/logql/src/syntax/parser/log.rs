@@ -10,13 +10,52 @@ use super::super::token::{Kind, Word};
 use super::{ParseError, Parser};
 
 impl Parser<'_> {
-    /// `{a="b"}`; the brace is next.
-    pub(super) fn selector(&mut self) -> Result<Vec<Matcher>, ParseError> {
+    /// `{a="b"}`; the brace is next. Of one that breaks off behind a matcher, what follows is looked
+    /// at all the same, as in the reference: what makes no sense there is told instead. In a range
+    /// aggregation it follows with the next token that can stand behind a selector.
+    pub(super) fn selector(&mut self, in_range: bool) -> Result<Vec<Matcher>, ParseError> {
+        let is_enclosed = self.is_enclosed();
         self.expect(Word::OpenBrace)?;
         let mut matchers = Vec::new();
         if self.eat(Word::CloseBrace) {
             return Ok(matchers);
         }
+        let broken = match self.matchers(&mut matchers) {
+            Err(error) if error.has_place() && !matchers.is_empty() => error,
+            whole => return whole.map(|()| matchers),
+        };
+        let broken = self.faulty_number().unwrap_or(broken);
+        while in_range && *self.kind() != Kind::End && !self.follows_selector(is_enclosed) {
+            self.advance();
+        }
+        match self.follows_selector(is_enclosed) {
+            true => {
+                self.passed.get_or_insert(broken);
+                Ok(matchers)
+            }
+            false => Err(broken),
+        }
+    }
+
+    /// Whether the brace at hand is in parentheses other than those of an aggregation.
+    fn is_enclosed(&self) -> bool {
+        let before = |back| self.at.checked_sub(back).and_then(|at| self.tokens.get(at));
+        let is_paren = before(1).is_some_and(|token| token.kind == Kind::Word(Word::OpenParen));
+        is_paren && !before(2).is_some_and(|token| matches!(token.kind, Kind::RangeOp(_)))
+    }
+
+    /// Whether the token at hand can stand behind a selector of a range aggregation.
+    fn follows_selector(&self, is_enclosed: bool) -> bool {
+        match self.kind() {
+            Kind::Range(_) | Kind::Word(Word::Pipe) => true,
+            Kind::Word(Word::CloseParen) => is_enclosed,
+            Kind::Word(word) => word.line_op().is_some(),
+            _ => false,
+        }
+    }
+
+    /// What is between the braces, and the one at the end.
+    fn matchers(&mut self, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
         if *self.kind() != Kind::Identifier {
             return Err(self.unexpected(&["IDENTIFIER", "}"]));
         }
@@ -29,7 +68,7 @@ impl Parser<'_> {
             let value = self.string()?;
             matchers.push(self.matcher(name, op, value)?);
             if self.eat(Word::CloseBrace) {
-                return Ok(matchers);
+                return Ok(());
             }
             if !self.eat(Word::Comma) {
                 return Err(self.unexpected(&["}", ","]));
@@ -72,7 +111,7 @@ impl Parser<'_> {
 
     /// After a selector: the whole log expression.
     pub(super) fn log_expression(&mut self) -> Result<LogExpr, ParseError> {
-        let matchers = self.selector()?;
+        let matchers = self.selector(false)?;
         let stages = self.pipeline(false)?;
         Ok(LogExpr { matchers, stages })
     }

@@ -84,7 +84,7 @@ impl Parser<'_> {
             }
             return Ok(inner);
         }
-        let matchers = self.selector()?;
+        let matchers = self.selector(true)?;
         let mut found = LogRange {
             log: LogExpr {
                 matchers,
