@@ -2,6 +2,7 @@
 //! evaluates them yet.
 
 mod group;
+mod lenient;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

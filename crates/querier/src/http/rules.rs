@@ -100,10 +100,11 @@ async fn put(
 ) -> Result<Response, ApiError> {
     let undecodable = |_| ApiError::invalid("unable to decoded rule group");
     let text = std::str::from_utf8(&body).map_err(|_| undecodable(()))?;
-    let group: RuleGroup = match text.trim() {
-        "" => RuleGroup::default(),
+    let group: Option<RuleGroup> = match text.trim() {
+        "" => None,
         text => serde_yaml::from_str(text).map_err(|_| undecodable(()))?,
     };
+    let group = group.unwrap_or_default();
     querier.put_rule_group(&tenant, &namespace, &group).await?;
     Ok(accepted())
 }

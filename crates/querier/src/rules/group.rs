@@ -7,6 +7,8 @@ use model::units::{DurationNs, quote};
 use model::{Code, CodedError, is_valid_label_name};
 use serde::{Deserialize, Serialize};
 
+use super::lenient;
+
 /// What the templates of an alert may use without declaring it.
 const TEMPLATE_VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
     {{$externalURL := .ExternalURL}}{{$value := .Value}}";
@@ -64,45 +66,73 @@ const TEMPLATE_FUNCTIONS: &[&str] = &[
     "value",
 ];
 
-/// Rules that are evaluated together.
+/// Rules that are evaluated together. Fields that it does not know are passed over, as in Loki.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RuleGroup {
     /// Its name, unique in its namespace.
+    #[serde(deserialize_with = "lenient::text")]
     pub name: String,
     /// How often it is evaluated.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "lenient::duration",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub interval: Option<DurationNs>,
     /// Alerts or series that one rule may give; 0 for any number.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub limit: u64,
+    #[serde(
+        deserialize_with = "lenient::whole_number",
+        skip_serializing_if = "is_zero"
+    )]
+    pub limit: i64,
     /// In order.
+    #[serde(deserialize_with = "lenient::list")]
     pub rules: Vec<Rule>,
 }
 
 /// An alert or a recording.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Rule {
     /// Name of the alert.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub alert: String,
     /// Name of the series recorded.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(
+        deserialize_with = "lenient::text",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub record: String,
     /// A metric query.
+    #[serde(deserialize_with = "lenient::text")]
     pub expr: String,
     /// For how long it must hold before the alert fires.
-    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "for",
+        deserialize_with = "lenient::duration",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub holds_for: Option<DurationNs>,
     /// For how long the alert goes on firing after it holds no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "lenient::duration",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub keep_firing_for: Option<DurationNs>,
     /// Labels added.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "lenient::texts",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
     /// Texts about the alert.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        deserialize_with = "lenient::texts",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -110,7 +140,7 @@ pub struct Rule {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde gives the signature"
 )]
-fn is_zero(number: &u64) -> bool {
+fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
@@ -212,6 +242,51 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_read_as_gos_decoder_reads_it() {
+        let read = |text: &str| serde_yaml::from_str::<RuleGroup>(text);
+        let text = "name: 1e3\nnosuch: [1]\nlimit: 2.5\ninterval: 0\nrules:\n- null\n- alert: true\n  \
+                    expr: 1\n  for: \"1d\"\n  keep_firing_for:\n  labels: {a: ~, ~: b, c: 0x1}\n  \
+                    annotations: ~\n- record: ~\n  expr: ~\n  Expr: x\n";
+        let group = read(text).unwrap();
+        let labels = [("a", ""), ("c", "0x1")].map(|(name, value)| (name.into(), value.into()));
+        let alert = Rule {
+            alert: "true".to_owned(),
+            expr: "1".to_owned(),
+            holds_for: Some(DurationNs::from_secs(86_400)),
+            labels: BTreeMap::from(labels),
+            ..Rule::default()
+        };
+        let expected = RuleGroup {
+            name: "1e3".to_owned(),
+            limit: 2,
+            rules: vec![alert, Rule::default()],
+            ..RuleGroup::default()
+        };
+        assert_eq!(group, expected);
+        assert_eq!(
+            serde_json::from_str::<RuleGroup>(&serde_json::to_string(&group).unwrap()).unwrap(),
+            group
+        );
+        let rest_is_nothing = "name: g\nlimit: -1\nrules: ~\ninterval:\n";
+        assert_eq!(read(rest_is_nothing).unwrap().limit, -1);
+        for wrong in [
+            "name: [g]",
+            "name: a\nname: b",
+            "interval: -1m",
+            "interval: 1.5m",
+            "interval: 10",
+            "limit: x",
+            "limit: true",
+            "rules: {}",
+            "rules: [x]",
+            "rules: [{labels: {a: b, a: c}}]",
+            "rules: [{labels: {a: [b]}}]",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn wrong_groups_are_refused_in_lokis_words() {
