@@ -64,6 +64,16 @@ impl Api {
         }
     }
 
+    /// The same, waiting for answers as long as a server on a starved machine may take.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        let http = reqwest::Client::builder().build();
+        Self {
+            http: http.unwrap_or_default(),
+            ..self.clone()
+        }
+    }
+
     /// The address.
     #[must_use]
     pub fn base(&self) -> &str {
