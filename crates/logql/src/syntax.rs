@@ -122,7 +122,31 @@ pub fn parse_open_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
 /// # Errors
 /// As [`parse`], and if there is more than a selector.
 pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
-    let parsed = parse_text(query, true)?;
+    parse_matchers(query, true)
+}
+
+/// Parses a stream selector that may leave nothing out, such as `{}` and `{app=~".*"}`. Whether it
+/// does is for [`require_selective`] to say.
+///
+/// # Errors
+/// As [`parse_selector`], but for selectors that leave nothing out.
+pub fn parse_selector_of_any_streams(query: &str) -> Result<Vec<Matcher>, ParseError> {
+    parse_matchers(query, false)
+}
+
+/// Whether a selector leaves streams out, whatever streams there are.
+///
+/// # Errors
+/// If not.
+pub fn require_selective(matchers: &[Matcher]) -> Result<(), ParseError> {
+    match matchers.iter().all(Matcher::matches_empty) {
+        true => Err(ParseError::semantic(parser::NO_MATCHER.to_owned())),
+        false => Ok(()),
+    }
+}
+
+fn parse_matchers(query: &str, is_selective: bool) -> Result<Vec<Matcher>, ParseError> {
+    let parsed = parse_text(query, is_selective)?;
     // Of more than a selector nobody looks at what it is.
     match &parsed {
         Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => {

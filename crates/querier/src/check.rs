@@ -6,6 +6,8 @@ use logql::syntax::ast::{Expr, LogExpr, MetricExpr};
 use model::units::{DurationNs, format_go_duration, format_prometheus_duration};
 use model::{BlockedQuery, Code, CodedError, Limits, TenantId, TimeRange};
 
+use crate::query::RangeQuery;
+
 fn refused(message: impl Into<String>) -> CodedError {
     CodedError::new(Code::InvalidArgument, message)
 }
@@ -78,10 +80,7 @@ fn whole_ms(range: TimeRange) -> i64 {
 
 /// [`time_range`] of a query, for which there is nothing, rather than an error, in a range that lies
 /// before `max_query_lookback` as a whole.
-///
-/// # Errors
-/// If the range is too long.
-pub(crate) fn query_range(
+fn query_range(
     range: TimeRange,
     limits: &Limits,
     tenant: &TenantId,
@@ -113,17 +112,39 @@ pub(crate) fn entries_limit(
     Ok(())
 }
 
+/// The part of a range that a tenant's query may look at. What is wrong is found in Loki's order.
+///
+/// # Errors
+/// If it asks for too many lines, its selectors lack labels, its range is too long, or as
+/// [`instant_query`].
+pub(crate) fn range_query(
+    query: &RangeQuery,
+    range: TimeRange,
+    expr: &Expr,
+    limits: &Limits,
+    tenant: &TenantId,
+    now_ns: i64,
+) -> Result<TimeRange, CodedError> {
+    if matches!(expr, Expr::Log(_)) {
+        entries_limit(query.limit, limits, tenant)?;
+    }
+    for (log, _) in selectors(expr) {
+        required_labels(log, limits, tenant)?;
+    }
+    let range = query_range(range, limits, tenant, now_ns)?;
+    instant_query(&query.text, expr, limits, tenant)?;
+    Ok(range)
+}
+
 /// Whether the tenant may run this query at all.
 ///
 /// # Errors
-/// If it is blocked, its selectors name too few, too many or the wrong labels, or a `[range]` is
-/// too long.
-pub(crate) fn query(
+/// If it is blocked, its selectors name too many labels, or a `[range]` is too long.
+pub(crate) fn instant_query(
     text: &str,
     expr: &Expr,
     limits: &Limits,
     tenant: &TenantId,
-    instant: bool,
 ) -> Result<(), CodedError> {
     let canonical = expr.to_string();
     let mut rules = limits.blocked_queries.iter();
@@ -131,20 +152,8 @@ pub(crate) fn query(
         let error = refused("query blocked by policy");
         return Err(error.beyond("blocked_queries", &shown(rule), tenant));
     }
-    let mut selectors = Vec::new();
-    visit(expr, &mut |log, range_ns| selectors.push((log, range_ns)));
-    for (log, range_ns) in selectors {
-        if !instant {
-            required_labels(log, limits, tenant)?;
-        }
-        let (count, max) = (log.matchers.len(), limits.max_streams_matchers_per_query);
-        if max > 0 && count > max {
-            let error = refused(format!(
-                "max streams matchers per query exceeded, matchers-count > limit ({count} > {max})"
-            ));
-            return Err(error.beyond("max_streams_matchers_per_query", &max, tenant));
-        }
-        let DurationNs(range_max_ns) = limits.max_query_range;
+    let DurationNs(range_max_ns) = limits.max_query_range;
+    for (_, range_ns) in selectors(expr) {
         if range_max_ns > 0 && range_ns > range_max_ns {
             let limit = format_prometheus_duration(range_max_ns);
             let error = refused(format!(
@@ -154,7 +163,24 @@ pub(crate) fn query(
             return Err(error.beyond("max_query_range", &limit, tenant));
         }
     }
+    let max = limits.max_streams_matchers_per_query;
+    for (log, _) in selectors(expr) {
+        let count = log.matchers.len();
+        if max > 0 && count > max {
+            let error = refused(format!(
+                "max streams matchers per query exceeded, matchers-count > limit ({count} > {max})"
+            ));
+            return Err(error.beyond("max_streams_matchers_per_query", &max, tenant));
+        }
+    }
     Ok(())
+}
+
+/// Every log expression of a query and the range it is under.
+fn selectors(expr: &Expr) -> Vec<(&LogExpr, i64)> {
+    let mut selectors = Vec::new();
+    visit(expr, &mut |log, range_ns| selectors.push((log, range_ns)));
+    selectors
 }
 
 fn required_labels(log: &LogExpr, limits: &Limits, tenant: &TenantId) -> Result<(), CodedError> {
@@ -310,7 +336,15 @@ mod tests {
         let tenant = TenantId::single();
         let check = |text: &str| {
             let expr = logql::syntax::parse(text).unwrap();
-            query(text, &expr, &limits, &tenant, false)
+            let query = crate::tests::range_query(text);
+            range_query(
+                &query,
+                query.range,
+                &expr,
+                &limits,
+                &tenant,
+                query.range.end_ns,
+            )
         };
         assert!(check("{app=\"x\", b=\"y\"}").is_ok());
         assert!(
@@ -340,7 +374,7 @@ mod tests {
         let tenant = TenantId::single();
         let check = |text: &str| {
             let expr = logql::syntax::parse(text).unwrap();
-            query(text, &expr, &limits, &tenant, false)
+            instant_query(text, &expr, &limits, &tenant)
         };
         let error = check("{ app = \"x\" } |= `y`").unwrap_err();
         assert_eq!(
@@ -348,5 +382,43 @@ mod tests {
             r#"blocked_queries=pattern "{app=\"x\"} |= \"y\""; tenant=fake"#
         );
         assert!(check("{app=\"x\"} |= \"z\"").is_ok());
+    }
+
+    #[test]
+    fn of_several_faults_the_first_in_lokis_order_is_told() {
+        let tenant = TenantId::single();
+        let mut limits = Limits {
+            blocked_queries: vec![BlockedQuery {
+                pattern: ".*".to_owned(),
+                regex: true,
+                ..Default::default()
+            }],
+            max_query_range: DurationNs(HOUR),
+            max_query_length: DurationNs(1),
+            max_entries_limit_per_query: 1,
+            max_streams_matchers_per_query: 1,
+            required_labels: vec!["job".to_owned()],
+            ..Limits::default()
+        };
+        let told = |limits: &Limits, text: &str| {
+            let expr = logql::syntax::parse(text).unwrap();
+            let query = crate::tests::range_query(text);
+            let now_ns = query.range.end_ns;
+            range_query(&query, query.range, &expr, limits, &tenant, now_ns)
+                .unwrap_err()
+                .message
+        };
+        let log = r#"{app="x", b="y"}"#;
+        assert!(told(&limits, log).starts_with("max entries limit"));
+        let metric = format!("rate({log}[2h])");
+        assert!(told(&limits, &metric).starts_with("stream selector is missing"));
+        limits.required_labels.clear();
+        assert!(told(&limits, &metric).starts_with("the query time range"));
+        limits.max_query_length = DurationNs(0);
+        assert!(told(&limits, &metric).starts_with("query blocked"));
+        limits.blocked_queries.clear();
+        assert!(told(&limits, &metric).starts_with("[interval] value"));
+        limits.max_query_range = DurationNs(0);
+        assert!(told(&limits, &metric).starts_with("max streams matchers"));
     }
 }

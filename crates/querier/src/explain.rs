@@ -176,9 +176,8 @@ impl Querier {
         let expr = parse(&query.text)?;
         let mut range = query.range;
         for tenant in tenants {
-            let limits = self.limits(tenant);
-            check::query(&query.text, &expr, &limits, tenant, false)?;
-            range = check::query_range(range, &limits, tenant, self.now_ns())?;
+            let (limits, now_ns) = (self.limits(tenant), self.now_ns());
+            range = check::range_query(&query, range, &expr, &limits, tenant, now_ns)?;
         }
         let question = Question {
             expr,
@@ -204,7 +203,7 @@ impl Querier {
     ) -> Result<Explanation, CodedError> {
         let expr = parse(&query.text)?;
         for tenant in tenants {
-            check::query(&query.text, &expr, &self.limits(tenant), tenant, true)?;
+            check::instant_query(&query.text, &expr, &self.limits(tenant), tenant)?;
         }
         let question = Question {
             expr,

@@ -8,8 +8,8 @@ mod kind;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use logql::syntax::ast::LogExpr;
-use model::{CodedError, Direction, TenantId, TimeRange};
+use logql::syntax;
+use model::{Code, CodedError, Direction, TenantId, TimeRange};
 
 use crate::metrics::QueryKind;
 use crate::query::{Answered, lines};
@@ -23,8 +23,8 @@ const FIELDS_MAX: usize = 10_000;
 /// Which lines to look into, and for how many fields.
 #[derive(Clone, Debug)]
 pub struct FieldsQuery {
-    /// Selector and stages.
-    pub log: LogExpr,
+    /// A log query.
+    pub text: String,
     /// When.
     pub range: TimeRange,
     /// Lines to look into, the newest.
@@ -52,7 +52,7 @@ impl Querier {
     /// Fields of lines, by name.
     ///
     /// # Errors
-    /// If the tenants may not ask for so much, or data cannot be read.
+    /// If the tenants may not ask for so much, the query is none, or data cannot be read.
     pub async fn detected_fields(
         self: &Arc<Self>,
         tenants: &[TenantId],
@@ -94,8 +94,10 @@ impl Querier {
             direction: Direction::Backward,
             interval_ns: 0,
         };
+        let log = syntax::parse_log(&query.text)
+            .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
         self.run(QueryKind::Samples, tenants, |context| async move {
-            let mut rows = lines(&context, tenants, &query.log, wanted).await?;
+            let mut rows = lines(&context, tenants, &log, wanted).await?;
             // Stream by stream, as the last line that has a field decides of what kind it is.
             rows.sort_by(|a, b| a.labels.stream.cmp(&b.labels.stream));
             let mut detector = Detector::new(fields_max, context.memory.reservation())?;

@@ -144,7 +144,6 @@ impl Params {
                 .transpose()
                 .map_err(|reason| bad(format!("could not parse '{name}' parameter: {reason}")))
         };
-        let end = time("end")?;
         let since_ns = match self.get("since") {
             None => HOUR_NS,
             Some(text) => units::parse_prometheus_duration(text).map_err(|_| {
@@ -154,7 +153,7 @@ impl Params {
                 ))
             })?,
         };
-        let end_ns = end.unwrap_or(now_ns);
+        let end_ns = time("end")?.unwrap_or(now_ns);
         let start_ns = match time("start")? {
             Some(start) => start,
             None => end_ns.min(now_ns).saturating_sub(since_ns),
@@ -441,6 +440,11 @@ mod tests {
             error,
             "could not parse 'since' parameter: unknown unit \"x\" in duration \"5x\""
         );
+        // One after the other.
+        for (text, name) in [("start=x&end=y&since=z", "since"), ("start=x&end=y", "end")] {
+            let error = range(text).unwrap_err().message;
+            assert!(error.contains(&format!("'{name}'")), "{error}");
+        }
     }
 
     #[test]

@@ -219,12 +219,8 @@ impl Querier {
         let expr = parse(&query.text)?;
         let mut range = query.range;
         for tenant in tenants {
-            let limits = self.limits(tenant);
-            check::query(&query.text, &expr, &limits, tenant, false)?;
-            range = check::query_range(range, &limits, tenant, self.now_ns())?;
-            if matches!(expr, Expr::Log(_)) {
-                check::entries_limit(query.limit, &limits, tenant)?;
-            }
+            let (limits, now_ns) = (self.limits(tenant), self.now_ns());
+            range = check::range_query(&query, range, &expr, &limits, tenant, now_ns)?;
         }
         match expr {
             Expr::Log(log) => {
@@ -270,7 +266,7 @@ impl Querier {
     ) -> Result<Answered<Answer>, CodedError> {
         let expr = parse(&query.text)?;
         for tenant in tenants {
-            check::query(&query.text, &expr, &self.limits(tenant), tenant, true)?;
+            check::instant_query(&query.text, &expr, &self.limits(tenant), tenant)?;
         }
         let Expr::Metric(expr) = expr else {
             return Err(CodedError::new(

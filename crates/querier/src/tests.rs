@@ -8,3 +8,5 @@ mod explaining;
 mod limits;
 mod merging;
 mod reusing;
+
+pub(crate) use bed::range_query;

@@ -14,6 +14,8 @@ use super::{Field, FieldKind};
 /// Bytes that a value holds besides its text.
 const VALUE_BYTES: u64 = 64;
 const ERROR_LABEL: &str = "__error__";
+/// Why; no field of the line either.
+const ERROR_DETAILS_LABEL: &str = "__error_details__";
 /// What a parsed field is called whose name the stream has as a label.
 const EXTRACTED: &str = "_extracted";
 
@@ -80,7 +82,7 @@ impl Detector {
             .iter()
             .filter(|label| found.get(&label.name).is_none());
         for label in parsed.chain(&found) {
-            if label.name.starts_with(ERROR_LABEL) {
+            if [ERROR_LABEL, ERROR_DETAILS_LABEL].contains(&&*label.name) {
                 continue;
             }
             let plain = label.name.strip_suffix(EXTRACTED).unwrap_or(&label.name);

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use logql::syntax;
+use logql::syntax::ast::Expr;
 use server::http::ApiError;
 
+use super::request::refused;
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
 use crate::encode::{self, write_list, write_text};
@@ -27,13 +29,17 @@ fn fields_query(request: &ApiRequest, now_ns: i64) -> Result<FieldsQuery, ApiErr
     };
     let range = params.forward_range(now_ns)?;
     params.step(range)?;
-    Ok(FieldsQuery {
+    let query = FieldsQuery {
         range,
         line_limit: params.positive("line_limit", LINE_LIMIT_DEFAULT)?,
         limit: params.positive(limit_name, LIMIT_DEFAULT)?,
-        log: syntax::parse_log(params.text("query"))
-            .map_err(|error| crate::check::unparsable(&error))?,
-    })
+        text: params.text("query").to_owned(),
+    };
+    // Whether its stages make sense is looked at after the limits, as in Loki.
+    match syntax::parse_unbuilt(&query.text).map_err(|error| refused(&error))? {
+        Expr::Log(_) => Ok(query),
+        Expr::Metric(_) => Err(ApiError::invalid("only log selector is supported")),
+    }
 }
 
 /// `/loki/api/v1/detected_fields`

@@ -18,6 +18,7 @@ pub(super) async fn detected_labels(
 ) -> Result<Response, ApiError> {
     // In the order in which faults are found.
     let range = request.params.forward_range(querier.now_ns())?;
+    let range = querier.allowed_range(request.tenants.as_slice(), range)?;
     let matchers = request.selector_if_any()?;
     let found = querier
         .detected_labels(request.tenants.as_slice(), &matchers, range)

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use logql::syntax;
 use model::LabelSet;
 use server::http::ApiError;
 
+use super::request::refused;
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
 use crate::encode::{self, write_labels, write_list, write_text};
@@ -62,6 +64,10 @@ pub(super) async fn series(
     let range = request.params.range(querier.now_ns())?;
     let selectors = request.match_selectors()?;
     let shard = request.params.shard()?;
+    let range = querier.allowed_range(request.tenants.as_slice(), range)?;
+    for matchers in &selectors {
+        syntax::require_selective(matchers).map_err(|error| refused(&error))?;
+    }
     let sets = querier
         .series(request.tenants.as_slice(), &selectors, range, shard)
         .await?;

@@ -1,6 +1,8 @@
 //! What handlers take from a request: parameters of the query string and of a form body, tenants,
 //! and how labels are to be shown.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -105,7 +107,7 @@ async fn params_of(request: Request) -> Result<Params, ApiError> {
     Ok(Params::parse(&[form, query]))
 }
 
-fn refused(error: &syntax::ParseError) -> CodedError {
+pub(super) fn refused(error: &syntax::ParseError) -> CodedError {
     check::unparsable(error)
 }
 
@@ -129,11 +131,26 @@ impl ApiRequest {
         syntax::parse_open_selector(text).map_err(|error| refused(&error))
     }
 
-    /// `match[]` and `match` as stream selectors.
+    /// `match[]` and `match` as stream selectors, of which it is not said yet that each leaves
+    /// something out; none if all streams are wanted. They are a set, in order, as in Loki.
     pub(crate) fn match_selectors(&self) -> Result<Vec<Vec<Matcher>>, CodedError> {
         let texts = self.params.all("match[]").chain(self.params.all("match"));
-        texts
-            .map(|text| syntax::parse_open_selector(text).map_err(|error| refused(&error)))
-            .collect()
+        let texts: BTreeSet<&str> = texts.collect();
+        let is_all = |text: &&str| text.chars().filter(|c| *c != ' ').eq("{}".chars());
+        if texts.len() == 1 && texts.iter().all(is_all) {
+            return Ok(Vec::new());
+        }
+        let parse = |text: &str| {
+            let matchers = syntax::parse_selector_of_any_streams(text);
+            let matchers = matchers.map_err(|error| refused(&error))?;
+            match matchers.is_empty() {
+                true => Err(CodedError::new(
+                    Code::InvalidArgument,
+                    format!("0 matchers in group: {text}"),
+                )),
+                false => Ok(matchers),
+            }
+        };
+        texts.into_iter().map(parse).collect()
     }
 }

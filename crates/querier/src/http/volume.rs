@@ -13,7 +13,8 @@ use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
 use crate::params::LIMIT_DEFAULT;
 use crate::query::Answered;
 
-/// The selector comes last: all else is looked at before it, and so found first.
+/// The selector comes last: all else is looked at before it, and so found first. In what order
+/// depends on the endpoint, as in Loki.
 fn volume_query(
     querier: &Querier,
     request: &ApiRequest,
@@ -25,16 +26,20 @@ fn volume_query(
         Some(0) => LIMIT_DEFAULT,
         _ => params.limit()?,
     };
-    let range = params.forward_range(querier.now_ns())?;
-    params.direction()?;
-    let step_ns = match is_over_time {
-        true => Some(params.step(range)?),
-        false => None,
+    let read_range = || params.forward_range(querier.now_ns());
+    let read_aggregate = || match params.get("aggregateBy") {
+        None | Some("series") => Ok(Aggregate::Series),
+        Some("labels") => Ok(Aggregate::Labels),
+        Some(_) => Err(ApiError::invalid("invalid aggregation option")),
     };
-    let aggregate = match params.get("aggregateBy") {
-        None | Some("series") => Aggregate::Series,
-        Some("labels") => Aggregate::Labels,
-        Some(_) => return Err(ApiError::invalid("invalid aggregation option")),
+    let (range, step_ns, aggregate) = if is_over_time {
+        let range = read_range()?;
+        params.direction()?;
+        (range, Some(params.step(range)?), read_aggregate()?)
+    } else {
+        params.direction()?;
+        let aggregate = read_aggregate()?;
+        (read_range()?, None, aggregate)
     };
     let names = params
         .get("targetLabels")

@@ -11,7 +11,7 @@ use super::Sum;
 use crate::Querier;
 use crate::metrics::QueryKind;
 use crate::query::Answered;
-use crate::tenancy::shares;
+use crate::tenancy::{TENANT_LABEL, shares};
 
 /// What a volume is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,8 +232,11 @@ impl Counted {
 
     fn keys(&self, labels: &LabelSet) -> Vec<Key> {
         let is_named = |name: &str| {
-            let names = self.names.as_ref();
-            names.is_none_or(|names| names.iter().any(|candidate| candidate == name))
+            match &self.names {
+                Some(names) => names.iter().any(|candidate| candidate == name),
+                // Volumes of several tenants add up unless it is asked whose they are.
+                None => name != TENANT_LABEL,
+            }
         };
         let named = labels.iter().filter(|label| is_named(&label.name));
         match self.aggregate {
@@ -327,5 +330,8 @@ mod tests {
         query.target_labels.clear();
         query.aggregate = Aggregate::Labels;
         assert_eq!(keys(&query), [[pair("app", "")], [pair("env", "")]]);
+        let of_tenant = LabelSet::from_pairs([("app", "a"), (TENANT_LABEL, "t")]);
+        let counted = Counted::new(&query).unwrap();
+        assert_eq!(counted.keys(&of_tenant), [[pair("app", "")]]);
     }
 }

@@ -428,6 +428,116 @@ async fn a_query_is_looked_at_after_all_else() {
 }
 
 #[tokio::test]
+async fn selectors_of_series_are_a_set_and_looked_at_more_closely_after_the_range() {
+    let bed = Bed::new();
+    let (broken, wide, good) = ("{", r#"{app=~".*"}"#, r#"{app="x"}"#);
+    let too_long = ("start", "0");
+    for (params, reason) in [
+        // In their order, not in that of the request.
+        (
+            vec![("match", r#"{app}"a"="#), ("match", broken)],
+            "parse error at line 1, col 2:",
+        ),
+        (
+            vec![("match[]", wide), ("match", broken), too_long],
+            "parse error at line 1, col 2:",
+        ),
+        (
+            vec![("match", "{}"), ("match", good)],
+            "0 matchers in group: {}\n",
+        ),
+        (vec![("match[]", " {}# c")], "0 matchers in group:  {}# c\n"),
+        (
+            vec![("match", wide), too_long],
+            "the query time range exceeds",
+        ),
+        (vec![("match", wide)], "parse error : queries require"),
+    ] {
+        let (status, text) = get(&bed, "/loki/api/v1/series", &params).await;
+        assert_eq!(status, 400, "{params:?}: {text}");
+        assert!(text.starts_with(reason), "{params:?}: {text}");
+    }
+    for all in ["{}", "{ } "] {
+        let params = [("match", all), ("match[]", all)];
+        let (status, text) = get(&bed, "/loki/api/v1/series", &params).await;
+        assert_eq!(status, 200, "{all:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_query_means_is_looked_at_after_the_range() {
+    let bed = Bed::new();
+    let too_long = ("start", "0");
+    let meaningless = r#"{app="x"} | label_format __error__="x""#;
+    for (path, query, reason) in [
+        ("detected_labels", "{", "the query time range exceeds"),
+        ("detected_fields", "{", "parse error at line 1"),
+        (
+            "detected_fields",
+            "vector(1)",
+            "only log selector is supported",
+        ),
+        (
+            "detected_fields",
+            meaningless,
+            "the query time range exceeds",
+        ),
+        (
+            "detected_field/x/values",
+            meaningless,
+            "the query time range exceeds",
+        ),
+    ] {
+        let path = format!("/loki/api/v1/{path}");
+        let (status, text) = get(&bed, &path, &[("query", query), too_long]).await;
+        assert!(
+            status == 400 && text.starts_with(reason),
+            "{path} {query}: {text}"
+        );
+    }
+    let params = [("query", meaningless)];
+    let (status, text) = get(&bed, "/loki/api/v1/detected_fields", &params).await;
+    assert!(
+        status == 400 && text.starts_with("parse error : stage"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn errors_of_stages_are_no_fields() {
+    let bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(0..3)).await;
+    let query = [("query", r#"{app="web"} | json"#)];
+    let found = get_json(&bed, "/loki/api/v1/detected_fields", &query).await;
+    assert_eq!(found, json!({}));
+}
+
+#[tokio::test]
+async fn faults_of_one_volume_are_found_in_turn() {
+    let bed = Bed::new();
+    for (params, reason) in [
+        (vec![("limit", "-1"), ("direction", "x")], "limit must be"),
+        (
+            vec![("direction", "x"), ("aggregateBy", "x")],
+            "invalid direction",
+        ),
+        (
+            vec![("aggregateBy", "x"), ("end", "x")],
+            "invalid aggregation",
+        ),
+        (vec![("end", "x"), ("start", "0")], "could not parse 'end'"),
+        (vec![("start", "0")], "the query time range exceeds"),
+    ] {
+        let params: Vec<_> = params.into_iter().chain([("query", "{")]).collect();
+        let (status, text) = get(&bed, "/loki/api/v1/index/volume", &params).await;
+        assert!(
+            status == 400 && text.starts_with(reason),
+            "{params:?}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn faults_of_volumes_are_found_in_turn() {
     let bed = Bed::new();
     let broken = ("query", "{");
