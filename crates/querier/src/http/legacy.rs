@@ -10,12 +10,13 @@ use model::{Code, CodedError, LabelSet};
 use proto::role::LogRow;
 use server::http::ApiError;
 
-use super::{ApiRequest, json};
+use super::{ApiRequest, json, query_answer};
 use crate::Querier;
 use crate::encode::{
     self, Answer, LabelStyle, readable, write_labels, write_list, write_report, write_text,
 };
-use crate::query::{Answered, RangeQuery};
+use crate::query::RangeQuery;
+use crate::stats::Report;
 
 /// `/api/prom/query`
 pub(super) async fn query(
@@ -40,7 +41,16 @@ pub(super) async fn query(
     let answer = querier
         .range_query(request.tenants.as_slice(), query)
         .await?;
-    Ok(json(body(&answer, request.encoding.style)?))
+    let Answer::Streams(rows) = &answer.value else {
+        return Err(ApiError::invalid(
+            "rpc error: code = Code(400) desc = legacy endpoints only support streams result type",
+        ));
+    };
+    // Protobuf has no form of its own for this endpoint.
+    if request.wants_protobuf {
+        return Ok(query_answer(answer, request));
+    }
+    Ok(json(body(rows, &answer.report, request.encoding.style)))
 }
 
 /// The query with one more filter. Its faults are told as those of another process, as Loki does.
@@ -56,13 +66,7 @@ fn filtered(query: &str, regexp: &str) -> Result<String, CodedError> {
     }
 }
 
-fn body(answer: &Answered<Answer>, style: LabelStyle) -> Result<String, CodedError> {
-    let Answer::Streams(rows) = &answer.value else {
-        return Err(CodedError::new(
-            Code::InvalidArgument,
-            "rpc error: code = Code(400) desc = legacy endpoints only support streams result type",
-        ));
-    };
+fn body(rows: &[LogRow], report: &Report, style: LabelStyle) -> String {
     let mut out = String::from("{\"streams\":");
     let streams = encode::group_rows(rows, style);
     write_list(&mut out, &streams, |out, (labels, rows)| {
@@ -73,9 +77,9 @@ fn body(answer: &Answered<Answer>, style: LabelStyle) -> Result<String, CodedErr
         out.push('}');
     });
     // The report is one of several fields of the object here.
-    write_report(&mut out, &answer.report);
+    write_report(&mut out, report);
     out.push('}');
-    Ok(out)
+    out
 }
 
 fn write_entry(out: &mut String, row: &LogRow) {

@@ -108,6 +108,7 @@ async fn protobuf_is_answered_where_it_is_asked_for() {
     let selector = "%7Bapp%3D%22web%22%7D";
     for (path, params) in [
         ("query_range", format!("query={selector}")),
+        ("/api/prom/query", format!("query={selector}")),
         ("query", "query=1%2B1".to_owned()),
         ("labels", String::new()),
         ("label/app/values", String::new()),
@@ -120,7 +121,11 @@ async fn protobuf_is_answered_where_it_is_asked_for() {
         ("detected_field/app/values", format!("query={selector}")),
         ("patterns", format!("query={selector}")),
     ] {
-        let url = format!("/loki/api/v1/{path}?{params}&start={START_NS}&end={NOW_NS}");
+        let base = match path.starts_with('/') {
+            true => "",
+            false => "/loki/api/v1/",
+        };
+        let url = format!("{base}{path}?{params}&start={START_NS}&end={NOW_NS}");
         let request = Request::get(&url)
             .header("x-scope-orgid", "team-a")
             .header("accept", "application/vnd.google.protobuf")
