@@ -108,6 +108,18 @@ pub enum ChunkError {
 }
 
 impl ChunkError {
+    /// Whether the stored bytes are to blame, so that trying again does not help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::UnsupportedLayout { .. } | Self::NoSuch { .. } => true,
+            Self::NotFetched { .. }
+            | Self::TooLarge { .. }
+            | Self::Unordered { .. }
+            | Self::Empty => false,
+        }
+    }
+
     pub(crate) fn at(part: Part) -> impl Fn(CodecError) -> Self {
         move |reason| Self::Damaged { part, reason }
     }

@@ -211,7 +211,7 @@ impl Compactor {
             tokio::task::spawn_blocking(move || look(&source, range, deletes, memory)).await;
         let looked = looked.map_err(|_| CompactError::Worker)?;
         looked.map_err(|source| match source {
-            ScanError::Block(source) => open.damaged(run, source),
+            ScanError::Block { error, .. } => open.damaged(run, error),
             source => {
                 self.put_aside([run.object]);
                 CompactError::Scan {

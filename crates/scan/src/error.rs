@@ -8,8 +8,13 @@ use model::{BudgetError, Code, CodedError, TenantId};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ScanError {
     /// A block is damaged, or not all that is needed of it was fetched.
-    #[error(transparent)]
-    Block(#[from] ChunkError),
+    #[error("{error}")]
+    Block {
+        /// Which of the sources it is.
+        number: usize,
+        /// What is wrong with it.
+        error: ChunkError,
+    },
     /// The query has no memory left.
     #[error(transparent)]
     Memory(#[from] BudgetError),
@@ -19,6 +24,23 @@ pub enum ScanError {
     /// A sample has no value; the query fails with this text.
     #[error("{0}")]
     Sample(String),
+}
+
+impl From<ChunkError> for ScanError {
+    /// Of the first source, until [`Self::of_source`] says of which.
+    fn from(error: ChunkError) -> Self {
+        Self::Block { number: 0, error }
+    }
+}
+
+impl ScanError {
+    /// The same, where it is about a block, of this source.
+    pub(crate) fn of_source(self, number: usize) -> Self {
+        match self {
+            Self::Block { error, .. } => Self::Block { number, error },
+            other => other,
+        }
+    }
 }
 
 /// What a tenant is told whose query finds no memory: to ask for less if the budget `is_of_query`
@@ -42,7 +64,7 @@ pub fn out_of_memory(error: &BudgetError, tenant: &TenantId, is_of_query: bool) 
 impl From<&ScanError> for Code {
     fn from(error: &ScanError) -> Self {
         match error {
-            ScanError::Block(_) => Self::Internal,
+            ScanError::Block { .. } => Self::Internal,
             ScanError::Memory(_) => Self::ResourceExhausted,
             ScanError::Cancelled => Self::Cancelled,
             ScanError::Sample(_) => Self::InvalidArgument,

@@ -182,7 +182,8 @@ impl Merge<'_> {
         let inside = source
             .bounds()
             .is_some_and(|(min, max)| self.range.covers(min, max));
-        if alone && inside && visitor.whole(source, context)? {
+        let of_source = |error: ScanError| error.of_source(next.number);
+        if alone && inside && visitor.whole(source, context).map_err(of_source)? {
             context.stats.counted_sources += 1;
             return Ok(());
         }
@@ -201,7 +202,8 @@ impl Merge<'_> {
                 found: None,
             },
             context,
-        )?;
+        )
+        .map_err(of_source)?;
         if cursor.left.is_empty() {
             cursor.close(context);
         } else {
@@ -235,7 +237,9 @@ impl Merge<'_> {
             None => cursor.take(i64::MAX, true, direction),
         };
         context.stats.rows += rows.len() as u64;
-        visitor.batch(cursor, rows, context)
+        let number = cursor.number;
+        let flow = visitor.batch(cursor, rows, context);
+        flow.map_err(|error| error.of_source(number))
     }
 
     /// The rows of a time that several sources have, without repeated ones.
@@ -252,7 +256,9 @@ impl Merge<'_> {
             if cursor.next_key(direction) != Some(key) {
                 continue;
             }
-            cursor.complete(context)?;
+            let number = cursor.number;
+            let completed = cursor.complete(context);
+            completed.map_err(|error| error.of_source(number))?;
             for row in cursor.take(key, true, direction) {
                 context.stats.rows += 1;
                 if !cursor.is_selected(row) {
@@ -272,7 +278,9 @@ impl Merge<'_> {
             let Some(cursor) = self.open.get_mut(at) else {
                 continue;
             };
-            if visitor.batch(cursor, row..row + 1, context)?.is_break() {
+            let number = cursor.number;
+            let flow = visitor.batch(cursor, row..row + 1, context);
+            if flow.map_err(|error| error.of_source(number))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
