@@ -1,13 +1,17 @@
 //! Requests to a server with Loki's API.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::args::ClientArgs;
 use crate::error::CliError;
+use crate::writeln_stderr;
 
 /// Waits between two tries grow from this.
 const BACKOFF: Duration = Duration::from_millis(300);
@@ -22,6 +26,15 @@ pub(crate) struct Client {
     headers: HeaderMap,
     retries: u32,
     pub(crate) quiet: bool,
+    /// Warnings that were printed.
+    told: Mutex<HashSet<String>>,
+}
+
+/// What an answer has besides what was asked for.
+#[derive(Deserialize)]
+struct Besides {
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 fn usage(message: String) -> CliError {
@@ -112,6 +125,7 @@ impl Client {
             headers: headers_of(args)?,
             retries: args.retries,
             quiet: args.quiet,
+            told: Mutex::default(),
         })
     }
 
@@ -151,9 +165,23 @@ impl Client {
                 }
                 Err(error) => return Err(error),
                 Ok(body) => {
+                    self.tell_warnings(&body);
                     return serde_json::from_slice(&body)
                         .map_err(|error| CliError::Answer(error.to_string()));
                 }
+            }
+        }
+    }
+
+    /// Prints what the server says that an answer lacks on standard error, once: a long answer
+    /// comes in several.
+    fn tell_warnings(&self, body: &[u8]) {
+        let besides = serde_json::from_slice::<Besides>(body);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in besides.map(|besides| besides.warnings).unwrap_or_default() {
+            if !told.contains(&warning) {
+                let _ = writeln_stderr(&format!("Warning: {warning}"));
+                told.insert(warning);
             }
         }
     }

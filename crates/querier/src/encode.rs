@@ -78,6 +78,14 @@ pub(crate) fn write_report(out: &mut String, report: &Report) {
     out.push_str(&report);
 }
 
+/// `,"warnings":[…]`, if there are any.
+pub(crate) fn write_warnings(out: &mut String, warnings: &[String]) {
+    if !warnings.is_empty() {
+        out.push_str(",\"warnings\":");
+        write_list(out, warnings, |out, warning| write_text(out, warning));
+    }
+}
+
 /// `["ns","line"]`, with what is known of the labels as third where asked for.
 pub(crate) fn write_row(out: &mut String, row: &LogRow, style: LabelStyle) {
     let _ = write!(out, "[\"{}\",", row.timestamp_ns);

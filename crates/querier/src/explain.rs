@@ -19,7 +19,7 @@ use scan::Pushdown;
 use serde::Serialize;
 
 use crate::metrics::QueryKind;
-use crate::query::{Context, InstantQuery, RangeQuery, parse};
+use crate::query::{Answered, Context, InstantQuery, RangeQuery, parse};
 use crate::recent::Covered;
 use crate::stats::Report;
 use crate::stored::{RunRef, Unit, Wanted, first_ranges};
@@ -41,6 +41,9 @@ pub struct Explanation {
     /// Why the query failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What estimate and answer lack, for people.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// A selection of lines.
@@ -189,7 +192,7 @@ impl Querier {
         };
         let explanation = self.estimate(tenants, question).await?;
         let ran = self.range_query(tenants, query).await;
-        Ok(explanation.with(ran.map(|answered| Actual::from(&answered.report))))
+        Ok(explanation.with(ran))
     }
 
     /// [`Self::explain_range`] of an instant query.
@@ -215,7 +218,7 @@ impl Querier {
         };
         let explanation = self.estimate(tenants, question).await?;
         let ran = self.instant_query(tenants, query).await;
-        Ok(explanation.with(ran.map(|answered| Actual::from(&answered.report))))
+        Ok(explanation.with(ran))
     }
 
     async fn estimate(
@@ -224,12 +227,12 @@ impl Querier {
         question: Question,
     ) -> Result<Explanation, CodedError> {
         let query = question.expr.to_string();
-        let parts = self
+        let estimated = self
             .run(QueryKind::Metadata, tenants, |context| async move {
                 parts(&context.within(question.shard), tenants, &question).await
             })
-            .await?
-            .value;
+            .await?;
+        let parts = estimated.value;
         let mut estimate = Reading::default();
         parts.iter().for_each(|part| estimate += part.reading);
         Ok(Explanation {
@@ -238,21 +241,21 @@ impl Querier {
             estimate,
             actual: None,
             error: None,
+            warnings: estimated.warnings,
         })
     }
 }
 
 impl Explanation {
-    fn with(self, ran: Result<Actual, CodedError>) -> Self {
-        let (actual, error) = match ran {
-            Ok(actual) => (Some(actual), None),
-            Err(error) => (None, Some(error.message)),
-        };
-        Self {
-            actual,
-            error,
-            ..self
+    fn with<T>(mut self, ran: Result<Answered<T>, CodedError>) -> Self {
+        match ran {
+            Ok(answered) => {
+                self.actual = Some(Actual::from(&answered.report));
+                self.warnings = answered.warnings;
+            }
+            Err(error) => self.error = Some(error.message),
         }
+        self
     }
 }
 
@@ -437,12 +440,16 @@ impl Part {
             return Ok(());
         };
         self.columns.extend(columns(wanted));
-        let meta = run.block_meta(context).await?;
+        let meta = run.block_meta(context).await;
+        let Some(meta) = context.unless_damaged(meta, run.lost())? else {
+            return Ok(());
+        };
         // A block of several streams is read once for all of them.
         if meta.runs().len() > 1 && !is_new {
             return Ok(());
         }
-        let ranges = first_ranges(&meta, run, wanted)?.unwrap_or_default();
+        let ranges = context.unless_damaged(first_ranges(&meta, run, wanted), run.lost())?;
+        let ranges = ranges.flatten().unwrap_or_default();
         reading.bytes_to_read += ranges
             .iter()
             .map(|range| range.end - range.start)

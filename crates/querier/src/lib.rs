@@ -8,10 +8,12 @@
 //!
 //! *Invariants.* Every row counts once and none is missed, also while it moves from an ingester to
 //! storage and where replicas have copies. All memory of a query that grows with its data comes
-//! from one budget. A query whose client went away ends.
+//! from one budget. A query whose client went away ends. What is damaged fails no query: an answer
+//! says what it lacks.
 
 mod check;
 mod config;
+mod damage;
 mod deletes;
 mod encode;
 mod explain;

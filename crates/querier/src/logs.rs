@@ -13,13 +13,13 @@ use logql::syntax::ast::LogExpr;
 use model::{Code, CodedError, Direction, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, SelectLogs};
-use scan::{Deletes, LogScan, Prefilter, Source, scan_logs};
+use scan::{Deletes, LogScan, Prefilter, scan_logs};
 
 use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{self, OpenBlocks, Unit, take_units};
+use crate::stored::{self, OpenBlocks, OpenUnit, Unit, take_units};
 use crate::top::Top;
 use crate::workers;
 
@@ -225,10 +225,10 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         };
         let wanted: Vec<_> = units.iter().map(|unit| (unit, wanted)).collect();
         let opened = shared.open.open(context, &wanted).await?;
-        let units: Vec<(Unit, Vec<Source>)> = units
+        let units: Vec<(Unit, OpenUnit)> = units
             .into_iter()
             .zip(opened)
-            .filter(|(_, sources)| !sources.is_empty())
+            .filter(|(_, open)| !open.is_empty())
             .collect();
         if units.is_empty() {
             continue;
@@ -237,12 +237,9 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();
-            let result = units.try_for_each(|(unit, sources)| {
-                if scanning.wants(&unit) {
-                    scan_unit(&scanning, &unit, &sources)?;
-                    unit.weigh(&scanning.context, &sources);
-                }
-                Ok::<_, CodedError>(())
+            let result = units.try_for_each(|(unit, open)| match scanning.wants(&unit) {
+                true => scan_unit(&scanning, &unit, open),
+                false => Ok(()),
             });
             drop(permit);
             result
@@ -253,7 +250,9 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
     }
 }
 
-fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), CodedError> {
+/// Adds the lines of a unit. Where it is scanned again without a damaged block, lines that are there
+/// already are known.
+fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), CodedError> {
     let (context, wanted) = (&shared.context, shared.wanted);
     let stream = unit.fingerprint;
     let scan = LogScan {
@@ -290,7 +289,9 @@ fn scan_unit(shared: &Shared, unit: &Unit, sources: &[Source]) -> Result<(), Cod
     };
     let deletes = shared.deletes.for_stream_in(&unit.labels, wanted.range);
     let mut stages = deletes.before(shared.pipeline.for_stream(&unit.labels));
-    context.scan(|scan_context| scan_logs(sources, &scan, &mut stages, scan_context, &mut sink))?;
+    open.scan(context, unit, |sources, scanning| {
+        scan_logs(sources, &scan, &mut stages, scanning, &mut sink)
+    })?;
     failed.map_or(Ok(()), Err)
 }
 

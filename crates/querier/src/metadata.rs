@@ -16,10 +16,11 @@ use model::{BudgetError, CodedError, LabelSet, Matcher, Parts, Reservation, Shar
 use proto::role::{SelectSeries, SeriesStats};
 use scan::Deletes;
 
+use crate::damage::Lost;
 use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
-use crate::stored::{damaged, open_index};
+use crate::stored::damaged;
 
 fn print_selector(matchers: &[Matcher]) -> String {
     let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
@@ -60,7 +61,8 @@ impl Context {
     }
 
     /// Calls `each` with every index file in the range and the series of it that match. Series of
-    /// which all is deleted do not; a series of which some lines are deleted does.
+    /// which all is deleted do not; a series of which some lines are deleted does. A file that is
+    /// damaged is left out.
     async fn for_each_index(
         &self,
         matchers: &[Matcher],
@@ -72,26 +74,54 @@ impl Context {
         let snapshot = self.snapshot(range, covered).await?;
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
-                let index = open_index(self.querier.catalog(), partition, file).await?;
-                let mut found = index.select(matchers).map_err(|error| damaged(&error))?;
-                if !range.covers(file.min_ts_ns, file.max_ts_ns) {
-                    found = in_range(&index, &found, range).map_err(|error| damaged(&error))?;
-                }
-                if self.shard != Shard::ALL {
-                    found =
-                        in_shard(&index, &found, self.shard).map_err(|error| damaged(&error))?;
-                }
-                if !deletes.is_empty() {
-                    found = undeleted(&index, &found, range, deletes)
-                        .map_err(|error| damaged(&error))?;
-                }
-                each(&index, &found).map_err(|error| match error {
-                    EachError::Index(error) => damaged(&error),
-                    EachError::Memory(error) => self.over_budget(&error),
-                })?;
+                let Some(index) = self.open_index(partition, file).await? else {
+                    continue;
+                };
+                let selected = Selected {
+                    range,
+                    is_file_inside: range.covers(file.min_ts_ns, file.max_ts_ns),
+                    shard: self.shard,
+                    deletes,
+                };
+                let found = selected.of(&index, matchers).map_err(EachError::from);
+                let looked_at = found.and_then(|found| each(&index, &found));
+                let looked_at = looked_at.map_err(|error| match error {
+                    EachError::Index(error) => damaged(partition, file, &error),
+                    EachError::Memory(error) => self.over_budget(&error).into(),
+                });
+                self.unless_damaged(looked_at, Lost::file(file))?;
             }
         }
         Ok(())
+    }
+}
+
+/// Which series of an index file are looked at.
+struct Selected<'a> {
+    range: TimeRange,
+    /// Whether all rows that the file lists are in the range.
+    is_file_inside: bool,
+    shard: Shard,
+    deletes: &'a Deletes,
+}
+
+impl Selected<'_> {
+    fn of(
+        &self,
+        index: &index::Index,
+        matchers: &[Matcher],
+    ) -> Result<RoaringBitmap, index::IndexError> {
+        let mut found = index.select(matchers)?;
+        if !self.is_file_inside {
+            found = in_range(index, &found, self.range)?;
+        }
+        if self.shard != Shard::ALL {
+            found = in_shard(index, &found, self.shard)?;
+        }
+        if !self.deletes.is_empty() {
+            found = undeleted(index, &found, self.range, self.deletes)?;
+        }
+        Ok(found)
     }
 }
 

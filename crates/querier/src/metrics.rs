@@ -82,6 +82,8 @@ pub struct Metrics {
     pub waiting: Gauge,
     /// Tails under way.
     pub tails: Gauge,
+    /// Damaged or lost parts of storage that answers lack, each once for an answer.
+    pub damaged: Counter,
 }
 
 impl Metrics {
@@ -98,6 +100,7 @@ impl Metrics {
             memory_bytes: Gauge::default(),
             waiting: Gauge::default(),
             tails: Gauge::default(),
+            damaged: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("skald_querier");
         registry.register("queries", "Queries", metrics.queries.clone());
@@ -119,6 +122,9 @@ impl Metrics {
             waiting,
         );
         registry.register("tails", "Tails under way", metrics.tails.clone());
+        let damaged = metrics.damaged.clone();
+        let help = "Damaged or lost parts of storage that answers lack";
+        registry.register("damaged", help, damaged);
         metrics
     }
 }

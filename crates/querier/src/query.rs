@@ -15,7 +15,9 @@ use model::{
 };
 use parking_lot::Mutex;
 use proto::role::LogRow;
+use scan::ScanError;
 
+use crate::damage::Missing;
 use crate::encode::Answer;
 use crate::metrics::{Outcome, QueryKind, QueryLabels};
 use crate::recent::Awaited;
@@ -65,6 +67,8 @@ pub struct Answered<T> {
     pub value: T,
     /// What it cost.
     pub report: Report,
+    /// What it lacks, for people.
+    pub warnings: Vec<String>,
     /// Of what is in the value; kept until the value was encoded.
     pub(crate) memory: Vec<Reservation>,
 }
@@ -75,6 +79,7 @@ impl<T> Answered<T> {
         Self {
             value,
             report,
+            warnings: Vec::new(),
             memory,
         }
     }
@@ -95,6 +100,8 @@ pub(crate) struct Context {
     pub(crate) awaited: Arc<Awaited>,
     /// Which of the streams it looks at.
     pub(crate) shard: Shard,
+    /// What could not be read.
+    pub(crate) missing: Arc<Missing>,
     held: Arc<Mutex<Vec<Reservation>>>,
 }
 
@@ -171,8 +178,8 @@ impl Context {
     /// Runs a scan with the query's memory and cancellation, and counts what it cost.
     pub(crate) fn scan(
         &self,
-        work: impl FnOnce(&mut scan::Context<'_>) -> Result<(), scan::ScanError>,
-    ) -> Result<(), CodedError> {
+        work: impl FnOnce(&mut scan::Context<'_>) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
         let (mut memory, mut cost) = (self.memory.reservation(), scan::ScanStats::default());
         let is_cancelled = || self.cancelled.load(Ordering::Relaxed);
         let result = work(&mut scan::Context {
@@ -185,10 +192,15 @@ impl Context {
         QueryStats::add(&stats.bytes_processed, cost.line_bytes);
         QueryStats::add(&stats.lines_passed, cost.results);
         QueryStats::add(&stats.duplicates, cost.duplicates);
-        result.map_err(|error| match &error {
-            scan::ScanError::Memory(memory) => self.over_budget(memory),
+        result
+    }
+
+    /// A scan that ended early, but not because of what it read.
+    pub(crate) fn ended(&self, error: ScanError) -> CodedError {
+        match &error {
+            ScanError::Memory(memory) => self.over_budget(memory),
             _ => CodedError::from(error),
-        })
+        }
     }
 }
 
@@ -311,6 +323,7 @@ impl Querier {
         let _cancel_on_drop = CancelOnDrop(Arc::clone(&context.cancelled));
         let (stats, held) = (Arc::clone(&context.stats), Arc::clone(&context.held));
         let awaited = Arc::clone(&context.awaited);
+        let missing = Arc::clone(&context.missing);
         let timeout = self.timeout(tenants);
         let mut queued = None;
         let tenant = context.tenant.clone();
@@ -331,7 +344,10 @@ impl Querier {
         self.observe(kind, &result, arrived.elapsed(), queued, &stats);
         let memory = std::mem::take(&mut *held.lock());
         let report = stats.report(arrived.elapsed().saturating_sub(queued), queued);
-        Ok(Answered::new(result?, report, memory))
+        Ok(Answered {
+            warnings: missing.warnings(),
+            ..Answered::new(result?, report, memory)
+        })
     }
 
     /// A context with the tightest memory limit of the tenants.
@@ -353,6 +369,7 @@ impl Querier {
             cancelled: Arc::default(),
             awaited: Arc::default(),
             shard: Shard::ALL,
+            missing: Arc::default(),
             held: Arc::default(),
         })
     }

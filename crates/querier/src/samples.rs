@@ -14,8 +14,8 @@ use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, Source, Span, Values,
-    plan_samples, scan_samples,
+    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, ScanError, Source, Span,
+    Values, plan_samples, scan_samples,
 };
 
 use crate::deletes::Deleting;
@@ -23,7 +23,7 @@ use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, Unit, Wanted, take_units};
+use crate::stored::{OpenBlocks, OpenUnit, Unit, Wanted, take_units};
 use crate::workers;
 
 /// Units of which a worker scans one after the other before it asks for more.
@@ -312,7 +312,8 @@ impl Shared {
         }
     }
 
-    /// What of the unit's blocks is needed; `None` if counters gave its samples already.
+    /// What of the unit's blocks is needed; `None` if counters gave its samples already, or it is
+    /// damaged.
     async fn plan(
         &self,
         unit: &Unit,
@@ -332,7 +333,10 @@ impl Shared {
         {
             return Ok(Some(everything));
         }
-        let meta = run.block_meta(&self.context).await?;
+        let meta = run.block_meta(&self.context).await;
+        let Some(meta) = self.context.unless_damaged(meta, run.lost())? else {
+            return Ok(None);
+        };
         let mut stages = self.extractor.for_stream(&unit.labels);
         let mut sink = Sink::new(sum, None);
         let plan = plan_samples(
@@ -343,7 +347,14 @@ impl Shared {
             &mut sink,
         );
         sink.result(&self.context)?;
-        Ok(match plan? {
+        let plan = match plan {
+            Err(ScanError::Block { error, .. }) => Err(run.damaged(&error)),
+            other => other.map_err(|error| self.context.ended(error).into()),
+        };
+        let Some(plan) = self.context.unless_damaged(plan, run.lost())? else {
+            return Ok(None);
+        };
+        Ok(match plan {
             SamplePlan::Counted => None,
             _ if meta.runs().len() > 1 => Some(everything),
             SamplePlan::Fetch(projection) => Some(Needed {
@@ -400,9 +411,9 @@ async fn work(
             .collect();
         let opened = shared.open.open(context, &wanted).await?;
         let units = planned.into_iter().zip(opened);
-        let units: Vec<(Unit, Option<Key>, Vec<Source>)> = units
-            .map(|((unit, key, _), sources)| (unit, key, sources))
-            .filter(|(_, key, sources)| key.is_some() || !sources.is_empty())
+        let units: Vec<(Unit, Option<Key>, OpenUnit)> = units
+            .map(|((unit, key, _), open)| (unit, key, open))
+            .filter(|(_, key, open)| key.is_some() || !open.is_empty())
             .collect();
         if units.is_empty() {
             continue;
@@ -411,13 +422,9 @@ async fn work(
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
             let mut units = units.into_iter();
-            let result = units.try_for_each(|(unit, key, sources)| {
-                match key {
-                    Some(key) => scan_and_keep(&scanning, &unit, key, &sources, &mut sum)?,
-                    None => scan_unit(&scanning, &unit, &sources, &mut sum)?,
-                }
-                unit.weigh(&scanning.context, &sources);
-                Ok::<_, CodedError>(())
+            let result = units.try_for_each(|(unit, key, mut open)| match key {
+                Some(key) => scan_and_keep(&scanning, &unit, key, &mut open, &mut sum),
+                None => scan_unit(&scanning, &unit, &mut open, &mut sum),
             });
             drop(permit);
             result.map(|()| sum)
@@ -428,33 +435,57 @@ async fn work(
     }
 }
 
-/// Scans a unit whose result is the same each time, and keeps it.
+/// Scans a unit whose result is the same each time, and keeps it, unless something is missing.
 fn scan_and_keep(
     shared: &Shared,
     unit: &Unit,
     key: Key,
-    sources: &[Source],
+    open: &mut OpenUnit,
     sum: &mut RangeAccumulator,
 ) -> Result<(), CodedError> {
     let context = &shared.context;
     let mut part = sum.empty(context.memory.reservation());
-    if !sources.is_empty() {
-        scan_unit(shared, unit, sources, &mut part)?;
+    if !open.is_empty() {
+        scan_unit(shared, unit, open, &mut part)?;
     }
     let partial = Arc::new(part.into_partial(key.borders(), unit.min_ts_ns));
     sum.add_partial(&partial, unit.min_ts_ns)
         .map_err(|error| context.over_budget(&error))?;
-    context.querier.results().keep(key, partial);
+    if !open.is_damaged() {
+        context.querier.results().keep(key, partial);
+    }
     Ok(())
 }
 
+/// Adds the samples of a unit. Of blocks that are merged they are added up apart, so that they can
+/// be taken again if one of the blocks turns out to be damaged.
 fn scan_unit(
     shared: &Shared,
     unit: &Unit,
-    sources: &[Source],
+    open: &mut OpenUnit,
     sum: &mut RangeAccumulator,
 ) -> Result<(), CodedError> {
     let context = &shared.context;
+    if !open.is_merged() {
+        return open.scan(context, unit, |sources, scanning| {
+            add_samples(shared, unit, sources, scanning, sum)
+        });
+    }
+    let mut part = sum.empty(context.memory.reservation());
+    open.scan(context, unit, |sources, scanning| {
+        part = part.empty(context.memory.reservation());
+        add_samples(shared, unit, sources, scanning, &mut part)
+    })?;
+    sum.merge(part).map_err(|error| context.over_budget(&error))
+}
+
+fn add_samples(
+    shared: &Shared,
+    unit: &Unit,
+    sources: &[Source],
+    scanning: &mut scan::Context<'_>,
+    sum: &mut RangeAccumulator,
+) -> Result<(), ScanError> {
     let recent = shared.recent_of(unit);
     let mut scan = shared.scan(recent.is_some());
     let mut sink = Sink::new(sum, recent);
@@ -465,10 +496,9 @@ fn scan_unit(
     scan.shape = deletes.shape(scan.shape);
     scan.reader = scan.reader.filter(|_| deletes.is_empty());
     let mut stages = deletes.before(shared.extractor.for_stream(&unit.labels));
-    context
-        .scan(|scan_context| scan_samples(sources, &scan, &mut stages, scan_context, &mut sink))?;
-    QueryStats::add(&context.stats.duplicates, sink.duplicates);
-    sink.result(context)
+    scan_samples(sources, &scan, &mut stages, scanning, &mut sink)?;
+    QueryStats::add(&shared.context.stats.duplicates, sink.duplicates);
+    sink.failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Adds samples up, but for those of rows that ingesters gave already.

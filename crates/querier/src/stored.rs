@@ -6,21 +6,26 @@
 
 mod claims;
 mod open;
+mod opened;
+mod search;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use chunk::{BlockMeta, ChunkError};
+use index::{Index, IndexError};
 use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
-use scan::{Deletes, Source};
-use storage::{Catalog, ObjectRef, Snapshot};
+use scan::Deletes;
+use storage::{IndexFile, ObjectRef, Partition, Snapshot};
 
+use crate::damage::{Damage, Lost, ReadError};
 use crate::query::Context;
 use crate::recent::Covered;
 use crate::stats::QueryStats;
 use claims::BlockKey;
 pub(crate) use open::{OpenBlocks, Wanted, first_ranges};
+pub(crate) use opened::OpenUnit;
 
 /// Rows of one stream in blocks that overlap in time.
 #[derive(Clone, Debug)]
@@ -62,8 +67,9 @@ impl Hash for StreamKey {
 /// The runs of each stream.
 type Runs = HashMap<StreamKey, Vec<RunRef>, foldhash::fast::RandomState>;
 
-pub(crate) fn damaged(error: &index::IndexError) -> CodedError {
-    CodedError::new(Code::Internal, format!("label index: {error}"))
+/// An index file cannot be read.
+pub(crate) fn damaged(partition: &Partition, file: &IndexFile, error: &IndexError) -> ReadError {
+    Damage::of_index(partition.index_key(file.id), error).into()
 }
 
 impl Context {
@@ -122,60 +128,120 @@ impl Context {
         holding: &HashSet<u128>,
     ) -> Result<Runs, CodedError> {
         let mut runs = Runs::default();
-        let limit = self.limits.cardinality_limit;
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
-                let index = open_index(self.querier.catalog(), partition, file).await?;
-                let objects: Vec<Option<Arc<ObjectRef>>> = index
-                    .objects()
-                    .iter()
-                    .map(|object| partition.object_ref(object.id).map(Arc::new))
-                    .collect();
-                for series in index.select(matchers).map_err(|e| damaged(&e))? {
-                    let blocks = index.blocks(series).map_err(|e| damaged(&e))?;
-                    let mut wanted = blocks
-                        .iter()
-                        .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns))
-                        .filter_map(|block| {
-                            let object = objects.get(block.object as usize)?.as_ref()?;
-                            (!holding.contains(&object.id)).then(|| RunRef {
-                                object: Arc::clone(object),
-                                block: block.block,
-                                run: block.run,
-                                min_ts_ns: block.min_ts_ns,
-                                max_ts_ns: block.max_ts_ns,
-                                rows: block.rows,
-                                raw_bytes: block.raw_bytes,
-                            })
-                        })
-                        .peekable();
-                    if wanted.peek().is_none() {
-                        continue;
-                    }
-                    let (labels, fingerprint) = index.stream(series).map_err(|e| damaged(&e))?;
-                    if !self.shard.has(fingerprint) {
-                        continue;
-                    }
-                    let stream = StreamKey {
-                        fingerprint,
-                        labels,
-                    };
-                    runs.entry(stream).or_default().extend(wanted);
-                    if limit > 0 && runs.len() > limit {
-                        let error = CodedError::new(
-                            Code::InvalidArgument,
-                            format!(
-                                "the query touches more streams than cardinality_limit ({limit}) of tenant {} allows; add label matchers to the selector",
-                                self.tenant
-                            ),
-                        );
-                        return Err(error.beyond("cardinality_limit", &limit, &self.tenant));
-                    }
-                }
+                let Some(index) = self.open_index(partition, file).await? else {
+                    continue;
+                };
+                let wanted = WantedRuns {
+                    partition,
+                    file,
+                    matchers,
+                    range,
+                    holding,
+                };
+                self.add_runs(&index, &wanted, &mut runs)?;
             }
         }
         Ok(runs)
     }
+
+    /// Adds the runs that an index file names.
+    fn add_runs(
+        &self,
+        index: &Index,
+        wanted: &WantedRuns<'_>,
+        runs: &mut Runs,
+    ) -> Result<(), CodedError> {
+        let WantedRuns {
+            partition,
+            file,
+            range,
+            ..
+        } = *wanted;
+        let damaged = |error: IndexError| damaged(partition, file, &error);
+        let objects: Vec<Option<Arc<ObjectRef>>> = index
+            .objects()
+            .iter()
+            .map(|object| partition.object_ref(object.id).map(Arc::new))
+            .collect();
+        let selected = index.select(wanted.matchers).map_err(damaged);
+        let Some(selected) = self.unless_damaged(selected, Lost::file(file))? else {
+            return Ok(());
+        };
+        let limit = self.limits.cardinality_limit;
+        for series in selected {
+            let blocks = index.blocks(series).map_err(damaged);
+            let Some(blocks) = self.unless_damaged(blocks, Lost::Stream(series))? else {
+                continue;
+            };
+            let mut blocks = blocks
+                .iter()
+                .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns))
+                .filter_map(|block| {
+                    let object = objects.get(block.object as usize)?.as_ref()?;
+                    let is_held = wanted.holding.contains(&object.id);
+                    (!is_held).then(|| RunRef {
+                        object: Arc::clone(object),
+                        block: block.block,
+                        run: block.run,
+                        min_ts_ns: block.min_ts_ns,
+                        max_ts_ns: block.max_ts_ns,
+                        rows: block.rows,
+                        raw_bytes: block.raw_bytes,
+                    })
+                })
+                .peekable();
+            if blocks.peek().is_none() {
+                continue;
+            }
+            let stream = index.stream(series).map_err(damaged);
+            let Some((labels, fingerprint)) = self.unless_damaged(stream, Lost::Stream(series))?
+            else {
+                continue;
+            };
+            if !self.shard.has(fingerprint) {
+                continue;
+            }
+            let stream = StreamKey {
+                fingerprint,
+                labels,
+            };
+            runs.entry(stream).or_default().extend(blocks);
+            if limit > 0 && runs.len() > limit {
+                let error = CodedError::new(
+                    Code::InvalidArgument,
+                    format!(
+                        "the query touches more streams than cardinality_limit ({limit}) of tenant {} allows; add label matchers to the selector",
+                        self.tenant
+                    ),
+                );
+                return Err(error.beyond("cardinality_limit", &limit, &self.tenant));
+            }
+        }
+        Ok(())
+    }
+
+    /// The label index in a file, from memory if it is there; none if it is damaged.
+    pub(crate) async fn open_index(
+        &self,
+        partition: &Partition,
+        file: &IndexFile,
+    ) -> Result<Option<Arc<Index>>, CodedError> {
+        let (tenant, day) = (partition.tenant(), partition.day());
+        let index = self.querier.catalog().index(tenant, day, file).await;
+        self.unless_damaged(index.map_err(ReadError::from), Lost::file(file))
+    }
+}
+
+/// Which runs of an index file are wanted.
+struct WantedRuns<'a> {
+    partition: &'a Partition,
+    file: &'a IndexFile,
+    matchers: &'a [Matcher],
+    range: TimeRange,
+    /// Objects to leave out.
+    holding: &'a HashSet<u128>,
 }
 
 /// Adds blocks that overlap as one unit, others as units of their own.
@@ -199,32 +265,6 @@ fn group(stream: &StreamKey, mut runs: Vec<RunRef>, units: &mut Vec<Unit>) {
     }
 }
 
-/// The label index in a file, from memory if it is there.
-pub(crate) async fn open_index(
-    catalog: &Catalog,
-    partition: &storage::Partition,
-    file: &storage::IndexFile,
-) -> Result<Arc<index::Index>, CodedError> {
-    catalog
-        .index(partition.tenant(), partition.day(), file)
-        .await
-        .map_err(CodedError::from)
-}
-
-impl Unit {
-    /// Takes in how much its blocks hold now that they were scanned.
-    pub(crate) fn weigh(&self, context: &Context, sources: &[Source]) {
-        let objects = context.querier.catalog().objects();
-        for source in sources {
-            if let Source::Block { block, .. } = source {
-                let of_block = self.blocks.iter();
-                let runs = of_block.filter(|run| run.block == block.meta().ordinal());
-                runs.for_each(|run| objects.weigh(run.object.id, block));
-            }
-        }
-    }
-}
-
 /// Takes the next units to work on at once: what they cost besides their rows is shared. Not so many
 /// that other workers have nothing to do.
 pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize) -> Vec<Unit> {
@@ -239,20 +279,25 @@ impl RunRef {
     }
 
     /// What the run's block says about itself.
-    pub(crate) async fn block_meta(&self, context: &Context) -> Result<Arc<BlockMeta>, CodedError> {
-        let meta = context
-            .querier
-            .catalog()
-            .objects()
-            .meta(&self.object)
-            .await?;
+    pub(crate) async fn block_meta(&self, context: &Context) -> Result<Arc<BlockMeta>, ReadError> {
+        let objects = context.querier.catalog().objects();
+        let meta = objects.meta(&self.object).await?;
         meta.block(self.block as usize)
             .map_err(|error| self.damaged(&error))
     }
 
-    fn damaged(&self, error: &ChunkError) -> CodedError {
-        let (key, block) = (&self.object.key, self.block);
-        CodedError::new(Code::Internal, format!("{key}, block {block}: {error}"))
+    /// It cannot be read.
+    pub(crate) fn damaged(&self, error: &ChunkError) -> ReadError {
+        ReadError::of_block(&self.object.key, self.block, error)
+    }
+
+    /// What an answer lacks without it.
+    pub(crate) fn lost(&self) -> Lost {
+        Lost::Run {
+            block: self.block,
+            run: self.run,
+            rows: self.rows,
+        }
     }
 }
 

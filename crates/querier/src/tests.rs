@@ -2,6 +2,7 @@
 
 mod bed;
 mod bounds;
+mod damage;
 mod deletes;
 mod endpoints;
 mod explaining;

@@ -9,6 +9,7 @@ use proto::role::LogRow;
 
 use super::{
     Answer, Encoding, group_rows, write_flags, write_labels, write_point, write_report, write_row,
+    write_warnings,
 };
 use crate::query::Answered;
 use crate::stats::Report;
@@ -21,6 +22,7 @@ pub(crate) struct Pieces {
     encoding: Encoding,
     groups: Groups,
     report: Report,
+    warnings: Vec<String>,
     /// What is written and not given out yet.
     out: String,
     place: Place,
@@ -72,6 +74,7 @@ impl Pieces {
             encoding,
             groups,
             report: answered.report,
+            warnings: answered.warnings,
             out: String::new(),
             place: Place::Head,
             _memory: answered.memory,
@@ -102,7 +105,9 @@ impl Pieces {
             self.out.push(']');
         }
         write_report(&mut self.out, &self.report);
-        self.out.push_str("}}");
+        self.out.push('}');
+        write_warnings(&mut self.out, &self.warnings);
+        self.out.push('}');
     }
 
     /// Writes the next group, or as much of it as can be written at once; where it is then.

@@ -116,6 +116,8 @@ struct PrometheusResponse {
     status: String,
     #[prost(message, optional, tag = "2")]
     data: Option<PrometheusData>,
+    #[prost(string, repeated, tag = "6")]
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -152,6 +154,8 @@ struct StreamsResponse {
     version: u32,
     #[prost(message, optional, tag = "8")]
     statistics: Option<Statistics>,
+    #[prost(string, repeated, tag = "10")]
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -327,11 +331,10 @@ fn statistics(report: &Report) -> Option<Statistics> {
 
 /// Lines, series or a number.
 pub(crate) fn query(answered: &Answered<Answer>, style: LabelStyle) -> Vec<u8> {
-    let report = &answered.report;
     match &answered.value {
-        Answer::Streams(rows) => streams(rows, style, report),
-        Answer::Matrix(series) => samples("matrix", series.iter().map(sample_stream), report),
-        Answer::Vector(series) => samples("vector", series.iter().map(sample_stream), report),
+        Answer::Streams(rows) => streams(rows, style, answered),
+        Answer::Matrix(series) => samples("matrix", series.iter().map(sample_stream), answered),
+        Answer::Vector(series) => samples("vector", series.iter().map(sample_stream), answered),
         Answer::Scalar {
             timestamp_ns,
             value,
@@ -340,12 +343,12 @@ pub(crate) fn query(answered: &Answered<Answer>, style: LabelStyle) -> Vec<u8> {
                 labels: Vec::new(),
                 samples: vec![sample(*timestamp_ns, *value)],
             };
-            samples("scalar", [one], report)
+            samples("scalar", [one], answered)
         }
     }
 }
 
-fn streams(rows: &[LogRow], style: LabelStyle, report: &Report) -> Vec<u8> {
+fn streams<T>(rows: &[LogRow], style: LabelStyle, answered: &Answered<T>) -> Vec<u8> {
     let stream = |(labels, rows): (LabelSet, Vec<&LogRow>)| Stream {
         hash: labels.fingerprint(),
         labels: labels.to_string(),
@@ -358,7 +361,8 @@ fn streams(rows: &[LogRow], style: LabelStyle, report: &Report) -> Vec<u8> {
             result: group_rows(rows, style).into_iter().map(stream).collect(),
         }),
         version: 1,
-        statistics: statistics(report),
+        statistics: statistics(&answered.report),
+        warnings: answered.warnings.clone(),
     }))
 }
 
@@ -392,7 +396,11 @@ fn sample_stream(series: &Series) -> SampleStream {
     }
 }
 
-fn samples(kind: &str, result: impl IntoIterator<Item = SampleStream>, report: &Report) -> Vec<u8> {
+fn samples<T>(
+    kind: &str,
+    result: impl IntoIterator<Item = SampleStream>,
+    answered: &Answered<T>,
+) -> Vec<u8> {
     encode(Kind::Prom(PromResponse {
         response: Some(PrometheusResponse {
             status: SUCCESS.to_owned(),
@@ -400,13 +408,14 @@ fn samples(kind: &str, result: impl IntoIterator<Item = SampleStream>, report: &
                 result_type: kind.to_owned(),
                 result: result.into_iter().collect(),
             }),
+            warnings: answered.warnings.clone(),
         }),
-        statistics: statistics(report),
+        statistics: statistics(&answered.report),
     }))
 }
 
 /// Volumes, at one time or over time.
-pub(crate) fn volumes(kind: &str, series: &[VolumeSeries], report: &Report) -> Vec<u8> {
+pub(crate) fn volumes(kind: &str, answered: &Answered<Vec<VolumeSeries>>) -> Vec<u8> {
     let stream = |series: &VolumeSeries| SampleStream {
         labels: series
             .labels
@@ -422,7 +431,7 @@ pub(crate) fn volumes(kind: &str, series: &[VolumeSeries], report: &Report) -> V
             .map(|(at_ns, bytes)| sample(*at_ns, *bytes as f64))
             .collect(),
     };
-    samples(kind, series.iter().map(stream), report)
+    samples(kind, answered.value.iter().map(stream), answered)
 }
 
 /// Names or values of labels.

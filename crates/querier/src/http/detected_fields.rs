@@ -12,7 +12,7 @@ use server::http::ApiError;
 use super::request::refused;
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{self, write_list, write_text};
+use crate::encode::{self, write_list, write_text, write_warnings};
 use crate::fields::{Field, FieldsQuery};
 
 /// Fields or values returned when no limit is given.
@@ -55,12 +55,14 @@ pub(super) async fn fields(
     if request.wants_protobuf {
         return Ok(protobuf(encode::protobuf::fields(&found.value, limit)));
     }
-    if found.value.is_empty() {
+    if found.value.is_empty() && found.warnings.is_empty() {
         return Ok(json("{}"));
     }
     let mut out = String::from("{\"fields\":");
     write_list(&mut out, &found.value, write_field);
-    let _ = write!(out, ",\"limit\":{limit}}}");
+    let _ = write!(out, ",\"limit\":{limit}");
+    write_warnings(&mut out, &found.warnings);
+    out.push('}');
     Ok(json(out))
 }
 
@@ -98,12 +100,14 @@ pub(super) async fn values(
         let values = found.value.into_iter().collect();
         return Ok(protobuf(encode::protobuf::field_values(values, limit)));
     }
-    if found.value.is_empty() {
+    if found.value.is_empty() && found.warnings.is_empty() {
         return Ok(json("{}"));
     }
     let values: Vec<&String> = found.value.iter().collect();
     let mut out = String::from("{\"values\":");
     write_list(&mut out, &values, |out, value| write_text(out, value));
-    let _ = write!(out, ",\"limit\":{limit}}}");
+    let _ = write!(out, ",\"limit\":{limit}");
+    write_warnings(&mut out, &found.warnings);
+    out.push('}');
     Ok(json(out))
 }

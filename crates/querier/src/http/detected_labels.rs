@@ -9,7 +9,7 @@ use server::http::ApiError;
 
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{self, write_list, write_text};
+use crate::encode::{self, write_list, write_text, write_warnings};
 
 /// `/loki/api/v1/detected_labels`
 pub(super) async fn detected_labels(
@@ -27,7 +27,7 @@ pub(super) async fn detected_labels(
         return Ok(protobuf(encode::protobuf::detected_labels(&found.value)));
     }
     let labels: Vec<(&String, &usize)> = found.value.iter().collect();
-    if labels.is_empty() {
+    if labels.is_empty() && found.warnings.is_empty() {
         return Ok(json("{}"));
     }
     let mut out = String::from("{\"detectedLabels\":");
@@ -36,6 +36,7 @@ pub(super) async fn detected_labels(
         write_text(out, name);
         let _ = write!(out, ",\"cardinality\":{cardinality}}}");
     });
+    write_warnings(&mut out, &found.warnings);
     out.push('}');
     Ok(json(out))
 }

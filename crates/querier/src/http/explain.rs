@@ -11,6 +11,8 @@ use crate::Explanation;
 struct Body<'a> {
     status: &'static str,
     data: Data<'a>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -23,6 +25,7 @@ pub(super) fn response(explain: &Explanation) -> Result<Response, ApiError> {
     let body = Body {
         status: "success",
         data: Data { explain },
+        warnings: &explain.warnings,
     };
     serde_json::to_vec(&body)
         .map(json)

@@ -8,14 +8,15 @@ use axum::response::Response;
 use server::http::ApiError;
 
 use super::{ApiRequest, json, protobuf};
-use crate::encode::{self, write_list};
+use crate::encode::{self, write_list, write_warnings};
 use crate::metadata::Sum;
 use crate::{Querier, SizedShard};
 
+/// The fields of an object.
 fn write_sum(out: &mut String, sum: &Sum) {
     let _ = write!(
         out,
-        "{{\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}}}",
+        "\"streams\":{},\"chunks\":{},\"bytes\":{},\"entries\":{}",
         sum.streams, sum.chunks, sum.bytes, sum.rows
     );
 }
@@ -34,8 +35,10 @@ pub(super) async fn stats(
     if request.wants_protobuf {
         return Ok(protobuf(encode::protobuf::stats(&sum.value)));
     }
-    let mut out = String::new();
+    let mut out = String::from("{");
     write_sum(&mut out, &sum.value);
+    write_warnings(&mut out, &sum.warnings);
+    out.push('}');
     Ok(json(out))
 }
 
@@ -56,12 +59,14 @@ pub(super) async fn shards(
         let (min, max) = (shard.min, shard.max);
         let _ = write!(
             out,
-            "{{\"bounds\":{{\"min\":{min},\"max\":{max}}},\"stats\":"
+            "{{\"bounds\":{{\"min\":{min},\"max\":{max}}},\"stats\":{{"
         );
         write_sum(out, sum);
-        out.push('}');
+        out.push_str("}}");
     });
     let report = serde_json::to_string(&shards.report).unwrap_or_else(|_| "{}".to_owned());
-    let _ = write!(out, ",\"statistics\":{report}}}");
+    let _ = write!(out, ",\"statistics\":{report}");
+    write_warnings(&mut out, &shards.warnings);
+    out.push('}');
     Ok(json(out))
 }

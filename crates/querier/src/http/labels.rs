@@ -11,10 +11,12 @@ use server::http::ApiError;
 use super::request::refused;
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{self, write_labels, write_list, write_text};
+use crate::encode::{self, write_labels, write_list, write_text, write_warnings};
+use crate::query::Answered;
 
 /// `{"status":"success","data":[…]}`; without `data` if there is none, as Loki has it.
-fn list_response(request: &ApiRequest, items: Vec<String>) -> Response {
+fn list_response(request: &ApiRequest, found: Answered<Vec<String>>) -> Response {
+    let items = found.value;
     if request.wants_protobuf {
         return protobuf(encode::protobuf::labels(items));
     }
@@ -23,6 +25,7 @@ fn list_response(request: &ApiRequest, items: Vec<String>) -> Response {
         out.push_str(",\"data\":");
         write_list(&mut out, &items, |out, item| write_text(out, item));
     }
+    write_warnings(&mut out, &found.warnings);
     out.push('}');
     json(out)
 }
@@ -38,7 +41,7 @@ pub(super) async fn names(
     let names = querier
         .label_names(request.tenants.as_slice(), &matchers, range)
         .await?;
-    Ok(list_response(&request, names.value))
+    Ok(list_response(&request, names))
 }
 
 /// `/loki/api/v1/label/{name}/values`
@@ -53,7 +56,7 @@ pub(super) async fn values(
     let values = querier
         .label_values(request.tenants.as_slice(), &name, &matchers, range)
         .await?;
-    Ok(list_response(&request, values.value))
+    Ok(list_response(&request, values))
 }
 
 /// `/loki/api/v1/series`
@@ -78,6 +81,7 @@ pub(super) async fn series(
     write_list(&mut out, &sets.value, |out, set: &LabelSet| {
         write_labels(out, set);
     });
+    write_warnings(&mut out, &sets.warnings);
     out.push('}');
     Ok(json(out))
 }

@@ -14,9 +14,9 @@ use super::{ApiRequest, json, query_answer};
 use crate::Querier;
 use crate::encode::{
     self, Answer, LabelStyle, readable, write_labels, write_list, write_report, write_text,
+    write_warnings,
 };
-use crate::query::RangeQuery;
-use crate::stats::Report;
+use crate::query::{Answered, RangeQuery};
 
 /// `/api/prom/query`
 pub(super) async fn query(
@@ -50,7 +50,7 @@ pub(super) async fn query(
     if request.wants_protobuf {
         return Ok(query_answer(answer, request));
     }
-    Ok(json(body(rows, &answer.report, request.encoding.style)))
+    Ok(json(body(rows, &answer, request.encoding.style)))
 }
 
 /// The query with one more filter. Its faults are told as those of another process, as Loki does.
@@ -66,7 +66,7 @@ fn filtered(query: &str, regexp: &str) -> Result<String, CodedError> {
     }
 }
 
-fn body(rows: &[LogRow], report: &Report, style: LabelStyle) -> String {
+fn body(rows: &[LogRow], answer: &Answered<Answer>, style: LabelStyle) -> String {
     let mut out = String::from("{\"streams\":");
     let streams = encode::group_rows(rows, style);
     write_list(&mut out, &streams, |out, (labels, rows)| {
@@ -77,7 +77,8 @@ fn body(rows: &[LogRow], report: &Report, style: LabelStyle) -> String {
         out.push('}');
     });
     // The report is one of several fields of the object here.
-    write_report(&mut out, report);
+    write_report(&mut out, &answer.report);
+    write_warnings(&mut out, &answer.warnings);
     out.push('}');
     out
 }

@@ -9,7 +9,7 @@ use server::http::ApiError;
 
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{self, write_list, write_text};
+use crate::encode::{self, write_list, write_text, write_warnings};
 use crate::patterns::{Pattern, PatternsQuery};
 
 /// `/loki/api/v1/patterns`
@@ -30,6 +30,7 @@ pub(super) async fn patterns(
     }
     let mut out = String::from("{\"status\":\"success\",\"data\":");
     write_list(&mut out, &found.value, write_pattern);
+    write_warnings(&mut out, &found.warnings);
     out.push('}');
     Ok(json(out))
 }

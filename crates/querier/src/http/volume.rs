@@ -8,7 +8,7 @@ use server::http::ApiError;
 
 use super::{ApiRequest, json, protobuf};
 use crate::Querier;
-use crate::encode::{self, write_list, write_point, write_report, write_text};
+use crate::encode::{self, write_list, write_point, write_report, write_text, write_warnings};
 use crate::metadata::{Aggregate, VolumeQuery, VolumeSeries};
 use crate::params::LIMIT_DEFAULT;
 use crate::query::Answered;
@@ -64,7 +64,7 @@ pub(super) async fn instant(
     let query = volume_query(&querier, &request, false)?;
     let answer = querier.volume(request.tenants.as_slice(), query).await?;
     if request.wants_protobuf {
-        let body = encode::protobuf::volumes("vector", &answer.value, &answer.report);
+        let body = encode::protobuf::volumes("vector", &answer);
         return Ok(protobuf(body));
     }
     Ok(json(vector(&answer)))
@@ -80,8 +80,7 @@ fn vector(answer: &Answered<Vec<VolumeSeries>>) -> String {
         write_point(out, at_ns, bytes as f64);
         out.push('}');
     });
-    write_report(&mut out, &answer.report);
-    out.push_str("}}");
+    write_tail(&mut out, answer);
     out
 }
 
@@ -101,7 +100,7 @@ pub(super) async fn range(
         false => "vector",
     };
     if request.wants_protobuf {
-        let body = encode::protobuf::volumes(kind, &answer.value, &answer.report);
+        let body = encode::protobuf::volumes(kind, &answer);
         return Ok(protobuf(body));
     }
     if !is_matrix {
@@ -116,13 +115,19 @@ pub(super) async fn range(
         });
         out.push('}');
     });
-    write_report(&mut out, &answer.report);
-    out.push_str("}}");
+    write_tail(&mut out, &answer);
     Ok(json(out))
 }
 
 fn head(kind: &str) -> String {
     format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"{kind}\",\"result\":")
+}
+
+fn write_tail(out: &mut String, answer: &Answered<Vec<VolumeSeries>>) {
+    write_report(out, &answer.report);
+    out.push('}');
+    write_warnings(out, &answer.warnings);
+    out.push('}');
 }
 
 /// `{"metric":{…}`

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, ChunkError, Layout, Projection, Reduction, RowSet};
+use chunk::{Block, BlockMeta, Layout, Projection, Reduction, RowSet};
 use futures::{StreamExt, TryStreamExt};
 use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
@@ -13,7 +13,9 @@ use storage::BlockParts;
 use tokio::sync::{AcquireError, Semaphore};
 
 use super::claims::{BlockKey, Claim, Claims};
-use super::{RunRef, Unit};
+use super::search::{Searched, search};
+use super::{OpenUnit, RunRef, Unit};
+use crate::damage::{Damage, ReadError};
 use crate::query::Context;
 use crate::stats::QueryStats;
 
@@ -64,19 +66,25 @@ impl Default for OpenBlocks {
 }
 
 #[derive(Clone, Debug)]
-struct OpenBlock {
+pub(super) struct OpenBlock {
     object: u128,
     ordinal: u32,
-    block: Arc<Block>,
+    pub(super) block: Arc<Block>,
     /// Whether more was fetched of it than a search needs.
     is_whole: bool,
+}
+
+/// Which block of which unit.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    unit: usize,
+    block: usize,
 }
 
 /// A block that is about to be opened, and who wants what of it.
 #[derive(Debug)]
 struct Opening<'a> {
-    /// Of the unit.
-    number: usize,
+    place: Place,
     run: &'a RunRef,
     wanted: Wanted<'a>,
     first: First<'a>,
@@ -90,6 +98,18 @@ enum First<'a> {
     Read(Reading<'a>),
     /// It is shared, and another unit reads it: of the same batch or of another worker.
     Later,
+    Damaged(Damage),
+}
+
+impl<'a> First<'a> {
+    /// What comes first, or that nothing can.
+    fn or_damaged(first: Result<Self, ReadError>) -> Result<Self, CodedError> {
+        match first {
+            Ok(first) => Ok(first),
+            Err(ReadError::Damaged(damage)) => Ok(Self::Damaged(damage)),
+            Err(ReadError::Failed(error)) => Err(error),
+        }
+    }
 }
 
 /// What to read of a block.
@@ -103,24 +123,25 @@ struct Reading<'a> {
 }
 
 impl<'a> Opening<'a> {
-    fn opened(self) -> Option<Opened<'a>> {
-        let First::Known(Some(open)) = self.first else {
-            return None;
-        };
-        Some(Opened {
-            number: self.number,
-            run: self.run,
-            wanted: self.wanted,
-            open,
-        })
+    /// The open block; none if no row of it is wanted, or it is damaged.
+    fn opened(self) -> Result<Option<Opened<'a>>, ReadError> {
+        match self.first {
+            First::Known(Some(open)) => Ok(Some(Opened {
+                place: self.place,
+                run: self.run,
+                wanted: self.wanted,
+                open,
+            })),
+            First::Damaged(damage) => Err(damage.into()),
+            First::Known(None) | First::Read(_) | First::Later => Ok(None),
+        }
     }
 }
 
 /// An open block, and who wants what of it.
 #[derive(Clone, Debug)]
 struct Opened<'a> {
-    /// Of the unit.
-    number: usize,
+    place: Place,
     run: &'a RunRef,
     wanted: Wanted<'a>,
     open: OpenBlock,
@@ -143,9 +164,9 @@ impl Found<'_> {
 
     /// The bytes that were not needed to search, but are to read the rows. Of a shared block they
     /// are those of all its rows.
-    fn ranges(&self) -> Result<Vec<Range<u64>>, CodedError> {
+    fn ranges(&self) -> Result<Vec<Range<u64>>, ReadError> {
         let (meta, wanted) = (self.open.block.meta(), self.wanted);
-        let damaged = |error: ChunkError| self.run.damaged(&error);
+        let damaged = |error| self.run.damaged(&error);
         let mut ranges = if self.is_shared() {
             meta.fetch_ranges(wanted.projection, &[], None)
         } else {
@@ -183,16 +204,21 @@ impl OpenBlocks {
     }
 
     /// Opens the blocks of units with what is wanted of them; not those that can tell, without
-    /// their lines, that no row is wanted. All are searched in one go.
+    /// their lines, that no row is wanted, nor those that are damaged, which the answer will lack.
+    /// All are searched in one go.
     pub(crate) async fn open(
         &self,
         context: &Context,
         units: &[(&Unit, Wanted<'_>)],
-    ) -> Result<Vec<Vec<Source>>, CodedError> {
+    ) -> Result<Vec<OpenUnit>, CodedError> {
         let mut looking = Vec::with_capacity(units.len());
         for (number, (unit, wanted)) in units.iter().enumerate() {
-            for run in &unit.blocks {
-                looking.push(self.look(context, number, run, *wanted));
+            for (block, run) in unit.blocks.iter().enumerate() {
+                let place = Place {
+                    unit: number,
+                    block,
+                };
+                looking.push(self.look(context, place, run, *wanted));
             }
         }
         let looked = futures::stream::iter(looking).buffered(FETCHES_AT_ONCE);
@@ -201,55 +227,76 @@ impl OpenBlocks {
         for later in &mut opening {
             self.read_later(context, later).await?;
         }
-        let opened: Vec<Opened<'_>> = opening.into_iter().filter_map(Opening::opened).collect();
-        let mut found = vec![None; opened.len()];
-        let prefilter = opened.iter().map(|opened| opened.wanted.prefilter);
-        if let Some(prefilter) = prefilter.into_iter().find(|filter| !filter.is_empty()) {
-            let blocks = opened.iter().map(|opened| (opened.run, &opened.open));
-            let blocks: Vec<_> = blocks.collect();
-            found = search(context, &blocks, prefilter).await?;
+        let mut open: Vec<OpenUnit> = units.iter().map(|_| OpenUnit::default()).collect();
+        let mut opened: Vec<Opened<'_>> = Vec::with_capacity(opening.len());
+        for opening in opening {
+            let (place, run) = (opening.place, opening.run);
+            opened.extend(readable(context, &mut open, place, run, opening.opened())?);
         }
-        let mut sources: Vec<Vec<Source>> = units.iter().map(|_| Vec::new()).collect();
+        let found = self.search(context, &opened).await?;
         let mut completing = Vec::with_capacity(opened.len());
         for (opened, found) in opened.into_iter().zip(found) {
             completing.push(self.complete(context, opened, found));
         }
         let mut completed = futures::stream::iter(completing).buffered(FETCHES_AT_ONCE);
-        while let Some(source) = completed.try_next().await? {
-            let Some((number, source)) = source else {
-                continue;
-            };
-            if let Some(sources) = sources.get_mut(number) {
-                sources.push(source);
+        while let Some((place, run, source)) = completed.next().await {
+            let source = readable(context, &mut open, place, run, source)?;
+            if let (Some(source), Some(unit)) = (source, open.get_mut(place.unit)) {
+                unit.add(place.block, source);
             }
         }
-        Ok(sources)
+        Ok(open)
     }
 
-    /// What there is to do for a run of the unit of that number.
+    /// What there is to do for a run.
     async fn look<'a>(
         &'a self,
         context: &Context,
-        number: usize,
+        place: Place,
         run: &'a RunRef,
         wanted: Wanted<'a>,
     ) -> Result<Opening<'a>, CodedError> {
-        let is_shared = run.block_meta(context).await?.runs().len() > 1;
-        let first = if let Some(open) = self.get(run) {
-            First::Known(Some(open))
-        } else if !is_shared {
-            self.plan(context, run, wanted, None).await?
-        } else if let Some(claim) = self.claims.now(run.key()) {
-            self.plan(context, run, wanted, Some(claim)).await?
-        } else {
-            First::Later
-        };
         Ok(Opening {
-            number,
+            place,
             run,
             wanted,
-            first,
+            first: First::or_damaged(self.first(context, run, wanted).await)?,
         })
+    }
+
+    async fn first<'a>(
+        &'a self,
+        context: &Context,
+        run: &RunRef,
+        wanted: Wanted<'_>,
+    ) -> Result<First<'a>, ReadError> {
+        let is_shared = run.block_meta(context).await?.runs().len() > 1;
+        if let Some(open) = self.get(run) {
+            return Ok(First::Known(Some(open)));
+        }
+        if !is_shared {
+            return self.plan(context, run, wanted, None).await;
+        }
+        match self.claims.now(run.key()) {
+            Some(claim) => self.plan(context, run, wanted, Some(claim)).await,
+            None => Ok(First::Later),
+        }
+    }
+
+    /// What is found in blocks that were opened, if anything is searched for.
+    async fn search(
+        &self,
+        context: &Context,
+        opened: &[Opened<'_>],
+    ) -> Result<Vec<Option<Searched>>, CodedError> {
+        let mut prefilters = opened.iter().map(|opened| opened.wanted.prefilter);
+        let Some(prefilter) = prefilters.find(|filter| !filter.is_empty()) else {
+            return Ok(vec![None; opened.len()]);
+        };
+        let blocks = opened
+            .iter()
+            .map(|opened| (opened.run.object.id, &opened.open.block));
+        search(context, blocks.collect(), prefilter.search()).await
     }
 
     /// Reads what there is to read, of each object in few goes.
@@ -300,7 +347,20 @@ impl OpenBlocks {
             0 => None,
             at_once => Some(self.reads.acquire_many(at_once).await.map_err(stopping)?),
         };
-        let blocks = objects.blocks(object, &parts).await?;
+        let blocks = match objects
+            .blocks(object, &parts)
+            .await
+            .map_err(ReadError::from)
+        {
+            Ok(blocks) => blocks,
+            Err(ReadError::Failed(error)) => return Err(error),
+            Err(ReadError::Damaged(damage)) => {
+                for (opening, _, _) in reading {
+                    opening.first = First::Damaged(damage.clone());
+                }
+                return Ok(());
+            }
+        };
         for ((opening, is_whole, claim), block) in reading.into_iter().zip(blocks) {
             let open = self.opened(context, opening.run, block, is_whole);
             opening.first = First::Known(Some(open));
@@ -321,7 +381,7 @@ impl OpenBlocks {
         }
         let (run, wanted) = (opening.run, opening.wanted);
         let claim = self.claims.wait(run.key()).await;
-        opening.first = self.plan(context, run, wanted, Some(claim)).await?;
+        opening.first = First::or_damaged(self.plan(context, run, wanted, Some(claim)).await)?;
         self.read(context, std::slice::from_mut(opening)).await
     }
 
@@ -334,7 +394,7 @@ impl OpenBlocks {
         run: &RunRef,
         wanted: Wanted<'_>,
         claim: Option<Claim<'a>>,
-    ) -> Result<First<'a>, CodedError> {
+    ) -> Result<First<'a>, ReadError> {
         if let Some(claim) = &claim {
             let open = self.get(run);
             if open.is_some() || self.unwanted.lock().contains(&claim.key) {
@@ -388,12 +448,26 @@ impl OpenBlocks {
     }
 
     /// Fetches what is needed besides of the rows that were found. `None` if none is of the run.
-    async fn complete(
+    async fn complete<'a>(
+        &self,
+        context: &Context,
+        opened: Opened<'a>,
+        found: Option<Searched>,
+    ) -> (Place, &'a RunRef, Result<Option<Source>, ReadError>) {
+        let (place, run) = (opened.place, opened.run);
+        let source = match found.transpose() {
+            Ok(found) => self.source(context, opened, found).await,
+            Err(error) => Err(run.damaged(&error)),
+        };
+        (place, run, source)
+    }
+
+    async fn source(
         &self,
         context: &Context,
         opened: Opened<'_>,
         found: Option<Arc<RowSet>>,
-    ) -> Result<Option<(usize, Source)>, CodedError> {
+    ) -> Result<Option<Source>, ReadError> {
         let Opened { run, open, .. } = opened;
         let rows = open.block.meta().runs().get(run.run as usize);
         let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
@@ -416,21 +490,20 @@ impl OpenBlocks {
                 self.fetch_found(context, found).await?;
             }
         }
-        let source = Source::Block {
+        Ok(Some(Source::Block {
             block,
             run: run.run as usize,
-        };
-        Ok(Some((opened.number, source)))
+        }))
     }
 
-    async fn fetch_found(&self, context: &Context, found: Found<'_>) -> Result<(), CodedError> {
+    async fn fetch_found(&self, context: &Context, found: Found<'_>) -> Result<(), ReadError> {
         let Found { run, open, .. } = found;
         let ranges = found.ranges()?;
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
         let objects = context.querier.catalog().objects();
         let _read = self.reads.acquire().await.map_err(stopping)?;
-        let fetched = objects.fetch(&run.object, &open.block, &ranges).await;
-        fetched.map_err(CodedError::from)
+        objects.fetch(&run.object, &open.block, &ranges).await?;
+        Ok(())
     }
 
     /// As [`Self::fetch_found`], of a block that is shared: one of its units fetches for all. The
@@ -439,7 +512,7 @@ impl OpenBlocks {
         &self,
         context: &Context,
         found: Found<'_>,
-    ) -> Result<Arc<Block>, CodedError> {
+    ) -> Result<Arc<Block>, ReadError> {
         let Found { run, open, .. } = found;
         let _claim = self.claims.wait(run.key()).await;
         if let Some(whole) = self.get(run).filter(|open| open.is_whole) {
@@ -452,6 +525,21 @@ impl OpenBlocks {
         });
         Ok(Arc::clone(&open.block))
     }
+}
+
+/// What was read of a run, if anything; the unit and the answer take in that it is damaged.
+fn readable<T>(
+    context: &Context,
+    units: &mut [OpenUnit],
+    place: Place,
+    run: &RunRef,
+    read: Result<Option<T>, ReadError>,
+) -> Result<Option<T>, CodedError> {
+    let read = context.unless_damaged(read, run.lost())?;
+    if let (None, Some(unit)) = (&read, units.get_mut(place.unit)) {
+        unit.is_damaged_now();
+    }
+    Ok(read.flatten())
 }
 
 fn stopping(_: AcquireError) -> CodedError {
@@ -489,54 +577,6 @@ fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
     }
 }
 
-/// Searches blocks that can be searched without their lines, those that were not searched for the
-/// same before.
-async fn search(
-    context: &Context,
-    blocks: &[(&RunRef, &OpenBlock)],
-    prefilter: &Prefilter,
-) -> Result<Vec<Option<Arc<RowSet>>>, CodedError> {
-    let search = prefilter.search().clone();
-    let mut found: Vec<_> = blocks
-        .iter()
-        .map(|(_, open)| open.block.found(&search))
-        .collect();
-    let is_new = |(at, (run, open)): (usize, &(&RunRef, &OpenBlock))| {
-        let can_be = open.block.meta().layout() != Layout::Plain;
-        let is_known = found.get(at).is_none_or(Option::is_some);
-        (can_be && !is_known).then(|| (at, run.object.id, Arc::clone(&open.block)))
-    };
-    let new: Vec<_> = blocks.iter().enumerate().filter_map(is_new).collect();
-    if new.is_empty() {
-        return Ok(found);
-    }
-    let permit = context.querier.scan_permit(&context.tenant).await?;
-    let objects = context.querier.catalog().objects().clone();
-    let searching = tokio::task::spawn_blocking(move || {
-        let rows = new.iter().map(|(at, object, block)| {
-            let rows = block.search(&search).map_err(|error| (*at, error))?;
-            objects.weigh(*object, block);
-            Ok((*at, rows))
-        });
-        let rows = rows.collect::<Result<Vec<_>, (usize, ChunkError)>>();
-        drop(permit);
-        rows
-    });
-    let rows = searching
-        .await
-        .map_err(|_| CodedError::new(Code::Internal, "a search ended abnormally"))?;
-    let rows = rows.map_err(|(at, error)| match blocks.get(at) {
-        Some((run, _)) => run.damaged(&error),
-        None => CodedError::new(Code::Internal, error.to_string()),
-    })?;
-    for (at, rows) in rows {
-        if let Some(found) = found.get_mut(at) {
-            *found = Some(rows);
-        }
-    }
-    Ok(found)
-}
-
 /// The bytes of a run's block that a query reads first. Where literals are searched in a block that
 /// is not plain, these are the columns searched, and the others are read only if there are rows.
 /// `None` if its templates say that there is none.
@@ -544,7 +584,7 @@ pub(crate) fn first_ranges(
     meta: &BlockMeta,
     run: &RunRef,
     wanted: Wanted<'_>,
-) -> Result<Option<Vec<Range<u64>>>, CodedError> {
+) -> Result<Option<Vec<Range<u64>>>, ReadError> {
     let is_searched = is_searched(meta, wanted);
     let mut ranges = if is_searched {
         let ranges = meta.search_ranges(wanted.prefilter.search());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -72,26 +73,50 @@ pub(super) struct Bed {
     pub(super) failures_max: Option<usize>,
     /// How much later than [`NOW_NS`] it is.
     pub(super) later_ns: Arc<AtomicI64>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+}
+
+/// A catalog of a directory that has read nothing yet.
+fn catalog(dir: &Path, later_ns: &Arc<AtomicI64>) -> Catalog {
+    let config = StorageConfig::default();
+    let store = Store::open(&config, dir, storage::Metrics::unregistered()).unwrap();
+    let passed_ns = Arc::clone(later_ns);
+    let clock = Clock::new(move || NOW_NS + passed_ns.load(Ordering::SeqCst));
+    Catalog::new(store, &config, clock)
 }
 
 impl Bed {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = StorageConfig::default();
-        let store = Store::open(&config, dir.path(), storage::Metrics::unregistered()).unwrap();
         let later_ns = Arc::new(AtomicI64::new(0));
-        let passed_ns = Arc::clone(&later_ns);
-        let clock = Clock::new(move || NOW_NS + passed_ns.load(Ordering::SeqCst));
         Self {
-            catalog: Catalog::new(store, &config, clock),
+            catalog: catalog(dir.path(), &later_ns),
             later_ns,
             ingesters: vec![Arc::default()],
             limits: Limits::default(),
             config: Config::default(),
             failures_max: Some(0),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// Damages a file of the store, and forgets what was read so far.
+    pub(super) fn damage(&mut self, key: &str, damage: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.dir.path().join("store").join(key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        self.forget();
+    }
+
+    /// Takes a file out of the store, and forgets what was read so far.
+    pub(super) fn remove(&mut self, key: &str) {
+        std::fs::remove_file(self.dir.path().join("store").join(key)).unwrap();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.catalog = catalog(self.dir.path(), &self.later_ns);
     }
 
     /// Puts the rows of a stream into storage as an object of their own.

@@ -1,0 +1,85 @@
+//! A unit whose blocks are open, and its scan.
+
+use scan::{ScanError, Source};
+
+use super::Unit;
+use crate::query::Context;
+use model::CodedError;
+
+/// What is open of a unit.
+#[derive(Debug, Default)]
+pub(crate) struct OpenUnit {
+    sources: Vec<Source>,
+    /// Of which block of the unit each source is.
+    blocks: Vec<usize>,
+    is_damaged: bool,
+}
+
+impl OpenUnit {
+    /// Adds a source of one of the unit's blocks.
+    pub(super) fn add(&mut self, block: usize, source: Source) {
+        self.blocks.push(block);
+        self.sources.push(source);
+    }
+
+    /// Takes in that a block of the unit cannot be read.
+    pub(super) fn is_damaged_now(&mut self) {
+        self.is_damaged = true;
+    }
+
+    /// Whether a block of the unit is left out as it is damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    /// Whether there is nothing to scan.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Whether rows of several blocks are merged.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.sources.len() > 1
+    }
+
+    /// Scans the blocks. One that turns out to be damaged is left out of the answer, and the others
+    /// are scanned once more.
+    ///
+    /// # Errors
+    /// If `work` ends early for another reason.
+    pub(crate) fn scan(
+        &mut self,
+        context: &Context,
+        unit: &Unit,
+        mut work: impl FnMut(&[Source], &mut scan::Context<'_>) -> Result<(), ScanError>,
+    ) -> Result<(), CodedError> {
+        loop {
+            let scanned = context.scan(|scanning| work(&self.sources, scanning));
+            let (number, error) = match scanned {
+                Err(ScanError::Block { number, error }) if number < self.sources.len() => {
+                    (number, error)
+                }
+                Err(error) => return Err(context.ended(error)),
+                Ok(()) => break,
+            };
+            self.sources.remove(number);
+            let block = self.blocks.remove(number);
+            if let Some(run) = unit.blocks.get(block) {
+                context.unless_damaged::<()>(Err(run.damaged(&error)), run.lost())?;
+            }
+            self.is_damaged = true;
+        }
+        self.weigh(context, unit);
+        Ok(())
+    }
+
+    /// Takes in how much the blocks hold now that they were scanned.
+    fn weigh(&self, context: &Context, unit: &Unit) {
+        let objects = context.querier.catalog().objects();
+        for (source, block) in self.sources.iter().zip(&self.blocks) {
+            if let (Source::Block { block, .. }, Some(run)) = (source, unit.blocks.get(*block)) {
+                objects.weigh(run.object.id, block);
+            }
+        }
+    }
+}
