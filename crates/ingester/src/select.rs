@@ -201,7 +201,11 @@ impl<T> Output<'_, T> {
 
     /// What the reader is told when there is no memory.
     fn refused(&self, error: &BudgetError) -> CodedError {
-        scan::out_of_memory(error, self.tenant, error.name == QUERY_MEMORY)
+        let own_bytes = match error.name == QUERY_MEMORY {
+            true => error.used_bytes,
+            false => self.budget.used_bytes(),
+        };
+        scan::out_of_memory(error, self.tenant, own_bytes)
     }
 
     /// What the reader is told of a scan that ended early.

@@ -19,7 +19,7 @@ use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
-use crate::stored::{self, OpenBlocks, OpenUnit, Unit, take_units};
+use crate::stored::{self, OpenBlocks, OpenUnit, Unit, sliced, take_units};
 use crate::top::Top;
 use crate::workers;
 
@@ -65,10 +65,13 @@ pub(crate) async fn select(
     context.check_bytes(&log.matchers, wanted.range).await?;
     let deleting = context.deleting(wanted.range).await?;
     let covered = recent_lines(context, log, wanted, &deleting, &mut top).await?;
-    let mut units = context
+    let units = context
         .units(&log.matchers, wanted.range, &covered, &deleting.stored)
         .await?;
     context.check_stored(&log.matchers, wanted.range, &units)?;
+    let workers = workers_of(context, &prefilter);
+    let open_bytes = context.open_bytes(workers);
+    let mut units = sliced(units, context.slice_bytes());
     match wanted.direction {
         Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
         Direction::Forward => units.sort_by_key(|unit| unit.min_ts_ns),
@@ -79,11 +82,13 @@ pub(crate) async fn select(
         pipeline,
         deletes: deleting.stored,
         wanted,
+        workers,
+        open_bytes,
         units: Mutex::new(units.into()),
         top: Mutex::new(top),
         open: OpenBlocks::default(),
     });
-    let workers = (0..shared.workers()).map(|_| work(Arc::clone(&shared)));
+    let workers = (0..workers).map(|_| work(Arc::clone(&shared)));
     workers::run(workers).await?;
     let shared = Arc::into_inner(shared)
         .ok_or_else(|| CodedError::new(Code::Internal, "a part of the query is still running"))?;
@@ -171,25 +176,27 @@ struct Shared {
     prefilter: Prefilter,
     deletes: Deletes,
     wanted: Wanted,
+    workers: usize,
+    /// Bytes of lines of which a worker may have the blocks open.
+    open_bytes: u64,
     /// Those that come first in the direction first.
     units: Mutex<VecDeque<Unit>>,
     top: Mutex<Top>,
     open: OpenBlocks,
 }
 
-impl Shared {
-    /// Workers beside each other. More would read what nobody wants where the first lines are enough.
-    fn workers(&self) -> usize {
-        let per_thread = match self.prefilter.is_empty() {
-            true => 1,
-            false => SEARCHES_PER_THREAD,
-        };
-        self.context.parallelism(per_thread)
-    }
+/// Workers beside each other. More would read what nobody wants where the first lines are enough.
+fn workers_of(context: &Context, prefilter: &Prefilter) -> usize {
+    context.parallelism(match prefilter.is_empty() {
+        true => 1,
+        false => SEARCHES_PER_THREAD,
+    })
+}
 
+impl Shared {
     /// The next units that may still have a line that is wanted, at most so many.
     fn next(&self, most: usize) -> Vec<Unit> {
-        let mut units = take_units(&mut self.units.lock(), most, self.workers());
+        let mut units = take_units(&mut self.units.lock(), most, self.workers, self.open_bytes);
         // Units are in order: if one comes too late, so do all that follow.
         let wanted = units.iter().take_while(|unit| self.wants(unit)).count();
         units.truncate(wanted);
@@ -217,13 +224,13 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         if !shared.prefilter.is_empty() {
             at_once = (at_once * 2).min(UNITS_AT_ONCE);
         }
-        let wanted = stored::Wanted {
+        let wanted = |unit: &Unit| stored::Wanted {
             projection: Projection::ALL,
             reduction: None,
             prefilter: &shared.prefilter,
-            range: shared.wanted.range,
+            range: unit.range_in(shared.wanted.range),
         };
-        let wanted: Vec<_> = units.iter().map(|unit| (unit, wanted)).collect();
+        let wanted: Vec<_> = units.iter().map(|unit| (unit, wanted(unit))).collect();
         let opened = shared.open.open(context, &wanted).await?;
         let units: Vec<(Unit, OpenUnit)> = units
             .into_iter()
@@ -256,7 +263,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
     let (context, wanted) = (&shared.context, shared.wanted);
     let stream = unit.fingerprint;
     let scan = LogScan {
-        range: wanted.range,
+        range: unit.range_in(wanted.range),
         direction: wanted.direction,
         limit: if wanted.interval_ns > 0 {
             0

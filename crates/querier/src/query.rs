@@ -140,9 +140,30 @@ impl Context {
         }
     }
 
-    /// The query has no memory left. What a query may hold is its fault, what all may hold is not.
+    /// The query has no memory left.
     pub(crate) fn over_budget(&self, error: &BudgetError) -> CodedError {
-        scan::out_of_memory(error, &self.tenant, error.name == crate::QUERY_MEMORY)
+        let own_bytes = match error.name == crate::QUERY_MEMORY {
+            true => error.used_bytes,
+            false => self.memory.used_bytes(),
+        };
+        scan::out_of_memory(error, &self.tenant, own_bytes)
+    }
+
+    /// What the query may hold if no other holds anything.
+    pub(crate) fn memory_max(&self) -> u64 {
+        let of_all = self.querier.memory().limit_bytes();
+        self.memory.limit_bytes().min(of_all)
+    }
+
+    /// Bytes of lines of which one of so many workers may have the blocks open at once: open blocks
+    /// hold less than their lines, and half of the memory is for what is made of them.
+    pub(crate) fn open_bytes(&self, workers: usize) -> u64 {
+        self.memory_max() / 2 / workers.max(1) as u64
+    }
+
+    /// Bytes of lines from which on overlapping blocks are not open all at once.
+    pub(crate) fn slice_bytes(&self) -> u64 {
+        self.memory_max() / 8
     }
 
     /// A metric query that cannot be computed.

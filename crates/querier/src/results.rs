@@ -14,7 +14,7 @@ use storage::{ByteCache, CacheName};
 use crate::stored::Unit;
 
 /// Bytes of a key besides the runs that it names.
-const KEY_BYTES: usize = 96;
+const KEY_BYTES: usize = 112;
 /// Parts of the cache; a partial that takes more than one of them is not kept.
 const SHARDS: usize = 4;
 
@@ -24,6 +24,8 @@ pub(crate) struct Key {
     query: Arc<str>,
     /// Object, block and run.
     runs: Box<[(u128, u32, u32)]>,
+    /// Which of their rows, by their times.
+    span: (i64, i64),
     borders: Borders,
 }
 
@@ -35,6 +37,7 @@ impl Key {
             runs: runs
                 .map(|run| (run.object.id, run.block, run.run))
                 .collect(),
+            span: (unit.min_ts_ns, unit.max_ts_ns),
             borders,
         }
     }

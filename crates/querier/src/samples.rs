@@ -23,7 +23,7 @@ use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, OpenUnit, Unit, Wanted, take_units};
+use crate::stored::{OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
 use crate::workers;
 
 /// Units of which a worker scans one after the other before it asks for more.
@@ -67,6 +67,7 @@ pub(crate) async fn aggregate(
         .units(&aggregation.log.matchers, range, &covered, &deleting.stored)
         .await?;
     context.check_stored(&aggregation.log.matchers, range, &units)?;
+    let open_bytes = context.open_bytes(context.parallelism(1));
     let shared = Arc::new(Shared {
         context: context.clone(),
         known_by: known_by(leaf),
@@ -76,7 +77,8 @@ pub(crate) async fn aggregate(
         deletes: deleting.stored,
         range,
         recent,
-        units: Mutex::new(units.into()),
+        open_bytes,
+        units: Mutex::new(sliced(units, context.slice_bytes()).into()),
         open: OpenBlocks::default(),
     });
     let workers = (0..context.parallelism(1)).map(|_| work(Arc::clone(&shared), new()));
@@ -131,6 +133,7 @@ impl<'a> Planner<'a> {
                 streams: HashMap::new(),
                 memory: context.memory.reservation(),
             },
+            open_bytes: 0,
             units: Mutex::default(),
             open: OpenBlocks::default(),
         };
@@ -261,6 +264,8 @@ struct Shared {
     prefilter: Prefilter,
     range: TimeRange,
     recent: Recent,
+    /// Bytes of lines of which a worker may have the blocks open.
+    open_bytes: u64,
     units: Mutex<VecDeque<Unit>>,
     open: OpenBlocks,
 }
@@ -302,9 +307,9 @@ impl Shared {
         Ok(true)
     }
 
-    fn scan(&self, hashes: bool) -> SampleScan<'_> {
+    fn scan(&self, unit: &Unit, hashes: bool) -> SampleScan<'_> {
         SampleScan {
-            range: self.range,
+            range: unit.range_in(self.range),
             shape: self.shape,
             prefilter: &self.prefilter,
             reader: self.context.pushdown().reader(self.extractor.reader()),
@@ -342,7 +347,7 @@ impl Shared {
         let plan = plan_samples(
             &meta,
             run.run as usize,
-            &self.scan(false),
+            &self.scan(unit, false),
             &mut stages,
             &mut sink,
         );
@@ -382,7 +387,8 @@ async fn work(
     let context = &shared.context;
     loop {
         let workers = context.parallelism(1);
-        let units = take_units(&mut shared.units.lock(), UNITS_AT_ONCE, workers);
+        let (most, bytes_max) = (UNITS_AT_ONCE, shared.open_bytes);
+        let units = take_units(&mut shared.units.lock(), most, workers, bytes_max);
         if units.is_empty() {
             return Ok(sum);
         }
@@ -404,7 +410,7 @@ async fn work(
                     projection: needed.projection,
                     reduction: needed.reduction.as_ref(),
                     prefilter: &shared.prefilter,
-                    range: shared.range,
+                    range: unit.range_in(shared.range),
                 };
                 (unit, wanted)
             })
@@ -487,7 +493,7 @@ fn add_samples(
     sum: &mut RangeAccumulator,
 ) -> Result<(), ScanError> {
     let recent = shared.recent_of(unit);
-    let mut scan = shared.scan(recent.is_some());
+    let mut scan = shared.scan(unit, recent.is_some());
     let mut sink = Sink::new(sum, recent);
     // As the plan looked at it: of other rows only what it says was fetched.
     let deletes = shared

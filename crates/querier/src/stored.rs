@@ -5,9 +5,11 @@
 //! without copies; other blocks are units of their own, which run in any order and at once.
 
 mod claims;
+mod held;
 mod open;
 mod opened;
 mod search;
+mod slices;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -26,6 +28,7 @@ use crate::stats::QueryStats;
 use claims::BlockKey;
 pub(crate) use open::{OpenBlocks, Wanted, first_ranges};
 pub(crate) use opened::OpenUnit;
+pub(crate) use slices::sliced;
 
 /// Rows of one stream in blocks that overlap in time.
 #[derive(Clone, Debug)]
@@ -266,11 +269,35 @@ fn group(stream: &StreamKey, mut runs: Vec<RunRef>, units: &mut Vec<Unit>) {
 }
 
 /// Takes the next units to work on at once: what they cost besides their rows is shared. Not so many
-/// that other workers have nothing to do.
-pub(crate) fn take_units(units: &mut VecDeque<Unit>, most: usize, workers: usize) -> Vec<Unit> {
+/// that other workers have nothing to do, nor, but for one, of more bytes of lines than `bytes_max`.
+pub(crate) fn take_units(
+    units: &mut VecDeque<Unit>,
+    most: usize,
+    workers: usize,
+    bytes_max: u64,
+) -> Vec<Unit> {
     let share = units.len() / (workers.max(1) * 2);
-    let count = share.clamp(1, most.max(1)).min(units.len());
+    let most = share.clamp(1, most.max(1)).min(units.len());
+    let mut bytes = 0;
+    let fit = units.iter().take(most).take_while(|unit| {
+        bytes += unit.raw_bytes();
+        bytes <= bytes_max
+    });
+    let count = fit.count().max(1).min(most);
     units.drain(..count).collect()
+}
+
+impl Unit {
+    /// Bytes of lines of its blocks' runs.
+    fn raw_bytes(&self) -> u64 {
+        self.blocks.iter().map(|run| run.raw_bytes).sum()
+    }
+
+    /// The part of a range in which it has rows.
+    pub(crate) fn range_in(&self, range: TimeRange) -> TimeRange {
+        let end_ns = self.max_ts_ns.saturating_add(1);
+        range.intersect(&TimeRange::new(self.min_ts_ns, end_ns))
+    }
 }
 
 impl RunRef {

@@ -43,19 +43,24 @@ impl ScanError {
     }
 }
 
-/// What a tenant is told whose query finds no memory: to ask for less if the budget `is_of_query`
-/// alone, else to come again, as others hold what there is.
+/// What a tenant is told whose query finds no memory, and holds `own_bytes` itself: to ask for less
+/// if that and what it wants are too much, else to come again, as others hold the rest.
 #[must_use]
-pub fn out_of_memory(error: &BudgetError, tenant: &TenantId, is_of_query: bool) -> CodedError {
-    let (code, advice) = match is_of_query {
+pub fn out_of_memory(error: &BudgetError, tenant: &TenantId, own_bytes: u64) -> CodedError {
+    let wanted = own_bytes.saturating_add(error.asked_bytes);
+    let (code, advice) = match wanted > error.limit_bytes {
         true => (
             Code::InvalidArgument,
-            "narrow the time range or the selector, lower the limit, or aggregate to fewer series",
+            "narrow the time range or the selector, lower the limit, or aggregate to fewer series"
+                .to_owned(),
         ),
-        false => (
-            Code::ResourceExhausted,
-            "other queries hold it at the moment; try again, or ask for less",
-        ),
+        false => {
+            let others = ByteSize(error.used_bytes.saturating_sub(own_bytes));
+            let text = format!(
+                "other queries hold {others} of it at the moment; try again, or ask for less"
+            );
+            (Code::ResourceExhausted, text)
+        }
     };
     let text = format!("the query of tenant {tenant} needs too much memory: {error}; {advice}");
     CodedError::new(code, text).beyond(error.name, &ByteSize(error.limit_bytes), tenant)

@@ -13,6 +13,7 @@ use storage::BlockParts;
 use tokio::sync::{AcquireError, Semaphore};
 
 use super::claims::{BlockKey, Claim, Claims};
+use super::held::Held;
 use super::search::{Searched, search};
 use super::{OpenUnit, RunRef, Unit};
 use crate::damage::{Damage, ReadError};
@@ -22,6 +23,8 @@ use crate::stats::QueryStats;
 /// Blocks that stay open between the units of a query; a block shared by many small streams is then
 /// decoded once.
 const OPEN_BLOCKS_MAX: usize = 32;
+/// Blocks that stay open take one of so many parts of what a query may hold.
+const KEPT_SHARE: u64 = 4;
 /// Blocks that a worker fetches at once: of one it needs little, and waits long.
 const FETCHES_AT_ONCE: usize = 8;
 /// Blocks of an object that are read in one go.
@@ -67,9 +70,10 @@ impl Default for OpenBlocks {
 
 #[derive(Clone, Debug)]
 pub(super) struct OpenBlock {
-    object: u128,
+    pub(super) object: u128,
     ordinal: u32,
     pub(super) block: Arc<Block>,
+    pub(super) held: Arc<Held>,
     /// Whether more was fetched of it than a search needs.
     is_whole: bool,
 }
@@ -138,6 +142,9 @@ impl<'a> Opening<'a> {
     }
 }
 
+/// What is scanned of a block, and the memory that the block takes.
+type HeldSource = (Source, Arc<Held>);
+
 /// An open block, and who wants what of it.
 #[derive(Clone, Debug)]
 struct Opened<'a> {
@@ -194,11 +201,15 @@ impl OpenBlocks {
             .cloned()
     }
 
-    fn keep(&self, block: OpenBlock) {
+    /// Keeps a block open for other units, in place of those that are open for the longest: blocks
+    /// that are kept take no more than a share of the query's memory.
+    fn keep(&self, context: &Context, block: OpenBlock) {
         let mut open = self.open.lock();
         open.retain(|known| known.object != block.object || known.ordinal != block.ordinal);
-        if open.len() >= OPEN_BLOCKS_MAX {
-            open.remove(0);
+        let bytes_max = context.memory_max() / KEPT_SHARE;
+        let mut bytes: u64 = open.iter().map(|open| open.held.bytes()).sum();
+        while open.len() >= OPEN_BLOCKS_MAX || (bytes > bytes_max && !open.is_empty()) {
+            bytes -= bytes.min(open.remove(0).held.bytes());
         }
         open.push(block);
     }
@@ -241,8 +252,8 @@ impl OpenBlocks {
         let mut completed = futures::stream::iter(completing).buffered(FETCHES_AT_ONCE);
         while let Some((place, run, source)) = completed.next().await {
             let source = readable(context, &mut open, place, run, source)?;
-            if let (Some(source), Some(unit)) = (source, open.get_mut(place.unit)) {
-                unit.add(place.block, source);
+            if let (Some((source, held)), Some(unit)) = (source, open.get_mut(place.unit)) {
+                unit.add(place.block, source, held);
             }
         }
         Ok(open)
@@ -293,10 +304,8 @@ impl OpenBlocks {
         let Some(prefilter) = prefilters.find(|filter| !filter.is_empty()) else {
             return Ok(vec![None; opened.len()]);
         };
-        let blocks = opened
-            .iter()
-            .map(|opened| (opened.run.object.id, &opened.open.block));
-        search(context, blocks.collect(), prefilter.search()).await
+        let blocks: Vec<&OpenBlock> = opened.iter().map(|opened| &opened.open).collect();
+        search(context, &blocks, prefilter.search()).await
     }
 
     /// Reads what there is to read, of each object in few goes.
@@ -332,9 +341,11 @@ impl OpenBlocks {
         let (mut reading, mut parts) = (Vec::new(), Vec::new());
         for opening in opening {
             if let First::Read(read) = std::mem::replace(&mut opening.first, First::Known(None)) {
-                QueryStats::add(&context.stats.compressed_bytes, bytes_of(&read.parts.1));
+                let bytes = bytes_of(&read.parts.1);
+                QueryStats::add(&context.stats.compressed_bytes, bytes);
+                let held = Held::new(context, bytes)?;
                 parts.push(read.parts);
-                reading.push((opening, read.is_whole, read.claim));
+                reading.push((opening, read.is_whole, read.claim, held));
             }
         }
         let objects = context.querier.catalog().objects();
@@ -355,14 +366,14 @@ impl OpenBlocks {
             Ok(blocks) => blocks,
             Err(ReadError::Failed(error)) => return Err(error),
             Err(ReadError::Damaged(damage)) => {
-                for (opening, _, _) in reading {
+                for (opening, ..) in reading {
                     opening.first = First::Damaged(damage.clone());
                 }
                 return Ok(());
             }
         };
-        for ((opening, is_whole, claim), block) in reading.into_iter().zip(blocks) {
-            let open = self.opened(context, opening.run, block, is_whole);
+        for ((opening, is_whole, claim, held), block) in reading.into_iter().zip(blocks) {
+            let open = self.opened(context, opening.run, block, held, is_whole);
             opening.first = First::Known(Some(open));
             drop(claim);
         }
@@ -407,8 +418,12 @@ impl OpenBlocks {
             && let Some(block) = objects.held(run.object.id, run.block)
             && let Some(found) = block.found(search)
         {
-            let open = (!found.is_empty()).then(|| self.opened(context, run, block, false));
-            return Ok(First::Known(open));
+            if found.is_empty() {
+                return Ok(First::Known(None));
+            }
+            let held = Held::new(context, block.heap_bytes() as u64)?;
+            let open = self.opened(context, run, block, held, false);
+            return Ok(First::Known(Some(open)));
         }
         let meta = run.block_meta(context).await?;
         let is_searched = is_searched(&meta, wanted);
@@ -431,6 +446,7 @@ impl OpenBlocks {
         context: &Context,
         run: &RunRef,
         block: Arc<Block>,
+        held: Held,
         is_whole: bool,
     ) -> OpenBlock {
         QueryStats::add(&context.stats.blocks_read, 1);
@@ -439,10 +455,11 @@ impl OpenBlocks {
             object: run.object.id,
             ordinal: run.block,
             block,
+            held: Arc::new(held),
             is_whole,
         };
         if is_shared {
-            self.keep(open.clone());
+            self.keep(context, open.clone());
         }
         open
     }
@@ -453,7 +470,7 @@ impl OpenBlocks {
         context: &Context,
         opened: Opened<'a>,
         found: Option<Searched>,
-    ) -> (Place, &'a RunRef, Result<Option<Source>, ReadError>) {
+    ) -> (Place, &'a RunRef, Result<Option<HeldSource>, ReadError>) {
         let (place, run) = (opened.place, opened.run);
         let source = match found.transpose() {
             Ok(found) => self.source(context, opened, found).await,
@@ -467,11 +484,10 @@ impl OpenBlocks {
         context: &Context,
         opened: Opened<'_>,
         found: Option<Arc<RowSet>>,
-    ) -> Result<Option<Source>, ReadError> {
-        let Opened { run, open, .. } = opened;
+    ) -> Result<Option<HeldSource>, ReadError> {
+        let Opened { run, mut open, .. } = opened;
         let rows = open.block.meta().runs().get(run.run as usize);
         let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
-        let mut block = Arc::clone(&open.block);
         if let Some(found) = found {
             if !found.has_any(rows) {
                 return Ok(None);
@@ -485,21 +501,23 @@ impl OpenBlocks {
             if open.is_whole {
                 // Nothing is left to be fetched.
             } else if found.is_shared() {
-                block = self.fetch_in_turn(context, found).await?;
+                open = self.fetch_in_turn(context, found).await?;
             } else {
                 self.fetch_found(context, found).await?;
             }
         }
-        Ok(Some(Source::Block {
-            block,
+        let source = Source::Block {
+            block: open.block,
             run: run.run as usize,
-        }))
+        };
+        Ok(Some((source, open.held)))
     }
 
     async fn fetch_found(&self, context: &Context, found: Found<'_>) -> Result<(), ReadError> {
         let Found { run, open, .. } = found;
         let ranges = found.ranges()?;
         QueryStats::add(&context.stats.compressed_bytes, bytes_of(&ranges));
+        open.held.grow(context, bytes_of(&ranges))?;
         let objects = context.querier.catalog().objects();
         let _read = self.reads.acquire().await.map_err(stopping)?;
         objects.fetch(&run.object, &open.block, &ranges).await?;
@@ -512,18 +530,19 @@ impl OpenBlocks {
         &self,
         context: &Context,
         found: Found<'_>,
-    ) -> Result<Arc<Block>, ReadError> {
+    ) -> Result<OpenBlock, ReadError> {
         let Found { run, open, .. } = found;
         let _claim = self.claims.wait(run.key()).await;
         if let Some(whole) = self.get(run).filter(|open| open.is_whole) {
-            return Ok(whole.block);
+            return Ok(whole);
         }
         self.fetch_found(context, found).await?;
-        self.keep(OpenBlock {
+        let whole = OpenBlock {
             is_whole: true,
             ..open.clone()
-        });
-        Ok(Arc::clone(&open.block))
+        };
+        self.keep(context, whole.clone());
+        Ok(whole)
     }
 }
 

@@ -1,24 +1,27 @@
 //! A unit whose blocks are open, and its scan.
 
+use std::sync::Arc;
+
+use model::CodedError;
 use scan::{ScanError, Source};
 
 use super::Unit;
+use super::held::Held;
 use crate::query::Context;
-use model::CodedError;
 
 /// What is open of a unit.
 #[derive(Debug, Default)]
 pub(crate) struct OpenUnit {
     sources: Vec<Source>,
-    /// Of which block of the unit each source is.
-    blocks: Vec<usize>,
+    /// Of which block of the unit each source is, and the memory that it takes.
+    blocks: Vec<(usize, Arc<Held>)>,
     is_damaged: bool,
 }
 
 impl OpenUnit {
     /// Adds a source of one of the unit's blocks.
-    pub(super) fn add(&mut self, block: usize, source: Source) {
-        self.blocks.push(block);
+    pub(super) fn add(&mut self, block: usize, source: Source, held: Arc<Held>) {
+        self.blocks.push((block, held));
         self.sources.push(source);
     }
 
@@ -63,23 +66,27 @@ impl OpenUnit {
                 Ok(()) => break,
             };
             self.sources.remove(number);
-            let block = self.blocks.remove(number);
+            let (block, _) = self.blocks.remove(number);
             if let Some(run) = unit.blocks.get(block) {
                 context.unless_damaged::<()>(Err(run.damaged(&error)), run.lost())?;
             }
             self.is_damaged = true;
         }
-        self.weigh(context, unit);
-        Ok(())
+        self.weigh(context, unit)
     }
 
-    /// Takes in how much the blocks hold now that they were scanned.
-    fn weigh(&self, context: &Context, unit: &Unit) {
+    /// Takes in how much the blocks hold now that they were scanned. One with a single run is
+    /// closed with the unit.
+    fn weigh(&self, context: &Context, unit: &Unit) -> Result<(), CodedError> {
         let objects = context.querier.catalog().objects();
-        for (source, block) in self.sources.iter().zip(&self.blocks) {
-            if let (Source::Block { block, .. }, Some(run)) = (source, unit.blocks.get(*block)) {
+        for (source, (number, held)) in self.sources.iter().zip(&self.blocks) {
+            if let (Source::Block { block, .. }, Some(run)) = (source, unit.blocks.get(*number)) {
                 objects.weigh(run.object.id, block);
+                if block.meta().runs().len() > 1 {
+                    held.settle(context, block.heap_bytes())?;
+                }
             }
         }
+        Ok(())
     }
 }

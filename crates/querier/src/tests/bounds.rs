@@ -7,11 +7,11 @@ use std::time::Duration;
 use logql::metric::{Steps, leaf_contexts};
 use logql::syntax::ast::Expr;
 use model::units::{ByteSize, DurationNs};
-use model::{Code, Direction};
+use model::{Code, Direction, Entries, LabelSet};
 
 use crate::{logs, samples};
 
-use super::bed::{Bed, FakeIngester, range_query, rows, tenant};
+use super::bed::{Bed, FakeIngester, SECOND, START_NS, range_query, rows, tenant};
 
 const QUERY: &str = r#"{app="web"}"#;
 
@@ -37,12 +37,77 @@ async fn all_queries_share_the_memory_of_the_process() {
     let mut bed = Bed::new();
     bed.store(&tenant(), 1, "app=web", &rows(0..1000)).await;
     bed.config.memory = ByteSize(30_000);
-    let error = bed
-        .lines(QUERY, 1000, Direction::Forward)
-        .await
-        .unwrap_err();
-    assert_eq!(error.code, Code::ResourceExhausted);
-    assert!(error.message.contains("querier.memory"), "{error}");
+    let querier = bed.querier();
+    let tenants = [tenant()];
+    let ask = || querier.range_query(&tenants, range_query(QUERY));
+    let alone = ask().await.unwrap_err();
+    assert_eq!(alone.code, Code::InvalidArgument);
+    for part in ["querier.memory", "narrow"] {
+        assert!(alone.message.contains(part), "{part}: {alone}");
+    }
+    let mut of_another = querier.memory().reservation();
+    of_another.grow(29_900).unwrap();
+    let beside = ask().await.unwrap_err();
+    assert_eq!(beside.code, Code::ResourceExhausted);
+    for part in ["querier.memory", "other queries hold 29900B of it"] {
+        assert!(beside.message.contains(part), "{part}: {beside}");
+    }
+}
+
+#[tokio::test]
+async fn blocks_that_are_open_take_memory_of_the_query() {
+    for text in [QUERY, r#"{app="web"} |= "line""#] {
+        let bed = many_blocks().await;
+        let querier = bed.querier();
+        // Where blocks are open, and wait to be looked at.
+        let cores = all_cores(&querier).await;
+        let asking = Arc::clone(&querier);
+        let running = tokio::spawn(async move {
+            let answer = asking.range_query(&[tenant()], range_query(text)).await;
+            answer.map(|answer| answer.value.entries())
+        });
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while querier.memory().used_bytes() == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "{text}");
+            assert!(!running.is_finished(), "{text}");
+            tokio::task::yield_now().await;
+        }
+        drop(cores);
+        assert_eq!(running.await.unwrap().unwrap(), 200, "{text}");
+        assert_eq!(querier.memory().used_bytes(), 0, "{text}");
+    }
+}
+
+/// Lines of two kilobytes, a second apart.
+fn long_rows(seconds: std::ops::Range<i64>) -> Entries {
+    let mut entries = Entries::default();
+    for second in seconds {
+        let line = format!("line {second} {}", "x".repeat(2000));
+        let at_ns = START_NS + second * SECOND;
+        assert!(entries.push(at_ns, line.as_bytes(), &LabelSet::default()));
+    }
+    entries
+}
+
+#[tokio::test]
+async fn a_chain_of_blocks_is_read_part_by_part() {
+    let mut bed = Bed::new();
+    for block in 0..30_i64 {
+        let seconds = block * 10..block * 10 + 15;
+        bed.store(&tenant(), block as u128 + 1, "app=web", &long_rows(seconds))
+            .await;
+    }
+    bed.config.scan_threads = 1;
+    for memory in [ByteSize::mib(100), ByteSize(400_000)] {
+        bed.config.memory = memory;
+        for text in [QUERY.to_owned(), format!(r#"{QUERY} |= "line""#)] {
+            let count = format!("sum(count_over_time({text} | line_format `x` [1h]))");
+            assert_eq!(bed.number(&count).await.unwrap(), 304.0, "{text} {memory}");
+            let found = bed.lines(&text, 3, Direction::Backward).await.unwrap();
+            let heads: Vec<&str> = found.iter().map(|line| &line[..8]).collect();
+            assert_eq!(heads, ["line 304", "line 303", "line 302"], "{memory}");
+        }
+    }
 }
 
 #[tokio::test]
