@@ -3,12 +3,10 @@
 //! storage has are looked at by the same rules. A request that is withdrawn brings its lines back,
 //! as long as the compactor has not taken them out of the data.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use logql::syntax;
 use model::{Code, CodedError, TenantId, TimeRange};
-use parking_lot::Mutex;
 use proto::role::Deletion;
 use scan::Deletes;
 use storage::{DeleteRequest, DeleteRequests, key};
@@ -16,20 +14,8 @@ use storage::{DeleteRequest, DeleteRequests, key};
 use crate::Querier;
 use crate::query::Context;
 
-/// For so long what is known of a tenant's requests counts as new: what one querier was asked to
-/// delete, others show no longer than that.
-const KNOWN_FOR_NS: i64 = 1_000_000_000;
-/// Tenants whose requests are remembered.
-const TENANTS_MAX: usize = 10_000;
 /// The mode of tenants that may not delete.
 const MODE_DISABLED: &str = "disabled";
-
-/// When requests were asked for, and which there were.
-type Known = (i64, Arc<DeleteRequests>);
-
-/// The requests of tenants, as known a short while ago.
-#[derive(Debug, Default)]
-pub(crate) struct KnownDeletes(Mutex<HashMap<TenantId, Known>>);
 
 /// The requests that matter to one query of one tenant.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +88,6 @@ impl Querier {
             processed_ns: None,
         };
         self.catalog().add_delete(tenant, &request).await?;
-        self.deletes.0.lock().remove(tenant);
         self.raise_cache_generation(tenant).await?;
         Ok(request.id)
     }
@@ -144,29 +129,12 @@ impl Querier {
             _ => {}
         }
         self.catalog().remove_delete(tenant, id).await?;
-        self.deletes.0.lock().remove(tenant);
         self.raise_cache_generation(tenant).await
     }
 
     /// The requests as they are in storage.
-    async fn read_deletes(&self, tenant: &TenantId) -> Result<Arc<DeleteRequests>, CodedError> {
-        let asked_ns = self.now_ns();
-        let requests = Arc::new(self.catalog().latest_deletes(tenant).await?);
-        let mut known = self.deletes.0.lock();
-        if known.len() >= TENANTS_MAX {
-            known.clear();
-        }
-        known.insert(tenant.clone(), (asked_ns, Arc::clone(&requests)));
-        Ok(requests)
-    }
-
-    /// The requests as known, read again now and then.
-    async fn known_deletes(&self, tenant: &TenantId) -> Result<Arc<DeleteRequests>, CodedError> {
-        let known = self.deletes.0.lock().get(tenant).cloned();
-        match known {
-            Some((asked_ns, requests)) if self.now_ns() - asked_ns < KNOWN_FOR_NS => Ok(requests),
-            _ => self.read_deletes(tenant).await,
-        }
+    async fn read_deletes(&self, tenant: &TenantId) -> Result<DeleteRequests, CodedError> {
+        Ok(self.catalog().latest_deletes(tenant).await?)
     }
 
     /// When the last of the requests that are kept was made; 0 if there is none.
@@ -174,7 +142,7 @@ impl Querier {
     /// # Errors
     /// If storage fails.
     pub(crate) async fn deletes_changed_ns(&self, tenant: &TenantId) -> Result<i64, CodedError> {
-        let known = self.known_deletes(tenant).await?;
+        let known = self.catalog().known_deletes(tenant).await?;
         let made = known.requests.iter().map(|request| request.created_ns);
         Ok(made.max().unwrap_or(0))
     }
@@ -191,7 +159,7 @@ impl Querier {
         if !self.may_delete(tenant) {
             return Ok(Deleting::default());
         }
-        let known = self.known_deletes(tenant).await?;
+        let known = self.catalog().known_deletes(tenant).await?;
         let requests = known.requests.iter();
         let in_force = requests.filter(|request| self.catalog().obeys(request));
         let deletions: Vec<Deletion> = in_force

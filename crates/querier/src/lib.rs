@@ -50,7 +50,6 @@ use storage::{Catalog, Clock};
 
 use admission::{Admission, Permit};
 pub use config::Config;
-use deletes::KnownDeletes;
 pub use encode::{Answer, LabelStyle};
 pub use explain::{Actual, Explanation, Part, Reading};
 pub use fields::{Field, FieldKind, FieldsQuery};
@@ -85,7 +84,6 @@ pub struct Querier {
     scans: Arc<Admission>,
     scan_threads: usize,
     tails: Arc<Tails>,
-    deletes: KnownDeletes,
     results: Results,
     generations: Generations,
     metrics: Metrics,
@@ -123,7 +121,6 @@ impl Querier {
             scans: Admission::new(scan_threads, usize::MAX),
             scan_threads,
             tails: Arc::default(),
-            deletes: KnownDeletes::default(),
             generations: Generations::new(started_ns),
             metrics,
             config,

@@ -59,6 +59,7 @@ struct Inner {
     slots: Slots,
     book: DayBook,
     deletes: deletes::ReadDeletes,
+    known_deletes: deletes::KnownDeletes,
 }
 
 impl Catalog {
@@ -75,6 +76,7 @@ impl Catalog {
             slots: Slots::default(),
             book: DayBook::default(),
             deletes: deletes::ReadDeletes::default(),
+            known_deletes: deletes::KnownDeletes::default(),
         }))
     }
 

@@ -156,7 +156,17 @@ impl Bed {
             .unwrap();
     }
 
+    /// A querier of another process, and its catalog.
+    pub(super) fn elsewhere(&self) -> (Catalog, Arc<Querier>) {
+        let catalog = catalog(self.dir.path(), &self.later_ns);
+        (catalog.clone(), self.querier_of(catalog))
+    }
+
     pub(super) fn querier(&self) -> Arc<Querier> {
+        self.querier_of(self.catalog.clone())
+    }
+
+    fn querier_of(&self, catalog: Catalog) -> Arc<Querier> {
         let ingesters: Vec<(String, Arc<dyn Select>)> = self
             .ingesters
             .iter()
@@ -176,7 +186,7 @@ impl Bed {
         };
         Querier::new(
             self.config.clone(),
-            self.catalog.clone(),
+            catalog,
             Arc::new(readers),
             Overrides::new(self.limits.clone()),
             Metrics::register(&mut Default::default()),

@@ -126,7 +126,8 @@ async fn streams_that_are_deleted_have_no_labels_and_no_size() {
 async fn what_one_querier_was_asked_to_delete_others_show_no_longer_than_a_second() {
     let bed = Bed::new();
     bed.store(&tenant(), 1, "app=web", &rows(1..10)).await;
-    let (asked, other) = (bed.querier(), bed.querier());
+    let (elsewhere, other) = bed.elsewhere();
+    let asked = bed.querier();
     let shown = |querier: Arc<crate::Querier>| async move {
         let query = range_query(r#"{app="web"}"#);
         let answer = querier.range_query(&[tenant()], query).await.unwrap();
@@ -144,6 +145,7 @@ async fn what_one_querier_was_asked_to_delete_others_show_no_longer_than_a_secon
         .unwrap();
     assert_eq!(shown(asked.clone()).await, 0);
     bed.later_ns.store(SECOND, Ordering::SeqCst);
+    elsewhere.poll_deletes().await;
     assert_eq!(shown(other.clone()).await, 0);
 
     // What the compactor has finished is hidden for a day: an ingester may still have some of it.

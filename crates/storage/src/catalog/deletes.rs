@@ -1,6 +1,7 @@
 //! Requests to delete lines: listed, added, finished, cancelled.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use model::TenantId;
@@ -31,6 +32,94 @@ pub struct DeleteRequests {
     pub damaged: Vec<String>,
 }
 
+/// How often a tenant's requests are looked for while it asks.
+pub(super) const DELETES_INTERVAL_NS: i64 = 1_000_000_000;
+/// What is known of a tenant's requests may be so old before a reader looks for itself.
+const KNOWN_FOR_NS: i64 = 3 * DELETES_INTERVAL_NS;
+/// Tenants that did not ask for so long are not looked after.
+const IN_USE_NS: i64 = 60 * DELETES_INTERVAL_NS;
+/// Tenants whose requests are known.
+const TENANTS_MAX: usize = 10_000;
+
+/// The requests of tenants that ask, as known a short while ago.
+#[derive(Debug, Default)]
+pub(super) struct KnownDeletes(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    by_tenant: HashMap<TenantId, KnownOf>,
+    /// Goes up with each change that this process makes: what was listed before is not kept.
+    changes: u64,
+}
+
+#[derive(Debug)]
+struct KnownOf {
+    /// When a query last asked.
+    asked_ns: i64,
+    /// When it was begun to list them, and which there were.
+    listed: Option<(i64, Arc<DeleteRequests>)>,
+}
+
+impl KnownDeletes {
+    /// What is known of a tenant that asks, if it is new enough.
+    fn ask(&self, tenant: &TenantId, now_ns: i64) -> Option<Arc<DeleteRequests>> {
+        let mut known = self.0.lock();
+        if known.by_tenant.len() >= TENANTS_MAX && !known.by_tenant.contains_key(tenant) {
+            known.by_tenant.clear();
+        }
+        let unknown = || KnownOf {
+            asked_ns: now_ns,
+            listed: None,
+        };
+        let of = known
+            .by_tenant
+            .entry(tenant.clone())
+            .or_insert_with(unknown);
+        of.asked_ns = now_ns;
+        let listed = of.listed.as_ref();
+        listed
+            .filter(|(listed_ns, _)| now_ns.saturating_sub(*listed_ns) < KNOWN_FOR_NS)
+            .map(|(_, requests)| Arc::clone(requests))
+    }
+
+    fn changes(&self) -> u64 {
+        self.0.lock().changes
+    }
+
+    /// Takes in what was listed, unless something was changed since then.
+    fn keep(
+        &self,
+        tenant: &TenantId,
+        changes: u64,
+        listed_ns: i64,
+        requests: &Arc<DeleteRequests>,
+    ) {
+        let mut known = self.0.lock();
+        if known.changes == changes
+            && let Some(of) = known.by_tenant.get_mut(tenant)
+        {
+            of.listed = Some((listed_ns, Arc::clone(requests)));
+        }
+    }
+
+    /// Forgets what is known of a tenant, as this process changed it.
+    fn changed(&self, tenant: &TenantId) {
+        let mut known = self.0.lock();
+        known.changes += 1;
+        if let Some(of) = known.by_tenant.get_mut(tenant) {
+            of.listed = None;
+        }
+    }
+
+    /// Tenants that asked lately; forgets the others.
+    pub(super) fn in_use(&self, now_ns: i64) -> Vec<TenantId> {
+        let mut known = self.0.lock();
+        let since_ns = now_ns.saturating_sub(IN_USE_NS);
+        known.by_tenant.retain(|_, of| of.asked_ns >= since_ns);
+        known.by_tenant.keys().cloned().collect()
+    }
+}
+
 /// Requests by key.
 #[derive(Debug, Default)]
 pub(super) struct ReadDeletes(Mutex<HashMap<String, DeleteRequest>>);
@@ -50,6 +139,33 @@ impl ReadDeletes {
 }
 
 impl Catalog {
+    /// A tenant's requests to delete lines, the oldest first: those that were made or withdrawn by
+    /// this process as they are, others as they were a short while ago. While somebody drives
+    /// [`Self::run`], a tenant that goes on asking does not wait for the store.
+    ///
+    /// # Errors
+    /// If the store has to be asked and fails.
+    pub async fn known_deletes(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Arc<DeleteRequests>, StorageError> {
+        match self.0.known_deletes.ask(tenant, self.0.clock.now_ns()) {
+            Some(requests) => Ok(requests),
+            None => self.list_deletes(tenant).await,
+        }
+    }
+
+    pub(super) async fn list_deletes(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Arc<DeleteRequests>, StorageError> {
+        let known = &self.0.known_deletes;
+        let (changes, began_ns) = (known.changes(), self.0.clock.now_ns());
+        let requests = Arc::new(self.latest_deletes(tenant).await?);
+        known.keep(tenant, changes, began_ns, &requests);
+        Ok(requests)
+    }
+
     /// A tenant's requests to delete lines, asked of the store.
     ///
     /// # Errors
@@ -110,8 +226,10 @@ impl Catalog {
         tenant: &TenantId,
         request: &DeleteRequest,
     ) -> Result<(), StorageError> {
-        self.create_delete(delete_key(tenant, request.id), request)
-            .await
+        let created = self.create_delete(delete_key(tenant, request.id), request);
+        let created = created.await;
+        self.0.known_deletes.changed(tenant);
+        created
     }
 
     /// Notes that the rows of a request are out of the data. If it was cancelled meanwhile, or
@@ -127,8 +245,10 @@ impl Catalog {
             processed_ns: Some(self.0.clock.now_ns()),
             ..request
         };
-        self.create_delete(finished_delete_key(tenant, id), &finished)
-            .await
+        let created = self.create_delete(finished_delete_key(tenant, id), &finished);
+        let created = created.await;
+        self.0.known_deletes.changed(tenant);
+        created
     }
 
     /// Forgets a request. That there is none is no error.
@@ -138,7 +258,9 @@ impl Catalog {
     pub async fn remove_delete(&self, tenant: &TenantId, id: u128) -> Result<(), StorageError> {
         // In this order: the second file alone would stay for ever.
         for key in [finished_delete_key(tenant, id), delete_key(tenant, id)] {
-            self.0.store.delete(&key).await?;
+            let removed = self.0.store.delete(&key).await;
+            self.0.known_deletes.changed(tenant);
+            removed?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Catalog;
+use super::deletes::DELETES_INTERVAL_NS;
 use super::slot::Slot;
 
 /// Partitions polled at once.
@@ -22,7 +23,40 @@ impl Catalog {
                 tracing::warn!(%error, "cannot tell which parts of files the local disk should not have");
             }
         };
-        tokio::join!(self.keep_polling(&token), reconciled);
+        let polling = self.keep_polling(&token);
+        tokio::join!(polling, self.keep_deletes_known(&token), reconciled);
+    }
+
+    async fn keep_deletes_known(&self, token: &CancellationToken) {
+        let interval = std::time::Duration::from_nanos(DELETES_INTERVAL_NS as u64);
+        while token
+            .run_until_cancelled(tokio::time::sleep(interval))
+            .await
+            .is_some()
+        {
+            if token
+                .run_until_cancelled(self.poll_deletes())
+                .await
+                .is_none()
+            {
+                break;
+            }
+        }
+    }
+
+    /// Looks once for requests to delete lines of the tenants that were asked about lately.
+    /// Failures are counted and logged; the next poll comes.
+    pub async fn poll_deletes(&self) {
+        let now_ns = self.0.clock.now_ns();
+        let tenants = self.0.known_deletes.in_use(now_ns);
+        futures::stream::iter(tenants)
+            .for_each_concurrent(POLLS_AT_ONCE, |tenant| async move {
+                if let Err(error) = self.list_deletes(&tenant).await {
+                    self.0.store.metrics().poll_failures.inc();
+                    tracing::warn!(%tenant, %error, "cannot list the requests to delete lines");
+                }
+            })
+            .await;
     }
 
     async fn keep_polling(&self, token: &CancellationToken) {

@@ -350,6 +350,50 @@ async fn delete_requests_are_seen_by_all_until_they_are_cancelled() {
 }
 
 #[tokio::test]
+async fn who_goes_on_asking_for_deletes_asks_nothing_of_the_store() {
+    let shared = Arc::new(InMemory::new());
+    let (a, b) = (Process::start(&shared), Process::start(&shared));
+    let request = |id| DeleteRequest {
+        id,
+        query: r#"{app="web"}"#.to_owned(),
+        start_ns: 0,
+        end_ns: 9,
+        created_ns: 10,
+        processed_ns: None,
+    };
+    let known = async |process: &Process| {
+        let known = process.catalog.known_deletes(&tenant()).await.unwrap();
+        known.requests.clone()
+    };
+    assert!(known(&a).await.is_empty());
+    let requests = a.faults.requests();
+    assert!(known(&a).await.is_empty());
+    assert_eq!(a.faults.requests(), requests);
+    // What the process itself does it knows at once, what others do after the next look.
+    a.catalog.add_delete(&tenant(), &request(7)).await.unwrap();
+    assert_eq!(known(&a).await, [request(7)]);
+    b.catalog.add_delete(&tenant(), &request(8)).await.unwrap();
+    a.sleep(1_000_000_000);
+    assert_eq!(known(&a).await, [request(7)]);
+    a.catalog.poll_deletes().await;
+    let requests = a.faults.requests();
+    for _ in 0..3 {
+        assert_eq!(known(&a).await, [request(7), request(8)]);
+    }
+    assert_eq!(a.faults.requests(), requests);
+    a.catalog.remove_delete(&tenant(), 7).await.unwrap();
+    assert_eq!(known(&a).await, [request(8)]);
+    // Nobody looks: the next reader does. Who does not ask is not looked after.
+    b.catalog.remove_delete(&tenant(), 8).await.unwrap();
+    a.sleep(3_000_000_000);
+    assert!(known(&a).await.is_empty());
+    a.sleep(HOUR_NS);
+    let requests = a.faults.requests();
+    a.catalog.poll_deletes().await;
+    assert_eq!(a.faults.requests(), requests);
+}
+
+#[tokio::test]
 async fn a_damaged_delete_request_is_named_and_the_others_count() {
     let shared = Arc::new(InMemory::new());
     let process = Process::start(&shared);
