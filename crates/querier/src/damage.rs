@@ -113,9 +113,14 @@ impl Lost {
     }
 }
 
-/// What an answer lacks, each part once, however often a query comes upon it.
+/// What an answer lacks.
 #[derive(Debug, Default)]
-pub(crate) struct Missing(Mutex<BTreeMap<Damage, Parts>>);
+pub(crate) struct Missing {
+    /// Each part once, however often a query comes upon it.
+    damaged: Mutex<BTreeMap<Damage, Parts>>,
+    /// What was left out on purpose.
+    left_out: Mutex<Vec<String>>,
+}
 
 #[derive(Debug, Default)]
 struct Parts {
@@ -129,7 +134,7 @@ struct Parts {
 impl Missing {
     /// Takes in what is lost. Whether the damage is one that was not known.
     fn add(&self, damage: &Damage, lost: Lost) -> bool {
-        let mut all = self.0.lock();
+        let mut all = self.damaged.lock();
         let is_new = !all.contains_key(damage);
         let parts = all.entry(damage.clone()).or_default();
         match lost {
@@ -140,9 +145,14 @@ impl Missing {
         is_new
     }
 
+    /// Takes in that something was not looked at.
+    pub(crate) fn left_out(&self, what: String) {
+        self.left_out.lock().push(what);
+    }
+
     /// What to tell whoever gets the answer.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let all = self.0.lock();
+        let all = self.damaged.lock();
         let named = all.iter().take(NAMED_MAX);
         let mut warnings: Vec<String> = named
             .map(|(damage, parts)| format!("{damage}; missing in this answer: {}", parts.text()))
@@ -150,6 +160,7 @@ impl Missing {
         if let Some(more) = all.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
             warnings.push(format!("{more} more parts of storage are damaged"));
         }
+        warnings.extend(self.left_out.lock().iter().cloned());
         warnings
     }
 }

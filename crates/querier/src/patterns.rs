@@ -1,7 +1,7 @@
 //! Patterns: what lines have in common, and how many of each kind there are over time.
 //!
 //! They are found in the lines when they are asked for, in recent and stored ones alike; nothing is
-//! kept for them. The newest lines up to a bound are looked at.
+//! kept for them. The newest lines up to a bound are looked at; if there are more, the answer says so.
 
 mod miner;
 mod tokens;
@@ -14,7 +14,8 @@ use model::{CodedError, Direction, Matcher, TenantId, TimeRange};
 use proto::role::LogRow;
 
 use crate::metrics::QueryKind;
-use crate::query::{Answered, lines};
+use crate::query::{Answered, Context, lines};
+use crate::tenancy::shares;
 use crate::{Querier, check, logs};
 use miner::Miner;
 
@@ -72,10 +73,39 @@ impl Querier {
         let step_ns = query.step_ns;
         self.run(QueryKind::Samples, tenants, |context| async move {
             let rows = lines(&context, tenants, &log, wanted).await?;
-            Ok(mine(&rows, step_ns))
+            if rows.len() >= wanted.limit {
+                tell_left_out(&context, tenants, &log.matchers, &rows, range).await?;
+            }
+            context.compute(move |_| Ok(mine(&rows, step_ns))).await
         })
         .await
     }
+}
+
+/// Says in the answer how many lines were not looked at, and since when all were.
+async fn tell_left_out(
+    context: &Context,
+    tenants: &[TenantId],
+    matchers: &[Matcher],
+    rows: &[LogRow],
+    range: TimeRange,
+) -> Result<(), CodedError> {
+    let mut all = 0;
+    for share in shares(matchers, tenants) {
+        let context = context.of(&share.tenant);
+        all += context.total(&share.matchers, range).await?.rows;
+    }
+    let left_out = all.saturating_sub(rows.len() as u64);
+    if left_out > 0 {
+        let oldest_ns = rows.last().map_or(range.start_ns, |row| row.timestamp_ns);
+        let since = jiff::Timestamp::from_nanosecond(i128::from(oldest_ns));
+        let since = since.map(|since| since.to_string()).unwrap_or_default();
+        context.missing.left_out(format!(
+            "patterns are those of the newest {} lines (querier.pattern_lines), since {since}; about {left_out} older ones of the range were not looked at",
+            rows.len()
+        ));
+    }
+    Ok(())
 }
 
 /// Lines of different levels are of different kinds, even where their texts are alike.

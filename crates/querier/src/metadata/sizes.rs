@@ -138,7 +138,12 @@ impl Context {
         Ok(streams)
     }
 
-    async fn total(&self, matchers: &[Matcher], range: TimeRange) -> Result<Sum, CodedError> {
+    /// How much a selector matches.
+    pub(crate) async fn total(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Sum, CodedError> {
         let mut total = Sum::default();
         for sum in self.stream_sizes(matchers, range).await?.into_values() {
             total += sum;
