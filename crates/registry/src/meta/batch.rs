@@ -1,6 +1,10 @@
 //! Statements for many values at once. Each statement is a trip to the database, and while a change
 //! makes its trips no other change is made.
 
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe};
+
 /// Values that one statement takes at most.
 const VALUES_MAX: usize = 256;
 
@@ -21,6 +25,18 @@ pub(super) fn batches<T: Copy>(values: impl IntoIterator<Item = T>) -> Vec<Vec<T
         }
     }
     batches
+}
+
+/// The statement `sql` with its first value and a batch of digests behind it.
+pub(super) fn with_digests<'q>(
+    sql: String,
+    first: i64,
+    digests: &[&'q str],
+) -> Query<'q, Any, AnyArguments> {
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(first);
+    digests
+        .iter()
+        .fold(query, |query, digest| query.bind(*digest))
 }
 
 /// The places of `count` times `width` values in a statement, where other values are before them:

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
-use super::batch::{batches, places};
+use super::batch::{batches, places, with_digests};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
@@ -282,10 +282,7 @@ impl PutManifest {
                  WHERE l.blob_id = b.id AND l.repo_id = $1 AND b.digest IN ({})",
                 places(1, batch.len(), 1)
             );
-            let found = bound!(AssertSqlSafe(sql), repo_id);
-            let found = batch
-                .iter()
-                .fold(found, |found, digest| found.bind(*digest));
+            let found = with_digests(sql, repo_id, &batch);
             for row in found.fetch_all(&mut *tx.conn).await? {
                 there.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
             }
@@ -325,10 +322,7 @@ impl PutManifest {
                 "SELECT digest FROM manifest WHERE repo_id = $1 AND digest IN ({})",
                 places(1, batch.len(), 1)
             );
-            let found = bound!(AssertSqlSafe(sql), repo_id);
-            let found = batch
-                .iter()
-                .fold(found, |found, digest| found.bind(*digest));
+            let found = with_digests(sql, repo_id, &batch);
             for row in found.fetch_all(&mut *tx.conn).await? {
                 let there: String = row.try_get(0)?;
                 missing.retain(|digest| *digest != there);
