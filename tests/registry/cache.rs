@@ -1,5 +1,7 @@
 //! Projects that are caches of other registries.
 
+mod faults;
+
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -13,7 +15,7 @@ use tests::registry::{
 use tests::wait_for;
 
 use crate::auth;
-use crate::between::{Between, Mode, body, status};
+use crate::between::Between;
 
 const TAG: &str = "/v2/hub/lib/app/manifests/v1";
 
@@ -47,43 +49,14 @@ async fn pair(env: &[(&str, &str)]) -> anyhow::Result<(Registry, Between, Regist
     Ok((upstream, between, cache))
 }
 
-/// The same with an image that was pulled once; gives its manifest too.
-async fn cached() -> anyhow::Result<(Registry, Between, Registry, Vec<u8>)> {
-    let (upstream, between, cache) = pair(&[]).await?;
-    let there = upstream.client();
-    let manifest = there.push_image("lib/app", "v1", &bytes(1, 10)).await?;
-    assert_eq!(cache.client().get(TAG).await?.as_ref(), Some(&manifest));
-    Ok((upstream, between, cache, manifest))
-}
-
 /// What is said of a registry where somebody may log in.
 fn known(base: &str, username: &str, password: &str) -> Value {
     let login = json!({"access_key": username, "access_secret": password});
     json!({"name": "up", "url": base, "credential": login})
 }
 
-/// The first answer with this warning: for a moment it may be another, and it may be noticed late
-/// that connections are gone.
-async fn stale(client: &RegistryClient, reason: &str) -> anyhow::Result<Response> {
-    wait_for(reason, Duration::from_secs(20), || async {
-        let stale = pull(client, TAG).await.ok()?;
-        let warning = header(&stale, "warning").ok()?;
-        warning.contains(reason).then_some(stale)
-    })
-    .await
-}
-
 async fn pull(client: &RegistryClient, path: &str) -> anyhow::Result<Response> {
     Ok(client.request(Method::GET, path).send().await?)
-}
-
-/// The first answer that begins well: it may be noticed late that connections are gone.
-async fn began(client: &RegistryClient, path: &str) -> anyhow::Result<Response> {
-    wait_for("an answer", Duration::from_secs(20), || async {
-        let answer = pull(client, path).await.ok()?;
-        answer.status().is_success().then_some(answer)
-    })
-    .await
 }
 
 fn blob(digest: &str) -> String {
@@ -279,48 +252,6 @@ async fn an_index_and_what_it_names_come_by_their_digests() -> anyhow::Result<()
 }
 
 #[tokio::test]
-async fn a_registry_that_is_busy_is_left_alone() -> anyhow::Result<()> {
-    let (_upstream, between, cache, manifest) = cached().await?;
-    let client = cache.client();
-    between.set(status("429 Too Many Requests", "retry-after: 300\r\n"));
-    let given = stale(client, "up was asked too often: 429").await?;
-    assert_eq!(given.bytes().await?, manifest);
-    for _ in 0..3 {
-        assert!(pull(client, TAG).await?.headers().contains_key("warning"));
-    }
-    assert_eq!(
-        between.requests(),
-        1,
-        "it said that it wants to be left alone"
-    );
-    let cold = pull(client, "/v2/hub/lib/app/manifests/v2").await?;
-    assert_eq!(cold.status(), 429);
-    let after: u64 = header(&cold, "retry-after")?.parse()?;
-    assert!((1..=300).contains(&after), "{after}");
-    assert_eq!(code(cold).await?, "TOOMANYREQUESTS");
-    Ok(())
-}
-
-/// Clients that were told a wrong name ask for it again and again.
-#[tokio::test]
-async fn what_is_not_there_is_not_asked_for_again_at_once() -> anyhow::Result<()> {
-    let lifetime = ("SKALD_REGISTRY_PROXY_UNKNOWN_LIFETIME", "1h");
-    let (_upstream, between, cache) = pair(&[lifetime]).await?;
-    between.set(status("404 Not Found", ""));
-    let digest = format!("/v2/hub/lib/app/manifests/{}", sha256(b"none"));
-    for path in [TAG, digest.as_str()] {
-        let before = between.requests();
-        for _ in 0..3 {
-            let none = pull(cache.client(), path).await?;
-            assert_eq!(none.status(), 404);
-            assert_eq!(code(none).await?, "MANIFEST_UNKNOWN");
-        }
-        assert_eq!(between.requests() - before, 1, "{path}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
 async fn blobs_on_their_way_have_a_bound() -> anyhow::Result<()> {
     let (upstream, _between, cache) =
         pair(&[("SKALD_REGISTRY_PROXY_SPOOL_BYTES_MAX", "1MB")]).await?;
@@ -339,59 +270,6 @@ async fn blobs_on_their_way_have_a_bound() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_registry_that_fails_or_is_silent_is_done_without() -> anyhow::Result<()> {
-    let (_upstream, between, cache, manifest) = cached().await?;
-    let client = cache.client();
-    for (mode, reason) in [
-        (status("500 Internal Server Error", ""), "up fails: 500"),
-        (status("503 Service Unavailable", ""), "up fails: 503"),
-        (Mode::Silent, "up does not answer"),
-        (Mode::Cut(0), "up does not answer"),
-    ] {
-        between.set(mode);
-        assert_eq!(stale(client, reason).await?.bytes().await?, manifest);
-        let cold = pull(client, "/v2/hub/lib/app/manifests/v2").await?;
-        assert_eq!(cold.status(), 502, "{reason}");
-        assert_eq!(code(cold).await?, "UNAVAILABLE");
-    }
-    between.set(Mode::Open);
-    wait_for(
-        "the other registry to be asked again",
-        Duration::from_secs(20),
-        || async {
-            let fresh = pull(client, TAG).await.ok()?;
-            fresh.headers().get("warning").is_none().then_some(())
-        },
-    )
-    .await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn who_will_not_wait_is_given_what_is_here_and_it_is_asked_meanwhile() -> anyhow::Result<()> {
-    let env = [("SKALD_REGISTRY_PROXY_TAG_STALE_WHILE_REVALIDATE", "1h")];
-    let (upstream, between, cache) = pair(&env).await?;
-    let push = async |seed| {
-        let client = upstream.client();
-        client.push_image("lib/app", "v1", &bytes(seed, 10)).await
-    };
-    let first = push(1).await?;
-    assert_eq!(cache.client().get(TAG).await?.as_ref(), Some(&first));
-    between.set(Mode::Silent);
-    let pulled = pull(cache.client(), TAG).await?;
-    assert!(!pulled.headers().contains_key("warning"));
-    assert_eq!(pulled.bytes().await?, first);
-    between.set(Mode::Open);
-    let second = push(2).await?;
-    wait_for("the tag to move", Duration::from_secs(30), || async {
-        let pulled = cache.client().get(TAG).await.ok()?;
-        (pulled.as_ref() == Some(&second)).then_some(())
-    })
-    .await?;
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_tag_that_a_rule_holds_does_not_follow() -> anyhow::Result<()> {
     let (upstream, _between, cache) = pair(&[]).await?;
     let (there, client) = (upstream.client(), cache.client());
@@ -405,28 +283,6 @@ async fn a_tag_that_a_rule_holds_does_not_follow() -> anyhow::Result<()> {
     let warning = header(&held, "warning")?;
     assert!(warning.contains("is immutable by rule"), "{warning}");
     assert_eq!(held.bytes().await?, first);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_login_that_cannot_be_read_hides_nothing_that_is_here() -> anyhow::Result<()> {
-    let (upstream, admin) = auth::start().await?;
-    auth::member(&upstream, &admin, "reader", "guest").await?;
-    let manifest = admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
-    let mut cache = Registry::start(Kind::Files, &EAGER).await?;
-    let known = known(upstream.client().base(), "reader", "a long enough password");
-    connect(cache.client(), "hub", known).await?;
-    let path = "/v2/hub/team/app/manifests/v1";
-    assert_eq!(cache.client().get(path).await?.as_ref(), Some(&manifest));
-    cache.stop().await?;
-    std::fs::remove_file(cache.directory().join("data/registry/seal-key"))?;
-    cache.start_again().await?;
-    let stale = pull(cache.client(), path).await?;
-    assert_eq!(stale.status(), 200);
-    assert!(header(&stale, "warning")?.contains("cannot be read"));
-    assert_eq!(stale.bytes().await?, manifest);
-    let other = pull(cache.client(), "/v2/hub/team/app/manifests/v2").await?;
-    assert_eq!(other.status(), 502);
     Ok(())
 }
 
@@ -458,40 +314,6 @@ async fn first_pulls_at_once_fetch_once() -> anyhow::Result<()> {
     assert!(whole?.iter().all(|came| came.as_ref() == Some(&layer)));
     assert!(part? == layer[5_000_000..6_000_000]);
     assert_eq!(blob_pulls(&mut upstream).await?, 1);
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_lies_or_breaks_off_is_not_kept() -> anyhow::Result<()> {
-    let (upstream, between, cache) = pair(&[]).await?;
-    let layer = bytes(1, 3_000_000);
-    let manifest = upstream
-        .client()
-        .push_image("lib/app", "v1", &layer)
-        .await?;
-    let (client, path) = (cache.client(), blob(&sha256(&layer)));
-    between.set(body(
-        "content-type: application/octet-stream\r\n",
-        "something else",
-    ));
-    let lie = began(client, &path).await?;
-    assert_eq!(header(&lie, "content-length")?, "14");
-    assert!(lie.bytes().await.is_err(), "its last byte does not come");
-    between.set(Mode::Cut(1_000_000));
-    let cut = began(client, &path).await?;
-    assert!(cut.bytes().await.is_err());
-    let by_digest = format!("/v2/hub/lib/app/manifests/{}", sha256(&manifest));
-    between.set(body("content-type: application/json\r\n", "{}"));
-    wait_for("the lie", Duration::from_secs(20), || async {
-        let lie = pull(client, &by_digest).await.ok()?;
-        let is_refused = lie.status() == 502;
-        (is_refused && text(lie).await.contains("up gave sha256:")).then_some(())
-    })
-    .await?;
-    assert_eq!(used(client).await?, 0);
-    between.set(Mode::Open);
-    assert_eq!(began(client, &path).await?.bytes().await?, layer);
-    assert_eq!(began(client, &by_digest).await?.bytes().await?, manifest);
     Ok(())
 }
 
