@@ -107,8 +107,14 @@ impl Receiving {
                 let error = Error::new(Code::SizeInvalid, message);
                 return Err(error.with_status(StatusCode::PAYLOAD_TOO_LARGE));
             }
-            self.hasher.update(&bytes);
-            self.appender.write(bytes).await?;
+            let (appender, hasher) = (&mut self.appender, &mut self.hasher);
+            // What writes is at work meanwhile, and is done when the hash is: nobody need be woken.
+            let (written, ()) = tokio::join!(
+                biased;
+                appender.write(bytes.clone()),
+                async { hasher.update(&bytes) },
+            );
+            written?;
             if self.appender.must_save() || self.received - self.saved >= SAVE_BYTES {
                 self.save(registry.meta()).await?;
             }
