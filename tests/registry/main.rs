@@ -10,6 +10,7 @@ mod crash;
 mod fsck;
 mod garbage;
 mod groups;
+mod harbor;
 mod health;
 mod labels;
 mod manage;

@@ -6,8 +6,12 @@
 
 mod accounts;
 mod groups;
+mod immutable;
+mod info;
 mod labels;
+mod members;
 mod operations;
+mod page;
 mod projects;
 mod registries;
 mod repositories;
@@ -16,17 +20,19 @@ mod robots;
 mod rules;
 mod running;
 mod search;
+mod selector;
 mod system;
 
 use axum::Router;
 use axum::extract::{Extension, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::LOCATION;
 use http::request::Parts;
+use http::{StatusCode, Uri};
 use operations::Operations;
 use serde::de::DeserializeOwned;
+use tower::{ServiceExt, service_fn};
 
 use crate::auth::{self, Caller, Role};
 use crate::error::{Code, Error};
@@ -37,17 +43,16 @@ use crate::who::Who;
 
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
-/// Things on one page, unless asked otherwise, and at most.
-const PAGE: i64 = 100;
-const PAGE_MAX: i64 = 1000;
 
 /// The routes of the management API.
 pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let modules = [
         projects::operations,
+        members::operations,
         registries::operations,
         rules::operations,
         retention::operations,
+        immutable::operations,
         running::operations,
         repositories::operations,
         labels::operations,
@@ -56,6 +61,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         robots::operations,
         system::operations,
         search::operations,
+        info::operations,
     ];
     let all = modules
         .into_iter()
@@ -63,8 +69,30 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let api = all
         .routes()
         .fallback(unknown)
+        .with_state::<()>(registry.clone());
+    let trimmed = move |mut request: Request| {
+        trim(&mut request);
+        api.clone().oneshot(request)
+    };
+    let api = Router::new()
+        .fallback_service(service_fn(trimmed))
         .layer(from_fn_with_state(registry, note));
     Router::new().nest(PREFIX, api)
+}
+
+/// Paths may end with a slash, as those of some of Harbor's clients do.
+fn trim(request: &mut Request) {
+    let uri = request.uri();
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else {
+        return;
+    };
+    let trimmed = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    if let Ok(trimmed) = trimmed.parse() {
+        *request.uri_mut() = trimmed;
+    }
 }
 
 async fn note(
@@ -91,6 +119,8 @@ pub(crate) struct Admin {
     caller: Caller,
     seen: Seen,
     query: Vec<(String, String)>,
+    /// Without what all paths begin with.
+    uri: Uri,
 }
 
 /// What a handler gives: an answer, or why not.
@@ -133,6 +163,7 @@ impl FromRequestParts<Registry> for Admin {
             registry: registry.clone(),
             caller: caller.map_err(challenged)?,
             query: query.map(|query| query.0).unwrap_or_default(),
+            uri: parts.uri.clone(),
             seen,
         })
     }
@@ -146,16 +177,6 @@ impl Admin {
     fn param(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
-    }
-
-    /// How many things, and after how many others, `page` and `page_size` ask for.
-    fn page(&self) -> (i64, i64) {
-        let number = |name, default: i64| {
-            let given = self.param(name).and_then(|text| text.parse().ok());
-            given.unwrap_or(default).max(1)
-        };
-        let size = number("page_size", PAGE).min(PAGE_MAX);
-        (size, (number("page", 1) - 1).saturating_mul(size))
     }
 
     /// Whose view of what there is this is: everything, or what an account may see; 0 is who sees

@@ -43,7 +43,7 @@ async fn ready(State(registry): State<Registry>) -> Response {
 }
 
 /// What does not answer. One request at a time looks, the others take what it found.
-async fn missing(registry: &Registry) -> Vec<String> {
+pub(crate) async fn missing(registry: &Registry) -> Vec<String> {
     let mut last = registry.readiness().0.lock().await;
     if let Some((at, missing)) = &*last
         && at.elapsed() < FRESH

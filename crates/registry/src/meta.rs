@@ -22,7 +22,9 @@ mod label;
 mod link;
 mod list;
 mod manifest;
+mod member;
 mod outbox;
+mod page;
 mod project;
 mod pull;
 mod referrer;
@@ -46,13 +48,13 @@ use storage::Clock;
 
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
-    CreateProject, DeleteProject, Holder, Project, SetMember, UpdateProject, time, unknown_project,
+    CreateProject, DeleteProject, Project, ProjectFilter, UpdateProject, time, unknown_project,
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, Recount};
 pub(crate) use connect::Place;
-pub(crate) use content::DeleteRepo;
+pub(crate) use content::{Artifact, DeleteRepo};
 pub use error::MetaError;
 pub(crate) use group::{CreateGroup, DeleteGroup, SetGroupAccount};
 pub(crate) use history::SetTag;
@@ -64,13 +66,16 @@ pub(crate) use link::{Bump, Mount};
 pub(crate) use manifest::{
     DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
 };
+pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
+pub(crate) use page::{Listed, Page};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{
-    AccountFate, CreateRobot, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
+    AccountFate, AccountInfo, CreateRobot, Profile, RobotFate, RobotInfo, UpdateAccount,
+    UpdateRobot,
 };
-pub(crate) use rules::{AddRule, DeleteRule, ReplaceRetention, Retain};
+pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use running::SetRunning;
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Client};
-use super::projects::{set_member, set_public, set_quota};
+use super::projects::{member, set_member, set_public, set_quota};
 use crate::error::CliError;
 use labels::Label;
 use upstreams::{Numbers, Upstream};
@@ -239,8 +239,8 @@ fn plan_members(
         }
     }
     for account in are.keys().filter(|account| !wanted.contains_key(*account)) {
-        let path = format!("/projects/{name}/members/{account}");
-        steps.push((format!("{account} is no member"), Asked::delete(path)));
+        let step = Asked::delete(member(name, account));
+        steps.push((format!("{account} is no member"), step));
     }
 }
 

@@ -150,9 +150,7 @@ impl ProjectCommand {
                 account,
                 role,
             } => set_member(&project, &account, &word(&role)),
-            Self::RemoveMember { project, account } => {
-                Asked::delete(format!("/projects/{project}/members/{account}"))
-            }
+            Self::RemoveMember { project, account } => Asked::delete(member(&project, &account)),
         }
     }
 }
@@ -165,6 +163,13 @@ pub(super) fn set_public(project: &str, public: bool) -> Asked {
 pub(super) fn set_quota(project: &str, bytes: i64) -> Asked {
     let body = json!({"hard": {"storage": bytes}});
     Asked::put(format!("/quotas/{project}"), body)
+}
+
+/// Where a member is. Numbers there are those of members, whatever accounts are called.
+pub(super) fn member(project: &str, account: &str) -> String {
+    let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
+    let kind = if is_number { "user:" } else { "" };
+    format!("/projects/{project}/members/{kind}{account}")
 }
 
 pub(super) fn set_member(project: &str, account: &str, role: &str) -> Asked {

@@ -9,20 +9,33 @@ use serde_json::json;
 
 use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::auth::{self, Caller, ROBOT_PREFIX};
-use crate::error::Error;
-use crate::meta::{AccountFate, CreateAccount, UpdateAccount};
+use crate::error::{Code, Error};
+use crate::meta::{AccountFate, AccountInfo, CreateAccount, Profile, UpdateAccount};
 
 /// Characters of the shortest password.
 const PASSWORD_CHARS_MIN: usize = 8;
 /// Bytes of the longest password, and of the longest name.
 const PASSWORD_BYTES_MAX: usize = 256;
+/// Bytes of what an account says of its owner, each.
+const PROFILE_BYTES_MAX: usize = 1024;
 
 /// What can be done with accounts.
 pub(super) fn operations(all: Operations) -> Operations {
     let (admin, disabled) = ("/users/{id}/sysadmin", "/users/{id}/disabled");
     all.get("/users", "Accounts", list)
+        .get(
+            "/users/search",
+            "Accounts with ?username= in their names",
+            search,
+        )
         .make("/users", "Make an account", create)
         .get("/users/current", "The caller's account", current)
+        .get("/users/{id}", "An account", show)
+        .put(
+            "/users/{id}",
+            "Change what an account says of its owner",
+            set_profile,
+        )
         .delete("/users/{id}", "Remove an account", delete)
         .put("/users/{id}/password", "Change a password", set_password)
         .put(admin, "Make an account an administrator, or not", set_admin)
@@ -36,6 +49,18 @@ struct Request {
     password: String,
     #[serde(default)]
     sysadmin_flag: bool,
+    #[serde(flatten)]
+    profile: Profile,
+}
+
+fn check(profile: &Profile) -> Result<(), Error> {
+    let all = [&profile.email, &profile.realname, &profile.comment];
+    match all.iter().all(|text| text.len() <= PROFILE_BYTES_MAX) {
+        true => Ok(()),
+        false => Err(wrong(format!(
+            "email, realname and comment have at most {PROFILE_BYTES_MAX} bytes each"
+        ))),
+    }
 }
 
 async fn hashed(password: String) -> Result<String, Error> {
@@ -51,10 +76,63 @@ async fn hashed(password: String) -> Result<String, Error> {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        Ok(Json(admin.registry.meta().accounts().await?))
+        let mut accounts = admin.registry.meta().accounts().await?;
+        for (key, wanted) in admin.conditions(&["username", "email"])? {
+            accounts.retain(|account| match key {
+                "email" => wanted.takes(&account.profile.email),
+                _ => wanted.takes(&account.username),
+            });
+        }
+        Ok(admin.listed(accounts))
     };
     let listed = listed.await;
     admin.outcome(listed)
+}
+
+/// Names and numbers, for who gives accounts roles.
+async fn search(admin: Admin) -> Outcome {
+    let found = async {
+        if !matches!(admin.caller, Caller::Account(_)) {
+            admin.require_admin()?;
+        }
+        let part = admin.param("username").unwrap_or_default();
+        let accounts = admin.registry.meta().accounts().await?;
+        let found = accounts.iter().filter(|one| one.username.contains(part));
+        let found = found.map(|one| json!({"user_id": one.user_id, "username": one.username}));
+        Ok(admin.listed(found.collect()))
+    };
+    let found = found.await;
+    admin.outcome(found)
+}
+
+/// Refuses who is neither the owner of an account nor an administrator.
+fn require_owner(admin: &Admin, id: i64) -> Result<(), Error> {
+    match &admin.caller {
+        Caller::Account(account) if account.id == id => Ok(()),
+        _ => admin.require_admin(),
+    }
+}
+
+async fn found(admin: &Admin, id: i64) -> Result<AccountInfo, Error> {
+    require_owner(admin, id)?;
+    let accounts = admin.registry.meta().accounts().await?;
+    let account = accounts.into_iter().find(|account| account.user_id == id);
+    account.ok_or_else(|| Error::new(Code::NameUnknown, "there is no such account"))
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = found(&admin, id).await.map(Json);
+    admin.outcome(shown)
+}
+
+async fn set_profile(admin: Admin, Path(id): Path<i64>, Body(profile): Body<Profile>) -> Outcome {
+    let done = async {
+        require_owner(&admin, id)?;
+        check(&profile)?;
+        update(&admin, id, AccountFate::Profile(profile)).await
+    };
+    let done = done.await;
+    admin.outcome(done)
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
@@ -68,11 +146,13 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
                 "a user's name is letters, digits, `.`, `_`, `-` and `@`",
             ));
         }
+        check(&request.profile)?;
         let create = CreateAccount {
             who: admin.who(),
             name,
             password: hashed(request.password).await?,
             is_admin: request.sysadmin_flag,
+            profile: request.profile,
             only_first_admin: false,
         };
         let id = admin.registry.meta().change(create).await?;
@@ -126,10 +206,7 @@ async fn set_password(
     Body(request): Body<NewPassword>,
 ) -> Outcome {
     let done = async {
-        let is_own = matches!(&admin.caller, Caller::Account(account) if account.id == id);
-        if !is_own {
-            admin.require_admin()?;
-        }
+        require_owner(&admin, id)?;
         let hash = hashed(request.new_password).await?;
         update(&admin, id, AccountFate::Password(hash)).await
     };

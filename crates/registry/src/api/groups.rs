@@ -36,8 +36,9 @@ struct Request {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let (limit, offset) = admin.page();
-        Ok(Json(admin.registry.meta().groups(limit, offset).await?))
+        let name = admin.param("group_name").unwrap_or_default();
+        let groups = admin.registry.meta().groups(name, admin.page()).await?;
+        Ok(admin.paged(groups))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -92,7 +93,7 @@ async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome {
         let group = meta.group(id).await?;
         let names = meta.group_accounts(group.id).await?;
         let member = |name: &String| json!({"username": name});
-        Ok(Json(names.iter().map(member).collect::<Vec<_>>()))
+        Ok(admin.listed(names.iter().map(member).collect()))
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -57,11 +57,10 @@ async fn list(admin: Admin) -> Outcome {
         if let Some(project) = &project {
             admin.require_role(project, None).await?;
         }
-        let (limit, offset) = admin.page();
         let name = admin.param("name").unwrap_or_default();
         let meta = admin.registry.meta();
-        let labels = meta.labels(project.as_deref(), name, limit, offset);
-        Ok(Json(labels.await?))
+        let labels = meta.labels(project.as_deref(), name, admin.page());
+        Ok(admin.paged(labels.await?))
     };
     let listed = listed.await;
     admin.outcome(listed)

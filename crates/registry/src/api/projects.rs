@@ -1,33 +1,30 @@
-//! Projects, their members and quotas.
+//! Projects and their quotas.
 
 use axum::Json;
 use axum::extract::Path;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, Body, Operations, Outcome, made, wrong};
+use super::page::Wanted;
+use super::{Admin, Body, Operations, Outcome, made};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateProject, DeleteProject, Holder, Project, SetMember, UpdateProject, unknown_project,
+    CreateProject, DeleteProject, Listed, Member, Project, ProjectFilter, UpdateProject,
+    unknown_project,
 };
 use crate::name::is_component;
 
-/// What can be done with projects, their members and quotas.
+/// What can be done with projects and their quotas.
 pub(super) fn operations(all: Operations) -> Operations {
-    let (project, members) = ("/projects/{project}", "/projects/{project}/members");
-    let member = "/projects/{project}/members/{account}";
+    let (project, summary) = ("/projects/{project}", "/projects/{project}/summary");
     let quota = "/quotas/{project}";
     all.get("/projects", "Projects that the caller may see", list)
         .make("/projects", "Make a project", create)
         .get(project, "A project", show)
         .put(project, "Change a project", update)
         .delete(project, "Remove an empty project", delete)
-        .get(members, "Members and their roles", self::members)
-        .make(members, "Give an account or a group a role", set_member)
-        .put(member, "Change a role", change_member)
-        .delete(member, "Take a role", remove_member)
+        .get(summary, "What a project has, in numbers", self::summary)
         .get("/quotas", "Bytes that projects have and may have", quotas)
         .get(quota, "Bytes that a project has and may have", show_quota)
         .put(quota, "Change what a project may have", set_quota)
@@ -68,15 +65,62 @@ async fn list(admin: Admin) -> Outcome {
         // Harbor's clients ask with HEAD whether a name is taken.
         if let Some(name) = admin.param("project_name") {
             admin.require_role(name, None).await?;
-            return Ok(Json(vec![found(&admin, name).await?]));
+            return Ok(admin.listed(vec![found(&admin, name).await?]));
         }
-        let (limit, _) = admin.page();
-        let last = admin.param("last").unwrap_or_default();
-        let projects = admin.registry.meta().projects(last, admin.viewer(), limit);
-        Ok(Json(projects.await?))
+        let meta = admin.registry.meta();
+        let projects = meta.projects(filter(&admin)?, admin.page()).await?;
+        Ok(admin.paged(projects))
     };
     let listed = listed.await;
     admin.outcome(listed)
+}
+
+/// Which projects a list is of.
+fn filter(admin: &Admin) -> Result<ProjectFilter<'_>, Error> {
+    let mut filter = ProjectFilter {
+        last: admin.param("last").unwrap_or_default(),
+        part: admin.param("name").unwrap_or_default(),
+        is_public: admin.param("public").map(is_true),
+        viewer: admin.viewer(),
+        ..ProjectFilter::default()
+    };
+    for (key, wanted) in admin.conditions(&["name", "public"])? {
+        match (key, wanted) {
+            ("name", Wanted::Is(name)) => filter.name = name,
+            ("name", Wanted::Has(part)) => filter.part = part,
+            (_, Wanted::Is(text) | Wanted::Has(text)) => filter.is_public = Some(is_true(text)),
+        }
+    }
+    Ok(filter)
+}
+
+fn is_true(text: &str) -> bool {
+    matches!(text, "true" | "1")
+}
+
+/// How many members have each role, and what there is besides.
+async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
+    let shown = async {
+        let name = owner(&admin, name).await?;
+        admin.require_role(&name, None).await?;
+        let project = found(&admin, &name).await?;
+        let members = admin.registry.meta().members(project.id).await?;
+        let count = |role: Role| {
+            let has_it = |member: &&Member| member.role_id == role.number();
+            members.iter().filter(has_it).count()
+        };
+        Ok(Json(json!({
+            "repo_count": project.repo_count,
+            "quota": {"hard": {"storage": project.hard}, "used": {"storage": project.used}},
+            "project_admin_count": count(Role::ProjectAdmin),
+            "maintainer_count": count(Role::Maintainer),
+            "developer_count": count(Role::Developer),
+            "guest_count": count(Role::Guest),
+            "limited_guest_count": count(Role::LimitedGuest),
+        })))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
@@ -166,105 +210,6 @@ async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(deleted)
 }
 
-async fn members(admin: Admin, Path(name): Path<String>) -> Outcome {
-    let listed = async {
-        let name = owner(&admin, name).await?;
-        admin.require_role(&name, Some(Role::Guest)).await?;
-        let project = found(&admin, &name).await?;
-        Ok(Json(admin.registry.meta().members(project.id).await?))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
-}
-
-/// A role for an account.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Membership {
-    member_user: MemberUser,
-    member_group: Option<MemberGroup>,
-    role_id: Option<i64>,
-    role_name: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct MemberUser {
-    username: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct MemberGroup {
-    group_name: String,
-}
-
-impl Membership {
-    fn holder(self) -> Holder {
-        match self.member_group {
-            Some(group) => Holder::Group(group.group_name),
-            None => Holder::parse(&self.member_user.username),
-        }
-    }
-
-    fn role(&self) -> Result<Role, Error> {
-        let by_name = self.role_name.as_deref().and_then(Role::parse);
-        let by_number = self.role_id.and_then(Role::of_number);
-        by_name.or(by_number).ok_or_else(|| {
-            wrong("role_name is projectAdmin, maintainer, developer, guest or limitedGuest")
-        })
-    }
-}
-
-async fn set(
-    admin: &Admin,
-    project: String,
-    holder: Holder,
-    role: Option<Role>,
-) -> Result<(), Error> {
-    let project = owner(admin, project).await?;
-    let least = Some(Role::ProjectAdmin);
-    admin.require_role(&project, least).await?;
-    let set = SetMember {
-        who: admin.who(),
-        project,
-        holder,
-        role,
-    };
-    admin.registry.meta().change(set).await
-}
-
-async fn set_member(
-    admin: Admin,
-    Path(project): Path<String>,
-    Body(member): Body<Membership>,
-) -> Outcome {
-    let done = async {
-        let role = member.role()?;
-        set(&admin, project, member.holder(), Some(role)).await?;
-        Ok(StatusCode::CREATED)
-    };
-    let done = done.await;
-    admin.outcome(done)
-}
-
-async fn change_member(
-    admin: Admin,
-    Path((project, account)): Path<(String, String)>,
-    Body(member): Body<Membership>,
-) -> Outcome {
-    let done = async {
-        let role = member.role()?;
-        set(&admin, project, Holder::parse(&account), Some(role)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
-}
-
-async fn remove_member(admin: Admin, Path((project, account)): Path<(String, String)>) -> Outcome {
-    let done = set(&admin, project, Holder::parse(&account), None).await;
-    admin.outcome(done)
-}
-
 fn quota(project: &Project) -> Value {
     json!({
         "id": project.id,
@@ -277,17 +222,23 @@ fn quota(project: &Project) -> Value {
 async fn quotas(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let (limit, _) = admin.page();
-        let last = admin.param("last").unwrap_or_default();
-        let projects = admin.registry.meta().projects(last, None, limit).await?;
-        Ok(Json(projects.iter().map(quota).collect::<Vec<_>>()))
+        let filter = ProjectFilter {
+            last: admin.param("last").unwrap_or_default(),
+            id: admin.number("reference_id")?.unwrap_or_default(),
+            ..ProjectFilter::default()
+        };
+        let projects = admin.registry.meta().projects(filter, admin.page()).await?;
+        Ok(admin.paged(Listed {
+            rows: projects.rows.iter().map(quota).collect(),
+            total: projects.total,
+        }))
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
 /// The project that is meant: by its name, or by its number, which is that of its quota too.
-async fn owner(admin: &Admin, text: String) -> Result<String, Error> {
+pub(super) async fn owner(admin: &Admin, text: String) -> Result<String, Error> {
     let is_name = admin.registry.meta().project(&text).await?.is_some();
     match text.parse() {
         Ok(id) if !is_name => named(admin, id).await,

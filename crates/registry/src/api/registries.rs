@@ -164,7 +164,7 @@ async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
         let all = admin.registry.meta().known_upstreams().await?;
-        Ok(Json(all.iter().map(shown).collect::<Vec<_>>()))
+        Ok(admin.listed(all.iter().map(shown).collect()))
     };
     let listed = listed.await;
     admin.outcome(listed)

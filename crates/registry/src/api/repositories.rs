@@ -5,11 +5,12 @@ use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::page::Wanted;
 use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::Role;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::meta::{DeleteManifest, DeleteRepo, DeleteTag, SetTag, unknown_manifest};
+use crate::meta::{Artifact, DeleteManifest, DeleteRepo, DeleteTag, SetTag, unknown_manifest};
 use crate::name::{Reference, RepoName, Tag};
 
 /// Moments of a tag's history that are shown.
@@ -21,17 +22,22 @@ pub(super) fn operations(all: Operations) -> Operations {
     let artifacts = "/projects/{project}/repositories/{repository}/artifacts";
     let artifact = "/projects/{project}/repositories/{repository}/artifacts/{reference}";
     let tags = "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags";
+    let tagged = "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags/{tag}";
     let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
     all.get(repositories, "Repositories of a project", list)
+        .get(repository, "A repository", show)
         .delete(repository, "Remove a repository", delete)
         .get(
             artifacts,
             "Artifacts, with ?q=labels=(id) those of a label",
             self::artifacts,
         )
+        .get(artifact, "An artifact", show_artifact)
         .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
+        .get(tags, "The tags of an artifact", self::tags)
+        .delete(tagged, "Take a tag from an artifact", delete_tag)
         .make(tags, "Give an artifact another tag", tag)
         .get(history, "Where a tag pointed", self::history)
         .post(
@@ -54,9 +60,14 @@ fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, None).await?;
-        let (limit, offset) = admin.page();
-        let meta = admin.registry.meta();
-        Ok(Json(meta.project_repos(&project, limit, offset).await?))
+        let (mut part, meta) = (String::new(), admin.registry.meta());
+        for (_, wanted) in admin.conditions(&["name"])? {
+            part = match wanted {
+                Wanted::Is(name) | Wanted::Has(name) => name.to_owned(),
+            };
+        }
+        let repos = meta.project_repos(&project, &part, admin.page()).await?;
+        Ok(admin.paged(repos))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -81,11 +92,11 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
 async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let listed = async {
         admin.require_role(&project, None).await?;
-        let (limit, offset) = admin.page();
         let repo = repo(&project, &repository)?;
         let label = admin.param("q").map(label).transpose()?;
         let meta = admin.registry.meta();
-        Ok(Json(meta.artifacts(&repo, label, limit, offset).await?))
+        let artifacts = meta.artifacts(&repo, label, admin.page()).await?;
+        Ok(admin.paged(artifacts))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -112,6 +123,64 @@ pub(super) async fn artifact(
     let found = found.ok_or_else(|| unknown_manifest(&repo, &reference))?;
     let digest = Digest::parse(&found.digest)?;
     Ok((repo, digest))
+}
+
+/// An artifact as it is in the list of them.
+async fn info(
+    admin: &Admin,
+    (project, repository, reference): (String, String, String),
+) -> Result<Artifact, Error> {
+    admin.require_role(&project, None).await?;
+    let (repo, digest) = artifact(admin, &project, &repository, &reference).await?;
+    let info = admin.registry.meta().artifact(&repo, &digest).await?;
+    info.ok_or_else(|| unknown_manifest(&repo, &Reference::Digest(digest)))
+}
+
+async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+    let shown = info(&admin, place).await.map(Json);
+    admin.outcome(shown)
+}
+
+async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+    let listed = info(&admin, place).await;
+    let listed = listed.map(|artifact| admin.listed(artifact.tags));
+    admin.outcome(listed)
+}
+
+/// Removes a tag of an artifact, if it is one of that artifact.
+async fn delete_tag(
+    admin: Admin,
+    Path((project, repository, reference, tag)): Path<(String, String, String, String)>,
+) -> Outcome {
+    let deleted = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let tag = Tag::parse(&tag)?;
+        let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
+        let (_, tagged) = artifact(&admin, &project, &repository, tag.as_str()).await?;
+        if tagged != digest {
+            let message = format!("tag {} of {repo} is not one of {digest}", tag.as_str());
+            return Err(Error::new(Code::ManifestUnknown, message));
+        }
+        let delete = DeleteTag {
+            repo,
+            tag,
+            who: admin.who(),
+            grace_ms: admin.registry.untagged_grace_ms(),
+        };
+        admin.registry.meta().change(delete).await.map(|_| ())
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}
+
+async fn show(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
+    let shown = async {
+        admin.require_role(&project, None).await?;
+        let repo = repo(&project, &repository)?;
+        Ok(Json(admin.registry.meta().repo(&repo).await?))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
 }
 
 async fn delete_artifact(
@@ -198,7 +267,7 @@ async fn history(
         admin.require_role(&project, None).await?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
         let meta = admin.registry.meta();
-        Ok(Json(meta.tag_history(&repo, &tag, HISTORY_MAX).await?))
+        Ok(admin.listed(meta.tag_history(&repo, &tag, HISTORY_MAX).await?))
     };
     let listed = listed.await;
     admin.outcome(listed)

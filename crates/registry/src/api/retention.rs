@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::projects::{found, named};
+use super::selector::{self, ScopeSelectors, Selector};
 use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::auth::Role;
 use crate::error::Error;
@@ -70,32 +71,6 @@ struct PolicyRule {
     scope_selectors: ScopeSelectors,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct ScopeSelectors {
-    #[serde(default)]
-    repository: Vec<Selector>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Selector {
-    kind: String,
-    decoration: String,
-    pattern: String,
-}
-
-/// The one glob of some selectors; all if there is none.
-fn glob(selectors: &[Selector], decoration: &str) -> Result<String, Error> {
-    match selectors {
-        [] => Ok("**".to_owned()),
-        [one] if one.kind == "doublestar" && one.decoration == decoration => {
-            Ok(one.pattern.clone())
-        }
-        _ => Err(wrong(format!(
-            "a rule has one selector of the kind doublestar that {decoration}"
-        ))),
-    }
-}
-
 impl PolicyRule {
     fn read(&self) -> Result<Rule, Error> {
         if self.disabled || self.action != "retain" {
@@ -103,8 +78,8 @@ impl PolicyRule {
         }
         let rule = Rule {
             kind: Kind::Retention,
-            repositories: glob(&self.scope_selectors.repository, "repoMatches")?,
-            tags: glob(&self.tag_selectors, "matches")?,
+            repositories: self.scope_selectors.glob()?,
+            tags: selector::tags(&self.tag_selectors)?,
             keep: self.keep()?,
         };
         rule.scope()?;
@@ -171,11 +146,6 @@ impl PolicyRule {
     }
 
     fn of(rule: &Rule, template: &str, number: Option<Value>) -> Self {
-        let selector = |decoration: &str, pattern: &str| Selector {
-            kind: "doublestar".to_owned(),
-            decoration: decoration.to_owned(),
-            pattern: pattern.to_owned(),
-        };
         Self {
             disabled: false,
             action: "retain".to_owned(),
@@ -184,10 +154,8 @@ impl PolicyRule {
                 .map(|number| (template.to_owned(), number))
                 .into_iter()
                 .collect(),
-            tag_selectors: vec![selector("matches", &rule.tags)],
-            scope_selectors: ScopeSelectors {
-                repository: vec![selector("repoMatches", &rule.repositories)],
-            },
+            tag_selectors: Selector::tags(&rule.tags),
+            scope_selectors: ScopeSelectors::of(&rule.repositories),
         }
     }
 }

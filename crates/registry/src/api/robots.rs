@@ -8,6 +8,7 @@ use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::projects::named;
 use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
@@ -19,6 +20,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Bytes of the shortest secret that is given, and of the longest.
 const SECRET_BYTES_MIN: usize = 8;
 const SECRET_BYTES_MAX: usize = 128;
+/// Bytes of a description.
+const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 /// What can be done with robots.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -44,9 +47,12 @@ struct Request {
     project: Option<String>,
     /// `project` or `system`, which is how Harbor says it.
     level: Option<String>,
-    /// What Harbor keeps for people. It is not kept here.
-    #[serde(rename = "description")]
-    _description: Option<String>,
+    /// For people.
+    #[serde(default)]
+    description: String,
+    /// A secret that the caller has thought of; one is made if it is empty.
+    #[serde(default)]
+    secret: String,
     /// Days until it expires; -1 is never.
     #[serde(default = "never")]
     duration: i64,
@@ -165,6 +171,33 @@ fn check_own(project: Option<&str>, permissions: &[Permission]) -> Result<(), Er
     Ok(())
 }
 
+fn level(robot: &RobotInfo) -> &'static str {
+    match robot.project {
+        Some(_) => "project",
+        None => "system",
+    }
+}
+
+fn check_description(text: &str) -> Result<(), Error> {
+    match text.len() <= DESCRIPTION_BYTES_MAX {
+        true => Ok(()),
+        false => Err(wrong(format!(
+            "a description has at most {DESCRIPTION_BYTES_MAX} bytes"
+        ))),
+    }
+}
+
+/// The secret that was given, or one that is made.
+fn secret(given: String) -> Result<String, Error> {
+    match given.len() {
+        0 => Ok(auth::generate()),
+        SECRET_BYTES_MIN..=SECRET_BYTES_MAX => Ok(given),
+        _ => Err(wrong(format!(
+            "a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
+        ))),
+    }
+}
+
 /// A robot in our words and in Harbor's.
 fn shown(robot: &RobotInfo) -> Value {
     let permission = |permission: &Permission| {
@@ -185,7 +218,9 @@ fn shown(robot: &RobotInfo) -> Value {
     json!({
         "id": robot.id,
         "name": robot.name,
-        "level": if robot.project.is_some() { "project" } else { "system" },
+        "description": robot.description,
+        "editable": true,
+        "level": level(robot),
         "project": robot.project,
         "permissions": permissions,
         "disable": robot.is_disabled,
@@ -205,10 +240,27 @@ async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
 
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
-        let project = admin.param("project");
-        require(&admin, project).await?;
-        let robots = admin.registry.meta().robots(project).await?;
-        Ok(Json(robots.iter().map(shown).collect::<Vec<_>>()))
+        let conditions = admin.conditions(&["Level", "ProjectID", "name"])?;
+        let mut project = admin.param("project").map(str::to_owned);
+        for (_, wanted) in conditions.iter().filter(|(key, _)| *key == "ProjectID") {
+            let number = wanted.exact().and_then(|text| text.parse().ok());
+            let number = number.ok_or_else(|| wrong("ProjectID is a number"))?;
+            // Harbor's robots of the system have the project 0.
+            project = match number {
+                0 => None,
+                number => Some(named(&admin, number).await?),
+            };
+        }
+        require(&admin, project.as_deref()).await?;
+        let mut robots = admin.registry.meta().robots(project.as_deref()).await?;
+        for (key, wanted) in conditions {
+            robots.retain(|robot| match key {
+                "Level" => wanted.takes(level(robot)),
+                "name" => wanted.takes(&robot.name),
+                _ => true,
+            });
+        }
+        Ok(admin.listed(robots.iter().map(shown).collect()))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -229,7 +281,8 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             Some(project) => format!("{ROBOT_PREFIX}{project}+{}", request.name),
             None => format!("{ROBOT_PREFIX}{}", request.name),
         };
-        let secret = auth::generate();
+        check_description(&request.description)?;
+        let secret = secret(request.secret)?;
         let create = CreateRobot {
             who: admin.who(),
             name: name.clone(),
@@ -237,6 +290,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             project,
             permissions,
             is_disabled: request.disable,
+            description: request.description,
             lifetime_ms: lifetime_ms(request.duration),
         };
         let id = admin.registry.meta().change(create).await?;
@@ -284,11 +338,13 @@ struct Update {
     disable: Option<bool>,
     duration: Option<i64>,
     permissions: Option<Vec<Wanted>>,
+    description: Option<String>,
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome {
     let done = async {
         let robot = found(&admin, id).await?;
+        check_description(request.description.as_deref().unwrap_or_default())?;
         let permissions = request.permissions.map(permissions).transpose()?;
         check_own(
             robot.project.as_deref(),
@@ -297,6 +353,7 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
         let fate = RobotFate::Change {
             is_disabled: request.disable,
             permissions,
+            description: request.description,
             lifetime_ms: request.duration.map(lifetime_ms),
         };
         change(&admin, id, fate).await
@@ -320,15 +377,7 @@ async fn renew(admin: Admin, Path(id): Path<i64>, body: Bytes) -> Outcome {
             true => Secret::default(),
             false => serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?,
         };
-        let secret = match given.secret.len() {
-            0 => auth::generate(),
-            SECRET_BYTES_MIN..=SECRET_BYTES_MAX => given.secret,
-            _ => {
-                return Err(wrong(format!(
-                    "a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
-                )));
-            }
-        };
+        let secret = secret(given.secret)?;
         let fate = RobotFate::Secret(hashed(secret.clone()).await?);
         change(&admin, id, fate).await?;
         Ok(Json(json!({"secret": secret})))

@@ -31,7 +31,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
-        Ok(Json(admin.registry.meta().rules(project.id).await?))
+        Ok(admin.listed(admin.registry.meta().rules(project.id).await?))
     };
     let listed = listed.await;
     admin.outcome(listed)

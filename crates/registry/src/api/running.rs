@@ -1,6 +1,5 @@
 //! What clusters run.
 
-use axum::Json;
 use axum::extract::Path;
 use serde::Deserialize;
 
@@ -37,7 +36,7 @@ fn digest(image: &str) -> Result<Digest, Error> {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        Ok(Json(admin.registry.meta().clusters().await?))
+        Ok(admin.listed(admin.registry.meta().clusters().await?))
     };
     let listed = listed.await;
     admin.outcome(listed)

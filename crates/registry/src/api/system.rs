@@ -95,7 +95,7 @@ async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
 async fn keys(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        Ok(Json(admin.registry.meta().keys().await?))
+        Ok(admin.listed(admin.registry.meta().keys().await?))
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::password;
 use crate::error::Error;
-use crate::meta::{CreateAccount, Meta};
+use crate::meta::{CreateAccount, Meta, Profile};
 use crate::who::Who;
 
 /// The name of the first administrator.
@@ -32,6 +32,7 @@ impl FirstAdmin {
             name: NAME.to_owned(),
             password: password::hash(&generated)?,
             is_admin: true,
+            profile: Profile::default(),
             only_first_admin: true,
         };
         let file = directory.join(FILE);

@@ -7,6 +7,7 @@ use super::Meta;
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::outbox::{Event, tell};
+use super::robots::Profile;
 use crate::auth::{Permission, Role};
 use crate::error::{Code, Error};
 use crate::who::Who;
@@ -162,6 +163,7 @@ pub(crate) struct CreateAccount {
     /// The hash.
     pub(crate) password: String,
     pub(crate) is_admin: bool,
+    pub(crate) profile: Profile,
     /// Whether nothing is done if there is an administrator already.
     pub(crate) only_first_admin: bool,
 }
@@ -180,12 +182,15 @@ impl Change for CreateAccount {
             }
         }
         let made = bound!(
-            "INSERT INTO account (name, password, admin, disabled, created_ms) \
-             VALUES ($1, $2, $3, 0, $4) ON CONFLICT (name) DO NOTHING RETURNING id",
+            "INSERT INTO account (name, password, admin, disabled, created_ms, email, realname, \
+             comment) VALUES ($1, $2, $3, 0, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING id",
             self.name.as_str(),
             self.password.as_str(),
             i64::from(self.is_admin),
             tx.now_ms,
+            self.profile.email.as_str(),
+            self.profile.realname.as_str(),
+            self.profile.comment.as_str(),
         );
         let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
             let message = format!("there is an account {} already", self.name);

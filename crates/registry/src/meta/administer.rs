@@ -1,4 +1,4 @@
-//! Projects, their members and their quotas, as who looks after them sees and changes them.
+//! Projects and their quotas, as who looks after them sees and changes them.
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -9,9 +9,11 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::member;
 use super::outbox::{Event, tell};
+use super::page::{Listed, Page, Value};
 use super::project::{UNLIMITED, make_project};
-use super::search::visible;
+use super::search::{pattern, visible};
 use super::upstream;
 use crate::auth::Role;
 use crate::error::{Code, Error};
@@ -41,18 +43,6 @@ pub(crate) struct Metadata {
     pub(crate) public: String,
 }
 
-/// A member of a project.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Member {
-    pub(crate) id: i64,
-    #[serde(rename = "entity_name")]
-    pub(crate) name: String,
-    /// `u` for an account, `g` for a group.
-    pub(crate) entity_type: String,
-    pub(crate) role_name: String,
-    pub(crate) role_id: i64,
-}
-
 /// A moment as text.
 pub(crate) fn time(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
@@ -65,10 +55,28 @@ const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
 const PROJECTS: &str = concat!(
     "SELECT p.id, p.name, p.public, p.created_ms, \
      (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
-     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name > $1 AND ",
+     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name > $1 \
+     AND (p.name = $3 OR $3 = '') AND p.name LIKE $4 ESCAPE '!' \
+     AND ($5 < 0 OR p.public = $5) AND ($6 = 0 OR p.id = $6) AND ",
     visible!(),
-    " ORDER BY p.name LIMIT $3"
+    " ORDER BY p.name"
 );
+
+/// Which projects are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ProjectFilter<'a> {
+    /// Only those behind this name.
+    pub(crate) last: &'a str,
+    /// The one of this name; any if it is empty.
+    pub(crate) name: &'a str,
+    /// Those with this in their names.
+    pub(crate) part: &'a str,
+    pub(crate) is_public: Option<bool>,
+    /// The one with this number; any if it is 0.
+    pub(crate) id: i64,
+    /// Those that a viewer may see, as in a search.
+    pub(crate) viewer: Option<i64>,
+}
 
 fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
     let is_public = row.try_get::<i64, _>(2)? != 0;
@@ -83,18 +91,6 @@ fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
         hard: row.try_get(5)?,
         used: row.try_get(6)?,
         registry_id: row.try_get(7)?,
-    })
-}
-
-fn member(row: &AnyRow) -> Result<Member, sqlx::Error> {
-    let name: String = row.try_get(2)?;
-    let role = Role::parse(&name).unwrap_or(Role::LimitedGuest);
-    Ok(Member {
-        id: row.try_get(0)?,
-        name: row.try_get(1)?,
-        role_name: role.name().to_owned(),
-        role_id: role.number(),
-        entity_type: row.try_get(3)?,
     })
 }
 
@@ -115,25 +111,22 @@ impl Meta {
         Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
     }
 
-    /// At most `limit` projects that follow `last`, in order, of those that a viewer may see, as in
-    /// a search.
+    /// Projects in the order of their names.
     pub(crate) async fn projects(
         &self,
-        last: &str,
-        viewer: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<Project>, Error> {
-        let query = bound!(PROJECTS, last, viewer.unwrap_or(-1), limit);
-        self.rows(query, project).await
-    }
-
-    /// The members of a project.
-    pub(crate) async fn members(&self, project: i64) -> Result<Vec<Member>, Error> {
-        let sql = "SELECT a.id, a.name, m.role, 'u' FROM member m \
-             JOIN account a ON a.id = m.account_id WHERE m.project_id = $1 \
-             UNION ALL SELECT g.id, g.name, m.role, 'g' FROM member_group m \
-             JOIN user_group g ON g.id = m.group_id WHERE m.project_id = $1 ORDER BY 4 DESC, 2";
-        self.rows(bound!(sql, project), member).await
+        filter: ProjectFilter<'_>,
+        page: Page,
+    ) -> Result<Listed<Project>, Error> {
+        let part = pattern(filter.part);
+        let values = [
+            Value::Text(filter.last),
+            Value::Number(filter.viewer.unwrap_or(-1)),
+            Value::Text(filter.name),
+            Value::Text(&part),
+            Value::Number(filter.is_public.map_or(-1, i64::from)),
+            Value::Number(filter.id),
+        ];
+        self.page(PROJECTS, &values, page, project).await
     }
 }
 
@@ -173,31 +166,13 @@ impl Change for CreateProject {
                 .await?;
         }
         if let Some(account) = self.admin {
-            put_member(tx, PUT_ACCOUNT, id, account, Role::ProjectAdmin).await?;
+            member::put(tx, member::PUT_ACCOUNT, id, account, Role::ProjectAdmin).await?;
         }
         if let Some(upstream) = self.upstream {
             upstream::connect(tx, id, Some(upstream)).await?;
         }
         Ok(id)
     }
-}
-
-const PUT_ACCOUNT: &str = "INSERT INTO member (project_id, account_id, role) \
-     VALUES ($1, $2, $3) ON CONFLICT (project_id, account_id) DO UPDATE SET role = excluded.role";
-const PUT_GROUP: &str = "INSERT INTO member_group (project_id, group_id, role) \
-     VALUES ($1, $2, $3) ON CONFLICT (project_id, group_id) DO UPDATE SET role = excluded.role";
-
-async fn put_member(
-    tx: &mut Tx<'_>,
-    put: &'static str,
-    project: i64,
-    holder: i64,
-    role: Role,
-) -> Result<(), sqlx::Error> {
-    bound!(put, project, holder, role.name())
-        .execute(&mut *tx.conn)
-        .await?;
-    Ok(())
 }
 
 /// Changes a project.
@@ -291,90 +266,5 @@ impl Change for DeleteProject {
         }
         let event = Event::new("delete_project", "project", &self.name);
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
-    }
-}
-
-/// Who can have a role in a project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
-    Account(String),
-    Group(String),
-}
-
-/// What the names of groups begin with where those of accounts may be too.
-const GROUP_PREFIX: &str = "group:";
-
-impl Holder {
-    /// Reads `ann` or `group:team`.
-    pub(crate) fn parse(text: &str) -> Self {
-        match text.strip_prefix(GROUP_PREFIX) {
-            Some(name) => Self::Group(name.to_owned()),
-            None => Self::Account(text.to_owned()),
-        }
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Self::Account(name) => name.clone(),
-            Self::Group(name) => format!("{GROUP_PREFIX}{name}"),
-        }
-    }
-}
-
-/// Gives an account or a group a role in a project, or takes it.
-pub(crate) struct SetMember {
-    pub(crate) who: Who,
-    pub(crate) project: String,
-    pub(crate) holder: Holder,
-    pub(crate) role: Option<Role>,
-}
-
-#[async_trait]
-impl Change for SetMember {
-    type Out = ();
-    const NAME: &'static str = "set_member";
-
-    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
-        Touched::People
-    }
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let project = project_id(tx, &self.project).await?;
-        let (name, find, put, take) = match &self.holder {
-            Holder::Account(name) => (
-                name,
-                "SELECT id FROM account WHERE name = $1",
-                PUT_ACCOUNT,
-                "DELETE FROM member WHERE project_id = $1 AND account_id = $2",
-            ),
-            Holder::Group(name) => (
-                name,
-                "SELECT id FROM user_group WHERE name = $1",
-                PUT_GROUP,
-                "DELETE FROM member_group WHERE project_id = $1 AND group_id = $2",
-            ),
-        };
-        let shown = self.holder.shown();
-        let found = bound!(find, name.as_str());
-        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
-            let message = format!("there is no account or group {shown}");
-            return Err(Error::new(Code::NameUnknown, message).into());
-        };
-        let holder = first(&row)?;
-        let event = match self.role {
-            Some(role) => {
-                put_member(tx, put, project, holder, role).await?;
-                "update_member"
-            }
-            None => {
-                bound!(take, project, holder).execute(&mut *tx.conn).await?;
-                "delete_member"
-            }
-        };
-        let event = Event {
-            reference: self.role.map(|role| role.name().to_owned()),
-            ..Event::new(event, "member", &shown).in_project(&self.project)
-        };
-        Ok(tell(tx, &self.who, &event).await?)
     }
 }

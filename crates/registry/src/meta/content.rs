@@ -13,8 +13,11 @@ use super::error::Failure;
 use super::label::Label;
 use super::manifest;
 use super::outbox::{Event, tell};
+use super::page::{Listed, Page, Value as Bound};
 use super::project::find_repo;
+use super::search::pattern;
 use super::tag::{self, Target};
+use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
 use crate::who::Who;
@@ -23,6 +26,7 @@ use crate::who::Who;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RepoInfo {
     pub(crate) id: i64,
+    pub(crate) project_id: i64,
     pub(crate) name: String,
     pub(crate) artifact_count: i64,
     pub(crate) creation_time: String,
@@ -31,8 +35,11 @@ pub(crate) struct RepoInfo {
 /// A manifest with its tags.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Artifact {
-    #[serde(skip)]
     pub(crate) id: i64,
+    pub(crate) repository_id: i64,
+    pub(crate) project_id: i64,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
     pub(crate) digest: String,
     #[serde(rename = "manifest_media_type")]
     pub(crate) media_type: String,
@@ -46,9 +53,26 @@ pub(crate) struct Artifact {
     pub(crate) labels: Vec<Label>,
 }
 
+/// What Harbor calls what has a type: an image, or the end of the type's name in capitals.
+fn kind(artifact_type: Option<&str>) -> &'static str {
+    match artifact_type {
+        Some("application/vnd.cncf.helm.config.v1+json") => "CHART",
+        Some(kind) if !IMAGES.contains(&kind) => "UNKNOWN",
+        _ => "IMAGE",
+    }
+}
+
+/// Types of what images are made of.
+const IMAGES: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
+
 /// A tag.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TagInfo {
+    pub(crate) artifact_id: i64,
+    pub(crate) repository_id: i64,
     pub(crate) name: String,
     #[serde(rename = "push_time")]
     pub(crate) updated: String,
@@ -57,19 +81,24 @@ pub(crate) struct TagInfo {
 const ARTIFACTS: &str = "SELECT m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
      m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
          FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
-         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id), u.pulled_ms \
+         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id), u.pulled_ms, \
+     r.id, r.project_id \
      FROM manifest m JOIN repo r ON r.id = m.repo_id LEFT JOIN pull u ON u.manifest_id = m.id \
      WHERE r.name = $1 AND ($2 = 0 OR EXISTS (SELECT 1 FROM manifest_label l \
-         WHERE l.manifest_id = m.id AND l.label_id = $2)) \
-     ORDER BY m.pushed_ms DESC, m.id DESC LIMIT $3 OFFSET $4";
+         WHERE l.manifest_id = m.id AND l.label_id = $2)) AND ($3 = '' OR m.digest = $3) \
+     ORDER BY m.pushed_ms DESC, m.id DESC";
 
 fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
     let annotations: Option<String> = row.try_get(4)?;
+    let artifact_type: Option<String> = row.try_get(3)?;
     Ok(Artifact {
         id: row.try_get(0)?,
+        repository_id: row.try_get(8)?,
+        project_id: row.try_get(9)?,
+        kind: kind(artifact_type.as_deref()),
         digest: row.try_get(1)?,
         media_type: row.try_get(2)?,
-        artifact_type: row.try_get(3)?,
+        artifact_type,
         annotations: annotations.and_then(|json| serde_json::from_str(&json).ok()),
         push_time: time(row.try_get(5)?),
         size: row.try_get(6)?,
@@ -79,27 +108,44 @@ fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
     })
 }
 
+fn repo(row: &sqlx::any::AnyRow) -> Result<RepoInfo, sqlx::Error> {
+    Ok(RepoInfo {
+        id: row.try_get(0)?,
+        project_id: row.try_get(4)?,
+        name: row.try_get(1)?,
+        creation_time: time(row.try_get(2)?),
+        artifact_count: row.try_get(3)?,
+    })
+}
+
+fn unknown_repo(name: &RepoName) -> Error {
+    Error::new(Code::NameUnknown, format!("there is no repository {name}"))
+}
+
 impl Meta {
-    /// The repositories of a project, by pages.
+    /// The repositories of a project that have a part in their names.
     pub(crate) async fn project_repos(
         &self,
         project: &str,
-        limit: i64,
-        offset: i64,
-    ) -> Result<Vec<RepoInfo>, Error> {
+        part: &str,
+        page: Page,
+    ) -> Result<Listed<RepoInfo>, Error> {
         let sql = "SELECT r.id, r.name, r.created_ms, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id \
              FROM repo r JOIN project p ON p.id = r.project_id \
-             WHERE p.name = $1 ORDER BY r.name LIMIT $2 OFFSET $3";
-        let repo = |row: &sqlx::any::AnyRow| {
-            Ok(RepoInfo {
-                id: row.try_get(0)?,
-                name: row.try_get(1)?,
-                creation_time: time(row.try_get(2)?),
-                artifact_count: row.try_get(3)?,
-            })
-        };
-        self.rows(bound!(sql, project, limit, offset), repo).await
+             WHERE p.name = $1 AND r.name LIKE $2 ESCAPE '!' ORDER BY r.name";
+        let part = pattern(part);
+        let values = [Bound::Text(project), Bound::Text(&part)];
+        self.page(sql, &values, page, repo).await
+    }
+
+    /// A repository by its name.
+    pub(crate) async fn repo(&self, name: &RepoName) -> Result<RepoInfo, Error> {
+        let sql = "SELECT r.id, r.name, r.created_ms, \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id \
+             FROM repo r WHERE r.name = $1";
+        let found = self.rows(bound!(sql, name.as_str()), repo).await?.pop();
+        found.ok_or_else(|| unknown_repo(name))
     }
 
     /// The manifests of a repository, or those of it that have a label, with their tags and labels,
@@ -108,15 +154,46 @@ impl Meta {
         &self,
         repo: &RepoName,
         label: Option<i64>,
-        limit: i64,
-        offset: i64,
-    ) -> Result<Vec<Artifact>, Error> {
-        let query = bound!(ARTIFACTS, repo.as_str(), label.unwrap_or(0), limit, offset);
-        let mut artifacts = self.rows(query, artifact).await?;
+        page: Page,
+    ) -> Result<Listed<Artifact>, Error> {
+        self.artifacts_with(repo, label.unwrap_or(0), "", page)
+            .await
+    }
+
+    /// A manifest of a repository, as it is in the list of them.
+    pub(crate) async fn artifact(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Artifact>, Error> {
+        let page = Page {
+            limit: 1,
+            offset: 0,
+        };
+        let found = self.artifacts_with(repo, 0, digest.as_str(), page);
+        Ok(found.await?.rows.pop())
+    }
+
+    async fn artifacts_with(
+        &self,
+        repo: &RepoName,
+        label: i64,
+        digest: &str,
+        page: Page,
+    ) -> Result<Listed<Artifact>, Error> {
+        let values = [
+            Bound::Text(repo.as_str()),
+            Bound::Number(label),
+            Bound::Text(digest),
+        ];
+        let mut artifacts = self.page(ARTIFACTS, &values, page, artifact).await?;
         let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
-        for artifact in &mut artifacts {
+        for artifact in &mut artifacts.rows {
+            let (artifact_id, repository_id) = (artifact.id, artifact.repository_id);
             let tag = |row: &sqlx::any::AnyRow| {
                 Ok(TagInfo {
+                    artifact_id,
+                    repository_id,
                     name: row.try_get(0)?,
                     updated: time(row.try_get(1)?),
                 })
@@ -146,8 +223,7 @@ impl Change for DeleteRepo {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let Some(repo) = find_repo(tx, &self.repo).await? else {
-            let message = format!("there is no repository {}", self.repo);
-            return Err(Error::new(Code::NameUnknown, message).into());
+            return Err(unknown_repo(&self.repo).into());
         };
         let manifests = bound!(
             "SELECT id, digest FROM manifest WHERE repo_id = $1",

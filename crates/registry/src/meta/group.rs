@@ -10,6 +10,8 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use super::page::{Listed, Page, Value};
+use super::search::pattern;
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -39,10 +41,12 @@ fn unknown() -> Error {
 }
 
 impl Meta {
-    /// Groups, by pages.
-    pub(crate) async fn groups(&self, limit: i64, offset: i64) -> Result<Vec<Group>, Error> {
-        let sql = "SELECT id, name, created_ms FROM user_group ORDER BY name LIMIT $1 OFFSET $2";
-        self.rows(bound!(sql, limit, offset), group).await
+    /// Groups with this part in their names.
+    pub(crate) async fn groups(&self, part: &str, page: Page) -> Result<Listed<Group>, Error> {
+        let sql = "SELECT id, name, created_ms FROM user_group WHERE LOWER(name) LIKE $1 \
+             ESCAPE '!' ORDER BY name";
+        let part = pattern(part);
+        self.page(sql, &[Value::Text(&part)], page, group).await
     }
 
     /// A group by its number.

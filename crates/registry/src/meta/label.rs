@@ -10,6 +10,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::manifest;
 use super::outbox::{Event, tell};
+use super::page::{Listed, Page, Value};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -71,7 +72,7 @@ const LABEL: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, 
 const LABELS: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, p.name, \
      l.created_ms, l.updated_ms FROM label l LEFT JOIN project p ON p.id = l.project_id \
      WHERE COALESCE(p.name, '') = $1 AND ($2 = '' OR l.name = $2) \
-     ORDER BY l.name LIMIT $3 OFFSET $4";
+     ORDER BY l.name";
 const OF_ARTIFACT: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, p.name, \
      l.created_ms, l.updated_ms FROM manifest_label e JOIN label l ON l.id = e.label_id \
      LEFT JOIN project p ON p.id = l.project_id WHERE e.manifest_id = $1 ORDER BY l.name";
@@ -88,12 +89,10 @@ impl Meta {
         &self,
         project: Option<&str>,
         name: &str,
-        limit: i64,
-        offset: i64,
-    ) -> Result<Vec<Label>, Error> {
-        let project = project.unwrap_or_default();
-        self.rows(bound!(LABELS, project, name, limit, offset), label)
-            .await
+        page: Page,
+    ) -> Result<Listed<Label>, Error> {
+        let values = [project.unwrap_or_default(), name].map(Value::Text);
+        self.page(LABELS, &values, page, label).await
     }
 
     /// The labels of an artifact.

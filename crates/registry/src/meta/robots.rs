@@ -1,7 +1,7 @@
 //! Robots and accounts, as who looks after them sees and changes them.
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::Meta;
@@ -20,6 +20,7 @@ use crate::who::Who;
 pub(crate) struct RobotInfo {
     pub(crate) id: i64,
     pub(crate) name: String,
+    pub(crate) description: String,
     /// The project that it belongs to; none if it belongs to the system.
     pub(crate) project: Option<String>,
     pub(crate) permissions: Vec<Permission>,
@@ -29,11 +30,22 @@ pub(crate) struct RobotInfo {
     pub(crate) created_ms: i64,
 }
 
+/// What an account says of whom it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Profile {
+    pub(crate) email: String,
+    pub(crate) realname: String,
+    pub(crate) comment: String,
+}
+
 /// An account, without its password.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AccountInfo {
     pub(crate) user_id: i64,
     pub(crate) username: String,
+    #[serde(flatten)]
+    pub(crate) profile: Profile,
     pub(crate) sysadmin_flag: bool,
     pub(crate) disabled: bool,
     pub(crate) creation_time: String,
@@ -43,7 +55,7 @@ impl Meta {
     /// All robots, of a project or of all.
     pub(crate) async fn robots(&self, project: Option<&str>) -> Result<Vec<RobotInfo>, Error> {
         let sql = "SELECT r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, \
-             r.created_ms FROM robot r LEFT JOIN project p ON p.id = r.project_id \
+             r.created_ms, r.description FROM robot r LEFT JOIN project p ON p.id = r.project_id \
              WHERE $1 = '' OR p.name = $1 ORDER BY r.name";
         let robot = |row: &sqlx::any::AnyRow| {
             Ok(RobotInfo {
@@ -54,6 +66,7 @@ impl Meta {
                 is_disabled: row.try_get::<i64, _>(4)? != 0,
                 expires_ms: row.try_get(5)?,
                 created_ms: row.try_get(6)?,
+                description: row.try_get(7)?,
             })
         };
         self.rows(bound!(sql, project.unwrap_or_default()), robot)
@@ -62,7 +75,8 @@ impl Meta {
 
     /// All accounts.
     pub(crate) async fn accounts(&self) -> Result<Vec<AccountInfo>, Error> {
-        let sql = "SELECT id, name, admin, disabled, created_ms FROM account ORDER BY name";
+        let sql = "SELECT id, name, admin, disabled, created_ms, email, realname, comment \
+             FROM account ORDER BY name";
         let account = |row: &sqlx::any::AnyRow| {
             Ok(AccountInfo {
                 user_id: row.try_get(0)?,
@@ -70,6 +84,11 @@ impl Meta {
                 sysadmin_flag: row.try_get::<i64, _>(2)? != 0,
                 disabled: row.try_get::<i64, _>(3)? != 0,
                 creation_time: time(row.try_get(4)?),
+                profile: Profile {
+                    email: row.try_get(5)?,
+                    realname: row.try_get(6)?,
+                    comment: row.try_get(7)?,
+                },
             })
         };
         self.rows(bound!(sql), account).await
@@ -80,6 +99,7 @@ impl Meta {
 pub(crate) struct CreateRobot {
     pub(crate) who: Who,
     pub(crate) name: String,
+    pub(crate) description: String,
     /// The hash.
     pub(crate) secret: String,
     pub(crate) project: Option<String>,
@@ -101,7 +121,7 @@ impl Change for CreateRobot {
         let permissions = written(&self.permissions);
         let made = bound!(
             "INSERT INTO robot (project_id, name, secret, permissions, disabled, expires_ms, \
-             created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             created_ms, description) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (name) DO NOTHING RETURNING id",
             project,
             self.name.as_str(),
@@ -111,6 +131,7 @@ impl Change for CreateRobot {
             self.lifetime_ms
                 .map(|lifetime| tx.now_ms.saturating_add(lifetime)),
             tx.now_ms,
+            self.description.as_str(),
         );
         let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
             let message = format!("there is a robot {} already", self.name);
@@ -136,6 +157,7 @@ pub(crate) enum RobotFate {
         is_disabled: Option<bool>,
         permissions: Option<Vec<Permission>>,
         lifetime_ms: Option<Option<i64>>,
+        description: Option<String>,
     },
     /// Another secret, by its hash.
     Secret(String),
@@ -164,11 +186,13 @@ impl Change for UpdateRobot {
                 is_disabled,
                 permissions,
                 lifetime_ms,
+                description,
             } => (
                 "update_robot",
                 bound!(
                     "UPDATE robot SET disabled = COALESCE($2, disabled), \
                      permissions = COALESCE($3, permissions), \
+                     description = COALESCE($6, description), \
                      expires_ms = CASE WHEN $4 = 0 THEN expires_ms ELSE created_ms + $5 END \
                      WHERE id = $1 RETURNING name",
                     self.id,
@@ -176,6 +200,7 @@ impl Change for UpdateRobot {
                     permissions.as_deref().map(written),
                     i64::from(lifetime_ms.is_some()),
                     lifetime_ms.flatten(),
+                    description.as_deref(),
                 ),
             ),
             RobotFate::Secret(hash) => (
@@ -206,6 +231,7 @@ pub(crate) enum AccountFate {
     Password(String),
     Admin(bool),
     Disable(bool),
+    Profile(Profile),
     Delete,
 }
 
@@ -234,6 +260,10 @@ impl Change for UpdateAccount {
             AccountFate::Disable(_) => {
                 "UPDATE account SET disabled = $2 WHERE id = $1 RETURNING name"
             }
+            AccountFate::Profile(_) => {
+                "UPDATE account SET email = $2, realname = $3, comment = $4 WHERE id = $1 \
+                 RETURNING name"
+            }
             AccountFate::Delete => "DELETE FROM account WHERE id = $1 RETURNING name",
         };
         if matches!(self.fate, AccountFate::Delete) {
@@ -245,6 +275,13 @@ impl Change for UpdateAccount {
             AccountFate::Admin(on) | AccountFate::Disable(on) => {
                 bound!(sql, self.id, i64::from(*on))
             }
+            AccountFate::Profile(profile) => bound!(
+                sql,
+                self.id,
+                profile.email.as_str(),
+                profile.realname.as_str(),
+                profile.comment.as_str(),
+            ),
             AccountFate::Delete => bound!(sql, self.id),
         };
         let Some(row) = query.fetch_optional(&mut *tx.conn).await? else {

@@ -84,6 +84,10 @@ pub(super) async fn check_mutable(
     Ok(())
 }
 
+fn unknown_rule() -> Error {
+    Error::new(Code::NameUnknown, "there is no such rule")
+}
+
 /// Adds a rule.
 pub(crate) struct AddRule {
     pub(crate) who: Who,
@@ -109,14 +113,18 @@ impl Change for AddRule {
     }
 }
 
-async fn insert(tx: &mut Tx<'_>, project: i64, rule: &Rule) -> Result<i64, sqlx::Error> {
+/// A rule as it is kept.
+fn written(rule: &Rule) -> String {
     // Words, globs and numbers can always be written.
-    let json = serde_json::to_string(rule).unwrap_or_default();
+    serde_json::to_string(rule).unwrap_or_default()
+}
+
+async fn insert(tx: &mut Tx<'_>, project: i64, rule: &Rule) -> Result<i64, sqlx::Error> {
     let made = bound!(
         "INSERT INTO project_rule (project_id, kind, rule) VALUES ($1, $2, $3) RETURNING id",
         project,
         rule.kind.name(),
-        json,
+        written(rule),
     );
     first(&made.fetch_one(&mut *tx.conn).await?)
 }
@@ -159,6 +167,35 @@ async fn changed(tx: &mut Tx<'_>, who: &Who, project: &str, id: i64) -> Result<(
     tell(tx, who, &event.in_project(project)).await
 }
 
+/// Makes a rule another one of its kind.
+pub(crate) struct ChangeRule {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) id: i64,
+    pub(crate) rule: Rule,
+}
+
+#[async_trait]
+impl Change for ChangeRule {
+    type Out = ();
+    const NAME: &'static str = "change_rule";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let project = project_id(tx, &self.project).await?;
+        let update = bound!(
+            "UPDATE project_rule SET rule = $4 WHERE project_id = $1 AND id = $2 AND kind = $3",
+            project,
+            self.id,
+            self.rule.kind.name(),
+            written(&self.rule),
+        );
+        if update.execute(&mut *tx.conn).await?.rows_affected() == 0 {
+            return Err(unknown_rule().into());
+        }
+        Ok(changed(tx, &self.who, &self.project, self.id).await?)
+    }
+}
+
 /// Removes a rule.
 pub(crate) struct DeleteRule {
     pub(crate) who: Who,
@@ -176,7 +213,7 @@ impl Change for DeleteRule {
         let sql = "DELETE FROM project_rule WHERE project_id = $1 AND id = $2";
         let deleted = bound!(sql, project, self.id).execute(&mut *tx.conn).await?;
         if deleted.rows_affected() == 0 {
-            return Err(Error::new(Code::NameUnknown, "there is no such rule").into());
+            return Err(unknown_rule().into());
         }
         Ok(changed(tx, &self.who, &self.project, self.id).await?)
     }

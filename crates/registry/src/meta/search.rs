@@ -50,7 +50,7 @@ const REPOS: &str = concat!(
 );
 
 /// What finds texts with this part. Names have no capitals.
-fn pattern(part: &str) -> String {
+pub(super) fn pattern(part: &str) -> String {
     let mut pattern = "%".to_owned();
     for letter in part.to_lowercase().chars() {
         if matches!(letter, '%' | '_' | '!') {

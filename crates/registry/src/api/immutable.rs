@@ -1,0 +1,145 @@
+//! Immutable tags as Harbor's clients say it: rules of the project, each with its number.
+
+use axum::extract::Path;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::projects::{found, owner};
+use super::selector::{self, ScopeSelectors, Selector};
+use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use crate::auth::Role;
+use crate::error::Error;
+use crate::meta::{AddRule, ChangeRule, DeleteRule};
+use crate::rule::{Keep, Kind, Rule};
+
+/// What can be done with immutable tags, in Harbor's words.
+pub(super) fn operations(all: Operations) -> Operations {
+    let rules = "/projects/{project}/immutabletagrules";
+    let rule = "/projects/{project}/immutabletagrules/{id}";
+    all.get(rules, "Which tags are immutable, in Harbor's words", list)
+        .make(rules, "Make tags immutable", create)
+        .put(rule, "Change which tags are", update)
+        .delete(rule, "Let tags move again", delete)
+}
+
+/// A rule, of which template and action are always the same.
+#[derive(Debug, Serialize, Deserialize)]
+struct TagRule {
+    #[serde(default)]
+    id: i64,
+    #[serde(default)]
+    disabled: bool,
+    #[serde(default = "action")]
+    action: String,
+    #[serde(default = "template")]
+    template: String,
+    #[serde(default)]
+    params: Option<Value>,
+    #[serde(default)]
+    tag_selectors: Vec<Selector>,
+    #[serde(default)]
+    scope_selectors: ScopeSelectors,
+}
+
+fn action() -> String {
+    "immutable".to_owned()
+}
+
+fn template() -> String {
+    "immutable_template".to_owned()
+}
+
+impl TagRule {
+    fn read(&self) -> Result<Rule, Error> {
+        if self.disabled {
+            return Err(wrong("a rule is not disabled; remove it instead"));
+        }
+        let rule = Rule {
+            kind: Kind::Immutable,
+            repositories: self.scope_selectors.glob()?,
+            tags: selector::tags(&self.tag_selectors)?,
+            keep: Keep::default(),
+        };
+        rule.scope()?;
+        Ok(rule)
+    }
+
+    fn write(id: i64, rule: &Rule) -> Self {
+        Self {
+            id,
+            disabled: false,
+            action: action(),
+            template: template(),
+            params: None,
+            tag_selectors: Selector::tags(&rule.tags),
+            scope_selectors: ScopeSelectors::of(&rule.repositories),
+        }
+    }
+}
+
+/// The project whose rules the caller looks after.
+async fn project(admin: &Admin, text: String) -> Result<String, Error> {
+    let project = owner(admin, text).await?;
+    admin.require_role(&project, Some(Role::Maintainer)).await?;
+    Ok(project)
+}
+
+async fn list(admin: Admin, Path(text): Path<String>) -> Outcome {
+    let listed = async {
+        let project = found(&admin, &project(&admin, text).await?).await?;
+        let rules = admin.registry.meta().rules(project.id).await?;
+        let rules = rules.iter().filter(|one| one.rule.kind == Kind::Immutable);
+        let rules = rules.map(|one| TagRule::write(one.id, &one.rule));
+        Ok(admin.listed(rules.collect()))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn create(admin: Admin, Path(text): Path<String>, Body(rule): Body<TagRule>) -> Outcome {
+    let created = async {
+        let project = project(&admin, text).await?;
+        let location = format!("{PREFIX}/projects/{project}/immutabletagrules");
+        let add = AddRule {
+            who: admin.who(),
+            project,
+            rule: rule.read()?,
+        };
+        let id = admin.registry.meta().change(add).await?;
+        let location = [(LOCATION, format!("{location}/{id}"))];
+        Ok((StatusCode::CREATED, location))
+    };
+    let created = created.await;
+    admin.outcome(created)
+}
+
+async fn update(
+    admin: Admin,
+    Path((text, id)): Path<(String, i64)>,
+    Body(rule): Body<TagRule>,
+) -> Outcome {
+    let updated = async {
+        let change = ChangeRule {
+            who: admin.who(),
+            project: project(&admin, text).await?,
+            id,
+            rule: rule.read()?,
+        };
+        admin.registry.meta().change(change).await
+    };
+    let updated = updated.await;
+    admin.outcome(updated)
+}
+
+async fn delete(admin: Admin, Path((text, id)): Path<(String, i64)>) -> Outcome {
+    let deleted = async {
+        let project = project(&admin, text).await?;
+        let who = admin.who();
+        let delete = DeleteRule { who, project, id };
+        admin.registry.meta().change(delete).await
+    };
+    let deleted = deleted.await;
+    admin.outcome(deleted)
+}

@@ -1,0 +1,57 @@
+//! What Harbor's clients ask a registry about itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::{Admin, Operations, Outcome};
+use crate::auth::ROBOT_PREFIX;
+use crate::health;
+use crate::registry::Registry;
+
+/// What can be asked.
+pub(super) fn operations(all: Operations) -> Operations {
+    let configuration = "What holds here, under the names of Harbor's settings";
+    all.get("/ping", "Whether there is somebody", async || "Pong")
+        .get("/health", "How the registry is doing", show_health)
+        .get("/systeminfo", "What this is", show_info)
+        .get("/configurations", configuration, configuration_of)
+}
+
+async fn show_health(State(registry): State<Registry>) -> impl IntoResponse {
+    let missing = health::missing(&registry).await;
+    let status = |is_well: bool| if is_well { "healthy" } else { "unhealthy" };
+    let component = |name: &str| {
+        let error = missing.iter().find(|text| text.contains(name));
+        json!({"name": name, "status": status(error.is_none()), "error": error})
+    };
+    Json(json!({
+        "status": status(missing.is_empty()),
+        "components": [component("database"), component("store")],
+    }))
+}
+
+async fn show_info() -> Json<Value> {
+    Json(json!({
+        "harbor_version": format!("v2.0 (skald {})", server::VERSION),
+        "auth_mode": "db_auth",
+        "primary_auth_mode": false,
+        "self_registration": false,
+    }))
+}
+
+async fn configuration_of(admin: Admin) -> Outcome {
+    let shown = admin.require_admin().map(|()| {
+        let fixed = |value: Value| json!({"editable": false, "value": value});
+        Json(json!({
+            "auth_mode": fixed("db_auth".into()),
+            "project_creation_restriction": fixed("adminonly".into()),
+            "quota_per_project_enable": fixed(true.into()),
+            "read_only": fixed(false.into()),
+            "robot_name_prefix": fixed(ROBOT_PREFIX.into()),
+            "self_registration": fixed(false.into()),
+        }))
+    });
+    admin.outcome(shown)
+}
