@@ -3,7 +3,6 @@
 //! storage has are looked at by the same rules. A request that is withdrawn brings its lines back,
 //! as long as the compactor has not taken them out of the data.
 
-
 use logql::syntax;
 use model::{Code, CodedError, TenantId, TimeRange};
 use proto::role::Deletion;
