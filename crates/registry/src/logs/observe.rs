@@ -24,10 +24,9 @@ use super::access::{self, Begun, Ended};
 use super::note::Note;
 use crate::cost::Cost;
 use crate::error::ErrorCode;
+use crate::forwarded::{FORWARDED_FOR, client};
 use crate::registry::Registry;
 
-/// Where a proxy says for whom it asks.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Bytes of what a client says about itself that are kept.
 const SAID_BYTES_MAX: usize = 256;
 /// Bytes of an id that a client gives.
@@ -56,12 +55,14 @@ pub(crate) async fn observe(
         Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let trusted = &registry.config().trusted_proxies;
+    let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted));
     let begun = Begun {
         at: Instant::now(),
         rid: request_id(&parts.headers),
         method: parts.method.clone(),
         path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
-        remote: peer.map_or_else(String::new, |peer| peer.0.ip().to_string()),
+        remote: remote.map_or_else(String::new, |remote| remote.to_string()),
         xff: text(&FORWARDED_FOR),
         ua: text(&USER_AGENT),
     };
