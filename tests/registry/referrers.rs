@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    INDEX, Kind, MANIFEST, Registry, bytes, descriptor, header, image, sha256, sha512, text,
+    INDEX, Kind, MANIFEST, Registry, bytes, code, descriptor, header, image, sha256, sha512, text,
 };
 
 async fn referrers(registry: &Registry, digest: &str, query: &str) -> anyhow::Result<Value> {
@@ -113,5 +113,65 @@ async fn lists_of_referrers_are_never_missing_and_have_pages() -> anyhow::Result
     let next = link[1..link.find('>').unwrap()].to_owned();
     let next = client.json(&next).await?;
     assert_eq!(next["manifests"].as_array().map(Vec::len), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn pages_of_referrers_have_a_bound_in_bytes() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut pushed = Vec::new();
+    for (number, filler) in [3_000_000, 3_000_000, 10, 5_000_000, 10]
+        .into_iter()
+        .enumerate()
+    {
+        let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [],
+            "subject": descriptor(MANIFEST, b"subject"),
+            "annotations": {"number": number.to_string(), "filler": "x".repeat(filler)}});
+        let body = list.to_string().into_bytes();
+        let digest = sha256(&body);
+        let put = client.put_manifest("app", &digest, INDEX, &body);
+        assert_eq!(put.await?.status(), 201);
+        pushed.push((digest, list["annotations"].clone()));
+    }
+    pushed.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut next = Some(format!("/v2/app/referrers/{}", sha256(b"subject")));
+    let mut found = Vec::new();
+    while let Some(path) = next {
+        let page = client.request(Method::GET, &path).send().await?;
+        assert_eq!(page.status(), 200);
+        let link = header(&page, "link").ok();
+        next = link.and_then(|link| Some(link[1..link.find('>')?].to_owned()));
+        let page = page.bytes().await?;
+        assert!(page.len() <= 4 << 20, "{}", page.len());
+        let page: Value = serde_json::from_slice(&page)?;
+        for referrer in page["manifests"].as_array().into_iter().flatten() {
+            let digest = referrer["digest"].as_str().unwrap_or_default().to_owned();
+            found.push((digest, referrer["annotations"].clone()));
+        }
+    }
+    // What has no page where it fits is listed without its annotations.
+    for (_, annotations) in &mut pushed {
+        if annotations["number"] == "3" {
+            *annotations = Value::Null;
+        }
+    }
+    assert!(found == pushed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_no_client_could_read_is_not_pushed() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let annotated = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [],
+        "subject": descriptor(MANIFEST, b"subject"), "annotations": {"k": {"x": [1]}}});
+    let array = json!([2, INDEX, null, null, null, [], null, null]);
+    for manifest in [annotated, array] {
+        let body = manifest.to_string().into_bytes();
+        let put = client.put_manifest("app", "v1", INDEX, &body).await?;
+        assert_eq!(put.status(), 400);
+        assert_eq!(code(put).await?, "MANIFEST_INVALID");
+    }
     Ok(())
 }

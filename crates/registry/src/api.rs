@@ -34,10 +34,10 @@ use operations::Operations;
 use serde::de::DeserializeOwned;
 use tower::{ServiceExt, service_fn};
 
-use crate::auth::{self, Caller, Role};
+use crate::auth::{self, Action, Caller, Role};
 use crate::error::{Code, Error};
 use crate::logs::Seen;
-use crate::meta;
+use crate::meta::{self, Event, Tell};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -96,7 +96,7 @@ fn trim(request: &mut Request) {
 }
 
 async fn note(
-    State(_): State<Registry>,
+    State(registry): State<Registry>,
     Extension(seen): Extension<Seen>,
     request: Request,
     next: Next,
@@ -106,7 +106,19 @@ async fn note(
         noted.route = Some("api");
         noted.action = Some("manage");
     }
-    next.run(request).await
+    let asked = format!("{} {PREFIX}{}", request.method(), request.uri().path());
+    let answer = next.run(request).await;
+    let untold = seen.note.edit().untold.take();
+    let Some(Tell { who, mut event }) = untold else {
+        return answer;
+    };
+    if event.resource.is_empty() {
+        event.resource = asked;
+    }
+    match registry.meta().change(Tell { who, event }).await {
+        Ok(()) => answer,
+        Err(error) => error.answer(&seen.rid),
+    }
 }
 
 async fn unknown(Extension(seen): Extension<Seen>) -> Response {
@@ -203,6 +215,11 @@ impl Admin {
         if self.caller.is_admin() {
             return Ok(());
         }
+        // Who may pull sees what there is.
+        let is_seen = self.robot_may(project, Action::Pull);
+        if is_seen && role.is_none() {
+            return Ok(());
+        }
         let account = match &self.caller {
             Caller::Account(account) => Some(account.id),
             _ => None,
@@ -212,7 +229,7 @@ impl Admin {
             (Some(least), Some(role)) if role >= least => Ok(()),
             (None, Some(_)) => Ok(()),
             (None, None) if standing.is_public => Ok(()),
-            (_, None) if !standing.is_public => Err(meta::unknown_project(project)),
+            (_, None) if !standing.is_public && !is_seen => Err(meta::unknown_project(project)),
             (least, _) => {
                 let least = least.map_or("a", Role::name);
                 let message = format!(
@@ -221,6 +238,25 @@ impl Admin {
                 );
                 Err(Error::new(Code::Denied, message))
             }
+        }
+    }
+
+    /// Whether the caller is a robot that may do this in a project.
+    fn robot_may(&self, project: &str, action: Action) -> bool {
+        let Caller::Robot { permissions, .. } = &self.caller else {
+            return false;
+        };
+        permissions
+            .iter()
+            .any(|given| given.allows(project, action))
+    }
+
+    /// Refuses who may not do this to the artifacts of a project: a person without the role that it
+    /// takes here, or a robot without the permission.
+    async fn require_action(&self, project: &str, action: Action, role: Role) -> Result<(), Error> {
+        match self.robot_may(project, action) {
+            true => Ok(()),
+            false => self.require_role(project, Some(role)).await,
         }
     }
 
@@ -233,11 +269,19 @@ impl Admin {
         }
     }
 
-    /// An outcome with the id of this request.
+    /// An outcome with the id of this request. That something was denied is told once it is answered.
     fn outcome<T: IntoResponse>(&self, result: Result<T, Error>) -> Outcome {
         match result {
             Ok(answer) => Ok(answer.into_response()),
-            Err(error) => Err(Refusal(error, self.seen.rid.clone())),
+            Err(mut error) => {
+                if error.code == Code::Denied {
+                    let denied = || Box::new(Event::new("access_denied", "api", ""));
+                    error.event.get_or_insert_with(denied);
+                }
+                let untold = error.untold(|| self.who());
+                self.seen.note.edit().untold = untold;
+                Err(Refusal(error, self.seen.rid.clone()))
+            }
         }
     }
 }

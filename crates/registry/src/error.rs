@@ -5,6 +5,9 @@ use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use crate::meta::{Event, Meta, Tell};
+use crate::who::Who;
+
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,6 +97,8 @@ pub(crate) struct Error {
     pub(crate) code: Code,
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// What the audit trail is to tell of it.
+    pub(crate) event: Option<Box<Event>>,
     /// Facts for programs.
     pub(crate) detail: Map<String, Value>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -105,6 +110,7 @@ impl Error {
             code,
             status: code.word_and_status().1,
             message: message.into(),
+            event: None,
             detail: Map::new(),
             headers: Vec::new(),
         }
@@ -120,6 +126,28 @@ impl Error {
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
+    }
+
+    /// What the audit trail is to tell of it, besides why.
+    pub(crate) fn with_event(mut self, event: Event) -> Self {
+        self.event = Some(Box::new(event));
+        self
+    }
+
+    /// What is to be told of a refusal to somebody, if anything is.
+    pub(crate) fn untold(&mut self, who: impl FnOnce() -> Who) -> Option<Tell> {
+        let event = self.event.take()?;
+        let reason = Some(self.message.clone());
+        let event = Event { reason, ..*event };
+        Some(Tell { who: who(), event })
+    }
+
+    /// The same once the audit trail has been told, or that this failed.
+    pub(crate) async fn told(mut self, meta: &Meta, who: &Who) -> Self {
+        match self.untold(|| who.clone()) {
+            Some(tell) => meta.change(tell).await.err().unwrap_or(self),
+            None => self,
+        }
     }
 
     pub(crate) fn with_detail(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -1,7 +1,12 @@
 //! Reads what the registry must know of a manifest. The bytes themselves are kept as they came.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -39,7 +44,33 @@ pub(crate) struct Manifest {
     pub(crate) subject: Option<Digest>,
     /// What kind of artifact it is; of an image, the media type of its configuration.
     pub(crate) artifact_type: Option<String>,
-    pub(crate) annotations: Option<Map<String, Value>>,
+    pub(crate) annotations: Option<Annotations>,
+}
+
+/// Texts by their names, which is all that annotations can be.
+pub(crate) type Annotations = BTreeMap<String, String>;
+
+/// A JSON object. What is read into a structure could be an array of its fields otherwise.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }
 
 #[derive(Deserialize)]
@@ -48,11 +79,11 @@ struct Read {
     schema_version: Option<i64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    config: Option<ReadDescriptor>,
-    layers: Option<Vec<ReadDescriptor>>,
-    manifests: Option<Vec<ReadDescriptor>>,
-    subject: Option<ReadDescriptor>,
-    annotations: Option<Map<String, Value>>,
+    config: Option<Object<ReadDescriptor>>,
+    layers: Option<Vec<Object<ReadDescriptor>>>,
+    manifests: Option<Vec<Object<ReadDescriptor>>>,
+    subject: Option<Object<ReadDescriptor>>,
+    annotations: Option<Annotations>,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +125,7 @@ pub(crate) fn read(
     descriptors_max: usize,
 ) -> Result<(String, Manifest), Error> {
     let invalid = |message: String| Error::new(Code::ManifestInvalid, message);
-    let read: Read = serde_json::from_slice(bytes)
+    let Object(read): Object<Read> = serde_json::from_slice(bytes)
         .map_err(|error| invalid(format!("the manifest cannot be read: {error}")))?;
     let said = content_type.map(|value| value.split(';').next().unwrap_or(value).trim());
     let media_type = match (said, &read.media_type) {
@@ -119,7 +150,7 @@ pub(crate) fn read(
             )));
         }
     };
-    let subject = read.subject.as_ref().map(ReadDescriptor::descriptor);
+    let subject = read.subject.as_ref().map(|subject| subject.0.descriptor());
     let manifest = Manifest {
         subject: subject.transpose()?.map(|descriptor| descriptor.digest),
         annotations: read.annotations,
@@ -148,13 +179,13 @@ fn image(read: &Read) -> Result<Manifest, Error> {
     if read.manifests.is_some() {
         return Err(invalid("an image manifest has no `manifests`"));
     }
-    let config = read.config.as_ref();
+    let config = read.config.as_ref().map(|config| &config.0);
     let config = config.ok_or_else(|| invalid("an image manifest has a `config`"))?;
     let layers = read.layers.as_deref();
     let layers = layers.ok_or_else(|| invalid("an image manifest has `layers`"))?;
     // All are checked, also those that need not be there.
     let mut blobs = vec![config.descriptor()?];
-    for layer in layers {
+    for Object(layer) in layers {
         let descriptor = layer.descriptor()?;
         if !layer.is_foreign() {
             blobs.push(descriptor);
@@ -178,7 +209,7 @@ fn index(read: &Read) -> Result<Manifest, Error> {
     Ok(Manifest {
         manifests: manifests
             .iter()
-            .map(ReadDescriptor::descriptor)
+            .map(|manifest| manifest.0.descriptor())
             .collect::<Result<_, _>>()?,
         artifact_type: read.artifact_type.clone().filter(|kind| !kind.is_empty()),
         ..Manifest::default()
@@ -188,7 +219,7 @@ fn index(read: &Read) -> Result<Manifest, Error> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -263,6 +294,23 @@ mod tests {
                 json!({"schemaVersion": 2, "manifests": [], "config": descriptor("x", 'a')}),
             ),
             (OCI_INDEX, json!([])),
+            // The fields one after the other are no object.
+            (
+                OCI_INDEX,
+                json!([2, OCI_INDEX, null, null, null, [], null, null]),
+            ),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [[null, descriptor("x", 'a')["digest"], 1]]}),
+            ),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [], "annotations": {"k": {"x": [1]}}}),
+            ),
+            (
+                OCI_INDEX,
+                json!({"schemaVersion": 2, "manifests": [], "annotations": {"k": null}}),
+            ),
         ] {
             assert!(
                 read_value(content_type, &value).is_err(),

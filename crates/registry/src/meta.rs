@@ -27,6 +27,7 @@ mod outbox;
 mod page;
 mod project;
 mod pull;
+mod quota;
 mod referrer;
 mod review;
 mod robots;

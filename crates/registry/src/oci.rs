@@ -56,7 +56,12 @@ async fn dispatch(
     let (outcome, namespace) = match Call::new(registry, &seen, parts).await {
         Ok(mut call) => {
             let namespace = call.namespace.take();
-            (answer(call, body).await, namespace)
+            let (registry, who) = (call.registry.clone(), call.who.clone());
+            let outcome = match answer(call, body).await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(error.told(registry.meta(), &who).await),
+            };
+            (outcome, namespace)
         }
         Err(error) => (Err(error), None),
     };

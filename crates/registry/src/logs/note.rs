@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
+use crate::meta::Tell;
+
 /// Shared by the handler and who writes the line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Note(Arc<Mutex<Noted>>);
@@ -26,6 +28,8 @@ pub(crate) struct Noted {
     pub(crate) cache: Option<&'static str>,
     /// The registry that the project is a cache of.
     pub(crate) upstream: Option<String>,
+    /// What the audit trail has not been told yet.
+    pub(crate) untold: Option<Tell>,
 }
 
 impl Note {

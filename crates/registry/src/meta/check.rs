@@ -29,7 +29,7 @@ pub(crate) struct ManifestFact {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A project that is charged for another sum than its blobs have.
+/// A project that is charged for another sum than its blobs and manifests have.
 #[derive(Clone, Debug)]
 pub(crate) struct WrongQuota {
     pub(crate) project: String,
@@ -37,11 +37,13 @@ pub(crate) struct WrongQuota {
     pub(crate) counted: i64,
 }
 
-/// The bytes of a project's blobs, each counted once; `p` and `q` are its rows.
+/// The bytes of a project's blobs, each counted once, and of its manifests; `q` is its quota.
 macro_rules! counted {
     () => {
         "(SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blob b WHERE EXISTS \
-         (SELECT 1 FROM repo_blob l WHERE l.project_id = q.project_id AND l.blob_id = b.id))"
+         (SELECT 1 FROM repo_blob l WHERE l.project_id = q.project_id AND l.blob_id = b.id)) \
+         + (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT) FROM manifest m \
+         JOIN repo r ON r.id = m.repo_id WHERE r.project_id = q.project_id)"
     };
 }
 
@@ -85,7 +87,7 @@ impl Meta {
         self.rows(bound!(sql, id, limit), fact).await
     }
 
-    /// Projects that are charged for another sum than their blobs have.
+    /// Projects that are charged for another sum than their blobs and manifests have.
     pub(crate) async fn wrong_quotas(&self) -> Result<Vec<WrongQuota>, Error> {
         let sql = concat!(
             "SELECT name, used, counted FROM (SELECT p.name, q.used, ",
@@ -104,7 +106,7 @@ impl Meta {
     }
 }
 
-/// Charges a project for the sum of its blobs.
+/// Charges a project for the sum of its blobs and manifests.
 pub(crate) struct Recount {
     pub(crate) who: Who,
     pub(crate) project: String,

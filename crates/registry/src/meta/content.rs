@@ -15,6 +15,7 @@ use super::manifest;
 use super::outbox::{Event, tell};
 use super::page::{Listed, Page, Value as Bound};
 use super::project::find_repo;
+use super::rules::check_mutable;
 use super::search::pattern;
 use super::tag::{self, Target};
 use crate::digest::Digest;
@@ -238,7 +239,8 @@ impl Change for DeleteRepo {
                 who: &self.who,
                 grace_ms: self.untagged_grace_ms,
             };
-            tag::take_all(tx, &target).await?;
+            let tags = tag::take_all(tx, &target).await?;
+            check_mutable(tx, &self.repo, &tags).await?;
             manifest::remove(tx, &target, 0).await?;
         }
         let links = bound!("SELECT id FROM repo_blob WHERE repo_id = $1", repo.repo);

@@ -8,8 +8,9 @@ use super::batch::{batches, places};
 use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::project::{RepoId, ensure_repo};
+use super::quota;
 use crate::digest::Digest;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
@@ -168,34 +169,10 @@ async fn is_in_project(tx: &mut Tx<'_>, project: i64, blob_id: i64) -> Result<bo
 }
 
 async fn charge(tx: &mut Tx<'_>, project: i64, blob_id: i64, size: i64) -> Result<(), Failure> {
-    if is_in_project(tx, project, blob_id).await? {
-        return Ok(());
+    match is_in_project(tx, project, blob_id).await? {
+        true => Ok(()),
+        false => quota::charge(tx, project, "this blob", size).await,
     }
-    let charged = bound!(
-        "UPDATE quota SET used = used + $1 \
-         WHERE project_id = $2 AND (hard < 0 OR used + $1 <= hard)",
-        size,
-        project,
-    );
-    if charged.execute(&mut *tx.conn).await?.rows_affected() > 0 {
-        return Ok(());
-    }
-    let quota = bound!(
-        "SELECT p.name, q.hard, q.used FROM quota q JOIN project p ON p.id = q.project_id \
-         WHERE q.project_id = $1",
-        project,
-    );
-    let row = quota.fetch_one(&mut *tx.conn).await?;
-    let (name, hard, used): (String, i64, i64) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let message = format!(
-        "project {name} may have {hard} bytes and has {used}; this blob of {size} bytes does not fit: delete something or ask for a larger quota"
-    );
-    Err(Error::new(Code::Denied, message)
-        .with_detail("quota", hard)
-        .with_detail("used", used)
-        .with_detail("needed", size)
-        .into())
 }
 
 /// Takes a link that no manifest needs, refunds the project, and has the blob looked at.
@@ -215,13 +192,7 @@ pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure>
         .await?;
     reviewed(tx, Kind::Link, link_id).await?;
     if !is_in_project(tx, project, blob_id).await? {
-        bound!(
-            "UPDATE quota SET used = used - $1 WHERE project_id = $2",
-            size,
-            project,
-        )
-        .execute(&mut *tx.conn)
-        .await?;
+        quota::add(tx, project, -size).await?;
     }
     // Nobody has been told that the blob is there since: its link would have been bumped.
     review(tx, Kind::Blob, blob_id, tx.now_ms).await?;

@@ -16,11 +16,12 @@ use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
 use super::outbox::{Event, tell};
 use super::project::{RepoId, ensure_repo};
+use super::quota;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::manifest::{Descriptor, Manifest};
+use crate::manifest::{Annotations, Descriptor, Manifest};
 use crate::name::{Reference, RepoName, Tag};
 use crate::who::Who;
 
@@ -204,6 +205,12 @@ impl PutManifest {
         }
         let (links, missing) = self.links(tx, repo_id).await?;
         self.check_children(tx, repo_id).await?;
+        let size = i64::try_from(self.bytes.len()).unwrap_or(i64::MAX);
+        match self.is_copy {
+            // Who pulls it needs it, also where no more blobs are kept.
+            true => quota::add(tx, repo.project, size).await?,
+            false => quota::charge(tx, repo.project, "this manifest", size).await?,
+        }
         let annotations = self.manifest.annotations.as_ref();
         let made = bound!(
             "INSERT INTO manifest (repo_id, digest, media_type, artifact_type, subject, \
@@ -214,8 +221,8 @@ impl PutManifest {
             self.media_type.as_str(),
             self.manifest.artifact_type.as_deref(),
             self.manifest.subject.as_ref().map(Digest::as_str),
-            annotations.map(|map| serde_json::Value::Object(map.clone()).to_string()),
-            i64::try_from(self.bytes.len()).unwrap_or(i64::MAX),
+            annotations.map(written),
+            size,
             self.bytes.to_vec(),
             tx.now_ms,
         );
@@ -346,6 +353,12 @@ impl PutManifest {
     }
 }
 
+/// Annotations as they are kept.
+fn written(annotations: &Annotations) -> String {
+    // Texts can always be written.
+    serde_json::to_string(annotations).unwrap_or_default()
+}
+
 fn digests(descriptors: &[Descriptor]) -> Vec<&str> {
     descriptors.iter().map(|one| one.digest.as_str()).collect()
 }
@@ -405,9 +418,7 @@ impl Change for DeleteManifest {
             grace_ms: self.untagged_grace_ms,
         };
         let tags = tag::take_all(tx, &target).await?;
-        for tag in &tags {
-            check_mutable(tx, &self.repo, tag).await?;
-        }
+        check_mutable(tx, &self.repo, &tags).await?;
         remove(tx, &target, self.blob_grace_ms).await?;
         let event = Event {
             reference: tags.first().cloned(),
@@ -456,9 +467,15 @@ pub(super) async fn remove(
     bound!("DELETE FROM manifest_child WHERE manifest_id = $1", id)
         .execute(&mut *tx.conn)
         .await?;
-    bound!("DELETE FROM manifest WHERE id = $1", id)
-        .execute(&mut *tx.conn)
-        .await?;
+    let gone = bound!(
+        "DELETE FROM manifest WHERE id = $1 \
+         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id)",
+        id,
+    );
+    if let Some(row) = gone.fetch_optional(&mut *tx.conn).await? {
+        let size: i64 = row.try_get(0)?;
+        quota::add(tx, row.try_get(1)?, -size).await?;
+    }
     reviewed(tx, Kind::Manifest, id).await?;
     Ok(())
 }

@@ -109,6 +109,7 @@ pub(super) async fn tell(tx: &mut Tx<'_>, who: &Who, event: &Event) -> Result<()
 }
 
 /// Tells of something that was refused, and so changed nothing.
+#[derive(Clone, Debug)]
 pub(crate) struct Tell {
     pub(crate) who: Who,
     pub(crate) event: Event,

@@ -1,5 +1,6 @@
 //! Manifests that name another as their subject.
 
+use futures::TryStreamExt;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -31,16 +32,17 @@ fn referrer(row: &AnyRow) -> Result<Referrer, sqlx::Error> {
 }
 
 impl Meta {
-    /// At most `limit` manifests with this subject whose digests follow `last`, in order. An empty
-    /// `artifact_type` is any.
+    /// At most `limit` manifests with this subject whose digests follow `last`, in order, and whether
+    /// there may be more because they have `bytes_max` bytes of annotations. An empty `artifact_type`
+    /// is any.
     pub(crate) async fn referrers(
         &self,
         repo: &RepoName,
         subject: &Digest,
         artifact_type: &str,
         last: &str,
-        limit: u32,
-    ) -> Result<Vec<Referrer>, Error> {
+        (limit, bytes_max): (u32, usize),
+    ) -> Result<(Vec<Referrer>, bool), Error> {
         let mut connection = self.read().await?;
         let found = bound!(
             "SELECT m.digest, m.media_type, m.artifact_type, m.annotations, m.size \
@@ -53,8 +55,15 @@ impl Meta {
             artifact_type,
             i64::from(limit),
         );
-        let rows = found.fetch_all(&mut *connection).await;
-        rows.and_then(|rows| rows.iter().map(referrer).collect())
-            .map_err(|error| unavailable(&error))
+        let mut rows = found.fetch(&mut *connection);
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while bytes <= bytes_max
+            && let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))?
+        {
+            let found = referrer(&row).map_err(|error| unavailable(&error))?;
+            bytes += found.annotations.as_ref().map_or(0, String::len);
+            all.push(found);
+        }
+        Ok((all, bytes > bytes_max))
     }
 }

@@ -56,12 +56,15 @@ async fn rules(tx: &mut Tx<'_>, project: i64) -> Result<Vec<NumberedRule>, sqlx:
     Ok(rules?.into_iter().flatten().collect())
 }
 
-/// Refuses to move or remove a tag that a rule holds.
+/// Refuses to move or remove tags of which a rule holds one.
 pub(super) async fn check_mutable(
     tx: &mut Tx<'_>,
     repo: &RepoName,
-    tag: &str,
+    tags: &[impl AsRef<str>],
 ) -> Result<(), Failure> {
+    if tags.is_empty() {
+        return Ok(());
+    }
     let found = bound!(
         "SELECT u.id, u.rule FROM project_rule u JOIN project p ON p.id = u.project_id \
          WHERE p.name = $1 AND u.kind = 'immutable' ORDER BY u.id",
@@ -71,14 +74,20 @@ pub(super) async fn check_mutable(
         let Some(found) = numbered(&row)? else {
             continue;
         };
-        if found.rule.scope()?.has(repo.rest(), tag) {
+        let scope = found.rule.scope()?;
+        let mut tags = tags.iter().map(AsRef::as_ref);
+        if let Some(tag) = tags.find(|tag| scope.has(repo.rest(), tag)) {
             let message = format!(
                 "tag {tag} of {repo} is immutable by rule {} of project {}",
                 found.id,
                 repo.project()
             );
             let error = Error::new(Code::PreconditionFailed, message);
-            return Err(error.with_detail("rule", found.id).into());
+            let event = Event {
+                reference: Some(tag.to_owned()),
+                ..Event::new("tag_immutable", "tag", tag).in_repo(repo)
+            };
+            return Err(error.with_detail("rule", found.id).with_event(event).into());
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0004.sql"),
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
+    include_str!("schema/0007.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
@@ -94,4 +95,38 @@ async fn take(connection: &mut AnyConnection, sql: &str, to: i64) -> Result<(), 
 async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(sql).execute(connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::{Place, writer};
+    use super::*;
+
+    /// A project with a manifest, of a version that did not charge for it.
+    const BEFORE: &str = "INSERT INTO project (id, name, public, created_ms) VALUES (1, 'p', 1, 0), (2, 'q', 1, 0); \
+         INSERT INTO quota (project_id, hard, used) VALUES (1, -1, 1000), (2, -1, 0); \
+         INSERT INTO repo (id, project_id, name, created_ms) VALUES (1, 1, 'p/a', 0), (2, 1, 'p/b', 0); \
+         INSERT INTO manifest (repo_id, digest, media_type, size, bytes, pushed_ms) \
+         VALUES (1, 'sha256:a', 'x', 30, x'00', 0), (2, 'sha256:a', 'x', 30, x'00', 0), \
+         (2, 'sha256:b', 'x', 4, x'00', 0)";
+
+    #[tokio::test]
+    async fn projects_are_charged_for_the_manifests_that_they_had() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let pool = writer(&place).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        for (at, step) in STEPS.iter().enumerate().take(5) {
+            begin(&mut connection, Engine::Sqlite).await.unwrap();
+            let step = in_words_of(Engine::Sqlite, step);
+            take(&mut connection, &step, at as i64 + 1).await.unwrap();
+        }
+        run(&mut connection, BEFORE).await.unwrap();
+        drop(connection);
+        migrate(&pool, Engine::Sqlite).await.unwrap();
+        let used = sqlx::query("SELECT used FROM quota ORDER BY project_id");
+        let used = used.fetch_all(&pool).await.unwrap();
+        let used: Vec<i64> = used.iter().map(|row| row.get(0)).collect();
+        assert_eq!(used, [1064, 0]);
+    }
 }

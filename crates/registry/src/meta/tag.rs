@@ -76,7 +76,7 @@ pub(super) async fn point(
         return Err(Error::new(Code::PreconditionFailed, message).into());
     }
     if old_digest.is_some_and(|digest| digest != target.digest) {
-        check_mutable(tx, repo, tag.as_str()).await?;
+        check_mutable(tx, repo, &[tag.as_str()]).await?;
     }
     bound!(
         "INSERT INTO tag (repo_id, name, manifest_id, updated_ms) VALUES ($1, $2, $3, $4) \
@@ -184,7 +184,7 @@ impl Change for DeleteTag {
         let Some((manifest_id, digest)) = find(tx, repo.repo, &self.tag).await? else {
             return Err(gone().into());
         };
-        check_mutable(tx, &self.repo, self.tag.as_str()).await?;
+        check_mutable(tx, &self.repo, &[self.tag.as_str()]).await?;
         let target = Target {
             repo_id: repo.repo,
             manifest_id,

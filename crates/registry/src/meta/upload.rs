@@ -9,6 +9,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::{Failure, unavailable};
 use super::link;
 use super::project::{ensure_project, ensure_repo};
+use super::quota::{self, Quota};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -27,6 +28,8 @@ pub(crate) struct Upload {
     pub(crate) hash_state: Vec<u8>,
     /// What the store needs to go on after them.
     pub(crate) written: String,
+    /// What its project has, if that bounds it.
+    pub(crate) quota: Option<Quota>,
 }
 
 /// Sizes are far below 2^63.
@@ -50,19 +53,22 @@ fn upload(row: &AnyRow) -> Result<Upload, Failure> {
         received: row.try_get::<i64, _>(4)?.unsigned_abs(),
         hash_state: row.try_get(5)?,
         written: row.try_get(6)?,
+        quota: Some(Quota::read(row, 7)?),
     })
 }
+
+const UPLOAD: &str = concat!(
+    "SELECT u.uuid, u.repo, u.algorithm, u.data_key, u.received, u.hash_state, u.written, ",
+    quota::columns!(),
+    " FROM upload u JOIN quota q ON q.project_id = u.project_id \
+     JOIN project p ON p.id = u.project_id WHERE u.uuid = $1 AND u.repo = $2"
+);
 
 impl Meta {
     /// An upload to a repository.
     pub(crate) async fn upload(&self, repo: &RepoName, uuid: &str) -> Result<Upload, Error> {
         let mut connection = self.read().await?;
-        let found = bound!(
-            "SELECT uuid, repo, algorithm, data_key, received, hash_state, written \
-             FROM upload WHERE uuid = $1 AND repo = $2",
-            uuid,
-            repo.as_str(),
-        );
+        let found = bound!(UPLOAD, uuid, repo.as_str(),);
         let row = found.fetch_optional(&mut *connection).await;
         let row = row.map_err(|error| unavailable(&error))?;
         let row = row.ok_or_else(|| unknown(uuid))?;
@@ -82,10 +88,11 @@ pub(crate) struct Begin {
 
 #[async_trait]
 impl Change for Begin {
-    type Out = ();
+    /// What its project has.
+    type Out = Quota;
     const NAME: &'static str = "begin_upload";
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Quota, Failure> {
         let upload = &self.upload;
         let project = ensure_project(tx, &self.who, upload.repo.project()).await?;
         let open = bound!("SELECT COUNT(*) FROM upload WHERE project_id = $1", project);
@@ -114,7 +121,7 @@ impl Change for Begin {
         )
         .execute(&mut *tx.conn)
         .await?;
-        Ok(())
+        Ok(quota::of(tx, project).await?)
     }
 }
 
@@ -126,6 +133,8 @@ pub(crate) struct Extend {
     pub(crate) received: u64,
     pub(crate) hash_state: Vec<u8>,
     pub(crate) written: String,
+    /// Whether its project must have room for it.
+    pub(crate) is_bounded: bool,
 }
 
 #[async_trait]
@@ -136,7 +145,7 @@ impl Change for Extend {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let extended = bound!(
             "UPDATE upload SET received = $1, hash_state = $2, written = $3, seen_ms = $4 \
-             WHERE uuid = $5 AND received = $6",
+             WHERE uuid = $5 AND received = $6 RETURNING project_id",
             signed(self.received),
             self.hash_state.clone(),
             self.written.as_str(),
@@ -144,10 +153,14 @@ impl Change for Extend {
             self.uuid.as_str(),
             signed(self.received_before),
         );
-        match extended.execute(&mut *tx.conn).await?.rows_affected() {
-            0 => Err(unknown(&self.uuid).into()),
-            _ => Ok(()),
+        let Some(row) = extended.fetch_optional(&mut *tx.conn).await? else {
+            return Err(unknown(&self.uuid).into());
+        };
+        let came = self.received.saturating_sub(self.received_before);
+        if self.is_bounded && came > 0 {
+            quota::check_upload(tx, first(&row)?, came).await?;
         }
+        Ok(())
     }
 }
 

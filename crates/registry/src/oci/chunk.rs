@@ -107,6 +107,9 @@ impl Receiving {
                 let error = Error::new(Code::SizeInvalid, message);
                 return Err(error.with_status(StatusCode::PAYLOAD_TOO_LARGE));
             }
+            if let Some(quota) = &self.upload.quota {
+                quota.admit("what came", self.received - begin)?;
+            }
             let (appender, hasher) = (&mut self.appender, &mut self.hasher);
             // What writes is at work meanwhile, and is done when the hash is: nobody need be woken.
             let (written, ()) = tokio::join!(
@@ -145,6 +148,11 @@ impl Receiving {
             received: self.received,
             hash_state: self.hasher.save(),
             written,
+            is_bounded: self
+                .upload
+                .quota
+                .as_ref()
+                .is_some_and(|q| q.room().is_some()),
         })
         .await?;
         self.saved = self.received;

@@ -11,12 +11,14 @@ use super::call::Call;
 use super::page::{self, Page};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::OCI_INDEX;
+use crate::manifest::{Annotations, OCI_INDEX};
 use crate::meta::Referrer;
 use crate::name::RepoName;
 
-/// Manifests on one page; the specification wants answers of at most 4 MiB.
+/// Manifests on one page.
 const PAGE_MAX: u32 = 1000;
+/// Bytes on one page, as the specification wants it, but for what is around the list.
+const PAGE_BYTES_MAX: usize = (4 << 20) - 1024;
 
 pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<Response, Error> {
     let page = Page::of(&call)?;
@@ -26,14 +28,17 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
     };
     let filter = call.param("artifactType").unwrap_or_default();
     let meta = call.registry.meta();
-    let found = meta.referrers(&repo, &subject, filter, &page.last, page.lookahead());
-    let mut found = found.await?;
-    let more = page.cut(&mut found);
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": OCI_INDEX,
-        "manifests": found.iter().map(descriptor).collect::<Vec<_>>(),
-    });
+    let bounds = (page.lookahead(), PAGE_BYTES_MAX);
+    let found = meta.referrers(&repo, &subject, filter, &page.last, bounds);
+    let (mut found, is_cut) = found.await?;
+    let has_more = page.cut(&mut found);
+    let descriptors = fitting(&found);
+    let more = has_more || is_cut || descriptors.len() < found.len();
+    found.truncate(descriptors.len());
+    let index = format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[{}]}}",
+        descriptors.join(",")
+    );
     let mut headers = vec![(CONTENT_TYPE, OCI_INDEX)];
     if !filter.is_empty() {
         headers.push((OCI_FILTERS, "artifactType"));
@@ -49,14 +54,28 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
     if let Some((name, value)) = &link {
         headers.push((name.clone(), value));
     }
-    Ok(with_body(
-        StatusCode::OK,
-        &headers,
-        Body::from(index.to_string()),
-    ))
+    Ok(with_body(StatusCode::OK, &headers, Body::from(index)))
 }
 
-fn descriptor(referrer: &Referrer) -> Value {
+/// The descriptors of as many as one page has room for, but of one at least.
+fn fitting(found: &[Referrer]) -> Vec<String> {
+    let (mut descriptors, mut bytes) = (Vec::new(), 0);
+    for referrer in found {
+        let mut text = descriptor(referrer, true).to_string();
+        if text.len() > PAGE_BYTES_MAX {
+            // It has no page where its annotations fit: they are in its manifest.
+            text = descriptor(referrer, false).to_string();
+        }
+        bytes += text.len() + 1;
+        if bytes > PAGE_BYTES_MAX && !descriptors.is_empty() {
+            break;
+        }
+        descriptors.push(text);
+    }
+    descriptors
+}
+
+fn descriptor(referrer: &Referrer, has_annotations: bool) -> Value {
     let mut fields = Map::new();
     fields.insert("mediaType".to_owned(), referrer.media_type.clone().into());
     fields.insert("digest".to_owned(), referrer.digest.clone().into());
@@ -64,9 +83,10 @@ fn descriptor(referrer: &Referrer) -> Value {
     if let Some(kind) = &referrer.artifact_type {
         fields.insert("artifactType".to_owned(), kind.clone().into());
     }
-    let annotations = referrer.annotations.as_deref();
-    if let Some(Ok(map)) = annotations.map(serde_json::from_str::<Value>) {
-        fields.insert("annotations".to_owned(), map);
+    let annotations = referrer.annotations.as_deref().filter(|_| has_annotations);
+    // Those of earlier versions may be no texts, which clients cannot read.
+    if let Some(Ok(map)) = annotations.map(serde_json::from_str::<Annotations>) {
+        fields.insert("annotations".to_owned(), json!(map));
     }
     Value::Object(fields)
 }

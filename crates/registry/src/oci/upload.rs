@@ -48,6 +48,7 @@ pub(crate) fn new_upload(repo: &RepoName, algorithm: Algorithm) -> Upload {
         received: 0,
         hash_state: Hasher::new(algorithm).save(),
         written: String::new(),
+        quota: None,
     }
 }
 
@@ -96,13 +97,14 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
         (None, Some(name)) => Algorithm::parse(name)?,
         (None, None) => Algorithm::Sha256,
     };
-    let upload = new_upload(&repo, algorithm);
+    let length = call.content_length();
+    let mut upload = new_upload(&repo, algorithm);
     let begin = Begin {
         upload: upload.clone(),
         who: call.who.clone(),
         sessions_max: call.registry.config().upload.sessions_max,
     };
-    call.registry.meta().change(begin).await?;
+    upload.quota = Some(call.registry.meta().change(begin).await?);
     call.note.edit().upload_id = Some(upload.uuid.clone());
     match digest {
         Some(digest) => {
@@ -110,7 +112,11 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
             let (registry, who) = (call.registry, call.who);
             run(session, body, async move |pieces| {
                 let uuid = upload.uuid.clone();
-                let done = complete(&registry, who, upload, &digest, pieces, None).await;
+                let chunk = Chunk {
+                    length,
+                    range: None,
+                };
+                let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
                 if done.is_err() {
                     // Its client has not been told the address at which it could go on.
                     give_up(&registry, repo, uuid).await;
@@ -224,13 +230,23 @@ pub(super) async fn cancel(call: Call, repo: RepoName, uuid: String) -> Result<R
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
 
-/// What the headers of a chunk say about where it belongs.
-fn chunk_range(call: &Call) -> Result<Option<ChunkRange>, Error> {
+/// What the headers of a request say about its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    /// How many there are.
+    length: Option<u64>,
+    /// Where they belong.
+    range: Option<ChunkRange>,
+}
+
+/// What the headers of a chunk say about it.
+fn chunk(call: &Call) -> Result<Chunk, Error> {
+    let length = call.content_length();
     let range = call
         .header(&CONTENT_RANGE)
         .map(ChunkRange::parse)
         .transpose()?;
-    if let (Some(range), Some(length)) = (range, call.content_length())
+    if let (Some(range), Some(length)) = (range, length)
         && range.length != length
     {
         let message = format!(
@@ -239,7 +255,15 @@ fn chunk_range(call: &Call) -> Result<Option<ChunkRange>, Error> {
         );
         return Err(Error::new(Code::SizeInvalid, message));
     }
-    Ok(range)
+    Ok(Chunk { length, range })
+}
+
+/// Refuses more bytes than the project of an upload has room for before any of them is read.
+fn check_room(upload: &Upload, length: Option<u64>) -> Result<(), Error> {
+    match (&upload.quota, length) {
+        (Some(quota), Some(length)) => quota.admit("a body", length),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a chunk that is not the next one.
@@ -270,20 +294,39 @@ pub(super) async fn extend(
     repo: RepoName,
     uuid: String,
 ) -> Result<Response, Error> {
-    let range = chunk_range(&call)?;
+    let chunk = chunk(&call)?;
     let registry = call.registry;
     let session = enter(&registry, &uuid).await?;
     run(session, body, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
-        let expected = check_order(&upload, range)?;
-        let algorithm = upload.algorithm;
-        let mut receiving = Receiving::resume(&registry, upload, algorithm).await?;
-        receiving.take(&registry, pieces, expected).await?;
-        receiving.save(registry.meta()).await?;
-        let received = receiving.received();
-        Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received))
+        match take(&registry, upload, pieces, chunk).await {
+            Ok(received) => Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received)),
+            Err(error) => {
+                // Its bytes are not kept for a project that has no room for them.
+                if error.code == Code::Denied {
+                    give_up(&registry, repo, uuid).await;
+                }
+                Err(error)
+            }
+        }
     })
     .await
+}
+
+/// Takes a chunk that is not the last; gives how many bytes there are now.
+async fn take(
+    registry: &Registry,
+    upload: Upload,
+    pieces: Pieces,
+    chunk: Chunk,
+) -> Result<u64, Error> {
+    let expected = check_order(&upload, chunk.range)?;
+    check_room(&upload, chunk.length)?;
+    let algorithm = upload.algorithm;
+    let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
+    receiving.take(registry, pieces, expected).await?;
+    receiving.save(registry.meta()).await?;
+    Ok(receiving.received())
 }
 
 pub(super) async fn finish(
@@ -297,12 +340,12 @@ pub(super) async fn finish(
         Error::new(Code::DigestInvalid, message)
     })?;
     let digest = Digest::parse(digest)?;
-    let range = chunk_range(&call)?;
+    let chunk = chunk(&call)?;
     let (registry, who) = (call.registry, call.who);
     let session = enter(&registry, &uuid).await?;
     run(session, body, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
-        let done = complete(&registry, who, upload, &digest, pieces, range).await;
+        let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
         // Nothing more makes it what it was said to be.
         if let Err(error) = &done
             && (matches!(error.code, Code::DigestInvalid | Code::Denied)
@@ -326,13 +369,22 @@ async fn give_up(registry: &Registry, repo: RepoName, uuid: String) {
 async fn complete(
     registry: &Registry,
     who: Who,
-    upload: Upload,
+    mut upload: Upload,
     digest: &Digest,
     pieces: Pieces,
-    range: Option<ChunkRange>,
+    chunk: Chunk,
 ) -> Result<Response, Error> {
-    let expected = check_order(&upload, range)?;
+    let expected = check_order(&upload, chunk.range)?;
     let repo = upload.repo.clone();
+    let has_bound = upload
+        .quota
+        .as_ref()
+        .is_some_and(|quota| quota.room().is_some());
+    if has_bound && registry.meta().project_has(repo.project(), digest).await? {
+        // What the project has it need not have room for.
+        upload.quota = None;
+    }
+    check_room(&upload, chunk.length)?;
     let mut receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
     receiving.take(registry, pieces, expected).await?;
     receiving.finish(registry, digest).await?;
