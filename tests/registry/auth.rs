@@ -204,15 +204,6 @@ async fn roles_and_robots_may_do_what_they_were_given() -> anyhow::Result<()> {
     ci.push_image("team/app", "ci", &bytes(4, 10)).await?;
     assert_eq!(ci.status(Method::DELETE, &path).await?, 403);
     assert_eq!(ci.status(Method::GET, "/api/v2.0/users").await?, 403);
-    let expired = json!({
-        "name": "old", "duration": 0,
-        "permissions": [{"project": "*", "actions": ["pull"]}],
-    });
-    let (_, old) = admin.manage(Method::POST, "/robots", expired).await?;
-    let old = registry
-        .client()
-        .login("robot$old", old["secret"].as_str().unwrap_or_default());
-    assert_eq!(old.status(Method::GET, "/v2/").await?, 401);
     let id = format!("/robots/{}", made["id"]);
     assert_eq!(
         admin

@@ -29,7 +29,7 @@ pub(crate) use role::{Action, Permission, Role};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, routes};
-use throttle::Throttle;
+use throttle::{Guesser, Throttle};
 use token::{Access, UNKNOWN_KEY};
 pub(crate) use token::{Claims, Keys, SigningKey};
 
@@ -41,10 +41,12 @@ use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::who::{Kind, Who};
 
+/// The name of nobody in particular.
+pub(crate) const ANONYMOUS: &str = "anonymous";
 /// What robots' names begin with.
 pub(crate) const ROBOT_PREFIX: &str = "robot$";
-/// Attempts to guess a password that cost nothing.
-const FREE_FAILURES: u32 = 5;
+/// Characters of the name of who did not log in that are written down.
+const NAME_CHARS_MAX: usize = 128;
 /// Who tokens are for.
 const SERVICE: &str = "registry";
 
@@ -73,7 +75,7 @@ pub(crate) enum Caller {
 impl Caller {
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Everyone | Self::Anonymous => "anonymous",
+            Self::Everyone | Self::Anonymous => ANONYMOUS,
             Self::Account(account) => &account.name,
             Self::Robot { name, .. } | Self::Token { name, .. } => name,
         }
@@ -136,7 +138,7 @@ impl Auth {
         let auth = Self {
             keys: Keys::default(),
             passwords: Arc::new(Passwords::new()),
-            throttle: Throttle::new(FREE_FAILURES),
+            throttle: Throttle::new(),
             lookups: Lookups::default(),
         };
         auth.keys.set(keys.collect::<Result<_, _>>()?);
@@ -231,52 +233,103 @@ pub(crate) async fn login(
     password: &str,
     seen: &Seen,
 ) -> Result<Caller, Error> {
-    let auth = registry.auth();
-    let keys = [
-        format!("account:{name}"),
-        format!("address:{}", seen.remote),
-    ];
-    auth.throttle.check(&keys, Instant::now())?;
-    let found = match name.starts_with(ROBOT_PREFIX) {
-        true => robot(registry, name, password).await?,
-        false => account(registry, name, password).await?,
+    let who = Who {
+        name: name.chars().take(NAME_CHARS_MAX).collect(),
+        ..Caller::Anonymous.who(seen)
     };
-    match found {
-        Ok(caller) => {
-            let [account, _] = &keys;
-            auth.throttle.succeeded(account);
-            Ok(caller)
-        }
-        Err(reason) => {
-            auth.throttle.failed(&keys, Instant::now());
-            let who = Who {
-                name: name.chars().take(128).collect(),
-                ..Caller::Anonymous.who(seen)
-            };
-            let event = Event {
-                reason: Some(reason.to_owned()),
-                ..Event::new("login_failed", "user", &who.name)
-            };
-            registry.meta().change(Tell { who, event }).await?;
-            // The client learns no more than that, so that names cannot be found out.
-            let message = "the name or the password is wrong, or the account may not be used";
-            Err(Error::new(Code::Unauthorized, message))
-        }
+    // Who it says that it is, also if it is not.
+    {
+        let mut noted = seen.note.edit();
+        noted.user = Some(who.name.clone());
+        noted.auth = Some("basic");
     }
+    let named = Named::find(registry, name).await?;
+    let hash = named.hash.as_deref();
+    let is_right = check(registry, &who, password, hash).await?;
+    let reason = match named.caller {
+        Ok(caller) if is_right => return Ok(caller),
+        Ok(_) => "the password is wrong",
+        Err(reason) => reason,
+    };
+    let event = Event {
+        reason: Some(reason.to_owned()),
+        ..Event::new("login_failed", "user", &who.name)
+    };
+    registry.meta().change(Tell { who, event }).await?;
+    // The client learns no more than that, so that names cannot be found out.
+    let message = "the name or the password is wrong, or the account may not be used";
+    Err(Error::new(Code::Unauthorized, message))
 }
 
-async fn account(
+/// Whether a password is right. One that was is not waited with, whoever else guesses.
+async fn check(
     registry: &Registry,
-    name: &str,
+    who: &Who,
     password: &str,
-) -> Result<Result<Caller, &'static str>, Error> {
-    let account = registry.meta().account(name).await?;
-    let hash = account.as_ref().map(|account| account.password.as_str());
-    let is_right = registry.auth().passwords.check(password, hash).await?;
-    Ok(match account {
-        Some(_) if !is_right => Err("the password is wrong"),
-        account => usable_account(account),
-    })
+    hash: Option<&str>,
+) -> Result<bool, Error> {
+    let Auth {
+        passwords,
+        throttle,
+        ..
+    } = registry.auth();
+    if passwords.was_right(password, hash) {
+        return passwords.check(password, hash).await;
+    }
+    let guesser = Guesser::new(&who.name, &who.remote);
+    let turn = throttle.turn(&guesser).await;
+    let _turn = turn.map_err(|refused| refused.error())?;
+    if passwords.was_right(password, hash) {
+        return passwords.check(password, hash).await;
+    }
+    let attempt = match throttle.attempt(guesser, Instant::now()) {
+        Ok(attempt) => attempt,
+        Err(refused) => {
+            let error = refused.error();
+            // Of many that have to wait the first is told of.
+            if refused.is_news {
+                let event = Event {
+                    reason: Some(error.message.clone()),
+                    ..Event::new("login_throttled", "user", &who.name)
+                };
+                let who = who.clone();
+                registry.meta().change(Tell { who, event }).await?;
+            }
+            return Err(error);
+        }
+    };
+    let is_right = passwords.check(password, hash).await?;
+    if is_right {
+        throttle.succeeded(&attempt);
+    }
+    Ok(is_right)
+}
+
+/// Who has a name.
+struct Named {
+    /// The hash of the password, if there is anybody.
+    hash: Option<String>,
+    /// The caller, or why it may not be one.
+    caller: Result<Caller, &'static str>,
+}
+
+impl Named {
+    async fn find(registry: &Registry, name: &str) -> Result<Self, Error> {
+        let meta = registry.meta();
+        Ok(if name.starts_with(ROBOT_PREFIX) {
+            let robot = meta.robot(name).await?;
+            Self {
+                hash: robot.as_ref().map(|robot| robot.secret.clone()),
+                caller: usable_robot(robot, meta.now_ms()),
+            }
+        } else {
+            let account = meta.account(name).await?;
+            Self {
+                hash: account.as_ref().map(|account| account.password.clone()),
+                caller: usable_account(account),
+            }
+        })
+    }
 }
 
 /// An account as a caller, unless it may not be used.
@@ -288,23 +341,8 @@ fn usable_account(account: Option<Account>) -> Result<Caller, &'static str> {
     }
 }
 
-async fn robot(
-    registry: &Registry,
-    name: &str,
-    secret: &str,
-) -> Result<Result<Caller, &'static str>, Error> {
-    let robot = registry.meta().robot(name).await?;
-    let hash = robot.as_ref().map(|robot| robot.secret.as_str());
-    let is_right = registry.auth().passwords.check(secret, hash).await?;
-    Ok(match robot {
-        Some(_) if !is_right => Err("the secret is wrong"),
-        robot => usable_robot(registry, robot),
-    })
-}
-
-/// A robot as a caller, unless it may not be used.
-fn usable_robot(registry: &Registry, robot: Option<Robot>) -> Result<Caller, &'static str> {
-    let now_ms = registry.meta().now_ms();
+/// A robot as a caller, unless it may not be used now.
+fn usable_robot(robot: Option<Robot>, now_ms: i64) -> Result<Caller, &'static str> {
     match robot {
         Some(robot) if robot.is_disabled => Err("the robot is disabled"),
         Some(robot) if robot.expires_ms.is_some_and(|at| at <= now_ms) => {
@@ -325,7 +363,10 @@ pub(crate) async fn owner(registry: &Registry, caller: &Caller) -> Result<Option
     };
     let found = match kind {
         Kind::User => usable_account(registry.meta().account(name).await?),
-        Kind::Robot => usable_robot(registry, registry.meta().robot(name).await?),
+        Kind::Robot => {
+            let robot = registry.meta().robot(name).await?;
+            usable_robot(robot, registry.meta().now_ms())
+        }
         Kind::Anonymous | Kind::System => return Ok(None),
     };
     Ok(found.ok())
@@ -438,13 +479,35 @@ pub(crate) async fn authorize(
         _ => {
             let why = why_not(registry, caller, repo.project(), action).await?;
             let message = format!("{} may not {name} {repo}: {why}", caller.name());
-            let event = Event {
-                reason: Some(message.clone()),
-                ..Event::new("access_denied", "repository", repo.as_str()).in_repo(repo)
-            };
-            let who = caller.who(seen);
-            registry.meta().change(Tell { who, event }).await?;
-            Err(Error::new(Code::Denied, message))
+            let event = Event::new("access_denied", "repository", repo.as_str()).in_repo(repo);
+            let error = Error::new(Code::Denied, message).with_event(event);
+            Err(error.told(registry.meta(), &caller.who(seen)).await)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_robot_may_be_used_until_it_expires() {
+        let robot = |expires_ms| Robot {
+            name: "robot$ci".to_owned(),
+            secret: String::new(),
+            permissions: Vec::new(),
+            is_disabled: false,
+            expires_ms,
+        };
+        for (expires_ms, is_usable) in [(None, true), (Some(101), true), (Some(100), false)] {
+            let usable = usable_robot(Some(robot(expires_ms)), 100);
+            assert_eq!(usable.is_ok(), is_usable, "{expires_ms:?}");
+        }
+        let disabled = Robot {
+            is_disabled: true,
+            ..robot(None)
+        };
+        assert!(usable_robot(Some(disabled), 100).is_err());
+        assert!(usable_robot(None, 100).is_err());
     }
 }

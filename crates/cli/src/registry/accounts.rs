@@ -23,7 +23,8 @@ pub enum AccountCommand {
         #[arg(long)]
         admin: bool,
     },
-    /// Change an account's password, read from standard input
+    /// Change an account's password, read from standard input; one's own takes the old one in the
+    /// next line
     SetPassword {
         /// The account's number
         id: i64,
@@ -112,14 +113,20 @@ pub enum Switch {
     Off,
 }
 
-/// The last line of standard input.
-pub(super) fn read_password() -> Result<String, CliError> {
+/// The next line of standard input, if there is one.
+fn read_line() -> Result<Option<String>, CliError> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
-    match line.trim_end_matches(['\r', '\n']) {
-        "" => Err(CliError::Usage("no password on standard input".to_owned())),
-        password => Ok(password.to_owned()),
-    }
+    let line = line.trim_end_matches(['\r', '\n']);
+    Ok(Some(line)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned))
+}
+
+/// The next line of standard input, which has to have a password.
+pub(super) fn read_password() -> Result<String, CliError> {
+    let missing = || CliError::Usage("no password on standard input".to_owned());
+    read_line()?.ok_or_else(missing)
 }
 
 impl AccountCommand {
@@ -142,7 +149,7 @@ impl AccountCommand {
             ),
             Self::SetPassword { id } => Asked::put(
                 format!("/users/{id}/password"),
-                json!({"new_password": read_password()?}),
+                json!({"new_password": read_password()?, "old_password": read_line()?}),
             ),
             Self::SetAdmin { id, admin } => Asked::put(
                 format!("/users/{id}/sysadmin"),

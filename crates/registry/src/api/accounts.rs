@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
-use crate::auth::{self, Caller, ROBOT_PREFIX};
+use crate::auth::{self, ANONYMOUS, Caller, ROBOT_PREFIX};
 use crate::error::{Code, Error};
 use crate::meta::{AccountFate, AccountInfo, CreateAccount, Profile, UpdateAccount};
 
@@ -147,6 +147,10 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             ));
         }
         check(&request.profile)?;
+        if name.eq_ignore_ascii_case(ANONYMOUS) {
+            let message = format!("`{ANONYMOUS}` is nobody in particular, and nobody's name");
+            return Err(wrong(message));
+        }
         let create = CreateAccount {
             who: admin.who(),
             name,
@@ -193,13 +197,14 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(done)
 }
 
-/// Another password.
+/// Another password, and the one before.
 #[derive(Debug, Deserialize)]
 struct NewPassword {
+    old_password: Option<String>,
     new_password: String,
 }
 
-/// One's own, or as an administrator anybody's.
+/// One's own, if one knows it, or as an administrator anybody's.
 async fn set_password(
     admin: Admin,
     Path(id): Path<i64>,
@@ -207,11 +212,27 @@ async fn set_password(
 ) -> Outcome {
     let done = async {
         require_owner(&admin, id)?;
+        if !admin.caller.is_admin() {
+            check_own(&admin, request.old_password.as_deref()).await?;
+        }
         let hash = hashed(request.new_password).await?;
         update(&admin, id, AccountFate::Password(hash)).await
     };
     let done = done.await;
     admin.outcome(done)
+}
+
+/// Refuses who does not know the password that the account has. It may be another's connection that
+/// is still open, so it is not guessed here faster than where one logs in.
+async fn check_own(admin: &Admin, password: Option<&str>) -> Result<(), Error> {
+    let (name, password) = (admin.caller.name(), password.unwrap_or_default());
+    match auth::login(&admin.registry, name, password, &admin.seen).await {
+        Err(error) if error.code == Code::Unauthorized => {
+            let message = "old_password is not the password that the account has";
+            Err(Error::new(Code::Denied, message))
+        }
+        checked => checked.map(|_| ()),
+    }
 }
 
 /// Whether somebody is an administrator.

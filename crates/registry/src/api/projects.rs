@@ -54,9 +54,22 @@ impl Request {
         Some(public == "true")
     }
 
+    /// Bytes that the project may have, if anything is said of that.
+    fn hard(&self) -> Result<Option<i64>, Error> {
+        self.storage_limit.map(hard).transpose()
+    }
+
     /// The registry that the project is to be a cache of, if anything is said of that.
     fn upstream(&self) -> Option<Option<i64>> {
         self.registry_id.map(|id| Some(id).filter(|id| *id != 0))
+    }
+}
+
+/// Bytes that a project may have.
+fn hard(bytes: i64) -> Result<i64, Error> {
+    match bytes {
+        -1 | 1.. => Ok(bytes),
+        _ => Err(wrong("a quota is bytes, more than 0; -1 is no bound")),
     }
 }
 
@@ -137,7 +150,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
         let create = CreateProject {
             who: admin.who(),
             is_public: request.is_public().unwrap_or(false),
-            hard: request.storage_limit,
+            hard: request.hard()?,
             admin: account,
             upstream: request.upstream().flatten(),
             name: request.project_name,
@@ -185,7 +198,7 @@ async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Requ
         let update = UpdateProject {
             who: admin.who(),
             is_public: request.is_public(),
-            hard: request.storage_limit,
+            hard: request.hard()?,
             upstream: request.upstream(),
             name,
         };
@@ -278,7 +291,7 @@ async fn set_quota(
             who: admin.who(),
             name: owner(&admin, project).await?,
             is_public: None,
-            hard: Some(request.hard.storage),
+            hard: Some(hard(request.hard.storage)?),
             upstream: None,
         };
         admin.registry.meta().change(update).await

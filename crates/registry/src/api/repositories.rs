@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::page::Wanted;
 use super::{Admin, Body, Operations, Outcome, wrong};
-use crate::auth::Role;
+use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{Artifact, DeleteManifest, DeleteRepo, DeleteTag, SetTag, unknown_manifest};
@@ -75,9 +75,8 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
 
 async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let deleted = async {
-        admin
-            .require_role(&project, Some(Role::ProjectAdmin))
-            .await?;
+        let role = Role::ProjectAdmin;
+        admin.require_action(&project, Action::Delete, role).await?;
         let delete = DeleteRepo {
             who: admin.who(),
             repo: repo(&project, &repository)?,
@@ -188,7 +187,8 @@ async fn delete_artifact(
     Path((project, repository, reference)): Path<(String, String, String)>,
 ) -> Outcome {
     let deleted = async {
-        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let role = Role::Maintainer;
+        admin.require_action(&project, Action::Delete, role).await?;
         let repo = repo(&project, &repository)?;
         let registry = &admin.registry;
         let untagged_grace_ms = registry.untagged_grace_ms();
@@ -249,7 +249,8 @@ async fn tag(
     Body(request): Body<NewTag>,
 ) -> Outcome {
     let done = async {
-        admin.require_role(&project, Some(Role::Developer)).await?;
+        let role = Role::Developer;
+        admin.require_action(&project, Action::Push, role).await?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let tag = Tag::parse(&request.name)?;
         set(&admin, repo, tag, digest, "create_tag").await?;

@@ -12,11 +12,15 @@ use super::projects::named;
 use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
-use crate::meta::{CreateRobot, RobotFate, RobotInfo, UpdateRobot, time};
+use crate::meta::{CreateRobot, Event, RobotFate, RobotInfo, UpdateRobot, time};
 use crate::name::is_component;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Days that stand for ever, those of a robot of which none are said, and the most: as with Harbor.
+const NEVER: i64 = -1;
+const DAYS: i64 = 30;
+const DAYS_MAX: i64 = i32::MAX as i64;
 /// Bytes of the shortest secret that is given, and of the longest.
 const SECRET_BYTES_MIN: usize = 8;
 const SECRET_BYTES_MAX: usize = 128;
@@ -53,7 +57,7 @@ struct Request {
     /// A secret that the caller has thought of; one is made if it is empty.
     #[serde(default)]
     secret: String,
-    /// Days until it expires; -1 is never.
+    /// Days until it expires; -1 is never, 0 as many as robots have unless asked otherwise.
     #[serde(default = "never")]
     duration: i64,
     #[serde(default)]
@@ -62,11 +66,19 @@ struct Request {
 }
 
 fn never() -> i64 {
-    -1
+    NEVER
 }
 
-fn lifetime_ms(days: i64) -> Option<i64> {
-    (days >= 0).then(|| days.saturating_mul(DAY_MS))
+/// For how long a robot may be used; for ever if nothing.
+fn lifetime_ms(days: i64) -> Result<Option<i64>, Error> {
+    match days {
+        NEVER => Ok(None),
+        0 => Ok(Some(DAYS * DAY_MS)),
+        1..=DAYS_MAX => Ok(Some(days * DAY_MS)),
+        _ => Err(wrong(format!(
+            "duration is days, at most {DAYS_MAX}; {NEVER} is for ever and 0 is {DAYS}"
+        ))),
+    }
 }
 
 /// What a robot is to do in a project: `actions`, or `access` as Harbor has it.
@@ -135,11 +147,19 @@ impl Wanted {
                 )));
             }
         }
+        if actions.is_empty() {
+            return Err(wrong(
+                "a permission has `actions`, or `access` as Harbor has it",
+            ));
+        }
         Ok(Permission { project, actions })
     }
 }
 
 fn permissions(wanted: Vec<Wanted>) -> Result<Vec<Permission>, Error> {
+    if wanted.is_empty() {
+        return Err(wrong("a robot has permissions"));
+    }
     wanted.into_iter().map(Wanted::permission).collect()
 }
 
@@ -291,7 +311,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             permissions,
             is_disabled: request.disable,
             description: request.description,
-            lifetime_ms: lifetime_ms(request.duration),
+            lifetime_ms: lifetime_ms(request.duration)?,
         };
         let id = admin.registry.meta().change(create).await?;
         let robot = shown(&found(&admin, id).await?);
@@ -312,13 +332,20 @@ async fn hashed(secret: String) -> Result<String, Error> {
     hashed.map_err(|error| Error::internal("hashing the secret", &error))?
 }
 
-/// A robot of which the caller looks after the project.
+/// A robot of which the caller looks after the project. Others are not told that there is one, nor
+/// of which project.
 async fn found(admin: &Admin, id: i64) -> Result<RobotInfo, Error> {
+    let unknown = || Error::new(Code::NameUnknown, "there is no such robot");
     let robots = admin.registry.meta().robots(None).await?;
     let robot = robots.into_iter().find(|robot| robot.id == id);
-    let robot = robot.ok_or_else(|| Error::new(Code::NameUnknown, "there is no such robot"))?;
-    require(admin, robot.project.as_deref()).await?;
-    Ok(robot)
+    let robot = robot.ok_or_else(unknown)?;
+    match require(admin, robot.project.as_deref()).await {
+        Ok(()) => Ok(robot),
+        Err(error) if matches!(error.code, Code::Denied | Code::NameUnknown) => {
+            Err(unknown().with_event(Event::new("access_denied", "robot", &robot.name)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn change(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
@@ -354,7 +381,7 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
             is_disabled: request.disable,
             permissions,
             description: request.description,
-            lifetime_ms: request.duration.map(lifetime_ms),
+            lifetime_ms: request.duration.map(lifetime_ms).transpose()?,
         };
         change(&admin, id, fate).await
     };

@@ -1,5 +1,6 @@
 //! Passwords: kept as argon2id hashes, checked on few threads at once, and remembered for a minute,
-//! since a pull is many requests and each check is meant to be slow.
+//! since a pull is many requests and each check is meant to be slow. That it was right once is
+//! remembered for longer: who had it is no guesser.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::error::Error;
 
 /// Checks at once; each needs 19 MiB.
 const CHECKS_MAX: usize = 2;
-/// For how long a right password is remembered.
+/// For how long a right password need not be checked again.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many are.
 const REMEMBERED_MAX: usize = 10_000;
@@ -43,6 +44,12 @@ impl Passwords {
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             right: Cache::new(REMEMBERED_MAX),
         }
+    }
+
+    /// Whether `password` was found to have this hash, however long ago.
+    pub(crate) fn was_right(&self, password: &str, hash: Option<&str>) -> bool {
+        let tag = hash.map(|hash| self.tag(password, hash));
+        tag.is_some_and(|tag| self.right.get(&tag).is_some())
     }
 
     /// Whether `password` has this hash; with none, it has not, and that takes as long.
@@ -116,7 +123,9 @@ mod tests {
         let passwords = Arc::new(Passwords::new());
         let hashed = hash("secret").unwrap();
         assert!(hashed.starts_with("$argon2id$"), "{hashed}");
-        for _ in 0..2 {
+        for times in 0..2 {
+            assert_eq!(passwords.was_right("secret", Some(&hashed)), times > 0);
+            assert!(!passwords.was_right("Secret", Some(&hashed)));
             assert!(passwords.check("secret", Some(&hashed)).await.unwrap());
             assert!(!passwords.check("Secret", Some(&hashed)).await.unwrap());
         }

@@ -3,7 +3,7 @@
 //! password.
 
 use super::token::Claims;
-use super::{Caller, ROBOT_PREFIX, check_token, usable_account, usable_robot};
+use super::{Caller, Named, check_token};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::logs::{Seen, new_id};
@@ -53,18 +53,8 @@ pub(super) async fn give(registry: &Registry, caller: &Caller) -> Result<Option<
 pub(super) async fn take(registry: &Registry, token: &str, seen: &Seen) -> Result<Caller, Error> {
     let claims = check_token(registry, token, AUDIENCE).await?;
     let claims = claims.map_err(|reason| Error::new(Code::Unauthorized, reason))?;
-    let found = match claims.sub.starts_with(ROBOT_PREFIX) {
-        true => {
-            let robot = registry.meta().robot(&claims.sub).await?;
-            let hash = robot.as_ref().map(|robot| mark(&robot.secret));
-            (hash, usable_robot(registry, robot))
-        }
-        false => {
-            let account = registry.meta().account(&claims.sub).await?;
-            let hash = account.as_ref().map(|account| mark(&account.password));
-            (hash, usable_account(account))
-        }
-    };
+    let named = Named::find(registry, &claims.sub).await?;
+    let found = (named.hash.as_deref().map(mark), named.caller);
     let reason = match found {
         (hash, Ok(caller)) if hash == claims.mark => return Ok(caller),
         (_, Ok(_)) => "the password was changed",

@@ -181,9 +181,20 @@ impl Change for CreateAccount {
                 return Ok(None);
             }
         }
+        let alike = bound!(
+            "SELECT name FROM account WHERE LOWER(name) = LOWER($1)",
+            self.name.as_str(),
+        );
+        if let Some(row) = alike.fetch_optional(&mut *tx.conn).await? {
+            let message = format!(
+                "there is an account {} already",
+                row.try_get::<String, _>(0)?
+            );
+            return Err(Error::new(Code::Conflict, message).into());
+        }
         let made = bound!(
             "INSERT INTO account (name, password, admin, disabled, created_ms, email, realname, \
-             comment) VALUES ($1, $2, $3, 0, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING id",
+             comment) VALUES ($1, $2, $3, 0, $4, $5, $6, $7) RETURNING id",
             self.name.as_str(),
             self.password.as_str(),
             i64::from(self.is_admin),
@@ -192,10 +203,7 @@ impl Change for CreateAccount {
             self.profile.realname.as_str(),
             self.profile.comment.as_str(),
         );
-        let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
-            let message = format!("there is an account {} already", self.name);
-            return Err(Error::new(Code::Conflict, message).into());
-        };
+        let row = made.fetch_one(&mut *tx.conn).await?;
         let event = Event::new("create_user", "user", &self.name);
         tell(tx, &self.who, &event).await?;
         Ok(Some(first(&row)?))

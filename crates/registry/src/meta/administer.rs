@@ -206,11 +206,7 @@ impl Change for UpdateProject {
             update.execute(&mut *tx.conn).await?;
         }
         if let Some(hard) = self.hard {
-            let update = bound!(
-                "UPDATE quota SET hard = $1 WHERE project_id = $2",
-                hard.max(UNLIMITED),
-                id,
-            );
+            let update = bound!("UPDATE quota SET hard = $1 WHERE project_id = $2", hard, id,);
             update.execute(&mut *tx.conn).await?;
         }
         if let Some(upstream) = self.upstream {
