@@ -5,14 +5,15 @@
 //! the project's members and robots; who may pull sees what there is.
 
 mod accounts;
+mod copy;
 mod groups;
 mod immutable;
 mod info;
 mod labels;
 mod members;
 mod operations;
-mod page;
 mod projects;
+mod query;
 mod registries;
 mod repositories;
 mod retention;
@@ -29,7 +30,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::LOCATION;
 use http::request::Parts;
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use operations::Operations;
 use serde::de::DeserializeOwned;
 use tower::{ServiceExt, service_fn};
@@ -55,6 +56,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         immutable::operations,
         running::operations,
         repositories::operations,
+        copy::operations,
         labels::operations,
         accounts::operations,
         groups::operations,
@@ -69,6 +71,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let api = all
         .routes()
         .fallback(unknown)
+        .method_not_allowed_fallback(useless)
         .with_state::<()>(registry.clone());
     let trimmed = move |mut request: Request| {
         trim(&mut request);
@@ -121,8 +124,15 @@ async fn note(
     }
 }
 
-async fn unknown(Extension(seen): Extension<Seen>) -> Response {
+/// What is answered where there is nothing.
+pub(crate) async fn unknown(Extension(seen): Extension<Seen>) -> Response {
     Error::new(Code::NameUnknown, "no end point has this path").answer(&seen.rid)
+}
+
+/// What is answered where there is something, but not for this method.
+pub(crate) async fn useless(Extension(seen): Extension<Seen>, method: Method) -> Response {
+    let message = format!("{method} does nothing at this path");
+    Error::new(Code::Unsupported, message).answer(&seen.rid)
 }
 
 /// A request of the management API whose caller is known.
@@ -171,10 +181,11 @@ impl FromRequestParts<Registry> for Admin {
             )
         };
         let query = axum::extract::Query::try_from_uri(&parts.uri);
+        let query = query.map_err(|error| Refusal(wrong(error.body_text()), seen.rid.clone()))?;
         Ok(Self {
             registry: registry.clone(),
             caller: caller.map_err(challenged)?,
-            query: query.map(|query| query.0).unwrap_or_default(),
+            query: query.0,
             uri: parts.uri.clone(),
             seen,
         })
@@ -298,6 +309,27 @@ fn wrong(message: impl Into<String>) -> Error {
     Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
 }
 
+/// What varies in a path.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Registry> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, registry: &Registry) -> Result<Self, Refusal> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, registry).await;
+        match path {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(error) => Err(Refusal(wrong(error.body_text()), rid(&parts.extensions))),
+        }
+    }
+}
+
+/// The id of a request.
+fn rid(extensions: &http::Extensions) -> String {
+    let seen = extensions.get::<Seen>();
+    seen.map(|seen| seen.rid.clone()).unwrap_or_default()
+}
+
 /// A body in JSON.
 struct Body<T>(T);
 
@@ -305,8 +337,7 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<Registry> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, registry: &Registry) -> Result<Self, Refusal> {
-        let rid = request.extensions().get::<Seen>();
-        let rid = rid.map(|seen| seen.rid.clone()).unwrap_or_default();
+        let rid = rid(request.extensions());
         match Json::<T>::from_request(request, registry).await {
             Ok(Json(value)) => Ok(Self(value)),
             Err(error) => Err(Refusal(wrong(error.body_text()), rid)),

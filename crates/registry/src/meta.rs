@@ -21,10 +21,10 @@ mod keys;
 mod label;
 mod link;
 mod list;
+mod listing;
 mod manifest;
 mod member;
 mod outbox;
-mod page;
 mod project;
 mod pull;
 mod quota;
@@ -49,38 +49,40 @@ use storage::Clock;
 
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
-    CreateProject, DeleteProject, Project, ProjectFilter, UpdateProject, time, unknown_project,
+    CreateProject, DeleteProject, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject, time,
+    unknown_project,
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, Recount};
 pub(crate) use connect::Place;
-pub(crate) use content::{Artifact, DeleteRepo};
+pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub use error::MetaError;
-pub(crate) use group::{CreateGroup, DeleteGroup, SetGroupAccount};
+pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::SetTag;
 pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use label::{
-    CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown as unknown_label,
+    CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel,
+    unknown as unknown_label,
 };
 pub(crate) use link::{Bump, Mount};
+pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
 pub(crate) use manifest::{
     DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
 };
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
-pub(crate) use page::{Listed, Page};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{
-    AccountFate, AccountInfo, CreateRobot, Profile, RobotFate, RobotInfo, UpdateAccount,
-    UpdateRobot,
+    ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,
+    ROBOT_PROJECT, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
 };
 pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use running::SetRunning;
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
-pub(crate) use upstream::{DeleteUpstream, SetUpstream, Upstream, UpstreamText};
+pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};
 use crate::cost::{Part, Timer};

@@ -42,6 +42,8 @@ pub fn routes(registry: Registry) -> Router {
         .merge(auth::routes())
         .merge(ui::routes())
         .merge(api::routes(registry.clone()))
+        .fallback(api::unknown)
+        .method_not_allowed_fallback(api::useless)
         .layer(from_fn_with_state(registry.clone(), observe))
         .merge(health::routes())
         .with_state(registry)

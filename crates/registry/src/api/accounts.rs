@@ -1,16 +1,18 @@
 //! Accounts of people.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use super::query::{Asks, Shorthand};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::{self, ANONYMOUS, Caller, ROBOT_PREFIX};
 use crate::error::{Code, Error};
-use crate::meta::{AccountFate, AccountInfo, CreateAccount, Profile, UpdateAccount};
+use crate::meta::{
+    ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateAccount, Profile, UpdateAccount,
+};
 
 /// Characters of the shortest password.
 const PASSWORD_CHARS_MIN: usize = 8;
@@ -22,10 +24,11 @@ const PROFILE_BYTES_MAX: usize = 1024;
 /// What can be done with accounts.
 pub(super) fn operations(all: Operations) -> Operations {
     let (admin, disabled) = ("/users/{id}/sysadmin", "/users/{id}/disabled");
-    all.get("/users", "Accounts", list)
-        .get(
+    all.list("/users", "Accounts", &ACCOUNTS, list)
+        .list(
             "/users/search",
             "Accounts with ?username= in their names",
+            &SEARCH,
             search,
         )
         .make("/users", "Make an account", create)
@@ -41,6 +44,21 @@ pub(super) fn operations(all: Operations) -> Operations {
         .put(admin, "Make an account an administrator, or not", set_admin)
         .put(disabled, "Disable an account, or enable it", set_disabled)
 }
+
+const ACCOUNTS: Asks = Asks {
+    columns: ACCOUNT_COLUMNS,
+    filters: &[
+        Shorthand::Part("username", "username"),
+        Shorthand::Part("email", "email"),
+    ],
+    others: &[],
+};
+/// Who gives accounts roles learns of names and numbers only.
+const SEARCH: Asks = Asks {
+    columns: ACCOUNT_NAMES,
+    filters: &[Shorthand::Part("username", "username")],
+    others: &[],
+};
 
 /// A new account.
 #[derive(Debug, Deserialize)]
@@ -76,14 +94,9 @@ async fn hashed(password: String) -> Result<String, Error> {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let mut accounts = admin.registry.meta().accounts().await?;
-        for (key, wanted) in admin.conditions(&["username", "email"])? {
-            accounts.retain(|account| match key {
-                "email" => wanted.takes(&account.profile.email),
-                _ => wanted.takes(&account.username),
-            });
-        }
-        Ok(admin.listed(accounts))
+        let listing = admin.listing(&ACCOUNTS)?;
+        let accounts = admin.registry.meta().accounts(&listing).await?;
+        Ok(admin.page(&listing, accounts))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -95,11 +108,10 @@ async fn search(admin: Admin) -> Outcome {
         if !matches!(admin.caller, Caller::Account(_)) {
             admin.require_admin()?;
         }
-        let part = admin.param("username").unwrap_or_default();
-        let accounts = admin.registry.meta().accounts().await?;
-        let found = accounts.iter().filter(|one| one.username.contains(part));
+        let listing = admin.listing(&SEARCH)?;
+        let found = admin.registry.meta().accounts(&listing).await?;
         let found = found.map(|one| json!({"user_id": one.user_id, "username": one.username}));
-        Ok(admin.listed(found.collect()))
+        Ok(admin.page(&listing, found))
     };
     let found = found.await;
     admin.outcome(found)
@@ -115,8 +127,7 @@ fn require_owner(admin: &Admin, id: i64) -> Result<(), Error> {
 
 async fn found(admin: &Admin, id: i64) -> Result<AccountInfo, Error> {
     require_owner(admin, id)?;
-    let accounts = admin.registry.meta().accounts().await?;
-    let account = accounts.into_iter().find(|account| account.user_id == id);
+    let account = admin.registry.meta().account_info(id).await?;
     account.ok_or_else(|| Error::new(Code::NameUnknown, "there is no such account"))
 }
 

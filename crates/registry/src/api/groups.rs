@@ -1,14 +1,14 @@
 //! Groups of accounts.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome, made, wrong};
+use super::query::{Asks, PAGES, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
 use crate::error::Error;
-use crate::meta::{CreateGroup, DeleteGroup, SetGroupAccount};
+use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 
 /// Bytes of the longest name.
 const NAME_BYTES_MAX: usize = 128;
@@ -18,14 +18,20 @@ pub(super) fn operations(all: Operations) -> Operations {
     let (groups, group) = ("/usergroups", "/usergroups/{id}");
     let members = "/usergroups/{id}/members";
     let member = "/usergroups/{id}/members/{account}";
-    all.get(groups, "Groups of accounts", list)
+    all.list(groups, "Groups of accounts", &GROUPS, list)
         .make(groups, "Make a group", create)
         .get(group, "A group", show)
         .delete(group, "Remove a group, and its roles", delete)
-        .get(members, "The accounts of a group", self::members)
+        .list(members, "The accounts of a group", &PAGES, self::members)
         .make(members, "Put an account into a group", add)
         .delete(member, "Take an account out of a group", remove)
 }
+
+const GROUPS: Asks = Asks {
+    columns: GROUP_COLUMNS,
+    filters: &[Shorthand::Part("group_name", "group_name")],
+    others: &[],
+};
 
 /// A new group.
 #[derive(Debug, Deserialize)]
@@ -36,9 +42,9 @@ struct Request {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let name = admin.param("group_name").unwrap_or_default();
-        let groups = admin.registry.meta().groups(name, admin.page()).await?;
-        Ok(admin.paged(groups))
+        let listing = admin.listing(&GROUPS)?;
+        let groups = admin.registry.meta().groups(&listing).await?;
+        Ok(admin.page(&listing, groups))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -93,7 +99,7 @@ async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome {
         let group = meta.group(id).await?;
         let names = meta.group_accounts(group.id).await?;
         let member = |name: &String| json!({"username": name});
-        Ok(admin.listed(names.iter().map(member).collect()))
+        admin.listed(&PAGES, names.iter().map(member).collect())
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -1,14 +1,14 @@
 //! Immutable tags as Harbor's clients say it: rules of the project, each with its number.
 
-use axum::extract::Path;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::projects::{found, owner};
+use super::query::PAGES;
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::meta::{AddRule, ChangeRule, DeleteRule};
@@ -18,10 +18,15 @@ use crate::rule::{Keep, Kind, Rule};
 pub(super) fn operations(all: Operations) -> Operations {
     let rules = "/projects/{project}/immutabletagrules";
     let rule = "/projects/{project}/immutabletagrules/{id}";
-    all.get(rules, "Which tags are immutable, in Harbor's words", list)
-        .make(rules, "Make tags immutable", create)
-        .put(rule, "Change which tags are", update)
-        .delete(rule, "Let tags move again", delete)
+    all.list(
+        rules,
+        "Which tags are immutable, in Harbor's words",
+        &PAGES,
+        list,
+    )
+    .make(rules, "Make tags immutable", create)
+    .put(rule, "Change which tags are", update)
+    .delete(rule, "Let tags move again", delete)
 }
 
 /// A rule, of which template and action are always the same.
@@ -92,7 +97,7 @@ async fn list(admin: Admin, Path(text): Path<String>) -> Outcome {
         let rules = admin.registry.meta().rules(project.id).await?;
         let rules = rules.iter().filter(|one| one.rule.kind == Kind::Immutable);
         let rules = rules.map(|one| TagRule::write(one.id, &one.rule));
-        Ok(admin.listed(rules.collect()))
+        admin.listed(&PAGES, rules.collect())
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
+use super::robots::ACCESS;
 use super::{Admin, Operations, Outcome};
 use crate::auth::ROBOT_PREFIX;
 use crate::health;
@@ -17,6 +18,12 @@ pub(super) fn operations(all: Operations) -> Operations {
         .get("/health", "How the registry is doing", show_health)
         .get("/systeminfo", "What this is", show_info)
         .get("/configurations", configuration, configuration_of)
+        .get(
+            "/statistics",
+            "How much there is that the caller may see",
+            statistics,
+        )
+        .get("/permissions", "What robots can be given", permissions)
 }
 
 async fn show_health(State(registry): State<Registry>) -> impl IntoResponse {
@@ -52,6 +59,35 @@ async fn configuration_of(admin: Admin) -> Outcome {
             "robot_name_prefix": fixed(ROBOT_PREFIX.into()),
             "self_registration": fixed(false.into()),
         }))
+    });
+    admin.outcome(shown)
+}
+
+async fn statistics(admin: Admin) -> Outcome {
+    let shown = async {
+        let viewer = admin.viewer();
+        let [private, public] = admin.registry.meta().totals(viewer).await?;
+        // What others keep is not everybody's business.
+        let bytes = viewer.is_none().then_some(private.bytes + public.bytes);
+        Ok(Json(json!({
+            "private_project_count": private.projects,
+            "public_project_count": public.projects,
+            "total_project_count": private.projects + public.projects,
+            "private_repo_count": private.repositories,
+            "public_repo_count": public.repositories,
+            "total_repo_count": private.repositories + public.repositories,
+            "total_storage_consumption": bytes,
+        })))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}
+
+async fn permissions(admin: Admin) -> Outcome {
+    let shown = admin.require_admin().map(|()| {
+        let given =
+            ACCESS.map(|(resource, action)| json!({"resource": resource, "action": action}));
+        Json(json!({"project": given, "system": []}))
     });
     admin.outcome(shown)
 }

@@ -1,15 +1,17 @@
 //! Labels, and giving them to artifacts.
 
 use axum::Json;
-use axum::extract::Path;
 use serde::Deserialize;
 
 use super::projects::named;
+use super::query::{Asks, Shorthand};
 use super::repositories::artifact;
-use super::{Admin, Body, Operations, Outcome, made, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
-use crate::meta::{CreateLabel, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown_label};
+use crate::meta::{
+    CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown_label,
+};
 use crate::name::RepoName;
 
 /// Characters of a label's name, and of its description.
@@ -24,7 +26,7 @@ pub(super) fn operations(all: Operations) -> Operations {
     let given = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels";
     let taken = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels/{id}";
     let summary = "Labels of the registry, of a project with ?scope=p&project_id=";
-    all.get(labels, summary, list)
+    all.list(labels, summary, &LABELS, list)
         .make(labels, "Make a label", create)
         .get(label, "A label", show)
         .put(label, "Change a label", update)
@@ -32,6 +34,12 @@ pub(super) fn operations(all: Operations) -> Operations {
         .post(given, "Give an artifact a label", give)
         .delete(taken, "Take a label from an artifact", take)
 }
+
+const LABELS: Asks = Asks {
+    columns: LABEL_COLUMNS,
+    filters: &[Shorthand::Whole("name", "name")],
+    others: &["scope", "project_id"],
+};
 
 /// The project that a scope names; none if it is the whole registry.
 async fn scope(admin: &Admin, scope: &str, project: Option<i64>) -> Result<Option<String>, Error> {
@@ -57,10 +65,10 @@ async fn list(admin: Admin) -> Outcome {
         if let Some(project) = &project {
             admin.require_role(project, None).await?;
         }
-        let name = admin.param("name").unwrap_or_default();
+        let listing = admin.listing(&LABELS)?;
         let meta = admin.registry.meta();
-        let labels = meta.labels(project.as_deref(), name, admin.page());
-        Ok(admin.paged(labels.await?))
+        let labels = meta.labels(project.as_deref(), &listing).await?;
+        Ok(admin.page(&listing, labels))
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -1,13 +1,13 @@
 //! Members of projects: accounts and groups that have a role there.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::Deserialize;
 
 use super::projects::{found, owner};
-use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use super::query::Asks;
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::meta::{Holder, Member, SetMember};
@@ -16,12 +16,18 @@ use crate::meta::{Holder, Member, SetMember};
 pub(super) fn operations(all: Operations) -> Operations {
     let members = "/projects/{project}/members";
     let member = "/projects/{project}/members/{member}";
-    all.get(members, "Members and their roles", list)
+    all.list(members, "Members and their roles", &MEMBERS, list)
         .make(members, "Give an account or a group a role", set)
         .get(member, "A member, by its number", show)
         .put(member, "Change a role", change)
         .delete(member, "Take a role", remove)
 }
+
+const MEMBERS: Asks = Asks {
+    columns: &[],
+    filters: &[],
+    others: &["entityname"],
+};
 
 /// The members of a project, for who may see them.
 async fn members(admin: &Admin, project: String) -> Result<Vec<Member>, Error> {
@@ -37,7 +43,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
         if let Some(part) = admin.param("entityname") {
             members.retain(|member| member.name.contains(part));
         }
-        Ok(admin.listed(members))
+        admin.listed(&MEMBERS, members)
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -9,6 +9,7 @@ use axum::routing::{self, MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
+use super::query::Asks;
 use crate::registry::Registry;
 
 /// An operation as the description has it.
@@ -18,6 +19,8 @@ struct Described {
     /// The answer's when it is done.
     status: u16,
     summary: &'static str,
+    /// What a list can be asked for.
+    asks: Option<&'static Asks>,
 }
 
 /// Operations that are there.
@@ -37,7 +40,7 @@ macro_rules! adds {
             T: 'static,
         {
             let (method, status) = (stringify!($method), $status);
-            let described = Described { method, path, status, summary };
+            let described = Described { method, path, status, summary, asks: None };
             self.add(described, routing::$method(handler))
         }
     )*};
@@ -55,6 +58,50 @@ impl Operations {
         make: post, 201;
     }
 
+    /// A POST that makes something out of what its parameters say.
+    pub(super) fn make_with<H, T>(
+        self,
+        path: &'static str,
+        summary: &'static str,
+        asks: &'static Asks,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Registry>,
+        T: 'static,
+    {
+        let described = Described {
+            method: "post",
+            path,
+            status: 201,
+            summary,
+            asks: Some(asks),
+        };
+        self.add(described, routing::post(handler))
+    }
+
+    /// A list of which a part can be asked for.
+    pub(super) fn list<H, T>(
+        self,
+        path: &'static str,
+        summary: &'static str,
+        asks: &'static Asks,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, Registry>,
+        T: 'static,
+    {
+        let described = Described {
+            method: "get",
+            path,
+            status: 200,
+            summary,
+            asks: Some(asks),
+        };
+        self.add(described, get(handler))
+    }
+
     fn add(mut self, described: Described, serves: MethodRouter<Registry>) -> Self {
         self.router = self.router.route(described.path, serves);
         self.described.push(described);
@@ -69,6 +116,7 @@ impl Operations {
             path,
             status: 200,
             summary,
+            asks: None,
         });
         let described: Arc<[Described]> = self.described.into();
         // It is asked for so rarely that it is not kept.
@@ -109,13 +157,14 @@ fn document(described: &[Described]) -> Value {
 
 fn describe(operation: &Described) -> Value {
     let parts = operation.path.split('/');
-    let parameters: Vec<Value> = parts
+    let mut parameters: Vec<Value> = parts
         .filter_map(|part| part.strip_prefix('{'))
         .map(|name| {
             let name = name.trim_end_matches('}');
             json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
         })
         .collect();
+    parameters.extend(operation.asks.into_iter().flat_map(Asks::described));
     json!({
         "summary": operation.summary,
         "parameters": parameters,

@@ -1,16 +1,15 @@
 //! Projects and their quotas.
 
 use axum::Json;
-use axum::extract::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::page::Wanted;
-use super::{Admin, Body, Operations, Outcome, made};
+use super::query::{Asks, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, made};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateProject, DeleteProject, Listed, Member, Project, ProjectFilter, UpdateProject,
+    CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject,
     unknown_project,
 };
 use crate::name::is_component;
@@ -19,16 +18,43 @@ use crate::name::is_component;
 pub(super) fn operations(all: Operations) -> Operations {
     let (project, summary) = ("/projects/{project}", "/projects/{project}/summary");
     let quota = "/quotas/{project}";
-    all.get("/projects", "Projects that the caller may see", list)
-        .make("/projects", "Make a project", create)
-        .get(project, "A project", show)
-        .put(project, "Change a project", update)
-        .delete(project, "Remove an empty project", delete)
-        .get(summary, "What a project has, in numbers", self::summary)
-        .get("/quotas", "Bytes that projects have and may have", quotas)
-        .get(quota, "Bytes that a project has and may have", show_quota)
-        .put(quota, "Change what a project may have", set_quota)
+    all.list(
+        "/projects",
+        "Projects that the caller may see",
+        &PROJECTS,
+        list,
+    )
+    .make("/projects", "Make a project", create)
+    .get(project, "A project", show)
+    .put(project, "Change a project", update)
+    .delete(project, "Remove an empty project", delete)
+    .get(summary, "What a project has, in numbers", self::summary)
+    .list(
+        "/quotas",
+        "Bytes that projects have and may have",
+        &QUOTAS,
+        quotas,
+    )
+    .get(quota, "Bytes that a project has and may have", show_quota)
+    .put(quota, "Change what a project may have", set_quota)
 }
+
+const PROJECTS: Asks = Asks {
+    columns: PROJECT_COLUMNS,
+    filters: &[
+        Shorthand::Part("name", "name"),
+        Shorthand::Whole("public", "public"),
+    ],
+    others: &["project_name", "with_detail"],
+};
+const QUOTAS: Asks = Asks {
+    columns: QUOTA_COLUMNS,
+    filters: &[
+        Shorthand::Whole("reference", "reference"),
+        Shorthand::Whole("reference_id", "reference_id"),
+    ],
+    others: &[],
+};
 
 /// A new project, or what is to change of one.
 #[derive(Debug, Default, Deserialize)]
@@ -78,37 +104,14 @@ async fn list(admin: Admin) -> Outcome {
         // Harbor's clients ask with HEAD whether a name is taken.
         if let Some(name) = admin.param("project_name") {
             admin.require_role(name, None).await?;
-            return Ok(admin.listed(vec![found(&admin, name).await?]));
+            return admin.listed(&PROJECTS, vec![found(&admin, name).await?]);
         }
-        let meta = admin.registry.meta();
-        let projects = meta.projects(filter(&admin)?, admin.page()).await?;
-        Ok(admin.paged(projects))
+        let listing = admin.listing(&PROJECTS)?;
+        let projects = admin.registry.meta().projects(admin.viewer(), &listing);
+        Ok(admin.page(&listing, projects.await?))
     };
     let listed = listed.await;
     admin.outcome(listed)
-}
-
-/// Which projects a list is of.
-fn filter(admin: &Admin) -> Result<ProjectFilter<'_>, Error> {
-    let mut filter = ProjectFilter {
-        last: admin.param("last").unwrap_or_default(),
-        part: admin.param("name").unwrap_or_default(),
-        is_public: admin.param("public").map(is_true),
-        viewer: admin.viewer(),
-        ..ProjectFilter::default()
-    };
-    for (key, wanted) in admin.conditions(&["name", "public"])? {
-        match (key, wanted) {
-            ("name", Wanted::Is(name)) => filter.name = name,
-            ("name", Wanted::Has(part)) => filter.part = part,
-            (_, Wanted::Is(text) | Wanted::Has(text)) => filter.is_public = Some(is_true(text)),
-        }
-    }
-    Ok(filter)
-}
-
-fn is_true(text: &str) -> bool {
-    matches!(text, "true" | "1")
 }
 
 /// How many members have each role, and what there is besides.
@@ -235,16 +238,9 @@ fn quota(project: &Project) -> Value {
 async fn quotas(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let filter = ProjectFilter {
-            last: admin.param("last").unwrap_or_default(),
-            id: admin.number("reference_id")?.unwrap_or_default(),
-            ..ProjectFilter::default()
-        };
-        let projects = admin.registry.meta().projects(filter, admin.page()).await?;
-        Ok(admin.paged(Listed {
-            rows: projects.rows.iter().map(quota).collect(),
-            total: projects.total,
-        }))
+        let listing = admin.listing(&QUOTAS)?;
+        let projects = admin.registry.meta().projects(None, &listing).await?;
+        Ok(admin.page(&listing, projects.map(|project| quota(&project))))
     };
     let listed = listed.await;
     admin.outcome(listed)

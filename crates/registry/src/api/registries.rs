@@ -1,14 +1,14 @@
 //! Other registries that projects can be caches of. Passwords go in and never come out.
 
 use axum::Json;
-use axum::extract::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use storage::Secret;
 
-use super::{Admin, Body, Operations, Outcome, made, wrong};
+use super::query::{Asks, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
 use crate::error::Error;
-use crate::meta::{DeleteUpstream, SetUpstream, Upstream, UpstreamText, time};
+use crate::meta::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText, time};
 use crate::seal::Sealer;
 
 /// Characters of the longest name, description, address, user's name or password.
@@ -19,12 +19,18 @@ const DOCKER_HUB: &str = "docker.io";
 /// What can be done with other registries.
 pub(super) fn operations(all: Operations) -> Operations {
     let one = "/registries/{id}";
-    all.get("/registries", "Other registries", list)
+    all.list("/registries", "Other registries", &REGISTRIES, list)
         .make("/registries", "Make another registry known", create)
         .get(one, "Another registry", show)
         .put(one, "Change what is known of another registry", update)
         .delete(one, "Forget another registry", delete)
 }
+
+const REGISTRIES: Asks = Asks {
+    columns: UPSTREAM_COLUMNS,
+    filters: &[Shorthand::Part("name", "name")],
+    others: &[],
+};
 
 /// What is said of a registry; of one that is known, what is to change.
 #[derive(Debug, Default, Deserialize)]
@@ -163,8 +169,9 @@ fn shown(upstream: &Upstream) -> Value {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        let all = admin.registry.meta().known_upstreams().await?;
-        Ok(admin.listed(all.iter().map(shown).collect()))
+        let listing = admin.listing(&REGISTRIES)?;
+        let all = admin.registry.meta().upstreams_listed(&listing).await?;
+        Ok(admin.page(&listing, all.map(|upstream| shown(&upstream))))
     };
     let listed = listed.await;
     admin.outcome(listed)

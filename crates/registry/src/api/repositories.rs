@@ -1,16 +1,19 @@
 //! Repositories, artifacts and tags.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::page::Wanted;
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::projects::found;
+use super::query::{Asks, PAGES};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::meta::{Artifact, DeleteManifest, DeleteRepo, DeleteTag, SetTag, unknown_manifest};
+use crate::meta::{
+    ARTIFACT_COLUMNS, Artifact, DeleteManifest, DeleteRepo, DeleteTag, REPO_COLUMNS, SetTag,
+    unknown_manifest, unknown_repo,
+};
 use crate::name::{Reference, RepoName, Tag};
 
 /// Moments of a tag's history that are shown.
@@ -26,20 +29,21 @@ pub(super) fn operations(all: Operations) -> Operations {
     let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
-    all.get(repositories, "Repositories of a project", list)
+    all.list(repositories, "Repositories of a project", &REPOS, list)
         .get(repository, "A repository", show)
         .delete(repository, "Remove a repository", delete)
-        .get(
+        .list(
             artifacts,
-            "Artifacts, with ?q=labels=(id) those of a label",
+            "Artifacts of a repository",
+            &ARTIFACTS,
             self::artifacts,
         )
         .get(artifact, "An artifact", show_artifact)
         .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
-        .get(tags, "The tags of an artifact", self::tags)
+        .list(tags, "The tags of an artifact", &TAGS, self::tags)
         .delete(tagged, "Take a tag from an artifact", delete_tag)
         .make(tags, "Give an artifact another tag", tag)
-        .get(history, "Where a tag pointed", self::history)
+        .list(history, "Where a tag pointed", &PAGES, self::history)
         .post(
             undelete,
             "Bring a tag back to where it pointed",
@@ -47,9 +51,41 @@ pub(super) fn operations(all: Operations) -> Operations {
         )
 }
 
+const REPOS: Asks = Asks {
+    columns: REPO_COLUMNS,
+    filters: &[],
+    others: &[],
+};
+const ARTIFACTS: Asks = Asks {
+    columns: ARTIFACT_COLUMNS,
+    filters: &[],
+    others: WITH,
+};
+/// Where an artifact is copied from.
+pub(super) const WITH_FROM: Asks = Asks {
+    columns: &[],
+    filters: &[],
+    others: &["from"],
+};
+const TAGS: Asks = Asks {
+    columns: &[],
+    filters: &[],
+    others: WITH,
+};
+/// What Harbor's clients may want to see of artifacts or not. All that there is is shown.
+const WITH: &[&str] = &[
+    "with_tag",
+    "with_label",
+    "with_scan_overview",
+    "with_sbom_overview",
+    "with_signature",
+    "with_immutable_status",
+    "with_accessory",
+];
+
 /// A repository of a project: its name without the project, of which slashes may be encoded twice,
 /// as Harbor's clients do.
-fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
+pub(super) fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
     let rest = repository.replace("%2F", "/").replace("%2f", "/");
     match rest.is_empty() || rest == project {
         true => RepoName::parse(project),
@@ -60,14 +96,13 @@ fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, None).await?;
-        let (mut part, meta) = (String::new(), admin.registry.meta());
-        for (_, wanted) in admin.conditions(&["name"])? {
-            part = match wanted {
-                Wanted::Is(name) | Wanted::Has(name) => name.to_owned(),
-            };
+        let listing = admin.listing(&REPOS)?;
+        let meta = admin.registry.meta();
+        let repos = meta.project_repos(&project, &listing).await?;
+        if repos.total == 0 {
+            found(&admin, &project).await?;
         }
-        let repos = meta.project_repos(&project, &part, admin.page()).await?;
-        Ok(admin.paged(repos))
+        Ok(admin.page(&listing, repos))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -92,21 +127,16 @@ async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, Stri
     let listed = async {
         admin.require_role(&project, None).await?;
         let repo = repo(&project, &repository)?;
-        let label = admin.param("q").map(label).transpose()?;
+        let listing = admin.listing(&ARTIFACTS)?;
         let meta = admin.registry.meta();
-        let artifacts = meta.artifacts(&repo, label, admin.page()).await?;
-        Ok(admin.paged(artifacts))
+        let artifacts = meta.artifacts(&repo, &listing).await?;
+        if artifacts.total == 0 && !meta.has_repo(&repo).await? {
+            return Err(unknown_repo(&repo));
+        }
+        Ok(admin.page(&listing, artifacts))
     };
     let listed = listed.await;
     admin.outcome(listed)
-}
-
-/// The label that artifacts are to have: `labels=(1)` is one, by its number, as Harbor's clients
-/// write it.
-fn label(query: &str) -> Result<i64, Error> {
-    let id = query.strip_prefix("labels=(");
-    let id = id.and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-    id.ok_or_else(|| wrong("q is labels=(the number of a label)"))
 }
 
 /// The repository and the digest of an artifact that a path names.
@@ -142,7 +172,7 @@ async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>
 
 async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
     let listed = info(&admin, place).await;
-    let listed = listed.map(|artifact| admin.listed(artifact.tags));
+    let listed = listed.and_then(|artifact| admin.listed(&TAGS, artifact.tags));
     admin.outcome(listed)
 }
 
@@ -268,7 +298,7 @@ async fn history(
         admin.require_role(&project, None).await?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
         let meta = admin.registry.meta();
-        Ok(admin.listed(meta.tag_history(&repo, &tag, HISTORY_MAX).await?))
+        admin.listed(&PAGES, meta.tag_history(&repo, &tag, HISTORY_MAX).await?)
     };
     let listed = listed.await;
     admin.outcome(listed)

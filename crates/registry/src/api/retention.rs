@@ -2,7 +2,6 @@
 //! It is kept as the retention rules of the project.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::gc;

@@ -2,17 +2,20 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::Path;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::projects::named;
-use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use super::projects::{named, owner};
+use super::query::{Asks, Shorthand, wanted};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role};
 use crate::error::{Code, Error};
-use crate::meta::{CreateRobot, Event, RobotFate, RobotInfo, UpdateRobot, time};
+use crate::meta::{
+    CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test,
+    UpdateRobot, time,
+};
 use crate::name::is_component;
 
 /// Milliseconds of a day.
@@ -30,17 +33,34 @@ const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// What can be done with robots.
 pub(super) fn operations(all: Operations) -> Operations {
     let (robots, robot) = ("/robots", "/robots/{id}");
-    all.get(robots, "Robots, of a project with ?project=", list)
-        .make(robots, "Make a robot; the answer has its secret", create)
-        .get(robot, "A robot", show)
-        .put(
-            robot,
-            "Change a robot: disable it, or what it may do",
-            update,
-        )
-        .patch(robot, "Give a robot another secret", renew)
-        .delete(robot, "Remove a robot", delete)
+    all.list(
+        robots,
+        "Robots, of a project with ?project= or as Harbor's clients say it",
+        &ROBOTS,
+        list,
+    )
+    .make(robots, "Make a robot; the answer has its secret", create)
+    .get(robot, "A robot", show)
+    .put(
+        robot,
+        "Change a robot: disable it, or what it may do",
+        update,
+    )
+    .patch(robot, "Give a robot another secret", renew)
+    .delete(robot, "Remove a robot", delete)
+    .list(
+        "/projects/{project}/robots",
+        "Robots of a project",
+        &ROBOTS,
+        list_of_project,
+    )
 }
+
+const ROBOTS: Asks = Asks {
+    columns: ROBOT_COLUMNS,
+    filters: &[Shorthand::Whole("project", "project")],
+    others: &[],
+};
 
 /// A new robot.
 #[derive(Debug, Deserialize)]
@@ -98,6 +118,13 @@ struct Access {
     action: String,
     effect: Option<String>,
 }
+
+/// What a robot can be given in a project, in Harbor's words: resources and actions.
+pub(super) const ACCESS: [(&str, &str); 3] = [
+    ("repository", "pull"),
+    ("repository", "push"),
+    ("artifact", "delete"),
+];
 
 impl Access {
     /// What it is here, and whether it is all of that.
@@ -260,27 +287,30 @@ async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
 
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
-        let conditions = admin.conditions(&["Level", "ProjectID", "name"])?;
-        let mut project = admin.param("project").map(str::to_owned);
-        for (_, wanted) in conditions.iter().filter(|(key, _)| *key == "ProjectID") {
-            let number = wanted.exact().and_then(|text| text.parse().ok());
-            let number = number.ok_or_else(|| wrong("ProjectID is a number"))?;
-            // Harbor's robots of the system have the project 0.
-            project = match number {
-                0 => None,
-                number => Some(named(&admin, number).await?),
-            };
-        }
+        let listing = admin.listing(&ROBOTS)?;
+        let project = match (wanted(&listing, "project"), wanted(&listing, "project_id")) {
+            (Some(Operand::Text(name)), _) => Some(name.clone()),
+            (_, Some(Operand::Number(id))) if *id != 0 => Some(named(&admin, *id).await?),
+            _ => None,
+        };
         require(&admin, project.as_deref()).await?;
-        let mut robots = admin.registry.meta().robots(project.as_deref()).await?;
-        for (key, wanted) in conditions {
-            robots.retain(|robot| match key {
-                "Level" => wanted.takes(level(robot)),
-                "name" => wanted.takes(&robot.name),
-                _ => true,
-            });
-        }
-        Ok(admin.listed(robots.iter().map(shown).collect()))
+        let robots = admin.registry.meta().robots(&listing).await?;
+        Ok(admin.page(&listing, robots.map(|robot| shown(&robot))))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
+    let listed = async {
+        let name = owner(&admin, project).await?;
+        require(&admin, Some(&name)).await?;
+        let mut listing = admin.listing(&ROBOTS)?;
+        listing
+            .filters
+            .push((&ROBOT_PROJECT, Test::Is(Operand::Text(name))));
+        let robots = admin.registry.meta().robots(&listing).await?;
+        Ok(admin.page(&listing, robots.map(|robot| shown(&robot))))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -336,8 +366,7 @@ async fn hashed(secret: String) -> Result<String, Error> {
 /// of which project.
 async fn found(admin: &Admin, id: i64) -> Result<RobotInfo, Error> {
     let unknown = || Error::new(Code::NameUnknown, "there is no such robot");
-    let robots = admin.registry.meta().robots(None).await?;
-    let robot = robots.into_iter().find(|robot| robot.id == id);
+    let robot = admin.registry.meta().robot_info(id).await?;
     let robot = robot.ok_or_else(unknown)?;
     match require(admin, robot.project.as_deref()).await {
         Ok(()) => Ok(robot),

@@ -1,13 +1,13 @@
 //! Rules of a project: immutable tags and retention.
 
 use axum::Json;
-use axum::extract::Path;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::projects::found;
-use super::{Admin, Body, Operations, Outcome};
+use super::query::PAGES;
+use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::gc;
 use crate::logs::Job;
@@ -21,7 +21,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         "/projects/{project}/rules/{id}",
     );
     let run = "Remove tags that no retention keeps, or only look";
-    all.get(rules, "Rules: immutable tags and retention", list)
+    all.list(rules, "Rules: immutable tags and retention", &PAGES, list)
         .make(rules, "Add a rule", add)
         .delete(rule, "Remove a rule", delete)
         .post("/projects/{project}/retention", run, retain)
@@ -31,7 +31,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
-        Ok(admin.listed(admin.registry.meta().rules(project.id).await?))
+        admin.listed(&PAGES, admin.registry.meta().rules(project.id).await?)
     };
     let listed = listed.await;
     admin.outcome(listed)

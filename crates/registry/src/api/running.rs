@@ -1,9 +1,9 @@
 //! What clusters run.
 
-use axum::extract::Path;
 use serde::Deserialize;
 
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::query::PAGES;
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::meta::SetRunning;
@@ -16,7 +16,7 @@ const IMAGES_MAX: usize = 10_000;
 /// What can be done with what clusters run.
 pub(super) fn operations(all: Operations) -> Operations {
     let change = "Say what a cluster runs; nothing is nothing any more";
-    all.get("/running", "Clusters that said what they run", list)
+    all.list("/running", "Clusters that said what they run", &PAGES, list)
         .put("/running/{cluster}", change, set)
 }
 
@@ -36,7 +36,7 @@ fn digest(image: &str) -> Result<Digest, Error> {
 async fn list(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        Ok(admin.listed(admin.registry.meta().clusters().await?))
+        admin.listed(&PAGES, admin.registry.meta().clusters().await?)
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -10,7 +10,8 @@ use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, Body, Operations, Outcome};
+use super::query::PAGES;
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::{auth, fsck, gc};
 
 /// What can be done with the registry as a whole.
@@ -20,8 +21,23 @@ pub(super) fn operations(all: Operations) -> Operations {
     let rotate = "Make a key that signs from now on; older ones still check";
     all.get(gc, "What waits for garbage collection", self::gc)
         .post(gc, "Collect garbage now, or only look", run_gc)
+        .get(
+            "/system/gc/schedule",
+            "How often garbage is collected",
+            schedule,
+        )
+        .make(
+            "/system/gc/schedule",
+            "Collect garbage now, in Harbor's words",
+            run_scheduled,
+        )
         .post(fsck, compare, self::fsck)
-        .get(keys, "Keys that sign tokens, newest first", self::keys)
+        .list(
+            keys,
+            "Keys that sign tokens, newest first",
+            &PAGES,
+            self::keys,
+        )
         .make(keys, rotate, rotate_key)
 }
 
@@ -67,6 +83,55 @@ async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     admin.outcome(done)
 }
 
+/// Garbage is collected all the time, so there is nothing to be scheduled.
+async fn schedule(admin: Admin) -> Outcome {
+    let shown = admin.require_admin().map(|()| {
+        let seconds = admin.registry.config().gc.interval.0 / 1_000_000_000;
+        let kind = match admin.registry.config().gc.enabled {
+            true => "Custom",
+            false => "None",
+        };
+        Json(json!({"schedule": {"type": kind, "cron": format!("@every {seconds}s")}}))
+    });
+    admin.outcome(shown)
+}
+
+/// What Harbor's clients send to have garbage collected now.
+#[derive(Debug, Deserialize)]
+struct Scheduled {
+    schedule: Schedule,
+    #[serde(default)]
+    parameters: Parameters,
+}
+
+#[derive(Debug, Deserialize)]
+struct Schedule {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    dry_run: bool,
+}
+
+async fn run_scheduled(admin: Admin, Body(request): Body<Scheduled>) -> Outcome {
+    let done = async {
+        admin.require_admin()?;
+        if request.schedule.kind != "Manual" {
+            return Err(wrong(
+                "garbage is collected all the time (registry.gc.interval); the type Manual does it now",
+            ));
+        }
+        let dry_run = request.parameters.dry_run;
+        gc::asked(&admin.registry, &admin.seen.rid, dry_run).await?;
+        Ok(StatusCode::CREATED)
+    };
+    let done = done.await;
+    admin.outcome(done)
+}
+
 /// A comparison of the database with the store.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -95,7 +160,7 @@ async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
 async fn keys(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
-        Ok(admin.listed(admin.registry.meta().keys().await?))
+        admin.listed(&PAGES, admin.registry.meta().keys().await?)
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -9,11 +9,11 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::member;
 use super::outbox::{Event, tell};
-use super::page::{Listed, Page, Value};
 use super::project::{UNLIMITED, make_project};
-use super::search::{pattern, visible};
+use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
 use crate::error::{Code, Error};
@@ -52,31 +52,34 @@ pub(crate) fn time(ms: i64) -> String {
 const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
      (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
      p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
-const PROJECTS: &str = concat!(
-    "SELECT p.id, p.name, p.public, p.created_ms, \
-     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
-     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name > $1 \
-     AND (p.name = $3 OR $3 = '') AND p.name LIKE $4 ESCAPE '!' \
-     AND ($5 < 0 OR p.public = $5) AND ($6 = 0 OR p.id = $6) AND ",
-    visible!(),
-    " ORDER BY p.name"
-);
+/// Those that the viewer may see.
+const PROJECTS: Source = Source {
+    columns: "p.id, p.name, p.public, p.created_ms, \
+     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, p.upstream_id",
+    from: concat!(
+        "FROM project p JOIN quota q ON q.project_id = p.id WHERE ",
+        visible!("$1")
+    ),
+    order: "p.name",
+};
 
-/// Which projects are wanted.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ProjectFilter<'a> {
-    /// Only those behind this name.
-    pub(crate) last: &'a str,
-    /// The one of this name; any if it is empty.
-    pub(crate) name: &'a str,
-    /// Those with this in their names.
-    pub(crate) part: &'a str,
-    pub(crate) is_public: Option<bool>,
-    /// The one with this number; any if it is 0.
-    pub(crate) id: i64,
-    /// Those that a viewer may see, as in a search.
-    pub(crate) viewer: Option<i64>,
-}
+/// What projects can be filtered by.
+pub(crate) const PROJECT_COLUMNS: &[Column] = &[
+    Column::new("name", Kind::Text, "p.name"),
+    Column::new("project_id", Kind::Number, "p.id"),
+    Column::new("public", Kind::Flag, "p.public"),
+    Column::new("creation_time", Kind::Moment, "p.created_ms"),
+    Column::new("registry_id", Kind::Number, "COALESCE(p.upstream_id, 0)"),
+];
+
+/// What quotas can be filtered by. Harbor has them refer to things of several kinds.
+pub(crate) const QUOTA_COLUMNS: &[Column] = &[
+    Column::new("id", Kind::Number, "p.id"),
+    Column::new("reference", Kind::Text, "CAST('project' AS TEXT)"),
+    Column::new("reference_id", Kind::Number, "p.id"),
+    Column::new("hard.storage", Kind::Number, "q.hard"),
+    Column::new("used.storage", Kind::Number, "q.used"),
+];
 
 fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
     let is_public = row.try_get::<i64, _>(2)? != 0;
@@ -99,7 +102,39 @@ pub(crate) fn unknown_project(name: &str) -> Error {
     Error::new(Code::NameUnknown, format!("there is no project {name}"))
 }
 
+/// How much there is in some projects.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) projects: i64,
+    pub(crate) repositories: i64,
+    pub(crate) bytes: i64,
+}
+
+const TOTALS: &str = concat!(
+    "SELECT COUNT(*), CAST(COALESCE(SUM((SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id)), 0) \
+     AS BIGINT), CAST(COALESCE(SUM(q.used), 0) AS BIGINT) \
+     FROM project p JOIN quota q ON q.project_id = p.id WHERE p.public = $2 AND ",
+    visible!("$1")
+);
+
 impl Meta {
+    /// How much there is in the private and in the public projects that a viewer may see.
+    pub(crate) async fn totals(&self, viewer: Option<i64>) -> Result<[Totals; 2], Error> {
+        let mut totals = [Totals::default(); 2];
+        for (public, totals) in (0_i64..).zip(&mut totals) {
+            let read = |row: &AnyRow| {
+                Ok(Totals {
+                    projects: row.try_get(0)?,
+                    repositories: row.try_get(1)?,
+                    bytes: row.try_get(2)?,
+                })
+            };
+            let query = bound!(TOTALS, viewer.unwrap_or(-1), public);
+            *totals = self.rows(query, read).await?.pop().unwrap_or_default();
+        }
+        Ok(totals)
+    }
+
     /// A project by its name.
     pub(crate) async fn project(&self, name: &str) -> Result<Option<Project>, Error> {
         Ok(self.rows(bound!(PROJECT, name), project).await?.pop())
@@ -111,22 +146,14 @@ impl Meta {
         Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
     }
 
-    /// Projects in the order of their names.
+    /// Projects, of those that a viewer may see, as in a search.
     pub(crate) async fn projects(
         &self,
-        filter: ProjectFilter<'_>,
-        page: Page,
+        viewer: Option<i64>,
+        listing: &Listing,
     ) -> Result<Listed<Project>, Error> {
-        let part = pattern(filter.part);
-        let values = [
-            Value::Text(filter.last),
-            Value::Number(filter.viewer.unwrap_or(-1)),
-            Value::Text(filter.name),
-            Value::Text(&part),
-            Value::Number(filter.is_public.map_or(-1, i64::from)),
-            Value::Number(filter.id),
-        ];
-        self.page(PROJECTS, &values, page, project).await
+        let viewer = Operand::Number(viewer.unwrap_or(-1));
+        self.list(&PROJECTS, vec![viewer], listing, project).await
     }
 }
 

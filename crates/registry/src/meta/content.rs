@@ -11,12 +11,11 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::label::Label;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell};
-use super::page::{Listed, Page, Value as Bound};
 use super::project::find_repo;
 use super::rules::check_mutable;
-use super::search::pattern;
 use super::tag::{self, Target};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -79,15 +78,44 @@ pub(crate) struct TagInfo {
     pub(crate) updated: String,
 }
 
-const ARTIFACTS: &str = "SELECT m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
+const REPOS: Source = Source {
+    columns: "r.id, r.name, r.created_ms, \
+     (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id",
+    from: "FROM repo r JOIN project p ON p.id = r.project_id WHERE p.name = $1",
+    order: "r.name",
+};
+
+/// What repositories can be filtered by.
+pub(crate) const REPO_COLUMNS: &[Column] = &[
+    Column::new("name", Kind::Text, "r.name"),
+    Column::new("id", Kind::Number, "r.id"),
+    Column::new("creation_time", Kind::Moment, "r.created_ms"),
+];
+
+const ARTIFACTS: Source = Source {
+    columns: "m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
      m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
          FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
          JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id), u.pulled_ms, \
-     r.id, r.project_id \
-     FROM manifest m JOIN repo r ON r.id = m.repo_id LEFT JOIN pull u ON u.manifest_id = m.id \
-     WHERE r.name = $1 AND ($2 = 0 OR EXISTS (SELECT 1 FROM manifest_label l \
-         WHERE l.manifest_id = m.id AND l.label_id = $2)) AND ($3 = '' OR m.digest = $3) \
-     ORDER BY m.pushed_ms DESC, m.id DESC";
+     r.id, r.project_id",
+    from: "FROM manifest m JOIN repo r ON r.id = m.repo_id \
+     LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1",
+    order: "m.pushed_ms DESC, m.id DESC",
+};
+
+const DIGEST: Column = Column::new("digest", Kind::Text, "m.digest");
+/// What artifacts can be filtered by. Who was never pulled was so before all others.
+pub(crate) const ARTIFACT_COLUMNS: &[Column] = &[
+    DIGEST,
+    Column::new("tags", Kind::Text, "t.name")
+        .many("EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id AND "),
+    Column::new("labels", Kind::Number, "l.label_id")
+        .many("EXISTS (SELECT 1 FROM manifest_label l WHERE l.manifest_id = m.id AND "),
+    Column::new("manifest_media_type", Kind::Text, "m.media_type"),
+    Column::new("artifact_type", Kind::Text, "COALESCE(m.artifact_type, '')"),
+    Column::new("push_time", Kind::Moment, "m.pushed_ms"),
+    Column::new("pull_time", Kind::Moment, "COALESCE(u.pulled_ms, 0)"),
+];
 
 fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
     let annotations: Option<String> = row.try_get(4)?;
@@ -119,25 +147,20 @@ fn repo(row: &sqlx::any::AnyRow) -> Result<RepoInfo, sqlx::Error> {
     })
 }
 
-fn unknown_repo(name: &RepoName) -> Error {
+/// What is said of a repository that is not there.
+pub(crate) fn unknown_repo(name: &RepoName) -> Error {
     Error::new(Code::NameUnknown, format!("there is no repository {name}"))
 }
 
 impl Meta {
-    /// The repositories of a project that have a part in their names.
+    /// The repositories of a project.
     pub(crate) async fn project_repos(
         &self,
         project: &str,
-        part: &str,
-        page: Page,
+        listing: &Listing,
     ) -> Result<Listed<RepoInfo>, Error> {
-        let sql = "SELECT r.id, r.name, r.created_ms, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id \
-             FROM repo r JOIN project p ON p.id = r.project_id \
-             WHERE p.name = $1 AND r.name LIKE $2 ESCAPE '!' ORDER BY r.name";
-        let part = pattern(part);
-        let values = [Bound::Text(project), Bound::Text(&part)];
-        self.page(sql, &values, page, repo).await
+        let project = Operand::from(project);
+        self.list(&REPOS, vec![project], listing, repo).await
     }
 
     /// A repository by its name.
@@ -149,45 +172,25 @@ impl Meta {
         found.ok_or_else(|| unknown_repo(name))
     }
 
-    /// The manifests of a repository, or those of it that have a label, with their tags and labels,
-    /// newest first, by pages.
-    pub(crate) async fn artifacts(
-        &self,
-        repo: &RepoName,
-        label: Option<i64>,
-        page: Page,
-    ) -> Result<Listed<Artifact>, Error> {
-        self.artifacts_with(repo, label.unwrap_or(0), "", page)
-            .await
-    }
-
     /// A manifest of a repository, as it is in the list of them.
     pub(crate) async fn artifact(
         &self,
         repo: &RepoName,
         digest: &Digest,
     ) -> Result<Option<Artifact>, Error> {
-        let page = Page {
-            limit: 1,
-            offset: 0,
-        };
-        let found = self.artifacts_with(repo, 0, digest.as_str(), page);
-        Ok(found.await?.rows.pop())
+        let listing = Listing::one(&DIGEST, Operand::from(digest.as_str()));
+        Ok(self.artifacts(repo, &listing).await?.rows.pop())
     }
 
-    async fn artifacts_with(
+    /// The manifests of a repository with their tags and labels, newest first unless another order
+    /// is asked for.
+    pub(crate) async fn artifacts(
         &self,
         repo: &RepoName,
-        label: i64,
-        digest: &str,
-        page: Page,
+        listing: &Listing,
     ) -> Result<Listed<Artifact>, Error> {
-        let values = [
-            Bound::Text(repo.as_str()),
-            Bound::Number(label),
-            Bound::Text(digest),
-        ];
-        let mut artifacts = self.page(ARTIFACTS, &values, page, artifact).await?;
+        let repo = Operand::from(repo.as_str());
+        let mut artifacts = self.list(&ARTIFACTS, vec![repo], listing, artifact).await?;
         let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
         for artifact in &mut artifacts.rows {
             let (artifact_id, repository_id) = (artifact.id, artifact.repository_id);

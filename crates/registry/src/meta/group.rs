@@ -9,9 +9,8 @@ use super::administer::time;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Source};
 use super::outbox::{Event, tell};
-use super::page::{Listed, Page, Value};
-use super::search::pattern;
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -40,13 +39,23 @@ fn unknown() -> Error {
     Error::new(Code::NameUnknown, "there is no such group")
 }
 
+const GROUPS: Source = Source {
+    columns: "g.id, g.name, g.created_ms",
+    from: "FROM user_group g WHERE 1 = 1",
+    order: "g.name",
+};
+
+/// What groups can be filtered by.
+pub(crate) const GROUP_COLUMNS: &[Column] = &[
+    Column::new("group_name", Kind::Text, "g.name"),
+    Column::new("id", Kind::Number, "g.id"),
+    Column::new("creation_time", Kind::Moment, "g.created_ms"),
+];
+
 impl Meta {
-    /// Groups with this part in their names.
-    pub(crate) async fn groups(&self, part: &str, page: Page) -> Result<Listed<Group>, Error> {
-        let sql = "SELECT id, name, created_ms FROM user_group WHERE LOWER(name) LIKE $1 \
-             ESCAPE '!' ORDER BY name";
-        let part = pattern(part);
-        self.page(sql, &[Value::Text(&part)], page, group).await
+    /// Groups.
+    pub(crate) async fn groups(&self, listing: &Listing) -> Result<Listed<Group>, Error> {
+        self.list(&GROUPS, Vec::new(), listing, group).await
     }
 
     /// A group by its number.

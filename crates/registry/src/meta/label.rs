@@ -8,9 +8,9 @@ use super::Meta;
 use super::administer::{project_id, time};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell};
-use super::page::{Listed, Page, Value};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -69,10 +69,22 @@ fn label(row: &sqlx::any::AnyRow) -> Result<Label, sqlx::Error> {
 const LABEL: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, p.name, \
      l.created_ms, l.updated_ms FROM label l LEFT JOIN project p ON p.id = l.project_id \
      WHERE l.id = $1";
-const LABELS: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, p.name, \
-     l.created_ms, l.updated_ms FROM label l LEFT JOIN project p ON p.id = l.project_id \
-     WHERE COALESCE(p.name, '') = $1 AND ($2 = '' OR l.name = $2) \
-     ORDER BY l.name";
+const LABELS: Source = Source {
+    columns: "l.id, l.name, l.description, l.color, l.project_id, p.name, \
+     l.created_ms, l.updated_ms",
+    from: "FROM label l LEFT JOIN project p ON p.id = l.project_id \
+     WHERE COALESCE(p.name, '') = $1",
+    order: "l.name",
+};
+
+/// What labels can be filtered by.
+pub(crate) const LABEL_COLUMNS: &[Column] = &[
+    Column::new("name", Kind::Text, "l.name"),
+    Column::new("id", Kind::Number, "l.id"),
+    Column::new("color", Kind::Text, "l.color"),
+    Column::new("creation_time", Kind::Moment, "l.created_ms"),
+    Column::new("update_time", Kind::Moment, "l.updated_ms"),
+];
 const OF_ARTIFACT: &str = "SELECT l.id, l.name, l.description, l.color, l.project_id, p.name, \
      l.created_ms, l.updated_ms FROM manifest_label e JOIN label l ON l.id = e.label_id \
      LEFT JOIN project p ON p.id = l.project_id WHERE e.manifest_id = $1 ORDER BY l.name";
@@ -84,15 +96,14 @@ impl Meta {
         found.ok_or_else(unknown)
     }
 
-    /// The labels of a project, or of the whole registry; of this name only, if there is one.
+    /// The labels of a project, or of the whole registry.
     pub(crate) async fn labels(
         &self,
         project: Option<&str>,
-        name: &str,
-        page: Page,
+        listing: &Listing,
     ) -> Result<Listed<Label>, Error> {
-        let values = [project.unwrap_or_default(), name].map(Value::Text);
-        self.page(LABELS, &values, page, label).await
+        let project = Operand::from(project.unwrap_or_default());
+        self.list(&LABELS, vec![project], listing, label).await
     }
 
     /// The labels of an artifact.

@@ -10,6 +10,7 @@ use super::administer::{project_id, time};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::outbox::{Event, tell};
 use crate::auth::Permission;
 use crate::error::{Code, Error};
@@ -51,47 +52,101 @@ pub(crate) struct AccountInfo {
     pub(crate) creation_time: String,
 }
 
+const ROBOTS: Source = Source {
+    columns: "r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, r.created_ms, \
+     r.description",
+    from: "FROM robot r LEFT JOIN project p ON p.id = r.project_id WHERE 1 = 1",
+    order: "r.name",
+};
+
+const ROBOT_ID: Column = Column::new("id", Kind::Number, "r.id");
+/// The project that a robot belongs to.
+pub(crate) const ROBOT_PROJECT: Column = Column::new("project", Kind::Text, "COALESCE(p.name, '')");
+/// What robots can be filtered by. Those of the system have no project, which is 0.
+pub(crate) const ROBOT_COLUMNS: &[Column] = &[
+    Column::new("name", Kind::Text, "r.name"),
+    ROBOT_ID,
+    Column::new(
+        "level",
+        Kind::Text,
+        "CASE WHEN r.project_id IS NULL THEN 'system' ELSE 'project' END",
+    ),
+    Column::new("project_id", Kind::Number, "COALESCE(r.project_id, 0)"),
+    ROBOT_PROJECT,
+    Column::new("disable", Kind::Flag, "r.disabled"),
+    Column::new("creation_time", Kind::Moment, "r.created_ms"),
+];
+
+fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
+    Ok(RobotInfo {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        project: row.try_get(2)?,
+        permissions: permissions(&row.try_get::<String, _>(3)?),
+        is_disabled: row.try_get::<i64, _>(4)? != 0,
+        expires_ms: row.try_get(5)?,
+        created_ms: row.try_get(6)?,
+        description: row.try_get(7)?,
+    })
+}
+
+const ACCOUNTS: Source = Source {
+    columns: "a.id, a.name, a.admin, a.disabled, a.created_ms, a.email, a.realname, \
+     a.comment",
+    from: "FROM account a WHERE 1 = 1",
+    order: "a.name",
+};
+
+const ACCOUNT_ID: Column = Column::new("user_id", Kind::Number, "a.id");
+/// What accounts can be found by, by who may not see more of them.
+pub(crate) const ACCOUNT_NAMES: &[Column] = &[Column::new("username", Kind::Text, "a.name")];
+/// What accounts can be filtered by.
+pub(crate) const ACCOUNT_COLUMNS: &[Column] = &[
+    Column::new("username", Kind::Text, "a.name"),
+    Column::new("email", Kind::Text, "a.email"),
+    Column::new("realname", Kind::Text, "a.realname"),
+    ACCOUNT_ID,
+    Column::new("sysadmin_flag", Kind::Flag, "a.admin"),
+    Column::new("disabled", Kind::Flag, "a.disabled"),
+    Column::new("creation_time", Kind::Moment, "a.created_ms"),
+];
+
+fn account(row: &sqlx::any::AnyRow) -> Result<AccountInfo, sqlx::Error> {
+    Ok(AccountInfo {
+        user_id: row.try_get(0)?,
+        username: row.try_get(1)?,
+        sysadmin_flag: row.try_get::<i64, _>(2)? != 0,
+        disabled: row.try_get::<i64, _>(3)? != 0,
+        creation_time: time(row.try_get(4)?),
+        profile: Profile {
+            email: row.try_get(5)?,
+            realname: row.try_get(6)?,
+            comment: row.try_get(7)?,
+        },
+    })
+}
+
 impl Meta {
-    /// All robots, of a project or of all.
-    pub(crate) async fn robots(&self, project: Option<&str>) -> Result<Vec<RobotInfo>, Error> {
-        let sql = "SELECT r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, \
-             r.created_ms, r.description FROM robot r LEFT JOIN project p ON p.id = r.project_id \
-             WHERE $1 = '' OR p.name = $1 ORDER BY r.name";
-        let robot = |row: &sqlx::any::AnyRow| {
-            Ok(RobotInfo {
-                id: row.try_get(0)?,
-                name: row.try_get(1)?,
-                project: row.try_get(2)?,
-                permissions: permissions(&row.try_get::<String, _>(3)?),
-                is_disabled: row.try_get::<i64, _>(4)? != 0,
-                expires_ms: row.try_get(5)?,
-                created_ms: row.try_get(6)?,
-                description: row.try_get(7)?,
-            })
-        };
-        self.rows(bound!(sql, project.unwrap_or_default()), robot)
-            .await
+    /// Robots.
+    pub(crate) async fn robots(&self, listing: &Listing) -> Result<Listed<RobotInfo>, Error> {
+        self.list(&ROBOTS, Vec::new(), listing, robot).await
     }
 
-    /// All accounts.
-    pub(crate) async fn accounts(&self) -> Result<Vec<AccountInfo>, Error> {
-        let sql = "SELECT id, name, admin, disabled, created_ms, email, realname, comment \
-             FROM account ORDER BY name";
-        let account = |row: &sqlx::any::AnyRow| {
-            Ok(AccountInfo {
-                user_id: row.try_get(0)?,
-                username: row.try_get(1)?,
-                sysadmin_flag: row.try_get::<i64, _>(2)? != 0,
-                disabled: row.try_get::<i64, _>(3)? != 0,
-                creation_time: time(row.try_get(4)?),
-                profile: Profile {
-                    email: row.try_get(5)?,
-                    realname: row.try_get(6)?,
-                    comment: row.try_get(7)?,
-                },
-            })
-        };
-        self.rows(bound!(sql), account).await
+    /// A robot by its number.
+    pub(crate) async fn robot_info(&self, id: i64) -> Result<Option<RobotInfo>, Error> {
+        let listing = Listing::one(&ROBOT_ID, Operand::Number(id));
+        Ok(self.robots(&listing).await?.rows.pop())
+    }
+
+    /// An account by its number.
+    pub(crate) async fn account_info(&self, id: i64) -> Result<Option<AccountInfo>, Error> {
+        let listing = Listing::one(&ACCOUNT_ID, Operand::Number(id));
+        Ok(self.accounts(&listing).await?.rows.pop())
+    }
+
+    /// Accounts.
+    pub(crate) async fn accounts(&self, listing: &Listing) -> Result<Listed<AccountInfo>, Error> {
+        self.list(&ACCOUNTS, Vec::new(), listing, account).await
     }
 }
 

@@ -25,27 +25,34 @@ pub(crate) struct FoundRepo {
     pub(crate) artifact_count: i64,
 }
 
-/// That the viewer `$2` may see the project `p`: everybody, or it has a role there, of its own or of
-/// a group.
+/// That the viewer at a place of the statement may see the project `p`: everybody, or it has a role
+/// there, of its own or of a group.
 macro_rules! visible {
-    () => {
-        "(p.public = 1 OR $2 < 0 \
-         OR EXISTS (SELECT 1 FROM member m WHERE m.project_id = p.id AND m.account_id = $2) \
-         OR EXISTS (SELECT 1 FROM member_group g JOIN group_account a ON a.group_id = g.group_id \
-             WHERE g.project_id = p.id AND a.account_id = $2))"
+    ($viewer:literal) => {
+        concat!(
+            "(p.public = 1 OR ",
+            $viewer,
+            " < 0 OR EXISTS (SELECT 1 FROM member m WHERE m.project_id = p.id AND m.account_id = ",
+            $viewer,
+            ") OR EXISTS (SELECT 1 FROM member_group g \
+             JOIN group_account a ON a.group_id = g.group_id \
+             WHERE g.project_id = p.id AND a.account_id = ",
+            $viewer,
+            "))"
+        )
     };
 }
 pub(super) use visible;
 
 const PROJECTS: &str = concat!(
     "SELECT p.id, p.name, p.public FROM project p WHERE p.name LIKE $1 ESCAPE '!' AND ",
-    visible!(),
+    visible!("$2"),
     " ORDER BY p.name LIMIT $3"
 );
 const REPOS: &str = concat!(
     "SELECT r.name, p.name, p.public, (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
      FROM repo r JOIN project p ON p.id = r.project_id WHERE r.name LIKE $1 ESCAPE '!' AND ",
-    visible!(),
+    visible!("$2"),
     " ORDER BY r.name LIMIT $3"
 );
 

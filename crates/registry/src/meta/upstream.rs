@@ -12,6 +12,7 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Source};
 use super::outbox::{Event, tell};
 use crate::error::{Code, Error};
 use crate::seal::{Sealed, Sealer};
@@ -92,9 +93,33 @@ fn upstream(row: &AnyRow) -> Result<Upstream, sqlx::Error> {
     })
 }
 
+const UPSTREAMS: Source = Source {
+    columns: "u.id, u.name, u.description, u.url, u.namespace, u.username, u.sealed, \
+     u.created_ms, u.updated_ms",
+    from: "FROM upstream u WHERE 1 = 1",
+    order: "u.name",
+};
+
+/// What registries can be filtered by.
+pub(crate) const UPSTREAM_COLUMNS: &[Column] = &[
+    Column::new("name", Kind::Text, "u.name"),
+    Column::new("id", Kind::Number, "u.id"),
+    Column::new("url", Kind::Text, "u.url"),
+    Column::new("creation_time", Kind::Moment, "u.created_ms"),
+    Column::new("update_time", Kind::Moment, "u.updated_ms"),
+];
+
 impl Meta {
-    /// All registries that are known.
-    pub(crate) async fn known_upstreams(&self) -> Result<Vec<Upstream>, Error> {
+    /// Registries that are known.
+    pub(crate) async fn upstreams_listed(
+        &self,
+        listing: &Listing,
+    ) -> Result<Listed<Upstream>, Error> {
+        self.list(&UPSTREAMS, Vec::new(), listing, upstream).await
+    }
+
+    /// All of them.
+    async fn known_upstreams(&self) -> Result<Vec<Upstream>, Error> {
         let sql = upstreams!(" FROM upstream u ORDER BY u.name");
         self.rows(bound!(sql), upstream).await
     }

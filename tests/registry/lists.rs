@@ -1,0 +1,181 @@
+//! Lists give what is asked for, and nothing is asked for that is not understood.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256};
+
+async fn get(client: &RegistryClient, path: &str) -> anyhow::Result<(u16, Value)> {
+    client.manage(Method::GET, path, Value::Null).await
+}
+
+/// What each thing of a list has under a key.
+async fn column(client: &RegistryClient, path: &str, key: &str) -> anyhow::Result<Vec<Value>> {
+    let (status, list) = get(client, path).await?;
+    anyhow::ensure!(status == 200, "{path}: {status} {list}");
+    let list = list.as_array().into_iter().flatten();
+    Ok(list.map(|thing| thing[key].clone()).collect())
+}
+
+#[tokio::test]
+async fn filters_orders_and_pages() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for (name, public, limit) in [("pa", true, 30), ("pab", false, 20), ("other", false, 10)] {
+        let project = json!({
+            "project_name": name, "metadata": {"public": public.to_string()},
+            "storage_limit": limit * 1_000_000,
+        });
+        let (status, told) = client.manage(Method::POST, "/projects", project).await?;
+        assert_eq!(status, 201, "{told}");
+    }
+    for (path, names) in [
+        ("/projects?name=pa", vec!["pa", "pab"]),
+        ("/projects?q=name=~pa", vec!["pa", "pab"]),
+        ("/projects?q=name=pa", vec!["pa"]),
+        ("/projects?q=name%3D%7Epa", vec!["pa", "pab"]),
+        ("/projects?q=name%253Dpa", vec!["pa"]),
+        ("/projects?q=name={pa%20other}", vec!["other", "pa"]),
+        ("/projects?public=true", vec!["pa"]),
+        ("/projects?q=public=false,name=~pa", vec!["pab"]),
+        ("/projects?q=project_id=[2~]", vec!["other", "pab"]),
+        ("/projects?q=creation_time=[~2020-01-01]", vec![]),
+        ("/projects?sort=-name", vec!["pab", "pa", "other"]),
+        (
+            "/projects?sort=-creation_time,name&page_size=1",
+            vec!["other"],
+        ),
+        ("/projects?page=1&page_size=1", vec!["other"]),
+        ("/projects?page=2&page_size=1", vec!["pa"]),
+        ("/projects?page=4&page_size=1", vec![]),
+    ] {
+        assert_eq!(column(client, path, "name").await?, names, "{path}");
+    }
+    let (_, project) = get(client, "/projects/pab").await?;
+    let id = &project["project_id"];
+    let quota = format!("/quotas?reference=project&reference_id={id}");
+    assert_eq!(column(client, &quota, "id").await?, [id.clone()]);
+    let largest = column(client, "/quotas?sort=-hard.storage&page_size=2", "ref").await?;
+    let largest: Vec<&Value> = largest.iter().map(|project| &project["name"]).collect();
+    assert_eq!(largest, ["pa", "pab"]);
+
+    for n in 0..3 {
+        let tag = format!("v{n}");
+        client.push_image("pa/app", &tag, &bytes(n, 10)).await?;
+    }
+    let digest = {
+        let one = client.push_image("pa/app", "once", &bytes(9, 10)).await?;
+        sha256(&one)
+    };
+    client.push_image("pa/app", "once", &bytes(8, 10)).await?;
+    let artifacts = "/projects/pa/repositories/app/artifacts";
+    for (q, count) in [
+        ("", 5),
+        ("?q=tags=v1", 1),
+        ("?q=tags=~v", 3),
+        ("?q=tags=*", 4),
+        ("?q=tags=nil", 1),
+        (&format!("?q=digest={digest}"), 1),
+        ("?with_tag=true&with_label=true&page_size=2", 2),
+    ] {
+        let found = column(client, &format!("{artifacts}{q}"), "digest").await?;
+        assert_eq!(found.len(), count, "{q}: {found:?}");
+    }
+    let nope = "/projects/pa/repositories/nope/artifacts";
+    for path in [nope, "/projects/nope/repositories"] {
+        assert_eq!(get(client, path).await?.0, 404, "{path}");
+    }
+
+    let robot = json!({"name": "ci", "permissions": [{"project": "pa", "actions": ["pull"]}]});
+    assert_eq!(client.manage(Method::POST, "/robots", robot).await?.0, 201);
+    let robot = json!({
+        "name": "own", "project": "pa", "permissions": [{"project": "pa", "actions": ["pull"]}],
+    });
+    assert_eq!(client.manage(Method::POST, "/robots", robot).await?.0, 201);
+    for (q, names) in [
+        ("q=Level=project,ProjectID=1", vec!["robot$pa+own"]),
+        ("q=Level=system,ProjectID=0", vec!["robot$ci"]),
+        ("project=pa", vec!["robot$pa+own"]),
+        ("q=name=~c", vec!["robot$ci"]),
+    ] {
+        let found = column(client, &format!("/robots?{q}"), "name").await?;
+        assert_eq!(found, names, "{q}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn accounts_are_found_by_name() -> anyhow::Result<()> {
+    let (_registry, admin) = crate::auth::start().await?;
+    for name in ["alice", "bob"] {
+        let account = json!({"username": name, "password": "a long enough password"});
+        assert_eq!(admin.manage(Method::POST, "/users", account).await?.0, 201);
+    }
+    for (query, names) in [
+        ("username=alice", vec!["alice"]),
+        ("q=username=~b", vec!["bob"]),
+        ("q=sysadmin_flag=true", vec!["admin"]),
+        ("page_size=1&page=3", vec!["bob"]),
+    ] {
+        let found = column(&admin, &format!("/users?{query}"), "username").await?;
+        assert_eq!(found, names, "{query}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for path in [
+        "/projects?q=owner=me",
+        "/projects?nam=a",
+        "/projects?q=name",
+        "/projects?sort=colour",
+        "/projects?page=0",
+        "/projects?page_size=many",
+        "/users?q=user=a",
+        "/robots?q=Level=~sys,Colour=red",
+        "/quotas?reference_id=first",
+        "/registries?q=colour=red",
+        "/usergroups?q=colour=red",
+        "/labels?q=colour=red",
+    ] {
+        let refused = client.request(Method::GET, &format!("/api/v2.0{path}"));
+        let refused = refused.send().await?;
+        assert_eq!(refused.status(), 400, "{path}");
+        assert_eq!(code(refused).await?, "UNSUPPORTED", "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_refusal_has_the_body_of_the_specification() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for (method, path, status, expected) in [
+        (Method::GET, "/api/v2.0/robots/abc", 400, "UNSUPPORTED"),
+        (
+            Method::PUT,
+            "/api/v2.0/users/x/disabled",
+            400,
+            "UNSUPPORTED",
+        ),
+        (Method::POST, "/api/v2.0/users/2", 405, "UNSUPPORTED"),
+        (Method::PATCH, "/api/v2.0/projects", 405, "UNSUPPORTED"),
+        (Method::GET, "/api/v2.0/nothing", 404, "NAME_UNKNOWN"),
+        (Method::PATCH, "/v2/a/tags/list", 405, "UNSUPPORTED"),
+        (Method::DELETE, "/service/token", 405, "UNSUPPORTED"),
+        (Method::POST, "/ui/", 405, "UNSUPPORTED"),
+        (Method::GET, "/nothing", 404, "NAME_UNKNOWN"),
+    ] {
+        let request = client.request(method.clone(), path);
+        let refused = request.json(&json!({"disabled": true})).send().await?;
+        assert_eq!(refused.status(), status, "{method} {path}");
+        let rid = header(&refused, "x-request-id")?;
+        let body: Value = refused.json().await?;
+        let error = &body["errors"][0];
+        assert_eq!(error["code"], expected, "{method} {path}");
+        assert_eq!(error["detail"]["request_id"], json!(rid), "{method} {path}");
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Artifacts go from project to project without passing through a client, and what else Harbor's
+//! clients ask for.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{
+    INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, descriptor, header, sha256, sha512,
+    text,
+};
+
+async fn ask(
+    client: &RegistryClient,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<(u16, Value)> {
+    client.manage(method, path, body).await
+}
+
+#[tokio::test]
+async fn an_artifact_is_copied_with_all_that_belongs_to_it() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let image = client
+        .push_image("dev/app", "amd64", &bytes(1, 5000))
+        .await?;
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &image)],
+    });
+    let index = index.to_string().into_bytes();
+    let put = client.put_manifest("dev/app", "v1", INDEX, &index).await?;
+    assert_eq!(put.status(), 201);
+    let tag = format!("{}?tag=tested", sha256(&index));
+    let put = client.put_manifest("dev/app", &tag, INDEX, &index).await?;
+    assert_eq!(put.status(), 201);
+    let empty = b"{}";
+    client.push_blob("dev/app", empty).await?;
+    let signature = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.example.sig",
+        "config": descriptor("application/vnd.oci.empty.v1+json", empty),
+        "layers": [descriptor("application/vnd.oci.empty.v1+json", empty)],
+        "subject": descriptor(INDEX, &index),
+    });
+    let signature = signature.to_string().into_bytes();
+    let reference = sha256(&signature);
+    let put = client.put_manifest("dev/app", &reference, MANIFEST, &signature);
+    assert_eq!(put.await?.status(), 201);
+
+    let to = "/api/v2.0/projects/prod/repositories/a%252Fapp/artifacts";
+    let copy = async |from: &str| {
+        let post = client.request(Method::POST, &format!("{to}?from={from}"));
+        post.send().await
+    };
+    assert_eq!(copy("dev/app:v1").await?.status(), 404, "no such project");
+    let project = json!({"project_name": "prod"});
+    assert_eq!(
+        ask(client, Method::POST, "/projects", project).await?.0,
+        201
+    );
+    for (from, status) in [
+        ("dev/app:none", 404),
+        ("none/app:v1", 404),
+        ("dev/app", 400),
+        ("", 400),
+    ] {
+        assert_eq!(copy(from).await?.status(), status, "{from}");
+    }
+    let copied = copy("dev/app:v1").await?;
+    assert_eq!(copied.status(), 201);
+    let location = header(&copied, "location")?;
+    assert!(location.ends_with(&sha256(&index)), "{location}");
+    for (reference, expected) in [
+        ("v1".to_owned(), &index),
+        ("tested".to_owned(), &index),
+        (sha256(&image), &image),
+        (sha256(&signature), &signature),
+    ] {
+        let path = format!("/v2/prod/a/app/manifests/{reference}");
+        assert_eq!(
+            client.get(&path).await?.as_ref(),
+            Some(expected),
+            "{reference}"
+        );
+    }
+    let layer = format!("/v2/prod/a/app/blobs/{}", sha256(&bytes(1, 5000)));
+    assert_eq!(client.get(&layer).await?, Some(bytes(1, 5000)));
+    let referrers = format!("/v2/prod/a/app/referrers/{}", sha256(&index));
+    let referrers = client.json(&referrers).await?;
+    assert_eq!(
+        referrers["manifests"][0]["digest"],
+        json!(sha256(&signature))
+    );
+    // Again is no harm, and by its digest it is the same.
+    assert_eq!(
+        copy(&format!("dev/app@{}", sha256(&index))).await?.status(),
+        201
+    );
+    let other = format!("dev/app@{}", sha512(&index));
+    assert_eq!(copy(&other).await?.status(), 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_copies_may_read_there_and_push_here_and_has_room() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let dev = crate::auth::member(&registry, &admin, "dev", "developer").await?;
+    let guest = crate::auth::member(&registry, &admin, "guest", "guest").await?;
+    admin
+        .push_image("closed/app", "v1", &bytes(1, 1000))
+        .await?;
+    admin.push_image("team/app", "v1", &bytes(2, 1000)).await?;
+    let copy = async |client: &RegistryClient, to: &str, from: &str| {
+        let path = format!("/api/v2.0/projects/{to}/repositories/copy/artifacts?from={from}");
+        client.status(Method::POST, &path).await
+    };
+    assert_eq!(copy(&dev, "team", "closed/app:v1").await?, 404);
+    assert_eq!(copy(&dev, "closed", "team/app:v1").await?, 404);
+    assert_eq!(copy(&guest, "team", "team/app:v1").await?, 403);
+    assert_eq!(copy(&dev, "team", "team/app:v1").await?, 201);
+    let small = json!({"project_name": "small", "storage_limit": 10});
+    assert_eq!(ask(&admin, Method::POST, "/projects", small).await?.0, 201);
+    assert_eq!(copy(&admin, "small", "team/app:v1").await?, 403);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_else_is_where_harbor_has_it() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let dev = crate::auth::member(&registry, &admin, "dev", "developer").await?;
+    admin
+        .push_image("closed/app", "v1", &bytes(1, 1000))
+        .await?;
+    admin.push_image("team/app", "v1", &bytes(2, 1000)).await?;
+    let get = async |client: &RegistryClient, path: &str| -> anyhow::Result<Value> {
+        let (status, body) = ask(client, Method::GET, path, Value::Null).await?;
+        anyhow::ensure!(status == 200, "{path}: {status} {body}");
+        Ok(body)
+    };
+    let all = get(&admin, "/statistics").await?;
+    assert_eq!(
+        (&all["total_project_count"], &all["total_repo_count"]),
+        (&json!(2), &json!(2))
+    );
+    assert!(all["total_storage_consumption"].as_i64() > Some(2000));
+    let own = get(&dev, "/statistics").await?;
+    assert_eq!(
+        own["private_project_count"], 1,
+        "what is closed is not counted"
+    );
+    assert_eq!(own["total_storage_consumption"], Value::Null);
+
+    let robot = json!({
+        "name": "ci", "project": "team", "permissions": [{"project": "team", "actions": ["pull"]}],
+    });
+    assert_eq!(ask(&admin, Method::POST, "/robots", robot).await?.0, 201);
+    let id = get(&admin, "/projects/team").await?["project_id"].clone();
+    for project in ["team".to_owned(), id.to_string()] {
+        let robots = get(&admin, &format!("/projects/{project}/robots")).await?;
+        assert_eq!(robots[0]["name"], "robot$team+ci");
+    }
+    assert_eq!(get(&admin, "/projects/closed/robots").await?, json!([]));
+    let refused = ask(&dev, Method::GET, "/projects/team/robots", Value::Null);
+    assert_eq!(refused.await?.0, 403);
+
+    let schedule = "/system/gc/schedule";
+    assert_eq!(get(&admin, schedule).await?["schedule"]["type"], "Custom");
+    for (kind, status) in [("Manual", 201), ("Daily", 400)] {
+        let run = json!({"schedule": {"type": kind}, "parameters": {"dry_run": true}});
+        assert_eq!(ask(&admin, Method::POST, schedule, run).await?.0, status);
+    }
+    for path in [schedule, "/permissions"] {
+        let refused = ask(&dev, Method::GET, path, Value::Null).await?;
+        assert_eq!(refused.0, 403, "{path}");
+    }
+    let given = get(&admin, "/permissions").await?["project"].clone();
+    let permissions = json!([{"kind": "project", "namespace": "team", "access": given}]);
+    let robot = json!({"name": "all", "level": "project", "permissions": permissions});
+    let made = admin.request(Method::POST, "/api/v2.0/robots").json(&robot);
+    let made = made.send().await?;
+    assert_eq!(made.status(), 201, "{}", text(made).await);
+    Ok(())
+}
