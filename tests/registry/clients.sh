@@ -67,7 +67,9 @@ start() {
     psql "$REGISTRY_POSTGRES/postgres" -qc "CREATE DATABASE clients_$$_${scheme}_$auth"
     env+=(SKALD_REGISTRY_DATABASE_URL="$REGISTRY_POSTGRES/clients_$$_${scheme}_$auth")
   fi
-  env "${env[@]}" SKALD_REGISTRY_AUTH="$auth" "$REGISTRY_BINARY" --data-dir "$data" \
+  # Where there are accounts, a push makes no project unless that is allowed.
+  env "${env[@]}" SKALD_REGISTRY_AUTH="$auth" SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH=always \
+    "$REGISTRY_BINARY" --data-dir "$data" \
     --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 >"$data.out" 2>&1 &
   registry=$!
   at=

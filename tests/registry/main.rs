@@ -18,6 +18,7 @@ mod lists;
 mod manage;
 mod manifests;
 mod page;
+mod projects;
 mod promote;
 mod quota;
 mod referrers;

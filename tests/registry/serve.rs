@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::Api;
 use tests::process::{Launch, Process};
-use tests::registry::{LOCAL, RegistryClient, bytes, sha256};
+use tests::registry::{CREATE_ON_PUSH, LOCAL, RegistryClient, bytes, sha256};
 use tests::{lines, wait_for};
 
 /// The lines that a query finds, as JSON.
@@ -153,7 +153,11 @@ async fn go_wrong(directory: &Path, admin: &RegistryClient, layer: &[u8]) -> any
 
 #[tokio::test]
 async fn every_query_that_is_shipped_finds_what_it_is_for() -> anyhow::Result<()> {
-    let env = [LOCAL, ("SKALD_REGISTRY_UPLOAD_SESSIONS_MAX", "1")];
+    let env = [
+        LOCAL,
+        CREATE_ON_PUSH,
+        ("SKALD_REGISTRY_UPLOAD_SESSIONS_MAX", "1"),
+    ];
     let (directory, process, client) = serve(&env).await?;
     let password = directory.path().join("data/registry/admin-password");
     let admin = client.login("admin", std::fs::read_to_string(password)?.trim());

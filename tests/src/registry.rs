@@ -30,6 +30,9 @@ const POSTGRES: &str = "REGISTRY_POSTGRES";
 /// A variable that gives a registry accounts, robots and roles.
 pub const LOCAL: (&str, &str) = ("SKALD_REGISTRY_AUTH", "local");
 
+/// A variable that lets pushes make projects also where there are accounts.
+pub const CREATE_ON_PUSH: (&str, &str) = ("SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH", "always");
+
 /// Where bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -119,6 +122,9 @@ impl Registry {
             let database = new_database(&server).await?;
             launch = launch.with_env("SKALD_REGISTRY_DATABASE_URL", &database);
         }
+        // Tests push where they like, unless they are about that.
+        let (name, value) = CREATE_ON_PUSH;
+        launch = launch.with_env(name, value);
         for (name, value) in env {
             launch = launch.with_env(name, value);
         }

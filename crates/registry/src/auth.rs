@@ -36,7 +36,7 @@ pub(crate) use token::{Claims, Keys, SigningKey};
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::Seen;
-use crate::meta::{Account, EnsureKey, Event, Meta, Robot, Tell};
+use crate::meta::{Account, EnsureKey, Event, Meta, Reach, Robot, Tell};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::who::{Kind, Who};
@@ -403,6 +403,31 @@ pub(crate) async fn allows(
             let named = access.kind == "repository" && access.name == repo.as_str();
             named && access.actions.iter().any(|name| name == action.name())
         })),
+    }
+}
+
+/// The repositories that a caller may pull from.
+pub(crate) fn reach(caller: &Caller) -> Reach {
+    let pulls = |permission: &&Permission| permission.actions.contains(&Action::Pull);
+    match caller {
+        caller if caller.is_admin() => Reach::All,
+        Caller::Account(account) => Reach::Account(account.id),
+        Caller::Robot { permissions, .. } => {
+            let given = permissions.iter().filter(pulls);
+            let projects: Vec<String> = given.map(|given| given.project.clone()).collect();
+            match projects.iter().any(|project| project == "*") {
+                true => Reach::All,
+                false => Reach::Projects(projects),
+            }
+        }
+        Caller::Token { access, .. } => {
+            let pulls = |access: &&Access| {
+                access.kind == "repository" && access.actions.iter().any(|name| name == "pull")
+            };
+            let given = access.iter().filter(pulls);
+            Reach::Repos(given.map(|access| access.name.clone()).collect())
+        }
+        Caller::Everyone | Caller::Anonymous => Reach::Projects(Vec::new()),
     }
 }
 

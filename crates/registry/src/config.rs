@@ -46,6 +46,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Pulls that the object store answers itself.
     pub redirect: RedirectConfig,
+    /// What projects are at first.
+    pub projects: ProjectConfig,
     /// Projects that are caches of other registries.
     pub proxy: ProxyConfig,
     /// Bounds of uploads.
@@ -75,6 +77,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             storage: StorageConfig::default(),
             redirect: RedirectConfig::default(),
+            projects: ProjectConfig::default(),
             proxy: ProxyConfig::default(),
             upload: UploadConfig::default(),
             limits: LimitConfig::default(),
@@ -93,6 +96,30 @@ pub enum AuthMode {
     None,
     /// Accounts and robots of the registry's own; nobody in particular may pull from public projects.
     Local,
+}
+
+/// What projects are at first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectConfig {
+    /// Whether a push to a project that is not there makes it, for who may push to any.
+    pub create_on_push: CreateOnPush,
+    /// Bytes that a project may have of which nothing else is said; 0 is no bound.
+    pub quota: ByteSize,
+}
+
+/// Whether a push to a project that is not there makes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateOnPush {
+    /// Where everybody may do everything. Where there are accounts, a name that was mistyped is
+    /// refused.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Where the facts are.

@@ -13,7 +13,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::gc;
 use crate::logs::{Done, Job};
-use crate::meta::{BlobFact, Bury, Recount};
+use crate::meta::{BlobFact, Bury, Reach, Recount};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -183,7 +183,7 @@ impl Check {
         let digest = Digest::parse(&blob.digest)?;
         let repositories = self.registry.meta();
         let repositories = repositories
-            .repos_with(&digest, REPOSITORIES_NAMED_MAX)
+            .repos_with(&digest, &Reach::All, REPOSITORIES_NAMED_MAX)
             .await?;
         let repositories = repositories.iter().map(ToString::to_string).collect();
         let (digest, data_key) = (blob.digest.clone(), blob.data_key.clone());

@@ -66,12 +66,14 @@ pub(crate) use label::{
     unknown as unknown_label,
 };
 pub(crate) use link::{Bump, Mount};
+pub(crate) use list::Reach;
 pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
 pub(crate) use manifest::{
     DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
 };
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
+pub(crate) use project::{NewProjects, UNLIMITED};
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
 pub(crate) use robots::{
@@ -133,7 +135,7 @@ impl Meta {
         config: &DatabaseConfig,
         cache: &CacheConfig,
         clock: Clock,
-        new_projects_public: bool,
+        new_projects: NewProjects,
         metrics: Metrics,
     ) -> Result<Self, MetaError> {
         let writes = connect::writer(place).await?;
@@ -146,7 +148,7 @@ impl Meta {
             place.engine(),
             config,
             clock.clone(),
-            new_projects_public,
+            new_projects,
             Arc::clone(&changes),
         );
         Ok(Self {
@@ -216,6 +218,18 @@ impl Meta {
 async fn open_for_tests(place: &Place) -> Meta {
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let (config, cache) = (DatabaseConfig::default(), CacheConfig::default());
-    let meta = Meta::open(place, &config, &cache, Clock::system(), true, metrics);
+    let new_projects = NewProjects {
+        on_push: true,
+        is_public: true,
+        hard: UNLIMITED,
+    };
+    let meta = Meta::open(
+        place,
+        &config,
+        &cache,
+        Clock::system(),
+        new_projects,
+        metrics,
+    );
     meta.await.unwrap()
 }

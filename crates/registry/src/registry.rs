@@ -10,12 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Auth, FirstAdmin};
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, CreateOnPush};
 use crate::error::StartError;
 use crate::gc;
 use crate::health::Readiness;
 use crate::logs::{self, Logs};
-use crate::meta::{Meta, Place};
+use crate::meta::{Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::seal::Sealer;
@@ -75,6 +75,21 @@ async fn open_proxy(
     Ok((sealer, proxy))
 }
 
+/// What projects are at first: where everybody may do everything, nothing is in a push's way.
+fn new_projects(config: &Config) -> NewProjects {
+    let is_free = config.auth == AuthMode::None;
+    let hard = i64::try_from(config.projects.quota.0).unwrap_or(i64::MAX);
+    NewProjects {
+        on_push: match config.projects.create_on_push {
+            CreateOnPush::Auto => is_free,
+            CreateOnPush::Always => true,
+            CreateOnPush::Never => false,
+        },
+        is_public: is_free,
+        hard: if hard == 0 { UNLIMITED } else { hard },
+    }
+}
+
 impl Registry {
     /// Opens the database, bringing its schema up to date, and the store.
     ///
@@ -93,13 +108,13 @@ impl Registry {
             Some(url) => Place::Server(url.to_owned()),
             None => Place::File(deps.data_dir.join(DATABASE_FILE)),
         };
-        let public = config.auth == AuthMode::None;
+        let new_projects = new_projects(&config);
         let meta = Meta::open(
             &place,
             &config.database,
             &config.cache,
             deps.clock.clone(),
-            public,
+            new_projects,
             deps.metrics.clone(),
         )
         .await?;

@@ -62,6 +62,8 @@ const QUOTAS: Asks = Asks {
 struct Request {
     project_name: String,
     metadata: Option<Metadata>,
+    /// The same as in `metadata`, which Harbor's clients of old do not know.
+    public: Option<Flag>,
     /// Bytes that the project may have; -1 is no bound.
     storage_limit: Option<i64>,
     /// The registry that it is a cache of; 0 is none.
@@ -71,13 +73,40 @@ struct Request {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
-    public: Option<String>,
+    public: Option<Flag>,
+}
+
+/// Yes or no, which Harbor writes as a text.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "Written")]
+struct Flag(bool);
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Flag(bool),
+    Text(String),
+}
+
+impl TryFrom<Written> for Flag {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        match written {
+            Written::Flag(flag) => Ok(Self(flag)),
+            Written::Text(text) => match text.as_str() {
+                "true" => Ok(Self(true)),
+                "false" => Ok(Self(false)),
+                _ => Err("public is true or false"),
+            },
+        }
+    }
 }
 
 impl Request {
     fn is_public(&self) -> Option<bool> {
-        let public = self.metadata.as_ref()?.public.as_deref()?;
-        Some(public == "true")
+        let in_metadata = self.metadata.as_ref().and_then(|metadata| metadata.public);
+        in_metadata.or(self.public).map(|Flag(is_public)| is_public)
     }
 
     /// Bytes that the project may have, if anything is said of that.

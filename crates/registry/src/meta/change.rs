@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 
 use super::cache::Touched;
 use super::error::Failure;
+use super::project::NewProjects;
 
 /// A change. It is made in a transaction with others, and undone alone if it is refused. It may be
 /// made again when the transaction was lost to that of another process, so it keeps nothing of the
@@ -37,8 +38,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) conn: &'c mut AnyConnection,
     /// Milliseconds since 1970, the same for the whole change.
     pub(crate) now_ms: i64,
-    /// Whether projects that a push makes can be pulled from by everybody.
-    pub(super) new_projects_public: bool,
+    /// What projects are at first.
+    pub(super) new_projects: NewProjects,
     /// Whether there are records for the log.
     pub(super) tells: bool,
 }

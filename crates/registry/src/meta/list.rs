@@ -1,13 +1,35 @@
 //! Lists of names, by pages, each a range of an index.
 
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
+use super::batch::places;
 use super::change::bound;
 use super::error::unavailable;
+use super::search::visible;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
+
+/// The repositories that somebody may pull from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    All,
+    /// Those of public projects, and of projects where the account has a role.
+    Account(i64),
+    /// Those of public projects, and of these.
+    Projects(Vec<String>),
+    /// These.
+    Repos(Vec<String>),
+}
+
+/// That a column is one of so many names, bound after three other values.
+fn within(column: &str, count: usize) -> String {
+    match count {
+        0 => "1 = 0".to_owned(),
+        count => format!("{column} IN ({})", places(3, count, 1)),
+    }
+}
 
 impl Meta {
     /// Whether there is such a repository.
@@ -39,18 +61,41 @@ impl Meta {
         self.names(bound!(sql, last, i64::from(limit))).await
     }
 
-    /// At most `limit` repositories that have a blob.
+    /// At most `limit` repositories within reach that have a blob.
     pub(crate) async fn repos_with(
         &self,
         digest: &Digest,
+        reach: &Reach,
         limit: u32,
     ) -> Result<Vec<RepoName>, Error> {
-        let sql = "SELECT r.name FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
-             JOIN repo r ON r.id = l.repo_id WHERE b.digest = $1 ORDER BY l.id LIMIT $2";
-        let names = self
-            .names(bound!(sql, digest.as_str(), i64::from(limit)))
-            .await?;
-        names.iter().map(|name| RepoName::parse(name)).collect()
+        let (viewer, names, condition) = match reach {
+            Reach::All => (-1, &[][..], visible!("$2").to_owned()),
+            Reach::Account(id) => (*id, &[][..], visible!("$2").to_owned()),
+            Reach::Projects(names) => {
+                let named = within("p.name", names.len());
+                let condition = format!("({} OR {named})", visible!("$2"));
+                (0, names.as_slice(), condition)
+            }
+            Reach::Repos(names) => {
+                // Every value has to be in the statement.
+                let condition = format!("$2 = 0 AND {}", within("r.name", names.len()));
+                (0, names.as_slice(), condition)
+            }
+        };
+        let sql = format!(
+            "SELECT r.name FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+             JOIN repo r ON r.id = l.repo_id JOIN project p ON p.id = r.project_id \
+             WHERE b.digest = $1 AND {condition} ORDER BY l.id LIMIT $3"
+        );
+        let query = bound!(
+            AssertSqlSafe(sql),
+            digest.as_str(),
+            viewer,
+            i64::from(limit)
+        );
+        let query = names.iter().fold(query, |query, name| query.bind(name));
+        let found = self.names(query).await?;
+        found.iter().map(|name| RepoName::parse(name)).collect()
     }
 
     async fn names(

@@ -5,6 +5,7 @@ use sqlx::Row;
 use super::change::{Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use crate::error::{Code, Error};
 use crate::name::RepoName;
 use crate::who::Who;
 
@@ -18,16 +19,34 @@ pub(super) struct RepoId {
 /// No bound of a project's bytes.
 pub(crate) const UNLIMITED: i64 = -1;
 
-/// The project of this name, made if it is not there.
+/// What projects are at first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewProjects {
+    /// Whether a push makes them.
+    pub(crate) on_push: bool,
+    /// Whether everybody may pull from those that a push makes.
+    pub(crate) is_public: bool,
+    /// Bytes that they may have.
+    pub(crate) hard: i64,
+}
+
+/// The project of this name, made if it is not there and a push may do that.
 pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Result<i64, Failure> {
     let found = bound!("SELECT id FROM project WHERE name = $1", name);
     if let Some(row) = found.fetch_optional(&mut *tx.conn).await? {
         return Ok(first(&row)?);
     }
-    make_project(tx, who, name, tx.new_projects_public).await
+    if !tx.new_projects.on_push {
+        let message = format!(
+            "there is no project {name}, and a push does not make one \
+             (registry.projects.create_on_push): make it first, or correct the name"
+        );
+        return Err(Error::new(Code::NameUnknown, message).into());
+    }
+    make_project(tx, who, name, tx.new_projects.is_public).await
 }
 
-/// Makes a project without a bound of its bytes.
+/// Makes a project.
 pub(super) async fn make_project(
     tx: &mut Tx<'_>,
     who: &Who,
@@ -44,7 +63,7 @@ pub(super) async fn make_project(
     bound!(
         "INSERT INTO quota (project_id, hard, used) VALUES ($1, $2, 0)",
         id,
-        UNLIMITED,
+        tx.new_projects.hard,
     )
     .execute(&mut *tx.conn)
     .await?;

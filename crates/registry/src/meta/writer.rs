@@ -14,6 +14,7 @@ use super::cache::{Changes, Touched};
 use super::change::{Change, Tx};
 use super::connect::Engine;
 use super::error::{Failure, unavailable};
+use super::project::NewProjects;
 use crate::config::DatabaseConfig;
 use crate::error::{Code, Error};
 
@@ -35,7 +36,7 @@ impl Writer {
         engine: Engine,
         config: &DatabaseConfig,
         clock: Clock,
-        new_projects_public: bool,
+        new_projects: NewProjects,
         changes: Arc<Changes>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
@@ -46,7 +47,7 @@ impl Writer {
             engine,
             clock,
             batch_max: config.batch_max.max(1),
-            new_projects_public,
+            new_projects,
             told: Arc::clone(&told),
             changes,
         };
@@ -158,7 +159,7 @@ struct Far {
     engine: Engine,
     clock: Clock,
     batch_max: usize,
-    new_projects_public: bool,
+    new_projects: NewProjects,
     told: Arc<Notify>,
     changes: Arc<Changes>,
 }
@@ -259,7 +260,7 @@ impl Far {
             let mut tx = Tx {
                 conn: &mut *connection,
                 now_ms,
-                new_projects_public: self.new_projects_public,
+                new_projects: self.new_projects,
                 tells: false,
             };
             let ran = job.run(&mut tx).await?;

@@ -86,6 +86,7 @@ pub(super) async fn push(
     reference: Reference,
 ) -> Result<Response, Error> {
     let tags = tags(&call, &reference)?;
+    let is_told_tags = call.param("tag").is_some();
     let condition = condition(&call);
     let Call {
         registry,
@@ -147,7 +148,7 @@ pub(super) async fn push(
     }
     let warnings = warnings.iter().flatten();
     headers.extend(warnings.map(|warning| (WARNING, warning.as_str())));
-    if matches!(reference, Reference::Digest(_)) {
+    if is_told_tags {
         headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
     }
     Ok(empty(StatusCode::CREATED, &headers))
@@ -168,24 +169,29 @@ fn incomplete(repo: &RepoName, stored: &Stored) -> Option<String> {
     (missing > 0).then(|| warning(&text))
 }
 
-/// The tags that a push sets: the one in its path, or those in its query.
+/// The tags that a push sets, each once: the one in its path, and those in its query.
 fn tags(call: &Call, reference: &Reference) -> Result<Vec<Tag>, Error> {
-    if let Reference::Tag(tag) = reference {
-        return Ok(vec![tag.clone()]);
-    }
-    let tags: Vec<Tag> = call
-        .params("tag")
-        .map(Tag::parse)
-        .collect::<Result<_, _>>()?;
+    let in_path = match reference {
+        Reference::Tag(tag) => Some(Ok(tag.clone())),
+        Reference::Digest(_) => None,
+    };
+    let count = call.params("tag").count();
     let max = call.registry.config().limits.tags_per_push_max;
-    if tags.len() > max {
+    if count > max {
         let message = format!(
-            "registry.limits.tags_per_push_max: {} tags in one push, {max} are allowed",
-            tags.len()
+            "registry.limits.tags_per_push_max: {count} tags in one push, {max} are allowed"
         );
         return Err(
             Error::new(Code::ManifestInvalid, message).with_status(StatusCode::URI_TOO_LONG)
         );
+    }
+    let in_query = call.params("tag").map(Tag::parse);
+    let mut tags: Vec<Tag> = Vec::new();
+    for tag in in_path.into_iter().chain(in_query) {
+        let tag = tag?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
     }
     Ok(tags)
 }

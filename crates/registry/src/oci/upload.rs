@@ -24,8 +24,6 @@ use crate::store;
 use crate::turns::Turn;
 use crate::who::Who;
 
-/// Repositories that are tried when a mount names none.
-const MOUNT_SOURCES_MAX: u32 = 32;
 /// How long a request waits for the one before: its client may be gone and the server not know yet.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -132,50 +130,52 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
 /// Takes a blob from another repository, the named one or any.
 async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
     let from = call.param("from").filter(|from| !from.is_empty());
+    let from = from.map(RepoName::parse).transpose()?;
     let registry = &call.registry;
-    let sources = match from {
-        Some(from) => vec![RepoName::parse(from)?],
-        None => {
-            registry
-                .meta()
-                .repos_with(digest, MOUNT_SOURCES_MAX)
-                .await?
-        }
-    };
-    let Some(from) = readable(call, &call.caller, &sources).await? else {
-        return ask_for_more(call, repo, &sources).await.map(|()| false);
+    let Some(source) = source(call, &call.caller, from.as_ref(), digest).await? else {
+        let refused = ask_for_more(call, repo, from.as_ref(), digest).await;
+        return refused.map(|()| false);
     };
     let mount = Mount {
         repo: repo.clone(),
         digest: digest.clone(),
-        from: from.clone(),
+        from: source,
         grace_ms: registry.blob_grace_ms(),
         who: call.who.clone(),
     };
     registry.meta().change(mount).await
 }
 
-/// The first of some repositories that a caller may pull from.
-async fn readable<'a>(
+/// The repository that a blob is taken from, if a caller may pull from there: the one that is named,
+/// or any that has it.
+async fn source(
     call: &Call,
     caller: &Caller,
-    sources: &'a [RepoName],
-) -> Result<Option<&'a RepoName>, Error> {
-    for source in sources {
-        if auth::allows(&call.registry, caller, source, Action::Pull).await? {
-            return Ok(Some(source));
-        }
-    }
-    Ok(None)
+    from: Option<&RepoName>,
+    digest: &Digest,
+) -> Result<Option<RepoName>, Error> {
+    let registry = &call.registry;
+    let Some(from) = from else {
+        let reach = auth::reach(caller);
+        let found = registry.meta().repos_with(digest, &reach, 1).await?;
+        return Ok(found.into_iter().next());
+    };
+    let may = auth::allows(registry, caller, from, Action::Pull).await?;
+    Ok(may.then(|| from.clone()))
 }
 
 /// Refuses a token that does not say what its owner may do: that of a push often names only the
 /// repository that is pushed to. With another the blob need not be sent.
-async fn ask_for_more(call: &Call, repo: &RepoName, sources: &[RepoName]) -> Result<(), Error> {
+async fn ask_for_more(
+    call: &Call,
+    repo: &RepoName,
+    from: Option<&RepoName>,
+    digest: &Digest,
+) -> Result<(), Error> {
     let Some(owner) = auth::owner(&call.registry, &call.caller).await? else {
         return Ok(());
     };
-    let Some(from) = readable(call, &owner, sources).await? else {
+    let Some(from) = source(call, &owner, from, digest).await? else {
         return Ok(());
     };
     let message = format!("taking the blob from {from} needs a token that may pull from there");

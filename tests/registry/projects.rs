@@ -1,0 +1,191 @@
+//! How projects come to be, and what is taken between them.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{
+    CREATE_ON_PUSH, Kind, LOCAL, MANIFEST, Registry, RegistryClient, bytes, code, image, sha256,
+    text,
+};
+
+const PASSWORD: &str = "a long enough password";
+
+/// A registry with accounts, and its administrator.
+async fn start(env: &[(&str, &str)]) -> anyhow::Result<(Registry, RegistryClient)> {
+    let registry = Registry::start(Kind::Files, &[&[LOCAL], env].concat()).await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    let password = std::fs::read_to_string(&file)?;
+    let admin = registry.client().login("admin", password.trim());
+    Ok((registry, admin))
+}
+
+#[tokio::test]
+async fn a_push_makes_no_project_where_there_are_accounts() -> anyhow::Result<()> {
+    let (name, _) = CREATE_ON_PUSH;
+    let (registry, admin) =
+        start(&[(name, "auto"), ("SKALD_REGISTRY_PROJECTS_QUOTA", "1KB")]).await?;
+    let robot = json!({
+        "name": "ci", "permissions": [{"project": "*", "actions": ["pull", "push"]}],
+    });
+    let (_, made) = admin.manage(Method::POST, "/robots", robot).await?;
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let robot = registry.client().login("robot$ci", secret);
+    let uploads = "/v2/tpyo/app/blobs/uploads/";
+    for client in [&admin, &robot] {
+        let begun = client.request(Method::POST, uploads).send().await?;
+        assert_eq!(begun.status(), 404);
+        let told = text(begun).await;
+        assert!(told.contains("there is no project tpyo"), "{told}");
+        let put = client.put_manifest("tpyo/app", "v1", MANIFEST, b"{}");
+        assert_ne!(put.await?.status(), 201);
+    }
+    let (_, projects) = admin.manage(Method::GET, "/projects", Value::Null).await?;
+    assert_eq!(projects, json!([]));
+
+    let team = json!({"project_name": "team"});
+    assert_eq!(admin.manage(Method::POST, "/projects", team).await?.0, 201);
+    robot.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let quota = async |project: &str| -> anyhow::Result<Value> {
+        let path = format!("/quotas/{project}");
+        let (_, quota) = admin.manage(Method::GET, &path, Value::Null).await?;
+        Ok(quota["hard"]["storage"].clone())
+    };
+    assert_eq!(quota("team").await?, 1024);
+    let large = json!({"project_name": "large", "storage_limit": -1});
+    assert_eq!(admin.manage(Method::POST, "/projects", large).await?.0, 201);
+    assert_eq!(quota("large").await?, -1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_push_that_makes_a_project_gives_it_the_quota_of_all() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH", "auto"),
+        ("SKALD_REGISTRY_PROJECTS_QUOTA", "1KB"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let over = bytes(2, 1000);
+    let path = format!("/v2/team/app/blobs/uploads/?digest={}", sha256(&over));
+    let refused = client
+        .request(Method::POST, &path)
+        .body(over)
+        .send()
+        .await?;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(code(refused).await?, "DENIED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_project_is_public_however_that_is_said() -> anyhow::Result<()> {
+    let (_registry, admin) = start(&[]).await?;
+    for (name, said, public) in [
+        ("a", json!({"public": true}), "true"),
+        ("b", json!({"metadata": {"public": true}}), "true"),
+        ("c", json!({"metadata": {"public": "true"}}), "true"),
+        ("d", json!({"public": false}), "false"),
+        ("e", json!({}), "false"),
+        (
+            "f",
+            json!({"public": false, "metadata": {"public": "true"}}),
+            "true",
+        ),
+    ] {
+        let mut project = said;
+        project["project_name"] = json!(name);
+        let (status, told) = admin.manage(Method::POST, "/projects", project).await?;
+        assert_eq!(status, 201, "{told}");
+        let path = format!("/projects/{name}");
+        let (_, project) = admin.manage(Method::GET, &path, Value::Null).await?;
+        assert_eq!(project["metadata"]["public"], public, "{name}");
+    }
+    let path = "/projects/d";
+    let public = json!({"metadata": {"public": true}});
+    assert_eq!(admin.manage(Method::PUT, path, public).await?.0, 200);
+    let (_, project) = admin.manage(Method::GET, path, Value::Null).await?;
+    assert_eq!(project["metadata"]["public"], "true");
+    let wrong = json!({"project_name": "g", "metadata": {"public": "maybe"}});
+    assert_eq!(admin.manage(Method::POST, "/projects", wrong).await?.0, 400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mount_finds_the_one_repository_that_its_caller_may_read() -> anyhow::Result<()> {
+    let (registry, admin) = start(&[]).await?;
+    let layer = bytes(1, 1000);
+    let digest = admin.push_blob("closed/app", &layer).await?;
+    // More than anybody would try one after the other, all before the one.
+    for number in 0..40 {
+        let mount = format!("/v2/closed/app{number}/blobs/uploads/?mount={digest}&from=closed/app");
+        assert_eq!(admin.status(Method::POST, &mount).await?, 201);
+    }
+    let team = json!({"project_name": "team"});
+    assert_eq!(admin.manage(Method::POST, "/projects", team).await?.0, 201);
+    let dev = json!({"username": "dev", "password": PASSWORD});
+    assert_eq!(admin.manage(Method::POST, "/users", dev).await?.0, 201);
+    let member = json!({"role_name": "developer", "member_user": {"username": "dev"}});
+    let members = "/projects/team/members";
+    assert_eq!(admin.manage(Method::POST, members, member).await?.0, 201);
+    let dev = registry.client().login("dev", PASSWORD);
+    let robot = json!({
+        "name": "ci", "project": "team",
+        "permissions": [{"project": "team", "actions": ["pull", "push"]}],
+    });
+    let (_, made) = admin.manage(Method::POST, "/robots", robot).await?;
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let robot = registry.client().login("robot$team+ci", secret);
+    let mount = |to: &str| format!("/v2/team/{to}/blobs/uploads/?mount={digest}");
+    for client in [&dev, &robot] {
+        assert_eq!(client.status(Method::POST, &mount("a")).await?, 202);
+    }
+    admin.push_blob("team/app", &layer).await?;
+    for (client, to) in [(&dev, "b"), (&robot, "c"), (&admin, "d")] {
+        assert_eq!(client.status(Method::POST, &mount(to)).await?, 201, "{to}");
+    }
+    // A token that names the repository pushes to it; one for both need not send the blob.
+    let token = async |scope: &str| -> anyhow::Result<String> {
+        let asked = dev.request(Method::GET, "/service/token");
+        let asked = asked.query(&[("service", "registry"), ("scope", scope)]);
+        let answer: Value = asked.send().await?.json().await?;
+        Ok(answer["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let push = "repository:team/e:pull,push";
+    for (scope, status) in [
+        (push.to_owned(), 401),
+        (format!("{push} repository:team/app:pull"), 201),
+    ] {
+        let token = token(&scope).await?;
+        let post = registry.client().request(Method::POST, &mount("e"));
+        let post = post.bearer_auth(token).send().await?;
+        assert_eq!(post.status(), status, "{scope}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_push_sets_every_tag_that_it_names_and_each_once() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let (config, layer) = (br#"{"os":"linux"}"#, bytes(1, 10));
+    client.push_blob("app", config).await?;
+    client.push_blob("app", &layer).await?;
+    let manifest = image(config, &[&layer]).to_string().into_bytes();
+    let by_digest = format!("{}?tag=a&tag=b&tag=a", sha256(&manifest));
+    for (reference, set) in [
+        (by_digest.as_str(), vec!["a", "b"]),
+        ("c?tag=d&tag=c", vec!["c", "d"]),
+        ("e", vec![]),
+    ] {
+        let put = client.put_manifest("app", reference, MANIFEST, &manifest);
+        let put = put.await?;
+        assert_eq!(put.status(), 201);
+        let told: Vec<_> = put.headers().get_all("oci-tag").iter().collect();
+        assert_eq!(told, set, "{reference}");
+    }
+    let tags = client.json("/v2/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!(["a", "b", "c", "d", "e"]));
+    let wrong = client.put_manifest("app", "f?tag=-", MANIFEST, &manifest);
+    assert_eq!(wrong.await?.status(), 400);
+    Ok(())
+}
