@@ -18,6 +18,8 @@ use crate::name::{Reference, RepoName, Tag};
 
 /// Manifests that one copy takes along: those of an index, and what refers to any of them.
 const MANIFESTS_MAX: usize = 1000;
+/// Bytes of annotations that are read at once to find what refers to a manifest.
+const ANNOTATION_BYTES: usize = 4 << 20;
 
 /// What can be done to have artifacts elsewhere.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -119,9 +121,19 @@ impl Copying<'_> {
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
         let limit = u32::try_from(MANIFESTS_MAX).unwrap_or(u32::MAX);
-        let meta = self.admin.registry.meta();
-        let found = meta.referrers(&self.from, subject, "", "", limit).await?;
-        found.iter().map(|one| Digest::parse(&one.digest)).collect()
+        let (meta, bounds) = (self.admin.registry.meta(), (limit, ANNOTATION_BYTES));
+        let (mut all, mut last) = (Vec::new(), String::new());
+        loop {
+            let found = meta.referrers(&self.from, subject, "", &last, bounds);
+            let (found, is_cut) = found.await?;
+            for one in &found {
+                all.push(Digest::parse(&one.digest)?);
+            }
+            match found.last() {
+                Some(one) if is_cut && all.len() < MANIFESTS_MAX => last.clone_from(&one.digest),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Puts a manifest where it is copied to, with its blobs, and its tags if it is what was asked

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::query::{Asks, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, made};
+use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{

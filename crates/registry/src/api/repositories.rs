@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::projects::found;
 use super::query::{Asks, PAGES};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::member;
 use super::outbox::{Event, tell};
-use super::project::{UNLIMITED, make_project};
+use super::project::make_project;
 use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
