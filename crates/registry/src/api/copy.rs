@@ -30,10 +30,14 @@ pub(super) fn operations(all: Operations) -> Operations {
 
 /// The repository and the artifact that `from` names.
 fn source(from: &str) -> Result<(RepoName, Reference), Error> {
-    let at = from.split_once('@').or_else(|| from.rsplit_once(':'));
-    let (repo, reference) = at
+    if let Some((repo, digest)) = from.split_once('@') {
+        let digest = Digest::parse(digest)?;
+        return Ok((RepoName::parse(repo)?, Reference::Digest(digest)));
+    }
+    let (repo, tag) = from
+        .rsplit_once(':')
         .ok_or_else(|| wrong("from is like project/repository:tag or project/repository@digest"))?;
-    Ok((RepoName::parse(repo)?, Reference::parse(reference)?))
+    Ok((RepoName::parse(repo)?, Reference::Tag(Tag::parse(tag)?)))
 }
 
 async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {

@@ -93,7 +93,7 @@ impl Meta {
             viewer,
             i64::from(limit)
         );
-        let query = names.iter().fold(query, |query, name| query.bind(name));
+        let query = names.iter().fold(query, sqlx::query::Query::bind);
         let found = self.names(query).await?;
         found.iter().map(|name| RepoName::parse(name)).collect()
     }
