@@ -90,8 +90,8 @@ pub struct Index {
     value_pages: Vec<OnceLock<Vec<Arc<str>>>>,
     series_pages: Vec<OnceLock<SeriesPage>>,
     block_pages: Vec<OnceLock<Vec<BlockRef>>>,
-    /// Bytes of the label sets that are kept.
-    known_bytes: AtomicUsize,
+    /// Bytes of what was read at once, and of the pages and label sets that are kept since.
+    held_bytes: AtomicUsize,
 }
 
 impl Index {
@@ -130,6 +130,13 @@ impl Index {
                 return Err(IndexError::at(Part::Directory)(CodecError::Missing));
             }
         }
+        let of_objects = |object: &ObjectEntry| size_of::<ObjectEntry>() + object.key.len();
+        let pages = value_pages * size_of::<OnceLock<Vec<Arc<str>>>>()
+            + series_pages * size_of::<(OnceLock<SeriesPage>, OnceLock<Vec<BlockRef>>)>();
+        let held_bytes = container.heap_bytes()
+            + objects.iter().map(of_objects).sum::<usize>()
+            + names.iter().map(Name::heap_bytes).sum::<usize>()
+            + pages;
         Ok(Self {
             container,
             series,
@@ -138,7 +145,15 @@ impl Index {
             value_pages: (0..value_pages).map(|_| OnceLock::new()).collect(),
             series_pages: (0..series_pages).map(|_| OnceLock::new()).collect(),
             block_pages: (0..series_pages).map(|_| OnceLock::new()).collect(),
-            known_bytes: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(held_bytes),
+        })
+    }
+
+    /// Keeps a page that was read, unless somebody else did meanwhile.
+    fn keep<'a, T>(&self, cell: &'a OnceLock<T>, page: T, bytes: impl Fn(&T) -> usize) -> &'a T {
+        cell.get_or_init(|| {
+            self.held_bytes.fetch_add(bytes(&page), Ordering::Relaxed);
+            page
         })
     }
 
@@ -204,10 +219,8 @@ impl Index {
         let labels = self.read_labels(page, at, series)?;
         let fingerprint = labels.fingerprint();
         if let Some(cell) = known {
-            let kept = cell.get_or_init(|| {
-                let bytes = 2 * size_of::<usize>() + labels.len() * size_of::<Label>();
-                self.known_bytes.fetch_add(bytes, Ordering::Relaxed);
-                (labels, fingerprint)
+            let kept = self.keep(cell, (labels, fingerprint), |(labels, _)| {
+                2 * size_of::<usize>() + labels.len() * size_of::<Label>()
             });
             return Ok(kept.clone());
         }
@@ -253,7 +266,7 @@ impl Index {
                 .read(KIND_BLOCKS, number as u32)
                 .and_then(|raw| parse_blocks(&raw, page, self.objects.len()))
                 .map_err(IndexError::at(part))?;
-            cell.get_or_init(|| blocks);
+            self.keep(cell, blocks, |blocks| blocks.len() * size_of::<BlockRef>());
         }
         let end_of = |at: usize| page.block_ends.get(at).map_or(0, |end| *end as usize);
         let start = at.checked_sub(1).map_or(0, end_of);
@@ -288,7 +301,7 @@ impl Index {
             .read(KIND_SERIES, number as u32)
             .and_then(|raw| SeriesPage::parse(&raw, count))
             .map_err(IndexError::at(Part::Series(number as u32)))?;
-        Ok((cell.get_or_init(|| page), at))
+        Ok((self.keep(cell, page, SeriesPage::heap_bytes), at))
     }
 
     fn no_label(&self, series: SeriesRef) -> IndexError {
@@ -338,7 +351,10 @@ impl Index {
             .read(KIND_VALUES, page)
             .and_then(|raw| parse_values(&raw, name.values_of(page)))
             .map_err(part)?;
-        Ok(cell.get_or_init(|| values))
+        // A text of its own is an allocation with two counters.
+        let bytes = |values: &Vec<Arc<str>>| values.iter().map(|v| v.len() + 48).sum::<usize>();
+        let kept: &Vec<Arc<str>> = self.keep(cell, values, bytes);
+        Ok(kept)
     }
 
     pub(crate) fn postings_page(&self, page: u32) -> Result<Bytes, IndexError> {
@@ -358,37 +374,6 @@ impl Index {
     /// Bytes held now, for memory accounting; grows as questions are asked.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let objects: usize = self
-            .objects
-            .iter()
-            .map(|object| size_of::<ObjectEntry>() + object.key.len())
-            .sum();
-        // A text of its own is an allocation with two counters.
-        let values =
-            |page: &Vec<Arc<str>>| page.iter().map(|value| value.len() + 48).sum::<usize>();
-        let blocks = |page: &Vec<BlockRef>| page.len() * size_of::<BlockRef>();
-        self.container.heap_bytes()
-            + self.known_bytes.load(Ordering::Relaxed)
-            + objects
-            + self.value_pages.len() * size_of::<OnceLock<Vec<Arc<str>>>>()
-            + self.names.iter().map(Name::heap_bytes).sum::<usize>()
-            + self
-                .value_pages
-                .iter()
-                .filter_map(OnceLock::get)
-                .map(values)
-                .sum::<usize>()
-            + self
-                .series_pages
-                .iter()
-                .filter_map(OnceLock::get)
-                .map(SeriesPage::heap_bytes)
-                .sum::<usize>()
-            + self
-                .block_pages
-                .iter()
-                .filter_map(OnceLock::get)
-                .map(blocks)
-                .sum::<usize>()
+        self.held_bytes.load(Ordering::Relaxed)
     }
 }

@@ -244,3 +244,15 @@ fn files_are_merged_as_far_as_one_can_hold_them() {
     let merged = merge([&files[0], &files[1], &files[3]], |_| true);
     assert!(merged.unwrap().build().is_ok());
 }
+
+#[test]
+fn labels_take_room_by_series_and_not_by_name() {
+    let runs = runs_with_own_names(0..1_000, 5);
+    let index = Index::parse(builder(3, &runs).build().unwrap()).unwrap();
+    for series in 0..1_000 {
+        assert_eq!(index.labels(series).unwrap().len(), 6);
+    }
+    let bytes = index.heap_bytes();
+    // A column for each of 5,000 names would be 20 MB.
+    assert!(bytes < 8_000_000, "{bytes} bytes");
+}

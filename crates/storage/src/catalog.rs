@@ -8,17 +8,19 @@ mod files;
 mod log;
 mod poll;
 mod reconcile;
+mod repair;
 mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures::{StreamExt, TryStreamExt};
 use index::Index;
 use model::{TenantId, TimeRange};
+use parking_lot::Mutex;
 
 use crate::cache::ByteCache;
 use crate::clock::Clock;
@@ -54,6 +56,8 @@ struct Inner {
     store: Store,
     objects: Objects,
     indexes: ByteCache<u128, Index>,
+    /// Those that were given out since they were weighed last.
+    used_indexes: Mutex<HashMap<u128, Weak<Index>>>,
     config: CatalogConfig,
     clock: Clock,
     slots: Slots,
@@ -69,6 +73,7 @@ impl Catalog {
         let (metrics, index_bytes) = (store.metrics().clone(), config.cache.index.0);
         Self(Arc::new(Inner {
             indexes: ByteCache::new(CacheName::Index, index_bytes, 1, metrics),
+            used_indexes: Mutex::default(),
             objects: Objects::new(store.clone(), &config.cache),
             config: config.catalog.clone(),
             store,
@@ -135,10 +140,11 @@ impl Catalog {
         Ok(Snapshot::new(tenant.clone(), partitions))
     }
 
-    /// A partition as of now: the end of its manifest is looked for.
+    /// A partition as of now: the end of its manifest is looked for. This is for those who write: a
+    /// damaged manifest is repaired.
     ///
     /// # Errors
-    /// If the store fails, or the manifest is damaged.
+    /// If the store fails, or the manifest is damaged so that it cannot be repaired.
     pub async fn latest(
         &self,
         tenant: &TenantId,
@@ -147,7 +153,15 @@ impl Catalog {
         let slot = self.0.slots.slot(tenant, day);
         slot.touch(self.0.clock.now_ns());
         let _reading = slot.log.lock().await;
-        self.catch_up(&slot, None).await
+        self.catch_up_or_repair(&slot).await
+    }
+
+    /// As [`Self::catch_up`] to the end, for those who write.
+    async fn catch_up_or_repair(&self, slot: &Slot) -> Result<Arc<PartitionState>, StorageError> {
+        match self.catch_up(slot, None).await {
+            Err(error @ StorageError::Corrupt { .. }) => self.repair(slot, error).await,
+            other => other,
+        }
     }
 
     async fn partition_state(

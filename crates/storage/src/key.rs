@@ -5,6 +5,7 @@
 //! index/<tenant>/<yyyy-mm-dd>/<ulid>.lgix          label index files
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.lgmf  manifest entries, numbered from 1 without gaps
 //! manifest/<tenant>/<yyyy-mm-dd>/<20 digits>.ckpt  the state after the entry of that number
+//! manifest/<tenant>/<yyyy-mm-dd>/….damaged         what lay there of a file before a repair
 //! claims/<tenant>/<yyyy-mm-dd>/<20 digits>.lgcl    who compacts a partition now
 //! rules/<tenant>/<namespace>/<group>               rule groups, names escaped
 //! deletes/<tenant>/<ulid>.lgdr                     requests to delete lines

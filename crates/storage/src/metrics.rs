@@ -118,6 +118,7 @@ pub struct Metrics {
     pub(crate) entries_replayed: Counter,
     pub(crate) partitions: Gauge,
     pub(crate) poll_failures: Counter,
+    pub(crate) manifests_repaired: Counter,
 }
 
 fn request_seconds() -> Histogram {
@@ -144,6 +145,7 @@ impl Metrics {
             entries_replayed: Counter::default(),
             partitions: Gauge::default(),
             poll_failures: Counter::default(),
+            manifests_repaired: Counter::default(),
         }
     }
 
@@ -225,6 +227,11 @@ impl Metrics {
             "poll_failures",
             "Polls for new manifest entries that failed",
             metrics.poll_failures.clone(),
+        );
+        storage.register(
+            "manifests_repaired",
+            "Damaged manifest files whose content was made again from a listing",
+            metrics.manifests_repaired.clone(),
         );
         metrics
     }

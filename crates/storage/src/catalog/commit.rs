@@ -26,7 +26,8 @@ impl Catalog {
     ///
     /// # Errors
     /// [`StorageError::Conflict`] if the entry removes what is gone: nothing is committed then.
-    /// [`StorageError::Invalid`] if a file has rows of another day. If the store fails, the entry
+    /// [`StorageError::Invalid`] if a file has rows of another day. [`StorageError::Corrupt`] if the
+    /// manifest is damaged so that it cannot be repaired. If the store fails, the entry
     /// may be committed all the same.
     pub async fn commit(
         &self,
@@ -58,11 +59,15 @@ impl Catalog {
                     Ok(there) if there.id == entry.id => {}
                     Ok(_) => {
                         self.0.store.metrics().commit_races.inc();
-                        self.catch_up(&slot, None).await?;
+                        self.catch_up_or_repair(&slot).await?;
                         continue;
                     }
                     // The store refused for another reason, such as two creates at one moment.
                     Err(StorageError::NotFound { .. }) => continue,
+                    Err(error @ StorageError::Corrupt { .. }) => {
+                        self.repair(&slot, error).await?;
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 },
                 Err(error) => return Err(error),
@@ -85,7 +90,7 @@ impl Catalog {
         if known.checked_ns > 0 && (0..KNOWLEDGE_AGE_MAX_NS).contains(&age_ns) {
             return Ok(known.state);
         }
-        self.catch_up(slot, None).await
+        self.catch_up_or_repair(slot).await
     }
 
     /// Whether the entry just created counts. Only a process that slept between looking at the
@@ -160,7 +165,7 @@ impl Catalog {
     }
 }
 
-fn conflict(tenant: &TenantId, day: i64, reason: String) -> StorageError {
+pub(super) fn conflict(tenant: &TenantId, day: i64, reason: String) -> StorageError {
     StorageError::Conflict {
         partition: format!("{tenant}/{}", day_text(day)),
         reason,

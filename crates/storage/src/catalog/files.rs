@@ -18,7 +18,7 @@ use crate::snapshot::Partition;
 /// Index files of one partition that are loaded at once.
 const INDEXES_AT_ONCE: usize = 8;
 /// How much larger an index file is likely to be once its pages are decompressed, which happens
-/// later, bit by bit, but the cache wants to know the weight at once.
+/// later, bit by bit, but the cache wants to know a weight at once.
 const INDEX_GROWTH: u64 = 3;
 
 /// The id of a further file of an index: as old as the first, and always the same, so that what is
@@ -53,7 +53,30 @@ impl Catalog {
                 .map_err(|error| StorageError::corrupt(&key, error))?;
             Ok(weighed(index))
         };
-        self.0.indexes.get_or_load(&file.id, load).await
+        let index = self.0.indexes.get_or_load(&file.id, load).await?;
+        let used = Arc::downgrade(&index);
+        self.0.used_indexes.lock().insert(file.id, used);
+        Ok(index)
+    }
+
+    /// Takes in how much the indexes in use have decompressed, as long as they are kept.
+    pub(super) fn weigh_indexes(&self) {
+        let used = std::mem::take(&mut *self.0.used_indexes.lock());
+        for (id, index) in used {
+            let Some(index) = index.upgrade() else {
+                continue;
+            };
+            let bytes = index.heap_bytes() as u64;
+            let known = self.0.indexes.weight_of(&id, &index);
+            if known.is_some_and(|known| known != bytes) {
+                self.0.indexes.insert(id, Arc::clone(&index), bytes);
+            }
+            // Besides this one and the cache somebody has it, and may go on.
+            if Arc::strong_count(&index) > 2 {
+                let used = Arc::downgrade(&index);
+                self.0.used_indexes.lock().entry(id).or_insert(used);
+            }
+        }
     }
 
     async fn index_bytes(&self, key: &str, file: &IndexFile) -> Result<Bytes, StorageError> {

@@ -8,7 +8,8 @@ use model::TenantId;
 use crate::error::StorageError;
 use crate::key::{ManifestFile, checkpoint_key, entry_key, parse_manifest_key, partition};
 use crate::manifest::{
-    ManifestEntry, PartitionState, decode_checkpoint, decode_entry, encode_checkpoint,
+    FileKind, ManifestEntry, PartitionState, decode_checkpoint, decode_entry, encode_checkpoint,
+    is_damaged,
 };
 use crate::store::Store;
 
@@ -35,6 +36,28 @@ struct Listing {
     checkpoints: Vec<u64>,
 }
 
+impl Listing {
+    /// The entries that follow number `seq`. What follows a gap was claimed by a writer that slept
+    /// while the log was pruned; it was never acknowledged (see `Catalog::commit`).
+    fn after(&self, seq: u64) -> Vec<u64> {
+        let following = self.entries.iter().copied().filter(|n| *n > seq);
+        following
+            .zip(seq + 1..)
+            .take_while(|(listed, expected)| listed == expected)
+            .map(|(listed, _)| listed)
+            .collect()
+    }
+}
+
+/// What can be read of a manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Salvage {
+    /// What its readable files say; the number is that of the last file, readable or not.
+    pub(crate) state: PartitionState,
+    /// The keys of damaged files.
+    pub(crate) damaged: Vec<String>,
+}
+
 impl ManifestLog<'_> {
     /// `state` brought up to the end of the log, or at least up to `until`.
     ///
@@ -48,7 +71,7 @@ impl ManifestLog<'_> {
         if let Some(until) = until.filter(|until| self.is_near(state.seq, *until)) {
             let wanted: Vec<u64> = (state.seq + 1..=until).collect();
             match self.replay(&state, &wanted).await {
-                Err(StorageError::NotFound { .. }) => {}
+                Err(StorageError::NotFound { .. } | StorageError::Corrupt { .. }) => {}
                 other => return other,
             }
         }
@@ -77,6 +100,41 @@ impl ManifestLog<'_> {
         state: &Arc<PartitionState>,
     ) -> Result<Arc<PartitionState>, StorageError> {
         let listing = self.list(state.seq).await?;
+        match self.replay_listed(state, &listing).await {
+            Err(error @ StorageError::Corrupt { .. }) => {
+                self.pass_damage(state, &listing, error).await
+            }
+            other => other,
+        }
+    }
+
+    /// Goes on from the newest checkpoint that can be read: it has what damaged entries before it
+    /// said.
+    async fn pass_damage(
+        &self,
+        state: &Arc<PartitionState>,
+        listing: &Listing,
+        damage: StorageError,
+    ) -> Result<Arc<PartitionState>, StorageError> {
+        let newest_first = listing.checkpoints.iter().rev();
+        for seq in newest_first.copied().take_while(|seq| *seq > state.seq) {
+            match self.checkpoint(seq).await {
+                Ok(base) => {
+                    tracing::warn!(error = %damage, seq, "going on from a checkpoint");
+                    return self.replay(&Arc::new(base), &listing.after(seq)).await;
+                }
+                Err(StorageError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(damage)
+    }
+
+    async fn replay_listed(
+        &self,
+        state: &Arc<PartitionState>,
+        listing: &Listing,
+    ) -> Result<Arc<PartitionState>, StorageError> {
         let is_next_listed = listing.entries.binary_search(&(state.seq + 1)).is_ok();
         let newest = listing.checkpoints.last().copied().unwrap_or(0);
         let skip = newest > state.seq && (newest - state.seq >= SKIP_MIN || !is_next_listed);
@@ -93,15 +151,63 @@ impl ManifestLog<'_> {
         } else {
             Arc::clone(state)
         };
-        // What follows a gap was claimed by a writer that slept while the log was pruned; it was
-        // never acknowledged (see `Catalog::commit`).
-        let following = listing.entries.iter().copied().filter(|n| *n > base.seq);
-        let dense: Vec<u64> = following
-            .zip(base.seq + 1..)
-            .take_while(|(listed, expected)| listed == expected)
-            .map(|(listed, _)| listed)
-            .collect();
-        self.replay(&base, &dense).await
+        self.replay(&base, &listing.after(base.seq)).await
+    }
+
+    /// All that can be read of a manifest, and which of its files are damaged. Damaged entries
+    /// before the newest checkpoint that is whole are none of these.
+    ///
+    /// # Errors
+    /// If a file cannot be read for another reason, or the store fails.
+    pub(crate) async fn salvage(&self) -> Result<Salvage, StorageError> {
+        let listing = self.list(0).await?;
+        let mut salvage = Salvage::default();
+        for seq in listing.checkpoints.iter().rev() {
+            let checkpoint = self.checkpoint(*seq).await;
+            if let Some(state) = self.unless_damaged(checkpoint, &mut salvage).await? {
+                salvage.state = state;
+                break;
+            }
+        }
+        let is_based = salvage.state.seq > 0;
+        let first = listing.entries.first().copied().unwrap_or(1);
+        let after = match is_based {
+            true => salvage.state.seq,
+            // No checkpoint can be read, and the oldest entries may have been pruned.
+            false => first.saturating_sub(1),
+        };
+        for seq in listing.after(after) {
+            let entry = self.entry(seq).await;
+            if let Some(entry) = self.unless_damaged(entry, &mut salvage).await? {
+                salvage.state.apply(seq, &entry);
+            }
+            salvage.state.seq = seq;
+        }
+        let newest = listing.checkpoints.last().copied().unwrap_or(0);
+        salvage.state.seq = salvage.state.seq.max(newest);
+        Ok(salvage)
+    }
+
+    /// What was read, or nothing if the file is damaged, also when it is read again.
+    async fn unless_damaged<T>(
+        &self,
+        read: Result<T, StorageError>,
+        salvage: &mut Salvage,
+    ) -> Result<Option<T>, StorageError> {
+        let (key, reason) = match read {
+            Ok(value) => return Ok(Some(value)),
+            Err(StorageError::Corrupt { key, reason }) => (key, reason),
+            Err(error) => return Err(error),
+        };
+        let kind = match parse_manifest_key(&key) {
+            Some(ManifestFile::Checkpoint(_)) => FileKind::Checkpoint,
+            _ => FileKind::Entry,
+        };
+        if !is_damaged(kind, &self.store.get(&key).await?) {
+            return Err(StorageError::Corrupt { key, reason });
+        }
+        salvage.damaged.push(key);
+        Ok(None)
     }
 
     async fn list(&self, after: u64) -> Result<Listing, StorageError> {

@@ -76,6 +76,7 @@ impl Catalog {
     /// Looks once for what others committed to the days and partitions in use, and drops from
     /// memory what was not in use for long. Failures are counted and logged; the next poll comes.
     pub async fn poll(&self) {
+        self.weigh_indexes();
         let now_ns = self.0.clock.now_ns();
         let in_use_since_ns = now_ns.saturating_sub(IN_USE_NS);
         let tenants = self.0.book.in_use(in_use_since_ns);

@@ -8,6 +8,8 @@ use model::units::DurationNs;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
+mod repair;
+
 use super::*;
 use crate::config::RequestConfig;
 use crate::delete_request::DeleteRequest;
@@ -244,7 +246,8 @@ async fn a_damaged_entry_names_its_key() {
         .await
         .unwrap();
     let cold = Process::start(&shared);
-    let error = cold.catalog.latest(&tenant(), DAY).await.unwrap_err();
+    let read = cold.catalog.snapshot(&tenant(), whole_day(), &[]).await;
+    let error = read.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("{key} is damaged: checksum does not match")
@@ -552,4 +555,29 @@ async fn who_starts_needs_three_requests_for_a_manifest_however_long() {
     let state = other.catalog.latest(&tenant(), DAY).await.unwrap();
     assert_eq!(state.objects.len(), 37);
     assert!(other.faults.requests() <= 3, "{}", other.faults.requests());
+}
+
+/// What questions decompress of an index is taken in, and the bound of the cache holds for it.
+#[tokio::test]
+async fn an_index_weighs_what_it_holds() {
+    let shared = Arc::new(InMemory::new());
+    let process = Process::start(&shared);
+    let object = object_with_names(7 << 80, 20);
+    let entry = ManifestEntry::new("test", 1);
+    let catalog = &process.catalog;
+    catalog
+        .publish(&tenant(), DAY, &object, entry)
+        .await
+        .unwrap();
+    let snapshot = catalog.snapshot(&tenant(), whole_day(), &[]).await;
+    let snapshot = snapshot.unwrap();
+    let indexes = catalog.indexes(&snapshot.partitions()[0]).await.unwrap();
+    let before = indexes[0].heap_bytes() as u64;
+    for series in 0..20 {
+        indexes[0].labels(series).unwrap();
+    }
+    catalog.poll().await;
+    let after = indexes[0].heap_bytes() as u64;
+    assert!(after > before);
+    assert_eq!(catalog.0.indexes.bytes(), after);
 }

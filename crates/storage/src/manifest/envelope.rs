@@ -87,6 +87,28 @@ fn decode<T: DeserializeOwned>(kind: FileKind, bytes: &[u8]) -> Result<T, String
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
+/// Whether these bytes are not what anybody wrote: cut off, or changed. What a version to come may
+/// have written is not called so.
+pub(crate) fn is_damaged(kind: FileKind, bytes: &[u8]) -> bool {
+    let Some((header, json)) = bytes.split_at_checked(HEADER_LEN) else {
+        return true;
+    };
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4).unwrap_or_default();
+        bytes.try_into().map(u32::from_le_bytes).unwrap_or(0)
+    };
+    let of_version = (u32::from(kind.number()) << 16) | u32::from(VERSION);
+    if !header.starts_with(MAGIC) {
+        return true;
+    }
+    if number(4) as u16 != VERSION {
+        return false;
+    }
+    number(4) != of_version
+        || number(8) as usize != json.len()
+        || number(12) != crc32c::crc32c(json)
+}
+
 /// An entry as bytes.
 ///
 /// # Errors

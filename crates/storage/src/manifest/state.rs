@@ -120,11 +120,15 @@ impl PartitionState {
         for id in &entry.remove_tombstones {
             self.tombstones.remove(id);
         }
+        // Swept files are gone, also for who does not know that they were removed: the entry that
+        // said so may have been damaged.
         for id in &entry.swept_objects {
             self.removed_objects.remove(id);
+            self.objects.remove(id);
         }
         for id in &entry.swept_indexes {
             self.removed_indexes.remove(id);
+            self.indexes.remove(id);
         }
         if let Some(watermark) = entry.watermark {
             let last = self.watermarks.entry(entry.writer.clone()).or_default();
