@@ -143,7 +143,7 @@ async fn every_list_has_pages_and_says_how_long_it_is() -> anyhow::Result<()> {
         make(
             &admin,
             "/projects",
-            json!({"project_name": format!("p{n}"), "storage_limit": n}),
+            json!({"project_name": format!("p{n}"), "storage_limit": n + 1}),
         )
         .await?;
         let user = json!({"username": format!("u{n}"), "password": PASSWORD});
