@@ -53,7 +53,10 @@ async fn filters_orders_and_pages() -> anyhow::Result<()> {
     let (_, project) = get(client, "/projects/pab").await?;
     let id = &project["project_id"];
     let quota = format!("/quotas?reference=project&reference_id={id}");
-    assert_eq!(column(client, &quota, "id").await?, std::slice::from_ref(&id));
+    assert_eq!(
+        column(client, &quota, "id").await?,
+        std::slice::from_ref(id)
+    );
     let largest = column(client, "/quotas?sort=-hard.storage&page_size=2", "ref").await?;
     let largest: Vec<&Value> = largest.iter().map(|project| &project["name"]).collect();
     assert_eq!(largest, ["pa", "pab"]);
