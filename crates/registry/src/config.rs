@@ -114,9 +114,10 @@ pub struct ProjectConfig {
 pub enum CreateOnPush {
     /// Where everybody may do everything. Where there are accounts, a name that was mistyped is
     /// refused.
-    #[default]
     Auto,
-    /// Always.
+    /// Always: where there are accounts, if it comes from an administrator or a robot that may push
+    /// to any project.
+    #[default]
     Always,
     /// Never.
     Never,
