@@ -17,16 +17,33 @@ use super::regex_size::RegexSizes;
 use super::token::{Kind, Token, Word};
 use super::{MAX_DEPTH, MAX_HEIGHT, ParseError, lexer};
 
-/// What an expression turned out to be.
+/// What an expression turned out to be. Small, since a few of them lie on the stack for each level
+/// of a query.
 enum Operand {
-    Log(LogExpr),
+    Log(Box<LogExpr>),
     /// With the height of its tree.
-    Metric(MetricExpr, u32),
+    Metric(Box<MetricExpr>, u32),
     /// A number that is none, and why. Its fault is in `late`, and becomes that of an operator
     /// beside it.
     BadNumber(String),
     /// Something whose fault is in `late` already.
     Faulty,
+}
+
+impl Operand {
+    fn metric(metric: MetricExpr, height: u32) -> Self {
+        Self::Metric(Box::new(metric), height)
+    }
+
+    fn literal(&self) -> Option<f64> {
+        match self {
+            Self::Metric(metric, _) => match **metric {
+                MetricExpr::Literal(value) => Some(value),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// A fault that a syntax error anywhere would hide.
@@ -84,8 +101,8 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         .min_by_key(|(i, late)| (late.start, std::cmp::Reverse(*i)));
     match (worst, found) {
         (Some((_, late)), _) => Err(late.error),
-        (None, Operand::Log(log)) => Ok(Expr::Log(log)),
-        (None, Operand::Metric(metric, _)) => Ok(Expr::Metric(metric)),
+        (None, Operand::Log(log)) => Ok(Expr::Log(*log)),
+        (None, Operand::Metric(metric, _)) => Ok(Expr::Metric(*metric)),
         (None, Operand::BadNumber(_) | Operand::Faulty) => {
             Err(ParseError::semantic("invalid query"))
         }

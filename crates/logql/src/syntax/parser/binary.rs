@@ -43,7 +43,9 @@ impl Parser<'_> {
 
     fn operand(&mut self) -> Result<Operand, ParseError> {
         match self.kind() {
-            Kind::Word(Word::OpenBrace) => self.log_expression().map(Operand::Log),
+            Kind::Word(Word::OpenBrace) => {
+                self.log_expression().map(|log| Operand::Log(Box::new(log)))
+            }
             Kind::Word(Word::OpenParen) => {
                 self.advance();
                 let inner = self.expression(0)?;
@@ -68,7 +70,7 @@ impl Parser<'_> {
     fn literal(&mut self) -> Result<Operand, ParseError> {
         let start = self.at;
         Ok(match self.signed_number()? {
-            Ok(value) => Operand::Metric(MetricExpr::Literal(value), 1),
+            Ok(value) => Operand::metric(MetricExpr::Literal(value), 1),
             Err(fault) => {
                 self.late(start, fault.clone());
                 Operand::BadNumber(fault)
@@ -155,7 +157,7 @@ impl Parser<'_> {
             }
         }
         for (side, operand) in [("left", &left), ("right", &right)] {
-            if let (true, Operand::Metric(MetricExpr::Literal(value), _)) = (op.is_set(), operand) {
+            if let (true, Some(value)) = (op.is_set(), operand.literal()) {
                 self.late(
                     start,
                     format!(
@@ -172,8 +174,8 @@ impl Parser<'_> {
         else {
             return Ok(Operand::Faulty);
         };
-        if let (MetricExpr::Literal(left), MetricExpr::Literal(right)) = (&left, &right) {
-            return Ok(Operand::Metric(
+        if let (MetricExpr::Literal(left), MetricExpr::Literal(right)) = (&*left, &*right) {
+            return Ok(Operand::metric(
                 MetricExpr::Literal(op.apply(*left, *right)),
                 1,
             ));
@@ -187,10 +189,10 @@ impl Parser<'_> {
             op,
             return_bool,
             matching,
-            left,
-            right,
+            left: *left,
+            right: *right,
         };
-        Ok(Operand::Metric(MetricExpr::Binary(Box::new(both)), height))
+        Ok(Operand::metric(MetricExpr::Binary(Box::new(both)), height))
     }
 }
 

@@ -62,7 +62,7 @@ impl Parser<'_> {
             offset_ns: range.offset_ns,
             grouping,
         };
-        Ok(Operand::Metric(MetricExpr::Range(aggregation), 1))
+        Ok(Operand::metric(MetricExpr::Range(aggregation), 1))
     }
 
     /// The argument of a range aggregation. The range may stand before the pipeline, after it, or
@@ -204,14 +204,13 @@ impl Parser<'_> {
             return Ok(Operand::Faulty);
         };
         let height = grown(height)?;
-        let inner = Box::new(inner);
         let aggregation = VectorAggregation {
             op,
             parameter,
             grouping,
             inner,
         };
-        Ok(Operand::Metric(MetricExpr::Vector(aggregation), height))
+        Ok(Operand::metric(MetricExpr::Vector(aggregation), height))
     }
 
     /// `label_replace(v, "dst", "replacement", "src", "regex")`; the name is next.
@@ -239,13 +238,13 @@ impl Parser<'_> {
         };
         let height = grown(height)?;
         let replace = LabelReplace {
-            inner,
+            inner: *inner,
             dst,
             replacement,
             src,
             regex,
         };
-        Ok(Operand::Metric(
+        Ok(Operand::metric(
             MetricExpr::LabelReplace(Box::new(replace)),
             height,
         ))
@@ -259,7 +258,7 @@ impl Parser<'_> {
         let number = self.number_text()?;
         self.expect(Word::CloseParen)?;
         match scan::parse_float(number) {
-            Ok(value) => Ok(Operand::Metric(MetricExpr::VectorLiteral(value), 1)),
+            Ok(value) => Ok(Operand::metric(MetricExpr::VectorLiteral(value), 1)),
             Err(error) => {
                 self.late(
                     start,
