@@ -14,6 +14,7 @@ mod groups;
 mod harbor;
 mod health;
 mod labels;
+mod large;
 mod lists;
 mod manage;
 mod manifests;

@@ -135,6 +135,9 @@ pub struct DatabaseConfig {
     pub batch_max: usize,
     /// Changes that may wait; one more is refused with 503.
     pub queue_max: usize,
+    /// Bytes of the largest manifest that is in the database itself. Those of larger ones are in the
+    /// store, as those of blobs are, so that no change waits until they are written.
+    pub manifest_bytes_max: ByteSize,
 }
 
 impl Default for DatabaseConfig {
@@ -144,6 +147,7 @@ impl Default for DatabaseConfig {
             readers: 4,
             batch_max: 128,
             queue_max: 1024,
+            manifest_bytes_max: ByteSize::kib(256),
         }
     }
 }

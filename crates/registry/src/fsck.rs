@@ -13,7 +13,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::gc;
 use crate::logs::{Done, Job};
-use crate::meta::{BlobFact, Bury, Reach, Recount};
+use crate::meta::{BlobFact, Bury, Content, ManifestFact, Reach, Recount};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -50,6 +50,14 @@ enum Finding {
         digest: String,
         data_key: String,
         repositories: Vec<String>,
+    },
+    /// The store has not the bytes of a large manifest, or another number of them.
+    ManifestMissing {
+        digest: String,
+        repository: String,
+        data_key: String,
+        size: u64,
+        stored: Option<u64>,
     },
     /// A manifest's bytes are others than the digest says.
     ManifestDamaged { digest: String, repository: String },
@@ -175,12 +183,12 @@ impl Check {
     async fn blob(&mut self, blob: &BlobFact) -> Result<(), Error> {
         let stored = self.registry.store().size(&blob.data_key).await?;
         let is_whole = stored == Some(blob.size);
-        let is_right = is_whole && (!self.options.read_bytes || self.reads_right(blob).await?);
+        let digest = Digest::parse(&blob.digest)?;
+        let is_right = is_whole && self.is_right(&digest, &blob.data_key, blob.size).await?;
         // One that garbage collection took in between is not missing.
         if is_right || !self.registry.meta().has_blob(blob.id).await? {
             return Ok(());
         }
-        let digest = Digest::parse(&blob.digest)?;
         let repositories = self.registry.meta();
         let repositories = repositories
             .repos_with(&digest, &Reach::All, REPOSITORIES_NAMED_MAX)
@@ -204,13 +212,21 @@ impl Check {
         self.found(&finding).await
     }
 
-    /// Whether the bytes are those of the digest. What cannot be read to its end is not.
-    async fn reads_right(&mut self, blob: &BlobFact) -> Result<bool, Error> {
-        let digest = Digest::parse(&blob.digest)?;
+    /// Whether bytes of the store are those of a digest, as far as is looked at. What cannot be read
+    /// to its end is not.
+    async fn is_right(
+        &mut self,
+        digest: &Digest,
+        data_key: &str,
+        size: u64,
+    ) -> Result<bool, Error> {
+        if !self.options.read_bytes {
+            return Ok(true);
+        }
         let mut hasher = Hasher::new(digest.algorithm());
-        if blob.size > 0 {
+        if size > 0 {
             let store = self.registry.store();
-            let Ok(mut bytes) = store.read(&blob.data_key, 0..blob.size).await else {
+            let Ok(mut bytes) = store.read(data_key, 0..size).await else {
                 return Ok(false);
             };
             loop {
@@ -225,7 +241,7 @@ impl Check {
                 }
             }
         }
-        Ok(hasher.digest() == digest)
+        Ok(hasher.digest() == *digest)
     }
 
     /// Waits as long as it takes to stay below the bytes per second that are allowed.
@@ -245,17 +261,44 @@ impl Check {
             last = end.id;
             for manifest in &manifests {
                 self.looked.manifests += 1;
-                let digest = Digest::parse(&manifest.digest)?;
-                if Digest::of(digest.algorithm(), &manifest.bytes) == digest {
-                    continue;
-                }
-                let finding = Finding::ManifestDamaged {
-                    digest: manifest.digest.clone(),
-                    repository: manifest.repository.clone(),
-                };
-                self.found(&finding).await?;
+                self.manifest(manifest).await?;
             }
         }
+    }
+
+    async fn manifest(&mut self, manifest: &ManifestFact) -> Result<(), Error> {
+        let digest = Digest::parse(&manifest.digest)?;
+        let (size, repository) = (manifest.size, manifest.repository.clone());
+        let damaged = Finding::ManifestDamaged {
+            digest: manifest.digest.clone(),
+            repository: repository.clone(),
+        };
+        let finding = match &manifest.content {
+            Content::Here(bytes) if Digest::of(digest.algorithm(), bytes) == digest => {
+                return Ok(());
+            }
+            Content::Here(_) => damaged,
+            Content::Stored(data_key) => {
+                let stored = self.registry.store().size(data_key).await?;
+                let is_whole = stored == Some(size);
+                let is_right = is_whole && self.is_right(&digest, data_key, size).await?;
+                // One that was deleted in between is not missing.
+                if is_right || !self.registry.meta().has_manifest(manifest.id).await? {
+                    return Ok(());
+                }
+                match is_whole {
+                    true => damaged,
+                    false => Finding::ManifestMissing {
+                        digest: manifest.digest.clone(),
+                        repository,
+                        data_key: data_key.clone(),
+                        size,
+                        stored,
+                    },
+                }
+            }
+        };
+        self.found(&finding).await
     }
 
     async fn quotas(&mut self, who: &Who) -> Result<(), Error> {

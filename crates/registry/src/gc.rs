@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::logs::{Done, Job};
-use crate::meta::{Bury, ExpireUploads, Forget, Graces, Removed, Retain, Review};
+use crate::meta::{Bury, ExpireUploads, Forget, Removed, Retain, Review};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -206,11 +206,7 @@ async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
 
 fn review(registry: &Registry) -> Review {
     Review {
-        graces: Graces {
-            untagged_ms: registry.untagged_grace_ms(),
-            blob_ms: registry.blob_grace_ms(),
-            data_ms: registry.config().gc.data_grace.0 / 1_000_000,
-        },
+        graces: registry.graces(),
         limit: REVIEWS_MAX,
         dry_run_ahead_ms: None,
     }

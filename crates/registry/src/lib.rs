@@ -27,6 +27,7 @@ mod fsck;
 pub mod fuzz;
 mod gc;
 mod health;
+mod large;
 mod logs;
 mod manifest;
 mod meta;

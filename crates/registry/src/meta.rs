@@ -14,6 +14,7 @@ mod change;
 mod check;
 mod connect;
 mod content;
+mod data;
 mod error;
 mod group;
 mod history;
@@ -54,9 +55,10 @@ pub(crate) use administer::{
 };
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
-pub(crate) use check::{BlobFact, Recount};
+pub(crate) use check::{BlobFact, ManifestFact, Recount};
 pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
+pub(crate) use data::{Bury, Forget, Release, Reserve};
 pub use error::MetaError;
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::SetTag;
@@ -69,13 +71,13 @@ pub(crate) use link::{Bump, Mount};
 pub(crate) use list::Reach;
 pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
 pub(crate) use manifest::{
-    DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
+    Content, DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
 };
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};
 pub(crate) use referrer::Referrer;
-pub(crate) use review::{Backlog, Bury, ExpireUploads, Forget, Graces, Removed, Review};
+pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review};
 pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,
     ROBOT_PROJECT, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,

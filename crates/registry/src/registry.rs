@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::gc;
 use crate::health::Readiness;
 use crate::logs::{self, Logs};
-use crate::meta::{Meta, NewProjects, Place, UNLIMITED};
+use crate::meta::{Graces, Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::seal::Sealer;
@@ -232,6 +232,15 @@ impl Registry {
     /// How long a manifest stays that lost its last tag, in milliseconds.
     pub(crate) fn untagged_grace_ms(&self) -> i64 {
         self.0.config.gc.untagged_grace.0 / 1_000_000
+    }
+
+    /// How long what lost its last reference stays.
+    pub(crate) fn graces(&self) -> Graces {
+        Graces {
+            untagged_ms: self.untagged_grace_ms(),
+            blob_ms: self.blob_grace_ms(),
+            data_ms: self.0.config.gc.data_grace.0 / 1_000_000,
+        }
     }
 
     /// Does what is done beside requests until the stop; then makes the changes that were accepted

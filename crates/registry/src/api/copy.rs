@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::LOCATION;
 
@@ -12,6 +13,7 @@ use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
+use crate::large;
 use crate::manifest;
 use crate::meta::{Condition, ManifestRow, Mount, PutManifest, unknown_manifest};
 use crate::name::{Reference, RepoName, Tag};
@@ -101,7 +103,7 @@ impl Copying<'_> {
                 waiting.push((referrer, false));
             }
             waiting.push((digest, true));
-            let parts = self.read(&row)?.1.manifests;
+            let parts = self.read(&row).await?.1.manifests;
             waiting.extend(parts.into_iter().map(|part| (part.digest, false)));
         }
         Ok(root)
@@ -118,9 +120,12 @@ impl Copying<'_> {
             .await
     }
 
-    fn read(&self, row: &ManifestRow) -> Result<(String, manifest::Manifest), Error> {
-        let descriptors_max = self.admin.registry.config().limits.descriptors_max;
-        manifest::read(Some(&row.media_type), &row.bytes, descriptors_max)
+    async fn read(&self, row: &ManifestRow) -> Result<(String, manifest::Manifest, Bytes), Error> {
+        let registry = &self.admin.registry;
+        let bytes = large::bytes(registry, row).await?;
+        let descriptors_max = registry.config().limits.descriptors_max;
+        let (media_type, read) = manifest::read(Some(&row.media_type), &bytes, descriptors_max)?;
+        Ok((media_type, read, bytes))
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
@@ -144,7 +149,7 @@ impl Copying<'_> {
     /// for.
     async fn put(&self, row: &ManifestRow, digest: &Digest, is_root: bool) -> Result<(), Error> {
         let registry = &self.admin.registry;
-        let (media_type, manifest) = self.read(row)?;
+        let (media_type, manifest, bytes) = self.read(row).await?;
         for blob in &manifest.blobs {
             let mount = Mount {
                 repo: self.to.clone(),
@@ -165,7 +170,8 @@ impl Copying<'_> {
             digest: digest.clone(),
             media_type,
             manifest,
-            bytes: row.bytes.clone(),
+            bytes,
+            data_key: None,
             tags,
             condition: Condition::default(),
             who: self.admin.who(),
@@ -174,7 +180,7 @@ impl Copying<'_> {
             untagged_grace_ms: registry.untagged_grace_ms(),
             is_copy: false,
         };
-        registry.meta().change(put).await.map(|_| ())
+        large::put(registry, put).await.map(|_| ())
     }
 
     async fn tags(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {

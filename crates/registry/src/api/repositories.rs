@@ -115,7 +115,7 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
         let delete = DeleteRepo {
             who: admin.who(),
             repo: repo(&project, &repository)?,
-            untagged_grace_ms: admin.registry.untagged_grace_ms(),
+            graces: admin.registry.graces(),
         };
         admin.registry.meta().change(delete).await
     };
@@ -221,14 +221,14 @@ async fn delete_artifact(
         admin.require_action(&project, Action::Delete, role).await?;
         let repo = repo(&project, &repository)?;
         let registry = &admin.registry;
-        let untagged_grace_ms = registry.untagged_grace_ms();
+        let graces = registry.graces();
         match Reference::parse(&reference)? {
             Reference::Tag(tag) => {
                 let delete = DeleteTag {
                     repo,
                     tag,
                     who: admin.who(),
-                    grace_ms: untagged_grace_ms,
+                    grace_ms: graces.untagged_ms,
                 };
                 registry.meta().change(delete).await?;
             }
@@ -237,8 +237,7 @@ async fn delete_artifact(
                     repo,
                     digest,
                     who: admin.who(),
-                    untagged_grace_ms,
-                    blob_grace_ms: registry.blob_grace_ms(),
+                    graces,
                 };
                 registry.meta().change(delete).await?;
             }

@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 
 use super::account::{Account, Robot, Standing};
 use super::blob::BlobRow;
-use super::manifest::ManifestRow;
+use super::manifest::{Content, ManifestRow};
 use super::upstream::Upstreams;
 use crate::config::CacheConfig;
 use crate::name::RepoName;
@@ -107,7 +107,10 @@ pub(super) trait Weight: Clone + Send + Sync {
 
 impl Weight for Arc<ManifestRow> {
     fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        match &self.content {
+            Content::Here(bytes) => bytes.len() as u64,
+            Content::Stored(_) => 0,
+        }
     }
 }
 
@@ -250,7 +253,8 @@ mod tests {
                 id: 0,
                 digest: String::new(),
                 media_type: String::new(),
-                bytes: vec![0; bytes].into(),
+                size: bytes as u64,
+                content: Content::Here(vec![0; bytes].into()),
             })
         };
         for name in 0..1000 {

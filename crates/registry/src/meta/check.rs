@@ -7,6 +7,7 @@ use super::Meta;
 use super::administer::project_id;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
+use super::manifest::Content;
 use super::outbox::{Event, tell};
 use crate::error::Error;
 use crate::who::Who;
@@ -26,7 +27,8 @@ pub(crate) struct ManifestFact {
     pub(crate) id: i64,
     pub(crate) digest: String,
     pub(crate) repository: String,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) content: Content,
 }
 
 /// A project that is charged for another sum than its blobs and manifests have.
@@ -68,20 +70,27 @@ impl Meta {
         Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
     }
 
+    /// Whether a manifest is still there.
+    pub(crate) async fn has_manifest(&self, id: i64) -> Result<bool, Error> {
+        let found = bound!("SELECT 1 FROM manifest WHERE id = $1", id);
+        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+    }
+
     /// Manifests in the order of their ids.
     pub(crate) async fn manifests_after(
         &self,
         id: i64,
         limit: i64,
     ) -> Result<Vec<ManifestFact>, Error> {
-        let sql = "SELECT m.id, m.digest, r.name, m.bytes FROM manifest m \
+        let sql = "SELECT m.id, m.digest, r.name, m.size, m.data_key, m.bytes FROM manifest m \
              JOIN repo r ON r.id = m.repo_id WHERE m.id > $1 ORDER BY m.id LIMIT $2";
         let fact = |row: &sqlx::any::AnyRow| {
             Ok(ManifestFact {
                 id: row.try_get(0)?,
                 digest: row.try_get(1)?,
                 repository: row.try_get(2)?,
-                bytes: row.try_get(3)?,
+                size: row.try_get::<i64, _>(3)?.unsigned_abs(),
+                content: Content::read(row, 4)?,
             })
         };
         self.rows(bound!(sql, id, limit), fact).await

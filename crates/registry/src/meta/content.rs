@@ -15,6 +15,7 @@ use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell};
 use super::project::find_repo;
+use super::review::Graces;
 use super::rules::check_mutable;
 use super::tag::{self, Target};
 use crate::digest::Digest;
@@ -213,7 +214,7 @@ impl Meta {
 pub(crate) struct DeleteRepo {
     pub(crate) who: Who,
     pub(crate) repo: RepoName,
-    pub(crate) untagged_grace_ms: i64,
+    pub(crate) graces: Graces,
 }
 
 #[async_trait]
@@ -229,6 +230,11 @@ impl Change for DeleteRepo {
         let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(unknown_repo(&self.repo).into());
         };
+        // What only its manifests need goes with it.
+        let graces = Graces {
+            blob_ms: 0,
+            ..self.graces
+        };
         let manifests = bound!(
             "SELECT id, digest FROM manifest WHERE repo_id = $1",
             repo.repo
@@ -240,11 +246,11 @@ impl Change for DeleteRepo {
                 manifest_id: row.try_get(0)?,
                 digest: &digest,
                 who: &self.who,
-                grace_ms: self.untagged_grace_ms,
+                grace_ms: self.graces.untagged_ms,
             };
             let tags = tag::take_all(tx, &target).await?;
             check_mutable(tx, &self.repo, &tags).await?;
-            manifest::remove(tx, &target, 0).await?;
+            manifest::remove(tx, &target, &graces).await?;
         }
         let links = bound!("SELECT id FROM repo_blob WHERE repo_id = $1", repo.repo);
         for row in links.fetch_all(&mut *tx.conn).await? {

@@ -12,11 +12,13 @@ use super::Meta;
 use super::batch::{batches, places, with_digests};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::data;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
 use super::outbox::{Event, tell};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
+use super::review::Graces;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
 use crate::digest::Digest;
@@ -25,6 +27,8 @@ use crate::manifest::{Annotations, Descriptor, Manifest};
 use crate::name::{Reference, RepoName, Tag};
 use crate::who::Who;
 
+/// Bytes of annotations that are in the row of a manifest whose own bytes are not.
+const ANNOTATION_BYTES_MAX: usize = 16 << 10;
 /// Blobs or manifests that one answer names as missing.
 const MISSING_NAMED_MAX: usize = 10;
 
@@ -34,7 +38,27 @@ pub(crate) struct ManifestRow {
     pub(crate) id: i64,
     pub(crate) digest: String,
     pub(crate) media_type: String,
-    pub(crate) bytes: Bytes,
+    pub(crate) size: u64,
+    pub(crate) content: Content,
+}
+
+/// Where the bytes of a manifest are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// In its row.
+    Here(Bytes),
+    /// In the store, under this key.
+    Stored(String),
+}
+
+impl Content {
+    /// What the columns `data_key` and `bytes` say, from this one on.
+    pub(super) fn read(row: &AnyRow, column: usize) -> Result<Self, sqlx::Error> {
+        Ok(match row.try_get(column)? {
+            Some(data_key) => Self::Stored(data_key),
+            None => Self::Here(row.try_get::<Vec<u8>, _>(column + 1)?.into()),
+        })
+    }
 }
 
 /// What the client is told of a manifest that is not there.
@@ -48,7 +72,8 @@ fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
         id: row.try_get(0)?,
         digest: row.try_get(1)?,
         media_type: row.try_get(2)?,
-        bytes: row.try_get::<Vec<u8>, _>(3)?.into(),
+        size: row.try_get::<i64, _>(3)?.unsigned_abs(),
+        content: Content::read(row, 4)?,
     })
 }
 
@@ -78,14 +103,14 @@ impl Meta {
         let mut connection = self.read().await?;
         let found = match reference {
             Reference::Tag(tag) => bound!(
-                "SELECT m.id, m.digest, m.media_type, m.bytes FROM repo r \
+                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes FROM repo r \
                  JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id \
                  WHERE r.name = $1 AND t.name = $2",
                 repo.as_str(),
                 tag.as_str(),
             ),
             Reference::Digest(digest) => bound!(
-                "SELECT m.id, m.digest, m.media_type, m.bytes FROM repo r \
+                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes FROM repo r \
                  JOIN manifest m ON m.repo_id = r.id WHERE r.name = $1 AND m.digest = $2",
                 repo.as_str(),
                 digest.as_str(),
@@ -104,6 +129,8 @@ pub(crate) struct PutManifest {
     pub(crate) media_type: String,
     pub(crate) manifest: Manifest,
     pub(crate) bytes: Bytes,
+    /// Where the bytes are, if they were put into the store beforehand.
+    pub(crate) data_key: Option<String>,
     pub(crate) tags: Vec<Tag>,
     pub(crate) condition: Condition,
     pub(crate) who: Who,
@@ -195,6 +222,9 @@ impl PutManifest {
         )
         .execute(&mut *tx.conn)
         .await?;
+        if let Some(data_key) = &self.data_key {
+            data::release(tx, data_key).await?;
+        }
         Ok(id)
     }
 
@@ -211,20 +241,27 @@ impl PutManifest {
             true => quota::add(tx, repo.project, size).await?,
             false => quota::charge(tx, repo.project, "this manifest", size).await?,
         }
-        let annotations = self.manifest.annotations.as_ref();
+        let bytes = match &self.data_key {
+            Some(data_key) => {
+                data::claim(tx, data_key).await?;
+                Vec::new()
+            }
+            None => self.bytes.to_vec(),
+        };
         let made = bound!(
             "INSERT INTO manifest (repo_id, digest, media_type, artifact_type, subject, \
-             annotations, size, bytes, pushed_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+             annotations, size, bytes, pushed_ms, data_key) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
             repo_id,
             self.digest.as_str(),
             self.media_type.as_str(),
             self.manifest.artifact_type.as_deref(),
             self.manifest.subject.as_ref().map(Digest::as_str),
-            annotations.map(written),
+            self.annotations(),
             size,
-            self.bytes.to_vec(),
+            bytes,
             tx.now_ms,
+            self.data_key.as_deref(),
         );
         let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
         for batch in batches(links) {
@@ -274,6 +311,16 @@ impl PutManifest {
             review(tx, Kind::Manifest, id, due_ms).await?;
         }
         Ok(id)
+    }
+
+    /// Annotations as they are kept in the row. Many of a manifest that is in the store are there only,
+    /// unless a list of what refers to its subject has to have them.
+    fn annotations(&self) -> Option<String> {
+        let annotations = self.manifest.annotations.as_ref().map(written)?;
+        let is_kept = self.data_key.is_none()
+            || self.manifest.subject.is_some()
+            || annotations.len() <= ANNOTATION_BYTES_MAX;
+        is_kept.then_some(annotations)
     }
 
     /// The repository's links to the blobs that the manifest needs, and those that it lacks.
@@ -394,8 +441,7 @@ pub(crate) struct DeleteManifest {
     pub(crate) repo: RepoName,
     pub(crate) digest: Digest,
     pub(crate) who: Who,
-    pub(crate) untagged_grace_ms: i64,
-    pub(crate) blob_grace_ms: i64,
+    pub(crate) graces: Graces,
 }
 
 #[async_trait]
@@ -415,11 +461,11 @@ impl Change for DeleteManifest {
             manifest_id,
             digest: self.digest.as_str(),
             who: &self.who,
-            grace_ms: self.untagged_grace_ms,
+            grace_ms: self.graces.untagged_ms,
         };
         let tags = tag::take_all(tx, &target).await?;
         check_mutable(tx, &self.repo, &tags).await?;
-        remove(tx, &target, self.blob_grace_ms).await?;
+        remove(tx, &target, &self.graces).await?;
         let event = Event {
             reference: tags.first().cloned(),
             digest: Some(target.digest.to_owned()),
@@ -434,14 +480,14 @@ impl Change for DeleteManifest {
 pub(super) async fn remove(
     tx: &mut Tx<'_>,
     target: &Target<'_>,
-    blob_grace_ms: i64,
+    graces: &Graces,
 ) -> Result<(), Failure> {
     let id = target.manifest_id;
     bound!(
         "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
          SELECT 'link', link_id, $1 FROM manifest_blob WHERE manifest_id = $2 \
          ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
-        tx.now_ms + blob_grace_ms,
+        tx.now_ms + graces.blob_ms,
         id,
     )
     .execute(&mut *tx.conn)
@@ -469,12 +515,17 @@ pub(super) async fn remove(
         .await?;
     let gone = bound!(
         "DELETE FROM manifest WHERE id = $1 \
-         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id)",
+         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id), data_key",
         id,
     );
     if let Some(row) = gone.fetch_optional(&mut *tx.conn).await? {
         let size: i64 = row.try_get(0)?;
         quota::add(tx, row.try_get(1)?, -size).await?;
+        if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
+            // Who is reading them may finish.
+            let gone_ms = tx.now_ms + graces.data_ms;
+            data::bury(tx, &data_key, None, size, gone_ms).await?;
+        }
     }
     reviewed(tx, Kind::Manifest, id).await?;
     Ok(())

@@ -7,12 +7,12 @@ use sqlx::Row;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
+use super::data::bury;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, reviewed};
 use super::manifest;
 use super::outbox::{Event, tell};
 use super::tag::Target;
-use super::upload::bury;
 use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
@@ -138,7 +138,7 @@ impl Review {
             who: &who,
             grace_ms: self.graces.untagged_ms,
         };
-        manifest::remove(tx, &target, self.graces.blob_ms).await?;
+        manifest::remove(tx, &target, &self.graces).await?;
         removed.manifests += 1;
         let event = Event {
             digest: Some(digest.clone()),
@@ -214,14 +214,6 @@ impl Change for ExpireUploads {
     }
 }
 
-/// Bytes that no row names any more.
-#[derive(Clone, Debug)]
-pub(crate) struct Dead {
-    pub(crate) data_key: String,
-    pub(crate) written: Option<String>,
-    pub(crate) size: u64,
-}
-
 /// What waits to be looked at or removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
@@ -235,27 +227,6 @@ pub(crate) struct Backlog {
 }
 
 impl Meta {
-    /// Bytes that may be removed now.
-    pub(crate) async fn dead(&self, limit: i64) -> Result<Vec<Dead>, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!(
-            "SELECT data_key, written, size FROM dead_data WHERE not_before_ms <= $1 \
-             ORDER BY not_before_ms LIMIT $2",
-            self.now_ms(),
-            limit,
-        );
-        let dead = |row: &sqlx::any::AnyRow| {
-            Ok(Dead {
-                data_key: row.try_get(0)?,
-                written: row.try_get(1)?,
-                size: row.try_get::<i64, _>(2)?.unsigned_abs(),
-            })
-        };
-        let rows = found.fetch_all(&mut *connection).await;
-        rows.and_then(|rows| rows.iter().map(dead).collect())
-            .map_err(|error| unavailable(&error))
-    }
-
     /// How much there is to do.
     pub(crate) async fn backlog(&self) -> Result<Backlog, Error> {
         let mut connection = self.read().await?;
@@ -276,55 +247,5 @@ impl Meta {
         };
         let row = found.fetch_one(&mut *connection).await;
         row.and_then(backlog).map_err(|error| unavailable(&error))
-    }
-
-    /// Whether a row names these bytes.
-    pub(crate) async fn knows_data(&self, data_key: &str) -> Result<bool, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!(
-            "SELECT 1 FROM blob WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM upload WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
-            data_key,
-        );
-        let row = found.fetch_optional(&mut *connection).await;
-        row.map(|row| row.is_some())
-            .map_err(|error| unavailable(&error))
-    }
-}
-
-/// Forgets bytes that were removed.
-pub(crate) struct Forget {
-    pub(crate) data_keys: Vec<String>,
-}
-
-#[async_trait]
-impl Change for Forget {
-    type Out = ();
-    const NAME: &'static str = "forget";
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        for key in &self.data_keys {
-            bound!("DELETE FROM dead_data WHERE data_key = $1", key.as_str())
-                .execute(&mut *tx.conn)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-/// Has bytes removed that no row names, as a sweep of the store found.
-pub(crate) struct Bury {
-    pub(crate) data_key: String,
-}
-
-#[async_trait]
-impl Change for Bury {
-    type Out = ();
-    const NAME: &'static str = "bury";
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        bury(tx, &self.data_key, Some(""), 0, tx.now_ms).await?;
-        Ok(())
     }
 }

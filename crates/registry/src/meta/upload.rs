@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 
 use super::Meta;
 use super::change::{Change, Tx, bound, first};
+use super::data::bury;
 use super::error::{Failure, unavailable};
 use super::link;
 use super::project::{ensure_project, ensure_repo};
@@ -162,27 +163,6 @@ impl Change for Extend {
         }
         Ok(())
     }
-}
-
-/// Has bytes removed that no row names.
-pub(super) async fn bury(
-    tx: &mut Tx<'_>,
-    data_key: &str,
-    written: Option<&str>,
-    size: i64,
-    not_before_ms: i64,
-) -> Result<(), sqlx::Error> {
-    bound!(
-        "INSERT INTO dead_data (data_key, written, size, not_before_ms) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (data_key) DO NOTHING",
-        data_key,
-        written,
-        size,
-        not_before_ms,
-    )
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(())
 }
 
 /// Gives an upload up.

@@ -18,6 +18,7 @@ use super::answer::{
 use super::call::Call;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
+use crate::large;
 use crate::manifest;
 use crate::meta::{self, Condition, DeleteManifest, DeleteTag, ManifestRow, PutManifest, Stored};
 use crate::name::{Reference, RepoName, Tag};
@@ -35,7 +36,7 @@ pub(super) async fn pull(
         noted.media_type = Some(found.media_type.clone());
     }
     let etag = format!("\"{}\"", found.digest);
-    let length = found.bytes.len().to_string();
+    let length = found.size.to_string();
     let mut headers = vec![
         (CONTENT_DIGEST, found.digest.as_str()),
         (ETAG, etag.as_str()),
@@ -57,7 +58,7 @@ pub(super) async fn pull(
         Method::HEAD => Body::empty(),
         _ => {
             call.registry.meta().pulled(found.id);
-            Body::from(found.bytes.clone())
+            large::body(&call.registry, &found).await?
         }
     };
     Ok(with_body(StatusCode::OK, &headers, body))
@@ -125,6 +126,7 @@ pub(super) async fn push(
         media_type,
         manifest,
         bytes,
+        data_key: None,
         tags: tags.clone(),
         condition,
         who,
@@ -133,7 +135,7 @@ pub(super) async fn push(
         untagged_grace_ms: registry.untagged_grace_ms(),
         is_copy: false,
     };
-    let stored = registry.meta().change(put).await?;
+    let stored = large::put(&registry, put).await?;
     let warnings = [
         near_quota(repo.project(), &stored, limits.quota_warning_percent),
         incomplete(&repo, &stored),
@@ -227,7 +229,7 @@ pub(super) async fn delete(
     reference: Reference,
 ) -> Result<Response, Error> {
     let registry = &call.registry;
-    let untagged_grace_ms = registry.untagged_grace_ms();
+    let graces = registry.graces();
     let meta = registry.meta();
     match reference {
         Reference::Tag(tag) => {
@@ -235,7 +237,7 @@ pub(super) async fn delete(
                 repo,
                 tag,
                 who: call.who.clone(),
-                grace_ms: untagged_grace_ms,
+                grace_ms: graces.untagged_ms,
             };
             meta.change(delete).await?;
         }
@@ -244,8 +246,7 @@ pub(super) async fn delete(
                 repo,
                 digest,
                 who: call.who.clone(),
-                untagged_grace_ms,
-                blob_grace_ms: registry.blob_grace_ms(),
+                graces,
             };
             meta.change(delete).await?;
         }

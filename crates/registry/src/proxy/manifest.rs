@@ -12,6 +12,7 @@ use super::ask::{self, Question};
 use super::{Failed, fetcher, name_there};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
+use crate::large;
 use crate::manifest;
 use crate::meta::{Condition, ManifestRow, PutManifest, Upstream, unknown_manifest};
 use crate::metrics::Cached;
@@ -56,7 +57,7 @@ pub(crate) async fn find(
         "miss" => metrics.proxy_missed(Cached::manifest),
         _ => metrics.proxy_hit(Cached::manifest),
     }
-    metrics.proxy_sent(Cached::manifest, found.row.bytes.len() as u64);
+    metrics.proxy_sent(Cached::manifest, found.row.size);
     Ok(found)
 }
 
@@ -211,7 +212,7 @@ impl Wanted {
                 None => None,
             };
             let (came, cache) = match known_row {
-                Some(row) => (Came::again(&row)?, "hit"),
+                Some(row) => (Came::again(&self.registry, &row).await?, "hit"),
                 None => (self.get(&known.unwrap_or(reference)).await?, "miss"),
             };
             self.put(came, Some(tag)).await?;
@@ -287,6 +288,7 @@ impl Wanted {
             media_type,
             manifest,
             bytes: came.bytes,
+            data_key: None,
             tags: tag.into_iter().cloned().collect(),
             condition: Condition::default(),
             who: self.who.clone(),
@@ -295,7 +297,7 @@ impl Wanted {
             untagged_grace_ms: self.registry.untagged_grace_ms(),
             is_copy: true,
         };
-        match self.registry.meta().change(put).await {
+        match large::put(&self.registry, put).await {
             // A rule says that the tag stays where it is, whatever is there. It need not be fetched
             // again with the next pull.
             Err(error) if error.code == Code::PreconditionFailed => {
@@ -309,11 +311,11 @@ impl Wanted {
 
 impl Came {
     /// One that is here.
-    fn again(row: &ManifestRow) -> Result<Self, Error> {
+    async fn again(registry: &Registry, row: &ManifestRow) -> Result<Self, Error> {
         Ok(Self {
             digest: Digest::parse(&row.digest)?,
             media_type: Some(row.media_type.clone()),
-            bytes: row.bytes.clone(),
+            bytes: large::bytes(registry, row).await?,
         })
     }
 }

@@ -1,0 +1,84 @@
+//! Large manifests, whose bytes are in the store.
+//!
+//! A manifest up to `registry.database.manifest_bytes_max` is in its row. The bytes of a larger one are
+//! put into the store before, under a key that is reserved while nothing names it: all other changes
+//! would have to wait until the database had written them.
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+
+use crate::error::Error;
+use crate::meta::{Content, ManifestRow, PutManifest, Release, Reserve, Stored};
+use crate::name::Reference;
+use crate::registry::Registry;
+use crate::store::{self, StoreError};
+
+/// Puts a manifest into its repository.
+pub(crate) async fn put(registry: &Registry, mut put: PutManifest) -> Result<Stored, Error> {
+    let meta = registry.meta();
+    let is_large = put.bytes.len() as u64 > registry.config().database.manifest_bytes_max.0;
+    let reference = Reference::Digest(put.digest.clone());
+    // One that goes meanwhile comes into its row, which takes longer and is as good.
+    if !is_large || meta.manifest(&put.repo, &reference).await?.is_some() {
+        return meta.change(put).await;
+    }
+    let data_key = store::new_key();
+    write(registry, &data_key, put.bytes.clone()).await?;
+    put.data_key = Some(data_key.clone());
+    let stored = meta.change(put).await;
+    if stored.is_err()
+        && let Err(error) = meta.change(Release { data_key }).await
+    {
+        tracing::debug!(?error, "the bytes of a refused manifest go later");
+    }
+    stored
+}
+
+/// Puts bytes into the store that are not named yet.
+async fn write(registry: &Registry, data_key: &str, bytes: Bytes) -> Result<(), Error> {
+    let size = bytes.len() as u64;
+    let reserve = |written: String| Reserve {
+        data_key: data_key.to_owned(),
+        written,
+        size,
+    };
+    registry.meta().change(reserve(String::new())).await?;
+    let mut appender = registry.store().append(data_key, "", 0).await?;
+    appender.write(bytes).await?;
+    if appender.must_save() {
+        let written = appender.save().await?;
+        registry.meta().change(reserve(written)).await?;
+    }
+    Ok(appender.finish().await?)
+}
+
+/// The bytes of a manifest, to be read here.
+pub(crate) async fn bytes(registry: &Registry, row: &ManifestRow) -> Result<Bytes, Error> {
+    let data_key = match &row.content {
+        Content::Here(bytes) => return Ok(bytes.clone()),
+        Content::Stored(data_key) => data_key,
+    };
+    let mut pieces = registry.store().read(data_key, 0..row.size).await?;
+    let mut all = BytesMut::new();
+    while let Some(piece) = pieces.try_next().await? {
+        all.extend_from_slice(&piece);
+    }
+    match all.len() as u64 == row.size {
+        true => Ok(all.freeze()),
+        false => Err(StoreError::Lost {
+            key: data_key.clone(),
+        }
+        .into()),
+    }
+}
+
+/// The bytes of a manifest, on their way to a client.
+pub(crate) async fn body(registry: &Registry, row: &ManifestRow) -> Result<Body, Error> {
+    Ok(match &row.content {
+        Content::Here(bytes) => Body::from(bytes.clone()),
+        Content::Stored(data_key) => {
+            Body::from_stream(registry.store().read(data_key, 0..row.size).await?)
+        }
+    })
+}
