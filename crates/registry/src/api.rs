@@ -5,6 +5,7 @@
 //! the project's members and robots; who may pull sees what there is.
 
 mod accounts;
+mod audit;
 mod copy;
 mod groups;
 mod immutable;
@@ -63,6 +64,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         robots::operations,
         system::operations,
         search::operations,
+        audit::operations,
         info::operations,
     ];
     let all = modules

@@ -58,6 +58,8 @@ pub struct Config {
     pub gc: GcConfig,
     /// What is written down.
     pub log: LogConfig,
+    /// What can be asked for of the audit trail.
+    pub audit: AuditConfig,
 }
 
 impl Default for Config {
@@ -83,6 +85,7 @@ impl Default for Config {
             limits: LimitConfig::default(),
             gc: GcConfig::default(),
             log: LogConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }
@@ -334,6 +337,25 @@ impl Default for GcConfig {
             data_grace: DurationNs::from_secs(15 * 60),
             sweep_interval: DurationNs::from_secs(24 * 3600),
             fsck_bytes_per_second: ByteSize::mib(64),
+        }
+    }
+}
+
+/// What can be asked for of the audit trail. All of it is in the log in any case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// How long a record can be asked for.
+    pub lifetime: DurationNs,
+    /// Records that can be asked for; of more the oldest go.
+    pub records_max: u64,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            lifetime: DurationNs::from_secs(90 * 24 * 3600),
+            records_max: 1_000_000,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::logs::{Done, Job};
-use crate::meta::{Bury, ExpireUploads, Forget, Removed, Retain, Review};
+use crate::meta::{Bury, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -21,6 +21,8 @@ use crate::who::Who;
 const REVIEWS_MAX: i64 = 64;
 /// Uploads that one transaction gives up.
 const UPLOADS_MAX: i64 = 64;
+/// Records of the audit trail that one transaction forgets.
+const RECORDS_MAX: i64 = 500;
 /// Objects that are removed before the database is told.
 const REMOVALS_MAX: i64 = 100;
 /// What a dry run looks at.
@@ -175,6 +177,7 @@ async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Collecte
         limit: UPLOADS_MAX,
     };
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
+    while !stop.is_cancelled() && meta.change(forget_audit(registry)).await? > 0 {}
     while registry.config().gc.enabled && !stop.is_cancelled() {
         let removed = meta.change(review(registry)).await?;
         if removed.looked_at == 0 {
@@ -202,6 +205,15 @@ async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
         ..review(registry)
     };
     registry.meta().change(review).await
+}
+
+fn forget_audit(registry: &Registry) -> ForgetAudit {
+    let config = &registry.config().audit;
+    ForgetAudit {
+        age_ms: config.lifetime.0 / 1_000_000,
+        records_max: i64::try_from(config.records_max).unwrap_or(i64::MAX),
+        limit: RECORDS_MAX,
+    }
 }
 
 fn review(registry: &Registry) -> Review {

@@ -7,6 +7,7 @@
 
 mod account;
 mod administer;
+mod audit;
 mod batch;
 mod blob;
 mod cache;
@@ -53,6 +54,7 @@ pub(crate) use administer::{
     CreateProject, DeleteProject, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject, time,
     unknown_project,
 };
+pub(crate) use audit::{AUDIT_COLUMNS, AUDIT_PROJECT, ForgetAudit, Record};
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, ManifestFact, Recount};

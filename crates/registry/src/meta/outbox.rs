@@ -1,12 +1,13 @@
-//! Audit records: written in the transaction of what they tell, kept until a log has them.
+//! Audit records: written in the transaction of what they tell, here until a log has them and, to be
+//! asked for, for longer ([`audit`]).
 
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::Meta;
 use super::change::{Change, Tx, bound};
 use super::error::{Failure, unavailable};
+use super::{Meta, audit};
 use crate::error::Error;
 use crate::who::{Kind, Who};
 
@@ -102,10 +103,10 @@ struct Line<'a> {
 pub(super) async fn tell(tx: &mut Tx<'_>, who: &Who, event: &Event) -> Result<(), sqlx::Error> {
     let line = event.line(who, tx.now_ms);
     tx.tells = true;
-    bound!("INSERT INTO outbox (line) VALUES ($1)", line)
+    bound!("INSERT INTO outbox (line) VALUES ($1)", line.as_str())
         .execute(&mut *tx.conn)
         .await?;
-    Ok(())
+    audit::keep(tx, who, event, &line).await
 }
 
 /// Tells of something that was refused, and so changed nothing.

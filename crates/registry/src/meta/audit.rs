@@ -1,0 +1,250 @@
+//! The audit trail as it can be asked for. The log has all of it; here is what is not too long ago.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
+use super::outbox::Event;
+use crate::error::Error;
+use crate::who::Who;
+
+/// A record.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) id: i64,
+    pub(crate) at_ms: i64,
+    pub(crate) actor: String,
+    pub(crate) operation: String,
+    pub(crate) resource_type: String,
+    pub(crate) resource: String,
+    /// Whether it was done; if not, it was refused.
+    pub(crate) done: bool,
+    /// All that the log has.
+    pub(crate) line: Value,
+}
+
+/// Records of projects in which an account is more than a limited guest; below zero all.
+const RECORDS: Source = Source {
+    columns: "u.id, u.at_ms, u.actor, u.operation, u.resource_type, u.resource, u.done, u.line",
+    from: "FROM audit u WHERE ($1 < 0 OR u.project_id IN (\
+         SELECT m.project_id FROM member m WHERE m.account_id = $1 AND m.role <> 'limitedGuest' \
+         UNION SELECT g.project_id FROM member_group g \
+         JOIN group_account a ON a.group_id = g.group_id \
+         WHERE a.account_id = $1 AND g.role <> 'limitedGuest'))",
+    order: "u.id DESC",
+};
+
+/// The project of a record.
+pub(crate) const AUDIT_PROJECT: Column = Column::new("project_id", Kind::Number, "u.project_id");
+/// What records can be filtered by.
+pub(crate) const AUDIT_COLUMNS: &[Column] = &[
+    AUDIT_PROJECT,
+    Column::new("id", Kind::Number, "u.id"),
+    Column::new("op_time", Kind::Moment, "u.at_ms"),
+    Column::new("username", Kind::Text, "u.actor"),
+    Column::new("event", Kind::Text, "u.event"),
+    Column::new("operation", Kind::Text, "u.operation"),
+    Column::new("operation_result", Kind::Flag, "u.done"),
+    Column::new("resource_type", Kind::Text, "u.resource_type"),
+    Column::new("resource", Kind::Text, "u.resource"),
+];
+
+fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
+    Ok(Record {
+        id: row.try_get(0)?,
+        at_ms: row.try_get(1)?,
+        actor: row.try_get(2)?,
+        operation: row.try_get(3)?,
+        resource_type: row.try_get(4)?,
+        resource: row.try_get(5)?,
+        done: row.try_get::<i64, _>(6)? != 0,
+        line: serde_json::from_str(&row.try_get::<String, _>(7)?).unwrap_or_default(),
+    })
+}
+
+/// What Harbor calls it; where it has no word, ours.
+fn operation(event: &str) -> &str {
+    match event {
+        "push_artifact" | "tag_undeleted" => "create",
+        "gc_deleted" | "tag_expired" => "delete",
+        "tag_moved" => "update",
+        event if event.starts_with("create_") => "create",
+        event if event.starts_with("delete_") => "delete",
+        event if event.starts_with("update_") || event.ends_with("_changed") => "update",
+        event => event,
+    }
+}
+
+/// What it happened to, as Harbor writes it: with its repository.
+fn resource(event: &Event) -> String {
+    let name = event.resource.as_str();
+    match (&event.repo, event.resource_type, &event.reference) {
+        (Some(repo), "artifact", Some(tag)) => format!("{repo}:{tag}"),
+        (Some(repo), "artifact" | "blob", _) => format!("{repo}@{name}"),
+        (Some(repo), "tag", _) => format!("{repo}:{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Keeps a record.
+pub(super) async fn keep(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    event: &Event,
+    line: &str,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO audit (at_ms, project_id, actor, event, operation, done, resource_type, \
+         resource, line) \
+         VALUES ($1, (SELECT id FROM project WHERE name = $2), $3, $4, $5, $6, $7, $8, $9)",
+        tx.now_ms,
+        event.project.as_deref(),
+        who.name.as_str(),
+        event.event,
+        operation(event.event),
+        i64::from(event.reason.is_none()),
+        event.resource_type,
+        resource(event),
+        line,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+impl Meta {
+    /// Records that an account may see, newest first unless another order is asked for; all for who
+    /// sees everything.
+    pub(crate) async fn audit(
+        &self,
+        viewer: Option<i64>,
+        listing: &Listing,
+    ) -> Result<Listed<Record>, Error> {
+        let viewer = Operand::Number(viewer.unwrap_or(-1));
+        self.list(&RECORDS, vec![viewer], listing, record).await
+    }
+}
+
+/// Forgets records that are too old, and the oldest if there are too many.
+pub(crate) struct ForgetAudit {
+    pub(crate) age_ms: i64,
+    pub(crate) records_max: i64,
+    /// Records that one transaction forgets of each kind.
+    pub(crate) limit: i64,
+}
+
+#[async_trait]
+impl Change for ForgetAudit {
+    /// How many.
+    type Out = u64;
+    const NAME: &'static str = "forget_audit";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Failure> {
+        let old = bound!(
+            "DELETE FROM audit WHERE id IN \
+             (SELECT id FROM audit WHERE at_ms <= $1 ORDER BY at_ms LIMIT $2)",
+            tx.now_ms.saturating_sub(self.age_ms),
+            self.limit,
+        );
+        let old = old.execute(&mut *tx.conn).await?.rows_affected();
+        // Numbers only grow, so there are no more records than the last is behind the first.
+        let many = bound!(
+            "DELETE FROM audit WHERE id IN (SELECT id FROM audit \
+             WHERE id <= (SELECT MAX(id) FROM audit) - $1 ORDER BY id LIMIT $2)",
+            self.records_max,
+            self.limit,
+        );
+        let many = many.execute(&mut *tx.conn).await?.rows_affected();
+        Ok(old + many)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::super::outbox::Tell;
+    use super::*;
+
+    async fn tell(meta: &Meta, event: Event) {
+        let who = Who::system("test");
+        meta.change(Tell { who, event }).await.unwrap();
+    }
+
+    fn all(limit: i64) -> Listing {
+        Listing {
+            limit,
+            ..Listing::default()
+        }
+    }
+
+    #[test]
+    fn records_have_harbors_words() {
+        for (event, expected) in [
+            ("push_artifact", "create"),
+            ("create_tag", "create"),
+            ("gc_deleted", "delete"),
+            ("delete_project", "delete"),
+            ("policy_changed", "update"),
+            ("login_failed", "login_failed"),
+        ] {
+            assert_eq!(operation(event), expected);
+        }
+        let repo = crate::name::RepoName::parse("team/app").unwrap();
+        let event = |kind, name, reference: Option<&str>| Event {
+            reference: reference.map(str::to_owned),
+            ..Event::new("test", kind, name).in_repo(&repo)
+        };
+        assert_eq!(
+            resource(&event("artifact", "sha256:1", Some("v1"))),
+            "team/app:v1"
+        );
+        assert_eq!(
+            resource(&event("artifact", "sha256:1", None)),
+            "team/app@sha256:1"
+        );
+        assert_eq!(resource(&event("tag", "v1", Some("v1"))), "team/app:v1");
+        assert_eq!(resource(&event("repository", "team/app", None)), "team/app");
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_may_be_nor_older_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        for number in 0..30 {
+            tell(&meta, Event::new("test", "test", &number.to_string())).await;
+        }
+        let forget = |age_ms, records_max| ForgetAudit {
+            age_ms,
+            records_max,
+            limit: 7,
+        };
+        let day_ms = 24 * 3600 * 1000;
+        assert_eq!(meta.change(forget(day_ms, 30)).await.unwrap(), 0);
+        let mut forgotten = 0;
+        loop {
+            match meta.change(forget(day_ms, 10)).await.unwrap() {
+                0 => break,
+                some => forgotten += some,
+            }
+        }
+        assert_eq!(forgotten, 20);
+        let left = meta.audit(None, &all(100)).await.unwrap();
+        let left: Vec<&str> = left
+            .rows
+            .iter()
+            .map(|record| record.resource.as_str())
+            .collect();
+        assert_eq!((left.len(), left[0], left[9]), (10, "29", "20"));
+        // The log has what was forgotten here.
+        assert_eq!(meta.outbox(100).await.unwrap().len(), 30);
+        while meta.change(forget(0, 10)).await.unwrap() > 0 {}
+        assert_eq!(meta.audit(None, &all(100)).await.unwrap().total, 0);
+    }
+}
