@@ -26,6 +26,7 @@ mod quota;
 mod referrers;
 mod refusals;
 mod retention;
+mod schedule;
 mod serve;
 mod tags;
 mod tls;

@@ -21,6 +21,7 @@ mod retention;
 mod robots;
 mod rules;
 mod running;
+mod schedule;
 mod search;
 mod selector;
 mod system;
@@ -63,6 +64,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         groups::operations,
         robots::operations,
         system::operations,
+        schedule::operations,
         search::operations,
         audit::operations,
         info::operations,

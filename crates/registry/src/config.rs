@@ -304,7 +304,8 @@ impl Default for LimitConfig {
     }
 }
 
-/// What is removed once nothing refers to it. It runs all the time, next to pushes and pulls.
+/// What is removed once nothing refers to it. It runs next to pushes and pulls: all the time, unless a
+/// schedule was set while the registry ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GcConfig {

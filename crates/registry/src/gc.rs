@@ -3,6 +3,9 @@
 //! Nothing is walked: what may have lost its last reference waits in the database's review queue
 //! until its grace is over (`meta::Review`), and bytes that lost their row wait until nobody can be
 //! reading them. As a key is never used twice, removing bytes cannot hit those of a later push.
+//! That is done every few seconds, or by a schedule if one was set (`meta::GcSchedule`): then what may
+//! be garbage is looked at by one process when its time has come, and bytes whose rows went so leave
+//! the store as soon as nobody can be reading them.
 //! Once a day the store is compared with the database, for what a crash left between the two.
 
 use std::time::Duration;
@@ -13,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::logs::{Done, Job};
-use crate::meta::{Bury, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review};
+use crate::meta::{Bury, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review, TakeGcTurn};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -29,25 +32,17 @@ const REMOVALS_MAX: i64 = 100;
 const DRY_RUN_MAX: i64 = 10_000;
 /// How often tags are looked for that no retention keeps.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// The longest pause between two looks whether the time of a schedule has come.
+const SCHEDULE_POLL: Duration = Duration::from_secs(10);
 /// The shortest pause between two rounds.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// Runs until the stop.
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
-    let pause = config.interval.as_std().max(PAUSE_MIN);
     let (mut swept, mut retained) = (Instant::now(), Instant::now());
     loop {
-        let job = Job::gc("collect");
-        match round(registry, stop).await {
-            // Rounds come every few seconds; those that find nothing are no news.
-            Ok(collected) if collected == Collected::default() => {}
-            Ok(collected) => registry.logs().job(&job, Ok(&collected.into())),
-            Err(error) => {
-                tracing::warn!(?error, "a round of garbage collection was broken off");
-                registry.logs().job(&job, Err(&error));
-            }
-        }
+        let is_scheduled = scheduled_round(registry, stop).await;
         if let Err(error) = registry.meta().write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");
         }
@@ -73,11 +68,56 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
             }
             registry.logs().job(&job, orphans.as_ref());
         }
+        let pause = match is_scheduled {
+            true => config.interval.as_std().min(SCHEDULE_POLL),
+            false => config.interval.as_std(),
+        };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause.max(PAUSE_MIN)) => {}
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Whether it is time to look at what may be garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    /// It always is.
+    Always,
+    /// A schedule says so.
+    Scheduled,
+    /// A schedule says that it will be.
+    NotYet,
+}
+
+impl Time {
+    async fn of(registry: &Registry) -> Result<Self, Error> {
+        let meta = registry.meta();
+        let Some(schedule) = meta.gc_schedule().await? else {
+            return Ok(Self::Always);
+        };
+        let is_due = schedule.due_ms <= meta.now_ms() && meta.change(TakeGcTurn).await?;
+        Ok(if is_due { Self::Scheduled } else { Self::NotYet })
+    }
+}
+
+/// Does what is due now, as far as it is time for it; gives whether there is a schedule.
+async fn scheduled_round(registry: &Registry, stop: &CancellationToken) -> bool {
+    let job = Job::gc("collect");
+    let (time, collected) = match Time::of(registry).await {
+        Ok(time) => (time, round(registry, time != Time::NotYet, stop).await),
+        Err(error) => (Time::Always, Err(error)),
+    };
+    match collected {
+        // Rounds come every few seconds; those that find nothing are no news.
+        Ok(collected) if collected == Collected::default() && time != Time::Scheduled => {}
+        Ok(collected) => registry.logs().job(&job, Ok(&collected.into())),
+        Err(error) => {
+            tracing::warn!(?error, "a round of garbage collection was broken off");
+            registry.logs().job(&job, Err(&error));
+        }
+    }
+    time != Time::Always
 }
 
 /// Does what the rules of projects say.
@@ -155,7 +195,7 @@ pub(crate) async fn asked(
             removed,
             freed_bytes: 0,
         }),
-        false => round(registry, &CancellationToken::new()).await,
+        false => round(registry, true, &CancellationToken::new()).await,
     };
     let done = collected.as_ref().map(|collected| Done {
         dry_run,
@@ -167,8 +207,12 @@ pub(crate) async fn asked(
     collected
 }
 
-/// Does all that is due now.
-async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Collected, Error> {
+/// Does all that is due now; what may be garbage is looked at only if it is time for that.
+async fn round(
+    registry: &Registry,
+    is_time: bool,
+    stop: &CancellationToken,
+) -> Result<Collected, Error> {
     let meta = registry.meta();
     let mut total = Collected::default();
     let age_ms = registry.config().upload.expiry.0 / 1_000_000;
@@ -178,7 +222,7 @@ async fn round(registry: &Registry, stop: &CancellationToken) -> Result<Collecte
     };
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
     while !stop.is_cancelled() && meta.change(forget_audit(registry)).await? > 0 {}
-    while registry.config().gc.enabled && !stop.is_cancelled() {
+    while is_time && registry.config().gc.enabled && !stop.is_cancelled() {
         let removed = meta.change(review(registry)).await?;
         if removed.looked_at == 0 {
             break;

@@ -20,6 +20,7 @@ mod api;
 mod auth;
 mod config;
 mod cost;
+mod cron;
 mod digest;
 mod error;
 mod forwarded;

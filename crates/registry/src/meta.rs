@@ -35,8 +35,10 @@ mod review;
 mod robots;
 mod rules;
 mod running;
+mod schedule;
 mod schema;
 mod search;
+mod setting;
 mod tag;
 mod upload;
 mod upstream;
@@ -86,6 +88,7 @@ pub(crate) use robots::{
 };
 pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, ReplaceRetention, Retain};
 pub(crate) use running::SetRunning;
+pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::query::PAGES;
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, schedule};
 use crate::{auth, fsck, gc};
 
 /// What can be done with the registry as a whole.
@@ -21,16 +21,6 @@ pub(super) fn operations(all: Operations) -> Operations {
     let rotate = "Make a key that signs from now on; older ones still check";
     all.get(gc, "What waits for garbage collection", self::gc)
         .post(gc, "Collect garbage now, or only look", run_gc)
-        .get(
-            "/system/gc/schedule",
-            "How often garbage is collected",
-            schedule,
-        )
-        .make(
-            "/system/gc/schedule",
-            "Collect garbage now, in Harbor's words",
-            run_scheduled,
-        )
         .post(fsck, compare, self::fsck)
         .list(
             keys,
@@ -46,7 +36,9 @@ async fn gc(admin: Admin) -> Outcome {
         admin.require_admin()?;
         let meta = admin.registry.meta();
         let backlog = meta.backlog().await?;
+        let schedule = meta.gc_schedule().await?;
         Ok(Json(json!({
+            "schedule": schedule::shown(&admin.registry, schedule.as_ref()),
             "candidates": backlog.reviews,
             "dead_objects": backlog.dead,
             "dead_bytes": backlog.dead_bytes,
@@ -78,55 +70,6 @@ async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
             "bytes": removed.bytes,
             "freed_bytes": collected.freed_bytes,
         })))
-    };
-    let done = done.await;
-    admin.outcome(done)
-}
-
-/// Garbage is collected all the time, so there is nothing to be scheduled.
-async fn schedule(admin: Admin) -> Outcome {
-    let shown = admin.require_admin().map(|()| {
-        let seconds = admin.registry.config().gc.interval.0 / 1_000_000_000;
-        let kind = match admin.registry.config().gc.enabled {
-            true => "Custom",
-            false => "None",
-        };
-        Json(json!({"schedule": {"type": kind, "cron": format!("@every {seconds}s")}}))
-    });
-    admin.outcome(shown)
-}
-
-/// What Harbor's clients send to have garbage collected now.
-#[derive(Debug, Deserialize)]
-struct Scheduled {
-    schedule: Schedule,
-    #[serde(default)]
-    parameters: Parameters,
-}
-
-#[derive(Debug, Deserialize)]
-struct Schedule {
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Parameters {
-    dry_run: bool,
-}
-
-async fn run_scheduled(admin: Admin, Body(request): Body<Scheduled>) -> Outcome {
-    let done = async {
-        admin.require_admin()?;
-        if request.schedule.kind != "Manual" {
-            return Err(wrong(
-                "garbage is collected all the time (registry.gc.interval); the type Manual does it now",
-            ));
-        }
-        let dry_run = request.parameters.dry_run;
-        gc::asked(&admin.registry, &admin.seen.rid, dry_run).await?;
-        Ok(StatusCode::CREATED)
     };
     let done = done.await;
     admin.outcome(done)

@@ -1,0 +1,171 @@
+//! When garbage is collected, if that was said. Of all processes that serve a registry, the one that
+//! first takes a turn whose time has come has it.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::change::{Change, Tx};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use super::{Meta, setting};
+use crate::cron::Cron;
+use crate::error::{Code, Error};
+use crate::who::Who;
+
+/// The name of the setting.
+const NAME: &str = "gc_schedule";
+
+/// When garbage is collected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GcSchedule {
+    /// `Hourly`, `Daily`, `Weekly` or `Custom`.
+    pub(crate) kind: String,
+    pub(crate) cron: String,
+    /// In milliseconds since 1970, as all that follows.
+    pub(crate) due_ms: i64,
+    pub(crate) taken_ms: Option<i64>,
+    pub(crate) made_ms: i64,
+    pub(crate) set_ms: i64,
+}
+
+fn read(text: Option<String>) -> Option<GcSchedule> {
+    // What a later version wrote is as if it had not been said.
+    text.and_then(|text| serde_json::from_str(&text).ok())
+}
+
+async fn write(tx: &mut Tx<'_>, schedule: &GcSchedule) -> Result<(), Failure> {
+    // Texts and numbers can always be written.
+    let text = serde_json::to_string(schedule).unwrap_or_default();
+    Ok(setting::write(tx, NAME, Some(&text)).await?)
+}
+
+/// The time after this one.
+fn after(cron: &str, now_ms: i64) -> Result<i64, Error> {
+    let refused =
+        |why: String| Error::new(Code::Unsupported, why).with_status(http::StatusCode::BAD_REQUEST);
+    let at = Cron::parse(cron).map_err(refused)?.next(now_ms);
+    at.ok_or_else(|| refused(format!("`{cron}` does not come any more")))
+}
+
+impl Meta {
+    /// When garbage is collected; if nothing was said, all the time.
+    pub(crate) async fn gc_schedule(&self) -> Result<Option<GcSchedule>, Error> {
+        Ok(read(self.setting(NAME).await?))
+    }
+}
+
+/// Says when garbage is collected.
+pub(crate) struct SetGcSchedule {
+    pub(crate) who: Who,
+    /// What Harbor calls it, and when; without it garbage is collected all the time.
+    pub(crate) schedule: Option<(String, String)>,
+    /// Whether nothing may have been said yet.
+    pub(crate) is_new: bool,
+}
+
+#[async_trait]
+impl Change for SetGcSchedule {
+    type Out = ();
+    const NAME: &'static str = "set_gc_schedule";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let before = read(setting::read(tx, NAME).await?);
+        if self.is_new && before.is_some() {
+            let message = "garbage is collected by a schedule already; change it with PUT";
+            return Err(Error::new(Code::Conflict, message).into());
+        }
+        let resource = match &self.schedule {
+            None => {
+                setting::write(tx, NAME, None).await?;
+                "none"
+            }
+            Some((kind, cron)) => {
+                let schedule = GcSchedule {
+                    kind: kind.clone(),
+                    cron: cron.clone(),
+                    due_ms: after(cron, tx.now_ms)?,
+                    taken_ms: before.as_ref().and_then(|before| before.taken_ms),
+                    made_ms: before.map_or(tx.now_ms, |before| before.made_ms),
+                    set_ms: tx.now_ms,
+                };
+                write(tx, &schedule).await?;
+                cron
+            }
+        };
+        let event = Event::new("gc_schedule_changed", "gc_schedule", resource);
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+/// Takes a turn whose time has come.
+pub(crate) struct TakeGcTurn;
+
+#[async_trait]
+impl Change for TakeGcTurn {
+    /// Whether it was taken here.
+    type Out = bool;
+    const NAME: &'static str = "take_gc_turn";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        let Some(before) = read(setting::read(tx, NAME).await?) else {
+            return Ok(false);
+        };
+        if before.due_ms > tx.now_ms {
+            return Ok(false);
+        }
+        // Turns that nobody was there to take are made up for once.
+        let schedule = GcSchedule {
+            due_ms: after(&before.cron, tx.now_ms)?,
+            taken_ms: Some(tx.now_ms),
+            ..before
+        };
+        write(tx, &schedule).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::*;
+
+    fn set(cron: &str, is_new: bool) -> SetGcSchedule {
+        SetGcSchedule {
+            who: Who::system("test"),
+            schedule: Some(("Custom".to_owned(), cron.to_owned())),
+            is_new,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_taken_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let (one, other) = (open_for_tests(&place).await, open_for_tests(&place).await);
+        assert!(!one.change(TakeGcTurn).await.unwrap());
+        one.change(set("* * * * * *", true)).await.unwrap();
+        let again = other.change(set("* * * * * *", true)).await.unwrap_err();
+        assert_eq!(again.code, Code::Conflict);
+        let due_ms = other.gc_schedule().await.unwrap().unwrap().due_ms;
+        while one.now_ms() < due_ms {
+            tokio::task::yield_now().await;
+        }
+        // Both may be the first of a second each, not of the same.
+        let taken = one.change(TakeGcTurn).await.unwrap();
+        let at = one.gc_schedule().await.unwrap().unwrap();
+        assert!(taken && at.due_ms > due_ms && at.taken_ms >= Some(due_ms));
+        one.change(set("0 0 0 1 1 *", false)).await.unwrap();
+        assert!(!other.change(TakeGcTurn).await.unwrap());
+        let kept = other.gc_schedule().await.unwrap().unwrap();
+        assert_eq!((kept.taken_ms, kept.made_ms), (at.taken_ms, at.made_ms));
+        let none = SetGcSchedule {
+            schedule: None,
+            ..set("", false)
+        };
+        one.change(none).await.unwrap();
+        assert_eq!(other.gc_schedule().await.unwrap(), None);
+        let wrong = one.change(set("0 0 0 * *", false)).await.unwrap_err();
+        assert_eq!(wrong.status, http::StatusCode::BAD_REQUEST);
+    }
+}
