@@ -7,6 +7,7 @@ mod between;
 mod blobs;
 mod broken;
 mod cache;
+mod configuration;
 mod crash;
 mod denied;
 mod fsck;

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod configuration;
 mod copy;
 mod groups;
 mod immutable;
@@ -42,6 +43,7 @@ use crate::error::{Code, Error};
 use crate::logs::Seen;
 use crate::meta::{self, Event, Tell};
 use crate::registry::Registry;
+use crate::settings;
 use crate::who::Who;
 
 /// What all paths begin with.
@@ -68,6 +70,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         search::operations,
         audit::operations,
         info::operations,
+        configuration::operations,
     ];
     let all = modules
         .into_iter()
@@ -214,6 +217,11 @@ impl Admin {
             Caller::Account(account) => Some(account.id),
             _ => Some(0),
         }
+    }
+
+    /// Refuses what changes what can be pulled while that is not to be changed.
+    fn require_writable(&self) -> Result<(), Error> {
+        settings::check_writable(&self.registry)
     }
 
     /// Refuses all but system administrators.

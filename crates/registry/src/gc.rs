@@ -50,7 +50,8 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");
         }
-        if retained.elapsed() >= RETENTION_INTERVAL {
+        let is_read_only = registry.settings().is_read_only();
+        if !is_read_only && retained.elapsed() >= RETENTION_INTERVAL {
             retained = Instant::now();
             if let Err(error) = retain_all(registry).await {
                 tracing::warn!(?error, "retention was broken off");
@@ -97,7 +98,11 @@ impl Time {
             return Ok(Self::Always);
         };
         let is_due = schedule.due_ms <= meta.now_ms() && meta.change(TakeGcTurn).await?;
-        Ok(if is_due { Self::Scheduled } else { Self::NotYet })
+        Ok(if is_due {
+            Self::Scheduled
+        } else {
+            Self::NotYet
+        })
     }
 }
 

@@ -39,6 +39,7 @@ mod proxy;
 mod registry;
 mod rule;
 mod seal;
+mod settings;
 mod store;
 mod turns;
 mod ui;

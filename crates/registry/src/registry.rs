@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::units::DurationNs;
 use server::Health;
 use storage::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Auth, FirstAdmin};
 use crate::config::{AuthMode, Config, CreateOnPush};
-use crate::error::StartError;
+use crate::error::{Error, StartError};
 use crate::gc;
 use crate::health::Readiness;
 use crate::logs::{self, Logs};
@@ -19,6 +20,7 @@ use crate::meta::{Graces, Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::seal::Sealer;
+use crate::settings::{self, Known, Settings};
 use crate::store::{self, Store};
 use crate::turns::Turns;
 
@@ -55,6 +57,7 @@ struct Inner {
     logs: Logs,
     auth: Auth,
     first_admin: Option<FirstAdmin>,
+    settings: Known,
     health: Health,
     readiness: Readiness,
     fsck: Arc<Semaphore>,
@@ -123,6 +126,8 @@ impl Registry {
             path: deps.log_dir.clone(),
             source,
         })?;
+        let settings = Known::default();
+        settings.set(meta.settings().await?);
         let auth = Auth::open(&meta).await?;
         let first_admin = match config.auth {
             AuthMode::None => None,
@@ -148,6 +153,7 @@ impl Registry {
             logs,
             auth,
             first_admin,
+            settings,
             health: deps.health,
             readiness: Readiness::default(),
             fsck: Arc::new(Semaphore::new(1)),
@@ -186,6 +192,27 @@ impl Registry {
 
     pub(crate) fn auth(&self) -> &Auth {
         &self.0.auth
+    }
+
+    /// What administrators have said while it runs.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.0.settings.get()
+    }
+
+    /// Has what an administrator said hold here.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.0.settings.set(settings);
+    }
+
+    /// Has what was said to another process hold here.
+    pub(crate) async fn load_settings(&self) -> Result<(), Error> {
+        self.set_settings(self.0.meta.settings().await?);
+        Ok(())
+    }
+
+    /// How long a token holds that is given now.
+    pub(crate) fn token_lifetime(&self) -> DurationNs {
+        self.settings().token_lifetime(&self.0.config)
     }
 
     pub(crate) fn readiness(&self) -> &Readiness {
@@ -250,6 +277,7 @@ impl Registry {
             gc::run(self, &stop),
             logs::ship(self, &stop),
             auth::run(self, &stop),
+            settings::run(self, &stop),
         );
         if let Err(error) = self.0.meta.write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");

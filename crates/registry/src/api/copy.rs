@@ -45,6 +45,7 @@ fn source(from: &str) -> Result<(RepoName, Reference), Error> {
 async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let copied = async {
         admin.require_role(&project, Some(Role::Developer)).await?;
+        admin.require_writable()?;
         admin.listing(&WITH_FROM)?;
         let (from, reference) = source(admin.param("from").unwrap_or_default())?;
         admin.require_role(from.project(), None).await?;

@@ -7,17 +7,14 @@ use serde_json::{Value, json};
 
 use super::robots::ACCESS;
 use super::{Admin, Operations, Outcome};
-use crate::auth::ROBOT_PREFIX;
 use crate::health;
 use crate::registry::Registry;
 
 /// What can be asked.
 pub(super) fn operations(all: Operations) -> Operations {
-    let configuration = "What holds here, under the names of Harbor's settings";
     all.get("/ping", "Whether there is somebody", async || "Pong")
         .get("/health", "How the registry is doing", show_health)
         .get("/systeminfo", "What this is", show_info)
-        .get("/configurations", configuration, configuration_of)
         .get(
             "/statistics",
             "How much there is that the caller may see",
@@ -39,28 +36,16 @@ async fn show_health(State(registry): State<Registry>) -> impl IntoResponse {
     }))
 }
 
-async fn show_info() -> Json<Value> {
+async fn show_info(State(registry): State<Registry>) -> Json<Value> {
+    let settings = registry.settings();
     Json(json!({
         "harbor_version": format!("v2.0 (skald {})", server::VERSION),
         "auth_mode": "db_auth",
         "primary_auth_mode": false,
         "self_registration": false,
+        "read_only": settings.is_read_only(),
+        "project_creation_restriction": settings.creators(),
     }))
-}
-
-async fn configuration_of(admin: Admin) -> Outcome {
-    let shown = admin.require_admin().map(|()| {
-        let fixed = |value: Value| json!({"editable": false, "value": value});
-        Json(json!({
-            "auth_mode": fixed("db_auth".into()),
-            "project_creation_restriction": fixed("adminonly".into()),
-            "quota_per_project_enable": fixed(true.into()),
-            "read_only": fixed(false.into()),
-            "robot_name_prefix": fixed(ROBOT_PREFIX.into()),
-            "self_registration": fixed(false.into()),
-        }))
-    });
-    admin.outcome(shown)
 }
 
 async fn statistics(admin: Admin) -> Outcome {

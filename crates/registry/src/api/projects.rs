@@ -13,6 +13,7 @@ use crate::meta::{
     unknown_project,
 };
 use crate::name::is_component;
+use crate::settings::Creators;
 
 /// What can be done with projects and their quotas.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -168,9 +169,20 @@ async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(shown)
 }
 
+/// Refuses who may not make this project. What it may have and what it is a copy of is the business of
+/// system administrators in any case.
+fn check_creator(admin: &Admin, request: &Request) -> Result<(), Error> {
+    let is_plain = request.storage_limit.is_none() && request.registry_id.is_none_or(|id| id == 0);
+    let is_free = admin.registry.settings().creators() == Creators::Everyone;
+    match &admin.caller {
+        Caller::Account(_) if is_free && is_plain => Ok(()),
+        _ => admin.require_admin(),
+    }
+}
+
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
-        admin.require_admin()?;
+        check_creator(&admin, &request)?;
         if !is_component(&request.project_name) {
             let message = format!("`{}` is no project's name", request.project_name);
             return Err(Error::new(Code::NameInvalid, message));

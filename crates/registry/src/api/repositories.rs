@@ -112,6 +112,7 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
     let deleted = async {
         let role = Role::ProjectAdmin;
         admin.require_action(&project, Action::Delete, role).await?;
+        admin.require_writable()?;
         let delete = DeleteRepo {
             who: admin.who(),
             repo: repo(&project, &repository)?,
@@ -183,6 +184,7 @@ async fn delete_tag(
 ) -> Outcome {
     let deleted = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
+        admin.require_writable()?;
         let tag = Tag::parse(&tag)?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let (_, tagged) = artifact(&admin, &project, &repository, tag.as_str()).await?;
@@ -219,6 +221,7 @@ async fn delete_artifact(
     let deleted = async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
+        admin.require_writable()?;
         let repo = repo(&project, &repository)?;
         let registry = &admin.registry;
         let graces = registry.graces();
@@ -280,6 +283,7 @@ async fn tag(
     let done = async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
+        admin.require_writable()?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let tag = Tag::parse(&request.name)?;
         set(&admin, repo, tag, digest, "create_tag").await?;
@@ -317,6 +321,7 @@ async fn undelete(
 ) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
+        admin.require_writable()?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
         let digest = match request.digest {
             Some(digest) => digest,

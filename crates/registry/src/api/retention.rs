@@ -241,6 +241,9 @@ struct Execution {
 async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execution>) -> Outcome {
     let done = async {
         let project = project(&admin, id).await?;
+        if !execution.dry_run {
+            admin.require_writable()?;
+        }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
         let gone = gc::retain(registry, &job, who, project, execution.dry_run).await?;

@@ -20,9 +20,8 @@ use crate::name::is_component;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// Days that stand for ever, those of a robot of which none are said, and the most: as with Harbor.
+/// Days that stand for ever, and the most: as with Harbor.
 const NEVER: i64 = -1;
-const DAYS: i64 = 30;
 const DAYS_MAX: i64 = i32::MAX as i64;
 /// Bytes of the shortest secret that is given, and of the longest.
 const SECRET_BYTES_MIN: usize = 8;
@@ -90,13 +89,14 @@ fn never() -> i64 {
 }
 
 /// For how long a robot may be used; for ever if nothing.
-fn lifetime_ms(days: i64) -> Result<Option<i64>, Error> {
+fn lifetime_ms(admin: &Admin, days: i64) -> Result<Option<i64>, Error> {
+    let usual = admin.registry.settings().robot_days();
     match days {
         NEVER => Ok(None),
-        0 => Ok(Some(DAYS * DAY_MS)),
+        0 => Ok(Some(usual.saturating_mul(DAY_MS))),
         1..=DAYS_MAX => Ok(Some(days * DAY_MS)),
         _ => Err(wrong(format!(
-            "duration is days, at most {DAYS_MAX}; {NEVER} is for ever and 0 is {DAYS}"
+            "duration is days, at most {DAYS_MAX}; {NEVER} is for ever and 0 is {usual}"
         ))),
     }
 }
@@ -341,7 +341,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             permissions,
             is_disabled: request.disable,
             description: request.description,
-            lifetime_ms: lifetime_ms(request.duration)?,
+            lifetime_ms: lifetime_ms(&admin, request.duration)?,
         };
         let id = admin.registry.meta().change(create).await?;
         let robot = shown(&found(&admin, id).await?);
@@ -410,7 +410,10 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
             is_disabled: request.disable,
             permissions,
             description: request.description,
-            lifetime_ms: request.duration.map(lifetime_ms).transpose()?,
+            lifetime_ms: request
+                .duration
+                .map(|days| lifetime_ms(&admin, days))
+                .transpose()?,
         };
         change(&admin, id, fate).await
     };

@@ -75,6 +75,9 @@ struct Run {
 async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
+        if !run.dry_run {
+            admin.require_writable()?;
+        }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
         let gone = gc::retain(registry, &job, who, project, run.dry_run).await?;

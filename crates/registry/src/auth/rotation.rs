@@ -63,7 +63,7 @@ pub(crate) async fn rotate(
 ) -> Result<Option<String>, Error> {
     let (kid, pkcs8) = SigningKey::generate()?;
     let config = registry.config();
-    let holds_ms = config.refresh_lifetime.0.max(config.token_lifetime.0) / 1_000_000;
+    let holds_ms = config.refresh_lifetime.0.max(registry.token_lifetime().0) / 1_000_000;
     let holds_ms = holds_ms.saturating_add(MARGIN_MS);
     let rotate = RotateKey {
         who,

@@ -177,7 +177,7 @@ async fn give(
         access.extend(granted(registry, &caller, scope).await?);
     }
     let now_s = registry.meta().now_ms() / 1000;
-    let lifetime = registry.config().token_lifetime;
+    let lifetime = registry.token_lifetime();
     let claims = Claims {
         sub: caller.name().to_owned(),
         kind: caller.kind(),

@@ -5,6 +5,7 @@ use sqlx::Row;
 use super::change::{Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use super::setting;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
 use crate::who::Who;
@@ -60,10 +61,14 @@ pub(super) async fn make_project(
         tx.now_ms,
     );
     let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+    let hard = match tx.new_projects.hard {
+        UNLIMITED => setting::configuration(tx).await?.storage_per_project,
+        hard => Some(hard),
+    };
     bound!(
         "INSERT INTO quota (project_id, hard, used) VALUES ($1, $2, 0)",
         id,
-        tx.new_projects.hard,
+        hard.unwrap_or(UNLIMITED),
     )
     .execute(&mut *tx.conn)
     .await?;

@@ -1,10 +1,16 @@
 //! What was said while the registry ran: values by their names.
 
+use async_trait::async_trait;
+use serde_json::{Map, Value};
 use sqlx::Row;
 
 use super::Meta;
-use super::change::{Tx, bound};
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+use super::outbox::{Event, tell};
 use crate::error::Error;
+use crate::settings::Settings;
+use crate::who::Who;
 
 /// The value of a name, if something was said.
 pub(super) async fn read(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, sqlx::Error> {
@@ -39,5 +45,55 @@ impl Meta {
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
         let found = bound!("SELECT value FROM setting WHERE name = $1", name);
         Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
+    }
+}
+
+/// The name of what administrators say in general.
+const CONFIGURATION: &str = "configuration";
+
+fn settings(text: Option<String>) -> Settings {
+    // What a later version wrote is as if it had not been said.
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+/// What administrators have said.
+pub(super) async fn configuration(tx: &mut Tx<'_>) -> Result<Settings, sqlx::Error> {
+    Ok(settings(read(tx, CONFIGURATION).await?))
+}
+
+impl Meta {
+    /// What administrators have said.
+    pub(crate) async fn settings(&self) -> Result<Settings, Error> {
+        Ok(settings(self.setting(CONFIGURATION).await?))
+    }
+}
+
+/// Changes what administrators say. Each name has a value, or none to be as if nothing had been said.
+pub(crate) struct ChangeSettings {
+    pub(crate) who: Who,
+    pub(crate) values: Map<String, Value>,
+}
+
+#[async_trait]
+impl Change for ChangeSettings {
+    /// What holds from now on.
+    type Out = Settings;
+    const NAME: &'static str = "change_settings";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Settings, Failure> {
+        let before = configuration(tx).await?;
+        let failed = |error: serde_json::Error| Error::internal("writing the settings", &error);
+        let mut all = serde_json::to_value(before).map_err(failed)?;
+        for (name, value) in &self.values {
+            all[name.as_str()] = value.clone();
+        }
+        let changed: Settings = serde_json::from_value(all).map_err(failed)?;
+        let text = serde_json::to_string(&changed).map_err(failed)?;
+        write(tx, CONFIGURATION, Some(&text)).await?;
+        let names: Vec<&str> = self.values.keys().map(String::as_str).collect();
+        let event = Event::new("update_configuration", "configuration", &names.join(", "));
+        tell(tx, &self.who, &event).await?;
+        Ok(changed)
     }
 }

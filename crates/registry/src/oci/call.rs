@@ -14,6 +14,7 @@ use crate::logs::{Note, Seen};
 use crate::meta::Upstream;
 use crate::name::{Reference, RepoName};
 use crate::registry::Registry;
+use crate::settings;
 use crate::who::Who;
 
 /// A request without its body.
@@ -134,6 +135,10 @@ async fn admit(
         Some(repo) => {
             let action = action(target, &parts.method);
             auth::authorize(registry, &caller, repo, action, seen).await?;
+            let is_change = !matches!(parts.method, Method::GET | Method::HEAD);
+            if action != Action::Pull && is_change {
+                settings::check_writable(registry)?;
+            }
             if action == Action::Push {
                 refuse_copies(registry, repo).await?;
             }
