@@ -34,7 +34,7 @@ pub use args::{
 };
 pub use error::CliError;
 pub use registry::{
-    AccountCommand, Action, ApplyArgs, ContentCommand, GroupCommand, Kept, PolicyCommand,
+    AccountCommand, Action, ApplyArgs, ContentCommand, GroupCommand, Kept, ListArgs, PolicyCommand,
     ProjectCommand, RegistryArgs, RegistryCommand, Role, Switch, SystemCommand, UpstreamCommand,
     Visibility,
 };

@@ -14,6 +14,7 @@ mod system;
 mod upstreams;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use reqwest::Response;
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use accounts::{AccountCommand, Action, Switch};
 pub use apply::ApplyArgs;
 use asked::Client;
+pub use asked::ListArgs;
 pub use content::ContentCommand;
 pub use groups::GroupCommand;
 pub use policy::{Kept, PolicyCommand};
@@ -60,6 +62,17 @@ pub struct RegistryArgs {
         hide_env_values = true
     )]
     pub password: Option<String>,
+    /// Certificates to trust, in PEM
+    #[arg(
+        long,
+        global = true,
+        env = "SKALD_REGISTRY_CA_CERT",
+        value_name = "FILE"
+    )]
+    pub ca_cert: Option<PathBuf>,
+    /// Believe any certificate
+    #[arg(long, global = true)]
+    pub tls_skip_verify: bool,
     /// What to do
     #[command(subcommand)]
     pub command: RegistryCommand,
@@ -95,7 +108,7 @@ pub enum RegistryCommand {
 
 /// Runs a command and prints the answer.
 pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-    let client = Client::new(&args);
+    let client = Client::new(&args)?;
     let asked = match args.command {
         RegistryCommand::Projects(command) => command.asked(),
         RegistryCommand::Accounts(command) => command.asked()?,
@@ -106,6 +119,13 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
         RegistryCommand::System(command) => command.asked()?,
         RegistryCommand::Apply(args) => return apply::run(&client, &args, out).await,
     };
+    if asked.rows_max.is_some() {
+        let printed = client.pages(asked, |rows| {
+            rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+            Ok(out.flush()?)
+        });
+        return printed.await;
+    }
     let (url, answer) = client.send(asked).await?;
     let is_stream = answer
         .headers()
@@ -114,8 +134,7 @@ pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Res
     if is_stream {
         return follow(answer, &url, out).await;
     }
-    match asked::read(answer, &url).await? {
-        Value::Array(rows) => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+    match client.read(answer, &url).await? {
         Value::Null => {}
         value => writeln!(out, "{value:#}")?,
     }
@@ -185,16 +204,16 @@ mod tests {
     #[test]
     fn commands_become_requests() {
         for (typed, method, path) in [
-            ("projects", "GET", "/projects"),
+            ("projects", "GET", "/projects?page_size=1000"),
             (
                 "artifacts team/a/b",
                 "GET",
-                "/projects/team/repositories/a%252Fb/artifacts",
+                "/projects/team/repositories/a%252Fb/artifacts?page_size=1000",
             ),
             (
                 "artifacts team",
                 "GET",
-                "/projects/team/repositories/team/artifacts",
+                "/projects/team/repositories/team/artifacts?page_size=1000",
             ),
             (
                 "undelete team/a v1",
@@ -202,13 +221,24 @@ mod tests {
                 "/projects/team/repositories/a/tags/v1/undelete",
             ),
             ("set-quota team -1", "PUT", "/quotas/team"),
-            ("repositories team", "GET", "/projects/team/repositories"),
+            (
+                "repositories team --limit 5",
+                "GET",
+                "/projects/team/repositories?page_size=5",
+            ),
+            (
+                "audit --project team --filter operation=delete",
+                "GET",
+                "/projects/team/logs?q=operation%3Ddelete&page_size=1000",
+            ),
+            ("set-gc-schedule daily", "PUT", "/system/gc/schedule"),
+            ("configure read_only=true", "PUT", "/configurations"),
             ("run-gc --dry-run", "POST", "/system/gc"),
             ("search a&b", "GET", "/search?q=a%26b"),
             ("disable-user 7", "PUT", "/users/7/disabled"),
             ("renew-robot 7", "PATCH", "/robots/7"),
             ("retention 7", "GET", "/retentions/7"),
-            ("registries", "GET", "/registries"),
+            ("registries", "GET", "/registries?page_size=1000"),
             ("add-to-group 7 ann", "POST", "/usergroups/7/members"),
             (
                 "create-registry hub https://docker.io",
@@ -219,7 +249,7 @@ mod tests {
             (
                 "labels --project-id 7",
                 "GET",
-                "/labels?scope=p&project_id=7",
+                "/labels?scope=p&project_id=7&page_size=1000",
             ),
             (
                 "label team/a/b v1 7",
@@ -229,7 +259,7 @@ mod tests {
             (
                 "artifacts team/a --label 7",
                 "GET",
-                "/projects/team/repositories/a/artifacts?q=labels=(7)",
+                "/projects/team/repositories/a/artifacts?q=labels=(7)&page_size=1000",
             ),
         ] {
             let asked = request(typed);

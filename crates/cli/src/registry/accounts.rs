@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::json;
 
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, encoded};
 use super::projects::word;
 use crate::error::CliError;
 
@@ -14,7 +14,11 @@ pub enum AccountCommand {
     /// Say who is logged in
     Whoami,
     /// List accounts
-    Users,
+    Users {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Make an account; the password is read from standard input
     CreateUser {
         /// Its name
@@ -56,6 +60,9 @@ pub enum AccountCommand {
         /// Of this project only
         #[arg(long)]
         project: Option<String>,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Make a robot and print its secret
     CreateRobot {
@@ -142,7 +149,7 @@ impl AccountCommand {
         };
         Ok(match self {
             Self::Whoami => Asked::get("/users/current"),
-            Self::Users => Asked::get("/users"),
+            Self::Users { list } => Asked::list("/users", list),
             Self::CreateUser { name, admin } => Asked::post(
                 "/users",
                 json!({"username": name, "password": read_password()?, "sysadmin_flag": admin}),
@@ -158,10 +165,13 @@ impl AccountCommand {
             Self::DisableUser { id } => disable_user(id, true),
             Self::EnableUser { id } => disable_user(id, false),
             Self::DeleteUser { id } => Asked::delete(format!("/users/{id}")),
-            Self::Robots { project } => Asked::get(match project {
-                Some(project) => format!("/robots?project={project}"),
-                None => "/robots".to_owned(),
-            }),
+            Self::Robots { project, list } => {
+                let path = match project {
+                    Some(project) => format!("/robots?project={}", encoded(&project)),
+                    None => "/robots".to_owned(),
+                };
+                Asked::list(path, list)
+            }
             Self::CreateRobot {
                 name,
                 project,

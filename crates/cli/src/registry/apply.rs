@@ -15,7 +15,7 @@ use model::units::DurationNs;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::asked::{Asked, Client};
+use super::asked::{self, Asked, Client};
 use super::projects::{member, set_member, set_public, set_quota};
 use crate::error::CliError;
 use labels::Label;
@@ -155,15 +155,16 @@ impl Does<'_> {
 
 /// What a project is; nothing if it is not there.
 async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<Project>, CliError> {
-    let path = format!("/projects/{name}");
+    let path = asked::project(name);
     let project = match client.ask(Asked::get(&path)).await {
         Err(CliError::Refused { status: 404, .. }) => return Ok(None),
         project => project?,
     };
-    let quota = client.ask(Asked::get(format!("/quotas/{name}"))).await?;
-    let members = client.ask(Asked::get(format!("{path}/members"))).await?;
-    let rules = client.ask(Asked::get(format!("{path}/rules"))).await?;
-    let members = members.as_array().into_iter().flatten();
+    let quota = client
+        .ask(Asked::get(format!("/quotas/{}", asked::encoded(name))))
+        .await?;
+    let members = client.all(&format!("{path}/members")).await?;
+    let rules = client.all(&format!("{path}/rules")).await?;
     let member = |member: &Value| {
         let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
         let name = match member["entity_type"].as_str() {
@@ -172,15 +173,19 @@ async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<P
         };
         (name, text("role_name"))
     };
-    let rules = rules.as_array().into_iter().flatten();
     Ok(Some(Project {
         public: Some(project["metadata"]["public"] == "true"),
         quota: quota["hard"]["storage"].as_i64(),
-        members: Some(members.map(member).collect()),
+        members: Some(members.iter().map(member).collect()),
         upstream: Some(upstreams::of_project(&project, numbers)),
         labels: None,
         id: project["project_id"].as_i64(),
-        rules: Some(rules.filter_map(|rule| rule.as_object().cloned()).collect()),
+        rules: Some(
+            rules
+                .iter()
+                .filter_map(|rule| rule.as_object().cloned())
+                .collect(),
+        ),
     }))
 }
 

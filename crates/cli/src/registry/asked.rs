@@ -1,10 +1,36 @@
 //! Requests of the management API, and their answers.
 
-use reqwest::{Method, Response};
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::header::LINK;
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::RegistryArgs;
 use crate::error::CliError;
+
+/// What all paths begin with.
+const PREFIX: &str = "/api/v2.0";
+/// How long a registry may take to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Things on one page, which is as many as the registry gives at once.
+const PAGE: u64 = 1000;
+
+/// What of a list is printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ListArgs {
+    /// No more than so many; all without it
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Those that pass all filters, with commas between: name=a is the whole, name=~a a part,
+    /// size=[1~9] a range, name={a b} one of several
+    #[arg(long, value_name = "FILTERS")]
+    pub filter: Option<String>,
+    /// In the order of these keys, with commas between; those with - before have the largest first
+    #[arg(long, value_name = "KEYS", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+}
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,9 +39,32 @@ pub(super) struct Asked {
     /// What comes after `/api/v2.0`.
     pub(super) path: String,
     pub(super) body: Option<Value>,
+    /// Of a list: how many rows are wanted at most.
+    pub(super) rows_max: Option<u64>,
 }
 
 impl Asked {
+    /// A list, of which all pages are asked for.
+    pub(super) fn list(path: impl Into<String>, args: ListArgs) -> Self {
+        let rows_max = args.limit.unwrap_or(u64::MAX);
+        let mut path = path.into();
+        let size = rows_max.clamp(1, PAGE).to_string();
+        for (name, value) in [
+            ("q", args.filter),
+            ("sort", args.sort),
+            ("page_size", Some(size)),
+        ] {
+            if let Some(value) = value {
+                let mark = if path.contains('?') { '&' } else { '?' };
+                path.push_str(&format!("{mark}{name}={}", encoded(&value)));
+            }
+        }
+        Self {
+            rows_max: Some(rows_max),
+            ..Self::get(path)
+        }
+    }
+
     pub(super) fn get(path: impl Into<String>) -> Self {
         Self::of(Method::GET, path, None)
     }
@@ -34,17 +83,39 @@ impl Asked {
 
     pub(super) fn of(method: Method, path: impl Into<String>, body: Option<Value>) -> Self {
         let path = path.into();
-        Self { method, path, body }
+        Self {
+            method,
+            path,
+            body,
+            rows_max: None,
+        }
     }
+}
+
+/// A text as a part of a path, or as a value: what was typed names one thing and no other.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'$' => {
+                encoded.push(char::from(byte));
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The path of a project.
+pub(super) fn project(name: &str) -> String {
+    format!("/projects/{}", encoded(name))
 }
 
 /// The path of a repository: what comes after the project is one part of the path.
 pub(super) fn repository(name: &str) -> String {
-    let (project, rest) = name.split_once('/').unwrap_or((name, name));
-    format!(
-        "/projects/{project}/repositories/{}",
-        rest.replace('/', "%252F")
-    )
+    let (of, rest) = name.split_once('/').unwrap_or((name, name));
+    let rest = encoded(&rest.replace('/', "%2F"));
+    format!("{}/repositories/{rest}", project(of))
 }
 
 /// Asks a registry.
@@ -52,17 +123,39 @@ pub(super) struct Client {
     http: reqwest::Client,
     /// Where the API is.
     base: String,
-    login: Option<(String, Option<String>)>,
+    login: Option<(String, String)>,
 }
 
 impl Client {
-    pub(super) fn new(args: &RegistryArgs) -> Self {
-        let login = args.username.clone();
-        Self {
-            http: reqwest::Client::new(),
-            base: format!("{}/api/v2.0", args.addr.trim_end_matches('/')),
-            login: login.map(|name| (name, args.password.clone())),
+    pub(super) fn new(args: &RegistryArgs) -> Result<Self, CliError> {
+        let usage = |message: &dyn std::fmt::Display| CliError::Usage(message.to_string());
+        let login = match (&args.username, &args.password) {
+            (Some(name), Some(password)) => Some((name.clone(), password.clone())),
+            (None, _) => None,
+            (Some(name), None) => {
+                let message = format!("no password of {name}: it is in SKALD_REGISTRY_PASSWORD");
+                return Err(usage(&message));
+            }
+        };
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tls_danger_accept_invalid_certs(args.tls_skip_verify);
+        if let Some(file) = &args.ca_cert {
+            let named = |why: &dyn std::fmt::Display| usage(&format!("{}: {why}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| named(&error))?;
+            let trusted = reqwest::Certificate::from_pem_bundle(&pem);
+            for certificate in trusted.map_err(|error| named(&error))? {
+                http = http.add_root_certificate(certificate);
+            }
         }
+        let addr = args.addr.trim_end_matches('/');
+        let scheme = if addr.contains("://") { "" } else { "http://" };
+        Ok(Self {
+            http: http.build().map_err(|error| usage(&error))?,
+            base: format!("{scheme}{addr}{PREFIX}"),
+            login,
+        })
     }
 
     /// What was asked, and the answer.
@@ -70,7 +163,7 @@ impl Client {
         let url = format!("{}{}", self.base, asked.path);
         let mut request = self.http.request(asked.method, &url);
         if let Some((name, password)) = &self.login {
-            request = request.basic_auth(name, password.as_ref());
+            request = request.basic_auth(name, Some(password));
         }
         if let Some(body) = asked.body {
             request = request.json(&body);
@@ -81,26 +174,117 @@ impl Client {
         }
     }
 
+    /// Hands over the pages of a list as they come, no more rows than are wanted.
+    pub(super) async fn pages(
+        &self,
+        asked: Asked,
+        mut take: impl FnMut(&[Value]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut left = usize::try_from(asked.rows_max.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let mut next = Some(asked);
+        while let Some(asked) = next.take() {
+            let (url, answer) = self.send(asked).await?;
+            let link = answer.headers().get(LINK);
+            let link = link.and_then(|link| link.to_str().ok()).and_then(following);
+            let page = match self.read(answer, &url).await? {
+                Value::Array(rows) => rows,
+                other => return Err(CliError::Answer(format!("{url} is no list: {other}"))),
+            };
+            let wanted = page.get(..left).unwrap_or(&page);
+            take(wanted)?;
+            left -= wanted.len();
+            next = link
+                .filter(|_| left > 0 && !page.is_empty())
+                .map(Asked::get);
+        }
+        Ok(())
+    }
+
+    /// All rows of a list.
+    pub(super) async fn all(&self, path: &str) -> Result<Vec<Value>, CliError> {
+        let mut all = Vec::new();
+        let asked = Asked::list(path, ListArgs::default());
+        let taken = self.pages(asked, |rows| {
+            all.extend_from_slice(rows);
+            Ok(())
+        });
+        taken.await?;
+        Ok(all)
+    }
+
     /// What the answer says.
     pub(super) async fn ask(&self, asked: Asked) -> Result<Value, CliError> {
         let (url, answer) = self.send(asked).await?;
-        read(answer, &url).await
+        self.read(answer, &url).await
+    }
+
+    /// What an answer says; nothing if it is no JSON.
+    pub(super) async fn read(&self, answer: Response, url: &str) -> Result<Value, CliError> {
+        let status = answer.status();
+        let text = answer.text().await;
+        let text = text.map_err(|error| CliError::unreachable(url, &error))?;
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() {
+            return Ok(value);
+        }
+        let message = value["errors"][0]["message"].as_str();
+        let mut text = message.unwrap_or(&text).to_owned();
+        if status == StatusCode::UNAUTHORIZED && self.login.is_none() {
+            text.push_str(" (--username NAME, and its password in SKALD_REGISTRY_PASSWORD)");
+        }
+        Err(CliError::Refused {
+            status: status.as_u16(),
+            text,
+            url: url.to_owned(),
+        })
     }
 }
 
-/// What an answer says; nothing if it is no JSON.
-pub(super) async fn read(answer: Response, url: &str) -> Result<Value, CliError> {
-    let status = answer.status();
-    let text = answer.text().await;
-    let text = text.map_err(|error| CliError::unreachable(url, &error))?;
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    if status.is_success() {
-        return Ok(value);
+/// The path of the next page, as the header `Link` has it: `</api/v2.0/...>; rel="next"`. A proxy may
+/// have what it begins with elsewhere.
+fn following(link: &str) -> Option<String> {
+    let mut links = link.split('<').filter_map(|link| link.split_once('>'));
+    let (path, _) = links.find(|(_, rel)| rel.contains("rel=\"next\""))?;
+    let at = path.find(PREFIX)?;
+    path.get(at + PREFIX.len()..).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_names_one_thing() {
+        assert_eq!(
+            repository("te am/a/b?c"),
+            "/projects/te%20am/repositories/a%252Fb%3Fc"
+        );
+        assert_eq!(
+            project("a/repositories/b"),
+            "/projects/a%2Frepositories%2Fb"
+        );
     }
-    let message = value["errors"][0]["message"].as_str();
-    Err(CliError::Refused {
-        status: status.as_u16(),
-        text: message.unwrap_or(&text).to_owned(),
-        url: url.to_owned(),
-    })
+
+    #[test]
+    fn lists_are_asked_for_by_pages() {
+        let args = ListArgs {
+            limit: Some(7),
+            filter: Some("name=~a b".to_owned()),
+            sort: Some("-name".to_owned()),
+        };
+        let asked = Asked::list("/labels?scope=g", args);
+        assert_eq!(
+            asked.path,
+            "/labels?scope=g&q=name%3D~a%20b&sort=-name&page_size=7"
+        );
+        let all = Asked::list("/projects", ListArgs::default());
+        assert_eq!(all.path, "/projects?page_size=1000");
+        let link = "</api/v2.0/users?page=1&page_size=2>; rel=\"prev\", \
+                    </api/v2.0/users?page=3&page_size=2>; rel=\"next\"";
+        assert_eq!(
+            following(link).as_deref(),
+            Some("/users?page=3&page_size=2")
+        );
+        assert_eq!(following("</api/v2.0/users?page=1>; rel=\"prev\""), None);
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::asked::{Asked, repository};
+use super::asked::{Asked, ListArgs, encoded, project, repository};
 
 /// What can be done with repositories and what they have.
 #[derive(Clone, Debug, Subcommand)]
@@ -12,6 +12,9 @@ pub enum ContentCommand {
     Repositories {
         /// The project
         project: String,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// List the artifacts of a repository
     Artifacts {
@@ -20,6 +23,9 @@ pub enum ContentCommand {
         /// Those that have the label with this number
         #[arg(long)]
         label: Option<i64>,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Remove a repository with all that it has
     DeleteRepository {
@@ -48,6 +54,9 @@ pub enum ContentCommand {
         repository: String,
         /// The tag
         tag: String,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Bring a tag back to where it pointed
     Undelete {
@@ -64,16 +73,18 @@ pub enum ContentCommand {
 impl ContentCommand {
     pub(super) fn asked(self) -> Asked {
         match self {
-            Self::Repositories { project } => {
-                Asked::get(format!("/projects/{project}/repositories"))
-            }
+            Self::Repositories {
+                project: name,
+                list,
+            } => Asked::list(format!("{}/repositories", project(&name)), list),
             Self::Artifacts {
                 repository: name,
                 label,
+                list,
             } => {
                 let query = label.map(|id| format!("?q=labels=({id})"));
                 let query = query.unwrap_or_default();
-                Asked::get(format!("{}/artifacts{query}", repository(&name)))
+                Asked::list(format!("{}/artifacts{query}", repository(&name)), list)
             }
             Self::DeleteRepository { repository: name } => Asked::delete(repository(&name)),
             Self::DeleteArtifact {
@@ -91,13 +102,17 @@ impl ContentCommand {
             Self::History {
                 repository: name,
                 tag,
-            } => Asked::get(format!("{}/tags/{tag}/history", repository(&name))),
+                list,
+            } => {
+                let path = format!("{}/tags/{}/history", repository(&name), encoded(&tag));
+                Asked::list(path, list)
+            }
             Self::Undelete {
                 repository: name,
                 tag,
                 digest,
             } => Asked::post(
-                format!("{}/tags/{tag}/undelete", repository(&name)),
+                format!("{}/tags/{}/undelete", repository(&name), encoded(&tag)),
                 json!({"digest": digest}),
             ),
         }
@@ -106,5 +121,5 @@ impl ContentCommand {
 
 /// The path of an artifact.
 pub(super) fn artifact(name: &str, reference: &str) -> String {
-    format!("{}/artifacts/{reference}", repository(name))
+    format!("{}/artifacts/{}", repository(name), encoded(reference))
 }

@@ -3,13 +3,17 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, encoded};
 
 /// What can be done with groups.
 #[derive(Clone, Debug, Subcommand)]
 pub enum GroupCommand {
     /// List groups of accounts
-    Groups,
+    Groups {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Make a group; as `group:NAME` it has roles in projects, as accounts do
     CreateGroup {
         /// Its name
@@ -24,6 +28,9 @@ pub enum GroupCommand {
     GroupMembers {
         /// The group's number
         id: i64,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Put an account into a group
     AddToGroup {
@@ -44,10 +51,12 @@ pub enum GroupCommand {
 impl GroupCommand {
     pub(super) fn asked(self) -> Asked {
         match self {
-            Self::Groups => Asked::get("/usergroups"),
+            Self::Groups { list } => Asked::list("/usergroups", list),
             Self::CreateGroup { name } => create(&name),
             Self::DeleteGroup { id } => Asked::delete(format!("/usergroups/{id}")),
-            Self::GroupMembers { id } => Asked::get(format!("/usergroups/{id}/members")),
+            Self::GroupMembers { id, list } => {
+                Asked::list(format!("/usergroups/{id}/members"), list)
+            }
             Self::AddToGroup { id, account } => add(id, &account),
             Self::RemoveFromGroup { id, account } => remove(id, &account),
         }
@@ -64,5 +73,5 @@ pub(super) fn add(id: i64, account: &str) -> Asked {
 }
 
 pub(super) fn remove(id: i64, account: &str) -> Asked {
-    Asked::delete(format!("/usergroups/{id}/members/{account}"))
+    Asked::delete(format!("/usergroups/{id}/members/{}", encoded(account)))
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, project};
 use super::content::artifact;
 use crate::error::CliError;
 
@@ -14,6 +14,9 @@ pub enum PolicyCommand {
     Rules {
         /// The project
         project: String,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Forbid that tags are moved or removed
     MakeImmutable {
@@ -75,6 +78,9 @@ pub enum PolicyCommand {
         /// The project's number
         #[arg(long)]
         project_id: Option<i64>,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Make a label
     CreateLabel {
@@ -143,14 +149,17 @@ fn read_json() -> Result<Value, CliError> {
         .map_err(|error| CliError::Usage(format!("no JSON on standard input: {error}")))
 }
 
-fn rule(project: &str, rule: Value) -> Asked {
-    Asked::post(format!("/projects/{project}/rules"), rule)
+fn rule(name: &str, rule: Value) -> Asked {
+    Asked::post(format!("{}/rules", project(name)), rule)
 }
 
 impl PolicyCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
-            Self::Rules { project } => Asked::get(format!("/projects/{project}/rules")),
+            Self::Rules {
+                project: name,
+                list,
+            } => Asked::list(format!("{}/rules", project(&name)), list),
             Self::MakeImmutable {
                 project,
                 repositories,
@@ -165,11 +174,14 @@ impl PolicyCommand {
                 tags,
                 kept,
             } => retain(&project, &repositories, &tags, &kept),
-            Self::DeleteRule { project, id } => {
-                Asked::delete(format!("/projects/{project}/rules/{id}"))
+            Self::DeleteRule { project: name, id } => {
+                Asked::delete(format!("{}/rules/{id}", project(&name)))
             }
-            Self::RunRetention { project, dry_run } => Asked::post(
-                format!("/projects/{project}/retention"),
+            Self::RunRetention {
+                project: name,
+                dry_run,
+            } => Asked::post(
+                format!("{}/retention", project(&name)),
                 json!({"dry_run": dry_run}),
             ),
             Self::Retention { project_id } => Asked::get(format!("/retentions/{project_id}")),
@@ -179,10 +191,13 @@ impl PolicyCommand {
             Self::DeleteRetention { project_id } => {
                 Asked::delete(format!("/retentions/{project_id}"))
             }
-            Self::Labels { project_id } => Asked::get(match project_id {
-                Some(id) => format!("/labels?scope=p&project_id={id}"),
-                None => "/labels?scope=g".to_owned(),
-            }),
+            Self::Labels { project_id, list } => {
+                let path = match project_id {
+                    Some(id) => format!("/labels?scope=p&project_id={id}"),
+                    None => "/labels?scope=g".to_owned(),
+                };
+                Asked::list(path, list)
+            }
             Self::CreateLabel {
                 name,
                 project_id,

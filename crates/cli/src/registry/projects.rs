@@ -3,13 +3,17 @@
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, encoded, project};
 
 /// What can be done with projects.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ProjectCommand {
     /// List projects
-    Projects,
+    Projects {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Show a project
     Project {
         /// Its name
@@ -47,7 +51,11 @@ pub enum ProjectCommand {
         project: String,
     },
     /// Say what projects have and may have
-    Quotas,
+    Quotas {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Change what a project may have
     SetQuota {
         /// The project
@@ -60,6 +68,9 @@ pub enum ProjectCommand {
     Members {
         /// The project
         project: String,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Give an account or a group a role in a project
     SetMember {
@@ -115,14 +126,9 @@ pub(super) fn word(value: &impl ValueEnum) -> String {
 impl ProjectCommand {
     pub(super) fn asked(self) -> Asked {
         match self {
-            Self::Projects => Asked::get("/projects"),
-            Self::Project { project } => Asked::get(format!("/projects/{project}")),
-            Self::Search { text } => {
-                let query = reqwest::Url::parse_with_params("q:", [("q", text)]);
-                // Any text can be written as a parameter.
-                let query = query.ok().and_then(|url| url.query().map(str::to_owned));
-                Asked::get(format!("/search?{}", query.unwrap_or_default()))
-            }
+            Self::Projects { list } => Asked::list("/projects", list),
+            Self::Project { project: name } => Asked::get(project(&name)),
+            Self::Search { text } => Asked::get(format!("/search?q={}", encoded(&text))),
             Self::CreateProject {
                 project,
                 public,
@@ -141,10 +147,13 @@ impl ProjectCommand {
                 project,
                 visibility,
             } => set_public(&project, visibility == Visibility::Public),
-            Self::DeleteProject { project } => Asked::delete(format!("/projects/{project}")),
-            Self::Quotas => Asked::get("/quotas"),
+            Self::DeleteProject { project: name } => Asked::delete(project(&name)),
+            Self::Quotas { list } => Asked::list("/quotas", list),
             Self::SetQuota { project, bytes } => set_quota(&project, bytes),
-            Self::Members { project } => Asked::get(format!("/projects/{project}/members")),
+            Self::Members {
+                project: name,
+                list,
+            } => Asked::list(format!("{}/members", project(&name)), list),
             Self::SetMember {
                 project,
                 account,
@@ -155,24 +164,24 @@ impl ProjectCommand {
     }
 }
 
-pub(super) fn set_public(project: &str, public: bool) -> Asked {
+pub(super) fn set_public(name: &str, public: bool) -> Asked {
     let body = json!({"metadata": {"public": public.to_string()}});
-    Asked::put(format!("/projects/{project}"), body)
+    Asked::put(project(name), body)
 }
 
-pub(super) fn set_quota(project: &str, bytes: i64) -> Asked {
+pub(super) fn set_quota(name: &str, bytes: i64) -> Asked {
     let body = json!({"hard": {"storage": bytes}});
-    Asked::put(format!("/quotas/{project}"), body)
+    Asked::put(format!("/quotas/{}", encoded(name)), body)
 }
 
 /// Where a member is. Numbers there are those of members, whatever accounts are called.
-pub(super) fn member(project: &str, account: &str) -> String {
+pub(super) fn member(name: &str, account: &str) -> String {
     let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
     let kind = if is_number { "user:" } else { "" };
-    format!("/projects/{project}/members/{kind}{account}")
+    format!("{}/members/{kind}{}", project(name), encoded(account))
 }
 
-pub(super) fn set_member(project: &str, account: &str, role: &str) -> Asked {
+pub(super) fn set_member(name: &str, account: &str, role: &str) -> Asked {
     let body = json!({"role_name": role, "member_user": {"username": account}});
-    Asked::post(format!("/projects/{project}/members"), body)
+    Asked::post(format!("{}/members", project(name)), body)
 }

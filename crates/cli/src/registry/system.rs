@@ -4,9 +4,9 @@ use std::io::Read;
 
 use clap::Subcommand;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, encoded, project};
 use crate::error::CliError;
 
 /// Bytes of the longest list of images.
@@ -17,6 +17,31 @@ const INPUT_BYTES_MAX: u64 = 8 << 20;
 pub enum SystemCommand {
     /// Say what waits for garbage collection
     Gc,
+    /// Say when garbage is collected
+    GcSchedule,
+    /// Have garbage collected by a schedule, by one process at a time
+    SetGcSchedule {
+        /// hourly, daily, weekly, or cron with six fields (second minute hour day month weekday) in
+        /// UTC; always is all the time
+        when: String,
+    },
+    /// List what happened, newest first: all of it, or in the projects that one has a role in
+    Audit {
+        /// In this project only
+        #[arg(long)]
+        project: Option<String>,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show what can be set while the registry runs, and what holds
+    Configuration,
+    /// Set some of that, all or nothing
+    Configure {
+        /// NAME=VALUE; without a value it is as the configuration has it
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+    },
     /// Collect garbage now
     RunGc {
         /// Say what would be removed if all graces were over, and remove nothing
@@ -24,7 +49,11 @@ pub enum SystemCommand {
         dry_run: bool,
     },
     /// List the clusters that said what they run
-    Running,
+    Running {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Say what a cluster runs, which retention then leaves alone for a day: an image with its digest
     /// in each line of standard input
     SetRunning {
@@ -42,7 +71,11 @@ pub enum SystemCommand {
         repair: bool,
     },
     /// List the keys that sign tokens
-    Keys,
+    Keys {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Sign tokens with a new key from now on; those that were given hold on
     RotateKey,
 }
@@ -51,17 +84,56 @@ impl SystemCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
             Self::Gc => Asked::get("/system/gc"),
+            Self::GcSchedule => Asked::get("/system/gc/schedule"),
+            Self::SetGcSchedule { when } => set_schedule(&when),
+            Self::Audit {
+                project: name,
+                list,
+            } => {
+                let path = name.map(|name| format!("{}/logs", project(&name)));
+                Asked::list(path.unwrap_or_else(|| "/audit-logs".to_owned()), list)
+            }
+            Self::Configuration => Asked::get("/configurations"),
+            Self::Configure { settings } => configure(&settings)?,
             Self::RunGc { dry_run } => Asked::post("/system/gc", json!({"dry_run": dry_run})),
             Self::Fsck { read_bytes, repair } => Asked::post(
                 "/system/fsck",
                 json!({"read_bytes": read_bytes, "repair": repair}),
             ),
-            Self::Keys => Asked::get("/system/keys"),
+            Self::Keys { list } => Asked::list("/system/keys", list),
             Self::RotateKey => Asked::of(Method::POST, "/system/keys", None),
-            Self::Running => Asked::get("/running"),
+            Self::Running { list } => Asked::list("/running", list),
             Self::SetRunning { cluster } => set_running(&cluster, &read_lines()?),
         })
     }
+}
+
+/// When garbage is collected, as the API says it.
+fn set_schedule(when: &str) -> Asked {
+    let schedule = match when {
+        "hourly" => json!({"type": "Hourly"}),
+        "daily" => json!({"type": "Daily"}),
+        "weekly" => json!({"type": "Weekly"}),
+        "always" => json!({"type": "None"}),
+        cron => json!({"type": "Custom", "cron": cron}),
+    };
+    Asked::put("/system/gc/schedule", json!({"schedule": schedule}))
+}
+
+/// Names and values as the API has them: a value is in JSON, or a text.
+fn configure(settings: &[String]) -> Result<Asked, CliError> {
+    let pair = |setting: &String| {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| CliError::Usage(format!("`{setting}` is not like NAME=VALUE")))?;
+        let value = match value {
+            "" => Value::Null,
+            value => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+        };
+        Ok((name.to_owned(), value))
+    };
+    let values: Result<Map<String, Value>, CliError> = settings.iter().map(pair).collect();
+    Ok(Asked::put("/configurations", Value::Object(values?)))
 }
 
 fn read_lines() -> Result<String, CliError> {
@@ -75,12 +147,30 @@ fn read_lines() -> Result<String, CliError> {
 fn set_running(cluster: &str, lines: &str) -> Asked {
     let lines = lines.lines().map(str::trim);
     let images: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    Asked::put(format!("/running/{cluster}"), json!({"images": images}))
+    let path = format!("/running/{}", encoded(cluster));
+    Asked::put(path, json!({"images": images}))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_have_values() {
+        let asked = configure(&[
+            "read_only=true".to_owned(),
+            "a=".to_owned(),
+            "b=x=y".to_owned(),
+        ]);
+        let body = json!({"read_only": true, "a": null, "b": "x=y"});
+        assert_eq!(asked.unwrap().body, Some(body));
+        assert!(configure(&["read_only".to_owned()]).is_err());
+        let cron = set_schedule("0 0 3 * * *").body.unwrap();
+        assert_eq!(
+            cron["schedule"],
+            json!({"type": "Custom", "cron": "0 0 3 * * *"})
+        );
+    }
 
     #[test]
     fn lines_are_images() {

@@ -4,14 +4,18 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::accounts::read_password;
-use super::asked::Asked;
+use super::asked::{Asked, ListArgs, project};
 use crate::error::CliError;
 
 /// What can be done with other registries.
 #[derive(Clone, Debug, Subcommand)]
 pub enum UpstreamCommand {
     /// List other registries that are known
-    Registries,
+    Registries {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Make another registry known, that projects can be caches of
     CreateRegistry {
         /// What it is called here
@@ -56,7 +60,7 @@ fn credential(login: Option<String>) -> Result<Value, CliError> {
 impl UpstreamCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
-            Self::Registries => Asked::get("/registries"),
+            Self::Registries { list } => Asked::list("/registries", list),
             Self::CreateRegistry {
                 name,
                 url,
@@ -84,9 +88,6 @@ impl UpstreamCommand {
     }
 }
 
-pub(super) fn set_upstream(project: &str, registry: i64) -> Asked {
-    Asked::put(
-        format!("/projects/{project}"),
-        json!({"registry_id": registry}),
-    )
+pub(super) fn set_upstream(name: &str, registry: i64) -> Asked {
+    Asked::put(project(name), json!({"registry_id": registry}))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::asked::{Asked, Client};
+use super::super::asked::Client;
 use super::super::groups::{add, create, remove};
 use super::{Does, Step};
 use crate::error::CliError;
@@ -16,9 +16,9 @@ pub(super) async fn apply(
     if wanted.is_empty() {
         return Ok(());
     }
-    let known = client.ask(Asked::get("/usergroups?page_size=1000")).await?;
-    let known = known.as_array().into_iter().flatten();
+    let known = client.all("/usergroups").await?;
     let numbers: BTreeMap<&str, i64> = known
+        .iter()
         .filter_map(|group| Some((group["group_name"].as_str()?, group["id"].as_i64()?)))
         .collect();
     for (name, wanted) in wanted {
@@ -39,10 +39,9 @@ pub(super) async fn apply(
 
 async fn members(client: &Client, number: i64) -> Result<BTreeSet<String>, CliError> {
     let path = format!("/usergroups/{number}/members");
-    let members = client.ask(Asked::get(path)).await?;
-    let members = members.as_array().into_iter().flatten();
+    let members = client.all(&path).await?;
     let name = |member: &serde_json::Value| Some(member["username"].as_str()?.to_owned());
-    Ok(members.filter_map(name).collect())
+    Ok(members.iter().filter_map(name).collect())
 }
 
 fn plan(number: i64, wanted: &BTreeSet<String>, are: &BTreeSet<String>) -> Vec<Step> {

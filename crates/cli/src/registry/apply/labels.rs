@@ -24,15 +24,10 @@ pub(super) async fn plan(
     wanted: &BTreeMap<String, Label>,
 ) -> Result<Vec<Step>, CliError> {
     let path = match project {
-        Some(id) => format!("/labels?scope=p&project_id={id}&page_size=1000"),
-        None => "/labels?scope=g&page_size=1000".to_owned(),
+        Some(id) => format!("/labels?scope=p&project_id={id}"),
+        None => "/labels?scope=g".to_owned(),
     };
-    let are = client.ask(Asked::get(path)).await?;
-    Ok(steps(
-        project,
-        wanted,
-        are.as_array().map_or(&[], Vec::as_slice),
-    ))
+    Ok(steps(project, wanted, &client.all(&path).await?))
 }
 
 /// The same, if there are these now.

@@ -54,10 +54,9 @@ async fn known(client: &Client, wanted: &Wanted) -> Result<BTreeMap<String, Valu
     if wanted.registries.is_empty() && projects.all(|project| project.upstream.is_none()) {
         return Ok(BTreeMap::new());
     }
-    let known = client.ask(Asked::get("/registries")).await?;
-    let known = known.as_array().into_iter().flatten();
+    let known = client.all("/registries").await?;
     let named = |one: &Value| Some((one["name"].as_str()?.to_owned(), one.clone()));
-    Ok(known.filter_map(named).collect())
+    Ok(known.iter().filter_map(named).collect())
 }
 
 /// What makes a registry what it is to be. Passwords are never shown, so that another one alone is
