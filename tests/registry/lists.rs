@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256};
+use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, code, header, sha256};
 
 async fn get(client: &RegistryClient, path: &str) -> anyhow::Result<(u16, Value)> {
     client.manage(Method::GET, path, Value::Null).await
@@ -180,5 +180,124 @@ async fn every_refusal_has_the_body_of_the_specification() -> anyhow::Result<()>
         assert_eq!(error["code"], expected, "{method} {path}");
         assert_eq!(error["detail"]["request_id"], json!(rid), "{method} {path}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn short_lists_and_histories_are_asked_as_others_are() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    for (name, role) in [("ann", "developer"), ("bob", "guest"), ("cas", "guest")] {
+        crate::auth::member(&registry, &admin, name, role).await?;
+    }
+    let old = admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let new = admin.push_image("team/app", "v1", &bytes(2, 10)).await?;
+    for tag in ["v10", "v2", "new"] {
+        let put = admin.put_manifest("team/app", tag, MANIFEST, &new).await?;
+        assert_eq!(put.status(), 201);
+    }
+    for (kind, tags) in [("immutable", "r*"), ("immutable", "s*"), ("retention", "*")] {
+        let mut rule = json!({"kind": kind, "tags": tags});
+        if kind == "retention" {
+            rule["latestPushedK"] = json!(3);
+        }
+        let made = admin.manage(Method::POST, "/projects/team/rules", rule);
+        assert_eq!(made.await?.0, 201);
+    }
+    let (members, rules) = ("/projects/team/members", "/projects/team/rules");
+    let tags = format!(
+        "/projects/team/repositories/app/artifacts/{}/tags",
+        sha256(&new)
+    );
+    let history = "/projects/team/repositories/app/tags/v1/history";
+    for (path, key, expected) in [
+        (
+            format!("{members}?q=role_name=guest"),
+            "entity_name",
+            vec!["bob", "cas"],
+        ),
+        (
+            format!("{members}?q=entity_name=~A&sort=-entity_name"),
+            "entity_name",
+            vec!["cas", "ann", "admin"],
+        ),
+        (
+            format!("{members}?sort=role_id,-entity_name&page_size=2"),
+            "entity_name",
+            vec!["admin", "ann"],
+        ),
+        (
+            format!("{tags}?q=name=~v&sort=-name"),
+            "name",
+            vec!["v2", "v10", "v1"],
+        ),
+        (format!("{tags}?q=push_time=[~2020-01-01]"), "name", vec![]),
+        (
+            format!("{rules}?q=kind=immutable&sort=-id"),
+            "tags",
+            vec!["s*", "r*"],
+        ),
+        (format!("{rules}?page=2&page_size=2"), "tags", vec!["*"]),
+    ] {
+        assert_eq!(column(&admin, &path, key).await?, expected, "{path}");
+    }
+    let of_old = format!("?q=old_digest={}", sha256(&old));
+    let (old, new) = (json!(sha256(&old)), json!(sha256(&new)));
+    for (query, expected) in [
+        ("", vec![new.clone(), old.clone()]),
+        ("?sort=at,digest&page_size=1", vec![old.clone()]),
+        (&of_old, vec![new.clone()]),
+        ("?q=actor=nobody", vec![]),
+    ] {
+        let found = column(&admin, &format!("{history}{query}"), "digest").await?;
+        assert_eq!(found, expected, "{query}");
+    }
+    for path in [
+        &format!("{members}?q=colour=red"),
+        &format!("{tags}?sort=colour"),
+    ] {
+        assert_eq!(get(&admin, path).await?.0, 400, "{path}");
+    }
+    Ok(())
+}
+
+/// Runs `skald registry` with words; gives the lines that it printed.
+async fn printed(registry: &Registry, words: &str) -> anyhow::Result<Vec<Value>> {
+    let mut command = tokio::process::Command::new(tests::binary::path("skald")?);
+    command.args(["registry", "--addr", registry.client().base()]);
+    let output = command.args(words.split(' ')).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(output.status.success(), "{words}: {output:?}");
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
+}
+
+#[tokio::test]
+async fn commands_print_all_pages() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    // More than one page of any size.
+    for number in 0..1050 {
+        let project = json!({"project_name": format!("l{number:04}")});
+        let made = client.manage(Method::POST, "/projects", project).await?;
+        assert_eq!(made.0, 201);
+    }
+    for (words, count, first) in [
+        ("projects", 1050, "l0000"),
+        ("projects --limit 1001 --sort -name", 1001, "l1049"),
+        ("projects --limit 3", 3, "l0000"),
+        ("projects --filter name=~l100", 10, "l1000"),
+        ("projects --limit 0", 0, ""),
+    ] {
+        let rows = printed(&registry, words).await?;
+        let names: std::collections::HashSet<_> =
+            rows.iter().map(|row| row["name"].to_string()).collect();
+        assert_eq!((rows.len(), names.len()), (count, count), "{words}");
+        let name = rows
+            .first()
+            .map_or("", |row| row["name"].as_str().unwrap_or(""));
+        assert_eq!(name, first, "{words}");
+    }
+    let events = printed(&registry, "audit --filter operation=create --limit 2").await?;
+    assert_eq!(events[0]["resource"], "l1049", "{events:?}");
     Ok(())
 }

@@ -25,6 +25,7 @@ mod running;
 mod schedule;
 mod search;
 mod selector;
+mod short;
 mod system;
 
 use axum::Router;

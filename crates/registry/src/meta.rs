@@ -65,7 +65,7 @@ pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, u
 pub(crate) use data::{Bury, Forget, Release, Reserve};
 pub use error::MetaError;
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
-pub(crate) use history::SetTag;
+pub(crate) use history::{HISTORY_COLUMNS, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use label::{
     CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel,

@@ -10,7 +10,7 @@ use super::query::Asks;
 use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
-use crate::meta::{Holder, Member, SetMember};
+use crate::meta::{Column, Holder, Kind, Member, SetMember};
 
 /// What can be done with members.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -24,7 +24,14 @@ pub(super) fn operations(all: Operations) -> Operations {
 }
 
 const MEMBERS: Asks = Asks {
-    columns: &[],
+    columns: &[
+        Column::shown("id", Kind::Number),
+        Column::shown("entity_id", Kind::Number),
+        Column::shown("entity_name", Kind::Text),
+        Column::shown("entity_type", Kind::Text),
+        Column::shown("role_id", Kind::Number),
+        Column::shown("role_name", Kind::Text),
+    ],
     filters: &[],
     others: &["entityname"],
 };

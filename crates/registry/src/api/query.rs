@@ -296,7 +296,7 @@ fn value(column: &Column, text: &str) -> Result<Operand, Error> {
 }
 
 /// A moment, in UTC unless it says otherwise; a day is its beginning.
-fn moment_ms(text: &str) -> Option<i64> {
+pub(super) fn moment_ms(text: &str) -> Option<i64> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Some(at.as_millisecond());
     }
@@ -309,19 +309,6 @@ impl Admin {
     /// What of a list is asked for.
     pub(super) fn listing(&self, asks: &Asks) -> Result<Listing, Error> {
         asks.read(&self.query)
-    }
-
-    /// The page that is asked for of a list that is short and was read whole; all of it if none is.
-    pub(super) fn listed<T: Serialize>(&self, asks: &Asks, all: Vec<T>) -> Result<Response, Error> {
-        let mut listing = self.listing(asks)?;
-        let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
-        if !self.query.iter().any(|(name, _)| is_page(name)) {
-            listing.limit = total.max(1);
-        }
-        let size = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-        let page = all.into_iter().skip(size(listing.offset));
-        let rows = page.take(size(listing.limit)).collect();
-        Ok(self.page(&listing, Listed { rows, total }))
     }
 
     /// A page of a list, with links to those before and after it.
@@ -348,7 +335,7 @@ impl Admin {
     }
 }
 
-fn is_page(name: &str) -> bool {
+pub(super) fn is_page(name: &str) -> bool {
     matches!(name, "page" | "page_size")
 }
 

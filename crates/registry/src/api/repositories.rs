@@ -5,19 +5,16 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::projects::found;
-use super::query::{Asks, PAGES};
+use super::query::Asks;
 use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{
-    ARTIFACT_COLUMNS, Artifact, DeleteManifest, DeleteRepo, DeleteTag, REPO_COLUMNS, SetTag,
-    unknown_manifest, unknown_repo,
+    ARTIFACT_COLUMNS, Artifact, Column, DeleteManifest, DeleteRepo, DeleteTag, HISTORY_COLUMNS,
+    Kind, Listing, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
-
-/// Moments of a tag's history that are shown.
-const HISTORY_MAX: i64 = 200;
 
 /// What can be done with repositories, artifacts and tags.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -43,7 +40,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         .list(tags, "The tags of an artifact", &TAGS, self::tags)
         .delete(tagged, "Take a tag from an artifact", delete_tag)
         .make(tags, "Give an artifact another tag", tag)
-        .list(history, "Where a tag pointed", &PAGES, self::history)
+        .list(history, "Where a tag pointed", &HISTORY, self::history)
         .post(
             undelete,
             "Bring a tag back to where it pointed",
@@ -68,9 +65,17 @@ pub(super) const WITH_FROM: Asks = Asks {
     others: &["from"],
 };
 const TAGS: Asks = Asks {
-    columns: &[],
+    columns: &[
+        Column::shown("name", Kind::Text),
+        Column::shown("push_time", Kind::Moment),
+    ],
     filters: &[],
     others: WITH,
+};
+const HISTORY: Asks = Asks {
+    columns: HISTORY_COLUMNS,
+    filters: &[],
+    others: &[],
 };
 /// What Harbor's clients may want to see of artifacts or not. All that there is is shown.
 const WITH: &[&str] = &[
@@ -300,8 +305,10 @@ async fn history(
     let listed = async {
         admin.require_role(&project, None).await?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
+        let listing = admin.listing(&HISTORY)?;
         let meta = admin.registry.meta();
-        admin.listed(&PAGES, meta.tag_history(&repo, &tag, HISTORY_MAX).await?)
+        let history = meta.tag_history(&repo, &tag, &listing).await?;
+        Ok(admin.page(&listing, history))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -326,8 +333,10 @@ async fn undelete(
         let digest = match request.digest {
             Some(digest) => digest,
             None => {
-                let history = admin.registry.meta().tag_history(&repo, &tag, 1).await?;
-                let last = history.into_iter().next();
+                let newest = Listing::newest();
+                let meta = admin.registry.meta();
+                let mut history = meta.tag_history(&repo, &tag, &newest).await?;
+                let last = history.rows.pop();
                 last.and_then(|moved| moved.old_digest).ok_or_else(|| {
                     let message = format!("tag {} pointed nowhere before", tag.as_str());
                     Error::new(Code::ManifestUnknown, message)

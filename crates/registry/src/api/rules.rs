@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::projects::found;
-use super::query::PAGES;
+use super::query::Asks;
 use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::gc;
 use crate::logs::Job;
-use crate::meta::{AddRule, DeleteRule};
+use crate::meta::{AddRule, Column, DeleteRule, Kind};
 use crate::rule::Rule;
 
 /// What can be done with rules.
@@ -21,17 +21,28 @@ pub(super) fn operations(all: Operations) -> Operations {
         "/projects/{project}/rules/{id}",
     );
     let run = "Remove tags that no retention keeps, or only look";
-    all.list(rules, "Rules: immutable tags and retention", &PAGES, list)
+    all.list(rules, "Rules: immutable tags and retention", &RULES, list)
         .make(rules, "Add a rule", add)
         .delete(rule, "Remove a rule", delete)
         .post("/projects/{project}/retention", run, retain)
 }
 
+const RULES: Asks = Asks {
+    columns: &[
+        Column::shown("id", Kind::Number),
+        Column::shown("kind", Kind::Text),
+        Column::shown("repositories", Kind::Text),
+        Column::shown("tags", Kind::Text),
+    ],
+    filters: &[],
+    others: &[],
+};
+
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
-        admin.listed(&PAGES, admin.registry.meta().rules(project.id).await?)
+        admin.listed(&RULES, admin.registry.meta().rules(project.id).await?)
     };
     let listed = listed.await;
     admin.outcome(listed)

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::Meta;
 use super::administer::time;
 use super::cache::Touched;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx};
 use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell};
 use super::tag::{self, Condition, Target};
@@ -29,30 +31,43 @@ pub(crate) struct Moved {
     pub(crate) available: bool,
 }
 
+/// What became of a tag of a repository.
+const HISTORY: Source = Source {
+    columns: "h.at_ms, h.actor, h.digest, h.old_digest, \
+         (SELECT COUNT(*) FROM manifest m \
+         WHERE m.repo_id = h.repo_id AND m.digest = COALESCE(h.digest, h.old_digest))",
+    from: "FROM tag_history h JOIN repo r ON r.id = h.repo_id WHERE r.name = $1 AND h.name = $2",
+    order: "h.id DESC",
+};
+
+/// What the history of a tag can be filtered by.
+pub(crate) const HISTORY_COLUMNS: &[Column] = &[
+    Column::new("at", Kind::Moment, "h.at_ms"),
+    Column::new("actor", Kind::Text, "h.actor"),
+    Column::new("digest", Kind::Text, "COALESCE(h.digest, '')"),
+    Column::new("old_digest", Kind::Text, "COALESCE(h.old_digest, '')"),
+];
+
+fn moved(row: &AnyRow) -> Result<Moved, sqlx::Error> {
+    Ok(Moved {
+        at: time(row.try_get(0)?),
+        actor: row.try_get(1)?,
+        digest: row.try_get(2)?,
+        old_digest: row.try_get(3)?,
+        available: row.try_get::<i64, _>(4)? > 0,
+    })
+}
+
 impl Meta {
-    /// The history of a tag, newest first.
+    /// The history of a tag, newest first unless another order is asked for.
     pub(crate) async fn tag_history(
         &self,
         repo: &RepoName,
         tag: &Tag,
-        limit: i64,
-    ) -> Result<Vec<Moved>, Error> {
-        let sql = "SELECT h.at_ms, h.actor, h.digest, h.old_digest, \
-             (SELECT COUNT(*) FROM manifest m \
-              WHERE m.repo_id = h.repo_id AND m.digest = COALESCE(h.digest, h.old_digest)) \
-             FROM tag_history h JOIN repo r ON r.id = h.repo_id \
-             WHERE r.name = $1 AND h.name = $2 ORDER BY h.id DESC LIMIT $3";
-        let moved = |row: &sqlx::any::AnyRow| {
-            Ok(Moved {
-                at: time(row.try_get(0)?),
-                actor: row.try_get(1)?,
-                digest: row.try_get(2)?,
-                old_digest: row.try_get(3)?,
-                available: row.try_get::<i64, _>(4)? > 0,
-            })
-        };
-        self.rows(bound!(sql, repo.as_str(), tag.as_str(), limit), moved)
-            .await
+        listing: &Listing,
+    ) -> Result<Listed<Moved>, Error> {
+        let fixed = vec![Operand::from(repo.as_str()), Operand::from(tag.as_str())];
+        self.list(&HISTORY, fixed, listing, moved).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::search::pattern;
 use crate::error::Error;
 
 /// What a column is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operand {
     Text(String),
     /// A number, a yes or no, or milliseconds since 1970.
@@ -56,6 +56,11 @@ impl Column {
         }
     }
 
+    /// One of a list that is short and read whole: its rows have it under this name.
+    pub(crate) const fn shown(name: &'static str, kind: Kind) -> Self {
+        Self::new(name, kind, "")
+    }
+
     /// One that a thing has several of. `exists` is an `EXISTS (` that is not closed yet.
     pub(super) const fn many(self, exists: &'static str) -> Self {
         Self {
@@ -97,6 +102,14 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// The first in the list's own order.
+    pub(crate) fn newest() -> Self {
+        Self {
+            limit: 1,
+            ..Self::default()
+        }
+    }
+
     /// The one thing that a column with this value says.
     pub(crate) fn one(column: &'static Column, value: Operand) -> Self {
         Self {
