@@ -159,3 +159,36 @@ async fn who_is_refused_for_the_quota_is_told_the_numbers() -> anyhow::Result<()
     assert_eq!(numbers, [json!(100), json!(0), json!(0), json!(200)]);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_the_project_has_is_taken_although_it_is_full() -> anyhow::Result<()> {
+    let registry = small(600).await?;
+    let client = registry.client();
+    let there = bytes(1, 600);
+    let digest = client.push_blob("small/one", &there).await?;
+    assert_eq!(used(client).await?, 600);
+    // The last request of an upload says what it brings.
+    let begun = client.begin("small/two").await?;
+    let done = client.finish(&begun, &digest, there.clone()).await?;
+    assert_eq!(done.status(), 201, "{}", text(done).await);
+    // So does the first, if it is the only one.
+    let path = format!("/v2/small/three/blobs/uploads/?digest={digest}");
+    let pushed = client.request(Method::POST, &path).body(there.clone());
+    assert_eq!(pushed.send().await?.status(), 201);
+    // And one that would rather not send it, also if it looks in the wrong place.
+    for (repo, from) in [
+        ("four", ""),
+        ("five", "&from=small/nope"),
+        ("six", "&from=other/app"),
+    ] {
+        let path = format!("/v2/small/{repo}/blobs/uploads/?mount={digest}{from}");
+        assert_eq!(client.status(Method::POST, &path).await?, 201, "{from}");
+        let path = format!("/v2/small/{repo}/blobs/{digest}");
+        assert_eq!(client.get(&path).await?.as_ref(), Some(&there));
+    }
+    // A chunk does not say what it is a part of, and counts until that is said.
+    let begun = client.begin("small/seven").await?;
+    assert_eq!(patch(client, &begun, there.into()).await?, 403);
+    assert_eq!(used(client).await?, 600);
+    Ok(())
+}

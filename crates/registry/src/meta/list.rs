@@ -98,6 +98,21 @@ impl Meta {
         found.iter().map(|name| RepoName::parse(name)).collect()
     }
 
+    /// At most `limit` repositories of a repository's project that have a blob.
+    pub(crate) async fn neighbours_with(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        limit: u32,
+    ) -> Result<Vec<RepoName>, Error> {
+        let sql = "SELECT r.name FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+             JOIN repo r ON r.id = l.repo_id JOIN project p ON p.id = l.project_id \
+             WHERE b.digest = $1 AND p.name = $2 ORDER BY l.id LIMIT $3";
+        let found = bound!(sql, digest.as_str(), repo.project(), i64::from(limit));
+        let found = self.names(found).await?;
+        found.iter().map(|name| RepoName::parse(name)).collect()
+    }
+
     async fn names(
         &self,
         query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,

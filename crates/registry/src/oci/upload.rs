@@ -24,6 +24,8 @@ use crate::store;
 use crate::turns::Turn;
 use crate::who::Who;
 
+/// Repositories of a project in which a blob is looked for.
+const NEAR_MAX: u32 = 10;
 /// How long a request waits for the one before: its client may be gone and the server not know yet.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -132,18 +134,42 @@ async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Er
     let from = call.param("from").filter(|from| !from.is_empty());
     let from = from.map(RepoName::parse).transpose()?;
     let registry = &call.registry;
-    let Some(source) = source(call, &call.caller, from.as_ref(), digest).await? else {
-        let refused = ask_for_more(call, repo, from.as_ref(), digest).await;
-        return refused.map(|()| false);
-    };
-    let mount = Mount {
+    let mount = |from: RepoName| Mount {
         repo: repo.clone(),
         digest: digest.clone(),
-        from: source,
+        from,
         grace_ms: registry.blob_grace_ms(),
         who: call.who.clone(),
     };
-    registry.meta().change(mount).await
+    let source = source(call, &call.caller, from.as_ref(), digest).await?;
+    let is_found = source.is_some();
+    if let Some(source) = source
+        && registry.meta().change(mount(source)).await?
+    {
+        return Ok(true);
+    }
+    // What the project has takes no room of it, wherever the client thinks that it is.
+    if let Some(source) = near(call, repo, digest).await?
+        && registry.meta().change(mount(source)).await?
+    {
+        return Ok(true);
+    }
+    if !is_found {
+        ask_for_more(call, repo, from.as_ref(), digest).await?;
+    }
+    Ok(false)
+}
+
+/// A repository of the same project that has a blob and that the caller may pull from.
+async fn near(call: &Call, repo: &RepoName, digest: &Digest) -> Result<Option<RepoName>, Error> {
+    let registry = &call.registry;
+    let found = registry.meta().neighbours_with(repo, digest, NEAR_MAX);
+    for found in found.await? {
+        if auth::allows(registry, &call.caller, &found, Action::Pull).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The repository that a blob is taken from, if a caller may pull from there: the one that is named,
