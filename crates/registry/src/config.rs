@@ -251,6 +251,10 @@ pub struct UploadConfig {
     pub blob_size_max: ByteSize,
     /// How long an upload that nobody continues is kept.
     pub expiry: DurationNs,
+    /// Memory for large blobs that are written to files past the page cache, of all uploads
+    /// together. What finds none free is written through the page cache, which costs more; 0 is for
+    /// a disk on which pushes shall be in memory for the pulls after them.
+    pub direct_bytes_max: ByteSize,
     /// Uploads of one project at once; one more is refused with 429.
     pub sessions_max: u32,
 }
@@ -260,6 +264,7 @@ impl Default for UploadConfig {
         Self {
             blob_size_max: ByteSize::mib(100 << 10),
             expiry: DurationNs::from_secs(24 * 3600),
+            direct_bytes_max: ByteSize::mib(16),
             sessions_max: 10_000,
         }
     }

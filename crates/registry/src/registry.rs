@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::seal::Sealer;
 use crate::settings::{self, Known, Settings};
+use crate::store::buffer::Buffers;
 use crate::store::{self, Store};
 use crate::turns::Turns;
 
@@ -50,6 +51,7 @@ struct Inner {
     config: Config,
     meta: Meta,
     store: Arc<dyn Store>,
+    direct_buffers: Buffers,
     uploads: Turns,
     sealer: Arc<Sealer>,
     proxy: Proxy,
@@ -142,10 +144,13 @@ impl Registry {
             &deps.data_dir.join("store"),
             deps.metrics.clone(),
         )?;
+        let direct_bytes_max = config.upload.direct_bytes_max.0;
+        let direct_buffers = store::direct_buffers(&config.storage, direct_bytes_max);
         Ok(Self(Arc::new(Inner {
             config,
             meta,
             store,
+            direct_buffers,
             uploads: Turns::default(),
             sealer,
             proxy,
@@ -170,6 +175,11 @@ impl Registry {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// Memory of which bodies are written past the page cache.
+    pub(crate) fn direct_buffers(&self) -> &Buffers {
+        &self.0.direct_buffers
     }
 
     /// Uploads that requests are continuing.

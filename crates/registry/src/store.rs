@@ -5,6 +5,7 @@
 //! text that is kept with the upload. When the last byte has come the object is whole, where it is:
 //! nothing is moved or copied.
 
+pub(crate) mod buffer;
 mod local;
 mod object;
 mod timed;
@@ -22,6 +23,7 @@ use storage::{Backend, StorageConfig};
 
 use crate::error::{Code, Error, StartError};
 use crate::metrics::Metrics;
+use buffer::{Buffers, DIRECT_BYTES};
 
 /// What a store says when it fails. The text names the key and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +144,12 @@ fn open_plain(config: &StorageConfig, directory: &Path) -> Result<Arc<dyn Store>
         source,
     })?;
     Ok(Arc::new(store))
+}
+
+/// Memory of which bodies are written past the page cache, if the store is a directory.
+pub(crate) fn direct_buffers(config: &StorageConfig, bytes_max: u64) -> Buffers {
+    let is_local = config.backend == Backend::Local;
+    Buffers::aligned(DIRECT_BYTES, if is_local { bytes_max } else { 0 })
 }
 
 /// A key that was never used and never will be.

@@ -110,7 +110,8 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
         Some(digest) => {
             let session = enter(&call.registry, &upload.uuid).await?;
             let (registry, who) = (call.registry, call.who);
-            run(session, body, async move |pieces| {
+            let pieces = pieces::divide(body, registry.direct_buffers(), 0);
+            run(session, pieces, async move |pieces| {
                 let uuid = upload.uuid.clone();
                 let chunk = Chunk {
                     length,
@@ -216,14 +217,13 @@ async fn ask_for_more(
 /// be first.
 async fn run<F>(
     session: Turn,
-    body: Body,
+    (gathering, pieces): (impl Future<Output = ()>, Pieces),
     work: impl FnOnce(Pieces) -> F,
 ) -> Result<Response, Error>
 where
     F: Future<Output = Result<Response, Error>> + Send + 'static,
 {
     let cost = Cost::current().unwrap_or_default();
-    let (gathering, pieces) = pieces::divide(body);
     let work = cost.of(work(pieces));
     let mut work = tokio::spawn(async move {
         let outcome = work.await;
@@ -263,6 +263,13 @@ struct Chunk {
     length: Option<u64>,
     /// Where they belong.
     range: Option<ChunkRange>,
+}
+
+impl Chunk {
+    /// Where they begin, if it is said; else at the beginning, as most do.
+    fn begin(&self) -> u64 {
+        self.range.map_or(0, |range| range.start)
+    }
 }
 
 /// What the headers of a chunk say about it.
@@ -323,7 +330,8 @@ pub(super) async fn extend(
     let chunk = chunk(&call)?;
     let registry = call.registry;
     let session = enter(&registry, &uuid).await?;
-    run(session, body, async move |pieces| {
+    let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
+    run(session, pieces, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         match take(&registry, upload, pieces, chunk).await {
             Ok(received) => Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received)),
@@ -369,7 +377,8 @@ pub(super) async fn finish(
     let chunk = chunk(&call)?;
     let (registry, who) = (call.registry, call.who);
     let session = enter(&registry, &uuid).await?;
-    run(session, body, async move |pieces| {
+    let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
+    run(session, pieces, async move |pieces| {
         let upload = registry.meta().upload(&repo, &uuid).await?;
         let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
         // Nothing more makes it what it was said to be.

@@ -1,19 +1,25 @@
 //! A directory: an object is a file that is written where it stays.
 
+mod end;
 mod reading;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
 
 use super::{Appender, Bodies, Store, StoreError};
+use end::End;
 use reading::Reading;
 
 /// Where objects are.
@@ -24,14 +30,47 @@ const WRITE_BYTES: usize = 256 << 10;
 /// Bytes in files.
 pub(super) struct LocalStore {
     root: PathBuf,
+    directories: Directories,
+}
+
+/// The directories of files that were made and are not durably there yet.
+#[derive(Clone, Default)]
+struct Directories(Arc<Mutex<HashSet<PathBuf>>>);
+
+impl Directories {
+    /// Makes one, unless it is there.
+    fn make(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        // Before anybody else can see it and take it for one that is durable.
+        self.0.lock().insert(directory.to_owned());
+        std::fs::create_dir_all(directory)
+    }
+
+    /// What has to be synced for a new file in one to be found after the power has failed.
+    fn unsynced(&self, directory: &Path) -> Vec<PathBuf> {
+        let is_new = self.0.lock().contains(directory);
+        let parent = directory.parent().filter(|_| is_new);
+        let all = parent.into_iter().chain([directory]);
+        all.map(Path::to_owned).collect()
+    }
+
+    fn synced(&self, directory: &Path) {
+        self.0.lock().remove(directory);
+    }
 }
 
 impl LocalStore {
-    pub(super) fn open(root: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(root.join(DATA))?;
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let data = root.join(DATA);
+        std::fs::create_dir_all(&data)?;
         sync_directory(root)?;
+        // What was made in it before this process began.
+        sync_directory(&data)?;
         Ok(Self {
             root: root.to_owned(),
+            directories: Directories::default(),
         })
     }
 
@@ -41,7 +80,7 @@ impl LocalStore {
 }
 
 /// What is new in a directory survives only once the directory is synced too.
-fn sync_directory(path: &Path) -> std::io::Result<()> {
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -49,11 +88,11 @@ fn sync_directory(path: &Path) -> std::io::Result<()> {
 async fn blocking<T: Send + 'static>(
     what: &'static str,
     key: &str,
-    run: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    run: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(run).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Lost {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Lost {
             key: key.to_owned(),
         }),
         Ok(Err(error)) => Err(StoreError::failed(what, key, error)),
@@ -70,15 +109,20 @@ impl Store for LocalStore {
         received: u64,
     ) -> Result<Box<dyn Appender>, StoreError> {
         let path = self.path(key);
-        let directory = path.parent().map(Path::to_owned);
-        let opened = blocking("opening", key, move || open_at(&path, received)).await?;
+        let new_in = path.parent().filter(|_| received == 0).map(Path::to_owned);
+        let (directory, directories) = (new_in.clone(), self.directories.clone());
+        let open = move || {
+            directory.map_or(Ok(()), |directory| directories.make(&directory))?;
+            End::open(&path, received)
+        };
         Ok(Box::new(LocalAppender {
             key: key.to_owned(),
-            file: Some(opened),
+            end: Some(blocking("opening", key, open).await?),
             waiting: Vec::new(),
             waiting_bytes: 0,
             is_synced: received > 0,
-            new_in: directory.filter(|_| received == 0),
+            new_in,
+            directories: self.directories.clone(),
         }))
     }
 
@@ -124,27 +168,7 @@ impl Store for LocalStore {
     }
 }
 
-/// Opens a file to write on at `received`, dropping what is behind it.
-fn open_at(path: &Path, received: u64) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    if received == 0 {
-        if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
-            std::fs::create_dir_all(parent)?;
-            parent.parent().map_or(Ok(()), sync_directory)?;
-        }
-        options.create(true).truncate(true);
-    }
-    let mut file = options.open(path)?;
-    if file.metadata()?.len() < received {
-        return Err(std::io::ErrorKind::NotFound.into());
-    }
-    file.set_len(received)?;
-    file.seek(SeekFrom::Start(received))?;
-    Ok(file)
-}
-
-fn list(root: &Path) -> std::io::Result<Vec<(String, i64)>> {
+fn list(root: &Path) -> io::Result<Vec<(String, i64)>> {
     let mut found = Vec::new();
     for directory in std::fs::read_dir(root.join(DATA))? {
         let directory = directory?;
@@ -168,37 +192,64 @@ fn list(root: &Path) -> std::io::Result<Vec<(String, i64)>> {
 struct LocalAppender {
     key: String,
     /// None while a thread has it, and for ever if that failed.
-    file: Option<File>,
+    end: Option<End>,
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
     is_synced: bool,
     /// The directory that does not durably have the file yet.
     new_in: Option<PathBuf>,
+    directories: Directories,
 }
 
 impl LocalAppender {
-    /// Writes what waits, and if asked to syncs the file and the directory that it is new in.
-    async fn flush(&mut self, sync: bool) -> Result<(), StoreError> {
-        let directory = if sync { self.new_in.take() } else { None };
+    fn take_end(&mut self) -> Result<End, StoreError> {
+        self.end.take().ok_or_else(|| StoreError::Lost {
+            key: self.key.clone(),
+        })
+    }
+
+    /// Writes what waits.
+    async fn flush(&mut self) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
-        let file = self.file.take();
-        let mut file = file.ok_or_else(|| StoreError::Lost {
-            key: self.key.clone(),
-        })?;
-        let file = blocking("writing", &self.key, move || {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut end = self.take_end()?;
+        let write = move || {
             for bytes in &waiting {
-                file.write_all(bytes)?;
+                end.write(bytes)?;
             }
-            if sync {
-                file.sync_data()?;
-            }
-            directory.as_deref().map_or(Ok(()), sync_directory)?;
-            Ok(file)
-        })
-        .await?;
-        self.file = Some(file);
-        self.is_synced = sync;
+            Ok(end)
+        };
+        self.end = Some(blocking("writing", &self.key, write).await?);
+        Ok(())
+    }
+
+    /// Syncs the file and the directories that it is new in at the same time: a file system makes
+    /// them durable together, and the disk is waited for once.
+    async fn sync(&mut self) -> Result<(), StoreError> {
+        let end = self.take_end()?;
+        let new_in = self.new_in.take();
+        let unsynced = new_in
+            .as_deref()
+            .map(|new_in| self.directories.unsynced(new_in));
+        let file = blocking("syncing", &self.key, move || {
+            end.sync()?;
+            Ok(end)
+        });
+        let key = &self.key;
+        let directories = unsynced.into_iter().flatten().map(|directory| {
+            blocking("syncing the directory", key, move || {
+                sync_directory(&directory)
+            })
+        });
+        let (end, _) = tokio::try_join!(file, try_join_all(directories))?;
+        if let Some(directory) = new_in {
+            self.directories.synced(&directory);
+        }
+        self.end = Some(end);
+        self.is_synced = true;
         Ok(())
     }
 }
@@ -212,7 +263,7 @@ impl Appender for LocalAppender {
         if self.waiting_bytes < WRITE_BYTES {
             return Ok(());
         }
-        self.flush(false).await
+        self.flush().await
     }
 
     fn must_save(&self) -> bool {
@@ -221,7 +272,8 @@ impl Appender for LocalAppender {
 
     async fn save(&mut self) -> Result<String, StoreError> {
         if !self.is_synced {
-            self.flush(true).await?;
+            self.flush().await?;
+            self.sync().await?;
         }
         Ok(String::new())
     }
