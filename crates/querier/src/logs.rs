@@ -20,7 +20,7 @@ use crate::query::Context;
 use crate::recent::{self, Covered};
 use crate::stats::QueryStats;
 use crate::stored::{self, OpenBlocks, OpenUnit, Unit, sliced, take_units};
-use crate::top::Top;
+use crate::top::{Origin, Top};
 use crate::workers;
 
 /// Units that a worker searches at once, and then scans one after the other.
@@ -73,8 +73,8 @@ pub(crate) async fn select(
     let open_bytes = context.open_bytes(workers);
     let mut units = sliced(units, context.slice_bytes());
     match wanted.direction {
-        Direction::Backward => units.sort_by_key(|unit| std::cmp::Reverse(unit.max_ts_ns)),
-        Direction::Forward => units.sort_by_key(|unit| unit.min_ts_ns),
+        Direction::Backward => units.sort_by_key(|unit| (!unit.max_ts_ns, unit.fingerprint)),
+        Direction::Forward => units.sort_by_key(|unit| (unit.min_ts_ns, unit.fingerprint)),
     }
     let shared = Arc::new(Shared {
         context: context.clone(),
@@ -158,7 +158,7 @@ async fn recent_lines(
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
                 let fingerprint = stream.stream_fingerprint;
                 for row in stream.rows {
-                    top.push(fingerprint, row)
+                    top.push(fingerprint, row, Origin::Recent)
                         .map_err(|error| context.over_budget(&error))?;
                 }
             }
@@ -205,10 +205,12 @@ impl Shared {
 
     /// Whether a unit may still have a line that is wanted.
     fn wants(&self, unit: &Unit) -> bool {
-        self.top.lock().wants(match self.wanted.direction {
+        let first_ns = match self.wanted.direction {
             Direction::Backward => unit.max_ts_ns,
             Direction::Forward => unit.min_ts_ns,
-        })
+        };
+        let top = self.top.lock();
+        top.wants(unit.fingerprint, first_ns, Origin::Stored)
     }
 }
 
@@ -277,7 +279,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
     let mut failed = None;
     let mut sink = |hit: scan::LogRow<'_>| {
         let mut top = shared.top.lock();
-        if !top.wants(hit.timestamp_ns) {
+        if !top.wants(stream, hit.timestamp_ns, Origin::Stored) {
             return ControlFlow::Break(());
         }
         let row = LogRow {
@@ -286,7 +288,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
             labels: Arc::clone(hit.labels),
             row_hash: hit.row_hash.unwrap_or_default(),
         };
-        match top.push(stream, row) {
+        match top.push(stream, row, Origin::Stored) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(context.over_budget(&error));

@@ -240,6 +240,7 @@ impl Recent {
                 rows: HashSet::new(),
             });
         let series = sum.series(&samples.labels)?;
+        sum.take_from(samples.stream_fingerprint, true);
         let times = samples.timestamps_ns.iter();
         for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
             known.min_ts_ns = known.min_ts_ns.min(*time_ns);
@@ -494,6 +495,7 @@ fn add_samples(
 ) -> Result<(), ScanError> {
     let recent = shared.recent_of(unit);
     let mut scan = shared.scan(unit, recent.is_some());
+    sum.take_from(unit.fingerprint, false);
     let mut sink = Sink::new(sum, recent);
     // As the plan looked at it: of other rows only what it says was fetched.
     let deletes = shared

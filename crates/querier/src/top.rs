@@ -1,24 +1,38 @@
 //! The first rows of many: keeps the `limit` rows that come first in a direction, each once.
+//!
+//! Rows of the same time are in a fixed order too, whoever gives his first: by stream, and of a
+//! stream in the order in which they were pushed, backward in the opposite one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use model::{BudgetError, Direction, Reservation};
 use proto::role::LogRow;
 
 /// Bytes that a row holds besides its line.
-const ROW_OVERHEAD_BYTES: u64 = 160;
+const ROW_OVERHEAD_BYTES: u64 = 224;
 
 /// Identity of a row: stream, time, hash.
 type RowKey = (u64, i64, u64);
 
-/// Collects rows in any order.
+/// What comes first in the direction has the smallest: time, stream, where it was found, and when.
+type Rank = (i64, u64, bool, u64);
+
+/// Where a row was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In the store.
+    Stored,
+    /// At an ingester: it was pushed after what the store has of the same time.
+    Recent,
+}
+
+/// Collects rows in any order, but those of a stream, time and origin in theirs.
 #[derive(Debug)]
 pub(crate) struct Top {
     limit: usize,
     direction: Direction,
-    /// By rank: what comes first has the smallest; rows of the same time in the order of arrival.
-    rows: BTreeMap<(i64, u64), (RowKey, LogRow)>,
-    known: HashSet<RowKey>,
+    rows: BTreeMap<Rank, (RowKey, LogRow)>,
+    known: HashMap<RowKey, Rank>,
     arrivals: u64,
     duplicates: u64,
     memory: Reservation,
@@ -31,46 +45,61 @@ impl Top {
             limit,
             direction,
             rows: BTreeMap::new(),
-            known: HashSet::new(),
+            known: HashMap::new(),
             arrivals: 0,
             duplicates: 0,
             memory,
         }
     }
 
-    fn rank(&self, timestamp_ns: i64) -> i64 {
+    /// The rank of the next row.
+    fn rank(&self, stream: u64, timestamp_ns: i64, origin: Origin) -> Rank {
+        let is_recent = origin == Origin::Recent;
         match self.direction {
-            Direction::Forward => timestamp_ns,
+            Direction::Forward => (timestamp_ns, stream, is_recent, self.arrivals),
             // `!` reverses the order and, unlike `-`, cannot overflow.
-            Direction::Backward => !timestamp_ns,
+            Direction::Backward => (!timestamp_ns, stream, !is_recent, self.arrivals),
         }
     }
 
-    /// Whether a row of this time, or of one that comes later in the direction, would still be kept.
-    pub(crate) fn wants(&self, timestamp_ns: i64) -> bool {
-        self.rows.len() < self.limit
-            || self
-                .rows
-                .last_key_value()
-                .is_some_and(|((last, _), _)| self.rank(timestamp_ns) < *last)
+    /// Whether a row, or one that comes later in the direction, would still be kept.
+    pub(crate) fn wants(&self, stream: u64, timestamp_ns: i64, origin: Origin) -> bool {
+        self.has_room_for(&self.rank(stream, timestamp_ns, origin))
+    }
+
+    fn has_room_for(&self, rank: &Rank) -> bool {
+        let last = self.rows.last_key_value();
+        self.rows.len() < self.limit || last.is_some_and(|(last, _)| rank < last)
     }
 
     /// Adds a row.
     ///
     /// # Errors
     /// If the query's memory is used up.
-    pub(crate) fn push(&mut self, stream: u64, row: LogRow) -> Result<(), BudgetError> {
-        if !self.wants(row.timestamp_ns) {
+    pub(crate) fn push(
+        &mut self,
+        stream: u64,
+        row: LogRow,
+        origin: Origin,
+    ) -> Result<(), BudgetError> {
+        let rank = self.rank(stream, row.timestamp_ns, origin);
+        if !self.has_room_for(&rank) {
             return Ok(());
         }
         let key = (stream, row.timestamp_ns, row.row_hash);
-        if !self.known.insert(key) {
+        self.arrivals += 1;
+        if let Some(known) = self.known.get_mut(&key) {
             self.duplicates += 1;
+            if rank < *known
+                && let Some(row) = self.rows.remove(known)
+            {
+                *known = rank;
+                self.rows.insert(rank, row);
+            }
             return Ok(());
         }
         self.memory.grow(row_bytes(&row))?;
-        self.arrivals += 1;
-        let rank = (self.rank(row.timestamp_ns), self.arrivals);
+        self.known.insert(key, rank);
         self.rows.insert(rank, (key, row));
         if self.rows.len() > self.limit
             && let Some((_, (key, row))) = self.rows.pop_last()
@@ -123,7 +152,7 @@ mod tests {
     fn collect(direction: Direction, times: &[i64]) -> Vec<i64> {
         let mut top = Top::new(3, direction, Budget::new("memory", 10_000).reservation());
         for time in times {
-            top.push(1, row(*time, 1)).unwrap();
+            top.push(1, row(*time, 1), Origin::Stored).unwrap();
         }
         top.into_rows()
             .0
@@ -144,13 +173,44 @@ mod tests {
             parsed: model::LabelSet::from_pairs([("a", "x".repeat(20_000))]),
             ..Default::default()
         });
-        assert!(top.push(1, row).is_err());
+        assert!(top.push(1, row, Origin::Stored).is_err());
     }
 
     #[test]
     fn the_first_rows_of_a_direction_are_kept() {
         assert_eq!(collect(Direction::Backward, &[1, 5, 3, 4, 2]), [5, 4, 3]);
         assert_eq!(collect(Direction::Forward, &[1, 5, 3, 4, 2]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn rows_of_one_time_are_in_a_fixed_order() {
+        // Streams, where their rows were found, and the rows as they were pushed.
+        let found = [
+            (2, Origin::Recent, [5, 6]),
+            (1, Origin::Stored, [1, 2]),
+            (2, Origin::Stored, [3, 4]),
+        ];
+        for (direction, expected) in [
+            (Direction::Forward, [1, 2, 3, 4, 5]),
+            (Direction::Backward, [2, 1, 6, 5, 4]),
+        ] {
+            for first in 0..found.len() {
+                let budget = Budget::new("memory", 10_000);
+                let mut top = Top::new(5, direction, budget.reservation());
+                let turned = found[first..].iter().chain(&found[..first]);
+                for (stream, origin, mut hashes) in turned.copied() {
+                    if direction == Direction::Backward {
+                        hashes.reverse();
+                    }
+                    for hash in hashes {
+                        top.push(stream, row(7, hash), origin).unwrap();
+                    }
+                }
+                let rows = top.into_rows().0;
+                let hashes: Vec<u64> = rows.iter().map(|row| row.row_hash).collect();
+                assert_eq!(hashes, expected);
+            }
+        }
     }
 
     #[test]
@@ -162,9 +222,12 @@ mod tests {
     fn rows_that_come_too_late_are_not_wanted() {
         let memory = Budget::new("memory", 10_000).reservation();
         let mut top = Top::new(1, Direction::Backward, memory);
-        assert!(top.wants(i64::MIN));
-        top.push(1, row(5, 1)).unwrap();
-        assert!(top.wants(6) && !top.wants(5));
+        assert!(top.wants(2, i64::MIN, Origin::Stored));
+        top.push(2, row(5, 1), Origin::Stored).unwrap();
+        let wants = |stream, time_ns, origin| top.wants(stream, time_ns, origin);
+        assert!(wants(3, 6, Origin::Stored) && !wants(1, 4, Origin::Recent));
+        assert!(wants(1, 5, Origin::Stored) && !wants(2, 5, Origin::Stored));
+        assert!(wants(2, 5, Origin::Recent) && !wants(3, 5, Origin::Recent));
     }
 
     #[test]
@@ -172,7 +235,7 @@ mod tests {
         let budget = Budget::new("memory", 2 * ROW_OVERHEAD_BYTES);
         let mut top = Top::new(1, Direction::Forward, budget.reservation());
         for time in (0..10).rev() {
-            top.push(1, row(time, 1)).unwrap();
+            top.push(1, row(time, 1), Origin::Recent).unwrap();
         }
         assert_eq!(budget.used_bytes(), ROW_OVERHEAD_BYTES);
     }

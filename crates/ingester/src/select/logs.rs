@@ -116,30 +116,30 @@ impl Query {
         // The stream that has the first row comes first: the others then show early that they have
         // none that is wanted.
         match self.direction {
-            Direction::Forward => streams.sort_by_key(|stream| bounds(stream).0),
-            Direction::Backward => streams.sort_by_key(|stream| !bounds(stream).1),
+            Direction::Forward => streams.sort_by_key(|one| (bounds(one).0, one.fingerprint)),
+            Direction::Backward => streams.sort_by_key(|one| (!bounds(one).1, one.fingerprint)),
         }
         let top = RefCell::new(Top::new(self.limit, self.direction, &out.budget));
-        for (number, stream) in streams.iter().enumerate() {
+        for stream in &streams {
             let (min_ns, max_ns) = bounds(stream);
             let first_ns = match self.direction {
                 Direction::Forward => min_ns,
                 Direction::Backward => max_ns,
             };
-            if !top.borrow().wants(first_ns) {
+            let fingerprint = stream.fingerprint;
+            if !top.borrow().wants(fingerprint, first_ns) {
                 break;
             }
             let mut sink = |row| {
-                let pushed = top.borrow_mut().push(number, row);
+                let pushed = top.borrow_mut().push(fingerprint, row);
                 pushed.map_err(|error| out.refused(&error))?;
                 Ok(ControlFlow::Continue(()))
             };
             self.stream(stream, out, &mut sink, &|time_ns| {
-                top.borrow().wants(time_ns)
+                top.borrow().wants(fingerprint, time_ns)
             })?;
         }
-        let fingerprints: Vec<u64> = streams.iter().map(|stream| stream.fingerprint).collect();
-        out.send(top.into_inner().into_rows(&fingerprints))
+        out.send(top.into_inner().into_rows())
     }
 
     /// All rows, stream by stream.

@@ -1,4 +1,5 @@
-//! The first rows of a direction, of many streams.
+//! The first rows of a direction, of many streams. Of rows of the same time those of the stream with
+//! the smaller fingerprint come first.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -20,8 +21,8 @@ pub(super) fn row_bytes(row: &LogRow) -> u64 {
 struct Entry {
     /// Smaller is wanted more.
     key: i64,
+    stream: u64,
     order: usize,
-    stream: usize,
     row: LogRow,
 }
 
@@ -41,7 +42,8 @@ impl PartialOrd for Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.key, self.order).cmp(&(other.key, other.order))
+        let rank = |entry: &Self| (entry.key, entry.stream, entry.order);
+        rank(self).cmp(&rank(other))
     }
 }
 
@@ -75,24 +77,22 @@ impl Top {
         }
     }
 
-    /// Whether a row of this time is among the first so far. Of rows of the same time those that
-    /// came first are.
-    pub(super) fn wants(&self, timestamp_ns: i64) -> bool {
-        self.heap.len() < self.limit
-            || self
-                .heap
-                .peek()
-                .is_some_and(|last| self.key(timestamp_ns) < last.key)
+    /// Whether a row is among the first so far. Of rows of the same stream and time those that came
+    /// first are.
+    pub(super) fn wants(&self, stream: u64, timestamp_ns: i64) -> bool {
+        let rank = (self.key(timestamp_ns), stream);
+        let last = self.heap.peek();
+        self.heap.len() < self.limit || last.is_some_and(|last| rank < (last.key, last.stream))
     }
 
     /// Adds a row that is wanted.
-    pub(super) fn push(&mut self, stream: usize, row: LogRow) -> Result<(), BudgetError> {
+    pub(super) fn push(&mut self, stream: u64, row: LogRow) -> Result<(), BudgetError> {
         self.memory.grow(row_bytes(&row))?;
         let key = self.key(row.timestamp_ns);
         self.heap.push(Entry {
             key,
-            order: self.pushed,
             stream,
+            order: self.pushed,
             row,
         });
         self.pushed += 1;
@@ -105,23 +105,18 @@ impl Top {
     }
 
     /// The rows by stream, each in the direction.
-    pub(super) fn into_rows(self, fingerprints: &[u64]) -> Vec<LogRows> {
+    pub(super) fn into_rows(self) -> Vec<LogRows> {
         let mut entries = self.heap.into_vec();
         // Within a stream the scan has given rows in order.
         entries.sort_unstable_by_key(|entry| (entry.stream, entry.order));
         let mut streams: Vec<LogRows> = Vec::new();
-        let mut current = None;
         for entry in entries {
-            if current != Some(entry.stream) {
-                current = Some(entry.stream);
-                let fingerprint = fingerprints.get(entry.stream).copied().unwrap_or_default();
-                streams.push(LogRows {
-                    stream_fingerprint: fingerprint,
-                    rows: Vec::new(),
-                });
-            }
-            if let Some(stream) = streams.last_mut() {
-                stream.rows.push(entry.row);
+            match streams.last_mut() {
+                Some(last) if last.stream_fingerprint == entry.stream => last.rows.push(entry.row),
+                _ => streams.push(LogRows {
+                    stream_fingerprint: entry.stream,
+                    rows: vec![entry.row],
+                }),
             }
         }
         streams

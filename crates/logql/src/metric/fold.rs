@@ -19,13 +19,20 @@ pub(crate) enum Fold {
         squares: f64,
     },
     First {
-        time_ns: i64,
+        at: Place,
         value: f64,
     },
     Last {
-        time_ns: i64,
+        at: Place,
         value: f64,
     },
+}
+
+/// What decides which of two samples is first: the time, then where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) time_ns: i64,
+    pub(crate) source: u64,
 }
 
 /// Which summary a function needs; `None` for those that need the samples.
@@ -60,7 +67,7 @@ impl FoldKind {
     }
 
     /// The summary of one sample.
-    pub(crate) fn start(self, time_ns: i64, value: f64) -> Fold {
+    pub(crate) fn start(self, at: Place, value: f64) -> Fold {
         match self {
             Self::Sum => Fold::Sum(value),
             Self::Min => Fold::Min(value),
@@ -74,15 +81,15 @@ impl FoldKind {
                 mean: value,
                 squares: 0.0,
             },
-            Self::First => Fold::First { time_ns, value },
-            Self::Last => Fold::Last { time_ns, value },
+            Self::First => Fold::First { at, value },
+            Self::Last => Fold::Last { at, value },
         }
     }
 }
 
 impl Fold {
-    /// Joins with the summary of other samples. Of samples with equal times, `First` prefers its
-    /// own and `Last` the other's.
+    /// Joins with the summary of other samples. Of samples of one place, `First` prefers its own and
+    /// `Last` the other's.
     pub(crate) fn join(&mut self, other: &Self) {
         match (self, *other) {
             (Self::Sum(a), Self::Sum(b)) => *a += b,
@@ -110,20 +117,12 @@ impl Fold {
                 *squares += s + delta * delta * *count * n / all;
                 *count = all;
             }
-            (
-                Self::First { time_ns, value },
-                Self::First {
-                    time_ns: t,
-                    value: v,
-                },
-            ) if t < *time_ns => (*time_ns, *value) = (t, v),
-            (
-                Self::Last { time_ns, value },
-                Self::Last {
-                    time_ns: t,
-                    value: v,
-                },
-            ) if t >= *time_ns => (*time_ns, *value) = (t, v),
+            (Self::First { at, value }, Self::First { at: a, value: v }) if a < *at => {
+                (*at, *value) = (a, v);
+            }
+            (Self::Last { at, value }, Self::Last { at: a, value: v }) if a >= *at => {
+                (*at, *value) = (a, v);
+            }
             _ => {}
         }
     }

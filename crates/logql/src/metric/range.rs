@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use model::{BudgetError, LabelSet, LabelSetBuilder, MatchOp, Matcher, Reservation};
 
 use super::cells::{Cell, Cells};
-use super::fold::{Fold, FoldKind};
+use super::fold::{Fold, FoldKind, Place};
 use super::window::Window;
 use super::{EvalError, Series, Steps, raw};
 use crate::syntax::ast::{RangeAggregation, RangeOp};
@@ -34,6 +34,8 @@ pub struct RangeAccumulator {
     fold: Option<FoldKind>,
     ids: HashMap<LabelSet, SeriesId, FixedState>,
     series: Vec<Store>,
+    /// Of samples of one time those of the smaller come first.
+    source: u64,
     /// Labels of the one series of `absent_over_time`.
     absent: LabelSet,
     reservation: Reservation,
@@ -73,6 +75,7 @@ impl RangeAccumulator {
             fold: FoldKind::of(aggregation.op),
             ids: HashMap::default(),
             series: Vec::new(),
+            source: 0,
             absent: absent_labels(&aggregation.log.matchers),
             reservation,
         }
@@ -113,6 +116,13 @@ impl RangeAccumulator {
         self.series.len()
     }
 
+    /// Says whose samples are added from now on. Of samples of one time those of the stream with the
+    /// smaller fingerprint are first, and of a stream those that are stored before `recent` ones, so
+    /// that it does not matter whose are added first.
+    pub fn take_from(&mut self, stream_fingerprint: u64, recent: bool) {
+        self.source = stream_fingerprint & !1 | u64::from(recent);
+    }
+
     /// Adds a sample. One that no window contains is passed over.
     ///
     /// # Errors
@@ -128,7 +138,10 @@ impl RangeAccumulator {
             store.cell = cell;
         }
         match self.fold {
-            Some(kind) => store.fold(kind.start(time_ns, value)),
+            Some(kind) => {
+                let source = self.source;
+                store.fold(kind.start(Place { time_ns, source }, value));
+            }
             None => store.samples.push((time_ns, value)),
         }
         store.account(&mut self.reservation)

@@ -333,6 +333,41 @@ fn totals_stand_for_rows_of_one_cell() {
 }
 
 #[test]
+fn of_samples_of_one_time_it_does_not_matter_which_are_added_first() {
+    let steps = Steps {
+        start_ns: SECOND,
+        end_ns: SECOND,
+        step_ns: SECOND,
+    };
+    // Streams, whether these samples are recent, and samples in the order in which they were pushed.
+    let given = [
+        (4, true, [5.0, 6.0]),
+        (2, false, [1.0, 2.0]),
+        (4, false, [3.0, 4.0]),
+    ];
+    for (function, expected) in [("first_over_time", 1.0), ("last_over_time", 6.0)] {
+        let MetricExpr::Range(aggregation) =
+            metric(&format!(r#"{function}({{a="b"}} | unwrap c [10s])"#))
+        else {
+            panic!("{function} is a range aggregation");
+        };
+        for first in 0..given.len() {
+            let new = || RangeAccumulator::new(&aggregation, steps, budget().reservation());
+            let mut sum = new();
+            for (stream, is_recent, values) in given[first..].iter().chain(&given[..first]) {
+                let mut part = new();
+                let id = part.series(&labels("a=b")).unwrap();
+                part.take_from(*stream, *is_recent);
+                part.add_all(id, &[SECOND; 2], values).unwrap();
+                sum.merge(part).unwrap();
+            }
+            let (series, _) = sum.finish(&|| false).unwrap();
+            assert_eq!(series[0].points, [(SECOND, expected)], "{function} {first}");
+        }
+    }
+}
+
+#[test]
 fn absence_has_the_selector_s_labels() {
     let MetricExpr::Range(range) = metric(r#"absent_over_time({a="b", c=~"d", e="f", e="g"}[1s])"#)
     else {
