@@ -19,6 +19,11 @@ pub(crate) trait Change: Send + Sync + 'static {
     /// Its name in metrics.
     const NAME: &'static str;
 
+    /// Whether it outlasts that the power fails once who asked has been told. One that need not is
+    /// made without waiting for the disk; it is durable with the next one that is, and a process that
+    /// is killed loses neither.
+    const IS_DURABLE: bool = true;
+
     /// Whether it stays made. If not, it only shows what it would do.
     fn is_kept(&self) -> bool {
         true

@@ -92,6 +92,8 @@ impl Change for Begin {
     /// What its project has.
     type Out = Quota;
     const NAME: &'static str = "begin_upload";
+    /// Nothing has come yet: its client begins another one.
+    const IS_DURABLE: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Quota, Failure> {
         let upload = &self.upload;

@@ -95,6 +95,7 @@ impl Writer {
 /// A change with who waits for it, whatever its type.
 #[async_trait]
 trait Job: Send {
+    fn is_durable(&self) -> bool;
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<Ran, sqlx::Error>;
     fn committed(self: Box<Self>, changes: &Changes);
     fn failed(self: Box<Self>, error: &sqlx::Error, changes: &Changes);
@@ -114,6 +115,10 @@ struct Pending<C: Change> {
 
 #[async_trait]
 impl<C: Change> Job for Pending<C> {
+    fn is_durable(&self) -> bool {
+        C::IS_DURABLE
+    }
+
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<Ran, sqlx::Error> {
         match self.change.apply(tx).await {
             Ok(out) => {
@@ -229,11 +234,38 @@ impl Far {
     }
 
     async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+        let is_durable = batch.iter().any(|job| job.is_durable());
         let mut connection = self.pool.acquire().await?;
-        execute(&mut connection, self.begin()).await?;
-        let outcome = match self.run_all(&mut connection, batch).await {
+        let is_lazy = self.engine == Engine::Sqlite && !is_durable;
+        if is_lazy {
+            set(&mut connection, "PRAGMA synchronous = NORMAL").await?;
+        }
+        let begun = self.begin(&mut connection, is_durable).await;
+        let (outcome, mut is_known) = match begun {
+            Ok(()) => self.transact(&mut connection, batch).await,
+            Err(error) => (Err(error), true),
+        };
+        if is_lazy {
+            let restored = set(&mut connection, "PRAGMA synchronous = FULL").await;
+            is_known &= restored.is_ok();
+        }
+        if !is_known {
+            // A connection in an unknown state serves nobody any more.
+            let _ = connection.close().await;
+        }
+        outcome
+    }
+
+    /// Makes a batch in a transaction that has begun and ends it; says too whether the connection is
+    /// in a known state.
+    async fn transact(
+        &self,
+        connection: &mut AnyConnection,
+        batch: &mut [Box<dyn Job>],
+    ) -> (Result<(), sqlx::Error>, bool) {
+        let outcome = match self.run_all(connection, batch).await {
             Ok(tells) => {
-                let committed = execute(&mut connection, "COMMIT").await;
+                let committed = execute(connection, "COMMIT").await;
                 if tells {
                     self.told.notify_one();
                 }
@@ -241,11 +273,8 @@ impl Far {
             }
             Err(error) => Err(error),
         };
-        if outcome.is_err() && execute(&mut connection, "ROLLBACK").await.is_err() {
-            // A connection in an unknown state serves nobody any more.
-            let _ = connection.close().await;
-        }
-        outcome
+        let is_known = outcome.is_ok() || execute(connection, "ROLLBACK").await.is_ok();
+        (outcome, is_known)
     }
 
     async fn run_all(
@@ -273,17 +302,35 @@ impl Far {
         Ok(tells)
     }
 
-    /// Each transaction sees the database as if it were alone.
-    fn begin(&self) -> &'static str {
+    /// Each transaction sees the database as if it were alone. Whether a commit waits for the disk is
+    /// said in the transaction to a server, and before it to SQLite.
+    async fn begin(
+        &self,
+        connection: &mut AnyConnection,
+        is_durable: bool,
+    ) -> Result<(), sqlx::Error> {
         match self.engine {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            Engine::Sqlite => execute(connection, "BEGIN IMMEDIATE").await,
+            Engine::Postgres => {
+                execute(connection, "BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
+                match is_durable {
+                    true => Ok(()),
+                    false => execute(connection, "SET LOCAL synchronous_commit = off").await,
+                }
+            }
         }
     }
 }
 
 async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
     sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// Runs what has its effect when it is read and not when it is executed, so that it cannot be kept
+/// prepared.
+async fn set(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(sql).execute(connection).await?;
     Ok(())
 }
 
@@ -298,12 +345,43 @@ fn is_lost_race(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::change::{Change, Tx, bound, first};
     use super::super::connect::{self, Place};
+    use super::super::error::Failure;
     use super::super::open_for_tests;
     use super::super::outbox::{Event, Tell};
     use super::execute;
     use crate::error::Code;
     use crate::who::Who;
+
+    /// Gives how its commit waits for the disk: 1 is not, 2 is until all is on it.
+    struct Level<const IS_DURABLE: bool>;
+
+    #[async_trait::async_trait]
+    impl<const IS_DURABLE: bool> Change for Level<IS_DURABLE> {
+        type Out = i64;
+        const NAME: &'static str = "level";
+        const IS_DURABLE: bool = IS_DURABLE;
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+            let asked = bound!("PRAGMA synchronous");
+            Ok(first(&asked.fetch_one(&mut *tx.conn).await?)?)
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_must_waits_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        for _ in 0..2 {
+            assert_eq!(meta.change(Level::<false>).await.unwrap(), 1);
+            assert_eq!(meta.change(Level::<true>).await.unwrap(), 2);
+        }
+        // What is made together with one that must.
+        let (first, second) = tokio::join!(meta.change(Level::<false>), meta.change(Level::<true>));
+        assert_eq!((first.unwrap(), second.unwrap()), (2, 2));
+    }
 
     /// Somebody else writes for longer than a change waits.
     #[tokio::test]
