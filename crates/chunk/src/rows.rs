@@ -63,14 +63,19 @@ impl RunRows {
     /// The rows as they were before they were encoded, if everything was decoded.
     #[must_use]
     pub fn to_entries(&self) -> Option<Entries> {
+        self.clone().into_entries()
+    }
+
+    /// As [`Self::to_entries`], without a copy of lines that nobody else holds.
+    #[must_use]
+    pub fn into_entries(self) -> Option<Entries> {
         let (ids, sets) = self.metadata.to_sets(self.len());
-        Entries::from_columns(
-            self.timestamps_ns.clone(),
-            self.line_ends.clone(),
-            self.lines.to_vec(),
-            ids,
-            sets,
-        )
+        let mut lines = Vec::from(self.lines);
+        // They may be few of those that were decoded.
+        if lines.capacity() - lines.len() > lines.len() / 8 {
+            lines.shrink_to_fit();
+        }
+        Entries::from_columns(self.timestamps_ns, self.line_ends, lines, ids, sets)
     }
 
     /// Bytes held, for memory accounting.

@@ -13,7 +13,7 @@ use scan::{
     Deletes, LogScan, LogStages, Prefilter, Pushdown, ScanError, ScanStats, Source, StreamDeletes,
     scan_logs,
 };
-use storage::{DeleteRequest, PartitionState};
+use storage::{DeleteRequest, PartitionState, key};
 
 use crate::open::OpenBlocks;
 use crate::plan::is_ripe;
@@ -61,6 +61,8 @@ impl Checked {
 pub(crate) struct Due {
     pub(crate) requests: Vec<DeleteRequest>,
     pub(crate) deletes: Deletes,
+    /// How many others cannot be read, or make no sense.
+    pub(crate) damaged: usize,
 }
 
 /// What a partition has of rows that are to be deleted.
@@ -73,18 +75,24 @@ pub(crate) struct Deleted {
 }
 
 impl Due {
-    fn new(mut requests: Vec<DeleteRequest>) -> Result<Self, CompactError> {
-        requests.retain(|request| match compiled([request]) {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::warn!(error, "a delete request makes no sense to this version");
-                false
+    /// Takes those requests that make sense to this version.
+    fn new(tenant: &TenantId, requests: Vec<DeleteRequest>) -> Self {
+        let mut due = Self::default();
+        for request in requests {
+            let asked = (request.query.as_str(), request.range(), request.created_ns);
+            match Deletes::new([asked]) {
+                Ok(deletes) => {
+                    due.deletes.extend(deletes);
+                    due.requests.push(request);
+                }
+                Err(error) => {
+                    let id = key::id_text(request.id);
+                    tracing::warn!(%tenant, id, error, "a delete request makes no sense");
+                    due.damaged += 1;
+                }
             }
-        });
-        Ok(Self {
-            deletes: compiled(&requests).map_err(CompactError::Deletion)?,
-            requests,
-        })
+        }
+        due
     }
 
     /// Whether some request is about a day.
@@ -93,13 +101,6 @@ impl Due {
             .iter()
             .any(|request| request.range().days().contains(&day))
     }
-}
-
-fn compiled<'a>(requests: impl IntoIterator<Item = &'a DeleteRequest>) -> Result<Deletes, String> {
-    let queries = requests.into_iter();
-    Deletes::new(
-        queries.map(|request| (request.query.as_str(), request.range(), request.created_ns)),
-    )
 }
 
 impl Compactor {
@@ -111,7 +112,8 @@ impl Compactor {
         let now_ns = self.now_ns();
         let wait_ns = self.config.delete_request_cancel_period.0;
         let deletes = self.catalog.latest_deletes(tenant).await?;
-        for key in &deletes.damaged {
+        for id in &deletes.damaged {
+            let key = key::delete_key(tenant, *id);
             tracing::warn!(%tenant, key, "a delete request cannot be read");
         }
         let mut requests = deletes.requests;
@@ -125,7 +127,9 @@ impl Compactor {
         requests.retain(|request| {
             request.created_ns.saturating_add(wait_ns) <= now_ns && self.catalog.obeys(request)
         });
-        Due::new(requests)
+        let mut due = Due::new(tenant, requests);
+        due.damaged += deletes.damaged.len();
+        Ok(due)
     }
 
     /// Notes that requests are carried out, all days that they touch having been looked at.
@@ -167,8 +171,9 @@ impl Compactor {
         };
         let mut found = Deleted::default();
         let memory = self.config.open_bytes();
-        let mut open = OpenBlocks::new(&self.catalog, tenant, day, state, memory);
-        for (labels, runs) in streams {
+        let mut open = OpenBlocks::new(&self.catalog, (tenant, day), state, streams, memory);
+        for (number, (labels, runs)) in (0u32..).zip(streams) {
+            open.reach(number);
             for run in runs {
                 let is_touched = !found.objects.contains(&run.object)
                     && due.deletes.touch(labels, run.min_ts_ns, run.max_ts_ns)

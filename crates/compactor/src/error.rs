@@ -41,9 +41,6 @@ pub enum CompactError {
     /// What was written is not what was read.
     #[error("what was written is not what was read: {0}")]
     Unequal(String),
-    /// A delete request makes no sense to this version.
-    #[error("{0}")]
-    Deletion(String),
     /// A worker panicked or the process ends.
     #[error("a worker did not finish")]
     Worker,

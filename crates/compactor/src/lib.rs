@@ -4,7 +4,7 @@
 //! For every partition, a tenant's day, it
 //! * merges the many small objects of flushes into few large ones (`plan` says which), and their
 //!   label indexes into one. Rows are merged by stream and time; copies of replicas are dropped; a
-//!   large block that nothing interleaves is copied byte for byte (`rewrite`, `merge`, `writer`);
+//!   large block that nothing interleaves is copied byte for byte (`rewrite`, `merge`, `kway`, `writer`);
 //! * makes label indexes that are damaged again, from what the objects say of themselves (`indexes`);
 //! * drops what is older than its tenant's retention: whole objects where that suffices, streams
 //!   out of objects once their day has passed (`retention`); and the oldest objects of a tenant that
@@ -15,10 +15,10 @@
 //!   files that never were (`sweep`).
 //!
 //! *Invariants.* What takes the place of old files is written and compared with them before one
-//! manifest entry swaps the two: copied blocks byte for byte, merged rows by hash with those that
-//! went in (`merge`), encoded blocks row by row with what was encoded (`writer`). That entry is refused if an old file is gone already, so
-//! of two compactors at work on a partition one succeeds and the other has done nothing; a claim
-//! on the partition (`hold`) only saves them the work. A job that fails deletes what it wrote, and
+//! manifest entry swaps the two: copied blocks byte for byte, rows by the hash that they have when
+//! they are read and when what was written is read again (`check`). That entry is refused if an old
+//! file is gone already, so of two compactors at work on a partition one succeeds and the other has
+//! done nothing; a claim on the partition (`hold`) only saves them the work. A job that fails deletes what it wrote, and
 //! what made it fail is left out for a while (`aside`). Memory is bounded by `target_object_size`,
 //! `memory` and `max_concurrent`.
 //!
@@ -32,6 +32,7 @@ mod error;
 mod excess;
 mod hold;
 mod indexes;
+mod kway;
 mod merge;
 mod metrics;
 mod open;

@@ -1,27 +1,28 @@
 //! The rows of one stream in blocks that overlap, merged in time order, each once.
 //!
 //! Blocks are decoded plainly, without anything that spares queries work, and the number of their
-//! rows and the bytes of their lines compared with what was noted when they were written. Merged are
-//! those rows, and what comes out is compared with what went in, by hash.
+//! rows and the bytes of their lines compared with what was noted when they were written. From then
+//! on rows have a hash, which follows them into the block that they are written to (`check`).
 //!
-//! What overlaps is cut into slices of time (`slices`), which are merged one after the other. Where
-//! even the blocks of one slice take more memory than a job has, their times are looked at
-//! (`sketch`), and of each block only the rows of a smaller part are kept at once. A time that alone
-//! has too much goes block by block from the old to the new, with no more in memory than the hashes
-//! of its rows.
+//! What overlaps is cut into slices of time (`slices`), which are merged one after the other
+//! (`kway`); a block is decoded when the first slice with rows of it is reached, and let go after
+//! the last. Where the blocks of one slice take more memory than a job has, their times are looked
+//! at (`sketch`), and of each block only the rows of a smaller part are kept at once. A time that
+//! alone has too much goes block by block from the old to the new, with no more in memory than the
+//! hashes of its rows.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use chunk::Projection;
-use model::{Entries, EntryRef, LabelSet, Reservation, TimeRange};
-use scan::{LogScan, LogStages, Prefilter, Pushdown, ScanStats, Source, StreamDeletes, scan_logs};
+use model::{LabelSet, Reservation, TimeRange};
+use scan::StreamDeletes;
 
 use crate::CompactError;
-use crate::check::RowSet;
+use crate::check::{Digest, HashedRows};
+use crate::kway::{self, Source};
 use crate::rewrite::Rewrite;
 use crate::sketch::Sketch;
-use crate::slices::{Extent, slices};
+use crate::slices::{Extent, Slice, slices};
 use crate::survey::RunRef;
 use crate::writer::Writer;
 
@@ -31,9 +32,8 @@ const SLICE_PART: u64 = 8;
 const CROWD_PART: u64 = 2;
 /// Part of a job's memory for the hashes of rows of one time.
 const SEEN_PART: u64 = 2;
-/// What a row takes beside its line: its time, where it ends, its metadata's number, and what it is
-/// compared by, before and after.
-const ROW_BYTES: u64 = 16 + 32;
+/// What a row takes beside its line: its time, where it ends, its metadata's number, its hash.
+const ROW_BYTES: u64 = 8 + 4 + 4 + 8;
 /// What the hash of a row takes in a set.
 const SEEN_BYTES: u64 = 24;
 /// Of a block so many times are looked at.
@@ -56,12 +56,11 @@ impl std::ops::AddAssign for LeftOut {
     }
 }
 
-/// Rows of a run, and the memory that they take.
-struct Loaded {
-    rows: Arc<Entries>,
-    /// Given back with them.
-    _memory: Reservation,
-}
+/// Memory of rows that were decoded; given back with them.
+type Memory = Reservation;
+
+/// Decoded runs of a unit by their number in it.
+type Held = BTreeMap<usize, (Source, Memory)>;
 
 impl Rewrite<'_> {
     /// Writes runs that overlap in time. If it is their rows that cannot be merged, their objects
@@ -82,13 +81,12 @@ impl Rewrite<'_> {
     async fn merge_unit(&mut self, labels: &LabelSet, unit: &[RunRef]) -> Result<(), CompactError> {
         let (before, mut left_out) = (self.writer.written.rows, LeftOut::default());
         let extents: Vec<Extent> = unit.iter().map(extent).collect();
+        let mut held = Held::new();
         for slice in slices(&extents, self.memory.limit_bytes() / SLICE_PART) {
-            let runs = slice.blocks.iter().filter_map(|at| unit.get(*at).copied());
-            let runs: Vec<RunRef> = runs.collect();
-            left_out += self.slice(labels, &runs, slice.range).await?;
+            left_out += self.slice(labels, unit, &slice, &mut held).await?;
             self.put_if_large().await?;
         }
-        self.rewritten.left_out += left_out;
+        self.rewritten.done.left_out += left_out;
         let rows: u64 = unit.iter().map(|run| run.rows).sum();
         let found = self.writer.written.rows - before + left_out.duplicates + left_out.deleted;
         if found == rows {
@@ -99,28 +97,34 @@ impl Rewrite<'_> {
         )))
     }
 
-    /// Writes the rows of a range.
+    /// Writes the rows of a slice. Runs that go on behind it are held.
     async fn slice(
         &mut self,
         labels: &LabelSet,
-        runs: &[RunRef],
-        range: TimeRange,
+        unit: &[RunRef],
+        slice: &Slice,
+        held: &mut Held,
     ) -> Result<LeftOut, CompactError> {
-        let bytes: u64 = runs.iter().map(|run| extent(run).bytes).sum();
+        let numbered = |number: &usize| Some((*number, *unit.get(*number)?));
+        let runs: Vec<(usize, RunRef)> = slice.blocks.iter().filter_map(numbered).collect();
+        let bytes: u64 = runs.iter().map(|(_, run)| extent(run).bytes).sum();
         if bytes <= self.memory.limit_bytes() / CROWD_PART {
-            match self.load(runs, range).await {
+            match self.hold(&runs, held).await {
                 // Metadata may take much more than it took to say.
                 Err(CompactError::Memory(_)) => {}
-                loaded => return self.write(labels, loaded?, range).await,
+                Ok(()) => return self.write(labels, held, slice.range).await,
+                Err(error) => return Err(error),
             }
         }
+        held.clear();
+        let runs: Vec<RunRef> = runs.into_iter().map(|(_, run)| run).collect();
         let mut left_out = LeftOut::default();
-        for part in self.parts(runs, range).await? {
+        for part in self.parts(&runs, slice.range).await? {
             if part.end_ns.saturating_sub(part.start_ns) == 1 {
-                left_out += self.crowded(labels, runs, part).await?;
+                left_out += self.crowded(labels, &runs, part).await?;
             } else {
-                let loaded = self.load(runs, part).await?;
-                left_out += self.write(labels, loaded, part).await?;
+                let mut held = self.load(&runs, part).await?;
+                left_out += self.write(labels, &mut held, part).await?;
             }
             self.put_if_large().await?;
         }
@@ -154,32 +158,49 @@ impl Rewrite<'_> {
         Ok(sketch.parts(range, part_bytes))
     }
 
-    /// The rows of runs in a range.
-    async fn load(
+    /// Decodes those of some runs that are not held yet.
+    async fn hold(
         &mut self,
-        runs: &[RunRef],
-        range: TimeRange,
-    ) -> Result<Vec<Loaded>, CompactError> {
-        let mut loaded = Vec::with_capacity(runs.len());
-        for run in runs {
-            if range.overlaps(run.min_ts_ns, run.max_ts_ns) {
-                loaded.push(self.rows_of(run, range).await?);
+        runs: &[(usize, RunRef)],
+        held: &mut Held,
+    ) -> Result<(), CompactError> {
+        for (number, run) in runs {
+            if !held.contains_key(number) {
+                let (rows, memory) = self.rows_of(run, None).await?;
+                held.insert(*number, (Source::new(rows), memory));
             }
         }
-        Ok(loaded)
+        Ok(())
     }
 
-    /// The rows of a run in a range.
-    async fn rows_of(&mut self, run: &RunRef, range: TimeRange) -> Result<Loaded, CompactError> {
+    /// The rows of runs in a range.
+    async fn load(&mut self, runs: &[RunRef], range: TimeRange) -> Result<Held, CompactError> {
+        let mut held = Held::new();
+        for (number, run) in runs.iter().enumerate() {
+            if range.overlaps(run.min_ts_ns, run.max_ts_ns) {
+                let (rows, memory) = self.rows_of(run, Some(range)).await?;
+                held.insert(number, (Source::new(rows), memory));
+            }
+        }
+        Ok(held)
+    }
+
+    /// The rows of a run, those in a range if there is one.
+    async fn rows_of(
+        &mut self,
+        run: &RunRef,
+        range: Option<TimeRange>,
+    ) -> Result<(HashedRows, Memory), CompactError> {
         let block = self.open.block(run).await?;
         let ordinal = run.run as usize;
+        self.writer.learn(block.meta().layout());
         let mut memory = self.memory.reservation();
         memory.grow(block.meta().decoded_bytes(ordinal, Projection::ALL))?;
         let noted = block.meta().runs().get(ordinal);
         let noted = noted.map(|noted| (u64::from(noted.rows), noted.raw_bytes));
         let read = move || {
-            let rows = block.rows(ordinal, Projection::ALL, Some(range))?;
-            Ok(rows.to_entries())
+            let rows = block.rows(ordinal, Projection::ALL, range)?;
+            Ok(rows.into_entries().map(HashedRows::new))
         };
         let read = tokio::task::spawn_blocking(read).await;
         let read = read.map_err(|_| CompactError::Worker)?;
@@ -187,33 +208,40 @@ impl Rewrite<'_> {
         let unequal =
             || CompactError::Unequal(format!("block {} of {}", run.block, self.open.key(run)));
         let rows = read.ok_or_else(unequal)?;
-        if range.covers(run.min_ts_ns, run.max_ts_ns) {
-            let found = (rows.len() as u64, rows.lines().len() as u64);
+        if range.is_none_or(|range| range.covers(run.min_ts_ns, run.max_ts_ns)) {
+            let found = (rows.len() as u64, rows.rows().lines().len() as u64);
             if noted != Some(found) {
                 return Err(unequal());
             }
         }
         let decoded = memory.bytes();
-        memory.grow(rows.heap_bytes() as u64 + 2 * RowSet::bytes(rows.len()))?;
+        memory.grow(rows.heap_bytes())?;
         memory.shrink(decoded);
-        let rows = Arc::new(rows);
-        Ok(Loaded {
-            rows,
-            _memory: memory,
-        })
+        Ok((rows, memory))
     }
 
-    /// Writes what was loaded of a range.
+    /// Writes the rows of a range, and lets those go of which there is no more.
     async fn write(
         &mut self,
         labels: &LabelSet,
-        loaded: Vec<Loaded>,
+        held: &mut Held,
         range: TimeRange,
     ) -> Result<LeftOut, CompactError> {
         let deletes = self.job.deletes.for_stream_in(labels, range);
-        let (labels, mut memory) = (labels.clone(), self.memory.reservation());
-        self.blocking(move |writer| merge(&labels, &loaded, range, deletes, &mut memory, writer))
-            .await
+        let taken = std::mem::take(held);
+        let (mut merged, left_out) = self
+            .blocking(move |mut writer| {
+                let numbers: Vec<usize> = taken.keys().copied().collect();
+                let (mut sources, memory): (Vec<Source>, Vec<Memory>) = taken.into_values().unzip();
+                let left_out = kway::merge(&mut sources, range, deletes, &mut writer)?;
+                let merged = sources.into_iter().zip(memory);
+                let merged: Held = numbers.into_iter().zip(merged).collect();
+                Ok((writer, (merged, left_out)))
+            })
+            .await?;
+        merged.retain(|_, (source, _)| source.goes_on());
+        *held = merged;
+        Ok(left_out)
     }
 
     /// Writes the rows of one time, block after block. If not even the hashes of all of them fit
@@ -236,12 +264,13 @@ impl Rewrite<'_> {
             memory.grow(rows.saturating_mul(SEEN_BYTES) / passes)?;
             let mut seen = HashSet::new();
             for run in at_time.clone() {
-                let loaded = self.rows_of(run, range).await?;
+                let (rows, memory) = self.rows_of(run, Some(range)).await?;
                 let deletes = self.job.deletes.for_stream_in(labels, range);
                 let turn = Turn { pass, passes };
                 let (hashes, of_run) = self
                     .blocking(move |mut writer| {
-                        let of_run = turn.write(&loaded.rows, &mut seen, deletes, &mut writer)?;
+                        let of_run = turn.write(&rows, &mut seen, deletes, &mut writer)?;
+                        drop((rows, memory));
                         Ok((writer, (seen, of_run)))
                     })
                     .await?;
@@ -275,117 +304,35 @@ impl Turn {
     /// Writes rows of one time that were not seen before.
     fn write(
         self,
-        rows: &Entries,
+        rows: &HashedRows,
         seen: &mut HashSet<u64>,
         mut deletes: StreamDeletes,
         writer: &mut Writer,
     ) -> Result<LeftOut, CompactError> {
+        writer.begin_sources(1);
         let mut left_out = LeftOut::default();
-        for row in rows.iter() {
-            let hash = model::row_hash(row.line, row.metadata);
+        let (mut of_turn, mut done) = (Digest::default(), Digest::default());
+        let hashes = rows.hashes(0..rows.len()).iter();
+        for (number, (row, hash)) in rows.rows().iter().zip(hashes).enumerate() {
             if hash % self.passes != self.pass {
                 continue;
             }
-            if !seen.insert(hash) {
+            let this = rows.digest(number..number + 1);
+            of_turn += this;
+            if !seen.insert(*hash) {
                 left_out.duplicates += 1;
+                done += this;
             } else if deletes.has(row.timestamp_ns, row.line, row.metadata) {
                 left_out.deleted += 1;
+                done += this;
             } else {
-                writer.row(row.timestamp_ns, row.line, row.metadata)?;
+                done += writer.take(0, rows, number..number + 1)?;
             }
         }
-        Ok(left_out)
-    }
-}
-
-/// Writes rows in time order, each once, and checks that none was lost or changed on the way.
-fn merge(
-    labels: &LabelSet,
-    loaded: &[Loaded],
-    range: TimeRange,
-    deletes: StreamDeletes,
-    memory: &mut Reservation,
-    writer: Writer,
-) -> Result<(Writer, LeftOut), CompactError> {
-    let rows = loaded.iter().map(|loaded| loaded.rows.len()).sum();
-    let (mut before, after) = (RowSet::with_capacity(rows), RowSet::with_capacity(rows));
-    for row in loaded.iter().flat_map(|loaded| loaded.rows.iter()) {
-        before.add(row);
-    }
-    let prefilter = Prefilter::default();
-    let scan = LogScan {
-        range,
-        direction: model::Direction::Forward,
-        limit: 0,
-        prefilter: &prefilter,
-        hashes: false,
-        pushdown: Pushdown::Off,
-    };
-    let sources = loaded
-        .iter()
-        .map(|loaded| Source::Rows(Arc::clone(&loaded.rows)));
-    let sources: Vec<Source> = sources.collect();
-    let mut stats = ScanStats::default();
-    let mut context = scan::Context {
-        is_cancelled: &|| false,
-        memory,
-        stats: &mut stats,
-    };
-    let mut taking = Taking {
-        writer,
-        deletes,
-        deleted: 0,
-        after,
-        failed: None,
-    };
-    let mut none = |_: scan::LogRow<'_>| std::ops::ControlFlow::Continue(());
-    scan_logs(&sources, &scan, &mut taking, &mut context, &mut none).map_err(|source| {
-        CompactError::Scan {
-            stream: labels.to_string(),
-            source,
+        if of_turn == done {
+            Ok(left_out)
+        } else {
+            Err(CompactError::Unequal("rows of one time".to_owned()))
         }
-    })?;
-    if let Some(error) = taking.failed {
-        return Err(error);
-    }
-    if !before.equals(taking.after) {
-        return Err(CompactError::Unequal(format!("rows of {labels}")));
-    }
-    let left_out = LeftOut {
-        duplicates: stats.duplicates,
-        deleted: taking.deleted,
-        expired: 0,
-    };
-    Ok((taking.writer, left_out))
-}
-
-/// Takes rows as they are stored, out of a scan that gives nothing.
-struct Taking {
-    writer: Writer,
-    deletes: StreamDeletes,
-    deleted: u64,
-    /// All rows that came, deleted or not.
-    after: RowSet,
-    failed: Option<CompactError>,
-}
-
-impl LogStages for Taking {
-    fn process<'a>(
-        &'a mut self,
-        timestamp_ns: i64,
-        line: &'a [u8],
-        metadata: &'a LabelSet,
-    ) -> Option<(std::borrow::Cow<'a, [u8]>, &'a Arc<model::RowLabels>)> {
-        self.after.add(EntryRef {
-            timestamp_ns,
-            line,
-            metadata,
-        });
-        if self.deletes.has(timestamp_ns, line, metadata) {
-            self.deleted += 1;
-        } else if self.failed.is_none() {
-            self.failed = self.writer.row(timestamp_ns, line, metadata).err();
-        }
-        None
     }
 }

@@ -72,6 +72,7 @@ pub struct Metrics {
     pub(crate) objects_written: Counter,
     pub(crate) bytes_read: Counter,
     pub(crate) bytes_written: Counter,
+    pub(crate) blocks_fetched: Counter,
     pub(crate) blocks_copied: Counter,
     pub(crate) blocks_encoded: Counter,
     pub(crate) objects_expired: Counter,
@@ -80,6 +81,7 @@ pub struct Metrics {
     pub(crate) files_discarded: Counter,
     pub(crate) indexes_mended: Counter,
     pub(crate) deletes_processed: Counter,
+    pub(crate) deletes_damaged: Gauge,
     pub(crate) partitions: Gauge,
     pub(crate) partitions_failed: Gauge,
     pub(crate) damaged_objects: Gauge,
@@ -102,6 +104,7 @@ impl Metrics {
             objects_written: Counter::default(),
             bytes_read: Counter::default(),
             bytes_written: Counter::default(),
+            blocks_fetched: Counter::default(),
             blocks_copied: Counter::default(),
             blocks_encoded: Counter::default(),
             objects_expired: Counter::default(),
@@ -110,6 +113,7 @@ impl Metrics {
             files_discarded: Counter::default(),
             indexes_mended: Counter::default(),
             deletes_processed: Counter::default(),
+            deletes_damaged: Gauge::default(),
             partitions: Gauge::default(),
             partitions_failed: Gauge::default(),
             damaged_objects: Gauge::default(),
@@ -133,6 +137,11 @@ impl Metrics {
         of.register("objects_written", "Data objects written", m.objects_written);
         of.register("bytes_read", "Bytes of objects replaced", m.bytes_read);
         of.register("bytes_written", "Bytes of objects written", m.bytes_written);
+        of.register(
+            "blocks_fetched",
+            "Blocks read, again if they had to be closed in between",
+            m.blocks_fetched,
+        );
         of.register(
             "blocks_copied",
             "Blocks copied byte for byte",
@@ -168,6 +177,11 @@ impl Metrics {
             "deletes_processed",
             "Delete requests carried out",
             m.deletes_processed,
+        );
+        of.register(
+            "deletes_damaged",
+            "Delete requests that cannot be read or understood, as of the last cycle",
+            m.deletes_damaged,
         );
         of.register("partitions", "Partitions of the last cycle", m.partitions);
         of.register(

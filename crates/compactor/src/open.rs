@@ -1,6 +1,10 @@
-//! Blocks that are being read, past the caches of queries: each is wanted once.
+//! Blocks that are being read, past the caches of queries.
+//!
+//! A block of several streams is decoded when the first of them is reached, and wanted again for
+//! the others. Which that are is known, so where not all can stay open, those go that are wanted
+//! last: what ingesters write in a hurry has streams from all over the alphabet in each block.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chunk::{Block, ObjectMeta, Piece, Projection};
@@ -8,31 +12,33 @@ use model::TenantId;
 use storage::{Catalog, ObjectRef, PartitionState, key};
 
 use crate::CompactError;
-use crate::survey::RunRef;
+use crate::survey::{RunRef, Survey};
+
+/// Object and ordinal of a block.
+type BlockId = (u128, u32);
 
 /// Blocks that stay open for the next streams, bounded by the bytes that they take.
 pub(crate) struct OpenBlocks<'a> {
     catalog: &'a Catalog,
     objects: BTreeMap<u128, ObjectRef>,
-    open: VecDeque<Open>,
-    bytes: u64,
+    /// Per block the streams that want it, by number, the last first.
+    wanted: BTreeMap<BlockId, Vec<u32>>,
+    /// The number of the stream that is being read.
+    stream: u32,
+    open: BTreeMap<BlockId, Arc<Block>>,
     bytes_max: u64,
-}
-
-struct Open {
-    object: u128,
-    ordinal: u32,
-    block: Arc<Block>,
-    bytes: u64,
+    /// How many were fetched, some several times.
+    pub(crate) fetched: u64,
 }
 
 impl<'a> OpenBlocks<'a> {
-    /// Nothing open yet, of the live objects of a partition.
+    /// Nothing open yet, of the live objects of a partition, for streams that are read in their
+    /// order.
     pub(crate) fn new(
         catalog: &'a Catalog,
-        tenant: &TenantId,
-        day: i64,
+        (tenant, day): (&TenantId, i64),
         state: &PartitionState,
+        streams: &Survey,
         bytes_max: u64,
     ) -> Self {
         let objects = state.objects.values().map(|file| {
@@ -47,10 +53,28 @@ impl<'a> OpenBlocks<'a> {
         Self {
             catalog,
             objects: objects.collect(),
-            open: VecDeque::new(),
-            bytes: 0,
+            wanted: wanted(streams),
+            stream: 0,
+            open: BTreeMap::new(),
             bytes_max,
+            fetched: 0,
         }
+    }
+
+    /// Goes on to the stream of this number. What only those before it wanted is closed.
+    pub(crate) fn reach(&mut self, stream: u32) {
+        self.stream = stream;
+        let wanted = &self.wanted;
+        let last = |id: &BlockId| wanted.get(id).and_then(|streams| streams.first());
+        self.open
+            .retain(|id, _| last(id).is_some_and(|last| *last >= stream));
+    }
+
+    /// The number of the stream that wants a block next, after this one.
+    fn next(&self, id: &BlockId) -> Option<u32> {
+        let streams = self.wanted.get(id)?;
+        let later = streams.partition_point(|number| *number > self.stream);
+        streams.get(later.checked_sub(1)?).copied()
     }
 
     /// Where the run's object is.
@@ -85,9 +109,9 @@ impl<'a> OpenBlocks<'a> {
 
     /// The run's block, whole.
     pub(crate) async fn block(&mut self, run: &RunRef) -> Result<Arc<Block>, CompactError> {
-        let is_wanted = |open: &Open| open.object == run.object && open.ordinal == run.block;
-        if let Some(open) = self.open.iter().find(|open| is_wanted(open)) {
-            return Ok(Arc::clone(&open.block));
+        let id = (run.object, run.block);
+        if let Some(block) = self.open.get(&id) {
+            return Ok(Arc::clone(block));
         }
         let meta = self.meta(run).await?;
         let block_meta = meta
@@ -100,26 +124,41 @@ impl<'a> OpenBlocks<'a> {
             offset: range.start,
             bytes,
         };
-        // A block of several runs keeps what it has decoded.
-        let weight = range.end - range.start + block_meta.shared_bytes(Projection::ALL);
+        // While it is decoded it takes more than what it keeps for the next runs.
+        self.make_room(range.end - range.start + block_meta.shared_bytes(Projection::ALL));
         let block = Arc::new(Block::new(block_meta, vec![piece]));
-        self.keep(run, &block, weight);
+        self.open.insert(id, Arc::clone(&block));
+        self.fetched += 1;
         Ok(block)
     }
 
-    fn keep(&mut self, run: &RunRef, block: &Arc<Block>, bytes: u64) {
-        while self.bytes.saturating_add(bytes) > self.bytes_max {
-            let Some(oldest) = self.open.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.bytes;
-        }
-        self.bytes += bytes;
-        self.open.push_back(Open {
-            object: run.object,
-            ordinal: run.block,
-            block: Arc::clone(block),
-            bytes,
+    /// Closes blocks, those first that are wanted last, until so many bytes fit in.
+    fn make_room(&mut self, bytes: u64) {
+        let sizes = self.open.iter().map(|(id, block)| {
+            let next = self.next(id).unwrap_or(u32::MAX);
+            (next, *id, block.heap_bytes() as u64)
         });
+        let mut open: Vec<(u32, BlockId, u64)> = sizes.collect();
+        open.sort_unstable();
+        let mut all: u64 = open.iter().map(|(.., bytes)| bytes).sum();
+        while all.saturating_add(bytes) > self.bytes_max
+            && let Some((_, id, freed)) = open.pop()
+        {
+            self.open.remove(&id);
+            all -= freed;
+        }
     }
+}
+
+/// Per block the numbers of the streams that have rows in it, the last first.
+fn wanted(streams: &Survey) -> BTreeMap<BlockId, Vec<u32>> {
+    let mut wanted: BTreeMap<BlockId, Vec<u32>> = BTreeMap::new();
+    for (number, runs) in (0u32..).zip(streams.values()) {
+        for run in runs {
+            let of_block = wanted.entry((run.object, run.block)).or_default();
+            of_block.push(number);
+        }
+    }
+    wanted.values_mut().for_each(|of_block| of_block.reverse());
+    wanted
 }

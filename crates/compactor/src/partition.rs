@@ -10,13 +10,11 @@ use storage::{ManifestEntry, ObjectFile, PartitionState, add_to_index, key};
 use crate::deletes::{Deleted, Due};
 use crate::hold::Hold;
 use crate::indexes::{Indexes, Loaded};
-use crate::merge::LeftOut;
 use crate::metrics::{Dropped, Outcome};
 use crate::plan::{LEVEL_MERGED, Plan, plan};
 use crate::retention::Retention;
-use crate::rewrite::{Job, Rewritten};
+use crate::rewrite::{Done, Job, Rewritten};
 use crate::survey::{Survey, survey};
-use crate::writer::Written;
 use crate::{CompactError, Compactor};
 
 /// Commits of one visit: then others have their turn.
@@ -285,59 +283,74 @@ impl Compactor {
             }
         }
         let partition = &*partition;
-        let plan = &todo.plan;
-        let rewritten = self
-            .rewrite(Job {
-                tenant: partition.tenant,
-                day: partition.day,
-                state: &partition.state,
-                streams: survey(&partition.indexes(), &plan.objects)?,
-                deletes: &due.deletes,
-                retention,
-                level: plan.level,
-            })
-            .await;
-        let is_blamed = plan.objects.iter().any(|object| self.is_aside(*object));
-        if !is_blamed && rewritten.as_ref().is_err_and(CompactError::is_of_rows) {
-            self.put_aside(plan.objects.iter().copied());
-        }
-        let rewritten = rewritten?;
+        let rewritten = self.carry_out(partition, &todo.plan, retention, due);
+        let rewritten = rewritten.await?;
         let (tenant, day) = (partition.tenant, partition.day);
-        let done = (rewritten.left_out, rewritten.written);
+        let done = rewritten.done;
         let data = rewritten.files.iter();
         let mut written: Vec<String> = data.map(|f| key::data_key(tenant, day, f.id)).collect();
         let entry = self.entry(partition, todo, rewritten, &mut written).await;
-        let entry = match entry {
-            Ok(entry) => entry,
+        let swapped = match entry {
+            Ok(entry) => self.swap(partition, entry, due).await,
             Err(error) => {
                 self.discard(&written).await;
                 return Err(error);
             }
         };
-        let (objects, indexes) = (entry.add_objects.clone(), entry.add_indexes.clone());
-        match self.catalog.commit(tenant, day, entry).await {
-            Ok(_) => {
-                for file in &objects {
-                    self.checked.add(file.id, &due.requests);
-                }
-                indexes.iter().for_each(|file| self.sound.add(file.id));
-                let of_objects = objects.iter().map(|file| file.size_bytes);
-                let of_indexes = indexes.iter().map(|file| file.size_bytes);
-                let bytes = of_objects.chain(of_indexes).sum();
-                self.metrics.objects_written.inc_by(objects.len() as u64);
-                self.metrics.bytes_written.inc_by(bytes);
-                self.count(partition, todo, done.0, done.1);
-                Ok(())
-            }
-            Err(error) => {
-                let error = CompactError::from(error);
-                // Only then is it sure that nobody refers to them.
-                if error.is_refusal() {
-                    self.discard(&written).await;
-                }
-                Err(error)
-            }
+        // Only then is it sure that nobody refers to them.
+        if swapped.as_ref().is_err_and(CompactError::is_refusal) {
+            self.discard(&written).await;
         }
+        swapped?;
+        self.count(partition, todo, done);
+        Ok(())
+    }
+
+    /// Rewrites the objects of a plan. If their rows cannot be merged they are left out from now on.
+    async fn carry_out(
+        &self,
+        partition: &Partition<'_>,
+        plan: &Plan,
+        retention: &Retention,
+        due: &Due,
+    ) -> Result<Rewritten, CompactError> {
+        let job = Job {
+            tenant: partition.tenant,
+            day: partition.day,
+            state: &partition.state,
+            streams: survey(&partition.indexes(), &plan.objects)?,
+            deletes: &due.deletes,
+            retention,
+            level: plan.level,
+        };
+        let rewritten = self.rewrite(job).await;
+        let is_blamed = plan.objects.iter().any(|object| self.is_aside(*object));
+        if !is_blamed && rewritten.as_ref().is_err_and(CompactError::is_of_rows) {
+            self.put_aside(plan.objects.iter().copied());
+        }
+        rewritten
+    }
+
+    /// Commits a change, and notes what is known of the files that it adds.
+    async fn swap(
+        &self,
+        partition: &Partition<'_>,
+        entry: ManifestEntry,
+        due: &Due,
+    ) -> Result<(), CompactError> {
+        let (objects, indexes) = (entry.add_objects.clone(), entry.add_indexes.clone());
+        let (tenant, day) = (partition.tenant, partition.day);
+        self.catalog.commit(tenant, day, entry).await?;
+        for file in &objects {
+            self.checked.add(file.id, &due.requests);
+        }
+        indexes.iter().for_each(|file| self.sound.add(file.id));
+        let of_objects = objects.iter().map(|file| file.size_bytes);
+        let of_indexes = indexes.iter().map(|file| file.size_bytes);
+        let bytes = of_objects.chain(of_indexes).sum();
+        self.metrics.objects_written.inc_by(objects.len() as u64);
+        self.metrics.bytes_written.inc_by(bytes);
+        Ok(())
     }
 
     /// The change: the rewritten objects for the removed ones, and one label index for all, or as
@@ -395,7 +408,12 @@ impl Compactor {
         Ok(entry)
     }
 
-    fn count(&self, partition: &Partition<'_>, todo: &Todo, left_out: LeftOut, written: Written) {
+    fn count(&self, partition: &Partition<'_>, todo: &Todo, done: Done) {
+        let Done {
+            left_out,
+            written,
+            fetched,
+        } = done;
         let (metrics, files) = (&self.metrics, &partition.state.objects);
         let read = todo.plan.objects.iter().filter_map(|id| files.get(id));
         let bytes: u64 = read.clone().map(|file| file.size_bytes).sum();
@@ -403,6 +421,7 @@ impl Compactor {
         metrics.bytes_read.inc_by(bytes);
         let expired = todo.expired.len() as u64;
         metrics.objects_expired.inc_by(expired);
+        metrics.blocks_fetched.inc_by(fetched);
         metrics.blocks_copied.inc_by(written.blocks_copied);
         metrics.blocks_encoded.inc_by(written.blocks_encoded);
         metrics.dropped(Dropped::Duplicate, left_out.duplicates);

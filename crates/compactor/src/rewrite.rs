@@ -39,10 +39,18 @@ pub(crate) struct Rewritten {
     pub(crate) files: Vec<ObjectFile>,
     /// The same objects without their bytes.
     pub(crate) objects: Vec<FinishedObject>,
-    /// Rows that are not in them.
+    pub(crate) done: Done,
+}
+
+/// What a job did, to be counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// Rows that are not in the new objects.
     pub(crate) left_out: LeftOut,
     /// What is.
     pub(crate) written: Written,
+    /// Blocks that were read.
+    pub(crate) fetched: u64,
 }
 
 impl Compactor {
@@ -50,9 +58,9 @@ impl Compactor {
     /// was written is deleted again.
     pub(crate) async fn rewrite(&self, mut job: Job<'_>) -> Result<Rewritten, CompactError> {
         let streams = std::mem::take(&mut job.streams);
-        let open = self.config.open_bytes();
+        let (of, open) = ((job.tenant, job.day), self.config.open_bytes());
         let mut rewrite = Rewrite {
-            open: OpenBlocks::new(&self.catalog, job.tenant, job.day, job.state, open),
+            open: OpenBlocks::new(&self.catalog, of, job.state, &streams, open),
             writer: Writer::new(self.new_id(), self.config.block_size.as_usize()),
             memory: self.job_memory(),
             rewritten: Rewritten::default(),
@@ -65,7 +73,8 @@ impl Compactor {
             self.discard(&rewrite.put).await;
         }
         done?;
-        rewrite.rewritten.written = rewrite.writer.written;
+        rewrite.rewritten.done.written = rewrite.writer.written;
+        rewrite.rewritten.done.fetched = rewrite.open.fetched;
         Ok(rewrite.rewritten)
     }
 
@@ -106,7 +115,8 @@ pub(crate) struct Rewrite<'a> {
 
 impl Rewrite<'_> {
     async fn run(&mut self, streams: Survey) -> Result<(), CompactError> {
-        for (labels, runs) in streams {
+        for (number, (labels, runs)) in (0u32..).zip(streams) {
+            self.open.reach(number);
             self.stream(labels, runs).await?;
         }
         self.put().await
@@ -118,7 +128,7 @@ impl Rewrite<'_> {
         let (kept, expired): (Vec<RunRef>, Vec<RunRef>) =
             runs.into_iter().partition(|run| run.max_ts_ns >= cutoff_ns);
         let expired: u64 = expired.iter().map(|run| run.rows).sum();
-        self.rewritten.left_out.expired += expired;
+        self.rewritten.done.left_out.expired += expired;
         self.writer.start(&labels);
         for unit in units(&kept) {
             match unit {

@@ -78,6 +78,8 @@ struct LookedAt {
     partitions: usize,
     /// Those that could not be compacted.
     failed: usize,
+    /// Delete requests that cannot be read or make no sense.
+    deletes_damaged: usize,
 }
 
 impl Compactor {
@@ -129,6 +131,8 @@ impl Compactor {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.partitions.set(count(looked_at.partitions));
         self.metrics.partitions_failed.set(count(looked_at.failed));
+        let deletes_damaged = count(looked_at.deletes_damaged);
+        self.metrics.deletes_damaged.set(deletes_damaged);
         self.metrics
             .damaged_objects
             .set(count(self.aside.damaged()));
@@ -185,6 +189,7 @@ impl Compactor {
                 let mut days = self.catalog.days(tenant).await?;
                 days.retain(|day| cycle.all_days || *day >= recent || due.touches(*day));
                 looked_at.partitions += days.len();
+                looked_at.deletes_damaged += due.damaged;
                 days
             }
         };

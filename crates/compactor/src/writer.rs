@@ -4,12 +4,21 @@
 //! labels, because small blocks compress badly. Every block that is encoded is decoded again and
 //! compared with the rows that it was made of.
 
+use std::ops::Range;
+
 use chunk::{
-    Block, EncodeOptions, EncodedBlock, FinishedObject, LinesPolicy, ObjectWriter, Projection, Run,
+    Block, EncodeOptions, EncodedBlock, FinishedObject, Layout, LinesMemory, LinesPolicy,
+    ObjectWriter, Projection, Run,
 };
-use model::{Entries, LabelSet};
+use model::{Entries, KnownSets, LabelSet};
 
 use crate::CompactError;
+use crate::check::{Digest, HashedRows};
+
+/// What a row takes beside its line: its time, where it ends, its metadata's number.
+const ROW_BYTES: usize = 16;
+/// Streams with less than this part of a block share one.
+const ALONE_PART: usize = 4;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,16 +28,45 @@ pub(crate) struct Written {
     pub(crate) blocks_encoded: u64,
 }
 
+/// Rows of a stream, for one block.
+#[derive(Debug, Default)]
+struct Taken {
+    stream: LabelSet,
+    rows: Entries,
+    /// What they were when they were read.
+    digest: Digest,
+    /// How lines of the stream are laid out.
+    lines: LinesMemory,
+}
+
+impl Taken {
+    /// How many of some rows, one at least, there is room for.
+    fn fitting(&self, from: &Entries, rows: &Range<usize>, block_bytes: usize) -> usize {
+        let room = block_bytes.saturating_sub(self.rows.lines().len());
+        let start = from.line_range(rows).start;
+        let ends = from.line_ends().get(rows.clone()).unwrap_or_default();
+        let by_bytes = ends.partition_point(|end| *end as usize - start < room) + 1;
+        let by_rows = (block_bytes / ROW_BYTES).saturating_sub(self.rows.len());
+        by_bytes.min(by_rows).max(1).min(rows.len())
+    }
+
+    /// Bytes of lines, or of all else if that is more.
+    fn bytes(&self) -> usize {
+        self.rows.lines().len().max(self.rows.len() * ROW_BYTES)
+    }
+}
+
 /// Collects rows, stream by stream in the order of their labels.
 #[derive(Debug)]
 pub(crate) struct Writer {
     object: ObjectWriter,
     block_bytes: usize,
-    /// The stream whose rows are being taken.
-    stream: LabelSet,
-    rows: Entries,
+    /// Of the stream whose rows are being taken.
+    taken: Taken,
+    /// Per source, what is known of its metadata in the rows that were taken.
+    known: Vec<KnownSets>,
     /// Streams with little that are complete.
-    small: Vec<(LabelSet, Entries)>,
+    small: Vec<Taken>,
     small_bytes: usize,
     pub(crate) written: Written,
 }
@@ -39,8 +77,8 @@ impl Writer {
         Self {
             object: ObjectWriter::new(object_id),
             block_bytes: block_bytes.max(1),
-            stream: LabelSet::default(),
-            rows: Entries::default(),
+            taken: Taken::default(),
+            known: Vec::new(),
             small: Vec::new(),
             small_bytes: 0,
             written: Written::default(),
@@ -54,24 +92,53 @@ impl Writer {
 
     /// What follows are rows of this stream.
     pub(crate) fn start(&mut self, stream: &LabelSet) {
-        self.stream.clone_from(stream);
+        self.taken.stream.clone_from(stream);
+        self.taken.lines = LinesMemory::default();
     }
 
-    /// Takes a row, not older than the one before.
-    pub(crate) fn row(
+    /// What follows of the stream comes from so many other sources than what came before.
+    pub(crate) fn begin_sources(&mut self, sources: usize) {
+        self.known.clear();
+        self.known.resize(sources, KnownSets::default());
+    }
+
+    /// Notes how a block of the stream was laid out by who had its choice: that need not be tried
+    /// again.
+    pub(crate) fn learn(&mut self, layout: Layout) {
+        if layout != Layout::Plain && self.taken.lines.policy() == LinesPolicy::Probe {
+            self.taken.lines.learn(layout);
+        }
+    }
+
+    /// Takes rows of a source, not older than those before, and says what they are.
+    pub(crate) fn take(
         &mut self,
-        timestamp_ns: i64,
-        line: &[u8],
-        metadata: &LabelSet,
-    ) -> Result<(), CompactError> {
-        if !self.rows.push(timestamp_ns, line, metadata) {
-            return Err(CompactError::Unequal("a block without end".to_owned()));
+        source: usize,
+        from: &HashedRows,
+        mut rows: Range<usize>,
+    ) -> Result<Digest, CompactError> {
+        let mut digest = Digest::default();
+        while !rows.is_empty() {
+            let fitting = self.taken.fitting(from.rows(), &rows, self.block_bytes);
+            let part = rows.start..rows.start + fitting;
+            let known = self.known.get_mut(source);
+            let is_taken = known.is_some_and(|known| {
+                let taken = &mut self.taken.rows;
+                taken.extend_from(from.rows(), part.clone(), known)
+            });
+            if !is_taken {
+                return Err(CompactError::Unequal("a block without end".to_owned()));
+            }
+            rows.start = part.end;
+            let of_part = from.digest(part);
+            self.taken.digest += of_part;
+            digest += of_part;
+            if self.taken.bytes() >= self.block_bytes {
+                self.cut()?;
+            }
         }
-        self.written.rows += 1;
-        if self.rows.heap_bytes() >= self.block_bytes {
-            self.cut()?;
-        }
-        Ok(())
+        self.written.rows += digest.rows;
+        Ok(digest)
     }
 
     /// Takes a block of the stream as it is. Rows before it are in blocks of their own then, so
@@ -86,19 +153,18 @@ impl Writer {
 
     /// The stream has no more rows.
     pub(crate) fn end(&mut self) -> Result<(), CompactError> {
-        let bytes = self.rows.heap_bytes();
-        if bytes >= self.block_bytes / 2 {
+        let bytes = self.taken.bytes();
+        if bytes >= self.block_bytes / ALONE_PART {
             return self.cut();
         }
-        if self.rows.is_empty() {
+        if self.taken.rows.is_empty() {
             return Ok(());
         }
         if self.small_bytes + bytes > self.block_bytes {
             self.cut_small()?;
         }
         self.small_bytes += bytes;
-        let rows = std::mem::take(&mut self.rows);
-        self.small.push((self.stream.clone(), rows));
+        self.small.push(std::mem::take(&mut self.taken));
         Ok(())
     }
 
@@ -116,12 +182,16 @@ impl Writer {
 
     /// The rows of the stream become a block.
     fn cut(&mut self) -> Result<(), CompactError> {
-        if self.rows.is_empty() {
+        if self.taken.rows.is_empty() {
             return Ok(());
         }
-        let rows = std::mem::take(&mut self.rows);
-        let stream = self.stream.clone();
-        self.encode(&[(stream, rows)])
+        let mut taken = std::mem::take(&mut self.taken);
+        self.encode(std::slice::from_ref(&taken))?;
+        taken.rows.clear();
+        taken.digest = Digest::default();
+        self.taken = taken;
+        self.known.iter_mut().for_each(KnownSets::clear);
+        Ok(())
     }
 
     fn cut_small(&mut self) -> Result<(), CompactError> {
@@ -132,37 +202,42 @@ impl Writer {
         }
     }
 
-    fn encode(&mut self, streams: &[(LabelSet, Entries)]) -> Result<(), CompactError> {
+    fn encode(&mut self, streams: &[Taken]) -> Result<(), CompactError> {
         let runs: Vec<Run<'_>> = streams
             .iter()
-            .map(|(labels, entries)| Run::new(labels, entries))
+            .map(|taken| Run::new(&taken.stream, &taken.rows))
             .collect();
+        let mut policies = streams.iter().map(|taken| taken.lines.policy());
+        let first = policies.next().unwrap_or_default();
         let options = EncodeOptions {
-            lines: LinesPolicy::Probe,
+            lines: if policies.all(|policy| policy == first) {
+                first
+            } else {
+                LinesPolicy::Probe
+            },
             ..EncodeOptions::default()
         };
         let block = chunk::encode_block(&runs, &options).map_err(CompactError::Encode)?;
         verify(&block.open(), streams)?;
+        for taken in streams {
+            taken.lines.learn(block.meta().layout());
+        }
         self.written.blocks_encoded += 1;
         self.object.add_block(block);
         Ok(())
     }
 }
 
-/// Compares a block with the rows that it was made of.
-fn verify(block: &Block, streams: &[(LabelSet, Entries)]) -> Result<(), CompactError> {
-    let unequal = |labels: &LabelSet| CompactError::Unequal(format!("rows of {labels}"));
-    for (run, (labels, rows)) in streams.iter().enumerate() {
+/// Decodes a block and compares its rows with those that were read for it.
+fn verify(block: &Block, streams: &[Taken]) -> Result<(), CompactError> {
+    for (run, taken) in streams.iter().enumerate() {
         let decoded = block
             .rows(run, Projection::ALL, None)
             .map_err(CompactError::Encode)?;
-        let decoded = decoded.to_entries().ok_or_else(|| unequal(labels))?;
-        let equal = decoded.len() == rows.len()
-            && decoded.iter().zip(rows.iter()).all(|(a, b)| {
-                a.timestamp_ns == b.timestamp_ns && a.line == b.line && a.metadata == b.metadata
-            });
-        if !equal {
-            return Err(unequal(labels));
+        let digest = decoded.into_entries().map(|rows| Digest::of(&rows));
+        if digest != Some(taken.digest) {
+            let text = format!("rows of {}", taken.stream);
+            return Err(CompactError::Unequal(text));
         }
     }
     Ok(())
@@ -176,27 +251,31 @@ mod tests {
         LabelSet::from_pairs([("app", app)])
     }
 
-    fn write(writer: &mut Writer, app: &str, rows: i64) {
-        writer.start(&labels(app));
-        for row in 0..rows {
-            let line = format!("{app} {row}");
+    fn write_lines(writer: &mut Writer, app: &str, lines: impl Iterator<Item = String>) {
+        let mut rows = Entries::default();
+        for (row, line) in (0i64..).zip(lines) {
             let metadata = LabelSet::from_pairs([("n", (row % 3).to_string().as_str())]);
-            writer.row(row, line.as_bytes(), &metadata).unwrap();
+            assert!(rows.push(row, line.as_bytes(), &metadata));
         }
+        let rows = HashedRows::new(rows);
+        writer.start(&labels(app));
+        writer.begin_sources(1);
+        let taken = writer.take(0, &rows, 0..rows.len()).unwrap();
+        assert_eq!(taken.rows, rows.len() as u64);
         writer.end().unwrap();
+    }
+
+    fn write(writer: &mut Writer, app: &str, rows: i64) {
+        let lines = (0..rows).map(|row| format!("{app} {row}"));
+        write_lines(writer, app, lines);
     }
 
     #[test]
     fn lines_that_suit_templates_are_laid_out_so() {
         let mut writer = Writer::new(1, 1 << 20);
         for stream in ["a", "b"] {
-            writer.start(&labels(stream));
-            for row in 0..3000 {
-                let line = format!("GET /items/{} took {} ms", row % 7, row * 31 % 997);
-                let metadata = LabelSet::default();
-                writer.row(row, line.as_bytes(), &metadata).unwrap();
-            }
-            writer.end().unwrap();
+            let line = |row| format!("GET /items/{} took {} ms", row % 7, row * 31 % 997);
+            write_lines(&mut writer, stream, (0..3000).map(line));
         }
         let object = writer.finish(2).unwrap().unwrap();
         let layouts: Vec<_> = object.blocks.iter().map(|b| b.meta.layout()).collect();
@@ -223,14 +302,37 @@ mod tests {
 
     #[test]
     fn a_block_that_differs_is_found() {
-        let mut rows = Entries::default();
-        assert!(rows.push(1, b"line", &LabelSet::default()));
-        let labels = labels("a");
-        let run = Run::new(&labels, &rows);
+        let taken = |line: &[u8]| {
+            let mut rows = Entries::default();
+            assert!(rows.push(1, line, &LabelSet::default()));
+            Taken {
+                stream: labels("a"),
+                digest: Digest::of(&rows),
+                rows,
+                ..Taken::default()
+            }
+        };
+        let (written, other) = (taken(b"line"), taken(b"Line"));
+        let run = Run::new(&written.stream, &written.rows);
         let block = chunk::encode_block(&[run], &EncodeOptions::default()).unwrap();
-        assert!(verify(&block.open(), &[(labels.clone(), rows.clone())]).is_ok());
-        let mut other = Entries::default();
-        assert!(other.push(1, b"Line", &LabelSet::default()));
-        assert!(verify(&block.open(), &[(labels.clone(), other)]).is_err());
+        assert!(verify(&block.open(), &[written]).is_ok());
+        assert!(verify(&block.open(), &[other]).is_err());
+    }
+
+    #[test]
+    fn blocks_are_of_their_size_whatever_the_lines() {
+        for (line, rows) in [("", 3000), ("0123456789", 3000), ("0123456789 12", 7)] {
+            let mut writer = Writer::new(1, 4096);
+            let line = line.repeat(if rows == 7 { 100 } else { 1 });
+            write_lines(&mut writer, "a", (0..rows).map(|_| line.clone()));
+            let object = writer.finish(2).unwrap().unwrap();
+            let found: u32 = object.blocks.iter().map(|block| block.meta.rows()).sum();
+            assert_eq!(found, rows);
+            for block in &object.blocks {
+                let rows = block.meta.rows() as usize;
+                assert!(rows <= 4096 / ROW_BYTES);
+                assert!(rows.saturating_sub(1) * line.len() < 4096);
+            }
+        }
     }
 }

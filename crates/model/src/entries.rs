@@ -118,17 +118,13 @@ impl Entries {
         true
     }
 
-    /// The id under which rows may refer to `metadata`, adding the set if it is new. Only the sets
-    /// added last are searched: repeated metadata (a level, a trace) comes in runs.
+    /// The id under which rows may refer to `metadata`, adding the set if it is new.
     fn metadata_id(&mut self, metadata: &LabelSet) -> u32 {
-        const SEARCHED: usize = 16;
         if metadata.is_empty() {
             return 0;
         }
-        let from = self.metadata_sets.len().saturating_sub(SEARCHED);
-        let recent = self.metadata_sets.get(from..).unwrap_or_default();
-        if let Some(at) = recent.iter().rposition(|set| set == metadata) {
-            return (from + at) as u32;
+        if let Some(id) = recent(&self.metadata_sets, metadata) {
+            return id;
         }
         self.metadata_sets.push(metadata.clone());
         (self.metadata_sets.len() - 1) as u32
@@ -229,6 +225,48 @@ impl Entries {
         true
     }
 
+    /// Appends some rows of `other`; `known` is what was learned of these two so far. Returns
+    /// `false`, and adds nothing, if there are no such rows or the lines would exceed 4 GiB.
+    pub fn extend_from(&mut self, other: &Self, rows: Range<usize>, known: &mut KnownSets) -> bool {
+        let Some(ids) = other.metadata_ids.get(rows.clone()) else {
+            return false;
+        };
+        if u32::try_from(self.lines.len() + other.line_range(&rows).len()).is_err() {
+            return false;
+        }
+        self.copy_lines(other, rows);
+        self.metadata_ids.reserve(ids.len());
+        for id in ids {
+            let id = known.id(*id, &other.metadata_sets, &mut self.metadata_sets);
+            self.metadata_ids.push(id);
+        }
+        true
+    }
+
+    /// Takes all rows out, and keeps their memory for the next.
+    pub fn clear(&mut self) {
+        self.timestamps_ns.clear();
+        self.line_ends.clear();
+        self.lines.clear();
+        self.metadata_ids.clear();
+        self.metadata_sets.truncate(1);
+    }
+
+    /// [`row_hash`] of each row. What rows share, their metadata, is hashed once.
+    #[must_use]
+    pub fn row_hashes(&self) -> Vec<u64> {
+        let sets = self.metadata_sets.iter().map(metadata_hash);
+        let sets: Vec<Option<u64>> = sets.collect();
+        let mut start = 0;
+        let rows = self.line_ends.iter().zip(&self.metadata_ids);
+        rows.map(|(end, id)| {
+            let line = self.lines.get(start..*end as usize).unwrap_or_default();
+            start = *end as usize;
+            joined_hash(line, sets.get(*id as usize).copied().flatten())
+        })
+        .collect()
+    }
+
     /// The rows whose numbers `order` names, in that order; numbers out of range are passed over.
     #[must_use]
     pub fn select(&self, order: impl IntoIterator<Item = usize>) -> Self {
@@ -251,21 +289,31 @@ impl Entries {
 
     /// Appends some rows of entries with the same metadata sets.
     fn copy(&mut self, from: &Self, rows: Range<usize>) {
-        let end_of = |row: usize| from.line_ends.get(row).map_or(0, |end| *end as usize);
-        let start = rows.start.checked_sub(1).map_or(0, end_of);
-        let lines = from
-            .lines
-            .get(start..rows.end.checked_sub(1).map_or(0, end_of));
+        let ids = from.metadata_ids.get(rows.clone());
+        self.metadata_ids.extend_from_slice(ids.unwrap_or_default());
+        self.copy_lines(from, rows);
+    }
+
+    /// Appends times and lines of some rows.
+    fn copy_lines(&mut self, from: &Self, rows: Range<usize>) {
+        let lines = from.line_range(&rows);
+        let (start, base) = (lines.start, self.lines.len());
         let ends = from.line_ends.get(rows.clone()).unwrap_or_default();
-        let base = self.lines.len();
+        let lines = from.lines.get(lines);
         self.lines.extend_from_slice(lines.unwrap_or_default());
         self.line_ends
             .extend(ends.iter().map(|end| (base + *end as usize - start) as u32));
-        let times = from.timestamps_ns.get(rows.clone());
+        let times = from.timestamps_ns.get(rows);
         self.timestamps_ns
             .extend_from_slice(times.unwrap_or_default());
-        let ids = from.metadata_ids.get(rows);
-        self.metadata_ids.extend_from_slice(ids.unwrap_or_default());
+    }
+
+    /// Where the lines of some rows lie in [`Self::lines`].
+    #[must_use]
+    pub fn line_range(&self, rows: &Range<usize>) -> Range<usize> {
+        let end_of = |row: usize| self.line_ends.get(row).map_or(0, |end| *end as usize);
+        let start = rows.start.checked_sub(1).map_or(0, end_of);
+        start..rows.end.checked_sub(1).map_or(0, end_of).max(start)
     }
 
     /// Whether times never go back.
@@ -298,6 +346,55 @@ impl Entries {
             + self.lines.capacity()
             + sets
     }
+}
+
+/// Under which numbers the metadata sets of some rows are known to others, to which rows are
+/// appended by [`Entries::extend_from`]. It is of these two alone, and of no use once rows were
+/// taken out of those that are appended to.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSets(Vec<Option<u32>>);
+
+impl KnownSets {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The number that set `id` of `from` has in `to`, which gets it if it is new.
+    #[inline]
+    fn id(&mut self, id: u32, from: &[LabelSet], to: &mut Vec<LabelSet>) -> u32 {
+        match (id, self.0.get(id as usize)) {
+            (0, _) => 0,
+            (_, Some(Some(known))) => *known,
+            _ => self.learn(id, from, to),
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, id: u32, from: &[LabelSet], to: &mut Vec<LabelSet>) -> u32 {
+        let Some(set) = from.get(id as usize).filter(|set| !set.is_empty()) else {
+            return 0;
+        };
+        let new = recent(to, set).unwrap_or_else(|| {
+            to.push(set.clone());
+            to.len() as u32 - 1
+        });
+        self.0.resize(from.len(), None);
+        if let Some(known) = self.0.get_mut(id as usize) {
+            *known = Some(new);
+        }
+        new
+    }
+}
+
+/// The number of a set, if it is among those that were added last: repeated metadata (a level, a
+/// trace) comes in runs.
+fn recent(sets: &[LabelSet], set: &LabelSet) -> Option<u32> {
+    const SEARCHED: usize = 16;
+    let from = sets.len().saturating_sub(SEARCHED);
+    let recent = sets.get(from..).unwrap_or_default();
+    let at = recent.iter().rposition(|known| known == set)?;
+    Some((from + at) as u32)
 }
 
 impl<'a> IntoIterator for &'a Entries {
@@ -357,12 +454,17 @@ impl RowLabels {
 /// Together with stream and time it identifies a row.
 #[must_use]
 pub fn row_hash(line: &[u8], metadata: &LabelSet) -> u64 {
+    joined_hash(line, metadata_hash(metadata))
+}
+
+/// The part of metadata in [`row_hash`].
+fn metadata_hash(metadata: &LabelSet) -> Option<u64> {
+    (!metadata.is_empty()).then(|| metadata.fingerprint())
+}
+
+fn joined_hash(line: &[u8], metadata: Option<u64>) -> u64 {
     let hash = xxhash_rust::xxh3::xxh3_64(line);
-    if metadata.is_empty() {
-        hash
-    } else {
-        hash.rotate_left(1) ^ metadata.fingerprint()
-    }
+    metadata.map_or(hash, |metadata| hash.rotate_left(1) ^ metadata)
 }
 
 /// The rows that one push has for one stream.
@@ -413,6 +515,32 @@ mod tests {
             ]
         );
         assert_eq!(entries.metadata_sets().len(), 2);
+    }
+
+    #[test]
+    fn rows_are_taken_over_with_their_metadata() {
+        let from = sample();
+        let (mut to, mut known) = (Entries::default(), KnownSets::default());
+        assert!(to.push(0, b"zero", &LabelSet::from_pairs([("level", "warn")])));
+        assert!(to.extend_from(&from, 1..3, &mut known));
+        assert!(to.extend_from(&from, 0..1, &mut known));
+        assert!(!to.extend_from(&from, 2..4, &mut known));
+        let rows: Vec<_> = to
+            .iter()
+            .map(|row| (row.timestamp_ns, row.line, row.metadata.get("level")))
+            .collect();
+        let expected = [
+            (0, &b"zero"[..], Some("warn")),
+            (1, b"", None),
+            (2, b"two", Some("info")),
+            (3, b"three", Some("info")),
+        ];
+        assert_eq!(rows, expected);
+        assert_eq!(to.metadata_sets().len(), 3);
+        let one_by_one = to.iter().map(|row| row_hash(row.line, row.metadata));
+        assert_eq!(to.row_hashes(), one_by_one.collect::<Vec<_>>());
+        to.clear();
+        assert_eq!(to, Entries::default());
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub mod units;
 
 pub use budget::{Budget, BudgetError, Reservation};
 pub use code::{Code, CodedError, Exceeded};
-pub use entries::{Entries, EntriesIter, Entry, EntryRef, RowLabels, StreamBatch, row_hash};
+pub use entries::{
+    Entries, EntriesIter, Entry, EntryRef, KnownSets, RowLabels, StreamBatch, row_hash,
+};
 pub use label::{Label, LabelSet, LabelSetBuilder, is_valid_label_name};
 pub use limits::{
     BlockedQuery, DiscoverFields, Limits, OtlpAction, OtlpAttributeRule, OtlpConfig,

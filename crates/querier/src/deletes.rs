@@ -24,6 +24,15 @@ pub(crate) struct Deleting {
     pub(crate) stored: Deletes,
 }
 
+/// Whether a request makes no sense to this version: nothing is deleted because of it.
+pub(crate) fn is_damaged(request: &DeleteRequest) -> bool {
+    compiled(request, request.range()).is_err()
+}
+
+fn compiled(request: &DeleteRequest, range: TimeRange) -> Result<Deletes, String> {
+    Deletes::new([(request.query.as_str(), range, request.created_ns)])
+}
+
 fn refused(message: &str) -> CodedError {
     CodedError::new(Code::InvalidArgument, message)
 }
@@ -90,16 +99,13 @@ impl Querier {
         Ok(request.id)
     }
 
-    /// The requests of a tenant, the oldest first.
+    /// The requests of a tenant, the oldest first, and those that cannot be read.
     ///
     /// # Errors
     /// If the tenant may not delete, or storage fails.
-    pub async fn delete_requests(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<Vec<DeleteRequest>, CodedError> {
+    pub async fn delete_requests(&self, tenant: &TenantId) -> Result<DeleteRequests, CodedError> {
         self.check_deletion_mode(tenant)?;
-        Ok(self.read_deletes(tenant).await?.requests.clone())
+        self.read_deletes(tenant).await
     }
 
     /// Withdraws a request.
@@ -115,7 +121,7 @@ impl Querier {
             CodedError::new(Code::NotFound, text)
         };
         let id = key::parse_id(id).ok_or_else(not_found)?;
-        let is_damaged = kept.damaged.contains(&key::delete_key(tenant, id));
+        let is_damaged = kept.damaged.contains(&id);
         let mut requests = kept.requests.iter();
         match requests.find(|request| request.id == id) {
             Some(request) if request.processed_ns.is_some() => {
@@ -159,20 +165,22 @@ impl Querier {
         }
         let known = self.catalog().known_deletes(tenant).await?;
         let requests = known.requests.iter();
-        let in_force = requests.filter(|request| self.catalog().obeys(request));
-        let deletions: Vec<Deletion> = in_force
-            .map(|request| Deletion {
-                query: request.query.clone(),
-                range: request.range().intersect(&range),
-                created_ns: request.created_ns,
-            })
-            .filter(|deletion| !deletion.range.is_empty())
-            .collect();
-        let parts = deletions
-            .iter()
-            .map(|deletion| (deletion.query.as_str(), deletion.range, deletion.created_ns));
-        let stored = Deletes::new(parts).map_err(|text| CodedError::new(Code::Internal, text))?;
-        Ok(Deleting { deletions, stored })
+        let mut deleting = Deleting::default();
+        for request in requests.filter(|request| self.catalog().obeys(request)) {
+            let range = request.range().intersect(&range);
+            // What makes no sense to this version is listed as damaged, and stops no query.
+            if !range.is_empty()
+                && let Ok(stored) = compiled(request, range)
+            {
+                deleting.stored.extend(stored);
+                deleting.deletions.push(Deletion {
+                    query: request.query.clone(),
+                    range,
+                    created_ns: request.created_ns,
+                });
+            }
+        }
+        Ok(deleting)
     }
 }
 

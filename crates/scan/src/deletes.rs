@@ -47,6 +47,11 @@ impl Deletes {
         deletes.map(Self)
     }
 
+    /// Adds other deletions of the tenant.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Whether nothing is deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

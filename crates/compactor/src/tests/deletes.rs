@@ -205,8 +205,10 @@ async fn a_damaged_request_stops_neither_the_others_nor_retention() {
     ask(&bed, 2, r#"{app="db"}"#, 0..1).await;
     let key = storage::key::delete_key(&tenant(), 1);
     bed.catalog().store().put(&key, "?".into()).await.unwrap();
+    ask(&bed, 3, r#"{app="web"} | of_a_version_to_come"#, 0..100).await;
     bed.sleep(2 * HOUR);
-    bed.compact().await;
+    let compactor = bed.compact().await;
+    assert_eq!(compactor.metrics.deletes_damaged.get(), 2);
     assert_eq!(bed.lines("app=web").await.len(), 6);
     assert_eq!(bed.lines("app=db").await, ["line 2"]);
     bed.limits.retention_period = model::units::DurationNs(1);

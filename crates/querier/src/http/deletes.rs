@@ -13,6 +13,7 @@ use storage::{DeleteRequest, key};
 
 use super::{ApiRequest, bare_json};
 use crate::Querier;
+use crate::deletes::is_damaged;
 use crate::encode::{write_list, write_text};
 use crate::params::{Params, parse_delete_time};
 
@@ -94,7 +95,9 @@ pub(super) async fn list(
     request: ApiRequest,
 ) -> Result<Response, ApiError> {
     let tenant = request.tenants.single()?;
-    let requests = querier.delete_requests(tenant).await?;
+    let kept = querier.delete_requests(tenant).await?;
+    let damaged = kept.damaged.iter().map(|id| unreadable(*id));
+    let requests: Vec<DeleteRequest> = kept.requests.into_iter().chain(damaged).collect();
     let mut out = String::new();
     write_list(&mut out, &requests, |out, request| {
         out.push_str("{\"request_id\":");
@@ -117,11 +120,25 @@ pub(super) async fn list(
     Ok(bare_json(out))
 }
 
-/// Lines are hidden as soon as a request is received; it is processed once they are gone.
+/// What is known of a request that cannot be read: that there is one, and since when.
+fn unreadable(id: u128) -> DeleteRequest {
+    DeleteRequest {
+        id,
+        query: String::new(),
+        start_ns: 0,
+        end_ns: 0,
+        created_ns: key::id_time_ns(id),
+        processed_ns: None,
+    }
+}
+
+/// Lines are hidden as soon as a request is received; it is processed once they are gone. One that
+/// is damaged hides nothing, and can only be withdrawn.
 fn status(request: &DeleteRequest) -> &'static str {
     match request.processed_ns {
-        None => "received",
         Some(_) => "processed",
+        None if is_damaged(request) => "damaged",
+        None => "received",
     }
 }
 

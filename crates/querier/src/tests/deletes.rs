@@ -36,7 +36,8 @@ async fn deleted_rows_are_shown_nowhere_until_the_request_is_withdrawn() {
         .await
         .unwrap();
     assert_eq!(count, 16.0);
-    assert_eq!(querier.delete_requests(&tenant()).await.unwrap().len(), 1);
+    let listed = querier.delete_requests(&tenant()).await.unwrap();
+    assert_eq!(listed.requests.len(), 1);
     assert!(querier.cancel_delete(&tenant(), "nope").await.is_err());
     let id = storage::key::id_text(id);
     querier.cancel_delete(&tenant(), &id).await.unwrap();
@@ -119,7 +120,8 @@ async fn streams_that_are_deleted_have_no_labels_and_no_size() {
     bed.number(r#"sum(count_over_time({app="web"}[1h]))"#)
         .await
         .unwrap();
-    assert_eq!(querier.delete_requests(&tenant()).await.unwrap().len(), 4);
+    let listed = querier.delete_requests(&tenant()).await.unwrap();
+    assert_eq!(listed.requests.len(), 4);
 }
 
 #[tokio::test]
@@ -154,4 +156,30 @@ async fn what_one_querier_was_asked_to_delete_others_show_no_longer_than_a_secon
     assert_eq!(shown(other.clone()).await, 0);
     bed.later_ns.store(25 * 3600 * SECOND, Ordering::SeqCst);
     assert_eq!(shown(other).await, 9);
+}
+
+#[tokio::test]
+async fn a_request_that_is_damaged_or_makes_no_sense_is_listed_and_stops_no_query() {
+    let bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(1..10)).await;
+    for (id, query) in [(1, r#"{app="web"} | of_a_version_to_come"#), (2, "{}")] {
+        let request = storage::DeleteRequest {
+            id,
+            query: query.to_owned(),
+            start_ns: START_NS,
+            end_ns: START_NS + 18 * SECOND,
+            created_ns: START_NS,
+            processed_ns: None,
+        };
+        bed.catalog.add_delete(&tenant(), &request).await.unwrap();
+    }
+    let key = storage::key::delete_key(&tenant(), 2);
+    bed.catalog.store().put(&key, "?".into()).await.unwrap();
+    let querier = bed.querier();
+    let tenants = [tenant()];
+    let answer = querier.range_query(&tenants, range_query(r#"{app="web"}"#));
+    assert_eq!(answer.await.unwrap().value.entries(), 9);
+    let listed = querier.delete_requests(&tenant()).await.unwrap();
+    assert_eq!((listed.requests.len(), listed.damaged), (1, vec![2]));
+    assert!(crate::deletes::is_damaged(&listed.requests[0]));
 }

@@ -375,6 +375,16 @@ async fn delete_requests_are_made_listed_and_withdrawn() {
     let (status, reason) = ask(Method::DELETE, format!("request_id={id}&force=true")).await;
     assert_eq!(status, 400);
     assert!(reason.contains("already processed"), "{reason}");
+    // One that cannot be read is listed, and can be withdrawn.
+    let id = storage::key::new_id(START_NS);
+    let key = storage::key::delete_key(&tenant(), id);
+    bed.catalog.store().put(&key, "?".into()).await.unwrap();
+    let (_, listed) = ask(Method::GET, String::new()).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[1]["status"], "damaged");
+    assert_eq!(listed[1]["created_at"], json!(start));
+    let id = storage::key::id_text(id);
+    assert_eq!(ask(Method::DELETE, format!("request_id={id}")).await.0, 204);
     for (params, reason) in [
         (
             format!("query=%7B&start={start}"),

@@ -28,8 +28,8 @@ const OBEYED_MIN_NS: i64 = 3_600_000_000_000;
 pub struct DeleteRequests {
     /// The oldest first.
     pub requests: Vec<DeleteRequest>,
-    /// Keys of those that cannot be read: what they are about is not known.
-    pub damaged: Vec<String>,
+    /// Ids of those that cannot be read: what they are about is not known.
+    pub damaged: Vec<u128>,
 }
 
 /// How often a tenant's requests are looked for while it asks.
@@ -191,12 +191,12 @@ impl Catalog {
                     }
                 }
                 match self.delete_of(delete_key(tenant, id)).await {
-                    Err(StorageError::Corrupt { key, .. }) => Ok(Err(key)),
+                    Err(StorageError::Corrupt { .. }) => Ok(Err(id)),
                     other => other.map(Ok),
                 }
             }
         });
-        let read: Vec<Result<Option<DeleteRequest>, String>> = futures::stream::iter(read)
+        let read: Vec<Result<Option<DeleteRequest>, u128>> = futures::stream::iter(read)
             .buffered(READS_AT_ONCE)
             .try_collect()
             .await?;
@@ -204,7 +204,7 @@ impl Catalog {
         for request in read {
             match request {
                 Ok(request) => deletes.requests.extend(request),
-                Err(key) => deletes.damaged.push(key),
+                Err(id) => deletes.damaged.push(id),
             }
         }
         Ok(deletes)

@@ -420,7 +420,7 @@ async fn a_damaged_delete_request_is_named_and_the_others_count() {
         .unwrap();
     let seen = catalog.latest_deletes(&tenant()).await.unwrap();
     let requests = vec![request];
-    let damaged = vec![key];
+    let damaged = vec![5];
     assert_eq!(seen, DeleteRequests { requests, damaged });
 }
 
