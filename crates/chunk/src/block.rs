@@ -17,8 +17,10 @@ use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, Run
 
 mod held;
 mod lines;
+mod patterns;
 mod templates;
 
+pub use patterns::LinePatterns;
 pub use templates::{KeptParts, LineTemplate, ReducedLines, Reduction};
 
 /// A fetched part of an object.
@@ -62,6 +64,8 @@ pub struct Block {
     pub(crate) found: Mutex<VecDeque<Found>>,
     /// What was kept of all lines last, the latest first.
     reduced: Mutex<VecDeque<(Reduction, Arc<ReducedLines>)>>,
+    /// Patterns of all lines.
+    patterns: OnceLock<Arc<LinePatterns>>,
     /// Who has it reduces the lines; others that want to, wait.
     reducing: Mutex<()>,
     columns: Vec<OnceLock<SharedColumn>>,
@@ -82,6 +86,7 @@ impl Block {
             was_searched: AtomicBool::new(false),
             found: Mutex::default(),
             reduced: Mutex::default(),
+            patterns: OnceLock::new(),
             reducing: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),
             meta,

@@ -28,7 +28,8 @@
 //!
 //! *Searching.* [`BlockMeta::search_ranges`] says which bytes a [`Search`] needs, [`Block::search`]
 //! finds its rows, and [`Block::lines_of`] gives only their lines. Who reads few fields of a line
-//! looks at [`BlockMeta::templates`] and gets them with [`Block::reduced_lines`].
+//! looks at [`BlockMeta::templates`] and gets them with [`Block::reduced_lines`]. Who counts kinds of
+//! lines gets them with [`Block::patterns`].
 //!
 //! *Invariants.* A length is capped before memory is taken for it. Every stored byte is covered by
 //! a checksum that is verified before the byte is believed. A damaged object gives an error that
@@ -44,13 +45,14 @@ mod level;
 mod meta;
 mod metadata;
 mod object;
+mod pattern;
 mod rows;
 mod rowset;
 mod search;
 mod shape;
 mod values;
 
-pub use block::{Block, KeptParts, LineTemplate, Piece, ReducedLines, Reduction};
+pub use block::{Block, KeptParts, LinePatterns, LineTemplate, Piece, ReducedLines, Reduction};
 pub use codec::Codec;
 pub use encode::{
     EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block, metadata_bytes,
@@ -63,6 +65,7 @@ pub use object::{
     BlockInfo, FinishedObject, HEADER_LEN, ObjectMeta, ObjectWriter, StreamInfo, TRAILER_LEN,
     Trailer,
 };
+pub use pattern::{PatternToken, VARIABLE, pattern_tokens, put_pattern};
 pub use rows::{FoundLines, RunRows};
 pub use rowset::RowSet;
 pub use search::{Needle, Search};

@@ -93,13 +93,13 @@ impl BlockMeta {
         self.ranges_of(&wanted)
     }
 
-    fn want_payload(&self, shape: &Shape, payload: u32, wanted: &mut [bool]) {
+    pub(crate) fn want_payload(&self, shape: &Shape, payload: u32, wanted: &mut [bool]) {
         if let Some(blob) = shape.payloads.get(payload as usize) {
             self.want(&blob.spans, wanted);
         }
     }
 
-    fn want(&self, spans: &[Span], wanted: &mut [bool]) {
+    pub(crate) fn want(&self, spans: &[Span], wanted: &mut [bool]) {
         for span in spans {
             if let Some(wanted) = wanted.get_mut(span.frame as usize) {
                 *wanted = true;

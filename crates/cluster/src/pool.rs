@@ -11,8 +11,8 @@ use model::{Code, CodedError, StreamBatch, TenantId};
 use parking_lot::Mutex;
 use proto::remote::{RemoteIngest, RemoteSelect};
 use proto::role::{
-    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectSamples,
-    SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
+    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
+    SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns, TailRequest, Tailing,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -222,6 +222,14 @@ impl<R: Select> Select for Watched<R> {
         request: SelectSamples,
     ) -> Result<Selected<SampleRows>, CodedError> {
         let result = self.role.select_samples(request).await;
+        self.watch.see(Call::Select, result)
+    }
+
+    async fn select_patterns(
+        &self,
+        request: SelectPatterns,
+    ) -> Result<Selected<StreamPatterns>, CodedError> {
+        let result = self.role.select_patterns(request).await;
         self.watch.see(Call::Select, result)
     }
 

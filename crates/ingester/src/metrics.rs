@@ -70,6 +70,7 @@ label_values! {
     QueryKind {
         Logs = "logs",
         Samples = "samples",
+        Patterns = "patterns",
         Series = "series",
         Tail = "tail",
     }

@@ -9,6 +9,7 @@
 
 mod earlier;
 mod logs;
+mod patterns;
 mod samples;
 mod series;
 mod tailing;
@@ -26,8 +27,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use model::{Budget, BudgetError, Code, CodedError, Matcher, Shard, TenantId, TimeRange};
 use proto::role::{
-    Coverage, Deletion, LogRows, SampleRows, Select, SelectLogs, SelectSamples, SelectSeries,
-    Selected, SeriesStats, TailRequest, Tailing,
+    Coverage, Deletion, LogRows, SampleRows, Select, SelectLogs, SelectPatterns, SelectSamples,
+    SelectSeries, Selected, SeriesStats, StreamPatterns, TailRequest, Tailing,
 };
 use scan::{Deletes, ScanError, Source};
 use tokio::runtime::Handle;
@@ -74,6 +75,22 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Samples);
         let query =
             samples::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
+        let selected = Selection {
+            selectors: vec![query.matchers()],
+            shard: request.shard,
+        };
+        inner
+            .run(request.tenant, selected, request.range, query)
+            .await
+    }
+
+    async fn select_patterns(
+        &self,
+        request: SelectPatterns,
+    ) -> Result<Selected<StreamPatterns>, CodedError> {
+        let inner = self.inner();
+        inner.metrics.query(QueryKind::Patterns);
+        let query = patterns::Query::parse(&request)?;
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,

@@ -1,5 +1,6 @@
 //! Between wire types and model types. To the wire never fails; from the wire everything is checked.
 
+mod patterns;
 mod series;
 
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use crate::role::{
 };
 use crate::skald as wire;
 
+pub(crate) use patterns::{
+    select_patterns_from_wire, select_patterns_to_wire, stream_patterns_from_wire,
+    stream_patterns_to_wire,
+};
 pub(crate) use series::{
     select_series_from_wire, select_series_to_wire, series_stats_from_wire, series_stats_to_wire,
 };

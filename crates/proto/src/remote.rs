@@ -10,8 +10,8 @@ use tonic::transport::Channel;
 
 use crate::convert;
 use crate::role::{
-    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectSamples,
-    SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
+    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
+    SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns, TailRequest, Tailing,
 };
 use crate::skald as wire;
 use crate::skald::ingest_client::IngestClient;
@@ -172,6 +172,38 @@ impl Select for RemoteSelect {
                     .series
                     .into_iter()
                     .map(convert::sample_rows_from_wire)
+                    .collect()
+            })
+            .boxed();
+        Ok(Selected { coverage, batches })
+    }
+
+    async fn select_patterns(
+        &self,
+        request: SelectPatterns,
+    ) -> Result<Selected<StreamPatterns>, CodedError> {
+        let message = convert::select_patterns_to_wire(&request);
+        let request = with_timeout(message, self.limits.select_timeout);
+        let response = self
+            .client
+            .clone()
+            .select_patterns(request)
+            .await
+            .map_err(|s| failed(&s))?;
+        let mut messages = response.into_inner();
+        let first = messages
+            .message()
+            .await
+            .map_err(|s| failed(&s))?
+            .ok_or_else(no_coverage)?;
+        let coverage = coverage_of(first.coverage.clone())?;
+        let batches = futures::stream::once(async { Ok(first) })
+            .chain(messages.map_err(|s| failed(&s)))
+            .map(|message| {
+                message?
+                    .streams
+                    .into_iter()
+                    .map(convert::stream_patterns_from_wire)
                     .collect()
             })
             .boxed();

@@ -77,6 +77,15 @@ pub trait Select: Send + Sync {
         request: SelectSamples,
     ) -> Result<Selected<SampleRows>, CodedError>;
 
+    /// Patterns of lines, and how many there are over time.
+    ///
+    /// # Errors
+    /// If the selector is wrong, or the ingester cannot answer.
+    async fn select_patterns(
+        &self,
+        request: SelectPatterns,
+    ) -> Result<Selected<StreamPatterns>, CodedError>;
+
     /// Streams and their sizes.
     ///
     /// # Errors
@@ -196,6 +205,53 @@ pub struct SampleRows {
     /// How much.
     pub values: Vec<f64>,
     /// [`model::row_hash`] of the rows as stored.
+    pub row_hashes: Vec<u64>,
+}
+
+/// Asks for patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectPatterns {
+    /// Whose.
+    pub tenant: TenantId,
+    /// A stream selector in LogQL.
+    pub selector: String,
+    /// When.
+    pub range: TimeRange,
+    /// Rows to leave out.
+    pub deletions: Vec<Deletion>,
+    /// Which of the streams.
+    pub shard: Shard,
+    /// Rows count for the beginning of their step.
+    pub step_ns: i64,
+    /// Lines that may be looked at one by one, the newest of each stream.
+    pub lines_max: u64,
+    /// Whether each row comes with its time and hash.
+    pub hashes: bool,
+}
+
+/// Patterns of the lines of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamPatterns {
+    /// Fingerprint of the stream's own labels.
+    pub stream_fingerprint: u64,
+    /// Those that there are; one may come several times.
+    pub patterns: Vec<PatternRows>,
+    /// Lines that were not looked at.
+    pub left_out: u64,
+}
+
+/// Rows of one pattern and level.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatternRows {
+    /// The pattern, in which byte 1 stands for a word that differs.
+    pub pattern: Bytes,
+    /// The level that was detected; empty if none was.
+    pub level: String,
+    /// Beginnings of steps, or times of rows that come with their hashes.
+    pub timestamps_ns: Vec<i64>,
+    /// How many of each.
+    pub rows: Vec<u64>,
+    /// [`model::row_hash`] of the rows as stored; none if they were not asked for.
     pub row_hashes: Vec<u64>,
 }
 

@@ -8,7 +8,7 @@ use model::CodedError;
 use tonic::{Request, Response, Status};
 
 use crate::convert::{self, to_status};
-use crate::role::{Ingest, Select, Selected};
+use crate::role::{Ingest, Select, Selected, StreamPatterns};
 use crate::skald as wire;
 use crate::skald::ingest_server::IngestServer;
 use crate::skald::select_server::SelectServer;
@@ -94,6 +94,7 @@ where
 impl wire::select_server::Select for SelectService {
     type SelectLogsStream = Messages<wire::SelectLogsResponse>;
     type SelectSamplesStream = Messages<wire::SelectSamplesResponse>;
+    type SelectPatternsStream = Messages<wire::SelectPatternsResponse>;
     type TailStream = Messages<wire::TailResponse>;
 
     async fn select_logs(
@@ -140,6 +141,34 @@ impl wire::select_server::Select for SelectService {
             |rows| wire::SelectSamplesResponse {
                 coverage: None,
                 series: rows.into_iter().map(convert::sample_rows_to_wire).collect(),
+            },
+        ))
+    }
+
+    async fn select_patterns(
+        &self,
+        request: Request<wire::SelectPatternsRequest>,
+    ) -> Result<Response<Self::SelectPatternsStream>, Status> {
+        let request =
+            convert::select_patterns_from_wire(request.into_inner()).map_err(|e| to_status(&e))?;
+        let selected = self
+            .select
+            .select_patterns(request)
+            .await
+            .map_err(|e| to_status(&e))?;
+        let streams = |streams: Vec<StreamPatterns>| {
+            let streams = streams.into_iter().map(convert::stream_patterns_to_wire);
+            streams.collect()
+        };
+        Ok(messages(
+            selected,
+            |coverage| wire::SelectPatternsResponse {
+                coverage: Some(coverage),
+                streams: vec![],
+            },
+            move |found| wire::SelectPatternsResponse {
+                coverage: None,
+                streams: streams(found),
             },
         ))
     }

@@ -26,7 +26,9 @@ pub struct Config {
     pub ingester_timeout: DurationNs,
     /// Rows that wait for a slow tail client; more are dropped and counted.
     pub tail_buffer_rows: usize,
-    /// Lines in which patterns are looked for, the newest of what is asked for.
+    /// Lines that are looked at one by one for their patterns, the newest first: those that an
+    /// ingester has in no block yet, and those of stored blocks without templates. Other lines are
+    /// counted without that, however many.
     pub pattern_lines: usize,
     /// Rule groups that a tenant may have.
     pub rule_groups_per_tenant: usize,
@@ -47,7 +49,7 @@ impl Default for Config {
             pushdown: true,
             ingester_timeout: DurationNs::from_secs(15),
             tail_buffer_rows: 10_000,
-            pattern_lines: 10_000,
+            pattern_lines: 1_000_000,
             rule_groups_per_tenant: 1000,
             delete_requests_per_tenant: 1000,
             per_request_limits_enabled: false,

@@ -22,7 +22,7 @@ use crate::metrics::QueryKind;
 use crate::query::{Answered, Context, InstantQuery, RangeQuery, parse};
 use crate::recent::Covered;
 use crate::stats::Report;
-use crate::stored::{RunRef, Unit, Wanted, first_ranges};
+use crate::stored::{Lines, RunRef, Unit, Wanted, first_ranges};
 use crate::tenancy;
 use crate::{Querier, check, samples};
 
@@ -344,7 +344,7 @@ async fn of_lines(
         for run in &unit.blocks {
             let wanted = Wanted {
                 projection: Projection::ALL,
-                reduction: None,
+                lines: Lines::Projected,
                 prefilter: &prefilter,
                 range: question.range,
             };
@@ -377,7 +377,7 @@ async fn of_samples(
         let needed = planner.plan(unit, &mut sum).await?;
         let wanted = needed.as_ref().map(|needed| Wanted {
             projection: needed.projection,
-            reduction: needed.reduction.as_ref(),
+            lines: needed.lines(),
             prefilter: planner.prefilter(),
             range,
         });
@@ -471,7 +471,7 @@ fn columns(wanted: Wanted<'_>) -> impl Iterator<Item = &'static str> {
         (metadata, "structured metadata"),
         (lengths || lines, "line lengths"),
         (lines, "lines"),
-        (wanted.reduction.is_some(), "fields of lines"),
+        (matches!(wanted.lines, Lines::Reduced(_)), "fields of lines"),
         (!wanted.prefilter.is_empty(), "what is searched of lines"),
     ]
     .into_iter()

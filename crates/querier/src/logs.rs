@@ -228,7 +228,7 @@ async fn work(shared: Arc<Shared>) -> Result<(), CodedError> {
         }
         let wanted = |unit: &Unit| stored::Wanted {
             projection: Projection::ALL,
-            reduction: None,
+            lines: stored::Lines::Projected,
             prefilter: &shared.prefilter,
             range: unit.range_in(shared.wanted.range),
         };

@@ -1,26 +1,27 @@
 //! Patterns: what lines have in common, and how many of each kind there are over time.
 //!
-//! They are found in the lines when they are asked for, in recent and stored ones alike; nothing is
-//! kept for them. The newest lines up to a bound are looked at; if there are more, the answer says so.
+//! Stored blocks with templates know the patterns of their lines without the lines, so that all lines
+//! of a range are counted, however many. Lines of blocks without templates and those that ingesters
+//! have in no block yet are looked at one by one, up to a bound; if there are more, the answer says
+//! so. What is counted is exact: [`counts`] adds up patterns that are known from single lines, and
+//! only then [`miner`] finds those that belong together, the most frequent first.
 
+mod counts;
 mod miner;
-mod tokens;
+mod recent;
+mod stored;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use logql::syntax::ast::LogExpr;
-use model::{CodedError, Direction, Matcher, TenantId, TimeRange};
-use proto::role::LogRow;
+use model::{CodedError, Matcher, TenantId, TimeRange};
+use scan::LinesLeft;
 
 use crate::metrics::QueryKind;
-use crate::query::{Answered, Context, lines};
-use crate::tenancy::shares;
-use crate::{Querier, check, logs};
-use miner::Miner;
+use crate::query::{Answered, Context};
+use crate::{Querier, check, tenancy};
+use counts::Counts;
 
-/// Metadata that says how bad it is.
-const LEVEL: &str = "detected_level";
 /// Kinds of lines in one answer, the most frequent first.
 const PATTERNS_MAX: usize = 300;
 
@@ -46,9 +47,19 @@ pub struct Pattern {
     pub samples: Vec<(i64, u64)>,
 }
 
+/// What is counted of one tenant.
+struct Counting {
+    context: Context,
+    matchers: Vec<Matcher>,
+    range: TimeRange,
+    step_ns: i64,
+    /// Of all tenants.
+    lines: Arc<LinesLeft>,
+}
+
 impl Querier {
-    /// Kinds of the newest lines of a selector, the most frequent first. A range that is too long for
-    /// a tenant is cut: Loki has patterns of the newest lines only, whatever the range.
+    /// Kinds of lines of a selector, the most frequent first. A range that is too long for a tenant
+    /// is cut: Loki has patterns of the newest lines only, whatever the range.
     ///
     /// # Errors
     /// If data cannot be read.
@@ -60,77 +71,60 @@ impl Querier {
         let range = tenants.iter().fold(query.range, |range, tenant| {
             check::newest_part(range, &self.limits(tenant), self.now_ns())
         });
-        let wanted = logs::Wanted {
-            range,
-            limit: self.config.pattern_lines,
-            direction: Direction::Backward,
-            interval_ns: 0,
-        };
+        let step_ns = query.step_ns;
         let log = LogExpr {
             matchers: query.matchers,
             stages: Vec::new(),
         };
-        let step_ns = query.step_ns;
+        let lines = Arc::new(LinesLeft::new(self.config.pattern_lines as u64));
         self.run(QueryKind::Samples, tenants, |context| async move {
-            let rows = lines(&context, tenants, &log, wanted).await?;
-            if rows.len() >= wanted.limit {
-                tell_left_out(&context, tenants, &log.matchers, &rows, range).await?;
+            let mut counts = Counts::new(&context, step_ns);
+            for (share, log) in tenancy::log_shares(&log, tenants)? {
+                let counting = Counting {
+                    context: context.of(&share.tenant),
+                    matchers: log.matchers,
+                    range,
+                    step_ns,
+                    lines: Arc::clone(&lines),
+                };
+                counting.count(&mut counts).await?;
             }
-            context.compute(move |_| Ok(mine(&rows, step_ns))).await
+            let (patterns, rarer) = context
+                .compute(move |is_cancelled| Ok(counts.mine(is_cancelled)))
+                .await?;
+            tell_left_out(&context, lines.left_out(), rarer);
+            Ok(patterns)
         })
         .await
     }
 }
 
-/// Says in the answer how many lines were not looked at, and since when all were.
-async fn tell_left_out(
-    context: &Context,
-    tenants: &[TenantId],
-    matchers: &[Matcher],
-    rows: &[LogRow],
-    range: TimeRange,
-) -> Result<(), CodedError> {
-    let mut all = 0;
-    for share in shares(matchers, tenants) {
-        let context = context.of(&share.tenant);
-        all += context.total(&share.matchers, range).await?.rows;
+impl Counting {
+    /// Adds what ingesters and storage have.
+    async fn count(self, counts: &mut Counts) -> Result<(), CodedError> {
+        let (context, range) = (&self.context, self.range);
+        context.check_bytes(&self.matchers, range).await?;
+        let deleting = context.deleting(range).await?;
+        let (covered, recent) = self.recent(&deleting, counts).await?;
+        let units = context
+            .units(&self.matchers, range, &covered, &deleting.stored)
+            .await?;
+        context.check_stored(&self.matchers, range, &units)?;
+        stored::count(self, recent, deleting.stored, units, counts).await
     }
-    let left_out = all.saturating_sub(rows.len() as u64);
-    if left_out > 0 {
-        let oldest_ns = rows.last().map_or(range.start_ns, |row| row.timestamp_ns);
-        let since = jiff::Timestamp::from_nanosecond(i128::from(oldest_ns));
-        let since = since.map(|since| since.to_string()).unwrap_or_default();
-        context.missing.left_out(format!(
-            "patterns are those of the newest {} lines (querier.pattern_lines), since {since}; about {left_out} older ones of the range were not looked at",
-            rows.len()
-        ));
-    }
-    Ok(())
 }
 
-/// Lines of different levels are of different kinds, even where their texts are alike.
-fn mine(rows: &[LogRow], step_ns: i64) -> Vec<Pattern> {
-    let mut levels: BTreeMap<&str, Miner> = BTreeMap::new();
-    for row in rows {
-        let level = row.labels.metadata.get(LEVEL).unwrap_or_default();
-        let line = String::from_utf8_lossy(&row.line);
-        let at_s = row.timestamp_ns.div_euclid(step_ns).saturating_mul(step_ns) / 1_000_000_000;
-        levels.entry(level).or_default().add(&line, at_s);
+/// Says in the answer which lines are in none of its patterns.
+fn tell_left_out(context: &Context, not_looked_at: u64, rarer: u64) {
+    if not_looked_at > 0 {
+        context.missing.left_out(format!(
+            "about {not_looked_at} lines that are in no block with templates were not looked at, as querier.pattern_lines is {}",
+            context.querier.config.pattern_lines
+        ));
     }
-    let of_level = |(level, miner): (&str, Miner)| {
-        let level = level.to_owned();
-        miner
-            .finish()
-            .into_iter()
-            .map(move |(text, samples)| Pattern {
-                text,
-                level: level.clone(),
-                samples,
-            })
-    };
-    let mut patterns: Vec<Pattern> = levels.into_iter().flat_map(of_level).collect();
-    let lines = |pattern: &Pattern| pattern.samples.iter().map(|(_, count)| *count).sum::<u64>();
-    patterns.sort_by_cached_key(|pattern| std::cmp::Reverse(lines(pattern)));
-    patterns.truncate(PATTERNS_MAX);
-    patterns
+    if rarer > 0 {
+        context.missing.left_out(format!(
+            "{rarer} lines have patterns that are rarer than the {PATTERNS_MAX} of this answer"
+        ));
+    }
 }

@@ -52,6 +52,43 @@ impl Covered {
     }
 }
 
+/// Bytes that a remembered row holds.
+pub(crate) const KNOWN_ROW_BYTES: u64 = 64;
+
+/// Rows of a stream that ingesters gave: which they are, and the time of the first.
+#[derive(Debug)]
+pub(crate) struct KnownRows {
+    min_ts_ns: i64,
+    rows: HashSet<(i64, u64)>,
+}
+
+impl Default for KnownRows {
+    fn default() -> Self {
+        Self {
+            min_ts_ns: i64::MAX,
+            rows: HashSet::new(),
+        }
+    }
+}
+
+impl KnownRows {
+    /// Takes in a row by its time and hash. Whether it was not known.
+    pub(crate) fn insert(&mut self, time_ns: i64, row_hash: u64) -> bool {
+        self.min_ts_ns = self.min_ts_ns.min(time_ns);
+        self.rows.insert((time_ns, row_hash))
+    }
+
+    /// Whether a row is known.
+    pub(crate) fn has(&self, time_ns: i64, row_hash: u64) -> bool {
+        self.rows.contains(&(time_ns, row_hash))
+    }
+
+    /// Whether a row of this time or before may be known.
+    pub(crate) fn reach(&self, time_ns: i64) -> bool {
+        self.min_ts_ns <= time_ns
+    }
+}
+
 /// The ingesters that a query waits for at this moment, which it names if its time passes meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited(Mutex<BTreeSet<String>>);

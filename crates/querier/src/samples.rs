@@ -1,6 +1,6 @@
 //! Range aggregations: samples of ingesters and storage, each row once, added up per series.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,28 +20,19 @@ use scan::{
 
 use crate::deletes::Deleting;
 use crate::query::Context;
-use crate::recent::{self, Covered};
+use crate::recent::{self, Covered, KNOWN_ROW_BYTES, KnownRows};
 use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
-use crate::stored::{OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
+use crate::stored::{Lines, OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
 use crate::workers;
 
 /// Units of which a worker scans one after the other before it asks for more.
 const UNITS_AT_ONCE: usize = 16;
-/// Bytes that a remembered sample holds.
-const SAMPLE_BYTES: u64 = 64;
 
 /// Rows that ingesters gave, by stream.
 struct Recent {
-    streams: HashMap<u64, RecentRows>,
+    streams: HashMap<u64, KnownRows>,
     memory: Reservation,
-}
-
-/// Rows of a stream that ingesters gave: their first time, and which they are.
-#[derive(Debug)]
-struct RecentRows {
-    min_ts_ns: i64,
-    rows: HashSet<(i64, u64)>,
 }
 
 /// The series of one range aggregation of one tenant at all steps, with no labels but those that
@@ -231,20 +222,13 @@ impl Recent {
     ) -> Result<(), BudgetError> {
         let count = samples.timestamps_ns.len() as u64;
         QueryStats::add(&context.stats.ingester_lines, count);
-        self.memory.grow(count * SAMPLE_BYTES)?;
-        let known = self
-            .streams
-            .entry(samples.stream_fingerprint)
-            .or_insert_with(|| RecentRows {
-                min_ts_ns: i64::MAX,
-                rows: HashSet::new(),
-            });
+        self.memory.grow(count * KNOWN_ROW_BYTES)?;
+        let known = self.streams.entry(samples.stream_fingerprint).or_default();
         let series = sum.series(&samples.labels)?;
         sum.take_from(samples.stream_fingerprint, true);
         let times = samples.timestamps_ns.iter();
         for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
-            known.min_ts_ns = known.min_ts_ns.min(*time_ns);
-            if known.rows.insert((*time_ns, *row_hash)) {
+            if known.insert(*time_ns, *row_hash) {
                 sum.add(series, *time_ns, *value)?;
             } else {
                 QueryStats::add(&context.stats.duplicates, 1);
@@ -273,11 +257,11 @@ struct Shared {
 
 impl Shared {
     /// Rows of the unit's stream that were counted already and may be in the unit too.
-    fn recent_of(&self, unit: &Unit) -> Option<&RecentRows> {
+    fn recent_of(&self, unit: &Unit) -> Option<&KnownRows> {
         self.recent
             .streams
             .get(&unit.fingerprint)
-            .filter(|recent| recent.min_ts_ns <= unit.max_ts_ns)
+            .filter(|recent| recent.reach(unit.max_ts_ns))
     }
 
     /// What the result of a unit is known by, if it is the same each time: all its rows are asked
@@ -381,6 +365,14 @@ pub(crate) struct Needed {
     pub(crate) reduction: Option<Reduction>,
 }
 
+impl Needed {
+    /// What is read of lines.
+    pub(crate) fn lines(&self) -> Lines<'_> {
+        let reduction = self.reduction.as_ref();
+        reduction.map_or(Lines::Projected, Lines::Reduced)
+    }
+}
+
 async fn work(
     shared: Arc<Shared>,
     mut sum: RangeAccumulator,
@@ -409,7 +401,7 @@ async fn work(
             .map(|(unit, _, needed)| {
                 let wanted = Wanted {
                     projection: needed.projection,
-                    reduction: needed.reduction.as_ref(),
+                    lines: needed.lines(),
                     prefilter: &shared.prefilter,
                     range: unit.range_in(shared.range),
                 };
@@ -512,13 +504,13 @@ fn add_samples(
 /// Adds samples up, but for those of rows that ingesters gave already.
 struct Sink<'a> {
     sum: &'a mut RangeAccumulator,
-    recent: Option<&'a RecentRows>,
+    recent: Option<&'a KnownRows>,
     duplicates: u64,
     failed: Option<BudgetError>,
 }
 
 impl<'a> Sink<'a> {
-    fn new(sum: &'a mut RangeAccumulator, recent: Option<&'a RecentRows>) -> Self {
+    fn new(sum: &'a mut RangeAccumulator, recent: Option<&'a KnownRows>) -> Self {
         Self {
             sum,
             recent,
@@ -551,8 +543,9 @@ impl SampleSink for Sink<'_> {
         value: f64,
         row_hash: Option<u64>,
     ) -> ControlFlow<()> {
-        let key = (timestamp_ns, row_hash.unwrap_or_default());
-        if self.recent.is_some_and(|recent| recent.rows.contains(&key)) {
+        let hash = row_hash.unwrap_or_default();
+        let is_known = |recent: &KnownRows| recent.has(timestamp_ns, hash);
+        if self.recent.is_some_and(is_known) {
             self.duplicates += 1;
             return ControlFlow::Continue(());
         }

@@ -6,10 +6,12 @@
 
 mod claims;
 mod held;
+mod kept;
 mod open;
 mod opened;
 mod search;
 mod slices;
+mod wanted;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -26,9 +28,10 @@ use crate::query::Context;
 use crate::recent::Covered;
 use crate::stats::QueryStats;
 use claims::BlockKey;
-pub(crate) use open::{OpenBlocks, Wanted, first_ranges};
+pub(crate) use open::OpenBlocks;
 pub(crate) use opened::OpenUnit;
 pub(crate) use slices::sliced;
+pub(crate) use wanted::{Lines, Wanted, first_ranges};
 
 /// Rows of one stream in blocks that overlap in time.
 #[derive(Clone, Debug)]

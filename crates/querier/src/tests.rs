@@ -8,6 +8,7 @@ mod endpoints;
 mod explaining;
 mod limits;
 mod merging;
+mod patterns;
 mod reusing;
 
 pub(crate) use bed::range_query;

@@ -195,6 +195,22 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Where the rows come from.
+    pub(crate) fn source(&self) -> &Source {
+        self.source
+    }
+
+    /// The block that the rows are decoded from, and which of its rows is the first one here.
+    pub(crate) fn block_rows(&self) -> Option<(&Block, usize)> {
+        match (&self.rows, self.source) {
+            (Rows::Run { rows, .. }, Source::Block { block, .. }) => {
+                let run = self.source.run_meta()?;
+                Some((block, run.row_range().start + rows.first_row()))
+            }
+            _ => None,
+        }
+    }
+
     /// All rows that are in the range, whether seen or not.
     pub(crate) fn inside(&self) -> Range<usize> {
         self.inside.clone()

@@ -6,8 +6,8 @@
 //! given once; sources that do not overlap are run one after the other, and opened only when their
 //! turn comes, so that a query with a limit leaves most of them alone.
 //!
-//! [`scan_logs`] gives lines, [`scan_samples`] samples of a range aggregation. Both read as little
-//! as they can. Line filters that are literals ([`Prefilter`]) become a set of rows before any stage
+//! [`scan_logs`] gives lines, [`scan_samples`] samples of a range aggregation, [`scan_patterns`]
+//! patterns of lines and how many there are. All read as little as they can. Line filters that are literals ([`Prefilter`]) become a set of rows before any stage
 //! runs: structured blocks find it without their lines, of other sources all lines are searched at
 //! once. Of structured blocks, stages that parse JSON or logfmt see only the fields that they read
 //! (`reduced.rs`), and the lines of a log query are put together when their turn comes. Counts come
@@ -29,6 +29,7 @@ mod deletes;
 mod error;
 mod logs;
 mod merge;
+mod patterns;
 mod prefilter;
 mod pushdown;
 mod reduced;
@@ -41,6 +42,7 @@ pub use context::{Context, ScanStats};
 pub use deletes::{Deletes, StreamDeletes, Undeleted};
 pub use error::{ScanError, out_of_memory};
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
+pub use patterns::{LinesLeft, PatternRows, PatternScan, PatternSink, scan_patterns};
 pub use prefilter::Prefilter;
 pub use pushdown::Pushdown;
 pub use samples::{

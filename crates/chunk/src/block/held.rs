@@ -25,8 +25,8 @@ impl Block {
         all.sort_by_key(|piece| piece.offset);
     }
 
-    /// The block with the same pieces, what searches found and what was kept of lines, and nothing
-    /// else decoded.
+    /// The block with the same pieces, what searches found, what was kept of lines and their patterns,
+    /// and nothing else decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
         let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
@@ -35,6 +35,7 @@ impl Block {
         Self {
             found: Mutex::new(found.clone()),
             reduced: Mutex::new(reduced.clone()),
+            patterns: self.patterns.clone(),
             ..Self::new(Arc::clone(&self.meta), pieces.clone())
         }
     }
@@ -52,6 +53,7 @@ impl Block {
         size_of::<Self>()
             + pieces.sum::<usize>()
             + reduced.sum::<usize>()
+            + self.patterns.get().map_or(0, |found| found.heap_bytes())
             + self.frames.len() * size_of::<OnceLock<bytes::Bytes>>()
             + frames.map(bytes::Bytes::len).sum::<usize>()
             + self.timestamps.get().map_or(0, |times| times.len() * 8)

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures::StreamExt;
 use model::{Code, Direction, Parts, Shard, TenantId, TimeRange};
 use proto::role::{
-    Deletion, Select, SelectLogs, SelectSamples, SelectSeries, SeriesStats, TailRequest,
+    Deletion, Select, SelectLogs, SelectPatterns, SelectSamples, SelectSeries, SeriesStats,
+    TailRequest,
 };
 
 use super::bed::{ALL, Bed, Life, NOW_NS, row};
@@ -444,4 +445,80 @@ async fn pipelines_and_unwraps(life: &Life) {
         samples(life, longest).await,
         [r#"{level="info"}: [200.0, 200.0, 404.0, 404.0, 500.0, 500.0]"#]
     );
+}
+
+/// Lines by pattern, lines that were not looked at, and the hashes of rows.
+async fn patterns(
+    life: &Life,
+    lines_max: u64,
+    hashes: bool,
+) -> (BTreeMap<Vec<u8>, u64>, u64, Vec<u64>) {
+    let request = SelectPatterns {
+        tenant: TenantId::single(),
+        selector: r#"{job="test"}"#.to_owned(),
+        range: ALL,
+        deletions: Vec::new(),
+        shard: Shard::ALL,
+        step_ns: 1000,
+        lines_max,
+        hashes,
+    };
+    let selected = life.ingester.select_patterns(request).await.unwrap();
+    let batches: Vec<_> = selected.batches.collect().await;
+    let (mut counts, mut left_out, mut found) = (BTreeMap::new(), 0, Vec::new());
+    for stream in batches.into_iter().flat_map(Result::unwrap) {
+        left_out += stream.left_out;
+        for rows in stream.patterns {
+            let count = rows.rows.iter().sum::<u64>();
+            *counts.entry(rows.pattern.to_vec()).or_default() += count;
+            found.extend(rows.row_hashes);
+        }
+    }
+    (counts, left_out, found)
+}
+
+#[tokio::test]
+async fn patterns_count_rows_of_heads_and_blocks() {
+    let mut bed = Bed::new();
+    // Smaller blocks have no templates.
+    bed.config.block_bytes = model::units::ByteSize::mib(1);
+    let life = bed.start().await;
+    let push = async |rows: std::ops::Range<i64>| {
+        let row = |i: i64| match i % 2 {
+            0 => row(
+                "a",
+                NOW_NS + i,
+                format!("request {i} of user {i} took {i}ms"),
+            ),
+            _ => row("b", NOW_NS + i, format!("level=info msg=\"done with {i}\"")),
+        };
+        let rows: Vec<_> = rows.map(row).collect();
+        life.push(&TenantId::single(), &rows).await.unwrap();
+    };
+    push(0..2000).await;
+    life.encode_all().await;
+    push(2000..2010).await;
+    let expected = |blocks: u64, heads: u64| {
+        BTreeMap::from([
+            (
+                b"request \x01 of user \x01 took \x01".to_vec(),
+                blocks + heads,
+            ),
+            (
+                b"level=info msg=\"done with \x01\"".to_vec(),
+                blocks + heads,
+            ),
+        ])
+    };
+    let (counts, left_out, hashes) = patterns(&life, 10, false).await;
+    assert_eq!((counts, left_out), (expected(1000, 5), 0));
+    assert_eq!(hashes, [0; 0]);
+    let (counts, left_out, hashes) = patterns(&life, u64::MAX, true).await;
+    assert_eq!((counts, left_out), (expected(1000, 5), 0));
+    assert_eq!(hashes.len(), 2010);
+    let (counts, left_out, hashes) = patterns(&life, 20, true).await;
+    assert_eq!((counts.values().sum::<u64>(), left_out), (20, 1990));
+    assert_eq!(hashes.len(), 20);
+    let (counts, left_out, _) = patterns(&life, 0, false).await;
+    assert_eq!((counts, left_out), (expected(1000, 0), 10));
 }

@@ -4,22 +4,31 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::tokens::{Token, pattern, tokens};
+use chunk::{PatternToken, pattern_tokens};
+
+use super::counts::Samples;
 
 /// Kinds that are remembered; a line that would need another joins none.
 const KINDS_MAX: usize = 1000;
-/// Bytes of a line that are looked at.
-const LINE_BYTES_MAX: usize = 3000;
 /// How much two lines of a kind must have in common: this part of their fixed tokens.
 const SIMILARITY: (usize, usize) = (3, 5);
 
 /// What two lines of a kind must share before they are compared.
-type Key = (usize, Option<String>);
+type Key = (usize, Option<Box<[u8]>>);
+
+/// A part of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// The same in all lines of a kind.
+    Fixed(Box<[u8]>),
+    /// Different from line to line.
+    Variable,
+}
 
 #[derive(Debug)]
 struct Kind {
     tokens: Vec<Token>,
-    samples: BTreeMap<i64, u64>,
+    samples: Samples,
 }
 
 /// Kinds of the lines seen so far.
@@ -30,10 +39,9 @@ pub(super) struct Miner {
 }
 
 impl Miner {
-    /// Adds a line of a time.
-    pub(super) fn add(&mut self, line: &str, at_s: i64) {
-        let cut = line.floor_char_boundary(LINE_BYTES_MAX);
-        let tokens = tokens(line.get(..cut).unwrap_or_default());
+    /// Adds lines of a pattern. `false` if they would be of another kind and there are too many.
+    pub(super) fn add(&mut self, pattern: &[u8], samples: Samples) -> bool {
+        let tokens = tokens(pattern);
         let first = match tokens.first() {
             Some(Token::Fixed(text)) => Some(text.clone()),
             _ => None,
@@ -43,40 +51,63 @@ impl Miner {
             .iter_mut()
             .filter_map(|kind| Some((kind.alike(&tokens)?, kind)))
             .max_by_key(|(alike, _)| *alike);
-        let kind = match best {
+        match best {
             Some((_, kind)) => {
                 kind.join(&tokens);
-                kind
+                for (at_ns, count) in samples {
+                    *kind.samples.entry(at_ns).or_default() += count;
+                }
+                true
             }
             None if self.kinds < KINDS_MAX => {
                 self.kinds += 1;
-                group.push(Kind {
-                    tokens,
-                    samples: BTreeMap::new(),
-                });
-                match group.last_mut() {
-                    Some(kind) => kind,
-                    None => return,
-                }
+                group.push(Kind { tokens, samples });
+                true
             }
-            None => return,
-        };
-        *kind.samples.entry(at_s).or_default() += 1;
+            None => false,
+        }
     }
 
     /// Patterns and their samples. Kinds that came to have the same pattern are one.
-    pub(super) fn finish(self) -> Vec<(String, Vec<(i64, u64)>)> {
-        let mut patterns: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
+    pub(super) fn finish(self) -> Vec<(String, Samples)> {
+        let mut patterns: BTreeMap<String, Samples> = BTreeMap::new();
         for kind in self.groups.into_values().flatten() {
-            let samples = patterns.entry(pattern(&kind.tokens)).or_default();
-            for (at_s, count) in kind.samples {
-                *samples.entry(at_s).or_default() += count;
+            let samples = patterns.entry(text(&kind.tokens)).or_default();
+            for (at_ns, count) in kind.samples {
+                *samples.entry(at_ns).or_default() += count;
             }
         }
-        let listed =
-            |(text, samples): (String, BTreeMap<i64, u64>)| (text, samples.into_iter().collect());
-        patterns.into_iter().map(listed).collect()
+        patterns.into_iter().collect()
     }
+}
+
+fn tokens(pattern: &[u8]) -> Vec<Token> {
+    let token = |token: PatternToken<'_>| match token {
+        PatternToken::Fixed(text) => Token::Fixed(text.into()),
+        PatternToken::Variable => Token::Variable,
+    };
+    pattern_tokens(pattern).map(token).collect()
+}
+
+/// Some tokens as they are shown: variables next to each other are one.
+fn text(tokens: &[Token]) -> String {
+    let mut out = Vec::new();
+    let mut is_variable = false;
+    for token in tokens {
+        match token {
+            Token::Fixed(text) => {
+                out.extend_from_slice(text);
+                is_variable = false;
+            }
+            Token::Variable => {
+                if !is_variable {
+                    out.extend_from_slice(b"<_>");
+                }
+                is_variable = true;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl Kind {
@@ -87,7 +118,7 @@ impl Kind {
             let (Token::Fixed(own), other) = (own, other) else {
                 continue;
             };
-            if !own.contains(char::is_alphabetic) {
+            if !own.iter().any(is_alphabetic) {
                 // Separators must agree, or the pattern would not be that of both.
                 if !matches!(other, Token::Fixed(other) if other == own) {
                     return None;
@@ -110,20 +141,29 @@ impl Kind {
     }
 }
 
+/// Whether a byte is a letter, or a part of one.
+fn is_alphabetic(byte: &u8) -> bool {
+    byte.is_ascii_alphabetic() || !byte.is_ascii()
+}
+
 #[cfg(test)]
 mod tests {
+    use chunk::put_pattern;
+
     use super::*;
+
+    fn add(miner: &mut Miner, line: &str, at_ns: i64) -> bool {
+        let mut pattern = Vec::new();
+        put_pattern(line.as_bytes(), &mut pattern);
+        miner.add(&pattern, Samples::from([(at_ns, 1)]))
+    }
 
     fn mined(lines: &[&str]) -> Vec<String> {
         let mut miner = Miner::default();
         for line in lines {
-            miner.add(line, 0);
+            assert!(add(&mut miner, line, 0));
         }
-        miner
-            .finish()
-            .into_iter()
-            .map(|(pattern, _)| pattern)
-            .collect()
+        miner.finish().into_iter().map(|(text, _)| text).collect()
     }
 
     #[test]
@@ -147,12 +187,12 @@ mod tests {
     #[test]
     fn samples_are_counted_per_time() {
         let mut miner = Miner::default();
-        for (line, at_s) in [("took 5", 10), ("took 6", 10), ("took 7", 20)] {
-            miner.add(line, at_s);
+        for (line, at_ns) in [("took 5", 10), ("took 6", 10), ("took 7", 20)] {
+            add(&mut miner, line, at_ns);
         }
         assert_eq!(
             miner.finish(),
-            [("took <_>".to_owned(), vec![(10, 2), (20, 1)])]
+            [("took <_>".to_owned(), Samples::from([(10, 2), (20, 1)]))]
         );
     }
 
@@ -164,7 +204,7 @@ mod tests {
                 .bytes()
                 .map(|b| (b + 49) as char)
                 .collect();
-            miner.add(&word, 0);
+            assert_eq!(add(&mut miner, &word, 0), number < KINDS_MAX);
         }
         assert_eq!(miner.finish().len(), KINDS_MAX);
     }

@@ -4,27 +4,24 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, Layout, Projection, Reduction, RowSet};
+use chunk::{Block, Projection, RowSet};
 use futures::{StreamExt, TryStreamExt};
-use model::{Code, CodedError, TimeRange};
+use model::{Code, CodedError};
 use parking_lot::Mutex;
-use scan::{Prefilter, Source};
+use scan::Source;
 use storage::BlockParts;
 use tokio::sync::{AcquireError, Semaphore};
 
 use super::claims::{BlockKey, Claim, Claims};
 use super::held::Held;
+use super::kept::{Kept, OpenBlock};
 use super::search::{Searched, search};
+use super::wanted::{Wanted, bytes_of, first_ranges, is_searched, joined};
 use super::{OpenUnit, RunRef, Unit};
 use crate::damage::{Damage, ReadError};
 use crate::query::Context;
 use crate::stats::QueryStats;
 
-/// Blocks that stay open between the units of a query; a block shared by many small streams is then
-/// decoded once.
-const OPEN_BLOCKS_MAX: usize = 32;
-/// Blocks that stay open take one of so many parts of what a query may hold.
-const KEPT_SHARE: u64 = 4;
 /// Blocks that a worker fetches at once: of one it needs little, and waits long.
 const FETCHES_AT_ONCE: usize = 8;
 /// Blocks of an object that are read in one go.
@@ -32,23 +29,11 @@ const READ_TOGETHER_MAX: usize = 8;
 /// Blocks that all workers of a query part fetch at once: others have queries too.
 const FETCHES_MAX: usize = 32;
 
-/// What a query wants of the units that it opens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
-    /// The columns.
-    pub(crate) projection: Projection,
-    /// What is read of the lines if they are not among these.
-    pub(crate) reduction: Option<&'a Reduction>,
-    /// Which rows.
-    pub(crate) prefilter: &'a Prefilter,
-    pub(crate) range: TimeRange,
-}
-
 /// Blocks that the units of one query have open. A query wants the same columns of all blocks, or
 /// of a shared one more than a unit alone would need.
 #[derive(Debug)]
 pub(crate) struct OpenBlocks {
-    open: Mutex<Vec<OpenBlock>>,
+    kept: Kept,
     /// Shared blocks of which no row is wanted.
     unwanted: Mutex<HashSet<BlockKey>>,
     /// Shared blocks that a unit is reading.
@@ -60,22 +45,12 @@ pub(crate) struct OpenBlocks {
 impl Default for OpenBlocks {
     fn default() -> Self {
         Self {
-            open: Mutex::default(),
+            kept: Kept::default(),
             unwanted: Mutex::default(),
             claims: Claims::default(),
             reads: Semaphore::new(FETCHES_MAX),
         }
     }
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct OpenBlock {
-    pub(super) object: u128,
-    ordinal: u32,
-    pub(super) block: Arc<Block>,
-    pub(super) held: Arc<Held>,
-    /// Whether more was fetched of it than a search needs.
-    is_whole: bool,
 }
 
 /// Which block of which unit.
@@ -186,34 +161,12 @@ impl Found<'_> {
         if !self.is_shared() && (wanted.projection.lines || wanted.projection.lengths) {
             ranges.extend(self.open.block.lines_ranges(self.rows).map_err(damaged)?);
         }
-        if let Some(reduction) = wanted.reduction {
-            ranges.extend(meta.reduced_ranges(reduction).map_err(damaged)?);
-        }
+        ranges.extend(wanted.lines.ranges(meta).map_err(damaged)?);
         Ok(joined(ranges))
     }
 }
 
 impl OpenBlocks {
-    fn get(&self, run: &RunRef) -> Option<OpenBlock> {
-        let open = self.open.lock();
-        let mut open = open.iter();
-        open.find(|open| open.object == run.object.id && open.ordinal == run.block)
-            .cloned()
-    }
-
-    /// Keeps a block open for other units, in place of those that are open for the longest: blocks
-    /// that are kept take no more than a share of the query's memory.
-    fn keep(&self, context: &Context, block: OpenBlock) {
-        let mut open = self.open.lock();
-        open.retain(|known| known.object != block.object || known.ordinal != block.ordinal);
-        let bytes_max = context.memory_max() / KEPT_SHARE;
-        let mut bytes: u64 = open.iter().map(|open| open.held.bytes()).sum();
-        while open.len() >= OPEN_BLOCKS_MAX || (bytes > bytes_max && !open.is_empty()) {
-            bytes -= bytes.min(open.remove(0).held.bytes());
-        }
-        open.push(block);
-    }
-
     /// Opens the blocks of units with what is wanted of them; not those that can tell, without
     /// their lines, that no row is wanted, nor those that are damaged, which the answer will lack.
     /// All are searched in one go.
@@ -282,7 +235,7 @@ impl OpenBlocks {
         wanted: Wanted<'_>,
     ) -> Result<First<'a>, ReadError> {
         let is_shared = run.block_meta(context).await?.runs().len() > 1;
-        if let Some(open) = self.get(run) {
+        if let Some(open) = self.kept.get(run) {
             return Ok(First::Known(Some(open)));
         }
         if !is_shared {
@@ -407,7 +360,7 @@ impl OpenBlocks {
         claim: Option<Claim<'a>>,
     ) -> Result<First<'a>, ReadError> {
         if let Some(claim) = &claim {
-            let open = self.get(run);
+            let open = self.kept.get(run);
             if open.is_some() || self.unwanted.lock().contains(&claim.key) {
                 return Ok(First::Known(open));
             }
@@ -459,7 +412,7 @@ impl OpenBlocks {
             is_whole,
         };
         if is_shared {
-            self.keep(context, open.clone());
+            self.kept.keep(context, open.clone());
         }
         open
     }
@@ -533,7 +486,7 @@ impl OpenBlocks {
     ) -> Result<OpenBlock, ReadError> {
         let Found { run, open, .. } = found;
         let _claim = self.claims.wait(run.key()).await;
-        if let Some(whole) = self.get(run).filter(|open| open.is_whole) {
+        if let Some(whole) = self.kept.get(run).filter(|open| open.is_whole) {
             return Ok(whole);
         }
         self.fetch_found(context, found).await?;
@@ -541,7 +494,7 @@ impl OpenBlocks {
             is_whole: true,
             ..open.clone()
         };
-        self.keep(context, whole.clone());
+        self.kept.keep(context, whole.clone());
         Ok(whole)
     }
 }
@@ -563,63 +516,4 @@ fn readable<T>(
 
 fn stopping(_: AcquireError) -> CodedError {
     CodedError::new(Code::Unavailable, "the querier is stopping")
-}
-
-fn bytes_of(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end - range.start).sum()
-}
-
-/// Ranges that overlap or touch as one.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    joined
-}
-
-/// Whether a block is searched before its lines are read.
-fn is_searched(meta: &BlockMeta, wanted: Wanted<'_>) -> bool {
-    !wanted.prefilter.is_empty() && meta.layout() != Layout::Plain
-}
-
-/// The columns needed of a block; plain lines are searched themselves.
-fn plain_projection(meta: &BlockMeta, wanted: Wanted<'_>) -> Projection {
-    let lines = !wanted.prefilter.is_empty() && meta.layout() == Layout::Plain;
-    Projection {
-        lines: wanted.projection.lines || lines,
-        ..wanted.projection
-    }
-}
-
-/// The bytes of a run's block that a query reads first. Where literals are searched in a block that
-/// is not plain, these are the columns searched, and the others are read only if there are rows.
-/// `None` if its templates say that there is none.
-pub(crate) fn first_ranges(
-    meta: &BlockMeta,
-    run: &RunRef,
-    wanted: Wanted<'_>,
-) -> Result<Option<Vec<Range<u64>>>, ReadError> {
-    let is_searched = is_searched(meta, wanted);
-    let mut ranges = if is_searched {
-        let ranges = meta.search_ranges(wanted.prefilter.search());
-        match ranges.map_err(|error| run.damaged(&error))? {
-            Some(ranges) => ranges,
-            None => return Ok(None),
-        }
-    } else if meta.runs().len() > 1 {
-        meta.fetch_ranges(plain_projection(meta, wanted), &[], None)
-    } else {
-        let projection = plain_projection(meta, wanted);
-        meta.fetch_ranges(projection, &[run.run as usize], Some(wanted.range))
-    };
-    if let (Some(reduction), false) = (wanted.reduction, is_searched) {
-        let lines = meta.reduced_ranges(reduction);
-        ranges.extend(lines.map_err(|error| run.damaged(&error))?);
-    }
-    Ok(Some(joined(ranges)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chunk::{Block, ChunkError, Layout, Projection, RowSet, Search};
 use model::{Code, CodedError};
 
-use super::open::OpenBlock;
+use super::kept::OpenBlock;
 use crate::query::Context;
 
 /// The rows that were found in a block, or why it could not be searched.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chunk::{EncodeOptions, ObjectWriter, Run, encode_block};
+use chunk::{EncodeOptions, LinesPolicy, ObjectWriter, Run, encode_block};
 use futures::StreamExt;
 use logql::metric::leaf_contexts;
 use logql::pipeline::{Extractor, Pipeline};
@@ -19,11 +19,13 @@ use model::{
 };
 use parking_lot::Mutex;
 use proto::role::{
-    Coverage, Deletion, LogRow, LogRows, PartStats, SampleRows, Select, SelectLogs, SelectSamples,
-    SelectSeries, Selected, SeriesStats, TailRequest, Tailing,
+    Coverage, Deletion, LogRow, LogRows, PartStats, PatternRows, SampleRows, Select, SelectLogs,
+    SelectPatterns, SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns,
+    TailRequest, Tailing,
 };
 use scan::{
-    Deletes, LogScan, Prefilter, Pushdown, SampleScan, SampleShape, SampleSink, ScanStats, Source,
+    Deletes, LinesLeft, LogScan, PatternScan, Prefilter, Pushdown, SampleScan, SampleShape,
+    SampleSink, ScanStats, Source,
 };
 use server::Overrides;
 use storage::{Catalog, Clock, ManifestEntry, StorageConfig, Store};
@@ -71,15 +73,19 @@ pub(super) struct Bed {
     pub(super) limits: Limits,
     pub(super) config: Config,
     pub(super) failures_max: Option<usize>,
+    /// Ingesters that have each row.
+    pub(super) copies: u64,
+    /// How lines are laid out that are put into storage.
+    pub(super) lines: LinesPolicy,
     /// How much later than [`NOW_NS`] it is.
     pub(super) later_ns: Arc<AtomicI64>,
     dir: tempfile::TempDir,
 }
 
 /// A catalog of a directory that has read nothing yet.
-fn catalog(dir: &Path, later_ns: &Arc<AtomicI64>) -> Catalog {
+fn catalog(dir: &Path, later_ns: &Arc<AtomicI64>, metrics: storage::Metrics) -> Catalog {
     let config = StorageConfig::default();
-    let store = Store::open(&config, dir, storage::Metrics::unregistered()).unwrap();
+    let store = Store::open(&config, dir, metrics).unwrap();
     let passed_ns = Arc::clone(later_ns);
     let clock = Clock::new(move || NOW_NS + passed_ns.load(Ordering::SeqCst));
     Catalog::new(store, &config, clock)
@@ -90,12 +96,14 @@ impl Bed {
         let dir = tempfile::tempdir().unwrap();
         let later_ns = Arc::new(AtomicI64::new(0));
         Self {
-            catalog: catalog(dir.path(), &later_ns),
+            catalog: catalog(dir.path(), &later_ns, storage::Metrics::unregistered()),
             later_ns,
             ingesters: vec![Arc::default()],
             limits: Limits::default(),
             config: Config::default(),
             failures_max: Some(0),
+            copies: 1,
+            lines: LinesPolicy::default(),
             dir,
         }
     }
@@ -116,7 +124,8 @@ impl Bed {
     }
 
     fn forget(&mut self) {
-        self.catalog = catalog(self.dir.path(), &self.later_ns);
+        let metrics = storage::Metrics::unregistered();
+        self.catalog = catalog(self.dir.path(), &self.later_ns, metrics);
     }
 
     /// Puts the rows of a stream into storage as an object of their own.
@@ -124,7 +133,7 @@ impl Bed {
         let labels = labels(stream);
         let mut writer = ObjectWriter::new(id);
         let run = Run::new(&labels, entries);
-        writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
+        writer.add_block(encode_block(&[run], &self.options()).unwrap());
         let object = writer.finish().unwrap();
         let entry = ManifestEntry::new("ingester-0", START_NS);
         self.catalog
@@ -147,7 +156,7 @@ impl Bed {
             .map(|labels| Run::new(labels, entries))
             .collect();
         let mut writer = ObjectWriter::new(id);
-        writer.add_block(encode_block(&runs, &EncodeOptions::default()).unwrap());
+        writer.add_block(encode_block(&runs, &self.options()).unwrap());
         let object = writer.finish().unwrap();
         let entry = ManifestEntry::new("ingester-0", START_NS);
         self.catalog
@@ -156,9 +165,17 @@ impl Bed {
             .unwrap();
     }
 
+    fn options(&self) -> EncodeOptions {
+        EncodeOptions {
+            lines: self.lines,
+            ..EncodeOptions::default()
+        }
+    }
+
     /// A querier of another process, and its catalog.
     pub(super) fn elsewhere(&self) -> (Catalog, Arc<Querier>) {
-        let catalog = catalog(self.dir.path(), &self.later_ns);
+        let metrics = storage::Metrics::unregistered();
+        let catalog = catalog(self.dir.path(), &self.later_ns, metrics);
         (catalog.clone(), self.querier_of(catalog))
     }
 
@@ -178,11 +195,11 @@ impl Bed {
                 )
             })
             .collect();
-        let failures_max = self.failures_max;
+        let (failures_max, copies) = (self.failures_max, self.copies);
         let readers = move || Readers {
             ingesters: ingesters.clone(),
             failures_max,
-            copies: 1,
+            copies,
         };
         Querier::new(
             self.config.clone(),
@@ -397,6 +414,46 @@ impl Select for FakeIngester {
                 scan::scan_samples(&[source], &scan, &mut stages, context, &mut sink).unwrap();
             });
             answer.append(&mut sink.rows);
+        }
+        Ok(self.selected(answer))
+    }
+
+    async fn select_patterns(
+        &self,
+        request: SelectPatterns,
+    ) -> Result<Selected<StreamPatterns>, CodedError> {
+        self.answers().await?;
+        let matchers = logql::syntax::parse_open_selector(&request.selector).unwrap();
+        let mut answer = Vec::new();
+        let lines = LinesLeft::new(request.lines_max);
+        for (labels, source) in self.matching(&request.tenant, &matchers, request.shard) {
+            let scan = PatternScan {
+                range: request.range,
+                step_ns: request.step_ns,
+                hashes: request.hashes,
+                lines: &lines,
+            };
+            let mut deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
+            let mut stream = StreamPatterns {
+                stream_fingerprint: labels.fingerprint(),
+                ..StreamPatterns::default()
+            };
+            let left_out = lines.left_out();
+            let mut sink = |rows: scan::PatternRows<'_>| {
+                stream.patterns.push(PatternRows {
+                    pattern: Bytes::copy_from_slice(rows.pattern),
+                    level: rows.level.to_owned(),
+                    timestamps_ns: vec![rows.timestamp_ns],
+                    rows: vec![rows.rows],
+                    row_hashes: rows.row_hash.into_iter().collect(),
+                });
+                ControlFlow::Continue(())
+            };
+            scanning(|context| {
+                scan::scan_patterns(&[source], &scan, &mut deletes, context, &mut sink).unwrap();
+            });
+            stream.left_out = lines.left_out() - left_out;
+            answer.push(stream);
         }
         Ok(self.selected(answer))
     }

@@ -585,22 +585,3 @@ async fn paths_with_empty_parts_move_and_head_is_refused() {
     assert_eq!(ask(Method::GET, "/loki/api/v1/label//values").await.0, 301);
     assert_eq!(ask(Method::HEAD, "/loki/api/v1/labels").await.0, 405);
 }
-
-#[tokio::test]
-async fn patterns_say_that_there_are_older_lines() {
-    let mut bed = bed().await;
-    let params = [("query", r#"{app="web"}"#), ("step", "60")];
-    let body = get_json(&bed, "/loki/api/v1/patterns", &params).await;
-    assert_eq!(body.get("warnings"), None);
-    assert_eq!(body["data"][0]["samples"][0][1], 10);
-    bed.config.pattern_lines = 4;
-    let body = get_json(&bed, "/loki/api/v1/patterns", &params).await;
-    assert_eq!(body["data"][0]["samples"][0][1], 4);
-    let warning = body["warnings"][0].as_str().unwrap_or_default();
-    for part in [
-        "the newest 4 lines (querier.pattern_lines), since 2024-10-04T00:00:07Z",
-        "about 6 older ones",
-    ] {
-        assert!(warning.contains(part), "{part}: {body}");
-    }
-}

@@ -1,0 +1,119 @@
+//! Patterns of lines that ingesters have.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use futures::StreamExt;
+use model::{BudgetError, CodedError, Reservation};
+use proto::role::{SelectPatterns, StreamPatterns};
+use scan::PatternRows;
+
+use super::Counting;
+use super::counts::Counts;
+use crate::deletes::Deleting;
+use crate::query::Context;
+use crate::recent::{self, Covered, KNOWN_ROW_BYTES, KnownRows};
+use crate::stats::QueryStats;
+use crate::stored::Unit;
+
+/// Rows that several ingesters may have given, by stream; none where each has rows of its own.
+pub(super) struct Recent {
+    streams: HashMap<u64, KnownRows>,
+    memory: Reservation,
+}
+
+impl Recent {
+    /// Rows of the unit's stream that were counted already and may be in the unit too.
+    pub(super) fn of(&self, unit: &Unit) -> Option<&KnownRows> {
+        let known = self.streams.get(&unit.fingerprint);
+        known.filter(|known| known.reach(unit.max_ts_ns))
+    }
+
+    /// Counts the rows that no other replica gave before.
+    fn add(
+        &mut self,
+        context: &Context,
+        stream: &StreamPatterns,
+        counts: &mut Counts,
+    ) -> Result<(), BudgetError> {
+        for found in &stream.patterns {
+            let lines: u64 = found.rows.iter().sum();
+            QueryStats::add(&context.stats.ingester_lines, lines);
+            let mut rows = PatternRows {
+                pattern: &found.pattern,
+                level: &found.level,
+                timestamp_ns: 0,
+                rows: 0,
+                row_hash: None,
+            };
+            if !found.row_hashes.is_empty() {
+                self.memory
+                    .grow(found.row_hashes.len() as u64 * KNOWN_ROW_BYTES)?;
+            }
+            let mut hashes = found.row_hashes.iter();
+            for (time_ns, count) in found.timestamps_ns.iter().zip(&found.rows) {
+                (rows.timestamp_ns, rows.rows) = (*time_ns, *count);
+                if let Some(hash) = hashes.next() {
+                    let known = self.streams.entry(stream.stream_fingerprint).or_default();
+                    if !known.insert(*time_ns, *hash) {
+                        QueryStats::add(&context.stats.duplicates, 1);
+                        continue;
+                    }
+                }
+                counts.add(&rows)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Counting {
+    /// Adds what ingesters have. Where several have the same rows, these are remembered.
+    pub(super) async fn recent(
+        &self,
+        deleting: &Deleting,
+        counts: &mut Counts,
+    ) -> Result<(Covered, Recent), CodedError> {
+        let context = &self.context;
+        let selector: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        let request = SelectPatterns {
+            tenant: context.tenant.clone(),
+            selector: format!("{{{}}}", selector.join(",")),
+            range: self.range,
+            deletions: deleting.deletions.clone(),
+            shard: context.shard,
+            step_ns: self.step_ns,
+            lines_max: context.querier.config.pattern_lines as u64,
+            hashes: context.querier.readers().copies > 1,
+        };
+        let asked = Instant::now();
+        let answers = recent::ask(context, |ingester| {
+            let request = request.clone();
+            async move { ingester.select_patterns(request).await }
+        })
+        .await?;
+        let mut covered = Covered::default();
+        let mut recent = Recent {
+            streams: HashMap::new(),
+            memory: context.memory.reservation(),
+        };
+        for answer in answers {
+            covered.add(&answer.coverage);
+            let ingester = &answer.coverage.ingester;
+            QueryStats::add(&context.stats.ingesters_reached, 1);
+            let mut batches = answer.batches;
+            while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
+                QueryStats::add(&context.stats.ingester_batches, 1);
+                for stream in batch? {
+                    self.lines.leave_out(stream.left_out);
+                    recent
+                        .add(context, &stream, counts)
+                        .map_err(|error| context.over_budget(&error))?;
+                }
+            }
+        }
+        let waited_ns = asked.elapsed().as_nanos() as u64;
+        QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
+        Ok((covered, recent))
+    }
+}
