@@ -61,6 +61,9 @@ pub enum IndexError {
     /// The file has no such series.
     #[error("index has no series {0}")]
     NoSuchSeries(u32),
+    /// The answer is not wanted any more.
+    #[error("index: what was asked is not wanted any more")]
+    Stopped,
 }
 
 impl IndexError {

@@ -12,10 +12,10 @@ use crate::{Index, IndexError};
 /// If the file is damaged.
 pub fn file(bytes: &Bytes, matchers: &[Matcher]) -> Result<(), IndexError> {
     let index = Index::parse(bytes.clone())?;
-    index.select(matchers)?;
+    index.select(matchers, &|| true)?;
     for name in index.label_names(None) {
-        index.label_values(&name, None)?;
-        index.label_values(&name, Some(&index.all()))?;
+        index.label_values(&name, None, &|| true)?;
+        index.label_values(&name, Some(&index.all()), &|| true)?;
     }
     for series in 0..index.series_count() {
         index.series(series)?;

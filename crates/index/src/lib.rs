@@ -32,6 +32,7 @@ mod stats;
 pub use builder::{IndexBuilder, RunStats, merge, mergeable};
 pub use error::{IndexError, Part};
 pub use reader::{Index, ObjectEntry};
+pub use select::GoesOn;
 pub use series::{BlockRef, SeriesEntry};
 pub use stats::Stats;
 

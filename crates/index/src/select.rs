@@ -8,15 +8,31 @@ use roaring::RoaringBitmap;
 
 use crate::names::Name;
 use crate::postings::{self, Collector};
-use crate::{Index, IndexError, PAGE_VALUES, Part};
+use crate::{Index, IndexError, PAGE_SERIES, PAGE_VALUES, Part};
+
+/// Says whether an answer is still wanted.
+pub type GoesOn<'a> = &'a dyn Fn() -> bool;
+
+fn check(goes_on: GoesOn<'_>) -> Result<(), IndexError> {
+    match goes_on() {
+        true => Ok(()),
+        false => Err(IndexError::Stopped),
+    }
+}
 
 impl Index {
     /// The series that all matchers accept. A label that a series does not have has the empty
     /// value, as [`Matcher`] says.
     ///
+    /// `goes_on` is asked between pages whether the answer is still wanted.
+    ///
     /// # Errors
-    /// If a page that is needed is damaged.
-    pub fn select(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, IndexError> {
+    /// If a page that is needed is damaged, or the answer is not wanted any more.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        goes_on: GoesOn<'_>,
+    ) -> Result<RoaringBitmap, IndexError> {
         // Equality is cheapest and selects most; what it leaves over may be nothing.
         let mut order: Vec<&Matcher> = matchers.iter().collect();
         order.sort_by_key(|matcher| match matcher.op() {
@@ -26,7 +42,7 @@ impl Index {
         });
         let mut selected: Option<RoaringBitmap> = None;
         for matcher in order {
-            let series = self.matching(matcher)?;
+            let series = self.matching(matcher, goes_on)?;
             let both = match selected {
                 None => series,
                 Some(selected) => selected & series,
@@ -39,7 +55,11 @@ impl Index {
         Ok(selected.unwrap_or_else(|| self.all()))
     }
 
-    fn matching(&self, matcher: &Matcher) -> Result<RoaringBitmap, IndexError> {
+    fn matching(
+        &self,
+        matcher: &Matcher,
+        goes_on: GoesOn<'_>,
+    ) -> Result<RoaringBitmap, IndexError> {
         let Some((_, name)) = self.name(matcher.name()) else {
             let nothing = RoaringBitmap::new();
             return Ok(if matcher.matches_empty() {
@@ -62,14 +82,15 @@ impl Index {
             }
             // A list of values: the positive operators want them, the negative ones all others.
             (MatchOp::Equal | MatchOp::Regex, Some(values)) if !absent_passes => {
-                self.collect_values(name, &values, &mut found)?;
+                self.collect_values(name, &values, goes_on, &mut found)?;
             }
             (MatchOp::NotEqual | MatchOp::NotRegex, Some(values)) if absent_passes => {
-                self.collect_values(name, &values, &mut found)?;
+                self.collect_values(name, &values, goes_on, &mut found)?;
             }
             _ => self.collect(
                 name,
                 |value| matcher.matches_value(value) != absent_passes,
+                goes_on,
                 &mut found,
             )?,
         }
@@ -85,9 +106,11 @@ impl Index {
         &self,
         name: &Name,
         values: &[&str],
+        goes_on: GoesOn<'_>,
         found: &mut Collector,
     ) -> Result<(), IndexError> {
         for value in values {
+            check(goes_on)?;
             let after = name
                 .first_values
                 .partition_point(|first| **first <= **value);
@@ -117,9 +140,11 @@ impl Index {
         &self,
         name: &Name,
         wanted: impl Fn(&str) -> bool,
+        goes_on: GoesOn<'_>,
         found: &mut Collector,
     ) -> Result<(), IndexError> {
         for page in name.pages() {
+            check(goes_on)?;
             let values = self.values(name, page)?;
             let wanted: Vec<bool> = values.iter().map(|value| wanted(value)).collect();
             if !wanted.contains(&true) {
@@ -155,29 +180,32 @@ impl Index {
     }
 
     /// The values of a label name, sorted; with `among` only those that one of these series has.
+    /// `goes_on` is asked between pages whether the answer is still wanted.
     ///
     /// # Errors
-    /// If a page that is needed is damaged.
+    /// If a page that is needed is damaged, or the answer is not wanted any more.
     pub fn label_values(
         &self,
         name: &str,
         among: Option<&RoaringBitmap>,
+        goes_on: GoesOn<'_>,
     ) -> Result<Vec<Arc<str>>, IndexError> {
         let Some((number, name)) = self.name(name) else {
             return Ok(Vec::new());
         };
         match among {
-            None => self.all_values(name),
+            None => self.all_values(name, goes_on),
             Some(among) if among.len() < u64::from(name.values) => {
-                self.values_by_series(number, name, among)
+                self.values_by_series(number, name, among, goes_on)
             }
-            Some(among) => self.values_by_postings(name, among),
+            Some(among) => self.values_by_postings(name, among, goes_on),
         }
     }
 
-    fn all_values(&self, name: &Name) -> Result<Vec<Arc<str>>, IndexError> {
+    fn all_values(&self, name: &Name, goes_on: GoesOn<'_>) -> Result<Vec<Arc<str>>, IndexError> {
         let mut all = Vec::with_capacity((name.values as usize).min(PAGE_VALUES));
         for page in name.pages() {
+            check(goes_on)?;
             all.extend_from_slice(self.values(name, page)?);
         }
         Ok(all)
@@ -189,9 +217,13 @@ impl Index {
         number: u32,
         name: &Name,
         among: &RoaringBitmap,
+        goes_on: GoesOn<'_>,
     ) -> Result<Vec<Arc<str>>, IndexError> {
         let mut numbers = BTreeSet::new();
-        for series in among {
+        for (at, series) in among.iter().enumerate() {
+            if at.is_multiple_of(PAGE_SERIES) {
+                check(goes_on)?;
+            }
             if let Some(value) = self.value_of(series, number)? {
                 numbers.insert(value);
             }
@@ -207,9 +239,11 @@ impl Index {
         &self,
         name: &Name,
         among: &RoaringBitmap,
+        goes_on: GoesOn<'_>,
     ) -> Result<Vec<Arc<str>>, IndexError> {
         let mut found = Vec::new();
         for page in name.pages() {
+            check(goes_on)?;
             let values = self.values(name, page)?;
             let raw = self.postings_page(page)?;
             for (value, series) in values.iter().zip(postings::values(&raw, values.len())) {

@@ -31,10 +31,19 @@ fn version_1_reads_as_it_was_written() {
             (object, block, min, max)
         );
     }
-    assert_eq!(index.label_values("service_name", None).unwrap().len(), 3);
-    assert_eq!(index.label_values("pod", None).unwrap().len(), 5_000);
+    assert_eq!(
+        index
+            .label_values("service_name", None, &|| true)
+            .unwrap()
+            .len(),
+        3
+    );
+    assert_eq!(
+        index.label_values("pod", None, &|| true).unwrap().len(),
+        5_000
+    );
     let errors = [Matcher::new("level", MatchOp::Equal, "error").unwrap()];
-    let selected = index.select(&errors).unwrap();
+    let selected = index.select(&errors, &|| true).unwrap();
     let all = index.stats(&selected, TimeRange::new(0, i64::MAX)).unwrap();
     assert_eq!((all.streams, all.blocks), (500, 500));
     let none = index.stats(&selected, TimeRange::new(0, 1)).unwrap();

@@ -75,7 +75,7 @@ proptest! {
         let passes = |labels: &LabelSet| matchers.iter().all(|matcher| matcher.matches(labels));
         let expected: RoaringBitmap =
             (0..).zip(&series).filter(|(_, labels)| passes(labels)).map(|(n, _)| n).collect();
-        let selected = index.select(&matchers).unwrap();
+        let selected = index.select(&matchers, &|| true).unwrap();
         prop_assert_eq!(&selected, &expected);
         for (number, labels) in (0..).zip(&series) {
             prop_assert_eq!(&index.labels(number).unwrap(), labels);
@@ -86,7 +86,7 @@ proptest! {
         prop_assert!(found.iter().map(|name| &**name).eq(expected));
         for name in names {
             let expected: BTreeSet<&str> = among().filter_map(|labels| labels.get(&name)).collect();
-            let found = index.label_values(&name, Some(&selected)).unwrap();
+            let found = index.label_values(&name, Some(&selected), &|| true).unwrap();
             prop_assert!(found.iter().map(|value| &**value).eq(expected));
         }
     }
@@ -223,7 +223,7 @@ fn what_one_file_cannot_hold_becomes_several() {
     assert_eq!(files.iter().map(rows).sum::<u64>(), 70);
     let selected = |index: &Index| {
         let matcher = Matcher::new("app", MatchOp::Equal, "x").unwrap();
-        index.select(&[matcher]).unwrap().len()
+        index.select(&[matcher], &|| true).unwrap().len()
     };
     assert_eq!(files.iter().map(selected).sum::<u64>(), 70);
 }

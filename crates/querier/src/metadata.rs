@@ -10,8 +10,9 @@ pub use sizes::Sum;
 pub use volume::{Aggregate, VolumeQuery, VolumeSeries};
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use index::RoaringBitmap;
+use index::{BlockRef, Index, IndexError, RoaringBitmap};
 use model::{BudgetError, CodedError, LabelSet, Matcher, Parts, Reservation, Shard, TimeRange};
 use proto::role::{SelectSeries, SeriesStats};
 use scan::Deletes;
@@ -20,7 +21,7 @@ use crate::damage::Lost;
 use crate::deletes::Deleting;
 use crate::query::Context;
 use crate::recent::{self, Covered};
-use crate::stored::damaged;
+use crate::stored::OpenIndex;
 
 fn print_selector(matchers: &[Matcher]) -> String {
     let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
@@ -62,77 +63,123 @@ impl Context {
 
     /// Calls `each` with every index file in the range and the series of it that match. Series of
     /// which all is deleted do not; a series of which some lines are deleted does. A file that is
-    /// damaged is left out.
-    async fn for_each_index(
+    /// damaged is left out. What `each` finds goes from file to file.
+    async fn for_each_index<T: Send + 'static>(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         covered: &Covered,
         deletes: &Deletes,
-        mut each: impl FnMut(&index::Index, &RoaringBitmap) -> Result<(), EachError>,
-    ) -> Result<(), CodedError> {
+        mut found: T,
+        each: impl Each<T>,
+    ) -> Result<T, CodedError> {
         let snapshot = self.snapshot(range, covered).await?;
+        let selected = Arc::new(Selected {
+            matchers: matchers.to_vec(),
+            range,
+            shard: self.shard,
+            deletes: deletes.clone(),
+        });
+        let each = Arc::new(each);
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
                 let Some(index) = self.open_index(partition, file).await? else {
                     continue;
                 };
-                let selected = Selected {
-                    range,
-                    is_file_inside: range.covers(file.min_ts_ns, file.max_ts_ns),
-                    shard: self.shard,
-                    deletes,
-                };
-                let found = selected.of(&index, matchers).map_err(EachError::from);
-                let looked_at = found.and_then(|found| each(&index, &found));
-                let looked_at = looked_at.map_err(|error| match error {
-                    EachError::Index(error) => damaged(partition, file, &error),
-                    EachError::Memory(error) => self.over_budget(&error).into(),
+                let (context, selected, each) =
+                    (self.clone(), Arc::clone(&selected), Arc::clone(&each));
+                let read = index.read(move |open| {
+                    let series = selected.of(open).map_err(EachError::from);
+                    let looked_at = series.and_then(|series| each(&mut found, open, &series));
+                    let looked_at = looked_at.map_err(|error| match error {
+                        EachError::Index(error) => open.failed(&error),
+                        EachError::Memory(error) => context.over_budget(&error).into(),
+                    });
+                    (found, looked_at)
                 });
+                let looked_at;
+                (found, looked_at) = read.await?;
                 self.unless_damaged(looked_at, Lost::file(file))?;
             }
-        }
-        Ok(())
-    }
-}
-
-/// Which series of an index file are looked at.
-struct Selected<'a> {
-    range: TimeRange,
-    /// Whether all rows that the file lists are in the range.
-    is_file_inside: bool,
-    shard: Shard,
-    deletes: &'a Deletes,
-}
-
-impl Selected<'_> {
-    fn of(
-        &self,
-        index: &index::Index,
-        matchers: &[Matcher],
-    ) -> Result<RoaringBitmap, index::IndexError> {
-        let mut found = index.select(matchers)?;
-        if !self.is_file_inside {
-            found = in_range(index, &found, self.range)?;
-        }
-        if self.shard != Shard::ALL {
-            found = in_shard(index, &found, self.shard)?;
-        }
-        if !self.deletes.is_empty() {
-            found = undeleted(index, &found, self.range, self.deletes)?;
         }
         Ok(found)
     }
 }
 
+/// Adds what is found in an index file, of these of its series.
+trait Each<T>:
+    Fn(&mut T, &OpenIndex, &RoaringBitmap) -> Result<(), EachError> + Send + Sync + 'static
+{
+}
+
+impl<T, F> Each<T> for F where
+    F: Fn(&mut T, &OpenIndex, &RoaringBitmap) -> Result<(), EachError> + Send + Sync + 'static
+{
+}
+
+/// Which series of index files are looked at.
+struct Selected {
+    matchers: Vec<Matcher>,
+    range: TimeRange,
+    shard: Shard,
+    deletes: Deletes,
+}
+
+impl Selected {
+    fn of(&self, open: &OpenIndex) -> Result<RoaringBitmap, IndexError> {
+        let index = open.index();
+        let mut found = index.select(&self.matchers, &|| open.goes_on())?;
+        let file = open.file();
+        if !self.range.covers(file.min_ts_ns, file.max_ts_ns) {
+            let is_in_range = |number| Ok(index.series_stats(number, self.range)?.streams > 0);
+            found = kept(open, &found, is_in_range)?;
+        }
+        if self.shard != Shard::ALL {
+            found = kept(open, &found, |number| {
+                Ok(self.shard.has(index.stream(number)?.1))
+            })?;
+        }
+        if !self.deletes.is_empty() {
+            found = kept(open, &found, |number| self.is_left(index, number))?;
+        }
+        Ok(found)
+    }
+
+    /// Whether a series has a block in the range with a row that may not be deleted.
+    fn is_left(&self, index: &Index, number: u32) -> Result<bool, IndexError> {
+        let labels = index.labels(number)?;
+        let is_left = |block: &BlockRef| {
+            let (range, min_ns, max_ns) = (self.range, block.min_ts_ns, block.max_ts_ns);
+            range.overlaps(min_ns, max_ns) && !self.deletes.cover_in(&labels, range, min_ns, max_ns)
+        };
+        Ok(index.blocks(number)?.iter().any(is_left))
+    }
+}
+
+/// Those of some series for which something holds.
+fn kept(
+    open: &OpenIndex,
+    series: &RoaringBitmap,
+    is_kept: impl Fn(u32) -> Result<bool, IndexError>,
+) -> Result<RoaringBitmap, IndexError> {
+    let mut kept = RoaringBitmap::new();
+    open.each(series, |number| {
+        if is_kept(number)? {
+            kept.insert(number);
+        }
+        Ok::<_, IndexError>(())
+    })?;
+    Ok(kept)
+}
+
 /// Why looking at an index file ends early.
 enum EachError {
-    Index(index::IndexError),
+    Index(IndexError),
     Memory(BudgetError),
 }
 
-impl From<index::IndexError> for EachError {
-    fn from(error: index::IndexError) -> Self {
+impl From<IndexError> for EachError {
+    fn from(error: IndexError) -> Self {
         Self::Index(error)
     }
 }
@@ -141,57 +188,6 @@ impl From<BudgetError> for EachError {
     fn from(error: BudgetError) -> Self {
         Self::Memory(error)
     }
-}
-
-/// Those of the series that have a block in the range.
-fn in_range(
-    index: &index::Index,
-    series: &RoaringBitmap,
-    range: TimeRange,
-) -> Result<RoaringBitmap, index::IndexError> {
-    let mut kept = RoaringBitmap::new();
-    for number in series {
-        if index.series_stats(number, range)?.streams > 0 {
-            kept.insert(number);
-        }
-    }
-    Ok(kept)
-}
-
-/// Those of the series that are in a shard.
-fn in_shard(
-    index: &index::Index,
-    series: &RoaringBitmap,
-    shard: Shard,
-) -> Result<RoaringBitmap, index::IndexError> {
-    let mut kept = RoaringBitmap::new();
-    for number in series {
-        if shard.has(index.stream(number)?.1) {
-            kept.insert(number);
-        }
-    }
-    Ok(kept)
-}
-
-/// Those of the series that have a block in the range with a row that may not be deleted.
-fn undeleted(
-    index: &index::Index,
-    series: &RoaringBitmap,
-    range: TimeRange,
-    deletes: &Deletes,
-) -> Result<RoaringBitmap, index::IndexError> {
-    let mut kept = RoaringBitmap::new();
-    for number in series {
-        let labels = index.labels(number)?;
-        let is_kept = |block: &index::BlockRef| {
-            let (min_ns, max_ns) = (block.min_ts_ns, block.max_ts_ns);
-            range.overlaps(min_ns, max_ns) && !deletes.cover_in(&labels, range, min_ns, max_ns)
-        };
-        if index.blocks(number)?.iter().any(is_kept) {
-            kept.insert(number);
-        }
-    }
-    Ok(kept)
 }
 
 /// A sorted set that takes its memory from the query's.
@@ -216,6 +212,11 @@ impl<T: Ord> Found<T> {
             self.memory.grow(ITEM_BYTES + text_bytes as u64)?;
         }
         Ok(())
+    }
+
+    /// The set as it is, with an empty one in its place.
+    fn take(&mut self, context: &Context) -> Self {
+        std::mem::replace(self, Self::new(context))
     }
 
     /// The items in order; their memory is held by the query.

@@ -6,6 +6,7 @@
 
 mod claims;
 mod held;
+mod indexes;
 mod kept;
 mod open;
 mod opened;
@@ -18,16 +19,17 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use chunk::{BlockMeta, ChunkError};
-use index::{Index, IndexError};
-use model::{Code, CodedError, LabelSet, Matcher, TimeRange};
+use index::{BlockRef, IndexError};
+use model::{Code, CodedError, LabelSet, Matcher, Reservation, TimeRange};
 use scan::Deletes;
-use storage::{IndexFile, ObjectRef, Partition, Snapshot};
+use storage::{ObjectRef, Snapshot};
 
-use crate::damage::{Damage, Lost, ReadError};
+use crate::damage::{Lost, ReadError};
 use crate::query::Context;
 use crate::recent::Covered;
 use crate::stats::QueryStats;
 use claims::BlockKey;
+pub(crate) use indexes::OpenIndex;
 pub(crate) use open::OpenBlocks;
 pub(crate) use opened::OpenUnit;
 pub(crate) use slices::sliced;
@@ -70,13 +72,11 @@ impl Hash for StreamKey {
     }
 }
 
+/// Bytes that a stream takes besides its runs.
+const STREAM_BYTES: usize = 96;
+
 /// The runs of each stream.
 type Runs = HashMap<StreamKey, Vec<RunRef>, foldhash::fast::RandomState>;
-
-/// An index file cannot be read.
-pub(crate) fn damaged(partition: &Partition, file: &IndexFile, error: &IndexError) -> ReadError {
-    Damage::of_index(partition.index_key(file.id), error).into()
-}
 
 impl Context {
     /// What storage has, as of a moment that misses nothing which the ingesters left out.
@@ -126,6 +126,7 @@ impl Context {
         Ok(units)
     }
 
+    /// The runs that a selector touches, which take memory until the answer was sent.
     async fn runs(
         &self,
         snapshot: &Snapshot,
@@ -133,121 +134,155 @@ impl Context {
         range: TimeRange,
         holding: &HashSet<u128>,
     ) -> Result<Runs, CodedError> {
-        let mut runs = Runs::default();
+        let wanted = Arc::new(WantedRuns {
+            context: self.clone(),
+            matchers: matchers.to_vec(),
+            range,
+            holding: holding.clone(),
+        });
+        let (mut runs, mut memory) = (Runs::default(), self.memory.reservation());
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
                 let Some(index) = self.open_index(partition, file).await? else {
                     continue;
                 };
-                let wanted = WantedRuns {
-                    partition,
-                    file,
-                    matchers,
-                    range,
-                    holding,
-                };
-                self.add_runs(&index, &wanted, &mut runs)?;
+                let wanted = Arc::clone(&wanted);
+                let read = index.read(move |index| {
+                    let added = wanted.add(index, &mut runs, &mut memory);
+                    added.map(|()| (runs, memory))
+                });
+                (runs, memory) = read.await??;
             }
         }
+        self.hold(memory);
         Ok(runs)
-    }
-
-    /// Adds the runs that an index file names.
-    fn add_runs(
-        &self,
-        index: &Index,
-        wanted: &WantedRuns<'_>,
-        runs: &mut Runs,
-    ) -> Result<(), CodedError> {
-        let WantedRuns {
-            partition,
-            file,
-            range,
-            ..
-        } = *wanted;
-        let damaged = |error: IndexError| damaged(partition, file, &error);
-        let objects: Vec<Option<Arc<ObjectRef>>> = index
-            .objects()
-            .iter()
-            .map(|object| partition.object_ref(object.id).map(Arc::new))
-            .collect();
-        let selected = index.select(wanted.matchers).map_err(damaged);
-        let Some(selected) = self.unless_damaged(selected, Lost::file(file))? else {
-            return Ok(());
-        };
-        let limit = self.limits.cardinality_limit;
-        for series in selected {
-            let blocks = index.blocks(series).map_err(damaged);
-            let Some(blocks) = self.unless_damaged(blocks, Lost::Stream(series))? else {
-                continue;
-            };
-            let mut blocks = blocks
-                .iter()
-                .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns))
-                .filter_map(|block| {
-                    let object = objects.get(block.object as usize)?.as_ref()?;
-                    let is_held = wanted.holding.contains(&object.id);
-                    (!is_held).then(|| RunRef {
-                        object: Arc::clone(object),
-                        block: block.block,
-                        run: block.run,
-                        min_ts_ns: block.min_ts_ns,
-                        max_ts_ns: block.max_ts_ns,
-                        rows: block.rows,
-                        raw_bytes: block.raw_bytes,
-                    })
-                })
-                .peekable();
-            if blocks.peek().is_none() {
-                continue;
-            }
-            let stream = index.stream(series).map_err(damaged);
-            let Some((labels, fingerprint)) = self.unless_damaged(stream, Lost::Stream(series))?
-            else {
-                continue;
-            };
-            if !self.shard.has(fingerprint) {
-                continue;
-            }
-            let stream = StreamKey {
-                fingerprint,
-                labels,
-            };
-            runs.entry(stream).or_default().extend(blocks);
-            if limit > 0 && runs.len() > limit {
-                let error = CodedError::new(
-                    Code::InvalidArgument,
-                    format!(
-                        "the query touches more streams than cardinality_limit ({limit}) of tenant {} allows; add label matchers to the selector",
-                        self.tenant
-                    ),
-                );
-                return Err(error.beyond("cardinality_limit", &limit, &self.tenant));
-            }
-        }
-        Ok(())
-    }
-
-    /// The label index in a file, from memory if it is there; none if it is damaged.
-    pub(crate) async fn open_index(
-        &self,
-        partition: &Partition,
-        file: &IndexFile,
-    ) -> Result<Option<Arc<Index>>, CodedError> {
-        let (tenant, day) = (partition.tenant(), partition.day());
-        let index = self.querier.catalog().index(tenant, day, file).await;
-        self.unless_damaged(index.map_err(ReadError::from), Lost::file(file))
     }
 }
 
-/// Which runs of an index file are wanted.
-struct WantedRuns<'a> {
-    partition: &'a Partition,
-    file: &'a IndexFile,
-    matchers: &'a [Matcher],
+/// Which runs are wanted.
+struct WantedRuns {
+    context: Context,
+    matchers: Vec<Matcher>,
     range: TimeRange,
     /// Objects to leave out.
-    holding: &'a HashSet<u128>,
+    holding: HashSet<u128>,
+}
+
+impl WantedRuns {
+    /// Adds those that an index file names.
+    fn add(
+        &self,
+        open: &OpenIndex,
+        runs: &mut Runs,
+        memory: &mut Reservation,
+    ) -> Result<(), CodedError> {
+        let (context, index) = (&self.context, open.index());
+        let objects: Vec<Option<Arc<ObjectRef>>> = index
+            .objects()
+            .iter()
+            .map(|object| open.partition().object_ref(object.id).map(Arc::new))
+            .collect();
+        let selected = index.select(&self.matchers, &|| open.goes_on());
+        let selected = selected.map_err(|error| open.failed(&error));
+        let Some(selected) = context.unless_damaged(selected, Lost::file(open.file()))? else {
+            return Ok(());
+        };
+        open.each(&selected, |series| {
+            self.add_stream(open, &objects, series, runs, memory)
+        })
+        .map_err(|error| match error {
+            AddError::Stopped(error) => open.failed(&error).into(),
+            AddError::Failed(error) => error,
+        })
+    }
+
+    fn add_stream(
+        &self,
+        open: &OpenIndex,
+        objects: &[Option<Arc<ObjectRef>>],
+        series: u32,
+        runs: &mut Runs,
+        memory: &mut Reservation,
+    ) -> Result<(), AddError> {
+        let (context, range) = (&self.context, self.range);
+        let damaged = |error: IndexError| open.failed(&error);
+        let blocks = open.index().blocks(series).map_err(damaged);
+        let Some(blocks) = context.unless_damaged(blocks, Lost::Stream(series))? else {
+            return Ok(());
+        };
+        let run = |block: &BlockRef| {
+            let object = objects.get(block.object as usize)?.as_ref()?;
+            let is_held = self.holding.contains(&object.id);
+            (!is_held).then(|| RunRef {
+                object: Arc::clone(object),
+                block: block.block,
+                run: block.run,
+                min_ts_ns: block.min_ts_ns,
+                max_ts_ns: block.max_ts_ns,
+                rows: block.rows,
+                raw_bytes: block.raw_bytes,
+            })
+        };
+        let blocks = blocks
+            .iter()
+            .filter(|block| range.overlaps(block.min_ts_ns, block.max_ts_ns));
+        let blocks: Vec<RunRef> = blocks.filter_map(run).collect();
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let stream = open.index().stream(series).map_err(damaged);
+        let Some((labels, fingerprint)) = context.unless_damaged(stream, Lost::Stream(series))?
+        else {
+            return Ok(());
+        };
+        if !context.shard.has(fingerprint) {
+            return Ok(());
+        }
+        let bytes = STREAM_BYTES + size_of::<RunRef>() * blocks.len();
+        memory
+            .grow(bytes as u64)
+            .map_err(|error| context.over_budget(&error))?;
+        let stream = StreamKey {
+            fingerprint,
+            labels,
+        };
+        runs.entry(stream).or_default().extend(blocks);
+        self.check_streams(runs.len()).map_err(AddError::from)
+    }
+
+    /// Refuses a query that touches too many streams.
+    fn check_streams(&self, streams: usize) -> Result<(), CodedError> {
+        let (limit, tenant) = (self.context.limits.cardinality_limit, &self.context.tenant);
+        if limit == 0 || streams <= limit {
+            return Ok(());
+        }
+        let error = CodedError::new(
+            Code::InvalidArgument,
+            format!(
+                "the query touches more streams than cardinality_limit ({limit}) of tenant {tenant} allows; add label matchers to the selector",
+            ),
+        );
+        Err(error.beyond("cardinality_limit", &limit, tenant))
+    }
+}
+
+/// Why adding runs ends early.
+enum AddError {
+    /// The index is not read on.
+    Stopped(IndexError),
+    Failed(CodedError),
+}
+
+impl From<IndexError> for AddError {
+    fn from(error: IndexError) -> Self {
+        Self::Stopped(error)
+    }
+}
+
+impl From<CodedError> for AddError {
+    fn from(error: CodedError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Adds blocks that overlap as one unit, others as units of their own.

@@ -6,6 +6,7 @@ mod damage;
 mod deletes;
 mod endpoints;
 mod explaining;
+mod indexes;
 mod limits;
 mod merging;
 mod patterns;

@@ -308,7 +308,10 @@ mod tests {
         let mut found = Entries::default();
         for partition in snapshot.partitions() {
             for index in catalog.indexes(partition).await? {
-                for series in index.select(std::slice::from_ref(&matcher)).unwrap() {
+                for series in index
+                    .select(std::slice::from_ref(&matcher), &|| true)
+                    .unwrap()
+                {
                     for block in index.blocks(series).unwrap() {
                         let object = ObjectRef::from(index.object(block.object).unwrap());
                         assert_eq!(partition.object_ref(object.id).as_ref(), Some(&object));

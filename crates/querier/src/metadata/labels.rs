@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use index::RoaringBitmap;
 use model::{CodedError, LabelSet, Matcher, Parts, Shard, TenantId, TimeRange};
 
 use super::Found;
 use crate::Querier;
 use crate::metrics::QueryKind;
 use crate::query::{Answered, Context};
+use crate::stored::OpenIndex;
 use crate::tenancy::{Share, TENANT_LABEL, shares};
 
 /// The days that a range touches, whole. Which labels there are is looked up by days, as in Loki:
@@ -173,14 +175,17 @@ impl Context {
                 .add_text(&label.name)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        let deletes = &deleting.stored;
-        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
-            for name in index.label_names(Some(found)) {
+        let each = |names: &mut Found<String>, open: &OpenIndex, series: &RoaringBitmap| {
+            for name in open.index().label_names(Some(series)) {
                 names.add_text(&name)?;
             }
             Ok(())
-        })
-        .await
+        };
+        let (deletes, found) = (&deleting.stored, names.take(self));
+        *names = self
+            .for_each_index(&share.matchers, range, &covered, deletes, found, each)
+            .await?;
+        Ok(())
     }
 
     async fn label_values(
@@ -199,14 +204,19 @@ impl Context {
                 .add_text(value)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        let deletes = &deleting.stored;
-        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
-            for value in index.label_values(name, Some(found))? {
+        let name = name.to_owned();
+        let each = move |values: &mut Found<String>, open: &OpenIndex, series: &RoaringBitmap| {
+            let goes_on = || open.goes_on();
+            for value in open.index().label_values(&name, Some(series), &goes_on)? {
                 values.add_text(&value)?;
             }
             Ok(())
-        })
-        .await
+        };
+        let (deletes, found) = (&deleting.stored, values.take(self));
+        *values = self
+            .for_each_index(&share.matchers, range, &covered, deletes, found, each)
+            .await?;
+        Ok(())
     }
 
     async fn series(
@@ -224,14 +234,18 @@ impl Context {
             sets.add_labels(labels)
                 .map_err(|error| self.over_budget(&error))?;
         }
-        let deletes = &deleting.stored;
-        self.for_each_index(&share.matchers, range, &covered, deletes, |index, found| {
-            for series in found {
-                sets.add_labels(share.labels(&index.labels(series)?))?;
-            }
-            Ok(())
-        })
-        .await
+        let shown = share.clone();
+        let each = move |sets: &mut Found<LabelSet>, open: &OpenIndex, series: &RoaringBitmap| {
+            open.each(series, |number| {
+                sets.add_labels(shown.labels(&open.index().labels(number)?))?;
+                Ok(())
+            })
+        };
+        let (deletes, found) = (&deleting.stored, sets.take(self));
+        *sets = self
+            .for_each_index(&share.matchers, range, &covered, deletes, found, each)
+            .await?;
+        Ok(())
     }
 }
 
