@@ -10,6 +10,7 @@ mod indexes;
 mod limits;
 mod merging;
 mod patterns;
+mod requests;
 mod reusing;
 
 pub(crate) use bed::range_query;

@@ -18,6 +18,7 @@ use model::{
     TimeRange,
 };
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use proto::role::{
     Coverage, Deletion, LogRow, LogRows, PartStats, PatternRows, SampleRows, Select, SelectLogs,
     SelectPatterns, SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns,
@@ -177,6 +178,14 @@ impl Bed {
         let metrics = storage::Metrics::unregistered();
         let catalog = catalog(self.dir.path(), &self.later_ns, metrics);
         (catalog.clone(), self.querier_of(catalog))
+    }
+
+    /// A querier of another process that has read nothing yet, and what counts its requests.
+    pub(super) fn counted_elsewhere(&self) -> (Registry, Arc<Querier>) {
+        let mut registry = Registry::default();
+        let metrics = storage::Metrics::register(&mut registry);
+        let catalog = catalog(self.dir.path(), &self.later_ns, metrics);
+        (registry, self.querier_of(catalog))
     }
 
     pub(super) fn querier(&self) -> Arc<Querier> {
