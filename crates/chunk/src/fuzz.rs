@@ -52,6 +52,8 @@ pub fn block(meta: &[u8], body: &Bytes) -> Result<(), ChunkError> {
         }
         let _ = block.meta().find_ranges(&needle);
     }
+    let _ = block.meta().patterns_ranges();
+    let _ = block.patterns();
     for run in 0..block.meta().runs().len() {
         rows(&block, run)?;
     }
