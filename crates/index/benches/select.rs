@@ -62,15 +62,15 @@ fn select_cold(bencher: Bencher<'_, '_>, selector: Selector) {
     let matchers = [selector.matcher()];
     bencher
         .with_inputs(|| Index::parse(FILE.clone()).unwrap())
-        .bench_refs(|index| index.select(black_box(&matchers)).unwrap().len());
+        .bench_refs(|index| index.select(black_box(&matchers), &|| true).unwrap().len());
 }
 
 /// An index that is in the cache.
 #[divan::bench(args = SELECTORS)]
 fn select_warm(bencher: Bencher<'_, '_>, selector: Selector) {
     let (index, matchers) = (Index::parse(FILE.clone()).unwrap(), [selector.matcher()]);
-    index.select(&matchers).unwrap();
-    bencher.bench(|| index.select(black_box(&matchers)).unwrap().len());
+    index.select(&matchers, &|| true).unwrap();
+    bencher.bench(|| index.select(black_box(&matchers), &|| true).unwrap().len());
 }
 
 /// What `index/stats` and volumes need.
@@ -102,7 +102,7 @@ fn label_values(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(SERIES))
         .with_inputs(|| Index::parse(FILE.clone()).unwrap())
-        .bench_refs(|index| index.label_values("pod", None).unwrap().len());
+        .bench_refs(|index| index.label_values("pod", None, &|| true).unwrap().len());
 }
 
 fn builder() -> IndexBuilder {
