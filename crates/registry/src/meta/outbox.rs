@@ -135,6 +135,8 @@ pub(crate) struct Acknowledge {
 impl Change for Acknowledge {
     type Out = ();
     const NAME: &'static str = "acknowledge";
+    /// A record that is not forgotten is brought once more.
+    const IS_DURABLE: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         for id in &self.ids {
