@@ -117,13 +117,21 @@ impl Bed {
 
     /// Flushes streams, each as a block, as an object.
     pub(super) async fn flush(&self, streams: &[(&str, &Entries)]) -> u128 {
+        self.flush_blocks(&streams.chunks(1).collect::<Vec<_>>())
+            .await
+    }
+
+    /// Flushes blocks of streams as an object.
+    pub(super) async fn flush_blocks(&self, blocks: &[&[(&str, &Entries)]]) -> u128 {
         let catalog = self.catalog();
         let id = key::new_id(self.now_ns());
         let mut writer = ObjectWriter::new(id);
-        for (stream, entries) in streams {
-            let labels = labels(stream);
-            let run = Run::new(&labels, entries);
-            writer.add_block(encode_block(&[run], &EncodeOptions::default()).unwrap());
+        for streams in blocks {
+            let of = streams.iter().map(|(stream, rows)| (labels(stream), *rows));
+            let of: Vec<(LabelSet, &Entries)> = of.collect();
+            let runs = of.iter().map(|(labels, rows)| Run::new(labels, rows));
+            let runs: Vec<Run<'_>> = runs.collect();
+            writer.add_block(encode_block(&runs, &EncodeOptions::default()).unwrap());
         }
         let object = writer.finish().unwrap();
         let entry = ManifestEntry::new("ingester-0", self.now_ns());

@@ -189,3 +189,28 @@ async fn few_label_indexes_are_left_to_be_fetched() {
     assert_eq!((state.objects.len(), state.indexes.len()), (18, 1));
     assert_eq!(bed.stored().await, before);
 }
+
+#[tokio::test]
+async fn blocks_that_streams_share_stay_open_for_those_that_come_next() {
+    let mut bed = Bed::new();
+    let rows = bed.rows(0..500, "a line that makes it long enough");
+    // Twelve blocks, all of which the first stream wants; then each wants its own.
+    let own: Vec<String> = (0..12).map(|n| format!("app=web-{n:02}")).collect();
+    let blocks: Vec<[(&str, &model::Entries); 2]> = own
+        .iter()
+        .map(|own| [("app=a", &rows), (own.as_str(), &rows)])
+        .collect();
+    for blocks in blocks.chunks(2) {
+        let blocks: Vec<&[(&str, &model::Entries)]> =
+            blocks.iter().map(<[_; 2]>::as_slice).collect();
+        bed.flush_blocks(&blocks).await;
+    }
+    let before = bed.stored().await;
+    bed.sleep(10 * MINUTE);
+    // Room for half of them: those that are wanted soon are read once, the others twice.
+    bed.config.memory = ByteSize(2 * 6 * 80_000);
+    let compactor = bed.compact().await;
+    let fetched = compactor.metrics.blocks_fetched.get();
+    assert!((12..=20).contains(&fetched), "{fetched}");
+    assert_eq!(bed.stored().await, once(before));
+}
