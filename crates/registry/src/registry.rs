@@ -216,7 +216,9 @@ impl Registry {
 
     /// Has what was said to another process hold here.
     pub(crate) async fn load_settings(&self) -> Result<(), Error> {
-        self.set_settings(self.0.meta.settings().await?);
+        let times = self.0.settings.times();
+        let settings = self.0.meta.settings().await?;
+        self.0.settings.refresh(times, settings);
         Ok(())
     }
 

@@ -84,15 +84,30 @@ pub(crate) fn has_quota(config: &Config) -> bool {
 
 /// What was said last, as far as is known here.
 #[derive(Debug, Default)]
-pub(crate) struct Known(RwLock<Arc<Settings>>);
+pub(crate) struct Known(RwLock<(u64, Arc<Settings>)>);
 
 impl Known {
     pub(crate) fn get(&self) -> Arc<Settings> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.0.read().1)
     }
 
+    /// How often something was said here.
+    pub(crate) fn times(&self) -> u64 {
+        self.0.read().0
+    }
+
+    /// Takes what was said here.
     pub(crate) fn set(&self, settings: Settings) {
-        *self.0.write() = Arc::new(settings);
+        let mut known = self.0.write();
+        *known = (known.0 + 1, Arc::new(settings));
+    }
+
+    /// Takes what was looked up, unless something was said here since it was said so often.
+    pub(crate) fn refresh(&self, times: u64, settings: Settings) {
+        let mut known = self.0.write();
+        if known.0 == times {
+            known.1 = Arc::new(settings);
+        }
     }
 }
 
@@ -125,6 +140,21 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_looked_up_before_something_was_said_counts_no_more() {
+        let known = Known::default();
+        let times = known.times();
+        let read_only = |is: bool| Settings {
+            read_only: Some(is),
+            ..Settings::default()
+        };
+        known.set(read_only(true));
+        known.refresh(times, read_only(false));
+        assert!(known.get().is_read_only());
+        known.refresh(known.times(), read_only(false));
+        assert!(!known.get().is_read_only());
+    }
 
     #[test]
     fn what_the_configuration_says_comes_first() {
