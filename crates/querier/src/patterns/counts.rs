@@ -85,7 +85,7 @@ impl Counts {
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub(super) fn merge(&mut self, other: Self) -> Result<(), BudgetError> {
+    pub(super) fn merge(&mut self, other: &Self) -> Result<(), BudgetError> {
         self.others += other.others;
         for (level, patterns) in &other.levels {
             for (pattern, samples) in patterns {
@@ -201,7 +201,7 @@ mod tests {
                 .iter()
                 .rev()
                 .for_each(|rows| other.add(rows).unwrap());
-            one.merge(other).unwrap();
+            one.merge(&other).unwrap();
             assert_eq!(mined(one), (expected.clone(), 0), "{split}");
         }
     }

@@ -75,7 +75,7 @@ pub(super) async fn count(
     let workers = (0..workers).map(|_| work(Arc::clone(&shared), Counts::new(&context, step_ns)));
     for part in workers::run(workers).await? {
         counts
-            .merge(part)
+            .merge(&part)
             .map_err(|error| context.over_budget(&error))?;
     }
     Ok(())
@@ -191,7 +191,7 @@ fn scan_unit(
         add_patterns(shared, unit, sources, scanning, &mut part)
     })?;
     counts
-        .merge(part)
+        .merge(&part)
         .map_err(|error| context.over_budget(&error))
 }
 
