@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chunk::{Block, ObjectMeta, Piece, Projection};
+use chunk::{Block, BlockMeta, ObjectMeta, Piece, Projection};
 use model::TenantId;
 use storage::{Catalog, ObjectRef, PartitionState, key};
 
@@ -124,8 +124,7 @@ impl<'a> OpenBlocks<'a> {
             offset: range.start,
             bytes,
         };
-        // While it is decoded it takes more than what it keeps for the next runs.
-        self.make_room(range.end - range.start + block_meta.shared_bytes(Projection::ALL));
+        self.make_room(range.end - range.start + kept_bytes(&block_meta));
         let block = Arc::new(Block::new(block_meta, vec![piece]));
         self.open.insert(id, Arc::clone(&block));
         self.fetched += 1;
@@ -147,6 +146,20 @@ impl<'a> OpenBlocks<'a> {
             self.open.remove(&id);
             all -= freed;
         }
+    }
+}
+
+/// What a block of several runs keeps for the next of them, once it is decoded. What that takes
+/// meanwhile is taken from the memory for rows.
+fn kept_bytes(meta: &BlockMeta) -> u64 {
+    let columns = Projection {
+        lines: false,
+        lengths: false,
+        ..Projection::ALL
+    };
+    match meta.runs().len() {
+        0 | 1 => 0,
+        _ => meta.raw_bytes() + meta.shared_bytes(columns),
     }
 }
 
