@@ -146,6 +146,8 @@ pub(crate) struct ReplayMetrics {
     pub(crate) skipped_rows: Counter,
     pub(crate) torn: Counter,
     pub(crate) damaged: Counter,
+    pub(crate) damaged_bytes: Counter,
+    pub(crate) lost_rows: Counter,
     pub(crate) seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -384,6 +386,16 @@ impl ReplayMetrics {
             "replay_damaged_segments",
             "Segments with damaged records",
             self.damaged.clone(),
+        );
+        r.register(
+            "replay_damaged_bytes",
+            "Bytes of damaged records, which are lost",
+            self.damaged_bytes.clone(),
+        );
+        r.register(
+            "replay_lost_rows",
+            "Rows lost because the record that names their stream is damaged",
+            self.lost_rows.clone(),
         );
         r.register(
             "replay_seconds",

@@ -7,6 +7,8 @@
 //! own, with their own epoch, because a flush during the replay must not claim more than was
 //! replayed. When memory is full the replay waits for the cutter, and flushes.
 //!
+//! What is damaged is left out, with the rows of streams that only damaged records name, and said.
+//!
 //! Of a long log the blocks have the plain layout, which takes a third of the time to encode: until
 //! the replay is over answers are not complete.
 //!
@@ -14,6 +16,8 @@
 //! this run and to the live heads. Order is not judged for replayed rows, which were accepted once;
 //! a row that was pushed again meanwhile is stored once. A push that is older than a row not yet
 //! replayed is accepted, which strict order would have refused: the only leniency.
+
+mod definitions;
 
 use std::collections::HashMap;
 use std::io;
@@ -30,6 +34,7 @@ use crate::memory::Memory;
 use crate::tenant::Tenant;
 use crate::wal::segment::{self, Next, SegmentReader};
 use crate::wal::{Left, Record, Sealed};
+use definitions::Definitions;
 
 /// Bytes of rows that are read before they are added.
 const BATCH_BYTES: usize = 8 << 20;
@@ -58,6 +63,9 @@ struct Batch {
     bytes: usize,
     /// Bytes decoded.
     raw_bytes: usize,
+    /// Whether something could not be read, and its bytes as far as they are known.
+    is_damaged: bool,
+    damaged_bytes: u64,
     /// Set with the last batch.
     end: Option<End>,
 }
@@ -67,7 +75,6 @@ struct Batch {
 enum End {
     Whole,
     Torn,
-    Damaged,
 }
 
 /// How far manifests say that rows of this log are in the store.
@@ -77,6 +84,10 @@ struct Replay<'a> {
     inner: &'a Inner,
     left: &'a Left,
     watermarks: Watermarks,
+    /// Read when a segment does not name a stream.
+    definitions: Option<Definitions>,
+    /// Rows of the segment whose streams nobody names.
+    lost_rows: u64,
     /// The highest number of which everything up to it was replayed.
     seq: u64,
     /// Rows that no flush has taken yet.
@@ -92,6 +103,8 @@ impl Inner {
             inner: &self,
             left: &left,
             watermarks: Watermarks::new(),
+            definitions: None,
+            lost_rows: 0,
             seq: left.done,
             unflushed: 0,
         };
@@ -130,7 +143,7 @@ impl Inner {
 impl Replay<'_> {
     async fn segment(&mut self, number: u64, len: Option<u64>) {
         let directory = self.inner.wal.directory().to_owned();
-        let opened = SegmentReader::open(&directory, number, len);
+        let opened = SegmentReader::open(&directory, number, len, self.inner.wal.owner());
         let file = segment::path(&directory, number).metadata();
         let mut sealed = Sealed {
             number,
@@ -179,35 +192,53 @@ impl Replay<'_> {
             labels.extend(batch.streams);
             for record in batch.rows {
                 sealed.max_seq = sealed.max_seq.max(record.seq);
-                self.record(record, &labels).await;
+                self.record(record, &mut labels).await;
             }
             self.make_room().await;
-            if let Some(end) = batch.end {
-                let metrics = &self.inner.metrics.replay;
-                match end {
-                    End::Whole => {}
-                    End::Torn => drop(metrics.torn.inc()),
-                    End::Damaged => {
-                        metrics.damaged.inc();
-                        sealed.is_damaged = true;
-                    }
-                }
+            let metrics = &self.inner.metrics.replay;
+            metrics.damaged_bytes.inc_by(batch.damaged_bytes);
+            sealed.is_damaged |= batch.is_damaged;
+            if batch.end == Some(End::Torn) {
+                metrics.torn.inc();
             }
         }
         sealed.is_damaged |= reading.await.is_err();
+        self.note_damage(sealed);
     }
 
-    async fn record(&mut self, record: Decoded, labels: &HashMap<u64, LabelSet>) {
+    /// Says what is lost of a segment.
+    fn note_damage(&mut self, sealed: &mut Sealed) {
+        let metrics = &self.inner.metrics.replay;
+        let rows = std::mem::take(&mut self.lost_rows);
+        if rows > 0 {
+            let segment = sealed.number;
+            tracing::error!(
+                segment,
+                rows,
+                "rows of the log are lost: the records that name their streams are damaged"
+            );
+            metrics.lost_rows.inc_by(rows);
+            sealed.is_damaged = true;
+        }
+        if sealed.is_damaged {
+            metrics.damaged.inc();
+        }
+    }
+
+    async fn record(&mut self, record: Decoded, labels: &mut HashMap<u64, LabelSet>) {
         let Decoded { seq, tenant, parts } = record;
         if seq > self.left.done {
             let now_ns = self.inner.clock.now_ns();
             let owner = self.inner.tenants.get_or_add(&tenant, now_ns);
             for (stream, entries) in parts {
+                let entries = self.not_stored(seq, &tenant, entries).await;
+                if !labels.contains_key(&stream) {
+                    labels.extend(self.definition(stream).await);
+                }
                 let Some(labels) = labels.get(&stream) else {
-                    tracing::error!(stream, seq, "the log has rows of a stream it does not name");
+                    self.lost_rows += entries.len() as u64;
                     continue;
                 };
-                let entries = self.not_stored(seq, &tenant, entries).await;
                 self.add(&owner, labels, &entries);
                 self.unflushed += entries.len();
             }
@@ -216,6 +247,20 @@ impl Replay<'_> {
             self.inner.metrics.replay.skipped_rows.inc_by(rows);
         }
         self.seq = self.seq.max(seq);
+    }
+
+    /// A stream that its segment does not name before its rows: what did so is damaged. Every
+    /// segment names the streams that it has rows of, so another may say which it is.
+    async fn definition(&mut self, stream: u64) -> Option<(u64, LabelSet)> {
+        if self.definitions.is_none() {
+            let directory = self.inner.wal.directory().to_owned();
+            let (segments, owner) = (self.left.segments.clone(), self.inner.wal.owner());
+            let read = move || Definitions::read(&directory, &segments, owner);
+            let read = tokio::task::spawn_blocking(read).await;
+            self.definitions = Some(read.unwrap_or_default());
+        }
+        let labels = self.definitions.as_ref()?.get(stream)?;
+        Some((stream, labels.clone()))
     }
 
     /// The rows that are not in the store.
@@ -349,13 +394,16 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
                 left_out,
                 error,
             }) => {
-                tracing::error!(segment, at, left_out, %error, "a segment of the log is damaged");
-                batch.end = Some(End::Damaged);
-                break;
+                tracing::error!(segment, at, left_out, %error, "a segment of the log is damaged; what is there is lost");
+                batch.is_damaged = true;
+                batch.damaged_bytes += left_out;
+                batch.bytes += left_out as usize;
+                continue;
             }
             Err(error) => {
                 tracing::error!(segment, %error, "a segment of the log cannot be read");
-                batch.end = Some(End::Damaged);
+                batch.is_damaged = true;
+                batch.end = Some(End::Whole);
                 break;
             }
         };
@@ -379,8 +427,8 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
                 Err(error) => {
                     let seq = rows.seq;
                     tracing::error!(segment, seq, %error, "a record of the log is damaged");
-                    batch.end = Some(End::Damaged);
-                    break;
+                    batch.is_damaged = true;
+                    batch.damaged_bytes += len as u64;
                 }
             },
         }
@@ -414,7 +462,7 @@ mod tests {
             durable.blocking_recv().unwrap().unwrap();
         }
         wal.close();
-        let mut reader = SegmentReader::open(dir.path(), 1, None).unwrap();
+        let mut reader = SegmentReader::open(dir.path(), 1, None, 1).unwrap();
         let (mut rows, mut batches) = (0, 0);
         loop {
             let batch = read_batch(&mut reader, 1);

@@ -5,6 +5,11 @@
 //! syncs them, many at once. A small file ([`state`]) says whose log it is and how far its rows are
 //! in the store.
 //!
+//! What was damaged on the disk costs the records it hits, and the rows of streams that only these
+//! name: the replay finds what is behind them ([`resync`]), says what it left out, and the segment
+//! is kept as `.damaged` for who wants to look. What was not finished when the process died was not
+//! acknowledged; it is left out without that.
+//!
 //! *Invariants.* A record is acknowledged only after it is synced. Numbers rise, also from one run
 //! of the process to the next, and no number is used twice: the watermark in a manifest says which
 //! rows are in the store for good. A segment is removed only when all its rows are. A run never
@@ -14,6 +19,7 @@ mod body;
 mod disk;
 mod queue;
 mod record;
+mod resync;
 pub(crate) mod segment;
 mod state;
 #[cfg(test)]
@@ -324,7 +330,7 @@ fn left_behind(directory: &Path, fresh_owner: u128) -> io::Result<(Left, State)>
         None => {
             tracing::error!("the state of the write-ahead log is lost; it is made from segments");
             let owner = headers.last().map_or(fresh_owner, |header| header.owner);
-            let run = last_run(directory, &numbers)?;
+            let run = last_run(directory, &numbers, owner)?;
             let mut state = State::new(owner);
             state.run = run;
             // Any of them may have been flushed.
@@ -354,15 +360,17 @@ fn left_behind(directory: &Path, fresh_owner: u128) -> io::Result<(Left, State)>
 }
 
 /// The highest run of which there are records.
-fn last_run(directory: &Path, numbers: &[u64]) -> io::Result<u64> {
+fn last_run(directory: &Path, numbers: &[u64], owner: u128) -> io::Result<u64> {
     let mut run = 0;
     for number in numbers {
-        let Ok(mut reader) = SegmentReader::open(directory, *number, None) else {
+        let Ok(mut reader) = SegmentReader::open(directory, *number, None, owner) else {
             continue;
         };
-        while let Next::Record(record, _) = reader.next()? {
-            if let Record::Rows(rows) = record {
-                run = run.max(rows.seq >> RUN_SHIFT);
+        loop {
+            match reader.next()? {
+                Next::Record(Record::Rows(rows), _) => run = run.max(rows.seq >> RUN_SHIFT),
+                Next::Record(Record::Streams(_), _) | Next::Damaged { .. } => {}
+                Next::End | Next::Torn { .. } => break,
             }
         }
     }

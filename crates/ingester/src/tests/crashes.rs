@@ -150,7 +150,7 @@ async fn a_segment_that_was_just_begun_is_no_damage() {
 }
 
 #[tokio::test]
-async fn damage_in_the_middle_stops_that_segment_only() {
+async fn damage_in_the_middle_costs_what_it_hits() {
     let bed = Bed::new();
     let life = bed.start().await;
     let tenant = TenantId::single();
@@ -159,14 +159,16 @@ async fn damage_in_the_middle_stops_that_segment_only() {
     life.push(&tenant, &some_rows(2, 1)).await.unwrap();
     life.kill().await;
     let segment = bed.last_segment();
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[80] ^= 1;
-    std::fs::write(&segment, &bytes).unwrap();
+    // What names the stream of the first row: that row is lost with it.
+    flip(&segment, 80);
     let life = bed.start().await;
+    let replay = &life.ingester.inner().metrics.replay;
+    assert_eq!((replay.damaged.get(), replay.lost_rows.get()), (1, 1));
+    assert!(replay.damaged_bytes.get() > 16);
     life.push(&tenant, &some_rows(3, 1)).await.unwrap();
     life.kill().await;
     let life = bed.start().await;
-    assert_eq!(life.read(&tenant).await, some_rows(3, 1));
+    assert_eq!(life.read(&tenant).await, sorted(&some_rows(2, 2)));
     life.ingester.flush().await.unwrap();
     life.kill().await;
     assert!(!bed.has_segments());
@@ -174,6 +176,31 @@ async fn damage_in_the_middle_stops_that_segment_only() {
         segment.with_extension("damaged").exists(),
         "kept for who wants to look"
     );
+}
+
+fn flip(file: &std::path::Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_whose_definition_is_damaged_is_known_from_another_segment() {
+    let mut bed = Bed::new();
+    // Each push has a segment of its own, which names the stream.
+    bed.config.wal.segment_bytes = model::units::ByteSize(1);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let rows = [1, 4, 10].map(|i| some_rows(i, 1).remove(0));
+    for row in &rows {
+        life.push(&tenant, std::slice::from_ref(row)).await.unwrap();
+    }
+    life.kill().await;
+    flip(&bed.last_segment(), 80);
+    let life = bed.start().await;
+    assert_eq!(life.read(&tenant).await, sorted(&rows));
+    let replay = &life.ingester.inner().metrics.replay;
+    assert_eq!((replay.damaged.get(), replay.lost_rows.get()), (1, 0));
 }
 
 /// Something that happens to an ingester.

@@ -1,7 +1,8 @@
 //! Records: what a segment consists of.
 //!
 //! ```text
-//! record  := len u32 | crc u32 | kind u8 | payload     len and CRC32C cover kind and payload
+//! record  := len u32 | crc u32 | kind u8 | payload     len and CRC32C cover kind and payload;
+//!                                                       the CRC32C begins with the segment's seed
 //! kind 1, streams := codec u8 | raw_len u32 | body      body, uncompressed: (ref labels)*
 //! kind 2, rows    := seq u64 | tenant | codec u8 | raw_len u32 | varint parts | (ref rows)* | body
 //! ```
@@ -14,10 +15,14 @@ use std::cell::RefCell;
 use codec::{Codec, CodecError, Reader, put_bytes, put_varint};
 use model::{Entries, LabelSet, TenantId};
 
+use super::RUN_SHIFT;
 use super::body::{self, Part};
 
 /// Bytes before the payload's first: length and checksum.
 pub(crate) const FRAME_LEN: usize = 8;
+/// Bytes that say whether a record may begin with them: the frame, the kind, and what comes first.
+pub(crate) const HEAD_LEN: usize = FRAME_LEN + FIRST_LEN;
+const FIRST_LEN: usize = 9;
 /// Kind and payload of a record, at most.
 pub(crate) const RECORD_BYTES_MAX: usize = 96 << 20;
 /// Lines of a record: a larger push is split.
@@ -52,6 +57,18 @@ impl Body {
             raw.shrink_to(2 * RECORD_RAW_TARGET);
             body
         })
+    }
+
+    /// The rows of all parts, as they are.
+    #[cfg(test)]
+    pub(crate) fn uncompressed(parts: &[Part<'_>]) -> Self {
+        let mut bytes = Vec::new();
+        body::encode(parts, &mut bytes);
+        Self {
+            codec: Codec::Stored,
+            raw_len: bytes.len() as u32,
+            bytes,
+        }
     }
 
     fn compress(raw: &[u8]) -> Self {
@@ -99,15 +116,16 @@ impl RowsRecord {
         FRAME_LEN + self.head.len() + self.body.bytes.len()
     }
 
-    /// Appends the record.
-    pub(crate) fn append(&self, out: &mut Vec<u8>) {
-        append_frame(&self.head, &self.body.bytes, out);
+    /// Appends the record to those of the segment that has this seed.
+    pub(crate) fn append(&self, seed: u32, out: &mut Vec<u8>) {
+        append_frame(seed, &self.head, &self.body.bytes, out);
     }
 }
 
 /// Appends a record that says which streams some refs stand for.
 pub(crate) fn append_streams<'a>(
     streams: impl Iterator<Item = (u64, &'a LabelSet)>,
+    seed: u32,
     out: &mut Vec<u8>,
 ) {
     let mut raw = Vec::new();
@@ -118,15 +136,41 @@ pub(crate) fn append_streams<'a>(
     let body = Body::compress(&raw);
     let mut head = vec![KIND_STREAMS];
     body.head(&mut head);
-    append_frame(&head, &body.bytes, out);
+    append_frame(seed, &head, &body.bytes, out);
 }
 
-fn append_frame(head: &[u8], body: &[u8], out: &mut Vec<u8>) {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(head), body);
+fn append_frame(seed: u32, head: &[u8], body: &[u8], out: &mut Vec<u8>) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(seed, head), body);
     out.extend_from_slice(&((head.len() + body.len()) as u32).to_le_bytes());
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(head);
     out.extend_from_slice(body);
+}
+
+/// Length, checksum, and the first bytes that these are about.
+pub(crate) fn split_head(head: &[u8; HEAD_LEN]) -> (usize, u32, &[u8; FIRST_LEN]) {
+    let [a, b, c, d, e, f, g, h, first @ ..] = head;
+    let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+    (len, u32::from_le_bytes([*e, *f, *g, *h]), first)
+}
+
+/// Whether kind and payload may begin like this, in a segment that has a record with the number
+/// `after` before.
+pub(crate) fn may_begin(first: &[u8; FIRST_LEN], after: u64) -> bool {
+    let [kind, rest @ ..] = first;
+    match *kind {
+        KIND_STREAMS => {
+            let [codec, a, b, c, d, ..] = *rest;
+            let raw_len = u32::from_le_bytes([a, b, c, d]) as usize;
+            Codec::from_byte(codec).is_ok() && raw_len <= BODY_BYTES_MAX
+        }
+        KIND_ROWS => {
+            let seq = u64::from_le_bytes(*rest);
+            // All records of a segment are of one run.
+            after == 0 || (seq > after && seq >> RUN_SHIFT == after >> RUN_SHIFT)
+        }
+        _ => false,
+    }
 }
 
 /// A record as read.
@@ -245,7 +289,7 @@ mod tests {
             let refs: Vec<_> = all.iter().map(|(id, entries)| (*id, entries.len())).collect();
             let record = RowsRecord::new(seq, &tenant, &refs, Body::rows(&parts));
             let mut bytes = Vec::new();
-            record.append(&mut bytes);
+            record.append(7, &mut bytes);
             prop_assert_eq!(bytes.len(), record.len());
             let Record::Rows(read) = parse(&bytes[FRAME_LEN..]).unwrap() else { panic!() };
             prop_assert_eq!((read.seq, &read.parts), (seq, &refs));
@@ -266,7 +310,7 @@ mod tests {
     fn streams_come_back() {
         let sets = [LabelSet::from_pairs([("app", "web")]), LabelSet::default()];
         let mut bytes = Vec::new();
-        append_streams([7, 8].into_iter().zip(&sets), &mut bytes);
+        append_streams([7, 8].into_iter().zip(&sets), 7, &mut bytes);
         let expected = vec![(7, sets[0].clone()), (8, sets[1].clone())];
         assert_eq!(parse(&bytes[FRAME_LEN..]), Ok(Record::Streams(expected)));
     }

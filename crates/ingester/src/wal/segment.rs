@@ -5,20 +5,29 @@
 //! header  := magic "LGWL" | version u16 | flags u16 | owner u128 | number u64
 //!          | previous u64 | previous_len u64 | zeros | crc u32 over what is before it
 //! ```
+//! Damage costs the records it hits: reading goes on at the next record behind it, which
+//! [`resync`] finds. The checksums of records begin with owner and number of the segment, so that
+//! neither a record of another segment nor bytes that somebody pushed are taken for one there. In
+//! version 1 they did not, and nothing behind damage is read.
+//!
 //! Numbers rise by time. `previous` and `previous_len` say where the segment before ends, as its
 //! writer knows it: what lies behind was never acknowledged and is written again in this segment.
 //! 0 means that the writer does not know, because it has just started.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use codec::{CodecError, Reader};
 
 use super::record::{self, FRAME_LEN, RECORD_BYTES_MAX, Record};
+use super::resync::{self, Search};
 
 const MAGIC: [u8; 4] = *b"LGWL";
-const VERSION: u16 = 1;
+/// The version that is written.
+pub(crate) const VERSION: u16 = 2;
+/// The version in which checksums of records say nothing of their segment.
+const VERSION_UNSEEDED: u16 = 1;
 /// Bytes of a header.
 pub(crate) const HEADER_LEN: usize = 64;
 const CRC_AT: usize = HEADER_LEN - 4;
@@ -26,6 +35,8 @@ const CRC_AT: usize = HEADER_LEN - 4;
 /// The start of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// The version of what is behind it.
+    pub(crate) version: u16,
     /// Whose log it is.
     pub(crate) owner: u128,
     /// Its number.
@@ -41,7 +52,7 @@ impl Header {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes.extend_from_slice(&0u16.to_le_bytes());
         bytes.extend_from_slice(&self.owner.to_le_bytes());
         bytes.extend_from_slice(&self.number.to_le_bytes());
@@ -63,18 +74,32 @@ impl Header {
         if crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
             return Err(CodecError::Checksum);
         }
-        match reader.u16()? {
-            VERSION => {}
+        let version = match reader.u16()? {
+            version @ (VERSION_UNSEEDED | VERSION) => version,
             version => return Err(CodecError::UnsupportedVersion(version)),
-        }
+        };
         reader.u16()?;
         Ok(Self {
+            version,
             owner: u128::from_le_bytes(reader.array()?),
             number: reader.u64()?,
             previous: reader.u64()?,
             previous_len: reader.u64()?,
         })
     }
+
+    /// What the checksums of its records begin with.
+    pub(crate) fn seed(&self) -> u32 {
+        match self.version {
+            VERSION_UNSEEDED => 0,
+            _ => seed(self.owner, self.number),
+        }
+    }
+}
+
+/// What the checksums of a segment's records begin with.
+fn seed(owner: u128, number: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&owner.to_le_bytes()), &number.to_le_bytes())
 }
 
 /// The file of a segment.
@@ -113,7 +138,7 @@ pub(crate) enum Next {
         /// Bytes that are left out.
         left_out: u64,
     },
-    /// Bytes that are not what was written. What comes after cannot be read.
+    /// Bytes that are not what was written. Reading goes on behind them.
     Damaged {
         /// Where.
         at: u64,
@@ -124,6 +149,21 @@ pub(crate) enum Next {
     },
 }
 
+/// Why there is no record where one should be.
+#[derive(Debug)]
+struct Fault {
+    error: CodecError,
+    /// Whether it looks like the end of what a process that died was writing.
+    is_cut_off: bool,
+}
+
+impl Fault {
+    const CUT_OFF: Self = Self {
+        error: CodecError::Truncated,
+        is_cut_off: true,
+    };
+}
+
 /// Reads a segment from its start, one record in memory at a time.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
@@ -131,12 +171,26 @@ pub(crate) struct SegmentReader {
     at: u64,
     end: u64,
     end_is_known: bool,
+    /// `None` if what is behind damage cannot be told from what somebody pushed.
+    seed: Option<u32>,
+    /// The highest number of a record so far.
+    seq: u64,
+    /// What is wrong with the header, until that is told.
+    header_fault: Option<Fault>,
+    /// Bytes of which checksums may still be made in search of a record.
+    search_bytes_left: u64,
     buffer: Vec<u8>,
 }
 
 impl SegmentReader {
-    /// Opens a segment. `len` is where it ends, if its successor says so.
-    pub(crate) fn open(directory: &Path, number: u64, len: Option<u64>) -> io::Result<Self> {
+    /// Opens a segment. `len` is where it ends, if its successor says so. `owner` is whose log it
+    /// is, for a segment whose header does not say it any more.
+    pub(crate) fn open(
+        directory: &Path,
+        number: u64,
+        len: Option<u64>,
+        owner: u128,
+    ) -> io::Result<Self> {
         let file = File::open(path(directory, number))?;
         let file_len = file.metadata()?.len();
         let mut reader = Self {
@@ -144,73 +198,120 @@ impl SegmentReader {
             at: HEADER_LEN as u64,
             end: len.unwrap_or(file_len),
             end_is_known: len.is_some(),
+            seed: Some(seed(owner, number)),
+            seq: 0,
+            header_fault: None,
+            search_bytes_left: resync::CHECKED_BYTES_MAX,
             buffer: Vec::new(),
         };
-        let mut header = [0; HEADER_LEN];
-        reader.file.read_exact(&mut header)?;
-        Header::parse(&header).map_err(io::Error::other)?;
+        let mut bytes = [0; HEADER_LEN];
+        reader.file.read_exact(&mut bytes)?;
+        match Header::parse(&bytes) {
+            Ok(header) if header.version == VERSION_UNSEEDED => reader.seed = None,
+            Ok(header) => reader.seed = Some(header.seed()),
+            Err(error @ CodecError::UnsupportedVersion(_)) => return Err(io::Error::other(error)),
+            Err(error) => {
+                reader.at = 0;
+                let is_cut_off = bytes == [0; HEADER_LEN] && reader.rest_is_zero()?;
+                reader.header_fault = Some(Fault { error, is_cut_off });
+            }
+        }
         Ok(reader)
     }
 
-    /// The next record. After anything else than a record there is nothing more to read.
+    /// The next record, or what is in its place.
     pub(crate) fn next(&mut self) -> io::Result<Next> {
+        if let Some(fault) = self.header_fault.take() {
+            return self.go_behind(fault);
+        }
         let left = self.end.saturating_sub(self.at);
         if left == 0 {
             return Ok(Next::End);
         }
+        if let Err(fault) = self.fill_buffer(left)? {
+            return self.go_behind(fault);
+        }
+        let (at, len) = (self.at, self.buffer.len() + FRAME_LEN);
+        self.at += len as u64;
+        Ok(match record::parse(&self.buffer) {
+            Ok(record) => {
+                if let Record::Rows(rows) = &record {
+                    self.seq = self.seq.max(rows.seq);
+                }
+                Next::Record(record, len)
+            }
+            Err(error) => Next::Damaged {
+                at,
+                left_out: len as u64,
+                error,
+            },
+        })
+    }
+
+    /// Reads kind and payload of the record that should be here, and checks them.
+    fn fill_buffer(&mut self, left: u64) -> io::Result<Result<(), Fault>> {
         let mut frame = [0; FRAME_LEN];
         if left < FRAME_LEN as u64 || !self.fill(&mut frame)? {
-            return Ok(self.cut_off(left));
+            return Ok(Err(Fault::CUT_OFF));
         }
         let [a, b, c, d, crc @ ..] = frame;
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
-        if len == 0 && !self.end_is_known && self.rest_is_zero()? {
-            // Some file systems make a file longer before its bytes are written.
-            return Ok(Next::Torn { left_out: left });
-        }
         if len == 0 || len > RECORD_BYTES_MAX {
-            return Ok(self.damaged(CodecError::Invalid("record of an impossible length")));
+            return Ok(Err(Fault {
+                error: CodecError::Invalid("record of an impossible length"),
+                // Some file systems make a file longer before its bytes are written.
+                is_cut_off: len == 0 && self.rest_is_zero()?,
+            }));
         }
         if (len + FRAME_LEN) as u64 > left {
-            return Ok(self.cut_off(left));
+            return Ok(Err(Fault::CUT_OFF));
         }
         let mut bytes = std::mem::take(&mut self.buffer);
         bytes.resize(len, 0);
         let is_there = self.fill(&mut bytes)?;
-        let next = if !is_there {
-            self.cut_off(left)
-        } else if crc32c::crc32c(&bytes) == u32::from_le_bytes(crc) {
-            match record::parse(&bytes) {
-                Ok(record) => Next::Record(record, len + FRAME_LEN),
-                Err(error) => self.damaged(error),
-            }
-        } else if (len + FRAME_LEN) as u64 == left {
-            self.cut_off(left)
-        } else {
-            self.damaged(CodecError::Checksum)
-        };
+        let found = crc32c::crc32c_append(self.seed.unwrap_or(0), &bytes);
         self.buffer = bytes;
-        if let Next::Record(..) = next {
-            self.at += (len + FRAME_LEN) as u64;
-        }
-        Ok(next)
-    }
-
-    /// A record that ends early: torn if nobody knows where the segment should end.
-    fn cut_off(&self, left_out: u64) -> Next {
-        if self.end_is_known {
-            self.damaged(CodecError::Truncated)
+        Ok(if !is_there {
+            Err(Fault::CUT_OFF)
+        } else if found == u32::from_le_bytes(crc) {
+            Ok(())
         } else {
-            Next::Torn { left_out }
-        }
+            Err(Fault {
+                error: CodecError::Checksum,
+                is_cut_off: (len + FRAME_LEN) as u64 == left,
+            })
+        })
     }
 
-    fn damaged(&self, error: CodecError) -> Next {
-        Next::Damaged {
-            at: self.at,
-            left_out: self.end.saturating_sub(self.at),
-            error,
+    /// Goes to the next record behind what is none, or to the end. What has no record behind it is
+    /// torn if it looks like that and nobody knows where the segment should end.
+    fn go_behind(&mut self, fault: Fault) -> io::Result<Next> {
+        let at = self.at;
+        let next = match self.seed {
+            Some(seed) => {
+                let mut search = Search {
+                    file: self.file.get_ref(),
+                    end: self.end,
+                    seed,
+                    after: self.seq,
+                    bytes_left: &mut self.search_bytes_left,
+                };
+                search.record_from(at + 1)?
+            }
+            None => None,
+        };
+        self.at = next.unwrap_or(self.end);
+        self.file.seek(SeekFrom::Start(self.at))?;
+        let left_out = self.at.saturating_sub(at);
+        if next.is_none() && fault.is_cut_off && !self.end_is_known {
+            return Ok(Next::Torn { left_out });
         }
+        let error = fault.error;
+        Ok(Next::Damaged {
+            at,
+            left_out,
+            error,
+        })
     }
 
     /// Reads exactly so many bytes; `false` if the file ends before.
@@ -235,139 +336,4 @@ impl SegmentReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use model::{Entries, LabelSet, TenantId};
-    use proptest::prelude::*;
-
-    use super::super::body::Part;
-    use super::super::record::{Body, RowsRecord, append_streams};
-    use super::*;
-
-    const HEADER: Header = Header {
-        owner: 9,
-        number: 1,
-        previous: 0,
-        previous_len: 0,
-    };
-
-    /// A segment of one `streams` and two `rows` records, and where each record ends.
-    fn sample() -> (Vec<u8>, Vec<usize>) {
-        let mut entries = Entries::default();
-        let level = LabelSet::from_pairs([("level", "info")]);
-        for i in 0..40 {
-            entries.push(1_000 + i, format!("line {i} of some").as_bytes(), &level);
-        }
-        let labels = LabelSet::from_pairs([("app", "web")]);
-        let mut bytes = HEADER.to_bytes();
-        let mut ends = Vec::new();
-        append_streams([(5, &labels)].into_iter(), &mut bytes);
-        ends.push(bytes.len());
-        for seq in 1..3 {
-            let body = Body::rows(&[Part::all(&entries)]);
-            RowsRecord::new(seq, &TenantId::single(), &[(5, 40)], body).append(&mut bytes);
-            ends.push(bytes.len());
-        }
-        (bytes, ends)
-    }
-
-    fn read(bytes: &[u8], len: Option<u64>) -> (usize, Next) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(path(dir.path(), 1), bytes).unwrap();
-        let mut reader = SegmentReader::open(dir.path(), 1, len).unwrap();
-        let mut records = 0;
-        loop {
-            match reader.next().unwrap() {
-                Next::Record(..) => records += 1,
-                end => return (records, end),
-            }
-        }
-    }
-
-    #[test]
-    fn a_segment_cut_at_every_byte_of_its_last_record_gives_all_others() {
-        let (bytes, ends) = sample();
-        assert!(matches!(read(&bytes, None), (3, Next::End)));
-        for cut in ends[1] + 1..bytes.len() {
-            let (records, end) = read(&bytes[..cut], None);
-            assert_eq!(records, 2, "cut at {cut}");
-            let left_out = (cut - ends[1]) as u64;
-            assert!(
-                matches!(end, Next::Torn { left_out: n } if n == left_out),
-                "{end:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn zeros_at_the_end_are_torn_and_a_changed_byte_in_the_middle_is_damage() {
-        let (bytes, ends) = sample();
-        let mut longer = bytes.clone();
-        longer.resize(bytes.len() + 5000, 0);
-        assert!(matches!(
-            read(&longer, None),
-            (3, Next::Torn { left_out: 5000 })
-        ));
-        for at in ends[0] + FRAME_LEN..ends[1] {
-            let mut bad = bytes.clone();
-            bad[at] ^= 1;
-            let (records, end) = read(&bad, None);
-            assert_eq!(records, 1);
-            assert!(matches!(end, Next::Damaged { .. }), "{end:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_successor_does_not_vouch_for_is_left_out() {
-        let (bytes, ends) = sample();
-        assert!(matches!(read(&bytes, Some(ends[1] as u64)), (2, Next::End)));
-        let shorter = &bytes[..ends[2] - 1];
-        assert!(matches!(
-            read(shorter, Some(ends[2] as u64)),
-            (2, Next::Damaged { .. })
-        ));
-    }
-
-    #[test]
-    fn the_golden_segment_of_version_1_stays_readable() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/wal-v1");
-        let header = read_header(&golden, 1).unwrap();
-        assert_eq!(header, HEADER);
-        let mut reader = SegmentReader::open(&golden, 1, None).unwrap();
-        let mut read = Vec::new();
-        while let Next::Record(record, _) = reader.next().unwrap() {
-            read.push(record);
-        }
-        let labels = LabelSet::from_pairs([("app", "web")]);
-        assert_eq!(read[0], Record::Streams(vec![(5, labels)]));
-        let Record::Rows(rows) = &read[2] else {
-            panic!()
-        };
-        assert_eq!(
-            (rows.seq, rows.tenant.as_str(), &*rows.parts),
-            (2, "fake", &[(5, 40)][..])
-        );
-        let entries = rows.decode().unwrap().remove(0);
-        let last = entries.get(39).unwrap();
-        assert_eq!(
-            (last.timestamp_ns, last.line),
-            (1_039, &b"line 39 of some"[..])
-        );
-        assert_eq!(last.metadata.get("level"), Some("info"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_records_are_read_or_refused(records: Vec<u8>) {
-            let mut bytes = HEADER.to_bytes();
-            bytes.extend_from_slice(&records);
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::write(path(dir.path(), 1), bytes).unwrap();
-            let mut reader = SegmentReader::open(dir.path(), 1, None).unwrap();
-            while let Next::Record(record, _) = reader.next().unwrap() {
-                if let Record::Rows(rows) = record {
-                    let _ = rows.decode();
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -46,7 +46,7 @@ impl Log {
 fn rows(directory: &Path, left: &Left) -> Vec<String> {
     let mut rows = Vec::new();
     for (number, len) in &left.segments {
-        let mut reader = SegmentReader::open(directory, *number, *len).unwrap();
+        let mut reader = SegmentReader::open(directory, *number, *len, 77).unwrap();
         let mut streams = std::collections::HashMap::new();
         loop {
             match reader.next().unwrap() {

@@ -54,6 +54,8 @@ pub(crate) struct Settings {
 /// The segment that is being written.
 pub(crate) struct Active {
     number: u64,
+    /// What checksums begin with.
+    seed: u32,
     file: Box<dyn DiskFile>,
     /// Durable bytes.
     len: u64,
@@ -156,10 +158,10 @@ impl Writer {
                 .filter(|stream| stream.define_in(active.number));
             let mut new = new.map(|stream| (stream.id, &stream.labels)).peekable();
             if new.peek().is_some() {
-                record::append_streams(new, &mut self.buffer);
+                record::append_streams(new, active.seed, &mut self.buffer);
             }
             for record in &item.records {
-                record.append(&mut self.buffer);
+                record.append(active.seed, &mut self.buffer);
                 max_seq = max_seq.max(record.seq);
                 records += 1;
                 if self.buffer.len() >= BUFFER_BYTES {
@@ -186,6 +188,7 @@ impl Writer {
         let (previous, previous_len) = self.previous;
         let owner = self.state.get().owner;
         let header = Header {
+            version: segment::VERSION,
             owner,
             number,
             previous,
@@ -201,6 +204,7 @@ impl Writer {
         }
         Ok(Active {
             number,
+            seed: header.seed(),
             file,
             len: HEADER_LEN as u64,
             max_seq: 0,
