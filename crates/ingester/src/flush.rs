@@ -111,21 +111,27 @@ impl Inner {
         }
     }
 
-    /// Tells those whose rows are in the store, or stuck. Returns the others.
+    /// Tells those whose rows are in the store, or of whose rows the first attempt failed: a client
+    /// cannot wait until a disk has room. Returns the others, and those who asked because the
+    /// process stops: what is tried again may still succeed in the time that they have.
     fn answer(&self, waiting: Vec<(u64, FlushRequest)>) -> Vec<(u64, FlushRequest)> {
         let mut left = Vec::new();
         for (watermark, request) in waiting {
-            let answer = match self.departures.fate(watermark) {
-                Fate::Pending if !request.reply.is_closed() => {
+            let waits = request.reason == FlushReason::Shutdown;
+            let failed = match self.departures.fate(watermark) {
+                _ if request.reply.is_closed() => continue,
+                Fate::Failing(text) if !waits => Some(format!(
+                    "not everything is flushed yet, it is tried again: {text}"
+                )),
+                Fate::Pending | Fate::Failing(_) => {
                     left.push((watermark, request));
                     continue;
                 }
-                Fate::Pending | Fate::Stored => Ok(()),
-                Fate::Stuck(text) => {
-                    let text = format!("not everything can be flushed: {text}");
-                    Err(CodedError::new(Code::Unavailable, text))
-                }
+                Fate::Stored => None,
+                Fate::Stuck(text) => Some(format!("not everything can be flushed: {text}")),
             };
+            let answer =
+                failed.map_or(Ok(()), |text| Err(CodedError::new(Code::Unavailable, text)));
             // Who does not wait any more needs no answer.
             let _ = request.reply.send(answer);
         }
@@ -335,7 +341,8 @@ impl Inner {
         self.tenants.forget(now_ns);
     }
 
-    /// Asks the flusher for a flush and waits until all that was pushed before is in the store.
+    /// Asks the flusher for a flush and waits until all that was pushed before is in the store, or
+    /// cannot be brought there; see [`Self::answer`].
     pub(crate) async fn request_flush(&self, reason: FlushReason) -> Result<(), CodedError> {
         let stopped = || CodedError::new(Code::Unavailable, "the ingester is stopping");
         let (reply, answer) = oneshot::channel();

@@ -269,9 +269,19 @@ impl Ingester {
     /// Waits until everything pushed before is in the store.
     ///
     /// # Errors
-    /// If something cannot be flushed however often it is tried, or the ingester is stopping.
+    /// If something could not be flushed, which is tried again later where that may help, or the
+    /// ingester is stopping.
     pub async fn flush(&self) -> Result<(), CodedError> {
         self.inner().request_flush(FlushReason::Request).await
+    }
+
+    /// Waits until everything pushed before is in the store, however often that fails, for a process
+    /// that is to go for good.
+    ///
+    /// # Errors
+    /// If trying again does not help, or the ingester is stopping.
+    pub async fn flush_before_leaving(&self) -> Result<(), CodedError> {
+        self.inner().request_flush(FlushReason::Shutdown).await
     }
 
     /// Stops: no more pushes, a last flush for at most `grace`, the log closed. What could not be

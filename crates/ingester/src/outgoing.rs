@@ -102,6 +102,8 @@ pub(crate) enum Fate {
     Stored,
     /// Not all of it is, yet.
     Pending,
+    /// Some of it is not, because the last attempt failed; it is tried again.
+    Failing(Arc<str>),
     /// Some of it is not, and trying again does not help.
     Stuck(Arc<str>),
 }
@@ -297,12 +299,13 @@ impl Departures {
             true => Fate::Pending,
             false => Fate::Stored,
         };
-        for (line, failure) in state.outstanding() {
-            if line.after < watermark {
-                match failure.filter(|failure| failure.is_final()) {
-                    Some(failure) => return Fate::Stuck(Arc::clone(&failure.text)),
-                    None => fate = Fate::Pending,
-                }
+        let outstanding = state.outstanding();
+        for (_, failure) in outstanding.filter(|(line, _)| line.after < watermark) {
+            match failure.map(|failure| (failure.is_final(), Arc::clone(&failure.text))) {
+                Some((true, text)) => return Fate::Stuck(text),
+                Some((false, text)) => fate = Fate::Failing(text),
+                None if fate == Fate::Stored => fate = Fate::Pending,
+                None => {}
             }
         }
         fate
@@ -374,6 +377,7 @@ mod tests {
             departures.taken(line);
         }
         assert_eq!(departures.due(false), days);
+        assert_eq!(departures.fate(15), Fate::Pending);
         departures.arrived(&days[1]);
         assert_eq!(departures.progress(), (10, 30));
         departures.failed(&days[0], ("no answer".to_owned(), false), MAX);
@@ -382,7 +386,7 @@ mod tests {
             (departures.progress(), departures.fate(10)),
             ((10, 30), Fate::Stored)
         );
-        assert_eq!(departures.fate(15), Fate::Pending);
+        assert_eq!(departures.fate(15), Fate::Failing("no answer".into()));
         assert_eq!(departures.due(false), []);
         tokio::time::advance(MAX).await;
         assert_eq!(departures.due(false), days[..1]);

@@ -8,7 +8,8 @@ use axum::routing::get;
 
 use crate::Ingester;
 
-/// `/flush` (GET and POST): answers 204 when everything that was pushed before is in the store.
+/// `/flush` (GET and POST): answers 204 when everything that was pushed before is in the store, and
+/// 503 with the reason when an attempt to bring it there failed.
 pub fn routes(ingester: Ingester) -> Router {
     Router::new()
         .route("/flush", get(flush).post(flush))

@@ -47,7 +47,7 @@ async fn a_crash_at_any_moment_of_a_flush_loses_and_repeats_nothing() {
             }
             bed.faults.die_after(requests, after_effect);
             let flushed = tokio::time::timeout(Duration::from_secs(3), life.ingester.flush()).await;
-            let is_flushed = flushed.is_ok();
+            let is_flushed = matches!(flushed, Ok(Ok(())));
             if is_flushed {
                 // These rows are in the log only.
                 bed.faults.die_after(0, after_effect);
@@ -90,14 +90,17 @@ async fn a_flush_is_tried_until_the_store_works_again() {
     let rows = some_rows(1, 6);
     life.push(&tenant, &rows).await.unwrap();
     bed.faults.fail_every(7);
-    life.ingester.flush().await.unwrap();
+    while life.ingester.flush().await.is_err() {}
     bed.faults.fail_every(0);
     assert_eq!(life.read(&tenant).await, sorted(&rows));
     bed.faults.die_after(1, true);
     life.push(&tenant, &some_rows(8, 5)).await.unwrap();
-    let flush = life.ingester.flush();
+    let flush = life.ingester.flush_before_leaving();
     let waited = tokio::time::timeout(Duration::from_secs(60), flush).await;
     assert!(waited.is_err(), "nobody is told that it is flushed");
+    let error = life.ingester.flush().await.unwrap_err();
+    assert_eq!(error.code, model::Code::Unavailable);
+    assert!(error.message.contains("dead"), "{}", error.message);
     assert_eq!(
         life.recent(&tenant).await.1.len(),
         5,

@@ -1,9 +1,8 @@
 //! Flushes of which a part fails.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use model::{Entries, LabelSet, StreamBatch, TenantId, TimeRange};
+use model::{Code, Entries, LabelSet, StreamBatch, TenantId, TimeRange};
 use proto::role::Ingest;
 use storage::key;
 
@@ -75,8 +74,11 @@ async fn a_day_whose_flush_fails_is_tried_again_by_itself() {
     for tenant in [&tenant, &other] {
         life.push(tenant, &rows(0..6)).await.unwrap();
     }
-    let flush = tokio::time::timeout(Duration::from_secs(60), life.ingester.flush());
-    assert!(flush.await.is_err(), "nobody is told that all is flushed");
+    let error = life.ingester.flush().await.unwrap_err();
+    assert_eq!(error.code, Code::Unavailable);
+    let text = "not everything is flushed yet, it is tried again: ";
+    assert!(error.message.starts_with(text), "{}", error.message);
+    assert!(error.message.contains("data/other"), "{}", error.message);
     assert!(life.recent(&tenant).await.1.is_empty());
     life.push(&other, &rows(6..9)).await.unwrap();
     assert_eq!(life.recent(&other).await.1, rows(0..9));

@@ -194,7 +194,7 @@ async fn shutdown(
     tracing::info!(flush, delete_ring_tokens, terminate, "told to shut down");
     leaving.cluster.set_state(MemberState::Leaving).await;
     if flush {
-        leaving.ingester.flush().await?;
+        leaving.ingester.flush_before_leaving().await?;
     }
     leaving.departure.flushes.store(flush, Ordering::Relaxed);
     if terminate {
