@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use model::{LabelSet, Reservation, TenantId, TimeRange};
+use model::{DeletionMode, LabelSet, Reservation, TenantId, TimeRange};
 use parking_lot::Mutex;
 use scan::{
     Deletes, LogScan, LogStages, Prefilter, Pushdown, ScanError, ScanStats, Source, StreamDeletes,
@@ -22,8 +22,6 @@ use crate::{CompactError, Compactor};
 
 /// Pairs of object and request that are remembered.
 const CHECKED_MAX: usize = 100_000;
-/// The mode of tenants whose rows are taken out of the data.
-const MODE_DELETE: &str = "filter-and-delete";
 /// Requests are listed for so long after they were carried out.
 const LISTED_NS: i64 = 30 * TimeRange::DAY_NS;
 
@@ -106,7 +104,7 @@ impl Due {
 impl Compactor {
     /// What a tenant has asked to delete and cannot cancel without loss any more.
     pub(crate) async fn due_deletes(&self, tenant: &TenantId) -> Result<Due, CompactError> {
-        if self.overrides.limits(tenant).deletion_mode != MODE_DELETE {
+        if self.overrides.limits(tenant).deletion_mode != DeletionMode::FilterAndDelete {
             return Ok(Due::default());
         }
         let now_ns = self.now_ns();

@@ -29,7 +29,7 @@ pub use entries::{
 };
 pub use label::{Label, LabelSet, LabelSetBuilder, is_valid_label_name};
 pub use limits::{
-    BlockedQuery, DiscoverFields, Limits, OtlpAction, OtlpAttributeRule, OtlpConfig,
+    BlockedQuery, DeletionMode, DiscoverFields, Limits, OtlpAction, OtlpAttributeRule, OtlpConfig,
     OtlpResourceRules, PolicyStreams, StreamRetention,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};

@@ -137,8 +137,8 @@ pub struct Limits {
     pub retention_stream: Vec<StreamRetention>,
     /// Bytes of data objects that are kept; what is oldest goes first. Zero is no limit.
     pub retention_max_bytes: ByteSize,
-    /// `disabled`, `filter-only` or `filter-and-delete`.
-    pub deletion_mode: String,
+    /// What becomes of lines that somebody asks to delete.
+    pub deletion_mode: DeletionMode,
     // --- rules
     /// Rules of one group.
     pub ruler_max_rules_per_rule_group: usize,
@@ -262,7 +262,7 @@ impl Default for Limits {
             retention_period: DurationNs(0),
             retention_stream: Vec::new(),
             retention_max_bytes: ByteSize(0),
-            deletion_mode: "filter-and-delete".to_owned(),
+            deletion_mode: DeletionMode::default(),
             ruler_max_rules_per_rule_group: 0,
             ruler_max_rule_groups_per_tenant: 0,
             without_effect: Vec::new(),
@@ -276,6 +276,19 @@ impl Default for Limits {
 pub struct DiscoverFields {
     /// Name of the metadata to candidate names or JSON paths; the first present wins.
     pub fields: BTreeMap<String, Vec<String>>,
+}
+
+/// What becomes of lines that somebody asks to delete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeletionMode {
+    /// Nobody may ask.
+    Disabled,
+    /// Queries do not show them.
+    FilterOnly,
+    /// Queries do not show them, and they are taken out of the data.
+    #[default]
+    FilterAndDelete,
 }
 
 /// Streams that are under a policy.

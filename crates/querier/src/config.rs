@@ -38,6 +38,21 @@ pub struct Config {
     pub per_request_limits_enabled: bool,
 }
 
+impl Config {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// With the first key that does not hold.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.memory.0 == 0 {
+            return Err(
+                "querier.memory: 0 leaves queries no memory, so that each would fail".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -54,5 +69,25 @@ impl Default for Config {
             delete_requests_per_tenant: 1000,
             per_request_limits_enabled: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_need_memory() {
+        Config::default().validate().unwrap();
+        let config = Config {
+            memory: ByteSize(0),
+            ..Config::default()
+        };
+        assert!(
+            config
+                .validate()
+                .unwrap_err()
+                .starts_with("querier.memory: 0 ")
+        );
     }
 }

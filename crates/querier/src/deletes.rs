@@ -4,16 +4,13 @@
 //! as long as the compactor has not taken them out of the data.
 
 use logql::syntax;
-use model::{Code, CodedError, TenantId, TimeRange};
+use model::{Code, CodedError, DeletionMode, TenantId, TimeRange};
 use proto::role::Deletion;
 use scan::Deletes;
 use storage::{DeleteRequest, DeleteRequests, key};
 
 use crate::Querier;
 use crate::query::Context;
-
-/// The mode of tenants that may not delete.
-const MODE_DISABLED: &str = "disabled";
 
 /// The requests that matter to one query of one tenant.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +36,7 @@ fn refused(message: &str) -> CodedError {
 
 impl Querier {
     fn may_delete(&self, tenant: &TenantId) -> bool {
-        self.limits(tenant).deletion_mode != MODE_DISABLED
+        self.limits(tenant).deletion_mode != DeletionMode::Disabled
     }
 
     fn check_deletion_mode(&self, tenant: &TenantId) -> Result<(), CodedError> {

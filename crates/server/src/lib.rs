@@ -39,7 +39,7 @@ pub use listen::{
 };
 pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
-pub use overrides::{Overrides, OverridesError, RuntimeConfig};
+pub use overrides::{LimitError, Overrides, OverridesError, RuntimeConfig};
 pub use telemetry::{
     LineFile, LogConfig, LogFormat, LogLevel, RotatingFile, Telemetry, TelemetryError,
 };

@@ -1,5 +1,7 @@
 //! The limits of each tenant: defaults, and what a file that may change at any time says otherwise.
 
+mod check;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Registry;
 use crate::config::{ConfigError, Environment, parse_file, read_file};
+pub use check::LimitError;
 
 /// The `runtime_config` section: a file that is read again while the process runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ impl Default for RuntimeConfig {
     }
 }
 
-/// Why a file of overrides is refused. The limits in force stay.
+/// Why limits are refused. Those in force stay.
 #[derive(Debug, thiserror::Error)]
 pub enum OverridesError {
     /// It cannot be read or is not what it should be.
@@ -48,6 +51,19 @@ pub enum OverridesError {
         path: PathBuf,
         /// Why.
         source: model::TenantError,
+    },
+    /// A limit of all tenants cannot be meant.
+    #[error("limits.{0}")]
+    Default(#[source] LimitError),
+    /// A limit of one tenant cannot be meant.
+    #[error("{path}: overrides.{tenant}.{source}")]
+    Limit {
+        /// The file.
+        path: PathBuf,
+        /// Whose limit it is.
+        tenant: TenantId,
+        /// Which, and why.
+        source: LimitError,
     },
 }
 
@@ -94,12 +110,13 @@ impl Overrides {
     /// Limits from `defaults` and the runtime file, if there is one.
     ///
     /// # Errors
-    /// If the file cannot be read or is wrong.
+    /// If the file cannot be read, or it or the defaults are wrong.
     pub fn open(
         defaults: Limits,
         config: RuntimeConfig,
         environment: &Environment,
     ) -> Result<Self, OverridesError> {
+        check::check(&defaults).map_err(OverridesError::Default)?;
         warn_of(&defaults.without_effect, None);
         let overrides = Self::with(defaults, config, environment.clone());
         overrides.reload()?;
@@ -245,6 +262,13 @@ fn parse(
             limits.extend(keys);
         }
         let limits = serde_json::from_value(limits).map_err(refused)?;
+        if let Err(source) = check::check(&limits) {
+            return Err(OverridesError::Limit {
+                path: path.to_owned(),
+                tenant,
+                source,
+            });
+        }
         by_tenant.insert(tenant, Arc::new(limits));
     }
     Ok(by_tenant)
@@ -314,6 +338,106 @@ mod tests {
         assert!(overrides.reload().unwrap());
         assert!(!overrides.reload().unwrap());
         assert_eq!(overrides.limits(&a).ingestion_rate_mb, 3.0);
+    }
+
+    /// Limits that cannot be meant, and what is said of them.
+    const MISTYPED: [(&str, &str); 16] = [
+        (
+            "deletion_mode: disable",
+            "unknown variant `disable`, expected one of disabled, filter-only, filter-and-delete",
+        ),
+        (
+            "blocked_queries: [{pattern: '.*(count', regex: true}]",
+            "blocked_queries: .*(count: ",
+        ),
+        (
+            "blocked_queries: [{types: 'metric,filters'}]",
+            "blocked_queries: filters: no type of queries, which are metric, filter, limited",
+        ),
+        (
+            "retention_stream: [{selector: '{app=c}', priority: 1, period: 24h}]",
+            "retention_stream: {app=c}: ",
+        ),
+        (
+            "retention_stream: [{selector: '{app=\"c\"}', period: -24h}]",
+            ": a duration must not be negative",
+        ),
+        (
+            "policy_stream_mapping: {p: [{selector: '{app', priority: 1}]}",
+            "policy_stream_mapping: {app: ",
+        ),
+        (
+            "block_ingestion_until: '2099-13-01'",
+            "block_ingestion_until: 2099-13-01: not a time such as 2026-01-31T00:00:00Z: ",
+        ),
+        (
+            "block_ingestion_policy_until: {p: tomorrow}",
+            "block_ingestion_policy_until: tomorrow: not a time",
+        ),
+        ("max_query_length: -5m", "max_query_length: -5m: a duration"),
+        ("max_query_lookback: -1h", "max_query_lookback: -1h: "),
+        ("query_timeout: -1s", "query_timeout: -1s: "),
+        ("creation_grace_period: -1s", "creation_grace_period: -1s: "),
+        ("retention_period: -1h", "retention_period: -1h: "),
+        (
+            "ingestion_rate_mb: -1",
+            "ingestion_rate_mb: -1: must be a number, 0 or more",
+        ),
+        ("ingestion_burst_size_mb: -0.5", "ingestion_burst_size_mb: "),
+        (
+            "split_queries_by_interval: -1h",
+            "split_queries_by_interval",
+        ),
+    ];
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_limit_value_and_tenant() {
+        for (written, said) in MISTYPED {
+            let (_file, overrides) = opened(&format!("overrides:\n  team:\n    {written}\n"));
+            let error = overrides.unwrap_err().to_string();
+            assert!(error.contains(said), "{written}: {error}");
+            assert!(error.contains("team"), "{written}: {error}");
+        }
+        for meant in [
+            "deletion_mode: disabled",
+            "deletion_mode: filter-only",
+            "blocked_queries: [{pattern: '.*count.*', regex: true, types: 'metric, filter'}]",
+            "retention_stream: [{selector: '{}', period: 0s}]",
+            "block_ingestion_until: '3000-01-01T00:00:00+02:00'",
+            "block_ingestion_until: ''",
+            "max_query_length: 0s",
+            "ingestion_rate_mb: 0",
+        ] {
+            let (_file, overrides) = opened(&format!("overrides:\n  team:\n    {meant}\n"));
+            assert!(overrides.is_ok(), "{meant}: {overrides:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_limit_changes_nothing_for_anybody() {
+        let (file, overrides) = opened("overrides:\n  a:\n    ingestion_rate_mb: 1\n");
+        let overrides = overrides.unwrap();
+        let mistyped = "overrides:\n  a:\n    ingestion_rate_mb: 2\n  b:\n    query_timeout: -1s\n";
+        std::fs::write(file.path(), mistyped).unwrap();
+        let error = overrides.reload().unwrap_err().to_string();
+        assert!(error.contains("overrides.b.query_timeout: -1s"), "{error}");
+        let a = TenantId::new("a").unwrap();
+        assert_eq!(overrides.limits(&a).ingestion_rate_mb, 1.0);
+    }
+
+    #[test]
+    fn defaults_are_checked_too() {
+        let defaults = Limits {
+            block_ingestion_until: Some("soon".to_owned()),
+            ..Limits::default()
+        };
+        let config = RuntimeConfig::default();
+        let error = Overrides::open(defaults, config, &Environment::default()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("limits.block_ingestion_until: soon: "),
+            "{error}"
+        );
     }
 
     #[test]

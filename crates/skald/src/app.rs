@@ -188,8 +188,12 @@ fn open_overrides(
     environment: &Environment,
 ) -> Result<server::Overrides, ConfigError> {
     let (limits, file) = (config.limits.clone(), config.runtime_config.clone());
-    server::Overrides::open(limits, file, environment)
-        .map_err(|error| ConfigError::Invalid(format!("runtime_config.file: {error}")))
+    server::Overrides::open(limits, file, environment).map_err(|error| {
+        ConfigError::Invalid(match error {
+            server::OverridesError::Default(_) => error.to_string(),
+            error => format!("runtime_config.file: {error}"),
+        })
+    })
 }
 
 fn serve_until_stopped(

@@ -88,6 +88,9 @@ impl Config {
         if let Err(error) = self.cluster.validate() {
             return wrong(error.to_string());
         }
+        if let Err(error) = self.querier.validate() {
+            return wrong(error);
+        }
         if let Err(error) = self.compactor.validate() {
             return wrong(error);
         }

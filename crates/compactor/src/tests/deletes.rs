@@ -95,7 +95,7 @@ async fn what_is_cancelled_or_only_hidden_stays() {
     assert_eq!(bed.objects().await, objects);
     assert_eq!(processed(&bed).await, [true, true]);
 
-    bed.limits.deletion_mode = "filter-only".to_owned();
+    bed.limits.deletion_mode = model::DeletionMode::FilterOnly;
     ask(&bed, 4, r#"{app="web"}"#, 0..100).await;
     bed.sleep(2 * HOUR);
     bed.compact().await;
