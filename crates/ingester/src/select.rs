@@ -61,6 +61,7 @@ impl Select for Ingester {
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,
+            is_limited: true,
         };
         inner
             .run(request.tenant, selected, request.range, query)
@@ -78,6 +79,7 @@ impl Select for Ingester {
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,
+            is_limited: true,
         };
         inner
             .run(request.tenant, selected, request.range, query)
@@ -113,6 +115,7 @@ impl Select for Ingester {
         let selected = Selection {
             selectors: series::parse(&request.selectors)?,
             shard: request.shard,
+            is_limited: false,
         };
         let selected = inner
             .run(request.tenant, selected, request.parts.range, query)
@@ -137,6 +140,9 @@ struct Selection {
     /// One of them must match; none means all streams.
     selectors: Vec<Vec<Matcher>>,
     shard: Shard,
+    /// Whether there may be no more than `cardinality_limit`, rows of which pass or not: after a
+    /// flush the querier counts them so.
+    is_limited: bool,
 }
 
 /// A query that looks at one stream after the other.
@@ -292,9 +298,10 @@ impl Inner {
             asked: Cell::new(0),
             runtime: Handle::current(),
         };
+        let limits = (self.limits)(&tenant);
         let budget = self.query_memory.child(
             QUERY_MEMORY,
-            match (self.limits)(&tenant).max_query_memory.0 {
+            match limits.max_query_memory.0 {
                 0 => u64::MAX,
                 limit => limit,
             },
@@ -330,7 +337,11 @@ impl Inner {
             };
             // Streams that share a block next to each other: it is opened once.
             streams.sort_by_key(|stream| stream.blocks.last().map(|run| Arc::as_ptr(&run.block)));
-            if let Err(error) = query.scan(streams, &out) {
+            let checked = match selected.is_limited {
+                true => limits.check_cardinality(streams.len(), &tenant),
+                false => Ok(()),
+            };
+            if let Err(error) = checked.and_then(|()| query.scan(streams, &out)) {
                 drop(out);
                 // Fails only if nobody reads any more.
                 let _ = sender.blocking_send(Err(error));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{ByteSize, DurationNs};
+use crate::{Code, CodedError, TenantId};
 
 /// The limits of one tenant. A limit of zero is no limit unless its comment says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,6 +149,25 @@ pub struct Limits {
     /// Limits of Loki that were named and have no effect here.
     #[serde(skip)]
     pub without_effect: Vec<String>,
+}
+
+impl Limits {
+    /// Refuses a query that touches more streams than `cardinality_limit`. Ingesters and queriers
+    /// ask, so that a query is told the same before and after a flush.
+    ///
+    /// # Errors
+    /// If it touches more.
+    pub fn check_cardinality(&self, streams: usize, tenant: &TenantId) -> Result<(), CodedError> {
+        let limit = self.cardinality_limit;
+        if limit == 0 || streams <= limit {
+            return Ok(());
+        }
+        let text = format!(
+            "the query touches more streams than cardinality_limit ({limit}) of tenant {tenant} allows; add label matchers to the selector"
+        );
+        let error = CodedError::new(Code::InvalidArgument, text);
+        Err(error.beyond("cardinality_limit", &limit, tenant))
+    }
 }
 
 impl Serialize for Limits {

@@ -157,6 +157,7 @@ async fn recent_lines(
             for stream in batch? {
                 QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
                 let fingerprint = stream.stream_fingerprint;
+                covered.add_stream(context, fingerprint)?;
                 for row in stream.rows {
                     top.push(fingerprint, row, Origin::Recent)
                         .map_err(|error| context.over_budget(&error))?;

@@ -39,6 +39,8 @@ pub(crate) struct Covered {
     pub holding: HashSet<u128>,
     /// Per day the newest manifest entry that a store snapshot must have seen.
     pub at_least: BTreeMap<i64, u64>,
+    /// Fingerprints of the streams that ingesters gave something of, if they are limited.
+    pub streams: HashSet<u64>,
 }
 
 impl Covered {
@@ -49,6 +51,24 @@ impl Covered {
             let newest = self.at_least.entry(*day).or_default();
             *newest = (*newest).max(*sequence);
         }
+    }
+
+    /// Counts a stream that an ingester gave something of. Of a stream whose rows were all filtered
+    /// out it gave nothing, though they were looked at: each ingester refuses by itself what touches
+    /// more streams there than the limit; here are counted those of all ingesters and of storage.
+    ///
+    /// # Errors
+    /// If there are more than `cardinality_limit`.
+    pub(crate) fn add_stream(
+        &mut self,
+        context: &Context,
+        fingerprint: u64,
+    ) -> Result<(), CodedError> {
+        let (limits, tenant) = (&context.limits, &context.tenant);
+        if limits.cardinality_limit > 0 && self.streams.insert(fingerprint) {
+            limits.check_cardinality(self.streams.len(), tenant)?;
+        }
+        Ok(())
     }
 }
 

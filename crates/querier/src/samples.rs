@@ -201,6 +201,7 @@ async fn recent_samples(
         while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
             QueryStats::add(&context.stats.ingester_batches, 1);
             for samples in batch? {
+                covered.add_stream(context, samples.stream_fingerprint)?;
                 recent
                     .add(context, &samples, sum)
                     .map_err(|error| context.over_budget(&error))?;

@@ -14,13 +14,14 @@ mod search;
 mod slices;
 mod wanted;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use chunk::{BlockMeta, ChunkError};
 use index::{BlockRef, IndexError};
-use model::{Code, CodedError, LabelSet, Matcher, Reservation, TimeRange};
+use model::{CodedError, LabelSet, Matcher, Reservation, TimeRange};
 use scan::Deletes;
 use storage::{ObjectRef, Snapshot};
 
@@ -107,9 +108,7 @@ impl Context {
         deletes: &Deletes,
     ) -> Result<Vec<Unit>, CodedError> {
         let snapshot = self.snapshot(range, covered).await?;
-        let mut runs = self
-            .runs(&snapshot, matchers, range, &covered.holding)
-            .await?;
+        let mut runs = self.runs(&snapshot, matchers, range, covered).await?;
         if !deletes.is_empty() {
             for (stream, runs) in &mut runs {
                 runs.retain(|run| {
@@ -132,15 +131,20 @@ impl Context {
         snapshot: &Snapshot,
         matchers: &[Matcher],
         range: TimeRange,
-        holding: &HashSet<u128>,
+        covered: &Covered,
     ) -> Result<Runs, CodedError> {
         let wanted = Arc::new(WantedRuns {
             context: self.clone(),
             matchers: matchers.to_vec(),
             range,
-            holding: holding.clone(),
+            holding: covered.holding.clone(),
+            recent_streams: covered.streams.clone(),
         });
-        let (mut runs, mut memory) = (Runs::default(), self.memory.reservation());
+        let mut found = FoundRuns {
+            runs: Runs::default(),
+            streams: covered.streams.len(),
+            memory: self.memory.reservation(),
+        };
         for partition in snapshot.partitions() {
             for file in partition.indexes() {
                 let Some(index) = self.open_index(partition, file).await? else {
@@ -148,14 +152,14 @@ impl Context {
                 };
                 let wanted = Arc::clone(&wanted);
                 let read = index.read(move |index| {
-                    let added = wanted.add(index, &mut runs, &mut memory);
-                    added.map(|()| (runs, memory))
+                    let added = wanted.add(index, &mut found);
+                    added.map(|()| found)
                 });
-                (runs, memory) = read.await??;
+                found = read.await??;
             }
         }
-        self.hold(memory);
-        Ok(runs)
+        self.hold(found.memory);
+        Ok(found.runs)
     }
 }
 
@@ -166,16 +170,21 @@ struct WantedRuns {
     range: TimeRange,
     /// Objects to leave out.
     holding: HashSet<u128>,
+    /// Streams that count already.
+    recent_streams: HashSet<u64>,
+}
+
+/// Runs of label indexes.
+struct FoundRuns {
+    runs: Runs,
+    /// Streams that the query touches, those of ingesters too.
+    streams: usize,
+    memory: Reservation,
 }
 
 impl WantedRuns {
     /// Adds those that an index file names.
-    fn add(
-        &self,
-        open: &OpenIndex,
-        runs: &mut Runs,
-        memory: &mut Reservation,
-    ) -> Result<(), CodedError> {
+    fn add(&self, open: &OpenIndex, found: &mut FoundRuns) -> Result<(), CodedError> {
         let (context, index) = (&self.context, open.index());
         let objects: Vec<Option<Arc<ObjectRef>>> = index
             .objects()
@@ -188,7 +197,7 @@ impl WantedRuns {
             return Ok(());
         };
         open.each(&selected, |series| {
-            self.add_stream(open, &objects, series, runs, memory)
+            self.add_stream(open, &objects, series, found)
         })
         .map_err(|error| match error {
             AddError::Stopped(error) => open.failed(&error).into(),
@@ -201,8 +210,7 @@ impl WantedRuns {
         open: &OpenIndex,
         objects: &[Option<Arc<ObjectRef>>],
         series: u32,
-        runs: &mut Runs,
-        memory: &mut Reservation,
+        found: &mut FoundRuns,
     ) -> Result<(), AddError> {
         let (context, range) = (&self.context, self.range);
         let damaged = |error: IndexError| open.failed(&error);
@@ -239,30 +247,24 @@ impl WantedRuns {
             return Ok(());
         }
         let bytes = STREAM_BYTES + size_of::<RunRef>() * blocks.len();
-        memory
+        found
+            .memory
             .grow(bytes as u64)
             .map_err(|error| context.over_budget(&error))?;
         let stream = StreamKey {
             fingerprint,
             labels,
         };
-        runs.entry(stream).or_default().extend(blocks);
-        self.check_streams(runs.len()).map_err(AddError::from)
-    }
-
-    /// Refuses a query that touches too many streams.
-    fn check_streams(&self, streams: usize) -> Result<(), CodedError> {
-        let (limit, tenant) = (self.context.limits.cardinality_limit, &self.context.tenant);
-        if limit == 0 || streams <= limit {
-            return Ok(());
+        match found.runs.entry(stream) {
+            Entry::Occupied(mut entry) => entry.get_mut().extend(blocks),
+            Entry::Vacant(entry) => {
+                entry.insert(blocks);
+                found.streams += usize::from(!self.recent_streams.contains(&fingerprint));
+                let (limits, tenant) = (&context.limits, &context.tenant);
+                limits.check_cardinality(found.streams, tenant)?;
+            }
         }
-        let error = CodedError::new(
-            Code::InvalidArgument,
-            format!(
-                "the query touches more streams than cardinality_limit ({limit}) of tenant {tenant} allows; add label matchers to the selector",
-            ),
-        );
-        Err(error.beyond("cardinality_limit", &limit, tenant))
+        Ok(())
     }
 }
 

@@ -158,6 +158,33 @@ async fn the_flush_route_answers_when_all_is_stored() {
     assert_eq!(life.read(&tenant).await.len(), 5);
 }
 
+#[tokio::test]
+async fn a_query_may_touch_so_many_streams_whether_their_rows_pass_or_not() {
+    let mut bed = Bed::new();
+    bed.limits.cardinality_limit = 2;
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let rows: Vec<Row> = ["a", "b", "c"].map(|app| row(app, NOW_NS, "x")).into();
+    life.push(&tenant, &rows).await.unwrap();
+    let select = async |query: &str| {
+        let request = SelectLogs {
+            query: query.to_owned(),
+            ..everything(&tenant)
+        };
+        let mut selected = life.ingester.select_logs(request).await.unwrap();
+        selected.batches.next().await.transpose()
+    };
+    let error = select(r#"{job="test"} |= "nothing""#).await.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument);
+    assert!(
+        error
+            .message
+            .contains("cardinality_limit (2) of tenant fake"),
+        "{error}"
+    );
+    assert!(select(r#"{app=~"a|b"}"#).await.unwrap().is_some());
+}
+
 fn everything(tenant: &TenantId) -> SelectLogs {
     SelectLogs {
         tenant: tenant.clone(),

@@ -104,11 +104,12 @@ impl Context {
     ) -> Result<PartSizes, CodedError> {
         let range = parts.range;
         let deleting = self.deleting(range).await?;
-        let (covered, recent) = self
+        let (mut covered, recent) = self
             .recent_series(&[matchers.to_vec()], parts, &deleting)
             .await?;
         let mut streams = PartSizes::new();
         for series in recent {
+            covered.add_stream(self, series.labels.fingerprint())?;
             memory
                 .grow(stream_bytes(&series.labels, series.parts.len()))
                 .map_err(|error| self.over_budget(&error))?;

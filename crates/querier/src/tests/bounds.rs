@@ -296,6 +296,31 @@ async fn too_many_streams_or_bytes_are_refused_before_blocks_are_read() {
     );
 }
 
+#[tokio::test]
+async fn streams_of_ingesters_count_as_those_of_storage_and_once() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web,pod=a", &rows(1..11)).await;
+    for pod in ["a", "b"] {
+        let stream = format!("app=web,pod={pod}");
+        bed.ingesters[0].add(&tenant(), &stream, rows(20..25));
+    }
+    let count = "sum(count_over_time({app=\"web\"}[1h]))";
+    bed.limits.cardinality_limit = 2;
+    assert_eq!(bed.number(count).await.unwrap(), 20.0);
+    let lines = bed.lines(QUERY, 50, Direction::Forward).await.unwrap();
+    assert_eq!(lines.len(), 20);
+    bed.store(&tenant(), 2, "app=web,pod=c", &rows(1..11)).await;
+    for limit in [1, 2] {
+        bed.limits.cardinality_limit = limit;
+        let error = bed.number(count).await.unwrap_err();
+        let said = format!("cardinality_limit ({limit}) of tenant team-a");
+        assert!(error.message.contains(&said), "{error}");
+        let error = bed.lines(QUERY, 50, Direction::Forward).await.unwrap_err();
+        assert!(error.message.contains(&said), "{error}");
+        assert!(error.exceeded.is_some());
+    }
+}
+
 /// Blocks that a query reads if it is not cancelled.
 const BLOCKS: i64 = 20;
 
