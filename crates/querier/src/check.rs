@@ -51,7 +51,11 @@ pub(crate) fn time_range(
         let error = refused(format!(
             "this data is no longer available, it is past now - max_query_lookback ({limit})"
         ));
-        return Err(error.beyond("max_query_lookback", &limit, tenant));
+        // Loki says this of a range that ends before it starts, too, whatever the limit.
+        return Err(match lookback_ns > 0 {
+            true => error.beyond("max_query_lookback", &limit, tenant),
+            false => error,
+        });
     }
     Ok(range)
 }
@@ -323,7 +327,22 @@ mod tests {
         let range = |range, now_ns| time_range(range, &limits, &tenant, now_ns);
         let cut = range(TimeRange::new(0, 10 * HOUR), 10 * HOUR).unwrap();
         assert_eq!(cut.start_ns, 9 * HOUR);
-        assert!(range(TimeRange::new(0, HOUR), 10 * HOUR).is_err());
+        let past = range(TimeRange::new(0, HOUR), 10 * HOUR).unwrap_err();
+        let exceeded = past.exceeded.unwrap().to_string();
+        assert_eq!(exceeded, "max_query_lookback=1h; tenant=fake");
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_starts_is_refused_and_no_limit_blamed_that_is_off() {
+        let limits = Limits::default();
+        let range = TimeRange::new(HOUR, 0);
+        let error = time_range(range, &limits, &TenantId::single(), HOUR).unwrap_err();
+        // Loki's text.
+        assert_eq!(
+            error.message,
+            "this data is no longer available, it is past now - max_query_lookback (0s)"
+        );
+        assert_eq!(error.exceeded, None);
     }
 
     #[test]
