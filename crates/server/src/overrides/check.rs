@@ -1,6 +1,8 @@
 //! Whether limits say something that can be carried out. A protection that is mistyped must be
 //! refused: otherwise it would be off, and nobody would know.
 
+use std::fmt;
+
 use logql::syntax;
 use logql::template::gotime::{self, Zone};
 use model::units::DurationNs;
@@ -23,7 +25,7 @@ pub struct LimitError {
     pub reason: String,
 }
 
-fn refused(limit: &str, value: impl ToString, reason: impl ToString) -> LimitError {
+fn refused(limit: &str, value: &dyn fmt::Display, reason: &dyn fmt::Display) -> LimitError {
     LimitError {
         limit: limit.to_owned(),
         value: value.to_string(),
@@ -66,7 +68,7 @@ fn check_durations(limits: &Limits) -> Result<(), LimitError> {
     let streams = limits.retention_stream.iter();
     let streams = streams.map(|stream| ("retention_stream", stream.period));
     match durations.into_iter().chain(streams).find(is_negative) {
-        Some((limit, value)) => Err(refused(limit, value, "a duration must not be negative")),
+        Some((limit, value)) => Err(refused(limit, &value, &"a duration must not be negative")),
         None => Ok(()),
     }
 }
@@ -84,7 +86,7 @@ fn check_rates(limits: &Limits) -> Result<(), LimitError> {
         .into_iter()
         .find(|(_, rate)| !rate.is_finite() || *rate < 0.0)
     {
-        Some((limit, value)) => Err(refused(limit, value, "must be a number, 0 or more")),
+        Some((limit, value)) => Err(refused(limit, &value, &"must be a number, 0 or more")),
         None => Ok(()),
     }
 }
@@ -100,7 +102,7 @@ fn check_times(limits: &Limits) -> Result<(), LimitError> {
     for (limit, until) in times {
         gotime::parse_in(RFC3339, until, &Zone::Utc).map_err(|error| {
             let reason = format!("not a time such as 2026-01-31T00:00:00Z: {error}");
-            refused(limit, until, reason)
+            refused(limit, &until, &reason)
         })?;
     }
     Ok(())
@@ -110,12 +112,12 @@ fn check_selectors(limits: &Limits) -> Result<(), LimitError> {
     for stream in &limits.retention_stream {
         let selector = &stream.selector;
         syntax::parse_open_selector(selector)
-            .map_err(|error| refused("retention_stream", selector, error))?;
+            .map_err(|error| refused("retention_stream", &selector, &error))?;
     }
     for stream in limits.policy_stream_mapping.values().flatten() {
         let selector = &stream.selector;
         syntax::parse_selector(selector)
-            .map_err(|error| refused("policy_stream_mapping", selector, error))?;
+            .map_err(|error| refused("policy_stream_mapping", &selector, &error))?;
     }
     Ok(())
 }
@@ -124,7 +126,7 @@ fn check_blocked(rule: &BlockedQuery) -> Result<(), LimitError> {
     let limit = "blocked_queries";
     if rule.regex {
         Matcher::new("query", MatchOp::Regex, rule.pattern.clone())
-            .map_err(|error| refused(limit, &rule.pattern, error))?;
+            .map_err(|error| refused(limit, &rule.pattern, &error))?;
     }
     let types = rule.types.split(',').map(str::trim);
     match types
@@ -133,7 +135,7 @@ fn check_blocked(rule: &BlockedQuery) -> Result<(), LimitError> {
     {
         Some(name) => {
             let reason = format!("no type of queries, which are {}", TYPES.join(", "));
-            Err(refused(limit, name, reason))
+            Err(refused(limit, &name, &reason))
         }
         None => Ok(()),
     }
