@@ -96,6 +96,7 @@ impl Select for Ingester {
         let selected = Selection {
             selectors: vec![query.matchers()],
             shard: request.shard,
+            is_limited: true,
         };
         inner
             .run(request.tenant, selected, request.range, query)
