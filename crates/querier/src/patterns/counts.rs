@@ -169,7 +169,10 @@ mod tests {
         }
     }
 
-    fn mined(counts: Counts) -> (Vec<(String, String, Vec<(i64, u64)>)>, u64) {
+    /// Level, text and samples of a pattern.
+    type Mined = (String, String, Vec<(i64, u64)>);
+
+    fn mined(counts: Counts) -> (Vec<Mined>, u64) {
         let (patterns, rarer) = counts.mine(&|| false);
         let patterns = patterns.into_iter();
         let patterns = patterns.map(|found| (found.level, found.text, found.samples));
