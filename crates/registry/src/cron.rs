@@ -5,6 +5,8 @@
 use jiff::civil::Date;
 use jiff::tz::Offset;
 
+/// A longer text is none that somebody wrote.
+const TEXT_BYTES_MAX: usize = 256;
 /// Days after which nothing comes any more: the 29th of February is at most eight years away.
 const DAYS_MAX: usize = 9 * 366;
 
@@ -56,6 +58,9 @@ pub(crate) struct Cron {
 impl Cron {
     /// Reads `0 30 4 * * 1-5`. The error says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(format!("cron has at most {TEXT_BYTES_MAX} bytes"));
+        }
         let words: Vec<&str> = text.split_whitespace().collect();
         let words: [&str; 6] = words.try_into().map_err(|words: Vec<&str>| {
             let count = words.len();
@@ -282,6 +287,12 @@ mod tests {
         ] {
             assert!(Cron::parse(cron).is_err(), "{cron}");
         }
+        let long = format!("0 0 0 * * {}", vec!["1"; 1000].join(","));
+        assert!(
+            Cron::parse(&long)
+                .unwrap_err()
+                .contains("at most 256 bytes")
+        );
     }
 
     proptest! {
