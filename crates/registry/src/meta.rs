@@ -50,6 +50,7 @@ use std::sync::Arc;
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
 use storage::Clock;
+use tokio::sync::Semaphore;
 
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
@@ -114,6 +115,8 @@ pub(crate) struct Meta {
     changes: Arc<Changes>,
     shelves: Arc<Shelves>,
     pulls: Arc<Pulls>,
+    /// Long lists that are made at once.
+    long_lists: Arc<Semaphore>,
 }
 
 /// A connection to read with. What passes until it is dropped counts as time of the database.
@@ -167,6 +170,7 @@ impl Meta {
             changes,
             shelves: Arc::new(Shelves::new(cache, is_shared)),
             pulls: Arc::default(),
+            long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
         })
     }
 

@@ -119,13 +119,15 @@ pub(super) async fn keep(
 
 impl Meta {
     /// Records that an account may see, newest first unless another order is asked for; all for who
-    /// sees everything.
+    /// sees everything. There may be a million: who asks for them leaves half of the connections to
+    /// those who pull.
     pub(crate) async fn audit(
         &self,
         viewer: Option<i64>,
         listing: &Listing,
     ) -> Result<Listed<Record>, Error> {
         let viewer = Operand::Number(viewer.unwrap_or(-1));
+        let _turn = self.long_lists.acquire().await;
         self.list(&RECORDS, vec![viewer], listing, record).await
     }
 }
