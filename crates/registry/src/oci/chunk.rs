@@ -100,6 +100,10 @@ impl Receiving {
                 }
             };
             self.received += bytes.len() as u64;
+            if let Some(expected) = expected.filter(|bytes| self.received - begin > *bytes) {
+                let message = format!("Content-Range says {expected} bytes, and more came");
+                return Err(Error::new(Code::SizeInvalid, message));
+            }
             if self.received > blob_size_max {
                 let message = format!(
                     "registry.upload.blob_size_max: a blob has at most {blob_size_max} bytes"
