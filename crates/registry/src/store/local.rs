@@ -217,9 +217,8 @@ impl LocalAppender {
         }
         let mut end = self.take_end()?;
         let write = move || {
-            for bytes in &waiting {
-                end.write(bytes)?;
-            }
+            let written = waiting.iter().try_for_each(|bytes| end.write(bytes));
+            written.inspect_err(|_| end.give_back())?;
             Ok(end)
         };
         self.end = Some(blocking("writing", &self.key, write).await?);
@@ -229,7 +228,7 @@ impl LocalAppender {
     /// Syncs the file and the directories that it is new in at the same time: a file system makes
     /// them durable together, and the disk is waited for once.
     async fn sync(&mut self) -> Result<(), StoreError> {
-        let end = self.take_end()?;
+        let mut end = self.take_end()?;
         let new_in = self.new_in.take();
         let unsynced = new_in
             .as_deref()

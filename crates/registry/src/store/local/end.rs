@@ -16,6 +16,8 @@ use crate::store::buffer::{ALIGN_BYTES, DIRECT_BYTES_MIN};
 pub(super) struct End {
     file: File,
     at: u64,
+    /// How much of it is durable.
+    synced: u64,
     way: Way,
 }
 
@@ -46,8 +48,16 @@ impl End {
         Ok(Self {
             file,
             at: received,
+            synced: received,
             way: Way::Cached,
         })
+    }
+
+    /// Gives back what the disk was asked for since the last sync: the rest may have found it full.
+    pub(super) fn give_back(&self) {
+        if let Err(error) = self.file.set_len(self.synced) {
+            tracing::warn!(%error, "what was not written to its end stays on the disk until its upload ends");
+        }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -69,8 +79,10 @@ impl End {
     }
 
     /// Makes what was written durable.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = self.at;
+        Ok(())
     }
 
     fn is_aligned(&self, bytes: &[u8]) -> bool {
@@ -208,6 +220,21 @@ mod tests {
             end.sync().unwrap();
             assert!(rig.content() == [&bytes[..], b"end"].concat(), "{length}");
         }
+    }
+
+    #[test]
+    fn what_was_not_synced_is_given_back() {
+        let rig = Rig::new();
+        let mut end = rig.end(0);
+        end.write(b"kept").unwrap();
+        end.sync().unwrap();
+        end.write(&aligned(&pattern(PIECE))).unwrap();
+        end.give_back();
+        assert_eq!(rig.content(), b"kept");
+        let mut end = rig.end(4);
+        end.write(b"more").unwrap();
+        end.give_back();
+        assert_eq!(rig.content(), b"kept");
     }
 
     #[test]
