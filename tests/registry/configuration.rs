@@ -94,13 +94,17 @@ async fn projects_robots_and_tokens_are_as_it_says() -> anyhow::Result<()> {
     large["storage_limit"] = json!(-1);
     assert_eq!(make(&dev, large.clone()).await?.0, 403);
     assert_eq!(make(&admin, large).await?.0, 201);
-    let robot = json!({"name": "ci", "project": "mine", "duration": 0,
-        "permissions": [{"project": "mine", "actions": ["pull"]}]});
-    let (status, made) = dev.manage(Method::POST, "/robots", robot).await?;
-    assert_eq!(status, 201, "{made}");
-    let path = format!("/robots/{}", made["id"]);
-    let (_, robot) = dev.manage(Method::GET, &path, json!(null)).await?;
-    assert_eq!(robot["duration"], 7);
+    let permissions = json!([{"project": "mine", "actions": ["pull"]}]);
+    for robot in [
+        json!({"name": "ci", "project": "mine", "duration": 0, "permissions": permissions}),
+        json!({"name": "cd", "project": "mine", "permissions": permissions}),
+    ] {
+        let (status, made) = dev.manage(Method::POST, "/robots", robot).await?;
+        assert_eq!(status, 201, "{made}");
+        let path = format!("/robots/{}", made["id"]);
+        let (_, robot) = dev.manage(Method::GET, &path, json!(null)).await?;
+        assert_eq!(robot["duration"], 7);
+    }
     let token = dev.json("/service/token?service=registry").await?;
     assert_eq!(token["expires_in"], 540);
     Ok(())

@@ -76,16 +76,13 @@ struct Request {
     /// A secret that the caller has thought of; one is made if it is empty.
     #[serde(default)]
     secret: String,
-    /// Days until it expires; -1 is never, 0 as many as robots have unless asked otherwise.
-    #[serde(default = "never")]
+    /// Days until it expires; -1 is never, 0 as many as robots have unless asked otherwise, which is
+    /// also what is meant where nothing is said.
+    #[serde(default)]
     duration: i64,
     #[serde(default)]
     disable: bool,
     permissions: Vec<Wanted>,
-}
-
-fn never() -> i64 {
-    NEVER
 }
 
 /// For how long a robot may be used; for ever if nothing.
