@@ -115,6 +115,52 @@ fn coverage_of(coverage: Option<wire::Coverage>) -> Result<Coverage, CodedError>
     convert::coverage_from_wire(coverage.ok_or_else(no_coverage)?)
 }
 
+/// A message of an answer that comes in several.
+trait Piece: Send + 'static {
+    /// What it has several of.
+    type Item: 'static;
+
+    /// What the answer covers, which the first message says.
+    fn take_coverage(&mut self) -> Option<wire::Coverage>;
+
+    fn into_items(self) -> Vec<Self::Item>;
+}
+
+macro_rules! piece {
+    ($message:ty, $items:ident: $item:ty) => {
+        impl Piece for $message {
+            type Item = $item;
+
+            fn take_coverage(&mut self) -> Option<wire::Coverage> {
+                self.coverage.take()
+            }
+
+            fn into_items(self) -> Vec<$item> {
+                self.$items
+            }
+        }
+    };
+}
+
+piece!(wire::SelectLogsResponse, streams: wire::LogRows);
+piece!(wire::SelectSamplesResponse, series: wire::Samples);
+piece!(wire::SelectPatternsResponse, streams: wire::StreamPatterns);
+
+/// Waits for what an answer covers, and reads its items as they come.
+async fn selected<P: Piece, T: 'static>(
+    response: tonic::Response<tonic::Streaming<P>>,
+    read: fn(P::Item) -> Result<T, CodedError>,
+) -> Result<Selected<T>, CodedError> {
+    let mut messages = response.into_inner().map_err(|status| failed(&status));
+    let mut first = messages.try_next().await?.ok_or_else(no_coverage)?;
+    let coverage = coverage_of(first.take_coverage())?;
+    let batches = futures::stream::once(async { Ok(first) })
+        .chain(messages)
+        .map(move |message| message?.into_items().into_iter().map(read).collect())
+        .boxed();
+    Ok(Selected { coverage, batches })
+}
+
 #[async_trait]
 impl Select for RemoteSelect {
     async fn select_logs(&self, request: SelectLogs) -> Result<Selected<LogRows>, CodedError> {
@@ -126,24 +172,7 @@ impl Select for RemoteSelect {
             .select_logs(request)
             .await
             .map_err(|s| failed(&s))?;
-        let mut messages = response.into_inner();
-        let first = messages
-            .message()
-            .await
-            .map_err(|s| failed(&s))?
-            .ok_or_else(no_coverage)?;
-        let coverage = coverage_of(first.coverage.clone())?;
-        let batches = futures::stream::once(async { Ok(first) })
-            .chain(messages.map_err(|s| failed(&s)))
-            .map(|message| {
-                message?
-                    .streams
-                    .into_iter()
-                    .map(convert::log_rows_from_wire)
-                    .collect()
-            })
-            .boxed();
-        Ok(Selected { coverage, batches })
+        selected(response, convert::log_rows_from_wire).await
     }
 
     async fn select_samples(
@@ -158,24 +187,7 @@ impl Select for RemoteSelect {
             .select_samples(request)
             .await
             .map_err(|s| failed(&s))?;
-        let mut messages = response.into_inner();
-        let first = messages
-            .message()
-            .await
-            .map_err(|s| failed(&s))?
-            .ok_or_else(no_coverage)?;
-        let coverage = coverage_of(first.coverage.clone())?;
-        let batches = futures::stream::once(async { Ok(first) })
-            .chain(messages.map_err(|s| failed(&s)))
-            .map(|message| {
-                message?
-                    .series
-                    .into_iter()
-                    .map(convert::sample_rows_from_wire)
-                    .collect()
-            })
-            .boxed();
-        Ok(Selected { coverage, batches })
+        selected(response, convert::sample_rows_from_wire).await
     }
 
     async fn select_patterns(
@@ -190,24 +202,7 @@ impl Select for RemoteSelect {
             .select_patterns(request)
             .await
             .map_err(|s| failed(&s))?;
-        let mut messages = response.into_inner();
-        let first = messages
-            .message()
-            .await
-            .map_err(|s| failed(&s))?
-            .ok_or_else(no_coverage)?;
-        let coverage = coverage_of(first.coverage.clone())?;
-        let batches = futures::stream::once(async { Ok(first) })
-            .chain(messages.map_err(|s| failed(&s)))
-            .map(|message| {
-                message?
-                    .streams
-                    .into_iter()
-                    .map(convert::stream_patterns_from_wire)
-                    .collect()
-            })
-            .boxed();
-        Ok(Selected { coverage, batches })
+        selected(response, convert::stream_patterns_from_wire).await
     }
 
     async fn select_series(
