@@ -104,6 +104,10 @@ async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
         201,
         "it is in the open one too"
     );
+    let seen = dev.json(catalog).await?;
+    assert_eq!(seen["repositories"], json!(["open/app", "team/x"]));
+    let page = dev.json("/v2/_catalog?n=1&last=open/app").await?;
+    assert_eq!(page["repositories"], json!(["team/x"]));
     Ok(())
 }
 

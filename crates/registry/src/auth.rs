@@ -431,20 +431,18 @@ pub(crate) fn reach(caller: &Caller) -> Reach {
     }
 }
 
-/// Whether a caller may know that there is a repository.
-pub(crate) async fn sees(
-    registry: &Registry,
-    caller: &Caller,
-    repo: &RepoName,
-) -> Result<bool, Error> {
-    if let Caller::Token { access, .. } = caller
-        && access
-            .iter()
-            .any(|access| access.kind == "registry" && access.name == "catalog")
-    {
-        return Ok(true);
+/// The repositories that a caller may know of.
+pub(crate) fn listed(caller: &Caller) -> Reach {
+    match caller {
+        Caller::Token { access, .. }
+            if access
+                .iter()
+                .any(|access| access.kind == "registry" && access.name == "catalog") =>
+        {
+            Reach::All
+        }
+        caller => reach(caller),
     }
-    allows(registry, caller, repo, Action::Pull).await
 }
 
 /// What a caller has in a project, and what it would need to do something there.

@@ -31,6 +31,26 @@ fn within(column: &str, count: usize) -> String {
     }
 }
 
+impl Reach {
+    /// What is bound second in a statement, what is bound from the fourth on, and the condition on its
+    /// project `p` and its repository `r`.
+    fn condition(&self) -> (i64, &[String], String) {
+        match self {
+            Self::All => (-1, &[], visible!("$2").to_owned()),
+            Self::Account(id) => (*id, &[], visible!("$2").to_owned()),
+            Self::Projects(names) => {
+                let named = within("p.name", names.len());
+                (0, names, format!("({} OR {named})", visible!("$2")))
+            }
+            Self::Repos(names) => {
+                // Every value has to be in the statement.
+                let condition = format!("$2 = 0 AND {}", within("r.name", names.len()));
+                (0, names, condition)
+            }
+        }
+    }
+}
+
 impl Meta {
     /// Whether there is such a repository.
     pub(crate) async fn has_repo(&self, repo: &RepoName) -> Result<bool, Error> {
@@ -55,10 +75,21 @@ impl Meta {
         self.names(found).await
     }
 
-    /// At most `limit` repositories that follow `last`, in order.
-    pub(crate) async fn repos(&self, last: &str, limit: u32) -> Result<Vec<String>, Error> {
-        let sql = "SELECT name FROM repo WHERE name > $1 ORDER BY name LIMIT $2";
-        self.names(bound!(sql, last, i64::from(limit))).await
+    /// At most `limit` repositories within reach that follow `last`, in order.
+    pub(crate) async fn repos(
+        &self,
+        reach: &Reach,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        let (viewer, names, condition) = reach.condition();
+        let sql = format!(
+            "SELECT r.name FROM repo r JOIN project p ON p.id = r.project_id \
+             WHERE r.name > $1 AND {condition} ORDER BY r.name LIMIT $3"
+        );
+        let query = bound!(AssertSqlSafe(sql), last, viewer, i64::from(limit));
+        let query = names.iter().fold(query, sqlx::query::Query::bind);
+        self.names(query).await
     }
 
     /// At most `limit` repositories within reach that have a blob.
@@ -68,20 +99,7 @@ impl Meta {
         reach: &Reach,
         limit: u32,
     ) -> Result<Vec<RepoName>, Error> {
-        let (viewer, names, condition) = match reach {
-            Reach::All => (-1, &[][..], visible!("$2").to_owned()),
-            Reach::Account(id) => (*id, &[][..], visible!("$2").to_owned()),
-            Reach::Projects(names) => {
-                let named = within("p.name", names.len());
-                let condition = format!("({} OR {named})", visible!("$2"));
-                (0, names.as_slice(), condition)
-            }
-            Reach::Repos(names) => {
-                // Every value has to be in the statement.
-                let condition = format!("$2 = 0 AND {}", within("r.name", names.len()));
-                (0, names.as_slice(), condition)
-            }
-        };
+        let (viewer, names, condition) = reach.condition();
         let sql = format!(
             "SELECT r.name FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
              JOIN repo r ON r.id = l.repo_id JOIN project p ON p.id = r.project_id \
