@@ -57,6 +57,33 @@ async fn a_push_makes_no_project_where_there_are_accounts() -> anyhow::Result<()
 }
 
 #[tokio::test]
+async fn a_protection_that_nothing_gives_is_refused() -> anyhow::Result<()> {
+    let (_registry, admin) = start(&[]).await?;
+    let protected =
+        |name: &str, metadata: Value| json!({"project_name": name, "metadata": metadata});
+    let off =
+        json!({"public": "false", "prevent_vul": "false", "severity": "low", "auto_scan": "true"});
+    let made = admin.manage(Method::POST, "/projects", protected("plain", off));
+    assert_eq!(made.await?.0, 201);
+    for name in [
+        "prevent_vul",
+        "enable_content_trust",
+        "enable_content_trust_cosign",
+    ] {
+        let on = json!({name: "true"});
+        let asked = admin.manage(Method::POST, "/projects", protected("safe", on.clone()));
+        let (status, answer) = asked.await?;
+        assert_eq!(status, 400);
+        assert!(answer.to_string().contains(name), "{answer}");
+        let asked = admin.manage(Method::PUT, "/projects/plain", json!({"metadata": on}));
+        assert_eq!(asked.await?.0, 400);
+    }
+    let shown = admin.manage(Method::GET, "/projects/safe", Value::Null);
+    assert_eq!(shown.await?.0, 404);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_push_that_makes_a_project_gives_it_the_quota_of_all() -> anyhow::Result<()> {
     let env = [
         ("SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH", "auto"),

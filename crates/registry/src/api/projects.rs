@@ -75,6 +75,32 @@ struct Request {
 #[serde(default)]
 struct Metadata {
     public: Option<Flag>,
+    prevent_vul: Option<Flag>,
+    enable_content_trust: Option<Flag>,
+    enable_content_trust_cosign: Option<Flag>,
+}
+
+impl Metadata {
+    /// Refuses a protection that nothing here would give: who asks for it relies on it.
+    fn check(&self) -> Result<(), Error> {
+        let protections = [
+            ("prevent_vul", self.prevent_vul),
+            ("enable_content_trust", self.enable_content_trust),
+            (
+                "enable_content_trust_cosign",
+                self.enable_content_trust_cosign,
+            ),
+        ];
+        let asked = protections
+            .iter()
+            .find(|(_, flag)| flag.is_some_and(|Flag(is_on)| is_on));
+        asked.map_or(Ok(()), |(name, _)| {
+            Err(wrong(format!(
+                "metadata.{name}: pulls are not held back by scans or signatures here; \
+                 leave it out or set it to false"
+            )))
+        })
+    }
 }
 
 /// Yes or no, which Harbor writes as a text.
@@ -98,13 +124,17 @@ impl TryFrom<Written> for Flag {
             Written::Text(text) => match text.as_str() {
                 "true" => Ok(Self(true)),
                 "false" => Ok(Self(false)),
-                _ => Err("public is true or false"),
+                _ => Err("public and its like are true or false"),
             },
         }
     }
 }
 
 impl Request {
+    fn check(&self) -> Result<(), Error> {
+        self.metadata.as_ref().map_or(Ok(()), Metadata::check)
+    }
+
     fn is_public(&self) -> Option<bool> {
         let in_metadata = self.metadata.as_ref().and_then(|metadata| metadata.public);
         in_metadata.or(self.public).map(|Flag(is_public)| is_public)
@@ -183,6 +213,7 @@ fn check_creator(admin: &Admin, request: &Request) -> Result<(), Error> {
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         check_creator(&admin, &request)?;
+        request.check()?;
         if !is_component(&request.project_name) {
             let message = format!("`{}` is no project's name", request.project_name);
             return Err(Error::new(Code::NameInvalid, message));
@@ -239,6 +270,7 @@ async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Requ
         if request.storage_limit.is_some() || request.registry_id.is_some() {
             admin.require_admin()?;
         }
+        request.check()?;
         let update = UpdateProject {
             who: admin.who(),
             is_public: request.is_public(),
