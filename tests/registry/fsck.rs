@@ -1,10 +1,9 @@
 //! Comparing the database with the store.
 
-use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use tests::registry::{Kind, Registry, bytes, sha256};
+use tests::registry::{Kind, Registry, bytes, file_of, sha256};
 
 /// Runs `skald registry fsck`; gives what it printed, and its findings.
 async fn fsck(registry: &Registry, args: &[&str]) -> anyhow::Result<(Output, Vec<Value>)> {
@@ -19,19 +18,6 @@ async fn fsck(registry: &Registry, args: &[&str]) -> anyhow::Result<(Output, Vec
 fn kinds(findings: &[Value]) -> Vec<&str> {
     let kinds = findings.iter().filter_map(|found| found["found"].as_str());
     kinds.collect()
-}
-
-/// The file of the store that has these bytes.
-fn file_of(directory: &Path, content: &[u8]) -> anyhow::Result<PathBuf> {
-    for group in std::fs::read_dir(directory)? {
-        for file in std::fs::read_dir(group?.path())? {
-            let path = file?.path();
-            if std::fs::read(&path)? == content {
-                return Ok(path);
-            }
-        }
-    }
-    anyhow::bail!("no file has these bytes")
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod fsck;
 mod garbage;
 mod groups;
 mod harbor;
+mod heal;
 mod health;
 mod labels;
 mod large;

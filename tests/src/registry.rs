@@ -487,6 +487,19 @@ pub fn files_with(directory: &Path, text: &str) -> anyhow::Result<Vec<PathBuf>> 
     Ok(found)
 }
 
+/// The file below a directory that has these bytes and no others.
+///
+/// # Errors
+/// If there is none, or one cannot be read.
+pub fn file_of(directory: &Path, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    for path in files(directory) {
+        if std::fs::read(&path)? == bytes {
+            return Ok(path);
+        }
+    }
+    anyhow::bail!("no file below {} has these bytes", directory.display())
+}
+
 /// A header of an answer.
 ///
 /// # Errors

@@ -38,6 +38,8 @@ pub(crate) enum Code {
     BlobUploadUnknown,
     Conflict,
     DigestInvalid,
+    /// What the database knows and the store has lost.
+    Lost,
     ManifestBlobUnknown,
     ManifestInvalid,
     ManifestUnknown,
@@ -77,9 +79,14 @@ impl Code {
             Self::Denied => ("DENIED", StatusCode::FORBIDDEN),
             Self::Unsupported => ("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED),
             Self::TooManyRequests => ("TOOMANYREQUESTS", StatusCode::TOO_MANY_REQUESTS),
-            Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Lost | Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
             Self::Internal => ("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+
+    /// Whether the same may work a moment later.
+    fn is_passing(self) -> bool {
+        matches!(self, Self::Lost | Self::TooManyRequests | Self::Unavailable)
     }
 
     pub(crate) fn word(self) -> &'static str {
@@ -164,7 +171,7 @@ impl Error {
 
     /// The answer, with the request's id, by which its lines are found in the logs.
     pub(crate) fn answer(mut self, rid: &str) -> Response {
-        if matches!(self.code, Code::TooManyRequests | Code::Unavailable) {
+        if self.code.is_passing() {
             let given = self.headers.iter().any(|(name, _)| *name == RETRY_AFTER);
             if !given {
                 self = self.with_header(RETRY_AFTER, "1");

@@ -1,6 +1,7 @@
 //! Compares the database with the store, and both with what digests say, while pushes and pulls go
 //! on. What it finds it tells at once; what can be mended without losing anything it mends if asked:
-//! bytes that no row names, and sums of quotas.
+//! bytes that no row names, and sums of quotas. Broken bytes are marked, so that the next push of them
+//! heals them (`heal`).
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::gc;
 use crate::logs::{Done, Job};
-use crate::meta::{BlobFact, Bury, Content, ManifestFact, Reach, Recount};
+use crate::meta::{BlobFact, Bury, Content, ManifestFact, Reach, Recount, SetDamaged};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -185,6 +186,7 @@ impl Check {
         let is_whole = stored == Some(blob.size);
         let digest = Digest::parse(&blob.digest)?;
         let is_right = is_whole && self.is_right(&digest, &blob.data_key, blob.size).await?;
+        self.mark(&blob.data_key, blob.is_damaged, is_right).await?;
         // One that garbage collection took in between is not missing.
         if is_right || !self.registry.meta().has_blob(blob.id).await? {
             return Ok(());
@@ -210,6 +212,19 @@ impl Check {
             },
         };
         self.found(&finding).await
+    }
+
+    /// Has broken bytes taken from who pushes them next, and no more so those that are right again.
+    async fn mark(&self, data_key: &str, was_damaged: bool, is_right: bool) -> Result<(), Error> {
+        // Bytes that were not read may still be wrong.
+        if was_damaged != is_right || (is_right && !self.options.read_bytes) {
+            return Ok(());
+        }
+        let set = SetDamaged {
+            data_key: data_key.to_owned(),
+            is_damaged: !is_right,
+        };
+        self.registry.meta().change(set).await
     }
 
     /// Whether bytes of the store are those of a digest, as far as is looked at. What cannot be read
@@ -282,6 +297,7 @@ impl Check {
                 let stored = self.registry.store().size(data_key).await?;
                 let is_whole = stored == Some(size);
                 let is_right = is_whole && self.is_right(&digest, data_key, size).await?;
+                self.mark(data_key, manifest.is_damaged, is_right).await?;
                 // One that was deleted in between is not missing.
                 if is_right || !self.registry.meta().has_manifest(manifest.id).await? {
                     return Ok(());

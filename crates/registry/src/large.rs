@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
 use crate::error::Error;
+use crate::heal;
 use crate::meta::{Content, ManifestRow, PutManifest, Release, Reserve, Stored};
 use crate::name::Reference;
 use crate::registry::Registry;
@@ -19,9 +20,15 @@ pub(crate) async fn put(registry: &Registry, mut put: PutManifest) -> Result<Sto
     let meta = registry.meta();
     let is_large = put.bytes.len() as u64 > registry.config().database.manifest_bytes_max.0;
     let reference = Reference::Digest(put.digest.clone());
-    // One that goes meanwhile comes into its row, which takes longer and is as good.
-    if !is_large || meta.manifest(&put.repo, &reference).await?.is_some() {
+    if !is_large {
         return meta.change(put).await;
+    }
+    if let Some(row) = meta.manifest(&put.repo, &reference).await? {
+        if heal::has_manifest(registry, &row).await? {
+            // If it goes meanwhile, the bytes come into its row, which takes longer and is as good.
+            return meta.change(put).await;
+        }
+        put.broken_key = row.content.data_key().map(str::to_owned);
     }
     let data_key = store::new_key();
     write(registry, &data_key, put.bytes.clone()).await?;

@@ -27,6 +27,7 @@ mod forwarded;
 mod fsck;
 pub mod fuzz;
 mod gc;
+mod heal;
 mod health;
 mod large;
 mod logs;

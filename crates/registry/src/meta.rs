@@ -60,7 +60,7 @@ pub(crate) use administer::{
 pub(crate) use audit::{AUDIT_COLUMNS, AUDIT_PROJECT, ForgetAudit, Record};
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
-pub(crate) use check::{BlobFact, ManifestFact, Recount};
+pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
 pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub(crate) use data::{Bury, Forget, Release, Reserve};

@@ -59,8 +59,16 @@ impl StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the registry's store failed");
-        let message = "the registry's store failed; try again";
-        Self::new(Code::Unavailable, message)
+        match error {
+            StoreError::Lost { .. } => {
+                let message = "the registry's store has lost these bytes; push them again";
+                Self::new(Code::Lost, message)
+            }
+            StoreError::Failed { .. } => {
+                let message = "the registry's store failed; try again";
+                Self::new(Code::Unavailable, message)
+            }
+        }
     }
 }
 
@@ -79,7 +87,7 @@ pub(crate) trait Store: Send + Sync {
         received: u64,
     ) -> Result<Box<dyn Appender>, StoreError>;
 
-    /// A part of a whole object.
+    /// A part of a whole object. One that ends before the part does is lost.
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError>;
 
     /// An address that a client can read a whole object at for this long, if there are such.

@@ -173,6 +173,7 @@ impl Copying<'_> {
             manifest,
             bytes,
             data_key: None,
+            broken_key: None,
             tags,
             condition: Condition::default(),
             who: self.admin.who(),

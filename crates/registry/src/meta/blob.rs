@@ -25,6 +25,8 @@ pub(crate) struct BlobRow {
     pub(crate) size: u64,
     /// Where its bytes are.
     pub(crate) data_key: String,
+    /// Whether they were found not to be what the digest says.
+    pub(crate) is_damaged: bool,
 }
 
 fn blob_row(row: &AnyRow) -> Result<BlobRow, sqlx::Error> {
@@ -32,10 +34,11 @@ fn blob_row(row: &AnyRow) -> Result<BlobRow, sqlx::Error> {
         link_id: row.try_get(0)?,
         size: row.try_get::<i64, _>(1)?.unsigned_abs(),
         data_key: row.try_get(2)?,
+        is_damaged: row.try_get::<Option<i64>, _>(3)?.is_some(),
     })
 }
 
-const BLOB: &str = "SELECT l.id, b.size, b.data_key FROM blob b \
+const BLOB: &str = "SELECT l.id, b.size, b.data_key, b.damaged_ms FROM blob b \
      JOIN repo_blob l ON l.blob_id = b.id JOIN repo r ON r.id = l.repo_id \
      WHERE b.digest = $1 AND r.name = $2";
 

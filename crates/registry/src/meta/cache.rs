@@ -210,6 +210,7 @@ mod tests {
             link_id,
             size: 1,
             data_key: "data/aa/1".to_owned(),
+            is_damaged: false,
         }
     }
 
@@ -255,6 +256,7 @@ mod tests {
                 media_type: String::new(),
                 size: bytes as u64,
                 content: Content::Here(vec![0; bytes].into()),
+                is_damaged: false,
             })
         };
         for name in 0..1000 {

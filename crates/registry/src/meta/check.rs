@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::Meta;
 use super::administer::project_id;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::manifest::Content;
 use super::outbox::{Event, tell};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::who::Who;
 
@@ -19,6 +22,8 @@ pub(crate) struct BlobFact {
     pub(crate) digest: String,
     pub(crate) size: u64,
     pub(crate) data_key: String,
+    /// Whether its bytes were found not to be what the digest says.
+    pub(crate) is_damaged: bool,
 }
 
 /// A manifest as its row has it.
@@ -29,6 +34,8 @@ pub(crate) struct ManifestFact {
     pub(crate) repository: String,
     pub(crate) size: u64,
     pub(crate) content: Content,
+    /// Whether bytes in the store were found not to be what the digest says.
+    pub(crate) is_damaged: bool,
 }
 
 /// A project that is charged for another sum than its blobs and manifests have.
@@ -49,19 +56,29 @@ macro_rules! counted {
     };
 }
 
+fn blob_fact(row: &AnyRow) -> Result<BlobFact, sqlx::Error> {
+    Ok(BlobFact {
+        id: row.try_get(0)?,
+        digest: row.try_get(1)?,
+        size: row.try_get::<i64, _>(2)?.unsigned_abs(),
+        data_key: row.try_get(3)?,
+        is_damaged: row.try_get::<Option<i64>, _>(4)?.is_some(),
+    })
+}
+
 impl Meta {
     /// Blobs in the order of their ids.
     pub(crate) async fn blobs_after(&self, id: i64, limit: i64) -> Result<Vec<BlobFact>, Error> {
-        let sql = "SELECT id, digest, size, data_key FROM blob WHERE id > $1 ORDER BY id LIMIT $2";
-        let fact = |row: &sqlx::any::AnyRow| {
-            Ok(BlobFact {
-                id: row.try_get(0)?,
-                digest: row.try_get(1)?,
-                size: row.try_get::<i64, _>(2)?.unsigned_abs(),
-                data_key: row.try_get(3)?,
-            })
-        };
-        self.rows(bound!(sql, id, limit), fact).await
+        let sql = "SELECT id, digest, size, data_key, damaged_ms FROM blob WHERE id > $1 \
+             ORDER BY id LIMIT $2";
+        self.rows(bound!(sql, id, limit), blob_fact).await
+    }
+
+    /// A blob, whoever has it.
+    pub(crate) async fn blob_fact(&self, digest: &Digest) -> Result<Option<BlobFact>, Error> {
+        let sql = "SELECT id, digest, size, data_key, damaged_ms FROM blob WHERE digest = $1";
+        let found = self.rows(bound!(sql, digest.as_str()), blob_fact);
+        Ok(found.await?.pop())
     }
 
     /// Whether a blob is still there.
@@ -82,15 +99,16 @@ impl Meta {
         id: i64,
         limit: i64,
     ) -> Result<Vec<ManifestFact>, Error> {
-        let sql = "SELECT m.id, m.digest, r.name, m.size, m.data_key, m.bytes FROM manifest m \
-             JOIN repo r ON r.id = m.repo_id WHERE m.id > $1 ORDER BY m.id LIMIT $2";
-        let fact = |row: &sqlx::any::AnyRow| {
+        let sql = "SELECT m.id, m.digest, r.name, m.size, m.data_key, m.bytes, \
+             m.damaged_ms FROM manifest m JOIN repo r ON r.id = m.repo_id WHERE m.id > $1 ORDER BY m.id LIMIT $2";
+        let fact = |row: &AnyRow| {
             Ok(ManifestFact {
                 id: row.try_get(0)?,
                 digest: row.try_get(1)?,
                 repository: row.try_get(2)?,
                 size: row.try_get::<i64, _>(3)?.unsigned_abs(),
                 content: Content::read(row, 4)?,
+                is_damaged: row.try_get::<Option<i64>, _>(6)?.is_some(),
             })
         };
         self.rows(bound!(sql, id, limit), fact).await
@@ -104,7 +122,7 @@ impl Meta {
             " AS counted FROM quota q JOIN project p ON p.id = q.project_id) sums \
              WHERE used <> counted ORDER BY name"
         );
-        let wrong = |row: &sqlx::any::AnyRow| {
+        let wrong = |row: &AnyRow| {
             Ok(WrongQuota {
                 project: row.try_get(0)?,
                 used: row.try_get(1)?,
@@ -112,6 +130,35 @@ impl Meta {
             })
         };
         self.rows(bound!(sql), wrong).await
+    }
+}
+
+/// Says whether bytes of the store are what their digest says, after they were read.
+pub(crate) struct SetDamaged {
+    pub(crate) data_key: String,
+    pub(crate) is_damaged: bool,
+}
+
+#[async_trait]
+impl Change for SetDamaged {
+    type Out = ();
+    const NAME: &'static str = "set_damaged";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repos
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let damaged_ms = self.is_damaged.then_some(tx.now_ms);
+        for sql in [
+            "UPDATE blob SET damaged_ms = $1 WHERE data_key = $2",
+            "UPDATE manifest SET damaged_ms = $1 WHERE data_key = $2",
+        ] {
+            bound!(sql, damaged_ms, self.data_key.as_str())
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+        Ok(())
     }
 }
 

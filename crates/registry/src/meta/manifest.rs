@@ -40,6 +40,8 @@ pub(crate) struct ManifestRow {
     pub(crate) media_type: String,
     pub(crate) size: u64,
     pub(crate) content: Content,
+    /// Whether bytes in the store were found not to be what the digest says.
+    pub(crate) is_damaged: bool,
 }
 
 /// Where the bytes of a manifest are.
@@ -52,6 +54,14 @@ pub(crate) enum Content {
 }
 
 impl Content {
+    /// Where in the store they are, if they are there.
+    pub(crate) fn data_key(&self) -> Option<&str> {
+        match self {
+            Self::Here(_) => None,
+            Self::Stored(data_key) => Some(data_key),
+        }
+    }
+
     /// What the columns `data_key` and `bytes` say, from this one on.
     pub(super) fn read(row: &AnyRow, column: usize) -> Result<Self, sqlx::Error> {
         Ok(match row.try_get(column)? {
@@ -74,6 +84,7 @@ fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
         media_type: row.try_get(2)?,
         size: row.try_get::<i64, _>(3)?.unsigned_abs(),
         content: Content::read(row, 4)?,
+        is_damaged: row.try_get::<Option<i64>, _>(6)?.is_some(),
     })
 }
 
@@ -103,15 +114,15 @@ impl Meta {
         let mut connection = self.read().await?;
         let found = match reference {
             Reference::Tag(tag) => bound!(
-                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes FROM repo r \
-                 JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id \
+                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes, m.damaged_ms \
+                 FROM repo r JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id \
                  WHERE r.name = $1 AND t.name = $2",
                 repo.as_str(),
                 tag.as_str(),
             ),
             Reference::Digest(digest) => bound!(
-                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes FROM repo r \
-                 JOIN manifest m ON m.repo_id = r.id WHERE r.name = $1 AND m.digest = $2",
+                "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes, m.damaged_ms \
+                 FROM repo r JOIN manifest m ON m.repo_id = r.id WHERE r.name = $1 AND m.digest = $2",
                 repo.as_str(),
                 digest.as_str(),
             ),
@@ -131,6 +142,8 @@ pub(crate) struct PutManifest {
     pub(crate) bytes: Bytes,
     /// Where the bytes are, if they were put into the store beforehand.
     pub(crate) data_key: Option<String>,
+    /// Bytes of the same manifest that are broken, in whose place these are.
+    pub(crate) broken_key: Option<String>,
     pub(crate) tags: Vec<Tag>,
     pub(crate) condition: Condition,
     pub(crate) who: Who,
@@ -222,10 +235,28 @@ impl PutManifest {
         )
         .execute(&mut *tx.conn)
         .await?;
-        if let Some(data_key) = &self.data_key {
+        if let Some(data_key) = &self.data_key
+            && !self.heal(tx, id, data_key).await?
+        {
             data::release(tx, data_key).await?;
         }
         Ok(id)
+    }
+
+    /// Puts bytes in the place of broken ones, unless others are there already.
+    async fn heal(&self, tx: &mut Tx<'_>, id: i64, data_key: &str) -> Result<bool, Failure> {
+        let Some(broken_key) = &self.broken_key else {
+            return Ok(false);
+        };
+        let sql = "UPDATE manifest SET data_key = $1, damaged_ms = NULL \
+             WHERE id = $2 AND data_key = $3 RETURNING size";
+        let healed = bound!(sql, data_key, id, broken_key.as_str());
+        let Some(row) = healed.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(false);
+        };
+        data::claim(tx, data_key).await?;
+        data::bury(tx, broken_key, None, first(&row)?, tx.now_ms).await?;
+        Ok(true)
     }
 
     async fn insert(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<i64, Failure> {

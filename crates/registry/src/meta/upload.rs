@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
+use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::data::bury;
 use super::error::{Failure, unavailable};
@@ -200,6 +201,8 @@ pub(crate) struct Commit {
     pub(crate) repo: RepoName,
     pub(crate) digest: Digest,
     pub(crate) data_key: String,
+    /// Bytes of the same blob that are broken, in whose place these are.
+    pub(crate) broken_key: Option<String>,
     pub(crate) size: u64,
     pub(crate) grace_ms: i64,
     pub(crate) who: Who,
@@ -207,9 +210,16 @@ pub(crate) struct Commit {
 
 #[async_trait]
 impl Change for Commit {
-    /// Whether the blob was new to the registry.
+    /// Whether broken bytes were replaced.
     type Out = bool;
     const NAME: &'static str = "commit_upload";
+
+    fn touches(&self, is_healed: &Self::Out) -> Touched<'_> {
+        match is_healed {
+            true => Touched::Repos,
+            false => Touched::Nothing,
+        }
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
         let taken = bound!("DELETE FROM upload WHERE uuid = $1", self.uuid.as_str());
@@ -226,8 +236,13 @@ impl Change for Commit {
             tx.now_ms,
         );
         let is_new = made.execute(&mut *tx.conn).await?.rows_affected() > 0;
-        if !is_new {
-            bury(tx, &self.data_key, None, size, tx.now_ms).await?;
+        let is_healed = !is_new && self.heal(tx).await?;
+        let unneeded = match &self.broken_key {
+            Some(broken_key) if is_healed => Some(broken_key),
+            _ => (!is_new).then_some(&self.data_key),
+        };
+        if let Some(data_key) = unneeded {
+            bury(tx, data_key, None, size, tx.now_ms).await?;
         }
         let found = bound!(
             "SELECT id FROM blob WHERE digest = $1",
@@ -236,6 +251,22 @@ impl Change for Commit {
         let blob_id = first(&found.fetch_one(&mut *tx.conn).await?)?;
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
         link::add(tx, repo, &self.digest, (blob_id, size), self.grace_ms).await?;
-        Ok(is_new)
+        Ok(is_healed)
+    }
+}
+
+impl Commit {
+    /// Puts the bytes in the place of broken ones, unless others are there already.
+    async fn heal(&self, tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+        let Some(broken_key) = &self.broken_key else {
+            return Ok(false);
+        };
+        let healed = bound!(
+            "UPDATE blob SET data_key = $1, damaged_ms = NULL WHERE digest = $2 AND data_key = $3",
+            self.data_key.as_str(),
+            self.digest.as_str(),
+            broken_key.as_str(),
+        );
+        Ok(healed.execute(&mut *tx.conn).await?.rows_affected() > 0)
     }
 }

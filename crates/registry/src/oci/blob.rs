@@ -14,26 +14,22 @@ use super::answer::{CONTENT_DIGEST, empty, names, with_body};
 use super::call::Call;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::meta::{self, BlobRow, Bump, DeleteLink};
+use crate::heal;
+use crate::meta::{self, BlobRow, Bump, DeleteLink, Upstream};
 use crate::metrics::Cached;
 use crate::name::RepoName;
 use crate::proxy::{self, Source};
 
 pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
     let unknown = || meta::unknown_blob(&repo, &digest);
-    let stored = call.registry.meta().blob(&repo, &digest).await?;
     let upstream = call.upstream(&repo).await?;
+    let stored = stored(&call, &repo, &digest, upstream.is_some()).await?;
     if upstream.is_some() {
         call.note.edit().cache = Some(if stored.is_some() { "hit" } else { "miss" });
     }
     let Some(blob) = stored else {
         let upstream = upstream.ok_or_else(unknown)?;
-        if call.method == Method::HEAD {
-            let size = proxy::size_of(&call.registry, &upstream, &repo, &digest).await?;
-            return send(&call, &digest, size, None).await;
-        }
-        let found = proxy::fetch(&call.registry, &upstream, &repo, &digest, &call.who).await?;
-        return send(&call, &digest, found.size().await?, Some(found)).await;
+        return fetch(&call, &upstream, &repo, &digest).await;
     };
     if upstream.is_some() && call.method == Method::GET {
         call.registry.metrics().proxy_hit(Cached::blob);
@@ -49,7 +45,49 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
         ];
         return Ok(empty(StatusCode::TEMPORARY_REDIRECT, &headers));
     }
-    send(&call, &digest, blob.size, Some(Source::Stored(blob))).await
+    let sent = send(&call, &digest, blob.size, Some(Source::Stored(blob))).await;
+    match (sent, upstream) {
+        (Err(error), Some(upstream)) if error.code == Code::Lost => {
+            call.note.edit().cache = Some("miss");
+            fetch(&call, &upstream, &repo, &digest).await
+        }
+        (sent, _) => sent,
+    }
+}
+
+/// A blob of a repository, if who asks is to know that it is there: one whose bytes are broken is not
+/// there for who may have it sent or fetched again.
+async fn stored(
+    call: &Call,
+    repo: &RepoName,
+    digest: &Digest,
+    is_cache: bool,
+) -> Result<Option<BlobRow>, Error> {
+    let registry = &call.registry;
+    let Some(blob) = registry.meta().blob(repo, digest).await? else {
+        return Ok(None);
+    };
+    let is_there = match call.method {
+        Method::HEAD => heal::has_blob(registry, &blob).await?,
+        // Lost bytes are noticed when they are read.
+        _ => !(is_cache && blob.is_damaged),
+    };
+    Ok(is_there.then_some(blob))
+}
+
+/// Sends a blob from where its repository is a copy of.
+async fn fetch(
+    call: &Call,
+    upstream: &Upstream,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Response, Error> {
+    if call.method == Method::HEAD {
+        let size = proxy::size_of(&call.registry, upstream, repo, digest).await?;
+        return send(call, digest, size, None).await;
+    }
+    let found = proxy::fetch(&call.registry, upstream, repo, digest, &call.who).await?;
+    send(call, digest, found.size().await?, Some(found)).await
 }
 
 /// As much of a blob as is asked for; only what is said of it where it is nowhere.

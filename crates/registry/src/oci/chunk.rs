@@ -7,7 +7,8 @@ use super::pieces::Pieces;
 use super::upload::range;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
-use crate::meta::{self, Extend, Meta, Upload};
+use crate::heal;
+use crate::meta::{Commit, Extend, Meta, Upload};
 use crate::registry::Registry;
 use crate::store::Appender;
 use crate::who::Who;
@@ -198,17 +199,28 @@ impl Receiving {
             .with_detail("digest", found.as_str()))
     }
 
-    /// What is left to say once the bytes are whole.
-    pub(crate) fn commit(&self, who: Who, digest: Digest, grace_ms: i64) -> meta::Commit {
-        meta::Commit {
+    /// Makes the bytes, which are whole, a blob of their repository. Those of a blob that is there
+    /// already go, unless its own are broken.
+    pub(crate) async fn commit(
+        &self,
+        registry: &Registry,
+        who: Who,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let commit = Commit {
             uuid: self.upload.uuid.clone(),
             repo: self.upload.repo.clone(),
-            digest,
+            digest: digest.clone(),
             data_key: self.upload.data_key.clone(),
+            broken_key: heal::broken_key(registry, digest).await?,
             size: self.received,
-            grace_ms,
+            grace_ms: registry.blob_grace_ms(),
             who,
+        };
+        if registry.meta().change(commit).await? {
+            tracing::info!(%digest, "the broken bytes of a blob were replaced by what was pushed");
         }
+        Ok(())
     }
 }
 

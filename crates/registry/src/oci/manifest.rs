@@ -18,6 +18,7 @@ use super::answer::{
 use super::call::Call;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
+use crate::heal;
 use crate::large;
 use crate::manifest;
 use crate::meta::{self, Condition, DeleteManifest, DeleteTag, ManifestRow, PutManifest, Stored};
@@ -55,6 +56,10 @@ pub(super) async fn pull(
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ]);
     let body = match call.method {
+        // Some push an image only if they are told that it is not there.
+        Method::HEAD if !heal::has_manifest(&call.registry, &found).await? => {
+            return Err(meta::unknown_manifest(&repo, &reference));
+        }
         Method::HEAD => Body::empty(),
         _ => {
             call.registry.meta().pulled(found.id);
@@ -127,6 +132,7 @@ pub(super) async fn push(
         manifest,
         bytes,
         data_key: None,
+        broken_key: None,
         tags: tags.clone(),
         condition,
         who,

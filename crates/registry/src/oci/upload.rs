@@ -16,6 +16,7 @@ use crate::auth::{self, Action, Caller};
 use crate::cost::Cost;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
+use crate::heal;
 use crate::logs::new_id;
 use crate::meta::{Begin, Cancel, Mount, Upload};
 use crate::name::RepoName;
@@ -130,11 +131,15 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
     }
 }
 
-/// Takes a blob from another repository, the named one or any.
+/// Takes a blob from another repository, the named one or any. Not one whose bytes are broken, so
+/// that they are sent.
 async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
     let from = call.param("from").filter(|from| !from.is_empty());
     let from = from.map(RepoName::parse).transpose()?;
     let registry = &call.registry;
+    if heal::broken_key(registry, digest).await?.is_some() {
+        return Ok(false);
+    }
     let mount = |from: RepoName| Mount {
         repo: repo.clone(),
         digest: digest.clone(),
@@ -423,7 +428,6 @@ async fn complete(
     let mut receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
     receiving.take(registry, pieces, expected).await?;
     receiving.finish(registry, digest).await?;
-    let commit = receiving.commit(who, digest.clone(), registry.blob_grace_ms());
-    registry.meta().change(commit).await?;
+    receiving.commit(registry, who, digest).await?;
     Ok(created(&repo, digest))
 }

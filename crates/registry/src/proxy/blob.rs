@@ -18,6 +18,7 @@ use super::spool::Coming;
 use super::{Failed, Proxy, fetcher, name_there};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
+use crate::heal;
 use crate::logs::{Done, Job};
 use crate::meta::{Begin, BlobRow, Cancel, Upstream};
 use crate::metrics::Cached;
@@ -121,7 +122,9 @@ async fn begin(
         return Ok(Source::Coming(Arc::clone(coming)));
     }
     // It leaves the map only when it is here.
-    if let Some(row) = registry.meta().blob(repo, digest).await? {
+    if let Some(row) = registry.meta().blob(repo, digest).await?
+        && heal::has_blob(registry, &row).await?
+    {
         return Ok(Source::Stored(row));
     }
     proxy.metrics.proxy_missed(Cached::blob);
@@ -225,9 +228,8 @@ impl Fetch {
             let pieces = spooled.map_err(|error| error.to_string()).boxed();
             receiving.take(registry, pieces, None).await?;
             receiving.finish(registry, &self.digest).await?;
-            let (who, grace_ms) = (self.who.clone(), registry.blob_grace_ms());
-            let commit = receiving.commit(who, self.digest.clone(), grace_ms);
-            meta.change(commit).await?;
+            let who = self.who.clone();
+            receiving.commit(registry, who, &self.digest).await?;
             Ok(receiving.received())
         };
         let stored: Result<u64, Error> = stored.await;

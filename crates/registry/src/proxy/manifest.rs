@@ -12,6 +12,7 @@ use super::ask::{self, Question};
 use super::{Failed, fetcher, name_there};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
+use crate::heal;
 use crate::large;
 use crate::manifest;
 use crate::meta::{Condition, ManifestRow, PutManifest, Upstream, unknown_manifest};
@@ -80,8 +81,13 @@ struct Came {
 }
 
 impl Wanted {
+    /// What is here, unless its bytes are broken.
     async fn here(&self, reference: &Reference) -> Result<Option<Arc<ManifestRow>>, Failed> {
-        Ok(self.registry.meta().manifest(&self.repo, reference).await?)
+        let row = self.registry.meta().manifest(&self.repo, reference).await?;
+        Ok(match row {
+            Some(row) if heal::has_manifest(&self.registry, &row).await? => Some(row),
+            _ => None,
+        })
     }
 
     /// What is here after it was fetched.
@@ -289,6 +295,7 @@ impl Wanted {
             manifest,
             bytes: came.bytes,
             data_key: None,
+            broken_key: None,
             tags: tag.into_iter().cloned().collect(),
             condition: Condition::default(),
             who: self.who.clone(),

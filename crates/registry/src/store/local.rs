@@ -128,7 +128,14 @@ impl Store for LocalStore {
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
         let path = self.path(key);
-        let file = blocking("reading", key, move || File::open(path)).await?;
+        let open = move || {
+            let file = File::open(path)?;
+            match file.metadata()?.len() < range.end {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => Ok((file, range)),
+            }
+        };
+        let (file, range) = blocking("reading", key, open).await?;
         Ok(Reading::new(key, file, range).bodies().boxed())
     }
 

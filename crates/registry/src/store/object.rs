@@ -105,11 +105,16 @@ impl Store for ObjectStore {
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
         let options = GetOptions {
-            range: (range.start < range.end).then(|| range.into()),
+            range: (range.start < range.end).then(|| range.clone().into()),
             ..GetOptions::default()
         };
         let found = self.0.objects.get_opts(&Path::from(key), options).await;
         let found = found.map_err(failed("reading", key))?;
+        if found.range.end < range.end {
+            return Err(StoreError::Lost {
+                key: key.to_owned(),
+            });
+        }
         Ok(found.into_stream().map_err(failed("reading", key)).boxed())
     }
 
