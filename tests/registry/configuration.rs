@@ -83,8 +83,9 @@ async fn projects_robots_and_tokens_are_as_it_says() -> anyhow::Result<()> {
     let values = json!({
         "project_creation_restriction": "everyone", "storage_per_project": 5000,
         "robot_token_duration": "7", "token_expiration": 9,
-        // As it is, which is no change.
-        "self_registration": false,
+        // As it is, which is no change, however it is written.
+        "self_registration": false, "quota_per_project_enable": "true", "auth_mode": "db_auth",
+        "robot_name_prefix": null,
     });
     assert_eq!(change(&admin, values).await?.0, 200);
     assert_eq!(make(&dev, project("mine")).await?.0, 201);

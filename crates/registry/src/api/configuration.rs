@@ -181,10 +181,25 @@ async fn show(admin: Admin) -> Outcome {
     admin.outcome(shown)
 }
 
+/// A value that is written as what `show` gives, or plainly.
+fn said(value: &Value) -> &Value {
+    value.get("value").unwrap_or(value)
+}
+
+/// Whether a value, or nothing, is asked for in place of itself; a text is what it says.
+fn is_same(asked: &Value, held: &Value) -> bool {
+    let plain = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    asked.is_null() || plain(asked) == plain(held)
+}
+
 /// What a request is to change, if it may.
 fn asked(all: &[Setting], request: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
     let mut changes = Map::new();
     for (name, value) in request {
+        let value = said(value);
         let setting = all.iter().find(|setting| setting.name == name);
         let setting = setting.ok_or_else(|| {
             let known: Vec<&str> = all.iter().map(|setting| setting.name).collect();
@@ -195,7 +210,7 @@ fn asked(all: &[Setting], request: &Map<String, Value>) -> Result<Map<String, Va
         })?;
         match &setting.fixed {
             // Some clients send all that they were shown.
-            Some(_) if *value == setting.value => {}
+            Some(_) if is_same(value, &setting.value) => {}
             Some(why) => {
                 let message = format!("{name} cannot be changed here: {why}");
                 return Err(Error::new(Code::Denied, message));
@@ -264,7 +279,11 @@ mod tests {
         assert_eq!(refused.code, Code::Denied);
         assert!(refused.message.contains("registry.projects.quota"));
         // The same again, as who sends back what was shown.
-        assert_eq!(ask("storage_per_project", json!(1000)).unwrap().len(), 0);
+        let same = json!({"value": 1000, "editable": false});
+        for same in [json!(1000), json!("1000"), Value::Null, same] {
+            let asked = ask("storage_per_project", same.clone()).unwrap();
+            assert_eq!(asked.len(), 0, "{same}");
+        }
         assert_eq!(ask("read_only", json!("true")).unwrap()["read_only"], true);
         assert_eq!(
             ask("read_only", Value::Null).unwrap()["read_only"],
