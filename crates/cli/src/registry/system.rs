@@ -22,7 +22,7 @@ pub enum SystemCommand {
     /// Have garbage collected by a schedule, by one process at a time
     SetGcSchedule {
         /// hourly, daily, weekly, or cron with six fields (second minute hour day month weekday) in
-        /// UTC; always is all the time
+        /// UTC; none is by no schedule: all the time
         when: String,
     },
     /// List what happened, newest first: all of it, or in the projects that one has a role in
@@ -110,12 +110,12 @@ impl SystemCommand {
 
 /// When garbage is collected, as the API says it.
 fn set_schedule(when: &str) -> Asked {
-    let schedule = match when {
+    let schedule = match when.to_lowercase().as_str() {
         "hourly" => json!({"type": "Hourly"}),
         "daily" => json!({"type": "Daily"}),
         "weekly" => json!({"type": "Weekly"}),
-        "always" => json!({"type": "None"}),
-        cron => json!({"type": "Custom", "cron": cron}),
+        "always" | "none" => json!({"type": "None"}),
+        _ => json!({"type": "Custom", "cron": when}),
     };
     Asked::put("/system/gc/schedule", json!({"schedule": schedule}))
 }
@@ -165,11 +165,18 @@ mod tests {
         let body = json!({"read_only": true, "a": null, "b": "x=y"});
         assert_eq!(asked.unwrap().body, Some(body));
         assert!(configure(&["read_only".to_owned()]).is_err());
-        let cron = set_schedule("0 0 3 * * *").body.unwrap();
-        assert_eq!(
-            cron["schedule"],
-            json!({"type": "Custom", "cron": "0 0 3 * * *"})
-        );
+        for (when, schedule) in [
+            (
+                "0 0 3 * JAN *",
+                json!({"type": "Custom", "cron": "0 0 3 * JAN *"}),
+            ),
+            ("Daily", json!({"type": "Daily"})),
+            ("none", json!({"type": "None"})),
+            ("always", json!({"type": "None"})),
+        ] {
+            let body = set_schedule(when).body.unwrap();
+            assert_eq!(body["schedule"], schedule, "{when}");
+        }
     }
 
     #[test]

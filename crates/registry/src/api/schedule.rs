@@ -34,35 +34,54 @@ pub(super) fn operations(all: Operations) -> Operations {
 #[derive(Debug, Deserialize)]
 struct Request {
     schedule: Schedule,
-    #[serde(default)]
-    parameters: Parameters,
+    /// Some send nothing as null.
+    parameters: Option<Parameters>,
+}
+
+impl Request {
+    fn is_dry_run(&self) -> bool {
+        let parameters = self.parameters.as_ref();
+        parameters.and_then(|parameters| parameters.dry_run) == Some(true)
+    }
 }
 
 #[derive(Debug, Deserialize)]
 struct Schedule {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
-    cron: String,
+    cron: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Deserialize)]
 struct Parameters {
-    dry_run: bool,
+    dry_run: Option<bool>,
+}
+
+/// What a schedule's type asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Once, now.
+    Now,
+    /// All the time.
+    Always,
+    /// Under this name, at this time.
+    At(&'static str, String),
 }
 
 impl Schedule {
-    /// When it is, if it is by a schedule.
-    fn cron(&self) -> Result<Option<&str>, Error> {
-        match self.kind.as_str() {
-            "Hourly" => Ok(Some("0 0 * * * *")),
-            "Daily" => Ok(Some("0 0 0 * * *")),
-            "Weekly" => Ok(Some("0 0 0 * * 0")),
-            "Custom" => Ok(Some(&self.cron)),
-            "None" => Ok(None),
-            other => Err(wrong(format!(
-                "schedule.type={other}: it is Hourly, Daily, Weekly, Custom, Manual or None"
+    /// What it asks for; capitals do not count.
+    fn asked(&self) -> Result<Asked, Error> {
+        let at = |kind, cron: &str| Ok(Asked::At(kind, cron.to_owned()));
+        match self.kind.to_lowercase().as_str() {
+            "hourly" => at("Hourly", "0 0 * * * *"),
+            "daily" => at("Daily", "0 0 0 * * *"),
+            "weekly" => at("Weekly", "0 0 0 * * 0"),
+            "custom" => at("Custom", self.cron.as_deref().unwrap_or_default()),
+            "manual" => Ok(Asked::Now),
+            "none" => Ok(Asked::Always),
+            _ => Err(wrong(format!(
+                "schedule.type={}: it is Hourly, Daily, Weekly, Custom, Manual or None",
+                self.kind
             ))),
         }
     }
@@ -111,15 +130,17 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
         true => StatusCode::CREATED,
         false => StatusCode::OK,
     };
-    if request.schedule.kind == "Manual" {
-        let dry_run = request.parameters.dry_run;
-        gc::asked(registry, &admin.seen.rid, dry_run).await?;
-        return Ok(status.into_response());
-    }
-    if request.parameters.dry_run {
+    let schedule = match request.schedule.asked()? {
+        Asked::Now => {
+            gc::asked(registry, &admin.seen.rid, request.is_dry_run()).await?;
+            return Ok(status.into_response());
+        }
+        Asked::Always => None,
+        Asked::At(kind, cron) => Some((kind.to_owned(), cron)),
+    };
+    if request.is_dry_run() {
         return Err(wrong("only what the type Manual does now can be a dry run"));
     }
-    let schedule = request.schedule.cron()?;
     if schedule.is_some() && !registry.config().gc.enabled {
         return Err(wrong(
             "no garbage is collected here, whatever the schedule: registry.gc.enabled is false",
@@ -127,8 +148,8 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
     }
     let set = SetGcSchedule {
         who: admin.who(),
-        schedule: schedule.map(|cron| (request.schedule.kind.clone(), cron.to_owned())),
         is_new: is_new && schedule.is_some(),
+        schedule,
     };
     registry.meta().change(set).await?;
     Ok(status.into_response())
@@ -142,4 +163,40 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
 async fn replace(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let done = set(&admin, request, false).await;
     admin.outcome(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_send() {
+        for (sent, asked, is_dry_run) in [
+            (
+                json!({"schedule": {"type": "Daily", "cron": ""}, "parameters": null}),
+                Some(Asked::At("Daily", "0 0 0 * * *".to_owned())),
+                false,
+            ),
+            (
+                json!({"schedule": {"type": "custom", "cron": "0 5 * * * *"}}),
+                Some(Asked::At("Custom", "0 5 * * * *".to_owned())),
+                false,
+            ),
+            (
+                json!({"schedule": {"type": "NONE", "cron": null}, "parameters": {"workers": 1}}),
+                Some(Asked::Always),
+                false,
+            ),
+            (
+                json!({"schedule": {"type": "Manual"}, "parameters": {"dry_run": true}}),
+                Some(Asked::Now),
+                true,
+            ),
+            (json!({"schedule": {"type": "monthly"}}), None, false),
+        ] {
+            let request: Request = serde_json::from_value(sent.clone()).unwrap();
+            assert_eq!(request.schedule.asked().ok(), asked, "{sent}");
+            assert_eq!(request.is_dry_run(), is_dry_run, "{sent}");
+        }
+    }
 }
