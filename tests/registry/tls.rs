@@ -55,3 +55,17 @@ async fn a_certificate_that_cannot_be_used_is_named_at_the_start() -> anyhow::Re
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn who_asks_in_tls_where_there_is_none_is_told() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let addr = registry.client().base().replace("http:", "https:");
+    let mut command = tokio::process::Command::new(tests::binary::path("skald")?);
+    let output = command.args(["registry", "--addr", &addr, "projects"]);
+    let output = output.output().await?;
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("does not speak TLS"), "{said}");
+    assert!(said.contains("http://"), "{said}");
+    Ok(())
+}

@@ -42,16 +42,24 @@ impl CliError {
     }
 
     /// The server was not reached: the innermost reason, which is the one that helps.
-    pub(crate) fn unreachable(url: &str, error: &dyn std::error::Error) -> Self {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            reason = inner.to_string();
-            source = inner.source();
-        }
+    pub(crate) fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        let reason = match chain.clone().any(is_no_tls) {
+            true => "what answers there does not speak TLS; ask http:// instead".to_owned(),
+            false => chain.last().unwrap_or(error).to_string(),
+        };
         Self::Unreachable {
             url: url.to_owned(),
             reason,
         }
+    }
+}
+
+/// Whether what came in answer to the first words of TLS was none of it.
+fn is_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        // One may be in another.
+        Some(error) => error.get_ref().is_some_and(|inner| is_no_tls(inner)),
+        None => matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_))),
     }
 }
