@@ -355,6 +355,9 @@ pub struct AuditConfig {
     pub lifetime: DurationNs,
     /// Records that can be asked for; of more the oldest go.
     pub records_max: u64,
+    /// How many of these may tell of what was refused; of more the oldest go, so that who is refused
+    /// again and again does not push out what was done.
+    pub refusals_max: u64,
 }
 
 impl Default for AuditConfig {
@@ -362,6 +365,7 @@ impl Default for AuditConfig {
         Self {
             lifetime: DurationNs::from_secs(90 * 24 * 3600),
             records_max: 1_000_000,
+            refusals_max: 250_000,
         }
     }
 }

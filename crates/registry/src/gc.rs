@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::logs::{Done, Job};
-use crate::meta::{Bury, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review, TakeGcTurn};
+use crate::meta::{
+    Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review, TakeGcTurn,
+};
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -226,7 +228,13 @@ async fn round(
         limit: UPLOADS_MAX,
     };
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
-    while !stop.is_cancelled() && meta.change(forget_audit(registry)).await? > 0 {}
+    let excess = audit_excess(registry).await?;
+    let forget = || ForgetAudit {
+        age_ms: registry.config().audit.lifetime.0 / 1_000_000,
+        excess,
+        limit: RECORDS_MAX,
+    };
+    while !stop.is_cancelled() && meta.change(forget()).await? > 0 {}
     while is_time && registry.config().gc.enabled && !stop.is_cancelled() {
         let removed = meta.change(review(registry)).await?;
         if removed.looked_at == 0 {
@@ -256,13 +264,15 @@ async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
     registry.meta().change(review).await
 }
 
-fn forget_audit(registry: &Registry) -> ForgetAudit {
+/// What of the audit trail is too much.
+async fn audit_excess(registry: &Registry) -> Result<Excess, Error> {
     let config = &registry.config().audit;
-    ForgetAudit {
-        age_ms: config.lifetime.0 / 1_000_000,
-        records_max: i64::try_from(config.records_max).unwrap_or(i64::MAX),
-        limit: RECORDS_MAX,
-    }
+    let number = |max: u64| i64::try_from(max).unwrap_or(i64::MAX);
+    let (records_max, refusals_max) = (number(config.records_max), number(config.refusals_max));
+    registry
+        .meta()
+        .audit_excess(records_max, refusals_max)
+        .await
 }
 
 fn review(registry: &Registry) -> Review {

@@ -57,7 +57,7 @@ pub(crate) use administer::{
     CreateProject, DeleteProject, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject, time,
     unknown_project,
 };
-pub(crate) use audit::{AUDIT_COLUMNS, AUDIT_PROJECT, ForgetAudit, Record};
+pub(crate) use audit::{AUDIT_COLUMNS, AUDIT_PROJECT, Excess, ForgetAudit, Record};
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
@@ -81,6 +81,7 @@ pub(crate) use manifest::{
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};
+pub(crate) use quota::Quota;
 pub(crate) use referrer::Referrer;
 pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review};
 pub(crate) use robots::{

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::outbox::Event;
@@ -132,10 +132,47 @@ impl Meta {
     }
 }
 
-/// Forgets records that are too old, and the oldest if there are too many.
+/// What of the audit trail is too much: all up to these numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Excess {
+    /// Records of any kind.
+    pub(crate) to: i64,
+    /// Records of what was refused.
+    pub(crate) refused_to: i64,
+}
+
+impl Meta {
+    /// What of the audit trail is too much, if there may be so many records and so many that tell of
+    /// what was refused.
+    pub(crate) async fn audit_excess(
+        &self,
+        records_max: i64,
+        refusals_max: i64,
+    ) -> Result<Excess, Error> {
+        let sql = "SELECT COALESCE((SELECT id FROM audit WHERE done = 0 \
+             ORDER BY id DESC LIMIT 1 OFFSET $1), 0)";
+        let refused_to = self.rows(bound!(sql, refusals_max), first).await?;
+        // Numbers only grow, so there are no more records than the last is behind the first.
+        let sql = "SELECT COALESCE((SELECT MAX(id) FROM audit) - (SELECT MIN(id) FROM audit), 0)";
+        let spread = self.rows(bound!(sql), first).await?;
+        let mut to = Vec::new();
+        if spread.first() >= Some(&records_max) {
+            // By time, for that index is the smallest thing that has all of them.
+            let sql = "SELECT COALESCE((SELECT id FROM audit \
+                 ORDER BY at_ms DESC, id DESC LIMIT 1 OFFSET $1), 0)";
+            to = self.rows(bound!(sql, records_max), first).await?;
+        }
+        Ok(Excess {
+            to: to.pop().unwrap_or_default(),
+            refused_to: refused_to.into_iter().next().unwrap_or_default(),
+        })
+    }
+}
+
+/// Forgets records that are too old, and those that are too many.
 pub(crate) struct ForgetAudit {
     pub(crate) age_ms: i64,
-    pub(crate) records_max: i64,
+    pub(crate) excess: Excess,
     /// Records that one transaction forgets of each kind.
     pub(crate) limit: i64,
 }
@@ -154,15 +191,23 @@ impl Change for ForgetAudit {
             self.limit,
         );
         let old = old.execute(&mut *tx.conn).await?.rows_affected();
-        // Numbers only grow, so there are no more records than the last is behind the first.
-        let many = bound!(
-            "DELETE FROM audit WHERE id IN (SELECT id FROM audit \
-             WHERE id <= (SELECT MAX(id) FROM audit) - $1 ORDER BY id LIMIT $2)",
-            self.records_max,
-            self.limit,
-        );
-        let many = many.execute(&mut *tx.conn).await?.rows_affected();
-        Ok(old + many)
+        let mut forgotten = old;
+        for (sql, to) in [
+            (
+                "DELETE FROM audit WHERE id IN \
+                 (SELECT id FROM audit WHERE id <= $1 ORDER BY id LIMIT $2)",
+                self.excess.to,
+            ),
+            (
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit \
+                 WHERE done = 0 AND id <= $1 ORDER BY id LIMIT $2)",
+                self.excess.refused_to,
+            ),
+        ] {
+            let many = bound!(sql, to, self.limit);
+            forgotten += many.execute(&mut *tx.conn).await?.rows_affected();
+        }
+        Ok(forgotten)
     }
 }
 
@@ -222,21 +267,9 @@ mod tests {
         for number in 0..30 {
             tell(&meta, Event::new("test", "test", &number.to_string())).await;
         }
-        let forget = |age_ms, records_max| ForgetAudit {
-            age_ms,
-            records_max,
-            limit: 7,
-        };
         let day_ms = 24 * 3600 * 1000;
-        assert_eq!(meta.change(forget(day_ms, 30)).await.unwrap(), 0);
-        let mut forgotten = 0;
-        loop {
-            match meta.change(forget(day_ms, 10)).await.unwrap() {
-                0 => break,
-                some => forgotten += some,
-            }
-        }
-        assert_eq!(forgotten, 20);
+        assert_eq!(forget(&meta, day_ms, 30, 30).await, 0);
+        assert_eq!(forget(&meta, day_ms, 10, 30).await, 20);
         let left = meta.audit(None, &all(100)).await.unwrap();
         let left: Vec<&str> = left
             .rows
@@ -246,7 +279,51 @@ mod tests {
         assert_eq!((left.len(), left[0], left[9]), (10, "29", "20"));
         // The log has what was forgotten here.
         assert_eq!(meta.outbox(100).await.unwrap().len(), 30);
-        while meta.change(forget(0, 10)).await.unwrap() > 0 {}
+        forget(&meta, 0, 10, 30).await;
         assert_eq!(meta.audit(None, &all(100)).await.unwrap().total, 0);
+    }
+
+    /// Forgets what is too old or too much; gives how many that were.
+    async fn forget(meta: &Meta, age_ms: i64, records_max: i64, refusals_max: i64) -> u64 {
+        let excess = meta.audit_excess(records_max, refusals_max).await.unwrap();
+        let mut forgotten = 0;
+        loop {
+            let forget = ForgetAudit {
+                age_ms,
+                excess,
+                limit: 7,
+            };
+            match meta.change(forget).await.unwrap() {
+                0 => return forgotten,
+                some => forgotten += some,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_again_and_again_pushes_out_only_its_like() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        for number in 0..5 {
+            tell(&meta, Event::new("test", "test", &number.to_string())).await;
+        }
+        for number in 0..50 {
+            let refused = Event {
+                reason: Some("no".to_owned()),
+                ..Event::new("test", "test", &number.to_string())
+            };
+            tell(&meta, refused).await;
+        }
+        let day_ms = 24 * 3600 * 1000;
+        assert_eq!(forget(&meta, day_ms, 20, 5).await, 45);
+        let left = meta.audit(None, &all(100)).await.unwrap();
+        let resources = |done| {
+            let rows = left.rows.iter().filter(move |record| record.done == done);
+            rows.map(|record| record.resource.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(resources(true), ["4", "3", "2", "1", "0"]);
+        assert_eq!(resources(false), ["49", "48", "47", "46", "45"]);
     }
 }

@@ -136,6 +136,18 @@ pub(super) struct Source {
     pub(super) order: &'static str,
 }
 
+impl Source {
+    /// The order of things that are alike in another one. Where one column is enough for it, it has the
+    /// direction of the key before: an index of both is then read from one end.
+    fn order_after(&self, order: &[(&Column, bool)]) -> &'static str {
+        let column = self.order.strip_suffix(" DESC");
+        match (order.last(), column.filter(|column| !column.contains(','))) {
+            (Some((_, false)), Some(column)) => column,
+            _ => self.order,
+        }
+    }
+}
+
 /// A statement and the values that are bound to it.
 struct Statement {
     sql: String,
@@ -226,7 +238,9 @@ impl Meta {
         let offset = page.place(Operand::Number(listing.offset));
         page.sql = format!(
             "SELECT {} {} ORDER BY {order}{} LIMIT {limit} OFFSET {offset}",
-            source.columns, from.sql, source.order
+            source.columns,
+            from.sql,
+            source.order_after(&listing.order)
         );
         let rows = self.rows(page.query(), read).await?;
         let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
@@ -266,6 +280,28 @@ mod tests {
     const NAME: Column = Column::new("name", Kind::Text, "p.name");
     const TAGS: Column = Column::new("tags", Kind::Text, "t.name")
         .many("EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id AND ");
+
+    #[test]
+    fn what_is_alike_is_in_the_order_of_the_key_before() {
+        let source = |order| Source {
+            columns: "",
+            from: "",
+            order,
+        };
+        for (order, asked, expected) in [
+            ("u.id DESC", vec![], "u.id DESC"),
+            ("u.id DESC", vec![(&NAME, true)], "u.id DESC"),
+            ("u.id DESC", vec![(&NAME, false)], "u.id"),
+            ("r.name", vec![(&NAME, true)], "r.name"),
+            (
+                "m.at DESC, m.id DESC",
+                vec![(&NAME, false)],
+                "m.at DESC, m.id DESC",
+            ),
+        ] {
+            assert_eq!(source(order).order_after(&asked), expected);
+        }
+    }
 
     #[test]
     fn values_are_bound_and_never_written() {
