@@ -20,7 +20,11 @@ async fn raw(client: &RegistryClient, head: &str, body: &[u8]) -> anyhow::Result
 }
 
 /// The same, and says then that nothing more will come.
-async fn cut(client: &RegistryClient, head: &str, body: &[u8]) -> anyhow::Result<(u16, String)> {
+pub(crate) async fn cut(
+    client: &RegistryClient,
+    head: &str,
+    body: &[u8],
+) -> anyhow::Result<(u16, String)> {
     send(client, head, body, true).await
 }
 

@@ -1,9 +1,15 @@
 //! What counts against a project's quota besides blobs that are finished.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use futures::future::join_all;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use tests::registry::{INDEX, Kind, Registry, RegistryClient, bytes, code, header, sha256, text};
+use tests::wait_for;
+
+use crate::broken::cut;
 
 /// A registry with a project that may have so many bytes.
 async fn small(hard: i64) -> anyhow::Result<Registry> {
@@ -190,5 +196,44 @@ async fn what_the_project_has_is_taken_although_it_is_full() -> anyhow::Result<(
     let begun = client.begin("small/seven").await?;
     assert_eq!(patch(client, &begun, there.into()).await?, 403);
     assert_eq!(used(client).await?, 600);
+    Ok(())
+}
+
+/// Many who each bring what fits alone are refused before they have brought what does not fit
+/// together.
+#[tokio::test]
+async fn room_is_kept_for_what_a_request_says_that_it_brings() -> anyhow::Result<()> {
+    let registry = small(1000).await?;
+    let client = registry.client();
+    let (one, two) = (bytes(1, 600), bytes(2, 600));
+    let path = |blob: &[u8]| format!("/v2/small/app/blobs/uploads/?digest={}", sha256(blob));
+    let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
+    let (begin, end) = (one[..300].to_vec(), one[300..].to_vec());
+    let pieces = futures::stream::once(async move { Ok::<_, std::io::Error>(begin) });
+    let last = futures::stream::once(async move {
+        let _ = waiting.await;
+        Ok(end)
+    });
+    let first = client.request(Method::POST, &path(&one));
+    let first = first.header("content-length", 600);
+    let first = first.body(Body::wrap_stream(pieces.chain(last)));
+    let first = tokio::spawn(first.send());
+    // One that brings nothing of what it says is refused as soon as the first has begun.
+    let head = format!("POST {} HTTP/1.1\r\ncontent-length: 600\r\n", path(&two));
+    let refused = || async {
+        let (status, _) = cut(client, &head, b"").await.ok()?;
+        (status == 403).then_some(())
+    };
+    wait_for("room to be reserved", Duration::from_secs(20), refused).await?;
+    // What fits beside it, and the same blob once more, are taken.
+    for blob in [&bytes(3, 400), &one] {
+        let post = client.request(Method::POST, &path(blob)).body(blob.clone());
+        let post = post.send().await?;
+        assert_eq!(post.status(), 201, "{}", text(post).await);
+    }
+    let _ = go_on.send(());
+    let first = first.await??;
+    assert_eq!(first.status(), 201, "{}", text(first).await);
+    assert_eq!(used(client).await?, 1000);
     Ok(())
 }

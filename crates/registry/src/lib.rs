@@ -38,6 +38,7 @@ mod name;
 mod oci;
 mod proxy;
 mod registry;
+mod reservations;
 mod rule;
 mod seal;
 mod settings;

@@ -19,6 +19,7 @@ use crate::logs::{self, Logs};
 use crate::meta::{Graces, Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
+use crate::reservations::Reservations;
 use crate::seal::Sealer;
 use crate::settings::{self, Known, Settings};
 use crate::store::buffer::Buffers;
@@ -53,6 +54,7 @@ struct Inner {
     store: Arc<dyn Store>,
     direct_buffers: Buffers,
     uploads: Turns,
+    reservations: Reservations,
     sealer: Arc<Sealer>,
     proxy: Proxy,
     metrics: Metrics,
@@ -152,6 +154,7 @@ impl Registry {
             store,
             direct_buffers,
             uploads: Turns::default(),
+            reservations: Reservations::default(),
             sealer,
             proxy,
             metrics: deps.metrics,
@@ -185,6 +188,11 @@ impl Registry {
     /// Uploads that requests are continuing.
     pub(crate) fn uploads(&self) -> &Turns {
         &self.0.uploads
+    }
+
+    /// What requests have said that they will bring.
+    pub(crate) fn reservations(&self) -> &Reservations {
+        &self.0.reservations
     }
 
     pub(crate) fn proxy(&self) -> &Proxy {

@@ -45,6 +45,30 @@ impl Quota {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests(project: &str, hard: i64, used: i64) -> Self {
+        Self {
+            project: project.to_owned(),
+            hard,
+            used,
+            uploading: 0,
+        }
+    }
+
+    /// The project.
+    pub(crate) fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// The same with so much more that uploads bring.
+    pub(crate) fn with_uploading(&self, bytes: u64) -> Self {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        Self {
+            uploading: self.uploading.saturating_add(bytes),
+            ..self.clone()
+        }
+    }
+
     /// Bytes that still fit; nothing if any number does.
     pub(crate) fn room(&self) -> Option<u64> {
         let taken = self.used.saturating_add(self.uploading);

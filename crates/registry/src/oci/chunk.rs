@@ -10,6 +10,7 @@ use crate::error::{Code, Error};
 use crate::heal;
 use crate::meta::{Commit, Extend, Meta, Upload};
 use crate::registry::Registry;
+use crate::reservations::Reserved;
 use crate::store::Appender;
 use crate::who::Who;
 
@@ -51,6 +52,8 @@ pub(crate) struct Receiving {
     received: u64,
     /// Of these, what is written down.
     saved: u64,
+    /// Room for what is not.
+    reserved: Option<Reserved>,
 }
 
 impl Receiving {
@@ -76,7 +79,13 @@ impl Receiving {
             hasher,
             appender,
             upload,
+            reserved: None,
         })
+    }
+
+    /// With room for what comes.
+    pub(super) fn with_reserved(self, reserved: Option<Reserved>) -> Self {
+        Self { reserved, ..self }
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -147,6 +156,10 @@ impl Receiving {
     /// Makes durable what came, and writes down that it did.
     pub(crate) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
         let written = self.appender.save().await?;
+        if let Some(reserved) = &self.reserved {
+            // Not after it counts in the database too: somebody else might be refused.
+            reserved.came(self.received - self.saved);
+        }
         meta.change(Extend {
             uuid: self.upload.uuid.clone(),
             received_before: self.saved,
@@ -202,7 +215,7 @@ impl Receiving {
     /// Makes the bytes, which are whole, a blob of their repository. Those of a blob that is there
     /// already go, unless its own are broken.
     pub(crate) async fn commit(
-        &self,
+        self,
         registry: &Registry,
         who: Who,
         digest: &Digest,
@@ -217,6 +230,7 @@ impl Receiving {
             grace_ms: registry.blob_grace_ms(),
             who,
         };
+        drop(self.reserved);
         if registry.meta().change(commit).await? {
             tracing::info!(%digest, "the broken bytes of a blob were replaced by what was pushed");
         }

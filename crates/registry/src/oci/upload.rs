@@ -21,6 +21,7 @@ use crate::logs::new_id;
 use crate::meta::{Begin, Cancel, Mount, Upload};
 use crate::name::RepoName;
 use crate::registry::Registry;
+use crate::reservations::Reserved;
 use crate::store;
 use crate::turns::Turn;
 use crate::who::Who;
@@ -296,11 +297,17 @@ fn chunk(call: &Call) -> Result<Chunk, Error> {
     Ok(Chunk { length, range })
 }
 
-/// Refuses more bytes than the project of an upload has room for before any of them is read.
-fn check_room(upload: &Upload, length: Option<u64>) -> Result<(), Error> {
+/// Reserves room for the bytes of a request; refuses more than the project of the upload has before
+/// any of them is read. `what` they are, others may bring too.
+fn reserve(
+    registry: &Registry,
+    upload: &Upload,
+    what: &str,
+    length: Option<u64>,
+) -> Result<Option<Reserved>, Error> {
     match (&upload.quota, length) {
-        (Some(quota), Some(length)) => quota.admit("a body", length),
-        _ => Ok(()),
+        (Some(quota), Some(length)) => registry.reservations().reserve(quota, what, length),
+        _ => Ok(None),
     }
 }
 
@@ -360,9 +367,10 @@ async fn take(
     chunk: Chunk,
 ) -> Result<u64, Error> {
     let expected = check_order(&upload, chunk.range)?;
-    check_room(&upload, chunk.length)?;
+    let reserved = reserve(registry, &upload, &upload.uuid, chunk.length)?;
     let algorithm = upload.algorithm;
-    let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
+    let receiving = Receiving::resume(registry, upload, algorithm).await?;
+    let mut receiving = receiving.with_reserved(reserved);
     receiving.take(registry, pieces, expected).await?;
     receiving.save(registry.meta()).await?;
     Ok(receiving.received())
@@ -424,8 +432,9 @@ async fn complete(
         // What the project has it need not have room for.
         upload.quota = None;
     }
-    check_room(&upload, chunk.length)?;
-    let mut receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
+    let reserved = reserve(registry, &upload, digest.as_str(), chunk.length)?;
+    let receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
+    let mut receiving = receiving.with_reserved(reserved);
     receiving.take(registry, pieces, expected).await?;
     receiving.finish(registry, digest).await?;
     receiving.commit(registry, who, digest).await?;

@@ -228,9 +228,10 @@ impl Fetch {
             let pieces = spooled.map_err(|error| error.to_string()).boxed();
             receiving.take(registry, pieces, None).await?;
             receiving.finish(registry, &self.digest).await?;
+            let received = receiving.received();
             let who = self.who.clone();
             receiving.commit(registry, who, &self.digest).await?;
-            Ok(receiving.received())
+            Ok(received)
         };
         let stored: Result<u64, Error> = stored.await;
         if stored.is_err() {
