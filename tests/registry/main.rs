@@ -16,6 +16,7 @@ mod groups;
 mod harbor;
 mod heal;
 mod health;
+mod immutable;
 mod labels;
 mod large;
 mod lists;

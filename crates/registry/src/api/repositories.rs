@@ -242,6 +242,7 @@ async fn delete_artifact(
             }
             Reference::Digest(digest) => {
                 let delete = DeleteManifest {
+                    spares_parts: true,
                     repo,
                     digest,
                     who: admin.who(),

@@ -52,6 +52,17 @@ pub(crate) struct Artifact {
     pub(crate) annotations: Option<Value>,
     pub(crate) tags: Vec<TagInfo>,
     pub(crate) labels: Vec<Label>,
+    /// What an index names, in its repository or not.
+    pub(crate) references: Vec<Part>,
+}
+
+/// A manifest that an index names.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Part {
+    pub(crate) parent_id: i64,
+    /// None if it is not there.
+    pub(crate) child_id: Option<i64>,
+    pub(crate) child_digest: String,
 }
 
 /// What Harbor calls what has a type: an image, or the end of the type's name in capitals.
@@ -79,9 +90,29 @@ pub(crate) struct TagInfo {
     pub(crate) updated: String,
 }
 
+/// The manifests that are listed: not those that only indexes have, which are told with them.
+macro_rules! is_listed {
+    () => {
+        "(EXISTS (SELECT 1 FROM tag a WHERE a.manifest_id = m.id) \
+         OR NOT EXISTS (SELECT 1 FROM manifest_child i \
+             WHERE i.repo_id = m.repo_id AND i.digest = m.digest))"
+    };
+}
+
+/// What is told of a repository.
+macro_rules! repo_columns {
+    () => {
+        concat!(
+            "r.id, r.name, r.created_ms, \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id AND ",
+            is_listed!(),
+            "), r.project_id"
+        )
+    };
+}
+
 const REPOS: Source = Source {
-    columns: "r.id, r.name, r.created_ms, \
-     (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id",
+    columns: repo_columns!(),
     from: "FROM repo r JOIN project p ON p.id = r.project_id WHERE p.name = $1",
     order: "r.name",
 };
@@ -94,6 +125,15 @@ pub(crate) const REPO_COLUMNS: &[Column] = &[
 ];
 
 const ARTIFACTS: Source = Source {
+    from: concat!(
+        "FROM manifest m JOIN repo r ON r.id = m.repo_id \
+         LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1 AND ",
+        is_listed!()
+    ),
+    ..ARTIFACTS_AND_PARTS
+};
+
+const ARTIFACTS_AND_PARTS: Source = Source {
     columns: "m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
      m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
          FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
@@ -135,6 +175,7 @@ fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
         pull_time: row.try_get::<Option<i64>, _>(7)?.map(time),
         tags: Vec::new(),
         labels: Vec::new(),
+        references: Vec::new(),
     })
 }
 
@@ -166,32 +207,40 @@ impl Meta {
 
     /// A repository by its name.
     pub(crate) async fn repo(&self, name: &RepoName) -> Result<RepoInfo, Error> {
-        let sql = "SELECT r.id, r.name, r.created_ms, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), r.project_id \
-             FROM repo r WHERE r.name = $1";
+        let sql = concat!("SELECT ", repo_columns!(), " FROM repo r WHERE r.name = $1");
         let found = self.rows(bound!(sql, name.as_str()), repo).await?.pop();
         found.ok_or_else(|| unknown_repo(name))
     }
 
-    /// A manifest of a repository, as it is in the list of them.
+    /// A manifest of a repository, as it is in the list of them, or would be.
     pub(crate) async fn artifact(
         &self,
         repo: &RepoName,
         digest: &Digest,
     ) -> Result<Option<Artifact>, Error> {
         let listing = Listing::one(&DIGEST, Operand::from(digest.as_str()));
-        Ok(self.artifacts(repo, &listing).await?.rows.pop())
+        let found = self.manifests(&ARTIFACTS_AND_PARTS, repo, &listing);
+        Ok(found.await?.rows.pop())
     }
 
     /// The manifests of a repository with their tags and labels, newest first unless another order
-    /// is asked for.
+    /// is asked for; without those that are there only as parts of indexes.
     pub(crate) async fn artifacts(
         &self,
         repo: &RepoName,
         listing: &Listing,
     ) -> Result<Listed<Artifact>, Error> {
+        self.manifests(&ARTIFACTS, repo, listing).await
+    }
+
+    async fn manifests(
+        &self,
+        source: &Source,
+        repo: &RepoName,
+        listing: &Listing,
+    ) -> Result<Listed<Artifact>, Error> {
         let repo = Operand::from(repo.as_str());
-        let mut artifacts = self.list(&ARTIFACTS, vec![repo], listing, artifact).await?;
+        let mut artifacts = self.list(source, vec![repo], listing, artifact).await?;
         let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
         for artifact in &mut artifacts.rows {
             let (artifact_id, repository_id) = (artifact.id, artifact.repository_id);
@@ -205,8 +254,24 @@ impl Meta {
             };
             artifact.tags = self.rows(bound!(sql, artifact.id), tag).await?;
             artifact.labels = self.artifact_labels(artifact.id).await?;
+            artifact.references = self.parts(artifact.id).await?;
         }
         Ok(artifacts)
+    }
+
+    /// What an index names.
+    async fn parts(&self, parent_id: i64) -> Result<Vec<Part>, Error> {
+        let sql = "SELECT m.id, c.digest FROM manifest_child c \
+             LEFT JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.digest \
+             WHERE c.manifest_id = $1 ORDER BY c.digest";
+        let part = |row: &sqlx::any::AnyRow| {
+            Ok(Part {
+                parent_id,
+                child_id: row.try_get(0)?,
+                child_digest: row.try_get(1)?,
+            })
+        };
+        self.rows(bound!(sql, parent_id), part).await
     }
 }
 

@@ -467,10 +467,13 @@ pub(super) async fn find(
     }
 }
 
-/// Removes a manifest and all tags that point to it.
+/// Removes a manifest and all tags that point to it, unless a tag that must not be removed has it,
+/// also through indexes.
 pub(crate) struct DeleteManifest {
     pub(crate) repo: RepoName,
     pub(crate) digest: Digest,
+    /// Whether it stays while an index names it, whatever the index's tags are.
+    pub(crate) spares_parts: bool,
     pub(crate) who: Who,
     pub(crate) graces: Graces,
 }
@@ -494,8 +497,12 @@ impl Change for DeleteManifest {
             who: &self.who,
             grace_ms: self.graces.untagged_ms,
         };
+        let above = tag::above(tx, &target).await?;
+        check_mutable(tx, &self.repo, &above).await?;
+        if self.spares_parts {
+            self.refuse_part(tx, repo_id).await?;
+        }
         let tags = tag::take_all(tx, &target).await?;
-        check_mutable(tx, &self.repo, &tags).await?;
         remove(tx, &target, &self.graces).await?;
         let event = Event {
             reference: tags.first().cloned(),
@@ -504,6 +511,27 @@ impl Change for DeleteManifest {
         };
         tell(tx, &self.who, &event).await?;
         Ok(tags)
+    }
+}
+
+impl DeleteManifest {
+    async fn refuse_part(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {
+        let found = bound!(
+            "SELECT i.digest FROM manifest_child c JOIN manifest i ON i.id = c.manifest_id \
+             WHERE c.repo_id = $1 AND c.digest = $2 ORDER BY i.id LIMIT 1",
+            repo_id,
+            self.digest.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(());
+        };
+        let index: String = row.try_get(0)?;
+        let message = format!(
+            "{} is a part of the index {index} in {}: remove that first",
+            self.digest, self.repo
+        );
+        let error = Error::new(Code::PreconditionFailed, message);
+        Err(error.with_detail("index", index).into())
     }
 }
 

@@ -138,6 +138,25 @@ pub(super) async fn take(
     review(tx, Kind::Manifest, target.manifest_id, due_ms).await
 }
 
+/// The tags that have a manifest: those that point to it, or to an index that names it or, however
+/// far down, another index that does. Digests make no circles.
+pub(super) async fn above(
+    tx: &mut Tx<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let found = bound!(
+        "WITH RECURSIVE above (id, digest) AS (SELECT id, digest FROM manifest WHERE id = $1 \
+             UNION SELECT i.id, i.digest FROM above a \
+             JOIN manifest_child c ON c.repo_id = $2 AND c.digest = a.digest \
+             JOIN manifest i ON i.id = c.manifest_id) \
+         SELECT t.name FROM above a JOIN tag t ON t.manifest_id = a.id ORDER BY t.name",
+        target.manifest_id,
+        target.repo_id,
+    );
+    let rows = found.fetch_all(&mut *tx.conn).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Takes all tags from a manifest that is about to go; gives their names.
 pub(super) async fn take_all(
     tx: &mut Tx<'_>,

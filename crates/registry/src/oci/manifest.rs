@@ -249,6 +249,8 @@ pub(super) async fn delete(
         }
         Reference::Digest(digest) => {
             let delete = DeleteManifest {
+                // What the specification lets clients do, in any order.
+                spares_parts: false,
                 repo,
                 digest,
                 who: call.who.clone(),
