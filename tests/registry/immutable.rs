@@ -122,7 +122,7 @@ async fn parts_of_an_index_are_told_with_it_and_go_after_it() -> anyhow::Result<
     let refused = client.request(Method::DELETE, &format!("/api/v2.0{part}"));
     let refused = refused.send().await?;
     assert_eq!(refused.status(), 412);
-    assert_eq!(code(refused).await?, "PRECONDITION");
+    assert_eq!(code(refused).await?, "PRECONDITION_FAILED");
     for reference in [sha256(&index), sha256(&one)] {
         let path = format!("{ARTIFACTS}/{reference}");
         assert_eq!(manage(client, Method::DELETE, &path).await?, 200);

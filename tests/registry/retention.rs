@@ -1,8 +1,11 @@
 //! Which tags stay.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{INDEX, Kind, MANIFEST, Registry, bytes, descriptor, sha256};
+use tests::wait_for;
 
 #[tokio::test]
 async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
@@ -41,6 +44,7 @@ async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
     let (_, shown) = client.manage(Method::GET, &path, Value::Null).await?;
     assert_eq!(shown["rules"][0]["params"], json!({"latestPushedK": 1}));
     assert_eq!(shown["rules"][0]["tag_selectors"][0]["pattern"], "v*");
+    assert_eq!(shown["trigger"]["settings"]["cron"], "");
     for (dry_run, left) in [(true, 3), (false, 1)] {
         let run = json!({"dry_run": dry_run});
         let executions = format!("{path}/executions");
@@ -59,6 +63,51 @@ async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
         .manage(Method::GET, "/projects/team/rules", Value::Null)
         .await?;
     assert_eq!(rules, json!([]));
+    Ok(())
+}
+
+/// Who asks for it to be done at no time is not surprised an hour later.
+#[tokio::test]
+async fn retention_is_done_when_its_policy_says() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut policies = Vec::new();
+    for project in ["asked", "always"] {
+        let repo = format!("{project}/app");
+        for number in 1..=3 {
+            let (tag, layer) = (format!("v{number}"), bytes(number + 30, 10));
+            client.push_image(&repo, &tag, &layer).await?;
+        }
+        let path = format!("/projects/{project}");
+        let (_, project) = client.manage(Method::GET, &path, Value::Null).await?;
+        let id = project["project_id"].clone();
+        policies.push(move |trigger: Value| {
+            json!({
+                "algorithm": "or", "scope": {"level": "project", "ref": id}, "trigger": trigger,
+                "rules": [{"action": "retain", "template": "latestPushedK",
+                    "params": {"latestPushedK": 1}}],
+            })
+        });
+    }
+    let at = |cron: &str| json!({"kind": "Schedule", "settings": {"cron": cron}});
+    for (policy, trigger, expected) in [
+        (0, at("0 0 0 * *"), 400),
+        (0, json!({"kind": "Event"}), 400),
+        (0, Value::Null, 201),
+        (0, at(""), 201),
+        (1, at("* * * * * *"), 201),
+    ] {
+        let policy = policies[policy](trigger.clone());
+        let made = client.manage(Method::POST, "/retentions", policy).await?;
+        assert_eq!(made.0, expected, "{trigger}");
+    }
+    let done = || async {
+        let tags = client.json("/v2/always/app/tags/list").await.ok()?;
+        (tags["tags"] == json!(["v3"])).then_some(())
+    };
+    wait_for("retention to be done", Duration::from_secs(20), done).await?;
+    let tags = client.json("/v2/asked/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!(["v1", "v2", "v3"]));
     Ok(())
 }
 

@@ -16,11 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::logs::{Done, Job};
-use crate::meta::{
-    Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Retain, Review, TakeGcTurn,
-};
+use crate::meta::{Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn};
 use crate::registry::Registry;
-use crate::who::Who;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
 const REVIEWS_MAX: i64 = 64;
@@ -32,8 +29,6 @@ const RECORDS_MAX: i64 = 500;
 const REMOVALS_MAX: i64 = 100;
 /// What a dry run looks at.
 const DRY_RUN_MAX: i64 = 10_000;
-/// How often tags are looked for that no retention keeps.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 /// The longest pause between two looks whether the time of a schedule has come.
 const SCHEDULE_POLL: Duration = Duration::from_secs(10);
 /// The shortest pause between two rounds.
@@ -42,7 +37,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Runs until the stop.
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
-    let (mut swept, mut retained) = (Instant::now(), Instant::now());
+    let mut swept = Instant::now();
     loop {
         let is_scheduled = scheduled_round(registry, stop).await;
         if let Err(error) = registry.meta().write_pulls().await {
@@ -51,13 +46,6 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         // A process of an earlier version that still runs beside this one leaves them open.
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");
-        }
-        let is_read_only = registry.settings().is_read_only();
-        if !is_read_only && retained.elapsed() >= RETENTION_INTERVAL {
-            retained = Instant::now();
-            if let Err(error) = retain_all(registry).await {
-                tracing::warn!(?error, "retention was broken off");
-            }
         }
         if config.enabled && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
@@ -125,46 +113,6 @@ async fn scheduled_round(registry: &Registry, stop: &CancellationToken) -> bool 
         }
     }
     time != Time::Always
-}
-
-/// Does what the rules of projects say.
-async fn retain_all(registry: &Registry) -> Result<(), Error> {
-    for project in registry.meta().projects_with_retention().await? {
-        let job = Job::retention(&project);
-        retain(registry, &job, Who::system("retention"), project, false).await?;
-    }
-    Ok(())
-}
-
-/// Does, or only shows, what the rules of a project say; gives the repositories and tags that go.
-pub(crate) async fn retain(
-    registry: &Registry,
-    job: &Job,
-    who: Who,
-    project: String,
-    dry_run: bool,
-) -> Result<Vec<(String, String)>, Error> {
-    let retain = Retain {
-        who,
-        project,
-        untagged_grace_ms: registry.untagged_grace_ms(),
-        running_ms: registry.config().gc.running_lifetime.0 / 1_000_000,
-        dry_run,
-    };
-    let gone = async {
-        registry.meta().write_pulls().await?;
-        registry.meta().change(retain).await
-    };
-    let gone = gone.await;
-    let done = gone.as_ref().map(|gone| Done {
-        dry_run,
-        tags: Some(gone.len() as u64),
-        ..Done::default()
-    });
-    registry
-        .logs()
-        .job(job, done.as_ref().map_err(|error| *error));
-    gone
 }
 
 /// What a round removed.

@@ -39,6 +39,7 @@ mod oci;
 mod proxy;
 mod registry;
 mod reservations;
+mod retention;
 mod rule;
 mod seal;
 mod settings;

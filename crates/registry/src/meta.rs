@@ -31,6 +31,7 @@ mod project;
 mod pull;
 mod quota;
 mod referrer;
+mod retention;
 mod review;
 mod robots;
 mod rules;
@@ -83,6 +84,7 @@ pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};
 pub(crate) use quota::Quota;
 pub(crate) use referrer::Referrer;
+pub(crate) use retention::TakeRetentionTurn;
 pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review};
 pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,

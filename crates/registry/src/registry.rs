@@ -20,6 +20,7 @@ use crate::meta::{Graces, Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::reservations::Reservations;
+use crate::retention;
 use crate::seal::Sealer;
 use crate::settings::{self, Known, Settings};
 use crate::store::buffer::Buffers;
@@ -295,6 +296,7 @@ impl Registry {
     pub async fn run(&self, stop: CancellationToken) {
         tokio::join!(
             gc::run(self, &stop),
+            retention::run(self, &stop),
             logs::ship(self, &stop),
             auth::run(self, &stop),
             settings::run(self, &stop),

@@ -1,5 +1,5 @@
 //! Retention as Harbor's clients say it: one policy per project, under the number of the project.
-//! It is kept as the retention rules of the project.
+//! It is kept as the retention rules of the project, and when they are followed.
 
 use axum::Json;
 use http::StatusCode;
@@ -12,9 +12,9 @@ use super::selector::{self, ScopeSelectors, Selector};
 use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
-use crate::gc;
 use crate::logs::Job;
 use crate::meta::ReplaceRetention;
+use crate::retention;
 use crate::rule::{Keep, Kind, Rule};
 
 /// Days that no tag gets old enough for: what Harbor calls `always`.
@@ -40,9 +40,36 @@ struct Policy {
     algorithm: String,
     rules: Vec<PolicyRule>,
     scope: Scope,
-    /// When it is done. Here that is once an hour, whatever is said.
     #[serde(default)]
-    trigger: Value,
+    trigger: Option<Trigger>,
+}
+
+/// When a policy is done: at the times of `cron`, or only when somebody asks for it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Trigger {
+    kind: String,
+    settings: Option<TriggerSettings>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct TriggerSettings {
+    cron: String,
+}
+
+impl Trigger {
+    /// The times; none without one.
+    fn read(&self) -> Result<&str, Error> {
+        match (self.kind.as_str(), &self.settings) {
+            ("Schedule" | "", Some(settings)) => Ok(settings.cron.trim()),
+            ("Schedule" | "Manual" | "", _) => Ok(""),
+            (other, _) => {
+                let message = format!("trigger.kind={other}: it is Schedule or Manual");
+                Err(wrong(message))
+            }
+        }
+    }
 }
 
 fn or() -> String {
@@ -175,10 +202,12 @@ async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
         return Err(wrong("the algorithm is or"));
     }
     let rules = policy.rules.iter().map(PolicyRule::read);
+    let cron = policy.trigger.as_ref().map_or(Ok(""), Trigger::read)?;
     let replace = ReplaceRetention {
         who: admin.who(),
         project: project(admin, id).await?,
         rules: rules.collect::<Result<_, _>>()?,
+        cron: cron.to_owned(),
     };
     admin.registry.meta().change(replace).await
 }
@@ -203,6 +232,7 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
         let rules = admin.registry.meta().rules(project.id).await?;
         let rules = rules.iter().map(|numbered| &numbered.rule);
         let retention = rules.filter(|rule| rule.kind == Kind::Retention);
+        let cron = admin.registry.meta().retention_cron(project.id).await?;
         Ok(Json(Policy {
             id,
             algorithm: or(),
@@ -211,7 +241,10 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
                 level: "project".to_owned(),
                 project: id,
             },
-            trigger: json!({"kind": "Schedule", "settings": {"cron": "0 0 * * * *"}}),
+            trigger: Some(Trigger {
+                kind: "Schedule".to_owned(),
+                settings: Some(TriggerSettings { cron }),
+            }),
         }))
     };
     let shown = shown.await;
@@ -224,6 +257,7 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
             who: admin.who(),
             project: project(&admin, id).await?,
             rules: Vec::new(),
+            cron: String::new(),
         };
         admin.registry.meta().change(replace).await
     };
@@ -246,7 +280,7 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let gone = gc::retain(registry, &job, who, project, execution.dry_run).await?;
+        let gone = retention::retain(registry, &job, who, project, execution.dry_run).await?;
         let body = json!({"dry_run": execution.dry_run, "deleted": gone.len()});
         Ok((StatusCode::CREATED, Json(body)))
     };

@@ -9,9 +9,9 @@ use super::projects::found;
 use super::query::Asks;
 use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
-use crate::gc;
 use crate::logs::Job;
 use crate::meta::{AddRule, Column, DeleteRule, Kind};
+use crate::retention;
 use crate::rule::Rule;
 
 /// What can be done with rules.
@@ -91,7 +91,7 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let gone = gc::retain(registry, &job, who, project, run.dry_run).await?;
+        let gone = retention::retain(registry, &job, who, project, run.dry_run).await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

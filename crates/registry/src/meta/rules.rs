@@ -10,6 +10,7 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use super::retention::{forget_unused_cron, set_cron};
 use super::tag::{self, Target};
 use crate::error::{Code, Error};
 use crate::name::{RepoName, Tag};
@@ -40,13 +41,6 @@ impl Meta {
     pub(crate) async fn rules(&self, project: i64) -> Result<Vec<NumberedRule>, Error> {
         let found = self.rows(bound!(RULES, project), numbered).await?;
         Ok(found.into_iter().flatten().collect())
-    }
-
-    /// Projects that have rules of retention.
-    pub(crate) async fn projects_with_retention(&self) -> Result<Vec<String>, Error> {
-        let sql = "SELECT DISTINCT p.name FROM project_rule u \
-             JOIN project p ON p.id = u.project_id WHERE u.kind = 'retention'";
-        self.rows(bound!(sql), |row| row.try_get(0)).await
     }
 }
 
@@ -138,11 +132,13 @@ async fn insert(tx: &mut Tx<'_>, project: i64, rule: &Rule) -> Result<i64, sqlx:
     first(&made.fetch_one(&mut *tx.conn).await?)
 }
 
-/// Gives a project other rules of retention than it has.
+/// Gives a project other rules of retention than it has, and says when they are followed.
 pub(crate) struct ReplaceRetention {
     pub(crate) who: Who,
     pub(crate) project: String,
     pub(crate) rules: Vec<Rule>,
+    /// Six fields; empty is only when somebody asks for it.
+    pub(crate) cron: String,
 }
 
 #[async_trait]
@@ -158,6 +154,8 @@ impl Change for ReplaceRetention {
         for rule in &self.rules {
             insert(tx, project, rule).await?;
         }
+        set_cron(tx, project, &self.cron).await?;
+        forget_unused_cron(tx, project).await?;
         Ok(changed(tx, &self.who, &self.project, 0).await?)
     }
 }
@@ -224,6 +222,7 @@ impl Change for DeleteRule {
         if deleted.rows_affected() == 0 {
             return Err(unknown_rule().into());
         }
+        forget_unused_cron(tx, project).await?;
         Ok(changed(tx, &self.who, &self.project, self.id).await?)
     }
 }

@@ -40,7 +40,7 @@ async fn write(tx: &mut Tx<'_>, schedule: &GcSchedule) -> Result<(), Failure> {
 }
 
 /// The time after this one.
-fn after(cron: &str, now_ms: i64) -> Result<i64, Error> {
+pub(super) fn after(cron: &str, now_ms: i64) -> Result<i64, Error> {
     let refused =
         |why: String| Error::new(Code::Unsupported, why).with_status(http::StatusCode::BAD_REQUEST);
     let at = Cron::parse(cron).map_err(refused)?.next(now_ms);
