@@ -216,6 +216,50 @@ async fn what_runs_stays() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Signatures of cosign have tags of their own, which are not versions of anything.
+#[tokio::test]
+async fn signatures_go_with_what_they_sign_and_are_not_counted() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut signatures = Vec::new();
+    for number in 1..=4 {
+        let (tag, layer) = (format!("v{number}"), bytes(number + 80, 10));
+        let image = client.push_image("team/app", &tag, &layer).await?;
+        let signature = format!("{}.sig", sha256(&image).replace(':', "-"));
+        let signed = bytes(number + 90, 10);
+        client.push_image("team/app", &signature, &signed).await?;
+        signatures.push(signature);
+    }
+    let rules = "/projects/team/rules";
+    let keep = json!({"kind": "retention", "tags": "v*", "latestPushedK": 3});
+    let keep_all = json!({"kind": "retention", "latestPushedK": 2});
+    let mut removed = None;
+    for (rule, gone) in [(keep, 1), (keep_all, 2)] {
+        if let Some(rule) = removed {
+            let rule = format!("{rules}/{rule}");
+            let gone = client.manage(Method::DELETE, &rule, Value::Null).await?;
+            assert_eq!(gone.0, 200);
+        }
+        let (status, made) = client.manage(Method::POST, rules, rule).await?;
+        assert_eq!(status, 201);
+        removed = Some(made["id"].clone());
+        for dry_run in [true, false] {
+            let run = json!({"dry_run": dry_run});
+            let done = client.manage(Method::POST, "/projects/team/retention", run);
+            let (_, done) = done.await?;
+            let expired = done["expired"].as_array().into_iter().flatten();
+            let expired: Vec<&Value> = expired.map(|expired| &expired["tag"]).collect();
+            let expected = [json!(format!("v{gone}")), json!(signatures[gone - 1])];
+            assert_eq!(expired, expected.iter().collect::<Vec<_>>());
+        }
+    }
+    let mut left = [signatures[2].as_str(), &signatures[3], "v3", "v4"];
+    left.sort_unstable();
+    let tags = client.json("/v2/team/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!(left));
+    Ok(())
+}
+
 /// A rule that keeps tags for several reasons is several of Harbor's.
 #[tokio::test]
 async fn rules_of_ours_are_told_in_harbors_words() -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! Rules of a project: tags that must not move, and tags that may go.
 
+pub(crate) mod companion;
+
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
@@ -144,6 +146,8 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) tag: String,
+    /// Where it points.
+    pub(crate) digest: String,
     pub(crate) pushed_ms: i64,
     /// Never, if none.
     pub(crate) pulled_ms: Option<i64>,
@@ -209,7 +213,8 @@ impl Keep {
 }
 
 /// The tags of one repository that go: those that a retention has in its scope and none keeps, if
-/// nobody runs them.
+/// nobody runs them. Those that are about another artifact are not looked at; they follow it
+/// ([`companion::followers`]).
 pub(crate) fn expired<'t>(
     rules: &[(Rule, Scope)],
     repository: &str,
@@ -221,7 +226,9 @@ pub(crate) fn expired<'t>(
         if rule.kind != Kind::Retention {
             continue;
         }
-        let has = |tag: &&Candidate| scope.has(repository, &tag.tag);
+        let has = |tag: &&Candidate| {
+            scope.has(repository, &tag.tag) && companion::subject(&tag.tag).is_none()
+        };
         let mine: Vec<&Candidate> = tags.iter().filter(has).collect();
         scoped.extend(mine.iter().map(|tag| tag.tag.as_str()));
         kept.extend(rule.keep.of(mine, now_ms));
@@ -246,6 +253,7 @@ mod tests {
     fn tags(ages_days: &[(&str, i64)]) -> Vec<Candidate> {
         let candidate = |(tag, age): &(&str, i64)| Candidate {
             tag: (*tag).to_owned(),
+            digest: String::new(),
             pushed_ms: (100 - age) * DAY_MS,
             pulled_ms: None,
             is_running: false,

@@ -126,9 +126,9 @@ mod tests {
         let create = CreateProject {
             who: who(),
             name: "team".to_owned(),
-            public: false,
-            quota: None,
-            owner: None,
+            is_public: false,
+            hard: None,
+            admin: None,
             upstream: None,
         };
         let id = meta.change(create).await.unwrap();

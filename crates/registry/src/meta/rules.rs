@@ -14,6 +14,7 @@ use super::retention::{forget_unused_cron, set_cron};
 use super::tag::{self, Target};
 use crate::error::{Code, Error};
 use crate::name::{RepoName, Tag};
+use crate::rule::companion::{Parts, followers};
 use crate::rule::{Candidate, Kind, Rule, Scope, expired};
 use crate::who::Who;
 
@@ -274,12 +275,20 @@ impl Change for Retain {
             let (repo_id, name): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
             let repo = RepoName::parse(&name)?;
             let tags = tags(tx, repo_id, self.running_ms).await?;
-            for candidate in expired(&retention, repo.rest(), &tags, tx.now_ms) {
-                let held = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &candidate.tag);
-                if !immutable.iter().any(held) {
-                    self.remove(tx, repo_id, &repo, &candidate.tag).await?;
-                    gone.push((name.clone(), candidate.tag.clone()));
-                }
+            let may_go = |tag: &&Candidate| {
+                let holds = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &tag.tag);
+                !immutable.iter().any(holds)
+            };
+            let mut going = expired(&retention, repo.rest(), &tags, tx.now_ms);
+            going.retain(may_go);
+            if !going.is_empty() {
+                let parts = parts(tx, repo_id).await?;
+                let followers = followers(&tags, &going, &parts);
+                going.extend(followers.into_iter().filter(may_go));
+            }
+            for candidate in going {
+                self.remove(tx, repo_id, &repo, &candidate.tag).await?;
+                gone.push((name.clone(), candidate.tag.clone()));
             }
         }
         Ok(gone)
@@ -299,7 +308,7 @@ async fn tags(
                  JOIN manifest i ON i.repo_id = m.repo_id AND i.digest = b.digest \
                  JOIN manifest_child c ON c.manifest_id = i.id) \
              SELECT 1 FROM below b JOIN running n ON n.digest = b.digest WHERE n.seen_ms > $2) \
-         THEN 1 ELSE 0 END AS BIGINT) \
+         THEN 1 ELSE 0 END AS BIGINT), m.digest \
          FROM tag t JOIN manifest m ON m.id = t.manifest_id \
          LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
         repo_id,
@@ -312,9 +321,25 @@ async fn tags(
             pushed_ms: row.try_get(1)?,
             pulled_ms: row.try_get(2)?,
             is_running: row.try_get::<i64, _>(3)? > 0,
+            digest: row.try_get(4)?,
         })
     };
     rows.iter().map(candidate).collect()
+}
+
+/// What the indexes of a repository name.
+async fn parts(tx: &mut Tx<'_>, repo_id: i64) -> Result<Parts, sqlx::Error> {
+    let found = bound!(
+        "SELECT i.digest, c.digest FROM manifest_child c \
+         JOIN manifest i ON i.id = c.manifest_id WHERE c.repo_id = $1",
+        repo_id,
+    );
+    let mut parts = Parts::new();
+    for row in found.fetch_all(&mut *tx.conn).await? {
+        let index: String = row.try_get(0)?;
+        parts.entry(index).or_default().push(row.try_get(1)?);
+    }
+    Ok(parts)
 }
 
 impl Retain {
