@@ -1,12 +1,15 @@
 //! Artifacts go from project to project without passing through a client, and what else Harbor's
 //! clients ask for.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
     INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, descriptor, header, sha256, sha512,
     text,
 };
+use tests::wait_for;
 
 async fn ask(
     client: &RegistryClient,
@@ -178,5 +181,52 @@ async fn what_else_is_where_harbor_has_it() -> anyhow::Result<()> {
     let made = admin.request(Method::POST, "/api/v2.0/robots").json(&robot);
     let made = made.send().await?;
     assert_eq!(made.status(), 201, "{}", text(made).await);
+    Ok(())
+}
+
+/// What was asked for is there once the answer says so, whatever became of it where it comes from.
+#[tokio::test]
+async fn what_is_removed_while_it_is_copied_is_copied_all_the_same() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut images = Vec::new();
+    for seed in 0..12 {
+        images.push(
+            client
+                .push_image("dev/app", "tmp", &bytes(seed, 100))
+                .await?,
+        );
+    }
+    let parts: Vec<Value> = images
+        .iter()
+        .map(|image| descriptor(MANIFEST, image))
+        .collect();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts});
+    let index = index.to_string().into_bytes();
+    let project = json!({"project_name": "prod"});
+    assert_eq!(
+        ask(client, Method::POST, "/projects", project).await?.0,
+        201
+    );
+    for round in 0..5 {
+        let put = client.put_manifest("dev/app", "v1", INDEX, &index).await?;
+        assert_eq!(put.status(), 201);
+        let to = format!("/projects/prod/repositories/app{round}/artifacts?from=dev/app:v1");
+        let copied = ask(client, Method::POST, &to, Value::Null);
+        let first = format!("/v2/prod/app{round}/manifests/{}", sha256(&images[0]));
+        let removed = async {
+            let begun = || async {
+                let answer = client.request(Method::HEAD, &first).send().await.ok()?;
+                (answer.status() == 200).then_some(())
+            };
+            wait_for("the copy to begin", Duration::from_secs(20), begun).await?;
+            let path = format!("/v2/dev/app/manifests/{}", sha256(&index));
+            client.status(Method::DELETE, &path).await
+        };
+        let (copied, removed) = tokio::join!(copied, removed);
+        assert_eq!((copied?.0, removed?), (201, 202));
+        let path = format!("/v2/prod/app{round}/manifests/v1");
+        assert_eq!(client.get(&path).await?.as_ref(), Some(&index));
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! through a client. Bytes are not copied: the other project links to the same blobs.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -68,6 +69,14 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
     admin.outcome(copied)
 }
 
+/// What a copy does next.
+enum Next {
+    /// Looks for a manifest, and what belongs to it.
+    Divide(Digest),
+    /// Puts one whose parts are there.
+    Put(Arc<ManifestRow>, Digest, Vec<Tag>),
+}
+
 struct Copying<'a> {
     admin: &'a Admin,
     from: RepoName,
@@ -76,23 +85,24 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     /// Copies an artifact, all that it is made of and all that refers to it; what a manifest names
-    /// is there before it is.
+    /// is there before it is. Each is put as it was found, whatever becomes of it meanwhile.
     async fn run(&self, reference: &Reference) -> Result<Digest, Error> {
         let root = self.find(reference).await?;
         let root = root.ok_or_else(|| unknown_manifest(&self.from, reference))?;
-        let root = Digest::parse(&root.digest)?;
-        let mut seen = HashSet::new();
-        // What is under the mark has its parts copied.
-        let mut waiting = vec![(root.clone(), false)];
-        while let Some((digest, is_ready)) = waiting.pop() {
-            let Some(row) = self.find(&Reference::Digest(digest.clone())).await? else {
-                // An index may name manifests that are not there.
-                continue;
+        let digest = Digest::parse(&root.digest)?;
+        let tags = self.tags(&digest, reference).await?;
+        let mut seen = HashSet::from([digest.clone()]);
+        let mut waiting = Vec::new();
+        self.divide(root, digest.clone(), tags, &mut waiting)
+            .await?;
+        while let Some(next) = waiting.pop() {
+            let digest = match next {
+                Next::Divide(digest) => digest,
+                Next::Put(row, digest, tags) => {
+                    self.put(&row, &digest, tags).await?;
+                    continue;
+                }
             };
-            if is_ready {
-                self.put(&row, &digest, digest == root).await?;
-                continue;
-            }
             if !seen.insert(digest.clone()) {
                 continue;
             }
@@ -100,20 +110,32 @@ impl Copying<'_> {
                 let message = format!("one copy takes at most {MANIFESTS_MAX} manifests along");
                 return Err(Error::new(Code::ManifestInvalid, message));
             }
-            for referrer in self.referrers(&digest).await? {
-                waiting.push((referrer, false));
+            // An index may name manifests that are not there.
+            if let Some(row) = self.find(&Reference::Digest(digest.clone())).await? {
+                self.divide(row, digest, Vec::new(), &mut waiting).await?;
             }
-            waiting.push((digest, true));
-            let parts = self.read(&row).await?.1.manifests;
-            waiting.extend(parts.into_iter().map(|part| (part.digest, false)));
         }
-        Ok(root)
+        Ok(digest)
     }
 
-    async fn find(
+    /// Has a manifest put after its parts, and what refers to it after it.
+    async fn divide(
         &self,
-        reference: &Reference,
-    ) -> Result<Option<std::sync::Arc<ManifestRow>>, Error> {
+        row: Arc<ManifestRow>,
+        digest: Digest,
+        tags: Vec<Tag>,
+        waiting: &mut Vec<Next>,
+    ) -> Result<(), Error> {
+        let referrers = self.referrers(&digest).await?;
+        let parts = self.read(&row).await?.1.manifests;
+        waiting.extend(referrers.into_iter().map(Next::Divide));
+        waiting.push(Next::Put(row, digest, tags));
+        let parts = parts.into_iter().map(|part| part.digest);
+        waiting.extend(parts.map(Next::Divide));
+        Ok(())
+    }
+
+    async fn find(&self, reference: &Reference) -> Result<Option<Arc<ManifestRow>>, Error> {
         self.admin
             .registry
             .meta()
@@ -146,9 +168,8 @@ impl Copying<'_> {
         }
     }
 
-    /// Puts a manifest where it is copied to, with its blobs, and its tags if it is what was asked
-    /// for.
-    async fn put(&self, row: &ManifestRow, digest: &Digest, is_root: bool) -> Result<(), Error> {
+    /// Puts a manifest where it is copied to, with its blobs and with tags.
+    async fn put(&self, row: &ManifestRow, digest: &Digest, tags: Vec<Tag>) -> Result<(), Error> {
         let registry = &self.admin.registry;
         let (media_type, manifest, bytes) = self.read(row).await?;
         for blob in &manifest.blobs {
@@ -161,10 +182,6 @@ impl Copying<'_> {
             };
             registry.meta().change(mount).await?;
         }
-        let tags = match is_root {
-            true => self.tags(digest).await?,
-            false => Vec::new(),
-        };
         let limits = &registry.config().limits;
         let put = PutManifest {
             repo: self.to.clone(),
@@ -185,11 +202,21 @@ impl Copying<'_> {
         large::put(registry, put).await.map(|_| ())
     }
 
-    async fn tags(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {
+    /// The tags of what is copied, with the one that it was found by.
+    async fn tags(&self, digest: &Digest, found_by: &Reference) -> Result<Vec<Tag>, Error> {
         let artifact = self.admin.registry.meta().artifact(&self.from, digest);
         let tags = artifact.await?.map(|artifact| artifact.tags);
         let tags = tags.unwrap_or_default();
-        tags.iter().map(|tag| Tag::parse(&tag.name)).collect()
+        let mut tags: Vec<Tag> = tags
+            .iter()
+            .map(|tag| Tag::parse(&tag.name))
+            .collect::<Result<_, _>>()?;
+        if let Reference::Tag(tag) = found_by
+            && !tags.contains(tag)
+        {
+            tags.push(tag.clone());
+        }
+        Ok(tags)
     }
 }
 
