@@ -1,5 +1,6 @@
 //! Listeners: bound first, served later, drained at the end.
 
+mod opening;
 mod stall;
 mod tls;
 
@@ -27,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use opening::Opening;
 use stall::StallGuard;
 pub use tls::{ClientCertificates, TlsConfig, TlsError};
 
@@ -100,7 +102,8 @@ impl<'de> Deserialize<'de> for ListenAddr {
 pub struct ConnectionLimits {
     /// Connections at once; more wait in the kernel's backlog.
     pub connections_max: usize,
-    /// How long a client may take for the headers of a request, or stay idle between two.
+    /// How long a client may take for the handshake of TLS, for the first bytes after it, for the
+    /// headers of a request, or stay idle between two.
     pub header_timeout: Duration,
     /// How long a client may leave an answer unread.
     pub write_timeout: Duration,
@@ -292,20 +295,20 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves a connection to its end; a handshake, where there is one, takes no longer than headers
-    /// may.
+    /// Serves a connection to its end; a handshake, where there is one, and the first bytes each take
+    /// no longer than headers may.
     async fn run(
         self,
         stream: StallGuard<TcpStream>,
         tls: Option<TlsAcceptor>,
-        handshake_timeout: Duration,
+        header_timeout: Duration,
     ) {
         let Some(tls) = tls else {
-            return self.serve(stream).await;
+            return self.serve(Opening::new(stream, header_timeout)).await;
         };
         let peer = self.peer;
-        match tokio::time::timeout(handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream).await,
+        match tokio::time::timeout(header_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(Opening::new(stream, header_timeout)).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
@@ -368,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_no_headers_is_dropped_and_an_open_request_is_drained() {
+    async fn clients_that_send_no_headers_are_dropped_and_an_open_request_is_drained() {
         let listener = Listener::bind(ListenAddr::localhost(0)).await.unwrap();
         let addr = listener.local_addr();
         let stop = CancellationToken::new();
@@ -388,11 +391,14 @@ mod tests {
         };
         let serving = tokio::spawn(listener.serve(router, limits(), stop.clone()));
 
-        let mut silent = TcpStream::connect(addr).await.unwrap();
-        silent.write_all(b"GET / HT").await.unwrap();
-        let mut answer = Vec::new();
-        let _ = silent.read_to_end(&mut answer).await;
-        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+        // More than may be connected at once.
+        for first in ["GET / HT", "", "PRI * HTTP/2.0"] {
+            let mut silent = TcpStream::connect(addr).await.unwrap();
+            silent.write_all(first.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = silent.read_to_end(&mut answer).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 200"));
+        }
 
         let mut client = TcpStream::connect(addr).await.unwrap();
         client
