@@ -31,6 +31,7 @@ mod refusals;
 mod retention;
 mod schedule;
 mod serve;
+mod site;
 mod tags;
 mod tls;
 mod uploads;

@@ -43,6 +43,7 @@ mod retention;
 mod rule;
 mod seal;
 mod settings;
+mod site;
 mod store;
 mod turns;
 mod ui;

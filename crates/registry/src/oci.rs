@@ -31,7 +31,7 @@ pub(crate) use upload::{Receiving, new_upload};
 use crate::error::{Code, Error};
 use crate::logs::{Seen, observe};
 use crate::registry::Registry;
-use crate::{api, auth, health, ui};
+use crate::{api, auth, health, site, ui};
 
 /// The end points that clients push to and pull from.
 pub fn routes(registry: Registry) -> Router {
@@ -44,6 +44,7 @@ pub fn routes(registry: Registry) -> Router {
         .merge(api::routes(registry.clone()))
         .fallback(api::unknown)
         .method_not_allowed_fallback(api::useless)
+        .layer(from_fn_with_state(registry.clone(), site::refuse_others))
         .layer(from_fn_with_state(registry.clone(), observe))
         .merge(health::routes())
         .with_state(registry)

@@ -1,0 +1,46 @@
+//! What a page of another site has a browser ask, with what the browser knows of its user.
+
+use reqwest::Method;
+use tests::registry::{bytes, code};
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    admin.push_image("closed/app", "v1", &bytes(1, 10)).await?;
+    admin.push_image("open/app", "v1", &bytes(2, 10)).await?;
+    let blob = tests::registry::sha256(&bytes(1, 10));
+    let copy = "/api/v2.0/projects/open/repositories/leak/artifacts?from=closed/app:v1".to_owned();
+    let mount = format!("/v2/open/leak/blobs/uploads/?mount={blob}&from=closed/app");
+    let own = registry.client().base().to_owned();
+    for (site, origin) in [
+        (Some("cross-site"), Some("https://evil.example")),
+        (Some("cross-site"), None),
+        (None, Some("https://evil.example")),
+        (None, Some("null")),
+    ] {
+        for path in [&copy, &mount, "/api/v2.0/system/keys"] {
+            let mut request = admin.request(Method::POST, path);
+            if let Some(site) = site {
+                request = request.header("sec-fetch-site", site);
+            }
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let refused = request.send().await?;
+            assert_eq!(refused.status(), 403, "{site:?} {origin:?} {path}");
+            assert_eq!(code(refused).await?, "DENIED");
+        }
+    }
+    let leak = "/v2/open/leak/tags/list";
+    assert_eq!(admin.status(Method::GET, leak).await?, 404);
+    // A link to here is followed, and the registry's own pages do what they like.
+    let linked = admin.request(Method::GET, "/v2/closed/app/tags/list");
+    let linked = linked.header("sec-fetch-site", "cross-site").send().await?;
+    assert_eq!(linked.status(), 200);
+    let copied = admin.request(Method::POST, &copy);
+    let copied = copied
+        .header("sec-fetch-site", "same-origin")
+        .header("origin", own);
+    assert_eq!(copied.send().await?.status(), 201);
+    Ok(())
+}
