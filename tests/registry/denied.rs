@@ -104,6 +104,24 @@ async fn only_a_trusted_proxy_says_who_guesses() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_header_that_the_proxy_passes_on_says_nothing() -> anyhow::Result<()> {
+    let trusting = [LOCAL, ("SKALD_REGISTRY_TRUSTED_PROXIES", "127.0.0.0/8,::1")];
+    let registry = Registry::start(Kind::Files, &trusting).await?;
+    let mut statuses = Vec::new();
+    for guess in 0..7 {
+        let guesser = registry.client().login("admin", &format!("guess {guess}"));
+        let ping = guesser.request(Method::GET, "/v2/");
+        let ping = ping.header("x-forwarded-for", "192.0.2.1");
+        let ping = ping.header("forwarded", format!("for=198.51.100.{guess}"));
+        statuses.push(ping.send().await?.status().as_u16());
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let failed = json!({"event": "login_failed", "remote": "192.0.2.1"});
+    told(&registry, failed).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_robots_number_tells_nothing_to_who_may_not_see_it() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
     let dev = member(&registry, &admin, "dev", "developer").await?;

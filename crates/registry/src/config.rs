@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use server::{ListenAddr, TlsConfig};
 use storage::{Secret, StorageConfig};
 
-use crate::forwarded::Network;
+use crate::forwarded::{ForwardedHeader, Network};
 use crate::logs::LogConfig;
 
 /// How a registry is served and what it accepts.
@@ -23,9 +23,11 @@ pub struct Config {
     /// What clients reach it by, such as `https://registry.example.org`; empty means as they ask.
     pub external_url: String,
     /// Proxies, as addresses or networks (`10.0.0.0/8`), which are believed when they say for whom
-    /// they ask, with `X-Forwarded-For` or `Forwarded`. Without them all who come through one have
-    /// its address: in the log, and where wrong passwords are counted.
+    /// they ask. Without them all who come through one have its address: in the log, and where wrong
+    /// passwords are counted.
     pub trusted_proxies: Vec<Network>,
+    /// The header in which they say it.
+    pub forwarded_header: ForwardedHeader,
     /// Who may do what.
     pub auth: AuthMode,
     /// How long a token holds that was given for a login.
@@ -70,6 +72,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             external_url: String::new(),
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             auth: AuthMode::None,
             token_lifetime: DurationNs::from_secs(300),
             refresh_lifetime: DurationNs::from_secs(30 * 24 * 3600),

@@ -6,12 +6,24 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
-/// Where a proxy says for whom it asks, the nearest last.
+/// Where most proxies say for whom they ask, the nearest last.
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The same as a standard has it: RFC 7239.
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 /// Proxies that one request may have passed.
 const PROXIES_MAX: usize = 32;
+
+/// The header in which proxies say for whom they ask. One is believed, that which the proxies write: a
+/// proxy passes the other one on as its client has written it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For: 1.2.3.4`
+    #[default]
+    XForwardedFor,
+    /// `Forwarded: for=1.2.3.4`, RFC 7239.
+    Forwarded,
+}
 
 /// Some addresses: one, or those that begin alike, as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +73,18 @@ impl Network {
 }
 
 /// The client of a request: who the nearest proxy that is not trusted asks for is not believed.
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub(crate) fn client(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    trusted: &[Network],
+    header: ForwardedHeader,
+) -> IpAddr {
     let is_trusted = |address| trusted.iter().any(|network| network.has(address));
     let mut client = peer.to_canonical();
     if trusted.is_empty() || !is_trusted(client) {
         return client;
     }
-    for said in said(headers).into_iter().rev().take(PROXIES_MAX) {
+    for said in said(headers, header).into_iter().rev().take(PROXIES_MAX) {
         let Some(address) = said else { break };
         client = address;
         if !is_trusted(client) {
@@ -78,28 +95,26 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> 
 }
 
 /// For whom proxies say that they ask, the nearest last; none for what is no address.
-fn said(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let list = |name: &HeaderName| {
-        let values = headers.get_all(name).into_iter();
-        let values = values.filter_map(|value| value.to_str().ok());
-        let items = values.flat_map(|value| value.split(','));
-        items.map(str::to_owned).collect::<Vec<_>>()
+fn said(headers: &HeaderMap, header: ForwardedHeader) -> Vec<Option<IpAddr>> {
+    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match header {
+        ForwardedHeader::XForwardedFor => (FORWARDED_FOR, address),
+        ForwardedHeader::Forwarded => (FORWARDED, for_whom),
     };
-    let standard = list(&FORWARDED);
-    if standard.is_empty() {
-        return list(&FORWARDED_FOR)
-            .iter()
-            .map(|item| address(item))
-            .collect();
-    }
-    let for_whom = |item: &String| {
-        let pairs = item
-            .split(';')
-            .filter_map(|pair| pair.trim().split_once('='));
-        let mut named = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for"));
-        address(named.next()?.1)
-    };
-    standard.iter().map(for_whom).collect()
+    let values = headers.get_all(name).into_iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(read)
+        .collect()
+}
+
+/// The address of `for=` in one proxy's part of `Forwarded`.
+fn for_whom(item: &str) -> Option<IpAddr> {
+    let pairs = item
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
+    let mut named = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for"));
+    address(named.next()?.1)
 }
 
 /// An address, in quotes or brackets or not, with a port or not.
@@ -118,6 +133,8 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn networks(texts: &[&str]) -> Vec<Network> {
@@ -188,13 +205,20 @@ mod tests {
             ("10.0.0.1", "x-other", "1.2.3.4", "10.0.0.1"),
         ];
         for (peer, name, value, expected) in cases {
+            let (header, other) = match name {
+                "forwarded" => (ForwardedHeader::Forwarded, "x-forwarded-for"),
+                _ => (ForwardedHeader::XForwardedFor, "forwarded"),
+            };
             let mut headers = HeaderMap::new();
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            headers.insert(name, value.parse().unwrap());
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+            // The client writes the other one as it likes.
+            let forged = HeaderValue::from_static("for=7.7.7.7, 7.7.7.7");
+            headers.insert(HeaderName::from_static(other), forged);
             let peer = peer.parse().unwrap();
-            let found = client(peer, &headers, &trusted);
+            let found = client(peer, &headers, &trusted, header);
             assert_eq!(found.to_string(), expected, "{peer} {value}");
-            assert_eq!(client(peer, &headers, &[]), peer.to_canonical());
+            let found = client(peer, &headers, &[], header);
+            assert_eq!(found, peer.to_canonical());
         }
     }
 }

@@ -52,7 +52,7 @@ mod who;
 pub use config::{AuthMode, Config};
 pub use digest::{Algorithm, Digest};
 pub use error::StartError;
-pub use forwarded::Network;
+pub use forwarded::{ForwardedHeader, Network};
 pub use logs::LogConfig;
 pub use meta::MetaError;
 pub use metrics::Metrics;

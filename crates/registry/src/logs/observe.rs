@@ -55,8 +55,9 @@ pub(crate) async fn observe(
         Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
     };
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let trusted = &registry.config().trusted_proxies;
-    let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted));
+    let config = registry.config();
+    let (trusted, header) = (&config.trusted_proxies, config.forwarded_header);
+    let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted, header));
     let begun = Begun {
         at: Instant::now(),
         rid: request_id(&parts.headers),
