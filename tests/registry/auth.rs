@@ -269,6 +269,15 @@ async fn token(client: &RegistryClient, form: &[(&str, &str)]) -> anyhow::Result
 }
 
 #[tokio::test]
+async fn who_has_not_logged_in_yet_sends_a_small_form() -> anyhow::Result<()> {
+    let (registry, _) = start().await?;
+    let long = "x".repeat(17 << 10);
+    let form = [("grant_type", "password"), ("username", &long)];
+    assert_eq!(token(registry.client(), &form).await?.0, 413);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_refresh_token_stands_for_the_password_until_that_changes() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
     let nobody = registry.client();

@@ -11,6 +11,8 @@ use tests::registry::{
     INDEX, Kind, Registry, RegistryClient, files_below, files_with, header, sha256, text,
 };
 use tests::wait_for;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 /// Garbage goes in the next round.
 const NO_GRACE: [(&str, &str); 4] = [
@@ -48,6 +50,39 @@ async fn findings(client: &RegistryClient) -> anyhow::Result<Vec<Value>> {
     let last = lines.pop().unwrap_or_default();
     anyhow::ensure!(last["found"] == "done", "{last}");
     Ok(lines)
+}
+
+#[tokio::test]
+async fn those_that_are_on_their_way_have_a_bound_together() -> anyhow::Result<()> {
+    let bound = ("SKALD_REGISTRY_LIMITS_BODY_BYTES_MAX", "3MB");
+    let registry = Registry::start(Kind::Files, &[bound]).await?;
+    let client = registry.client();
+    let addr = client.base().trim_start_matches("http://");
+    let mut slow = TcpStream::connect(addr).await?;
+    let head = format!(
+        "PUT /v2/app/manifests/slow HTTP/1.1\r\nhost: x\r\ncontent-type: {INDEX}\r\n\
+         content-length: 2500000\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await?;
+    slow.write_all(&vec![b' '; 2_400_000]).await?;
+    let large = index("large", 2_000_000);
+    wait_for("a refusal", Duration::from_secs(30), async || {
+        let put = client.put_manifest("app", "large", INDEX, &large).await;
+        let refused = put.ok().filter(|put| put.status() == 429)?;
+        refused.headers().contains_key("retry-after").then_some(())
+    })
+    .await?;
+    put(client, "app", "small", &index("small", 1000)).await?;
+    let project = json!({"project_name": "other"});
+    assert_eq!(
+        client.manage(Method::POST, "/projects", project).await?.0,
+        201
+    );
+    drop(slow);
+    wait_for("room", Duration::from_secs(30), async || {
+        put(client, "app", "large", &large).await.ok()
+    })
+    .await
 }
 
 #[tokio::test]

@@ -343,6 +343,9 @@ fn rid(extensions: &http::Extensions) -> String {
     seen.map(|seen| seen.rid.clone()).unwrap_or_default()
 }
 
+/// Bytes of a request.
+const BODY_BYTES_MAX: usize = 2 << 20;
+
 /// A body in JSON.
 struct Body<T>(T);
 
@@ -351,6 +354,15 @@ impl<T: DeserializeOwned> axum::extract::FromRequest<Registry> for Body<T> {
 
     async fn from_request(request: Request, registry: &Registry) -> Result<Self, Refusal> {
         let rid = rid(request.extensions());
+        let (parts, body) = request.into_parts();
+        let body = match registry.room().gather(body, BODY_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(missing) => {
+                let error = missing.error("a request", "the management API", BODY_BYTES_MAX);
+                return Err(Refusal(error, rid));
+            }
+        };
+        let request = Request::from_parts(parts, body.bytes.clone().into());
         match Json::<T>::from_request(request, registry).await {
             Ok(Json(value)) => Ok(Self(value)),
             Err(error) => Err(Refusal(wrong(error.body_text()), rid)),

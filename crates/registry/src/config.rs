@@ -279,6 +279,9 @@ impl Default for UploadConfig {
 pub struct LimitConfig {
     /// The largest manifest.
     pub manifest_size_max: ByteSize,
+    /// Bytes of manifests and of requests of the management API that are being sent, all together; a
+    /// request that brings more is refused with 429.
+    pub body_bytes_max: ByteSize,
     /// Different blobs or manifests that one manifest may name: each is looked up while other
     /// changes wait.
     pub descriptors_max: usize,
@@ -301,6 +304,7 @@ impl Default for LimitConfig {
     fn default() -> Self {
         Self {
             manifest_size_max: ByteSize::mib(8),
+            body_bytes_max: ByteSize::mib(64),
             descriptors_max: 4096,
             page_max: 10_000,
             tags_per_push_max: 100,

@@ -26,6 +26,7 @@ mod error;
 mod forwarded;
 mod fsck;
 pub mod fuzz;
+mod gather;
 mod gc;
 mod heal;
 mod health;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{self, Auth, FirstAdmin};
 use crate::config::{AuthMode, Config, CreateOnPush};
 use crate::error::{Error, StartError};
+use crate::gather::Room;
 use crate::gc;
 use crate::health::Readiness;
 use crate::logs::{self, Logs};
@@ -54,6 +55,7 @@ struct Inner {
     meta: Meta,
     store: Arc<dyn Store>,
     direct_buffers: Buffers,
+    room: Room,
     uploads: Turns,
     reservations: Reservations,
     sealer: Arc<Sealer>,
@@ -149,11 +151,13 @@ impl Registry {
         )?;
         let direct_bytes_max = config.upload.direct_bytes_max.0;
         let direct_buffers = store::direct_buffers(&config.storage, direct_bytes_max);
+        let room = Room::new(config.limits.body_bytes_max);
         Ok(Self(Arc::new(Inner {
             config,
             meta,
             store,
             direct_buffers,
+            room,
             uploads: Turns::default(),
             reservations: Reservations::default(),
             sealer,
@@ -184,6 +188,11 @@ impl Registry {
     /// Memory of which bodies are written past the page cache.
     pub(crate) fn direct_buffers(&self) -> &Buffers {
         &self.0.direct_buffers
+    }
+
+    /// Memory of bodies that are gathered before they are understood.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     /// Uploads that requests are continuing.

@@ -1,12 +1,12 @@
 //! Gives out tokens, in the two ways that clients ask for them.
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
-use axum::extract::{Extension, Form, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HOST, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::token::{Access, Claims};
@@ -20,6 +20,8 @@ use crate::registry::Registry;
 
 /// Scopes that one token may have.
 const SCOPES_MAX: usize = 100;
+/// Bytes of the form that a token is asked for with, which is read before anybody has logged in.
+const FORM_BYTES_MAX: usize = 16 << 10;
 /// Where a proxy says what its client called.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -27,6 +29,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(crate) fn routes() -> Router<Registry> {
     Router::new()
         .route("/service/token", get(by_get).post(by_post))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .route("/service/keys", get(keys))
 }
 
@@ -112,11 +115,12 @@ async fn by_post(
     note(&seen);
     let given = async {
         let Form(params) = params.map_err(|error| {
-            Error::new(
-                Code::Unsupported,
-                format!("the form cannot be read: {error}"),
-            )
-            .with_status(http::StatusCode::BAD_REQUEST)
+            let message = format!("the form cannot be read: {error}");
+            let status = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            Error::new(Code::Unsupported, message).with_status(status)
         })?;
         let caller = match value(&params, "grant_type") {
             Some("password") => {
@@ -134,7 +138,7 @@ async fn by_post(
                     other.unwrap_or("(none)")
                 );
                 let error = Error::new(Code::Unsupported, message);
-                return Err(error.with_status(http::StatusCode::BAD_REQUEST));
+                return Err(error.with_status(StatusCode::BAD_REQUEST));
             }
         };
         give(&registry, caller, &params).await

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, WARNING,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::answer::{
     CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, empty, entity_tags, names, warning, with_body,
@@ -102,7 +100,11 @@ pub(super) async fn push(
         ..
     } = call;
     let limits = &registry.config().limits;
-    let bytes = collect(body, limits.manifest_size_max.as_usize()).await?;
+    let bytes_max = limits.manifest_size_max.as_usize();
+    let body = registry.room().gather(body, bytes_max).await;
+    let setting = "registry.limits.manifest_size_max";
+    let body = body.map_err(|missing| missing.error("a manifest", setting, bytes_max))?;
+    let bytes = body.bytes.clone();
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -209,23 +211,6 @@ fn condition(call: &Call) -> Condition {
     Condition {
         matches: call.header(&IF_MATCH).map(list),
         matches_none: call.header(&IF_NONE_MATCH).map(list),
-    }
-}
-
-/// All bytes of a body that is not too large.
-async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!(
-                "registry.limits.manifest_size_max: a manifest has at most {bytes_max} bytes"
-            );
-            Err(Error::new(Code::SizeInvalid, message).with_status(StatusCode::PAYLOAD_TOO_LARGE))
-        }
-        Err(error) => {
-            let message = format!("the manifest did not arrive as a whole: {error}");
-            Err(Error::new(Code::SizeInvalid, message))
-        }
     }
 }
 
