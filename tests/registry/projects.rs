@@ -105,6 +105,49 @@ async fn a_push_that_makes_a_project_gives_it_the_quota_of_all() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn a_name_of_digits_is_no_number() -> anyhow::Result<()> {
+    let (_registry, admin) = start(&[]).await?;
+    let make = async |name: &str| -> anyhow::Result<Value> {
+        let project = json!({"project_name": name});
+        assert_eq!(
+            admin.manage(Method::POST, "/projects", project).await?.0,
+            201
+        );
+        let path = format!("/api/v2.0/projects/{name}");
+        let asked = admin.request(Method::GET, &path);
+        let shown = asked.header("x-is-resource-name", "true").send().await?;
+        Ok(shown.json().await?)
+    };
+    let number = make("team").await?["project_id"].clone();
+    let other = make(&number.to_string()).await?;
+    assert_eq!(other["name"], json!(number.to_string()));
+    assert_ne!(other["project_id"], number);
+
+    let (_, meant) = admin
+        .manage(Method::GET, &format!("/projects/{number}"), Value::Null)
+        .await?;
+    assert_eq!(meant["name"], "team");
+    let quota = format!("/quotas/{number}");
+    let hard = json!({"hard": {"storage": 1000}});
+    assert_eq!(admin.manage(Method::PUT, &quota, hard).await?.0, 200);
+    let (_, quota) = admin
+        .manage(Method::GET, "/quotas/team", Value::Null)
+        .await?;
+    assert_eq!(quota["hard"]["storage"], 1000);
+    let path = format!("/projects/{number}");
+    assert_eq!(
+        admin.manage(Method::DELETE, &path, Value::Null).await?.0,
+        200
+    );
+    let (_, left) = admin.manage(Method::GET, "/projects", Value::Null).await?;
+    assert_eq!(left.as_array().map(Vec::len), Some(1));
+    assert_eq!(left[0], other);
+    // What had the number is gone, and nobody has inherited it.
+    assert_eq!(admin.manage(Method::GET, &path, Value::Null).await?.0, 404);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_project_is_public_however_that_is_said() -> anyhow::Result<()> {
     let (_registry, admin) = start(&[]).await?;
     for (name, said, public) in [

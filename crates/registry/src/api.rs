@@ -32,7 +32,7 @@ use axum::Router;
 use axum::extract::{Extension, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use http::header::LOCATION;
+use http::header::{HeaderName, LOCATION};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use operations::Operations;
@@ -47,6 +47,8 @@ use crate::registry::Registry;
 use crate::settings;
 use crate::who::Who;
 
+/// Says that what a path has for a project is its name, also if it is digits, as in Harbor.
+const IS_NAME: HeaderName = HeaderName::from_static("x-is-resource-name");
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
 
@@ -151,6 +153,8 @@ pub(crate) struct Admin {
     query: Vec<(String, String)>,
     /// Without what all paths begin with.
     uri: Uri,
+    /// Whether the client says that it names projects by their names.
+    has_names: bool,
 }
 
 /// What a handler gives: an answer, or why not.
@@ -195,6 +199,7 @@ impl FromRequestParts<Registry> for Admin {
             caller: caller.map_err(challenged)?,
             query: query.0,
             uri: parts.uri.clone(),
+            has_names: parts.headers.get(IS_NAME).is_some_and(|is| is == "true"),
             seen,
         })
     }

@@ -12,6 +12,8 @@ use crate::error::CliError;
 
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
+/// Says that projects are named by their names, also by those that are digits.
+const IS_NAME: (&str, &str) = ("X-Is-Resource-Name", "true");
 /// How long a registry may take to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Things on one page, which is as many as the registry gives at once.
@@ -161,7 +163,8 @@ impl Client {
     /// What was asked, and the answer.
     pub(super) async fn send(&self, asked: Asked) -> Result<(String, Response), CliError> {
         let url = format!("{}{}", self.base, asked.path);
-        let mut request = self.http.request(asked.method, &url);
+        let (name, value) = IS_NAME;
+        let mut request = self.http.request(asked.method, &url).header(name, value);
         if let Some((name, password)) = &self.login {
             request = request.basic_auth(name, Some(password));
         }

@@ -319,11 +319,12 @@ async fn quotas(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-/// The project that is meant: by its name, or by its number, which is that of its quota too.
+/// The project that is meant: digits are its number, which is that of its quota too, unless the
+/// client says that they are its name. Whoever may make a project may name it so, and must not get
+/// what is asked of another.
 pub(super) async fn owner(admin: &Admin, text: String) -> Result<String, Error> {
-    let is_name = admin.registry.meta().project(&text).await?.is_some();
     match text.parse() {
-        Ok(id) if !is_name => named(admin, id).await,
+        Ok(id) if !admin.has_names => named(admin, id).await,
         _ => Ok(text),
     }
 }
