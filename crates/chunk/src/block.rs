@@ -19,9 +19,12 @@ mod held;
 mod lines;
 mod patterns;
 mod templates;
+mod times;
 
 pub use patterns::LinePatterns;
 pub use templates::{KeptParts, LineTemplate, ReducedLines, Reduction};
+use times::CoarseTimes;
+pub use times::RowTimes;
 
 /// A fetched part of an object.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Block {
     frames: Vec<OnceLock<Bytes>>,
     /// Many small frames are read one after the other, and setting up costs more than reading.
     timestamps: OnceLock<Vec<i64>>,
+    /// Of a block of one run, what its rows are counted by; `None` if that would not be less.
+    coarse_times: OnceLock<Option<Arc<CoarseTimes>>>,
     /// Ends of all lines of the block.
     ends: OnceLock<Vec<u32>>,
     /// All lines of a structured block of several runs.
@@ -79,6 +84,7 @@ impl Block {
         Self {
             frames: meta.frames.iter().map(|_| OnceLock::new()).collect(),
             timestamps: OnceLock::new(),
+            coarse_times: OnceLock::new(),
             ends: OnceLock::new(),
             lines: OnceLock::new(),
             walks: AtomicU32::new(0),
@@ -358,10 +364,6 @@ impl Block {
         Ok(values)
     }
 
-    fn run_timestamps(&self, run: &RunMeta) -> Result<Vec<i64>, ChunkError> {
-        self.of_run(&self.timestamps, || self.decode_timestamps(), run)
-    }
-
     /// The rows of a run, of a column that is decoded for the whole block: taken from what is kept,
     /// or, if the run is the whole block, without keeping.
     fn of_run<T: Clone>(
@@ -379,32 +381,6 @@ impl Block {
         }
         let all = cell.get().map(Vec::as_slice).unwrap_or_default();
         Ok(all.get(run.row_range()).unwrap_or_default().to_vec())
-    }
-
-    fn decode_timestamps(&self) -> Result<Vec<i64>, ChunkError> {
-        let unit = self.meta.unit_ns;
-        let rows = self.meta.rows as usize;
-        let mut times = self.ints(&self.meta.timestamps, rows, "time", |delta| {
-            delta.wrapping_mul(unit) as i64
-        })?;
-        for run in &self.meta.runs {
-            let times = times.get_mut(run.row_range()).unwrap_or_default();
-            let mut last = run.min_ts_ns;
-            let mut ascending = times.first() == Some(&0);
-            for time in times.iter_mut() {
-                let next = last.wrapping_add(*time);
-                ascending &= next >= last;
-                last = next;
-                *time = next;
-            }
-            if !ascending || last != run.max_ts_ns {
-                return Err(ChunkError::invalid(
-                    self.column_part("time"),
-                    "times do not agree",
-                ));
-            }
-        }
-        Ok(times)
     }
 
     fn run_metadata(

@@ -52,7 +52,9 @@ mod search;
 mod shape;
 mod values;
 
-pub use block::{Block, KeptParts, LinePatterns, LineTemplate, Piece, ReducedLines, Reduction};
+pub use block::{
+    Block, KeptParts, LinePatterns, LineTemplate, Piece, ReducedLines, Reduction, RowTimes,
+};
 pub use codec::Codec;
 pub use encode::{
     EncodeOptions, EncodedBlock, LinesMemory, LinesPolicy, Run, encode_block, metadata_bytes,

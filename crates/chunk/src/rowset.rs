@@ -114,7 +114,20 @@ impl RowSet {
     /// How many of these rows are in the set.
     #[must_use]
     pub fn count_in(&self, rows: Range<usize>) -> usize {
-        self.among(rows).count()
+        let end = rows.end.min(self.len);
+        let Some(last) = end.checked_sub(1).filter(|last| rows.start <= *last) else {
+            return 0;
+        };
+        let (first, last) = (rows.start / 64, last / 64);
+        let words = self.words.get(first..=last).unwrap_or_default();
+        let all: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+        let outside = |word: usize, bits: u64| {
+            let word = self.words.get(word).copied().unwrap_or(0);
+            (word & bits).count_ones() as usize
+        };
+        let before = outside(first, (1 << (rows.start % 64)) - 1);
+        let behind = outside(last, !(u64::MAX >> (63 - (end - 1) % 64)));
+        all - before - behind
     }
 
     /// The rows of the set among some, ascending.

@@ -14,8 +14,8 @@ use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, ScanError, Source, Span,
-    Values, plan_samples, scan_samples,
+    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, ScanError, Source, Values,
+    plan_samples, scan_samples,
 };
 
 use crate::deletes::Deleting;
@@ -570,15 +570,7 @@ impl SampleSink for Sink<'_> {
         self.checked(added)
     }
 
-    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
-        let added = self.sum.series(labels).and_then(|id| {
-            self.sum
-                .add_total(id, span.min_ts_ns, span.max_ts_ns, span.sum)
-        });
-        match added {
-            Ok(true) => Some(ControlFlow::Continue(())),
-            Ok(false) => None,
-            Err(error) => Some(self.checked(Err(error))),
-        }
+    fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        self.sum.cuts(min_ns, max_ns, most)
     }
 }

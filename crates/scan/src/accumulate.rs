@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use logql::metric::{RangeAccumulator, SeriesId};
 use model::{BudgetError, LabelSet};
 
-use crate::{SampleSink, ScanError, Span, Values};
+use crate::{SampleSink, ScanError, Values};
 
 /// Gives samples to a [`RangeAccumulator`].
 pub struct Accumulate<'a> {
@@ -116,15 +116,8 @@ impl SampleSink for Accumulate<'_> {
         self.flow(added)
     }
 
-    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
-        let added = self.series(labels).and_then(|id| {
-            self.sum
-                .add_total(id, span.min_ts_ns, span.max_ts_ns, span.sum)
-        });
-        match added {
-            Ok(false) => None,
-            added => Some(self.flow(added.map(|_| ()))),
-        }
+    fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        self.sum.cuts(min_ns, max_ns, most)
     }
 }
 
@@ -181,18 +174,11 @@ mod tests {
         });
         assert_eq!(together, expected);
         let totals = sum(RangeOp::Count, |sink| {
-            let span = |min_ts_ns, max_ts_ns, count: u64| Span {
-                min_ts_ns,
-                max_ts_ns,
-                count,
-                sum: count as f64,
-            };
-            assert!(
-                sink.span(&labels, span(1, 11, 3)).is_none(),
-                "over two windows"
-            );
-            assert!(sink.span(&labels, span(1, 10, 2)).is_some());
-            assert!(sink.span(&labels, span(11, 11, 1)).is_some());
+            assert_eq!(sink.cuts(1, 11, 1), None, "two windows");
+            let cuts = sink.cuts(1, 11, 2).unwrap();
+            assert_eq!(cuts, [10, 11]);
+            let sums = Values::Each(&[2.0, 1.0]);
+            assert!(sink.samples(&labels, &cuts, sums).is_continue());
         });
         assert_eq!(totals, expected);
     }

@@ -9,7 +9,7 @@ use crate::ScanError;
 pub struct ScanStats {
     /// Sources of which rows were decoded or looked at.
     pub sources: u64,
-    /// Sources answered from their counters alone.
+    /// Sources of which rows were counted without a look at each.
     pub counted_sources: u64,
     /// Rows whose time was looked at.
     pub rows: u64,

@@ -11,8 +11,8 @@
 //! runs: structured blocks find it without their lines, of other sources all lines are searched at
 //! once. Of structured blocks, stages that parse JSON or logfmt see only the fields that they read
 //! (`reduced.rs`), and the lines of a log query are put together when their turn comes. Counts come
-//! from the counters of whole runs, from the set of rows, or from the time column ([`SampleShape`]
-//! says when).
+//! from the counters of whole runs, from the set of rows, from how many rows there are until the end
+//! of each step, or from the time column ([`SampleShape`] says when).
 //!
 //! *Invariants.* The answer is that of the pipeline run over every row, whatever is skipped. A
 //! source has a row once. Memory for decoded rows is taken from the caller's
@@ -46,7 +46,7 @@ pub use patterns::{LinesLeft, PatternRows, PatternScan, PatternSink, scan_patter
 pub use prefilter::Prefilter;
 pub use pushdown::Pushdown;
 pub use samples::{
-    SamplePlan, SampleScan, SampleSink, SampleStages, Span, Values, plan_samples, scan_samples,
+    SamplePlan, SampleScan, SampleSink, SampleStages, Values, plan_samples, scan_samples,
 };
 pub use shape::{SampleShape, SampleValue};
 pub use source::Source;

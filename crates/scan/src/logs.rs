@@ -124,7 +124,7 @@ struct Lines<'a, S> {
 }
 
 impl<S: LogStages> Visitor for Lines<'_, S> {
-    fn whole(&mut self, _: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
+    fn alone(&mut self, _: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
         Ok(false)
     }
 

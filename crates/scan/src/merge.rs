@@ -17,9 +17,9 @@ use crate::{Context, Prefilter, ScanError, Source};
 
 /// What a scan does with the rows.
 pub(crate) trait Visitor {
-    /// Offered before a source is opened that no other overlaps and that is inside the range
-    /// whole. Returns whether the source is done with.
-    fn whole(&mut self, source: &Source, context: &mut Context<'_>) -> Result<bool, ScanError>;
+    /// Offered before a source is opened that no other overlaps. Returns whether the source is done
+    /// with.
+    fn alone(&mut self, source: &Source, context: &mut Context<'_>) -> Result<bool, ScanError>;
 
     /// What has to be decoded of a source.
     fn projection(&mut self, source: &Source) -> Projection;
@@ -179,12 +179,8 @@ impl Merge<'_> {
         let alone = self
             .horizon(usize::MAX)
             .is_none_or(|horizon| next.last < horizon);
-        let inside = source
-            .bounds()
-            .is_some_and(|(min, max)| self.range.covers(min, max));
         let of_source = |error: ScanError| error.of_source(next.number);
-        if alone && inside && visitor.whole(source, context).map_err(of_source)? {
-            context.stats.counted_sources += 1;
+        if alone && visitor.alone(source, context).map_err(of_source)? {
             return Ok(());
         }
         let projection = visitor.projection(source);

@@ -146,7 +146,7 @@ struct Patterns<'a> {
 }
 
 impl Visitor for Patterns<'_> {
-    fn whole(&mut self, _: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
+    fn alone(&mut self, _: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
         Ok(false)
     }
 

@@ -65,19 +65,6 @@ pub enum Values<'a> {
     Each(&'a [f64]),
 }
 
-/// All samples of a series between two times, as one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
-    /// Time of the first.
-    pub min_ts_ns: i64,
-    /// Time of the last.
-    pub max_ts_ns: i64,
-    /// How many.
-    pub count: u64,
-    /// The sum of their values.
-    pub sum: f64,
-}
-
 /// Takes samples. Times ascend within a call; between calls they may go back.
 pub trait SampleSink {
     /// A sample. The hash is there if the scan was asked for hashes.
@@ -106,11 +93,12 @@ pub trait SampleSink {
         ControlFlow::Continue(())
     }
 
-    /// All samples of a series between two times, as one. `None`, without taking them, if the sink
-    /// has to see them one by one because they count for different steps; what it says depends on
-    /// the times only.
-    fn span(&mut self, labels: &LabelSet, span: Span) -> Option<ControlFlow<()>> {
-        let _ = (labels, span);
+    /// The times between `min_ns` and `max_ns` up to which samples count for the same steps, and
+    /// `max_ns`; ascending. The samples of a series that are later than one of these and not than the
+    /// next may be given as their sum, at the next. `None` if there would be more than `most`, or if
+    /// the sink has to see samples one by one; what it says depends on the times only.
+    fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        let _ = (min_ns, max_ns, most);
         None
     }
 }
@@ -164,8 +152,7 @@ pub fn plan_samples<S: SampleStages>(
     let Some(run) = block.runs().get(run) else {
         return Ok(SamplePlan::Fetch(Projection::ALL));
     };
-    let is_inside = scan.range.covers(run.min_ts_ns, run.max_ts_ns);
-    if is_inside && scan.prefilter.is_empty() && samples.count(block, run) {
+    if samples.count(block, run) {
         return Ok(SamplePlan::Counted);
     }
     if let (Some(reader), false) = (samples.reader(), samples.is_bulk())

@@ -25,14 +25,15 @@ impl Block {
         all.sort_by_key(|piece| piece.offset);
     }
 
-    /// The block with the same pieces, what searches found, what was kept of lines and their patterns,
-    /// and nothing else decoded.
+    /// The block with the same pieces, what its rows are counted by, what searches found, what was
+    /// kept of lines and their patterns, and nothing else decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
         let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
+            coarse_times: self.coarse_times.clone(),
             found: Mutex::new(found.clone()),
             reduced: Mutex::new(reduced.clone()),
             patterns: self.patterns.clone(),
@@ -47,6 +48,7 @@ impl Block {
         let pieces = pieces.iter().map(|piece| piece.bytes.len() + PIECE_BYTES);
         let frames = self.frames.iter().filter_map(OnceLock::get);
         let columns = self.columns.iter().filter_map(OnceLock::get);
+        let coarse = self.coarse_times.get().and_then(Option::as_ref);
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = reduced.iter().map(|(_, lines)| lines.heap_bytes());
@@ -57,6 +59,7 @@ impl Block {
             + self.frames.len() * size_of::<OnceLock<bytes::Bytes>>()
             + frames.map(bytes::Bytes::len).sum::<usize>()
             + self.timestamps.get().map_or(0, |times| times.len() * 8)
+            + coarse.map_or(0, |times| times.heap_bytes())
             + self.ends.get().map_or(0, |ends| ends.len() * 4)
             + self.lines.get().map_or(0, bytes::Bytes::len)
             + self.decoded.get().map_or(0, Decoded::heap_bytes)

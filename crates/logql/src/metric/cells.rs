@@ -101,6 +101,24 @@ impl Cells {
         })
     }
 
+    /// The last time that is in the same windows as this one and all between them.
+    pub(crate) fn same_until(&self, time_ns: i64) -> i64 {
+        if let Some(cell) = self.of(time_ns) {
+            return cell.last_ns;
+        }
+        let at = time_ns.saturating_add(self.shift_ns);
+        let border = |at: i64| at.saturating_sub(self.shift_ns).max(time_ns);
+        if at <= -self.range_ns {
+            return border(-self.range_ns);
+        }
+        if self.inside(time_ns).is_none() {
+            return i64::MAX;
+        }
+        // In no window, which are shorter than the steps between them.
+        let step = (at - 1).div_euclid(self.step_ns);
+        border((step + 1).saturating_mul(self.step_ns) - self.rest_ns)
+    }
+
     /// First and last cell of window `i`.
     pub(crate) fn window(&self, i: usize) -> (i64, i64) {
         let i = i64::try_from(i).unwrap_or(i64::MAX / 4);
@@ -126,6 +144,7 @@ mod tests {
             let steps = Steps { start_ns: start, end_ns: start.saturating_add(step), step_ns: step };
             let cells = Cells::new(steps, range, offset);
             let _ = (cells.of(time), cells.window(0), cells.window(usize::MAX));
+            prop_assert!(cells.same_until(time) >= time);
         }
 
         #[test]
@@ -141,6 +160,13 @@ mod tests {
                 let (first, last) = cells.window(i);
                 let found = cell.is_some_and(|cell| first <= cell.number && cell.number <= last);
                 prop_assert_eq!(inside, found, "window {} of {:?}", i, cell);
+            }
+            let until = cells.same_until(time);
+            for other in time..=until.min(250) {
+                prop_assert_eq!(cells.of(other), cell, "at {}", other);
+            }
+            if until < i64::MAX && range > 0 {
+                prop_assert_ne!(cells.of(until + 1), cell);
             }
             if let Some(cell) = cell {
                 prop_assert!(cell.after_ns < time && time <= cell.last_ns);

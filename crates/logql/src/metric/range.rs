@@ -185,25 +185,27 @@ impl RangeAccumulator {
         Ok(())
     }
 
-    /// Adds the sum of samples whose times span `min_ns..=max_ns`, for functions that only sum up,
-    /// so that counters of a block can stand for its rows. Returns `false`, and adds nothing, if
-    /// the rows must be looked at one by one.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn add_total(
-        &mut self,
-        id: SeriesId,
-        min_ns: i64,
-        max_ns: i64,
-        total: f64,
-    ) -> Result<bool, BudgetError> {
-        let cell = self.cells.of(max_ns);
-        if self.fold != Some(FoldKind::Sum) || cell.is_none_or(|cell| min_ns <= cell.after_ns) {
-            return Ok(false);
+    /// The times between `min_ns` and `max_ns` up to which samples count for the same windows, and
+    /// `max_ns`; ascending. The samples of a series that are later than one of these and not than the
+    /// next may be added as their sum, at the next. `None` if there would be more than `most`, or if
+    /// the function has to see samples one by one.
+    #[must_use]
+    pub fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        if self.fold != Some(FoldKind::Sum) {
+            return None;
         }
-        self.add(id, max_ns, total)?;
-        Ok(true)
+        let mut cuts = Vec::new();
+        let mut time_ns = min_ns;
+        while cuts.len() < most {
+            let until = self.cells.same_until(time_ns);
+            if until >= max_ns {
+                cuts.push(max_ns);
+                return Some(cuts);
+            }
+            cuts.push(until);
+            time_ns = until + 1;
+        }
+        None
     }
 
     /// Adds what another accumulator of the same query has.

@@ -309,26 +309,37 @@ fn memory_is_reserved_and_given_back() {
 }
 
 #[test]
-fn totals_stand_for_rows_of_one_cell() {
-    let MetricExpr::Range(range) = metric(r#"count_over_time({a="b"}[10s])"#) else {
-        panic!()
+fn sums_stand_for_samples_between_cuts() {
+    let query = |op: &str, range_s: i64| {
+        let query = format!(r#"{op}{{a="b"}}[{range_s}s])"#);
+        let MetricExpr::Range(range) = metric(&query) else {
+            panic!()
+        };
+        let steps = Steps {
+            start_ns: 10 * SECOND,
+            end_ns: 30 * SECOND,
+            step_ns: 5 * SECOND,
+        };
+        RangeAccumulator::new(&range, steps, budget().reservation())
     };
-    let steps = Steps {
-        start_ns: 10 * SECOND,
-        end_ns: 30 * SECOND,
-        step_ns: 5 * SECOND,
+    let cuts = |sum: &RangeAccumulator, min_s: i64, max_s: i64, most: usize| {
+        let cuts = sum.cuts(min_s * SECOND, max_s * SECOND, most)?;
+        Some(cuts.iter().map(|cut| cut / SECOND).collect::<Vec<_>>())
     };
-    let mut accumulator = RangeAccumulator::new(&range, steps, budget().reservation());
-    let id = accumulator.series(&labels("a=b")).unwrap();
+    let mut sum = query("count_over_time(", 10);
+    assert_eq!(cuts(&sum, 11, 15, 1), Some(vec![15]));
+    assert_eq!(cuts(&sum, 10, 15, 1), None, "too many");
     assert_eq!(
-        accumulator.add_total(id, 10 * SECOND + 1, 15 * SECOND, 7.0),
-        Ok(true)
+        cuts(&sum, -9, 40, 9),
+        Some(vec![0, 5, 10, 15, 20, 25, 30, 40])
     );
-    assert_eq!(
-        accumulator.add_total(id, 10 * SECOND, 15 * SECOND, 7.0),
-        Ok(false)
-    );
-    let (found, _) = accumulator.finish(&|| false).unwrap();
+    let short = query("rate(", 2);
+    assert_eq!(cuts(&short, 11, 21, 9), Some(vec![13, 15, 18, 20, 21]));
+    assert_eq!(cuts(&query("max_over_time(", 2), 11, 12, 9), None);
+    let id = sum.series(&labels("a=b")).unwrap();
+    sum.add(id, 15 * SECOND, 7.0).unwrap();
+    sum.add(id, 40 * SECOND, 7.0).unwrap();
+    let (found, _) = sum.finish(&|| false).unwrap();
     assert_eq!(show(&found), "a=b: 15 7, 20 7");
 }
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, LEVEL_KEY, Layout, Projection, RunMeta};
+use chunk::{Block, BlockMeta, ChunkError, LEVEL_KEY, Layout, Projection, RowSet, RunMeta};
 use model::LabelSet;
 
 use super::visitor::{Samples, Scratch};
-use super::{SampleStages, Span, Values};
+use super::{SampleStages, Values};
 use crate::cursor::{Cursor, Grouping};
 use crate::{Context, SampleValue, ScanError};
 
@@ -16,10 +16,12 @@ use crate::{Context, SampleValue, ScanError};
 const UNKNOWN: u32 = u32::MAX;
 
 impl<S: SampleStages> Samples<'_, S> {
-    /// Gives all samples of a run from its counters, if the sink takes them so and they say
-    /// enough. Returns whether it did.
+    /// Gives all samples of a run from its counters, if all are wanted, the sink takes them so and
+    /// the counters say enough. Returns whether it did.
     pub(super) fn count(&mut self, block: &BlockMeta, run: &RunMeta) -> bool {
-        if !self.is_bulk() {
+        let is_all =
+            self.scan.prefilter.is_empty() && self.scan.range.covers(run.min_ts_ns, run.max_ts_ns);
+        if !is_all || !self.is_bulk() || self.sink.cuts(run.min_ts_ns, run.max_ts_ns, 1).is_none() {
             return false;
         }
         let Some(keys) = block.metadata_keys() else {
@@ -41,34 +43,12 @@ impl<S: SampleStages> Samples<'_, S> {
         }
     }
 
-    /// As [`Self::count`], of the rows that the prefilter lets through, if the block knows them
-    /// without looking at lines.
-    pub(super) fn count_found(&mut self, block: &Block, run: &RunMeta) -> Result<bool, ScanError> {
-        let shape = self.scan.shape;
-        let keys = block.meta().metadata_keys();
-        if !self.is_bulk()
-            || shape.value != SampleValue::Rows
-            || block.meta().layout() == Layout::Plain
-            || keys.is_none_or(|keys| keys.iter().any(|key| self.matters(&key.name)))
-        {
-            return Ok(false);
-        }
-        let found = block.search(self.scan.prefilter.search())?;
-        let rows = found.count_in(run.row_range());
-        if rows == 0 {
-            return Ok(true);
-        }
-        let Some(labels) = self.plain_labels() else {
-            return Ok(false);
-        };
-        Ok(self.give(&labels, span(run, rows as u64, rows as f64)))
-    }
-
     fn count_plain(&mut self, run: &RunMeta, sum: u64) -> bool {
         let Some(labels) = self.plain_labels() else {
             return false;
         };
-        self.give(&labels, span(run, u64::from(run.rows), sum as f64))
+        self.give(&labels, &[run.max_ts_ns], &[sum as f64]);
+        true
     }
 
     fn count_levels(&mut self, run: &RunMeta) -> bool {
@@ -80,18 +60,79 @@ impl<S: SampleStages> Samples<'_, S> {
                 Some((labels, count))
             })
             .collect();
-        // The sink takes all of them or, by their times, none.
-        labels.is_some_and(|labels| {
-            labels.iter().all(|(labels, count)| {
-                self.give(labels, span(run, u64::from(*count), f64::from(*count)))
-            })
-        })
+        let Some(labels) = labels else {
+            return false;
+        };
+        for (labels, count) in labels {
+            self.give(&labels, &[run.max_ts_ns], &[f64::from(count)]);
+        }
+        true
     }
 
-    fn give(&mut self, labels: &LabelSet, span: Span) -> bool {
-        let flow = self.sink.span(labels, span);
-        self.stopped |= flow.is_some_and(|flow| flow.is_break());
-        flow.is_some()
+    /// Gives the samples of a run that are in the range and that the prefilter lets through as how
+    /// many there are for each step, if the block knows that without a look at each row. Returns
+    /// whether it did.
+    pub(super) fn count_between(
+        &mut self,
+        block: &Block,
+        number: usize,
+        run: &RunMeta,
+    ) -> Result<bool, ChunkError> {
+        let is_searched = !self.scan.prefilter.is_empty();
+        let keys = block.meta().metadata_keys();
+        if !self.is_bulk()
+            || self.scan.shape.value != SampleValue::Rows
+            || (is_searched && block.meta().layout() == Layout::Plain)
+            || keys.is_none_or(|keys| keys.iter().any(|key| self.matters(&key.name)))
+        {
+            return Ok(false);
+        }
+        let range = self.scan.range;
+        let min_ns = run.min_ts_ns.max(range.start_ns);
+        let max_ns = run.max_ts_ns.min(range.end_ns.saturating_sub(1));
+        let Some(cuts) = self.sink.cuts(min_ns, max_ns, run.rows as usize) else {
+            return Ok(false);
+        };
+        let Some(labels) = self.plain_labels() else {
+            return Ok(false);
+        };
+        let found = match is_searched {
+            true => Some(block.search(self.scan.prefilter.search())?),
+            false => None,
+        };
+        let is_none = |found: &Arc<RowSet>| !found.has_any(run.row_range());
+        if found.as_ref().is_some_and(is_none) {
+            return Ok(true);
+        }
+        let first_row = run.row_range().start;
+        let mut times = block.row_times(number)?;
+        let mut next = match min_ns > run.min_ts_ns {
+            true => times.rows_until(min_ns - 1)?,
+            false => 0,
+        };
+        let (mut ends, mut counts) = (Vec::with_capacity(cuts.len()), Vec::new());
+        for cut in cuts {
+            let rows = next..times.rows_until(cut)?;
+            next = rows.end;
+            let count = match &found {
+                Some(found) => found.count_in(first_row + rows.start..first_row + rows.end),
+                None => rows.len(),
+            };
+            if count > 0 {
+                ends.push(cut);
+                counts.push(count as f64);
+            }
+        }
+        if !ends.is_empty() {
+            self.give(&labels, &ends, &counts);
+        }
+        Ok(true)
+    }
+
+    /// Gives sums of samples.
+    fn give(&mut self, labels: &LabelSet, times_ns: &[i64], sums: &[f64]) {
+        let flow = self.sink.samples(labels, times_ns, Values::Each(sums));
+        self.stopped |= flow.is_break();
     }
 
     /// What has to be decoded of a block that nothing overlaps. Asks about every metadata key, so
@@ -270,15 +311,6 @@ impl<S: SampleStages> Samples<'_, S> {
         }
         (self.scratch.times, self.scratch.values) = (times, values);
         flow
-    }
-}
-
-fn span(run: &RunMeta, count: u64, sum: f64) -> Span {
-    Span {
-        min_ts_ns: run.min_ts_ns,
-        max_ts_ns: run.max_ts_ns,
-        count,
-        sum,
     }
 }
 

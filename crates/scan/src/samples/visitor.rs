@@ -38,14 +38,20 @@ pub(super) struct Scratch {
 }
 
 impl<S: SampleStages> Visitor for Samples<'_, S> {
-    fn whole(&mut self, source: &Source, _: &mut Context<'_>) -> Result<bool, ScanError> {
-        match (source, source.run_meta()) {
-            (Source::Block { block, .. }, Some(run)) if self.scan.prefilter.is_empty() => {
-                Ok(self.count(block.meta(), run))
-            }
-            (Source::Block { block, .. }, Some(run)) => self.count_found(block, run),
-            _ => Ok(false),
+    fn alone(&mut self, source: &Source, context: &mut Context<'_>) -> Result<bool, ScanError> {
+        let (Source::Block { block, run: number }, Some(run)) = (source, source.run_meta()) else {
+            return Ok(false);
+        };
+        if self.count(block.meta(), run) {
+            context.stats.counted_sources += 1;
+            return Ok(true);
         }
+        let bytes = block.meta().decoded_bytes(*number, Projection::TIMESTAMPS);
+        context.memory.grow(bytes)?;
+        let counted = self.count_between(block, *number, run);
+        context.memory.shrink(bytes);
+        context.stats.counted_sources += u64::from(matches!(counted, Ok(true)));
+        Ok(counted?)
     }
 
     fn projection(&mut self, source: &Source) -> Projection {
