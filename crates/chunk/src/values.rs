@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 pub(crate) use cursor::TextCursor;
-pub(crate) use reduced::{Kept, ReducedCursor};
+pub(crate) use reduced::ReducedCursor;
 
 use crate::format::put_ip4;
 use crate::shape::{Column, Group, Kind, Shape};
@@ -257,6 +257,17 @@ impl<'a> ColumnView<'a> {
             }
             _ => Ok(&[]),
         }
+    }
+
+    /// The decimal number that a value is, if it is one.
+    #[inline]
+    pub(crate) fn number(&self, at: usize) -> Option<f64> {
+        let (Kind::Number { format, .. }, Values::Number { numbers, scales }) =
+            (&self.column.kind, self.values)
+        else {
+            return None;
+        };
+        format.value(*numbers.get(at)?, scales.get(at).copied().unwrap_or(0))
     }
 
     /// Appends a value, of any column but one of structured text.

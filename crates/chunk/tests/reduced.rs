@@ -36,6 +36,7 @@ fn only_after(meta: &BlockMeta, before: &str) -> Reduction {
             .map(|placeholder| KeptParts {
                 text: vec![*placeholder],
                 placeholders: vec![place],
+                number: None,
             })
     };
     meta.templates().unwrap().iter().map(kept).collect()
@@ -91,4 +92,51 @@ fn equal_lines_have_one_number_and_runs_and_readers_share_them() {
         texts,
         expected.iter().map(String::as_bytes).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_number_that_is_wanted_is_taken_out_of_the_line() {
+    let mut entries = Entries::default();
+    for row in 0..ROWS {
+        let line = format!("took={}.{:02} of={} done", row * 7, row % 100, row % 5);
+        let line = if row % 10 == 3 {
+            format!("took=n{row}")
+        } else {
+            line
+        };
+        entries.push(row as i64, line.as_bytes(), &LabelSet::default());
+    }
+    let options = EncodeOptions {
+        lines: LinesPolicy::Structured,
+        ..EncodeOptions::default()
+    };
+    let block = encode(&[(LabelSet::default(), entries)], &options).open();
+    let mut took = only_after(block.meta(), "took=");
+    took.iter_mut()
+        .flatten()
+        .for_each(|kept| kept.number = Some(0));
+    let lines = block.reduced_lines(&took).unwrap();
+    let (mut numbers, mut texts) = (0, 0);
+    for row in 0..ROWS {
+        let text = lines.get(lines.number(row));
+        match lines.value(row) {
+            Some(value) => {
+                let expected = format!("{}.{:02}", row * 7, row % 100);
+                assert_eq!((text, value), (b"1".as_slice(), expected.parse().unwrap()));
+                numbers += 1;
+            }
+            None => {
+                let expected = if row % 10 == 3 {
+                    format!("n{row}")
+                } else {
+                    format!("{}.{:02}", row * 7, row % 100)
+                };
+                assert!(lines.is_whole(lines.number(row)) || text == expected.as_bytes());
+                texts += 1;
+            }
+        }
+    }
+    assert!(numbers > ROWS / 2 && texts > 0, "{numbers}, {texts}");
+    let some = block.reduced_lines_of(&took, 10..20, None).unwrap();
+    assert_eq!(some.value(1), lines.value(11));
 }

@@ -56,7 +56,7 @@ pub use logfmt::{
     Fault as LogfmtFault, Pair as LogfmtPair, PairValue as LogfmtValue, Scanner as LogfmtScanner,
 };
 pub use logs::{Pipeline, StreamPipeline};
-pub use reduce::{LineReader, TemplateText};
+pub use reduce::{LineReader, ReducedText, TemplateText};
 pub use samples::{Extractor, StreamExtractor};
 
 #[cfg(test)]

@@ -294,11 +294,12 @@ impl Shared {
     }
 
     fn scan(&self, unit: &Unit, hashes: bool) -> SampleScan<'_> {
+        let reader = self.extractor.reader(&unit.labels);
         SampleScan {
             range: unit.range_in(self.range),
             shape: self.shape,
             prefilter: &self.prefilter,
-            reader: self.context.pushdown().reader(self.extractor.reader()),
+            reader: self.context.pushdown().reader(reader),
             hashes,
         }
     }

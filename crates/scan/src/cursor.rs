@@ -16,6 +16,9 @@ use crate::{Context, Prefilter, ScanError, Source};
 /// How often lines of a source are put together for some rows, before all are.
 const ASKED_MAX: usize = 32;
 
+/// More reduced lines than so many for each row are not remembered.
+const REMEMBERED_PER_ROW_MAX: usize = 8;
+
 /// The rows themselves.
 enum Rows {
     Entries(Arc<Entries>),
@@ -240,17 +243,35 @@ impl<'a> Cursor<'a> {
         self.reduced.is_some()
     }
 
-    /// The number of what is read of the line of a row; rows for which it is the same have the same.
+    /// The number by which what is read of the line of a row is known; rows for which it is the same have the same.
     pub(crate) fn reduced_number(&self, row: usize) -> usize {
         let reduced = self.reduced.as_ref();
         reduced.map_or(0, |reduced| reduced.lines.number(reduced.first_row + row))
     }
 
-    /// How many such numbers there are at most.
+    /// The number that was taken out of what is read of the line of a row: it counts in place of the
+    /// value of the sample that the line is.
+    pub(crate) fn reduced_value(&self, row: usize) -> Option<f64> {
+        let reduced = self.reduced.as_ref()?;
+        reduced.lines.value(reduced.first_row + row)
+    }
+
+    /// How many numbers of lines there are at most.
     pub(crate) fn reduced_count(&self) -> usize {
         self.reduced
             .as_ref()
             .map_or(0, |reduced| reduced.lines.count())
+    }
+
+    /// Whether there are so few that it pays to remember what became of each: lines repeat, and those
+    /// of other runs of the block are not many more than the rows.
+    pub(crate) fn has_few_reduced(&self) -> bool {
+        let rows = self
+            .reduced
+            .as_ref()
+            .map_or(0, |reduced| reduced.lines.len());
+        let count = self.reduced_count();
+        count < rows && count / REMEMBERED_PER_ROW_MAX < self.inside.len()
     }
 
     /// What is read of lines, by number, and whether that is all of them.

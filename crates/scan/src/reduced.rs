@@ -43,6 +43,10 @@ fn kept(reader: &LineReader, template: LineTemplate<'_>) -> Option<KeptParts> {
         is_json: template.is_json(),
         may_have_space: &|placeholder| template.may_contain(placeholder, b' '),
     };
-    let (text, placeholders) = reader.reduce(text)?;
-    Some(KeptParts { text, placeholders })
+    let kept = reader.reduce(text)?;
+    Some(KeptParts {
+        text: kept.text,
+        placeholders: kept.placeholders,
+        number: kept.number,
+    })
 }

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::Block;
 use crate::shape::{Column, Template};
-use crate::values::{Kept, ReducedCursor};
+use crate::values::ReducedCursor;
 use crate::{BlockMeta, ChunkError, FoundLines, RowSet};
 
 /// Reductions of which a block remembers what they kept.
@@ -60,6 +60,9 @@ pub struct KeptParts {
     pub text: Vec<u8>,
     /// Per placeholder the number of the one in the template, ascending.
     pub placeholders: Vec<usize>,
+    /// Which of the placeholders is wanted as a number: where it is a decimal number, the line has
+    /// another in its place, the same in all lines, and [`ReducedLines::value`] is the number.
+    pub number: Option<usize>,
 }
 
 /// Per template of a block what to keep of its lines; `None` keeps all.
@@ -72,6 +75,9 @@ pub struct ReducedLines {
     lines: FoundLines,
     /// Per row the number of what was kept of its line.
     numbers: Vec<u32>,
+    /// Per row the number that was taken out of its line, or one that is not a number; empty if
+    /// none was taken out of any.
+    values: Vec<f64>,
     /// Numbers of lines of which all was kept.
     whole: Option<RowSet>,
 }
@@ -83,7 +89,26 @@ impl ReducedLines {
         self.numbers.get(at).map_or(0, |number| *number as usize)
     }
 
-    /// How many numbers there are.
+    /// The number that was taken out of the line of row `at`.
+    #[must_use]
+    #[inline]
+    pub fn value(&self, at: usize) -> Option<f64> {
+        self.values.get(at).copied().filter(|value| !value.is_nan())
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// How many numbers of lines there are.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lines.ends.len()
@@ -106,6 +131,7 @@ impl ReducedLines {
     pub(super) fn heap_bytes(&self) -> usize {
         self.lines.lines.len()
             + (self.lines.ends.len() + self.numbers.len()) * size_of::<u32>()
+            + self.values.len() * size_of::<f64>()
             + self.whole.as_ref().map_or(0, RowSet::heap_bytes)
     }
 }
@@ -220,23 +246,24 @@ impl Block {
         let Some(store) = self.store()? else {
             return Err(self.damaged_lines("lines without templates"));
         };
-        let kept: Vec<Option<Kept>> = reduction
-            .iter()
-            .map(|kept| kept.clone().map(|kept| (kept.text, kept.placeholders)))
-            .collect();
         let most = self.meta().raw_bytes() as usize;
-        let mut cursor = ReducedCursor::new(store.lines(), &kept, most)?;
+        let mut cursor = ReducedCursor::new(store.lines(), reduction, most)?;
         let (mut found, mut same) = (FoundLines::default(), Same::default());
         let mut numbers = Vec::with_capacity(rows.len());
         let mut whole = RowSet::none(rows.len());
         let has_whole = reduction.iter().any(Option::is_none);
+        let has_numbers = reduction.iter().flatten().any(|kept| kept.number.is_some());
+        let mut values = Vec::with_capacity(if has_numbers { rows.len() } else { 0 });
         for row in 0..rows.end {
             let start = found.lines.len();
             let is_wanted =
                 row >= rows.start && selected.is_none_or(|selected| selected.contains(row));
-            cursor.next(row, is_wanted, &mut found.lines)?;
+            let value = cursor.next(row, is_wanted, &mut found.lines)?;
             if row < rows.start {
                 continue;
+            }
+            if has_numbers {
+                values.push(value.unwrap_or(f64::NAN));
             }
             let is_whole = has_whole
                 && reduction
@@ -255,6 +282,7 @@ impl Block {
         Ok(ReducedLines {
             lines: found,
             numbers,
+            values,
             whole: has_whole.then_some(whole),
         })
     }

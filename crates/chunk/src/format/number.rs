@@ -147,6 +147,23 @@ impl NumberFormat {
         }
     }
 
+    /// The number that a value reads as, if it is nothing but a decimal number, and one that is exactly
+    /// the quotient of two numbers that have no more digits than an `f64`.
+    pub(crate) fn value(&self, number: u64, scale: u8) -> Option<f64> {
+        let Self::Decimal {
+            prefix,
+            suffix,
+            scale: common,
+        } = self
+        else {
+            return None;
+        };
+        let is_plain = prefix.is_empty() && suffix.is_empty();
+        let power = POWERS_OF_TEN.get(usize::from(common.unwrap_or(scale)))?;
+        // Both are exact, so that the quotient is the number nearest to the value.
+        (is_plain && number <= 1 << f64::MANTISSA_DIGITS).then(|| number as f64 / power)
+    }
+
     /// Whether rows have a scale of their own.
     pub(crate) fn has_scales(&self) -> bool {
         matches!(self, Self::Decimal { scale: None, .. })
@@ -220,6 +237,12 @@ impl NumberFormat {
     }
 }
 
+/// Powers of ten that an `f64` has exactly.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
 /// What is left of a value without prefix and suffix. `None` if it does not have them.
 fn between<'v>(value: &'v [u8], prefix: &[u8], suffix: &[u8]) -> Option<&'v [u8]> {
     let end = value.len().checked_sub(suffix.len())?;
@@ -275,6 +298,9 @@ mod tests {
                 let mut back = Vec::new();
                 format.render(number, scale, &mut back);
                 assert_eq!(back, value);
+                let read = std::str::from_utf8(value).unwrap().parse().ok();
+                let of_number = format.value(number, scale);
+                assert!(of_number.is_none() || of_number == read, "{read:?}");
             }
         }
         let mut wire = Vec::new();

@@ -120,6 +120,20 @@ impl<'a> ColumnCursor<'a> {
         Ok(())
     }
 
+    /// The decimal number that value `at` of column `number` is, if it is one.
+    pub(super) fn number_at(
+        &mut self,
+        at: usize,
+        view: GroupView<'a>,
+        number: u32,
+        most: usize,
+    ) -> Result<Option<f64>, ChunkError> {
+        if self.column.is_none() {
+            self.open(view, number, most)?;
+        }
+        Ok(self.column.as_ref().and_then(|column| column.number(at)))
+    }
+
     /// Appends value `at` of column `number`, which is not before the one asked for last.
     #[inline]
     pub(super) fn put_at(

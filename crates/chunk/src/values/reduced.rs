@@ -2,8 +2,8 @@
 
 use super::GroupView;
 use super::cursor::ColumnCursor;
-use crate::ChunkError;
 use crate::shape::{Group, Template};
+use crate::{ChunkError, KeptParts};
 
 /// Goes forward through the texts of a group and writes of each what its reduced template keeps.
 #[derive(Debug)]
@@ -21,18 +21,20 @@ struct Reduced {
     template: Template,
     /// Per slot of it which value it is of those that a text has in the column.
     offsets: Vec<usize>,
+    /// Which slot is wanted as a number.
+    number: Option<usize>,
     /// Columns of kept slots of any template, and how many values a text has there.
     steps: Vec<(u32, usize)>,
 }
 
-/// What to keep of the texts of a template: its text with some placeholders, and which these were.
-pub(crate) type Kept = (Vec<u8>, Vec<usize>);
+/// What is written where the number goes that a text is read with.
+const NUMBER: u8 = b'1';
 
 impl<'a> ReducedCursor<'a> {
     /// A cursor before the first text. `kept` has an entry per template, `None` for all of it.
     pub(crate) fn new(
         view: GroupView<'a>,
-        kept: &[Option<Kept>],
+        kept: &[Option<KeptParts>],
         most: usize,
     ) -> Result<Self, ChunkError> {
         let group = view.group;
@@ -66,14 +68,16 @@ impl<'a> ReducedCursor<'a> {
         GroupView::template_of(self.numbers, at)
     }
 
-    /// Appends what is kept of text `at`, or nothing unless it is `wanted`. To be called for every
-    /// text, one after the other.
+    /// Appends what is kept of text `at`, or nothing unless it is `wanted`; with [`NUMBER`] in place
+    /// of a number that is wanted as such, which is returned. To be called for every text, one after
+    /// the other.
     pub(crate) fn next(
         &mut self,
         at: usize,
         wanted: bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), ChunkError> {
+    ) -> Result<Option<f64>, ChunkError> {
+        let mut value = None;
         let number = GroupView::template_of(self.numbers, at);
         let Some(reduced) = self.templates.get(number) else {
             return Err(self.view.store.damaged("template that is not there"));
@@ -87,7 +91,14 @@ impl<'a> ReducedCursor<'a> {
                     continue;
                 };
                 let at = column.next + offset;
-                column.put_at(at, self.view, *slot, self.most, out)?;
+                if reduced.number == Some(number) {
+                    value = column.number_at(at, self.view, *slot, self.most)?;
+                }
+                if reduced.number == Some(number) && value.is_some() {
+                    out.push(NUMBER);
+                } else {
+                    column.put_at(at, self.view, *slot, self.most, out)?;
+                }
                 if out.len() > self.most {
                     return Err(self.view.store.damaged("lines longer than the block says"));
                 }
@@ -99,7 +110,7 @@ impl<'a> ReducedCursor<'a> {
                 column.next += values;
             }
         }
-        Ok(())
+        Ok(value)
     }
 }
 
@@ -108,10 +119,10 @@ fn columns<'a>(group: &Group) -> Vec<ColumnCursor<'a>> {
     columns.map(|_| ColumnCursor::default()).collect()
 }
 
-fn reduced(template: &Template, kept: Option<&Kept>) -> Option<Reduced> {
+fn reduced(template: &Template, kept: Option<&KeptParts>) -> Option<Reduced> {
     let all: Vec<usize>;
     let (text, places) = match kept {
-        Some((text, places)) => (text.as_slice(), places.as_slice()),
+        Some(kept) => (kept.text.as_slice(), kept.placeholders.as_slice()),
         None => {
             all = (0..template.slots.len()).collect();
             (&*template.text, all.as_slice())
@@ -128,6 +139,7 @@ fn reduced(template: &Template, kept: Option<&Kept>) -> Option<Reduced> {
     Some(Reduced {
         template: Template::new(template.count, template.is_json, text, slots.into())?,
         offsets,
+        number: kept.and_then(|kept| kept.number),
         steps: Vec::new(),
     })
 }

@@ -44,7 +44,7 @@ impl Pipeline {
             plain: None,
             results: Results::default(),
             decider: self.decider.as_ref().map(|decider| {
-                let reader = decider.reader().cloned();
+                let reader = decider.reader(stream).cloned();
                 (reader, decider.for_stream(stream))
             }),
         }
@@ -72,7 +72,7 @@ fn decider(log: &LogExpr, now_ns: i64) -> Option<Extractor> {
     let decider = Extractor::new(&count, None, now_ns).ok()?;
     // What goes wrong behind the last label that is read would not be noticed.
     let is_exact = decider
-        .reader()
+        .reader(&LabelSet::default())
         .is_some_and(|reader| !reader.reads_errors());
     is_exact.then_some(decider)
 }

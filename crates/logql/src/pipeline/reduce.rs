@@ -16,6 +16,20 @@ pub struct LineReader {
     parser: Parser,
     /// Names of the labels that the parser looks for.
     names: Vec<String>,
+    /// The label of which nothing matters but which number it is, if it is a decimal number.
+    number: Option<String>,
+}
+
+/// What is read of the lines of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReducedText {
+    /// Text with placeholders.
+    pub text: Vec<u8>,
+    /// The numbers of these in the template.
+    pub placeholders: Vec<usize>,
+    /// Which of them is a value that may be another in the text if it is a decimal number, as long
+    /// as the number counts in place of the sample's value. It is text without a sign or exponent.
+    pub number: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +112,20 @@ impl LineReader {
             Parser::Idle => Vec::new(),
             _ => names?.to_vec(),
         };
-        Some(Self { parser, names })
+        Some(Self {
+            parser,
+            names,
+            number: None,
+        })
+    }
+
+    /// The same for stages to which a label means a number and nothing else, see
+    /// [`ReducedText::number`].
+    pub(super) fn with_number(self, label: &str) -> Self {
+        Self {
+            number: Some(label.to_owned()),
+            ..self
+        }
     }
 
     /// Whether the label of errors is among what is read.
@@ -112,10 +139,10 @@ impl LineReader {
         name.starts_with("__") || self.names.iter().any(|known| known == name)
     }
 
-    /// The text of a line of the template that has what the stages read, with the placeholders that
-    /// are kept and their numbers. `None` if that is all of the line.
+    /// The text of a line of the template that has what the stages read. `None` if that is all of the
+    /// line.
     #[must_use]
-    pub fn reduce(&self, template: TemplateText<'_>) -> Option<(Vec<u8>, Vec<usize>)> {
+    pub fn reduce(&self, template: TemplateText<'_>) -> Option<ReducedText> {
         let text = template.text;
         let (pairs, [open, between, close]) = match self.parser {
             Parser::Idle => (Vec::new(), [""; 3]),
@@ -129,30 +156,79 @@ impl LineReader {
         }
         let mut kept = open.as_bytes().to_vec();
         let mut places = Vec::new();
+        // Of the values that may be the label that is a number; the first would count.
+        let mut numbers = Vec::new();
         let mut any = false;
         for pair in pairs.iter().filter(|pair| self.wants(pair.key)) {
             if std::mem::replace(&mut any, true) {
                 kept.extend_from_slice(between.as_bytes());
             }
-            kept.extend_from_slice(text.get(pair.range.clone())?);
+            let pair_text = text.get(pair.range.clone())?;
+            kept.extend_from_slice(pair_text);
             let before = placeholders(text.get(..pair.range.start)?);
-            let inside = placeholders(text.get(pair.range.clone())?);
+            let inside = placeholders(pair_text);
+            if self.may_be_number(pair.key) {
+                let is_number = self.is_number(pair.key, pair_text);
+                numbers.push(is_number.then_some(places.len()));
+            }
             places.extend(before..before + inside);
         }
         kept.extend_from_slice(close.as_bytes());
-        Some((kept, places))
+        Some(ReducedText {
+            text: kept,
+            placeholders: places,
+            number: match numbers.as_slice() {
+                [one] => *one,
+                _ => None,
+            },
+        })
+    }
+
+    /// Whether a pair with this key, or one inside of its value, may be the label that is a number.
+    fn may_be_number(&self, key: &[u8]) -> bool {
+        let label = self.number.as_deref();
+        label.is_some_and(|label| match self.parser {
+            Parser::Json => may_be_label(key, label),
+            Parser::Logfmt | Parser::Idle => is_label(key, label),
+        })
+    }
+
+    /// Whether a pair is the label that is a number and has one placeholder for a value, which may be
+    /// in quotes.
+    fn is_number(&self, key: &[u8], pair: &[u8]) -> bool {
+        let value = match self.parser {
+            Parser::Json => pair.get(key.len() + 2..).unwrap_or_default(),
+            Parser::Logfmt | Parser::Idle => pair.get(key.len()..).unwrap_or_default(),
+        };
+        let value = value.trim_ascii_start();
+        let value = value.strip_prefix(b":").or(value.strip_prefix(b"="));
+        let is_one = match value.unwrap_or_default().trim_ascii() {
+            [b'"', value, b'"'] | [value] => is_placeholder(*value),
+            _ => false,
+        };
+        let label = self.number.as_deref();
+        is_one && label.is_some_and(|label| is_label(key, label))
     }
 
     /// Whether a pair with this key, or one inside of its value, may be a label that is wanted.
     fn wants(&self, key: &[u8]) -> bool {
-        let mut name = String::new();
-        push_sanitized(&mut name, key);
-        name.is_empty()
-            || self.names.iter().any(|wanted| {
-                let behind = wanted.strip_prefix(name.as_str());
-                behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
-            })
+        self.names.iter().any(|wanted| may_be_label(key, wanted))
     }
+}
+
+/// Whether a pair with this key is the label.
+fn is_label(key: &[u8], label: &str) -> bool {
+    let mut name = String::new();
+    push_sanitized(&mut name, key);
+    name == label
+}
+
+/// Whether a pair with this key, or one inside of its value, may be the label.
+fn may_be_label(key: &[u8], label: &str) -> bool {
+    let mut name = String::new();
+    push_sanitized(&mut name, key);
+    let behind = label.strip_prefix(name.as_str());
+    name.is_empty() || behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
 }
 
 fn is_placeholder(byte: u8) -> bool {
@@ -276,6 +352,7 @@ mod tests {
         let reader = LineReader {
             parser,
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            number: None,
         };
         let text = text.replace('#', "\u{1}");
         let template = TemplateText {
@@ -283,9 +360,40 @@ mod tests {
             is_json: text.starts_with('{'),
             may_have_space: &|place| place == 5,
         };
-        let (kept, places) = reader.reduce(template)?;
-        let kept = String::from_utf8(kept).unwrap().replace('\u{1}', "#");
-        Some((kept, places))
+        let kept = reader.reduce(template)?;
+        let text = String::from_utf8(kept.text).unwrap().replace('\u{1}', "#");
+        Some((text, kept.placeholders))
+    }
+
+    #[test]
+    fn a_label_is_a_number_where_no_other_pair_may_be_it() {
+        let number = |parser: Parser, text: &str| {
+            let names = vec!["b".to_owned(), "a_n".to_owned()];
+            let reader = LineReader {
+                parser,
+                names,
+                number: None,
+            };
+            let text = text.replace('#', "\u{1}");
+            let template = TemplateText {
+                text: text.as_bytes(),
+                is_json: text.starts_with('{'),
+                may_have_space: &|_| false,
+            };
+            assert_eq!(reader.reduce(template).unwrap().number, None);
+            reader.with_number("a_n").reduce(template).unwrap().number
+        };
+        let json = |text: &str| number(Parser::Json, text);
+        assert_eq!(json(r##"{"x":#,"b":#, "a.n" : "#" }"##), Some(1));
+        assert_eq!(json(r##"{"a_n":#,"a_n":#}"##), None);
+        assert_eq!(json(r##"{"a_n":#,"a":{"n":#}}"##), None);
+        assert_eq!(json(r##"{"a":{"n":#}}"##), None);
+        assert_eq!(json(r##"{"a_n":[#]}"##), None);
+        assert_eq!(json(r##"{"a_n":5}"##), None);
+        let logfmt = |text: &str| number(Parser::Logfmt, text);
+        assert_eq!(logfmt(r##"b=# a=# a_n="#""##), Some(2));
+        assert_eq!(logfmt(r##"a_n=# a.n=#"##), None);
+        assert_eq!(logfmt(r##"a_n=1"##), None);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::LabelSet;
+use model::{LabelSet, MatchOp};
 
 use super::compile::{Draft, Program};
 use super::error::PipelineError;
-use super::label_filter::Condition;
+use super::label_filter::{Condition, names_in};
 use super::names::NameId;
 use super::reduce::LineReader;
 use super::results::Results;
@@ -14,7 +14,7 @@ use super::row::Row;
 use super::runner::Runner;
 use super::unwrap;
 use super::wanted::{ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL, Wanted};
-use crate::syntax::ast::{Conversion, Grouping, RangeAggregation, RangeOp};
+use crate::syntax::ast::{Conversion, Grouping, LabelFilter, RangeAggregation, RangeOp, Stage};
 
 /// What turns the rows of a range aggregation into samples, compiled.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Extractor {
     program: Arc<Program>,
     sample: Arc<Sample>,
     reader: Option<LineReader>,
+    /// A label that means a number and nothing else, and what is read where that is so.
+    number: Option<(String, LineReader)>,
 }
 
 /// What makes a sample of a row that passed the stages.
@@ -80,7 +82,10 @@ impl Extractor {
         let wanted = wanted(aggregation, grouping, &series, &mut draft);
         let reads_all = matches!(value, SampleValue::LineLength);
         let reader = LineReader::of(&aggregation.log.stages, &wanted).filter(|_| !reads_all);
+        let number = number(aggregation, grouping);
+        let number = number.zip(reader.clone());
         Ok(Self {
+            number: number.map(|(label, reader)| (label.to_owned(), reader.with_number(label))),
             reader,
             program: Arc::new(draft.finish(wanted, now_ns)),
             sample: Arc::new(Sample {
@@ -91,11 +96,15 @@ impl Extractor {
         })
     }
 
-    /// What is read of lines, unless it may be all of them. A row then is the sample that it is
-    /// whatever its time.
+    /// What is read of the lines of a stream, unless it may be all of them. A row then is the sample
+    /// that it is whatever its time.
     #[must_use]
-    pub fn reader(&self) -> Option<&LineReader> {
-        self.reader.as_ref()
+    pub fn reader(&self, stream: &LabelSet) -> Option<&LineReader> {
+        match &self.number {
+            // Of labels of one name that of the stream is unwrapped.
+            Some((label, reader)) if stream.get(label).is_none() => Some(reader),
+            _ => self.reader.as_ref(),
+        }
     }
 
     /// A runner for the rows of one stream.
@@ -111,6 +120,44 @@ impl Extractor {
 
 fn is_of_bytes(op: RangeOp) -> bool {
     matches!(op, RangeOp::Bytes | RangeOp::BytesRate)
+}
+
+/// The label whose value is the sample's, if it does not matter for anything else which number it
+/// is.
+fn number<'a>(aggregation: &'a RangeAggregation, grouping: Option<&Grouping>) -> Option<&'a str> {
+    let unwrap = aggregation.unwrap.as_ref()?;
+    let label = unwrap.label.as_str();
+    let stages = aggregation.log.stages.iter();
+    let is_fine = |stage: &Stage| match stage {
+        Stage::Json(_) | Stage::Logfmt { .. } => true,
+        Stage::LabelFilter(filter) => is_met_by_any_number(filter, label),
+        _ => false,
+    };
+    let is_number = unwrap.conversion.is_none()
+        && stages.into_iter().all(is_fine)
+        && unwrap
+            .filters
+            .iter()
+            .all(|filter| is_met_by_any_number(filter, label))
+        && grouping.is_none_or(|grouping| !grouping.labels.iter().any(|name| name == label));
+    is_number.then_some(label)
+}
+
+/// Whether a filter does not tell numbers apart, as values of the label.
+fn is_met_by_any_number(filter: &LabelFilter, label: &str) -> bool {
+    match filter {
+        LabelFilter::And(left, right) | LabelFilter::Or(left, right) => {
+            is_met_by_any_number(left, label) && is_met_by_any_number(right, label)
+        }
+        LabelFilter::Text(matcher) if matcher.name() == label => {
+            matcher.op() == MatchOp::NotEqual && matcher.value().is_empty()
+        }
+        other => {
+            let mut names = Vec::new();
+            names_in(other, &mut names);
+            !names.iter().any(|name| name == label)
+        }
+    }
 }
 
 fn series_labels(

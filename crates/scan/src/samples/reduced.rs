@@ -58,9 +58,8 @@ impl<S: SampleStages> Samples<'_, S> {
         rows: Range<usize>,
         context: &mut Context<'_>,
     ) -> Result<ControlFlow<()>, ScanError> {
-        // Not kept where every line has a number of its own.
         let mut outcomes = std::mem::take(&mut cursor.outcomes);
-        if cursor.reduced_count() < cursor.inside().len() {
+        if cursor.has_few_reduced() {
             outcomes.resize(cursor.reduced_count(), Outcome::Unknown);
         }
         for part in windows(rows, Direction::Forward, CHECK_ROWS, CHECK_ROWS) {
@@ -107,6 +106,7 @@ impl<S: SampleStages> Samples<'_, S> {
             };
             if let Outcome::Sample { group, value } = outcome {
                 context.stats.results += 1;
+                let value = cursor.reduced_value(*row).unwrap_or(value);
                 self.groups.add(group, time, value);
             }
         }

@@ -326,7 +326,8 @@ impl Numbers<'_> {
             };
             let deletes = self.deletes.for_stream_in(&stream(), range);
             let is_whole = deletes.is_empty();
-            let reader = Pushdown::from(way != Way::Off).reader(extractor.reader());
+            let reader = extractor.reader(&stream());
+            let reader = Pushdown::from(way != Way::Off).reader(reader);
             let scan = SampleScan {
                 range,
                 shape: deletes.shape(shape),

@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use compare::{Seen, check};
 use dice::Dice;
+use logql::metric::Steps;
 use model::{Direction, TimeRange};
 use queries::{Asked, Query, query};
 use rows::{Row, rows};
@@ -114,6 +115,52 @@ fn rows_that_several_blocks_have_are_compared_by_what_was_fetched() {
 fn lines_that_nothing_speaks_against_are_found() {
     let query = all_lines("{app=\"web\"} != `not there at all`");
     check(&few_among_many(), &query).unwrap();
+}
+
+/// Numbers of which most are different are read as numbers, where they are the samples and nothing
+/// else of them matters.
+#[test]
+fn numbers_are_those_that_lines_have() {
+    let row = |at: i64| {
+        let (took, status) = (
+            format!("{}.{:02}", at * 37 % 911, at % 100),
+            200 + at % 4 * 100,
+        );
+        let line = match at % 7 {
+            0 => format!("level=info msg=\"no number {at}\""),
+            1 | 2 => format!("{{\"status\":{status},\"took\":{took},\"n\":\"{at}\"}}"),
+            3 if at % 91 == 3 => format!("took=n{at} status={status} n={at}"),
+            _ => format!("took={took} status={status} n={at} to.ok=\"{at}.5\""),
+        };
+        (at * rows::MS_NS, line.into_bytes(), Default::default())
+    };
+    let prepared = Prepared::new((0..2100).map(row).collect());
+    let steps = Steps {
+        start_ns: 0,
+        end_ns: 2200 * rows::MS_NS,
+        step_ns: 100 * rows::MS_NS,
+    };
+    for text in [
+        "quantile_over_time(0.9, {S} | logfmt | took!=\"\" | unwrap took | __error__=\"\" [R]) by (app)",
+        "sum by (status) (sum_over_time({S} | json | unwrap took | __error__=\"\" [R]))",
+        "max by (app) (avg_over_time({S} | json | status >= 400 | unwrap took | __error__=\"\" [R]))",
+        "sum(sum_over_time({S} | logfmt | status=\"300\" or took=\"1\" | unwrap took | __error__=\"\" [R]))",
+        "sum(sum_over_time({S} | logfmt | took > 50 | unwrap took | __error__=\"\" [R]))",
+        "sum(sum_over_time({S} | logfmt | unwrap to_ok | __error__=\"\" [R]))",
+        "sum by (took) (sum_over_time({S} | logfmt | unwrap took | __error__=\"\" [R]))",
+        "sum(last_over_time({S} | logfmt | unwrap n | __error__=\"\" [R]))",
+        "sum(first_over_time({S} | logfmt | unwrap took [R]))",
+    ] {
+        let text = text
+            .replace("{S}", "{app=\"web\"}")
+            .replace("[R]", "[150ms]");
+        let query = Query {
+            asked: Asked::Numbers(steps),
+            ..all_lines(&text)
+        };
+        let seen = check(&prepared, &query).unwrap();
+        assert!(seen.found, "{text}");
+    }
 }
 
 fn asked_safely(prepared: &Prepared, query: &Query) -> Result<Seen, String> {

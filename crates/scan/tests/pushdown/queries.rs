@@ -154,7 +154,9 @@ const AROUND: [(&str, &str); 20] = [
     ("sum by (level, trace)(", ")"),
     ("stddev by (method)(", ")"),
 ];
-const UNWRAPS: [&str; 12] = [
+const UNWRAPS: [&str; 14] = [
+    "| size!=\"\" | unwrap size | __error__=\"\"",
+    "| a_b!=\"\" | unwrap a_b | __error__=\"\"",
     "| unwrap status",
     "| unwrap n",
     "| unwrap duration(dur)",
