@@ -90,6 +90,12 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
         Arc::ptr_eq(&kept.value, value).then_some(kept.bytes)
     }
 
+    /// Whether the cache would be no more than three quarters full with so many bytes more.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let most = self.cache.capacity() / 4 * 3;
+        self.cache.weight().saturating_add(bytes) <= most
+    }
+
     /// Puts a value in, in place of the one that is there.
     pub fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         self.cache.insert(key, Weighed { value, bytes });

@@ -17,7 +17,7 @@ use crate::store::Store;
 /// Parts of the cache of blocks; see [`ByteCache::new`].
 const BLOCK_SHARDS: usize = 4;
 /// A block of which a search has decoded more than one of so many parts of its raw bytes is kept
-/// without that: it would push out several of which less is needed.
+/// without that, unless there is room: it would push out several of which less is needed.
 const DECODED_PART: u64 = 3;
 /// Less is kept in any case.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -229,7 +229,7 @@ impl Objects {
     fn keep(&self, key: BlockKey, block: Arc<Block>) {
         let bytes = block.heap_bytes() as u64;
         let most = (block.meta().raw_bytes() / DECODED_PART).max(SMALL_BYTES);
-        if bytes <= most {
+        if bytes <= most || self.blocks.has_room(bytes) {
             self.blocks.insert(key, block, bytes);
             return;
         }
