@@ -302,6 +302,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
     open.scan(context, unit, |sources, scanning| {
         scan_logs(sources, &scan, &mut stages, scanning, &mut sink)
     })?;
+    open.weigh(context, unit)?;
     failed.map_or(Ok(()), Err)
 }
 

@@ -49,20 +49,31 @@ impl Key {
 
 /// The partials that are kept.
 #[derive(Debug)]
-pub(crate) struct Results(ByteCache<Key, Partial>);
+pub(crate) struct Results {
+    cache: ByteCache<Key, Partial>,
+    is_on: bool,
+}
 
 impl Results {
     pub(crate) fn new(bytes: u64, metrics: storage::Metrics) -> Self {
-        Self(ByteCache::new(CacheName::Results, bytes, SHARDS, metrics))
+        Self {
+            cache: ByteCache::new(CacheName::Results, bytes, SHARDS, metrics),
+            is_on: bytes > 0,
+        }
+    }
+
+    /// Whether anything is kept.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<Partial>> {
-        self.0.get(key)
+        self.cache.get(key)
     }
 
     pub(crate) fn keep(&self, key: Key, partial: Arc<Partial>) {
         let bytes = KEY_BYTES + size_of_val(&*key.runs) + partial.heap_bytes();
-        self.0.insert(key, partial, bytes as u64);
+        self.cache.insert(key, partial, bytes as u64);
     }
 }
 

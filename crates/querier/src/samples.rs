@@ -27,7 +27,7 @@ use crate::stored::{Lines, OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_unit
 use crate::workers;
 
 /// Units of which a worker scans one after the other before it asks for more.
-const UNITS_AT_ONCE: usize = 16;
+const UNITS_AT_ONCE: usize = 64;
 
 /// Rows that ingesters gave, by stream.
 struct Recent {
@@ -59,9 +59,13 @@ pub(crate) async fn aggregate(
         .await?;
     context.check_stored(&aggregation.log.matchers, range, &units)?;
     let open_bytes = context.open_bytes(context.parallelism(1));
+    let mut units = sliced(units, context.slice_bytes());
+    // Those that share a block follow each other, so that it is opened once.
+    units.sort_unstable_by_key(Unit::place);
+    let is_kept = context.querier.results().is_on();
     let shared = Arc::new(Shared {
         context: context.clone(),
-        known_by: known_by(leaf),
+        known_by: known_by(leaf).filter(|_| is_kept),
         shape: context.pushdown().shape(&left),
         prefilter,
         extractor,
@@ -69,7 +73,7 @@ pub(crate) async fn aggregate(
         range,
         recent,
         open_bytes,
-        units: Mutex::new(sliced(units, context.slice_bytes()).into()),
+        units: Mutex::new(units.into()),
         open: OpenBlocks::default(),
     });
     let workers = (0..context.parallelism(1)).map(|_| work(Arc::clone(&shared), new()));
@@ -329,6 +333,10 @@ impl Shared {
         let Some(meta) = self.context.unless_damaged(meta, run.lost())? else {
             return Ok(None);
         };
+        let is_shared = meta.runs().len() > 1;
+        if is_shared && !self.prefilter.is_empty() {
+            return Ok(Some(everything));
+        }
         let mut stages = self.extractor.for_stream(&unit.labels);
         let mut sink = Sink::new(sum, None);
         let plan = plan_samples(
@@ -348,7 +356,7 @@ impl Shared {
         };
         Ok(match plan {
             SamplePlan::Counted => None,
-            _ if meta.runs().len() > 1 => Some(everything),
+            _ if is_shared => Some(everything),
             SamplePlan::Fetch(projection) => Some(Needed {
                 projection,
                 reduction: None,
@@ -422,11 +430,7 @@ async fn work(
         let permit = context.querier.scan_permit(&context.tenant).await?;
         let scanning = Arc::clone(&shared);
         let scanned = tokio::task::spawn_blocking(move || {
-            let mut units = units.into_iter();
-            let result = units.try_for_each(|(unit, key, mut open)| match key {
-                Some(key) => scan_and_keep(&scanning, &unit, key, &mut open, &mut sum),
-                None => scan_unit(&scanning, &unit, &mut open, &mut sum),
-            });
+            let result = scan_units(&scanning, units, &mut sum);
             drop(permit);
             result.map(|()| sum)
         });
@@ -434,6 +438,26 @@ async fn work(
             .await
             .map_err(|_| CodedError::new(Code::Internal, "a scan ended abnormally"))??;
     }
+}
+
+/// Adds the samples of units, and keeps what is the same each time.
+fn scan_units(
+    shared: &Shared,
+    units: Vec<(Unit, Option<Key>, OpenUnit)>,
+    sum: &mut RangeAccumulator,
+) -> Result<(), CodedError> {
+    let mut units = units.into_iter().peekable();
+    while let Some((unit, key, mut open)) = units.next() {
+        match key {
+            Some(key) => scan_and_keep(shared, &unit, key, &mut open, sum)?,
+            None => scan_unit(shared, &unit, &mut open, sum)?,
+        }
+        // A block that many units share is weighed once.
+        if !units.peek().is_some_and(|(.., next)| open.goes_on_in(next)) {
+            open.weigh(&shared.context, &unit)?;
+        }
+    }
+    Ok(())
 }
 
 /// Scans a unit whose result is the same each time, and keeps it, unless something is missing.

@@ -328,6 +328,12 @@ pub(crate) fn take_units(
 }
 
 impl Unit {
+    /// Where its first run is: object, block and run.
+    pub(crate) fn place(&self) -> Option<(u128, u32, u32)> {
+        let run = self.blocks.first()?;
+        Some((run.object.id, run.block, run.run))
+    }
+
     /// Bytes of lines of its blocks' runs.
     fn raw_bytes(&self) -> u64 {
         self.blocks.iter().map(|run| run.raw_bytes).sum()

@@ -180,9 +180,10 @@ fn scan_unit(
 ) -> Result<(), CodedError> {
     let context = shared.context();
     if !open.is_merged() {
-        return open.scan(context, unit, |sources, scanning| {
+        open.scan(context, unit, |sources, scanning| {
             add_patterns(shared, unit, sources, scanning, counts)
-        });
+        })?;
+        return open.weigh(context, unit);
     }
     let step_ns = shared.counting.step_ns;
     let mut part = Counts::new(context, step_ns);
@@ -190,6 +191,7 @@ fn scan_unit(
         part = Counts::new(context, step_ns);
         add_patterns(shared, unit, sources, scanning, &mut part)
     })?;
+    open.weigh(context, unit)?;
     counts
         .merge(&part)
         .map_err(|error| context.over_budget(&error))

@@ -45,8 +45,8 @@ impl OpenUnit {
         self.sources.len() > 1
     }
 
-    /// Scans the blocks. One that turns out to be damaged is left out of the answer, and the others
-    /// are scanned once more.
+    /// Scans the blocks, which have to be weighed after that. One that turns out to be damaged is left
+    /// out of the answer, and the others are scanned once more.
     ///
     /// # Errors
     /// If `work` ends early for another reason.
@@ -72,12 +72,25 @@ impl OpenUnit {
             }
             self.is_damaged = true;
         }
-        self.weigh(context, unit)
+        Ok(())
+    }
+
+    /// Whether the one block of the unit is the first of another.
+    pub(crate) fn goes_on_in(&self, next: &Self) -> bool {
+        match (self.sources.as_slice(), next.sources.first()) {
+            ([Source::Block { block, .. }], Some(Source::Block { block: first, .. })) => {
+                Arc::ptr_eq(block, first)
+            }
+            _ => false,
+        }
     }
 
     /// Takes in how much the blocks hold now that they were scanned. One with a single run is
     /// closed with the unit.
-    fn weigh(&self, context: &Context, unit: &Unit) -> Result<(), CodedError> {
+    ///
+    /// # Errors
+    /// If the query has no memory for it.
+    pub(crate) fn weigh(&self, context: &Context, unit: &Unit) -> Result<(), CodedError> {
         let objects = context.querier.catalog().objects();
         for (source, (number, held)) in self.sources.iter().zip(&self.blocks) {
             if let (Source::Block { block, .. }, Some(run)) = (source, unit.blocks.get(*number)) {
