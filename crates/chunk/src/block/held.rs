@@ -25,7 +25,7 @@ impl Block {
         all.sort_by_key(|piece| piece.offset);
     }
 
-    /// The block with the same pieces, what its rows are counted by, what searches found, what was
+    /// The block with the same pieces, what its rows and bytes are counted by, what searches found, what was
     /// kept of lines and their patterns, and nothing else decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
@@ -34,6 +34,7 @@ impl Block {
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
             coarse_times: self.coarse_times.clone(),
+            ends: self.ends.clone(),
             found: Mutex::new(found.clone()),
             reduced: Mutex::new(reduced.clone()),
             patterns: self.patterns.clone(),

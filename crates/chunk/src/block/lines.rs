@@ -66,12 +66,40 @@ impl Block {
         !self.is_shared() || (self.lines.get().is_none() && walks < WALKS_MAX)
     }
 
-    /// Ends of all lines. Those of a structured block are known when the lines are, which are kept.
+    /// Bytes of the lines of some rows of a run, numbered in it. What is decoded to know it is kept,
+    /// four bytes a row where the run is the whole block.
+    ///
+    /// # Errors
+    /// If the block has no such run, or lines or lengths were not fetched or are damaged.
+    pub fn line_bytes(&self, run: usize, rows: Range<usize>) -> Result<u64, ChunkError> {
+        let run = self.meta.runs.get(run).ok_or(ChunkError::NoSuch {
+            what: "run",
+            ordinal: run,
+        })?;
+        if self.ends.get().is_none() {
+            let ends = self.decode_ends(self.meta.shape()?)?;
+            self.ends.get_or_init(|| ends);
+        }
+        let ends = self.ends.get().and_then(|ends| ends.get(run.row_range()));
+        let ends = ends.unwrap_or_default();
+        let end_of = |row: usize| match row.checked_sub(1) {
+            Some(before) => ends.get(before).copied().unwrap_or(run.first_byte),
+            None => run.first_byte,
+        };
+        Ok(u64::from(
+            end_of(rows.end).saturating_sub(end_of(rows.start)),
+        ))
+    }
+
+    /// Ends of all lines. Those of a structured block are known when the lines are, which are kept if
+    /// it is shared.
     fn decode_ends(&self, shape: Option<&Shape>) -> Result<Vec<u32>, ChunkError> {
         let rows = self.meta.rows as usize;
         let ends = if let Some(shape) = shape {
             let (ends, lines) = self.put_together(shape, 0..rows, None)?;
-            self.lines.get_or_init(|| lines);
+            if self.is_shared() {
+                self.lines.get_or_init(|| lines);
+            }
             ends
         } else {
             let mut end = 0u64;

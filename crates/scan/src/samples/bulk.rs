@@ -69,22 +69,16 @@ impl<S: SampleStages> Samples<'_, S> {
         true
     }
 
-    /// Gives the samples of a run that are in the range and that the prefilter lets through as how
-    /// many there are for each step, if the block knows that without a look at each row. Returns
-    /// whether it did.
+    /// Gives the samples of a run that are in the range and that the prefilter lets through as one
+    /// sum for each step, if the block knows these without a look at each row. Returns whether it
+    /// did.
     pub(super) fn count_between(
         &mut self,
         block: &Block,
         number: usize,
         run: &RunMeta,
     ) -> Result<bool, ChunkError> {
-        let is_searched = !self.scan.prefilter.is_empty();
-        let keys = block.meta().metadata_keys();
-        if !self.is_bulk()
-            || self.scan.shape.value != SampleValue::Rows
-            || (is_searched && block.meta().layout() == Layout::Plain)
-            || keys.is_none_or(|keys| keys.iter().any(|key| self.matters(&key.name)))
-        {
+        if !self.may_count_between(block.meta()) {
             return Ok(false);
         }
         let range = self.scan.range;
@@ -96,9 +90,9 @@ impl<S: SampleStages> Samples<'_, S> {
         let Some(labels) = self.plain_labels() else {
             return Ok(false);
         };
-        let found = match is_searched {
-            true => Some(block.search(self.scan.prefilter.search())?),
-            false => None,
+        let found = match self.scan.prefilter.is_empty() {
+            true => None,
+            false => Some(block.search(self.scan.prefilter.search())?),
         };
         let is_none = |found: &Arc<RowSet>| !found.has_any(run.row_range());
         if found.as_ref().is_some_and(is_none) {
@@ -110,7 +104,7 @@ impl<S: SampleStages> Samples<'_, S> {
             true => times.rows_until(min_ns - 1)?,
             false => 0,
         };
-        let (mut ends, mut counts) = (Vec::with_capacity(cuts.len()), Vec::new());
+        let (mut ends, mut sums) = (Vec::with_capacity(cuts.len()), Vec::new());
         for cut in cuts {
             let rows = next..times.rows_until(cut)?;
             next = rows.end;
@@ -120,13 +114,31 @@ impl<S: SampleStages> Samples<'_, S> {
             };
             if count > 0 {
                 ends.push(cut);
-                counts.push(count as f64);
+                sums.push(match self.scan.shape.value {
+                    SampleValue::Bytes => block.line_bytes(number, rows)? as f64,
+                    _ => count as f64,
+                });
             }
         }
         if !ends.is_empty() {
-            self.give(&labels, &ends, &counts);
+            self.give(&labels, &ends, &sums);
         }
         Ok(true)
+    }
+
+    /// Whether samples of a block differ in nothing but their times, and the block knows what they
+    /// sum up to.
+    fn may_count_between(&mut self, block: &BlockMeta) -> bool {
+        let is_searched = !self.scan.prefilter.is_empty();
+        let is_known = match self.scan.shape.value {
+            SampleValue::Rows => !is_searched || block.layout() != Layout::Plain,
+            SampleValue::Bytes => !is_searched,
+            SampleValue::Stages => false,
+        };
+        let keys = block.metadata_keys();
+        is_known
+            && self.is_bulk()
+            && keys.is_some_and(|keys| !keys.iter().any(|key| self.matters(&key.name)))
     }
 
     /// Gives sums of samples.

@@ -46,7 +46,11 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
             context.stats.counted_sources += 1;
             return Ok(true);
         }
-        let bytes = block.meta().decoded_bytes(*number, Projection::TIMESTAMPS);
+        let projection = Projection {
+            lengths: self.scan.shape.value == SampleValue::Bytes,
+            ..Projection::TIMESTAMPS
+        };
+        let bytes = block.meta().decoded_bytes(*number, projection);
         context.memory.grow(bytes)?;
         let counted = self.count_between(block, *number, run);
         context.memory.shrink(bytes);
