@@ -13,7 +13,7 @@ mod stamp;
 pub(crate) use digits::put_digits;
 pub(crate) use grams::Grams;
 pub(crate) use id::IdPattern;
-pub(crate) use number::NumberFormat;
+pub(crate) use number::{NumberFormat, decimal_value};
 pub(crate) use planes::{Word, join, planes_of, width_of};
 pub(crate) use stamp::{Stamp, WIDE, class_mask};
 

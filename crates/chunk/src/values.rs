@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub(crate) use cursor::TextCursor;
 pub(crate) use reduced::ReducedCursor;
 
-use crate::format::put_ip4;
+use crate::format::{decimal_value, put_ip4};
 use crate::shape::{Column, Group, Kind, Shape};
 use crate::{Block, ChunkError};
 
@@ -259,15 +259,30 @@ impl<'a> ColumnView<'a> {
         }
     }
 
-    /// The decimal number that a value is, if it is one.
+    /// The decimal number that a value is, if it is one. `distinct` are those of [`Self::decimals`].
     #[inline]
-    pub(crate) fn number(&self, at: usize) -> Option<f64> {
-        let (Kind::Number { format, .. }, Values::Number { numbers, scales }) =
-            (&self.column.kind, self.values)
-        else {
-            return None;
+    pub(crate) fn number(&self, at: usize, distinct: &[f64]) -> Option<f64> {
+        match (&self.column.kind, self.values) {
+            (Kind::Number { format, .. }, Values::Number { numbers, scales }) => {
+                format.value(*numbers.get(at)?, scales.get(at).copied().unwrap_or(0))
+            }
+            (Kind::Constant(value), _) => decimal_value(value),
+            (_, Values::Dictionary { ids, .. }) => {
+                let number = distinct.get(*ids.get()?.get(at)? as usize);
+                number.copied().filter(|number| !number.is_nan())
+            }
+            (_, Values::Plain(values)) => decimal_value(values.get(at)),
+            _ => None,
+        }
+    }
+
+    /// Of a dictionary the decimal numbers that its distinct values are, or none.
+    pub(crate) fn decimals(&self) -> Vec<f64> {
+        let Values::Dictionary { values, .. } = self.values else {
+            return Vec::new();
         };
-        format.value(*numbers.get(at)?, scales.get(at).copied().unwrap_or(0))
+        let decimal = |at: usize| decimal_value(values.get(at)).unwrap_or(f64::NAN);
+        (0..values.len()).map(decimal).collect()
     }
 
     /// Appends a value, of any column but one of structured text.

@@ -147,8 +147,7 @@ impl NumberFormat {
         }
     }
 
-    /// The number that a value reads as, if it is nothing but a decimal number, and one that is exactly
-    /// the quotient of two numbers that have no more digits than an `f64`.
+    /// As [`decimal_value`], of the value that stands for a number.
     pub(crate) fn value(&self, number: u64, scale: u8) -> Option<f64> {
         let Self::Decimal {
             prefix,
@@ -159,9 +158,7 @@ impl NumberFormat {
             return None;
         };
         let is_plain = prefix.is_empty() && suffix.is_empty();
-        let power = POWERS_OF_TEN.get(usize::from(common.unwrap_or(scale)))?;
-        // Both are exact, so that the quotient is the number nearest to the value.
-        (is_plain && number <= 1 << f64::MANTISSA_DIGITS).then(|| number as f64 / power)
+        quotient(number, common.unwrap_or(scale)).filter(|_| is_plain)
     }
 
     /// Whether rows have a scale of their own.
@@ -242,6 +239,19 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
+
+/// The number that a text reads as, if it is nothing but decimal digits with or without a point, as few
+/// as possible in front of it, and so many that an `f64` has the digits and the power of ten.
+pub(crate) fn decimal_value(text: &[u8]) -> Option<f64> {
+    let (number, scale) = decimal(text)?;
+    quotient(number, scale)
+}
+
+fn quotient(number: u64, scale: u8) -> Option<f64> {
+    let power = POWERS_OF_TEN.get(usize::from(scale))?;
+    // Both are exact, so that the quotient is the number nearest to the text.
+    (number <= 1 << f64::MANTISSA_DIGITS).then(|| number as f64 / power)
+}
 
 /// What is left of a value without prefix and suffix. `None` if it does not have them.
 fn between<'v>(value: &'v [u8], prefix: &[u8], suffix: &[u8]) -> Option<&'v [u8]> {
@@ -350,6 +360,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn decimal_values_are_what_their_text_reads_as(text in "[0-9]{0,3}[0-9]{0,15}[.]?[0-9]{0,4}") {
+            let value = decimal_value(text.as_bytes());
+            prop_assert!(value.is_none() || value == text.parse().ok());
+        }
+
         #[test]
         fn what_is_parsed_is_rendered(values in prop::collection::vec("[ab]?[0-2]{0,4}[.:]?[0-9]{0,3}m?", 1..5)) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();

@@ -24,6 +24,8 @@ pub(super) struct ColumnCursor<'a> {
     pub(super) next: usize,
     /// Decoded when a value is wanted first.
     column: Option<ColumnView<'a>>,
+    /// What its distinct values are as numbers, once one is wanted.
+    decimals: Option<Vec<f64>>,
     inner: Option<Box<TextCursor<'a>>>,
 }
 
@@ -131,7 +133,11 @@ impl<'a> ColumnCursor<'a> {
         if self.column.is_none() {
             self.open(view, number, most)?;
         }
-        Ok(self.column.as_ref().and_then(|column| column.number(at)))
+        let Some(column) = &self.column else {
+            return Ok(None);
+        };
+        let decimals = self.decimals.get_or_insert_with(|| column.decimals());
+        Ok(column.number(at, decimals))
     }
 
     /// Appends value `at` of column `number`, which is not before the one asked for last.
