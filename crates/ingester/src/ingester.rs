@@ -250,15 +250,20 @@ impl Ingester {
         Ok(())
     }
 
-    /// What does not work although it is ready: flushes that fail. `None` if all works.
+    /// What does not work although it is ready: the log, or flushes. `None` if all works.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let Failing { retried, stuck } = self.inner().departures.failing();
-        (retried + stuck > 0).then(|| {
+        let inner = self.inner();
+        let log = inner.wal.failure();
+        let log = log.map(|error| format!("pushes are refused: {error}"));
+        let Failing { retried, stuck } = inner.departures.failing();
+        let flushes = (retried + stuck > 0).then(|| {
             format!(
                 "flushes fail, see the log: {retried} of a tenant's day are tried again, {stuck} cannot succeed by that and their tenants' pushes are refused"
             )
-        })
+        });
+        let troubles: Vec<String> = log.into_iter().chain(flushes).collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
     /// Waits until the log is replayed.

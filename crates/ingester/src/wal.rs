@@ -176,6 +176,11 @@ impl Wal {
         self.state.get().run << RUN_SHIFT
     }
 
+    /// Why the log cannot be written now, if it cannot.
+    pub(crate) fn failure(&self) -> Option<WalError> {
+        self.queue.failure()
+    }
+
     /// Whether a push may come now.
     pub(crate) fn admit(&self) -> Result<(), WalError> {
         if let Some(failure) = self.queue.failure() {

@@ -31,6 +31,8 @@ async fn a_full_disk_refuses_pushes_and_loses_nothing() {
     let error = life.push(&tenant, &rows[10..20]).await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(life.push(&tenant, &rows[20..]).await.is_err());
+    let trouble = life.ingester.trouble().unwrap();
+    assert!(trouble.contains("log cannot be written"), "{trouble}");
     // A flush still works, and makes room in the log.
     life.ingester.flush().await.unwrap();
     bed.disk.set_full(false);
@@ -38,6 +40,7 @@ async fn a_full_disk_refuses_pushes_and_loses_nothing() {
         tokio::task::yield_now().await;
     }
     assert_eq!(life.push(&tenant, &rows[20..]).await.unwrap(), []);
+    assert_eq!(life.ingester.trouble(), None);
     life.kill().await;
     let life = bed.start().await;
     let mut expected = rows;
