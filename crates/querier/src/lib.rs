@@ -127,6 +127,15 @@ impl Querier {
         })
     }
 
+    /// Registers gauges of what queries hold and wait for.
+    pub fn register_gauges(&self, registry: &mut prometheus_client::registry::Registry) {
+        let held = metrics::Held {
+            memory: Arc::clone(&self.memory),
+            admission: Arc::clone(&self.admission),
+        };
+        held.register(registry);
+    }
+
     fn now_ns(&self) -> i64 {
         self.clock.now_ns()
     }

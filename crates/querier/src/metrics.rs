@@ -1,12 +1,21 @@
 //! Metrics of the querier, `skald_querier_*`.
 
-use model::Code;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt;
+use std::sync::Arc;
+
+use admission::Admission;
+use model::{Budget, Code};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+const PREFIX: &str = "skald_querier";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -76,10 +85,6 @@ pub struct Metrics {
     pub bytes_processed: Counter,
     /// Lines looked at.
     pub lines_processed: Counter,
-    /// Memory that queries hold.
-    pub memory_bytes: Gauge,
-    /// Queries that wait for their turn.
-    pub waiting: Gauge,
     /// Tails under way.
     pub tails: Gauge,
     /// Damaged or lost parts of storage that answers lack, each once for an answer.
@@ -97,12 +102,10 @@ impl Metrics {
             queued: histogram(),
             bytes_processed: Counter::default(),
             lines_processed: Counter::default(),
-            memory_bytes: Gauge::default(),
-            waiting: Gauge::default(),
             tails: Gauge::default(),
             damaged: Counter::default(),
         };
-        let registry = registry.sub_registry_with_prefix("skald_querier");
+        let registry = registry.sub_registry_with_prefix(PREFIX);
         registry.register("queries", "Queries", metrics.queries.clone());
         let (duration, queued) = (metrics.duration.clone(), metrics.queued.clone());
         registry.register("query_duration_seconds", "Time to an answer", duration);
@@ -113,18 +116,38 @@ impl Metrics {
         );
         registry.register("processed_bytes", "Bytes of lines looked at", bytes);
         registry.register("processed_lines", "Lines looked at", lines);
-        let memory = metrics.memory_bytes.clone();
-        registry.register("memory_bytes", "Memory held by queries", memory);
-        let waiting = metrics.waiting.clone();
-        registry.register(
-            "waiting_queries",
-            "Queries that wait for their turn",
-            waiting,
-        );
         registry.register("tails", "Tails under way", metrics.tails.clone());
         let damaged = metrics.damaged.clone();
         let help = "Damaged or lost parts of storage that answers lack";
         registry.register("damaged", help, damaged);
         metrics
+    }
+}
+
+/// What queries hold and wait for at the moment, read at each scrape.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) memory: Arc<Budget>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+impl Held {
+    pub(crate) fn register(self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix(PREFIX);
+        registry.register_collector(Box::new(self));
+    }
+}
+
+impl Collector for Held {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (memory, waiting) = (self.memory.used_bytes(), self.admission.waiting());
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)
+        };
+        gauge("memory_bytes", "Memory held by queries", memory as i64)?;
+        let help = "Queries that wait for their turn";
+        gauge("waiting_queries", help, waiting as i64)
     }
 }

@@ -464,8 +464,6 @@ impl Querier {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         metrics.bytes_processed.inc_by(get(&stats.bytes_processed));
         metrics.lines_processed.inc_by(get(&stats.lines_processed));
-        metrics.waiting.set(self.admission().waiting() as i64);
-        metrics.memory_bytes.set(self.memory().used_bytes() as i64);
     }
 }
 

@@ -172,6 +172,7 @@ impl Build {
             self.parts.overrides.clone(),
             querier::Metrics::register(&mut self.metrics.registry()),
         );
+        querier.register_gauges(&mut self.metrics.registry());
         let routes = tenant_routes(querier::routes(querier), self.auth());
         self.add_routes(routes.merge(querier::open_routes()));
     }
