@@ -21,6 +21,7 @@ mod grpc;
 mod health;
 pub mod http;
 mod listen;
+mod memory;
 mod metrics;
 mod modules;
 mod overrides;
@@ -37,6 +38,7 @@ pub use health::{Component, Health, State};
 pub use listen::{
     BindError, ClientCertificates, ConnectionLimits, ListenAddr, Listener, TlsConfig, TlsError,
 };
+pub use memory::{give_back_freed, tune_allocator};
 pub use metrics::{Metrics, Registry};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{LimitError, Overrides, OverridesError, RuntimeConfig};
@@ -52,27 +54,6 @@ pub use version::{REVISION, VERSION};
 pub fn install_crypto_provider() {
     // The error only says that another call was earlier.
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// Tells the allocator to give memory back. Large buffers come and go on all threads here; glibc
-/// would keep an arena for each and never return what is below their tops, which doubles the
-/// memory of a busy ingester. Called first in every `main`; does nothing where glibc is not.
-pub fn tune_allocator() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// Allocations of at least so many bytes are mapped on their own, and unmapped when freed.
-        const MAPPED_BYTES_MIN: libc::c_int = 4 << 20;
-        const ARENAS_MAX: libc::c_int = 2;
-        #[allow(
-            unsafe_code,
-            reason = "a call without preconditions that libc has no safe form of"
-        )]
-        // SAFETY: mallopt takes two integers and is called before other threads exist.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
-            libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
-        }
-    }
 }
 
 /// Allows this process as many open files as the system lets it have: connections, segments and

@@ -231,6 +231,7 @@ impl Build {
     async fn start(&mut self, listeners: Listeners) -> anyhow::Result<()> {
         let target = self.parts.target;
         self.start_overrides();
+        self.start_giving_back();
         if let Some(listener) = listeners.registry {
             self.start_registry(listener).await?;
         }
@@ -307,6 +308,15 @@ impl Build {
             .spawn("overrides", STOP_SOON, |module| async move {
                 module.health.running();
                 overrides.watch(module.stop).await;
+                Ok(())
+            });
+    }
+
+    fn start_giving_back(&mut self) {
+        self.modules
+            .spawn("memory", STOP_SOON, |module| async move {
+                module.health.running();
+                server::give_back_freed(module.stop).await;
                 Ok(())
             });
     }
