@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Code, CodedError, StreamBatch, TenantId};
+use model::{Code, CodedError, TenantId};
 use parking_lot::Mutex;
 use proto::remote::{RemoteIngest, RemoteSelect};
 use proto::role::{
-    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
+    Coverage, Ingest, LogRows, Push, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
     SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns, TailRequest, Tailing,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -200,12 +200,8 @@ struct Watched<R> {
 
 #[async_trait]
 impl<R: Ingest> Ingest for Watched<R> {
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError> {
-        let result = self.role.push(tenant, streams).await;
+    async fn push(&self, tenant: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError> {
+        let result = self.role.push(tenant, push).await;
         self.watch.see(Call::Push, result)
     }
 }

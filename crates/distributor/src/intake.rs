@@ -3,12 +3,15 @@
 //! A row that must not be stored is left out and counted; the others are not affected. Rows are
 //! written once, from the body of the request into the columns that travel to ingesters.
 
+mod origin;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::{Entries, Label, LabelSet, Limits, StreamBatch, TenantId};
+use proto::role::Received;
 
 use crate::fields;
 use crate::level::{self, DETECTED_LEVEL};
@@ -16,6 +19,7 @@ use crate::names;
 use crate::report::{Reason, Report, Tally};
 use crate::stream::Stream;
 use crate::time;
+pub(crate) use origin::Origin;
 
 /// Metadata that carries OTLP's number of a level.
 const SEVERITY_NUMBER: &str = "severity_number";
@@ -41,6 +45,8 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct Taken {
     pub(crate) stream: Arc<Stream>,
     pub(crate) entries: Entries,
+    /// Where in the body each line begins, as long as that is noted.
+    line_starts: Vec<u32>,
     /// The time of the first of the newest rows whose times were the same as pushed.
     run_ns: i64,
     /// Whether the sender was told of the stream's own fault: once, however many rows it has.
@@ -54,6 +60,8 @@ pub(crate) struct Intake<'a> {
     by_key: HashMap<u64, usize, RandomState>,
     /// Index into `taken`.
     current: usize,
+    /// The body that all lines so far are parts of, if it may be stored as it came.
+    origin: Option<Origin>,
     /// Streams named, with rows or without.
     pub(crate) streams: usize,
     pub(crate) received: Tally,
@@ -81,6 +89,7 @@ impl<'a> Intake<'a> {
             taken: Vec::new(),
             by_key: HashMap::default(),
             current: 0,
+            origin: None,
             streams: 0,
             received: Tally::default(),
             accepted: Tally::default(),
@@ -90,6 +99,11 @@ impl<'a> Intake<'a> {
             oldest_ns,
             newest_ns: rules.now_ns.saturating_add(limits.creation_grace_period.0),
         }
+    }
+
+    /// The rows that follow are from this body.
+    pub(crate) fn come_from(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// The rows that follow are of this stream.
@@ -111,6 +125,9 @@ impl<'a> Intake<'a> {
         if let Some(taken) = self.taken.get_mut(self.current) {
             let bytes = bytes.min(self.rules.batch_bytes);
             taken.entries.reserve(rows, bytes);
+            if self.origin.is_some() {
+                taken.line_starts.reserve(rows);
+            }
         }
     }
 
@@ -120,6 +137,7 @@ impl<'a> Intake<'a> {
         self.taken.push(Taken {
             stream,
             entries: Entries::default(),
+            line_starts: Vec::new(),
             run_ns: 0,
             fault_told: false,
         });
@@ -403,6 +421,12 @@ impl<'a> Intake<'a> {
         // The lines of a batch stay far below what columns can hold: a batch that is full is
         // continued in another, and one line is at most a body.
         taken.entries.push(timestamp_ns, line, metadata);
+        if let Some(origin) = &self.origin {
+            match origin.start_of(line) {
+                Some(start) => taken.line_starts.push(start),
+                None => self.origin = None,
+            }
+        }
         self.accepted.add(1, line.len() + metadata_bytes);
         if taken.entries.lines().len() >= self.rules.batch_bytes {
             let stream = Arc::clone(&taken.stream);
@@ -410,12 +434,47 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// The streams that have rows.
-    pub(crate) fn finish(self) -> (Vec<Taken>, Tally, Tally, Report) {
+    /// What became of the rows.
+    pub(crate) fn finish(self) -> Decoded {
         let mut taken = self.taken;
         taken.retain(|taken| !taken.entries.is_empty());
-        (taken, self.received, self.accepted, self.report)
+        let starts = |taken: &mut Taken| std::mem::take(&mut taken.line_starts);
+        let body = self
+            .origin
+            .map(|origin| origin.received(taken.iter_mut().map(starts).collect()));
+        Decoded {
+            taken,
+            body,
+            received: self.received,
+            accepted: self.accepted,
+            report: self.report,
+        }
     }
+}
+
+/// A push that was taken in.
+pub(crate) struct Decoded {
+    /// The streams that have rows.
+    pub(crate) taken: Vec<Taken>,
+    /// The body that all these rows came in, if it may be stored as it came.
+    pub(crate) body: Option<Received>,
+    pub(crate) received: Tally,
+    /// Bytes as rates count them.
+    pub(crate) accepted: Tally,
+    pub(crate) report: Report,
+}
+
+impl Decoded {
+    /// Memory that is held until the rows are stored.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let columns = self.taken.iter().map(|taken| taken.entries.heap_bytes());
+        columns.sum::<usize>() + self.body.as_ref().map_or(0, body_bytes)
+    }
+}
+
+fn body_bytes(body: &Received) -> usize {
+    let starts = body.line_starts.iter().map(Vec::capacity).sum::<usize>();
+    body.snappy.len() + starts * size_of::<u32>()
 }
 
 struct Row<'r> {

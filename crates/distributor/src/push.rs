@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::decode::otlp::{OtlpFormat, OtlpRulesCache};
 use crate::decode::{Target, json, legacy, otlp, protobuf};
 use crate::error::{PushOutcome, Rejection};
-use crate::intake::{Pair, Rules, Taken, counted_bytes};
+use crate::intake::{Decoded, Origin, Pair, Rules, counted_bytes};
 use crate::metrics::Metrics;
-use crate::replicate::{Ingesters, RefusedRow, Sending, Shipment, replicate};
+use crate::replicate::{Cargo, Ingesters, RefusedRow, Sending, Shipment, replicate};
 use crate::report::{Reason, Report, Tally};
 use crate::stream::StreamCache;
 use crate::tenants::Tenants;
@@ -82,14 +82,6 @@ pub enum Repeats {
     None,
     /// A row that is too old is there already.
     Possible,
-}
-
-/// What decoding a push gives.
-struct Decoded {
-    taken: Vec<Taken>,
-    received: Tally,
-    accepted: Tally,
-    report: Report,
 }
 
 impl Distributor {
@@ -159,9 +151,13 @@ impl Distributor {
         let (inner, bytes_max) = (Arc::clone(&self.0), self.0.config.max_decompressed_size);
         let len = body.len();
         let decode = move |target: &mut Target<'_>, reservation: &mut Reservation| {
+            let sent = body.clone();
             let body = body::decompress(body, encoding, bytes_max.as_usize(), reservation)?;
             // The rows are copied out of the body into columns.
             body::reserve(reservation, body.len())?;
+            if (format, encoding) == (Format::Protobuf, Encoding::Snappy) {
+                target.intake.come_from(Origin::new(sent, &body));
+            }
             match format {
                 Format::Protobuf => protobuf::decode(&body, target),
                 Format::Json => json::decode(&body::text(body, reservation)?, target),
@@ -301,12 +297,9 @@ impl Inner {
         };
         let mut target = Target::new(rules, &self.streams);
         decode(&mut target, &mut reservation)?;
-        let (taken, received, accepted, report) = target.intake.finish();
-        // The body is gone; what is left are the columns.
-        let held = taken
-            .iter()
-            .map(|taken| taken.entries.heap_bytes())
-            .sum::<usize>() as u64;
+        let decoded = target.intake.finish();
+        // The decompressed body is gone; what is left are the columns, and perhaps the body as sent.
+        let held = decoded.heap_bytes() as u64;
         match reservation.bytes().checked_sub(held) {
             Some(spare) => reservation.shrink(spare),
             None => {
@@ -317,12 +310,6 @@ impl Inner {
                 )?;
             }
         }
-        let decoded = Decoded {
-            taken,
-            received,
-            accepted,
-            report,
-        };
         Ok((decoded, reservation))
     }
 
@@ -337,6 +324,7 @@ impl Inner {
     ) -> PushOutcome {
         let Decoded {
             taken,
+            body,
             received,
             accepted,
             mut report,
@@ -376,7 +364,11 @@ impl Inner {
             metrics: self.metrics.clone(),
         };
         let ingesters = &*self.ingesters;
-        let sent = replicate(ingesters, tenant, &shipments, &sending, reservation).await;
+        let cargo = Cargo {
+            shipments: &shipments,
+            received: body.map(Arc::new),
+        };
+        let sent = replicate(ingesters, tenant, cargo, &sending, reservation).await;
         let mut refused = match sent {
             Ok(refused) => refused,
             Err(rejection) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, Health, Member, MemberIndex, MemberState, Ring, Role};
 use model::{Code, CodedError, Reservation, StreamBatch, TenantId};
-use proto::role::{Ingest, Refusal, RefusalReason};
+use proto::role::{Ingest, Push, Received, Refusal, RefusalReason};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -72,6 +72,14 @@ pub(crate) struct Shipment {
     pub(crate) batch: Arc<StreamBatch>,
 }
 
+/// What a push has to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Cargo<'a> {
+    pub(crate) shipments: &'a [Shipment],
+    /// The body that all of them came in.
+    pub(crate) received: Option<Arc<Received>>,
+}
+
 /// A row that a quorum refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedRow {
@@ -100,14 +108,14 @@ struct Answer {
 pub(crate) async fn replicate(
     ingesters: &dyn Ingesters,
     tenant: &TenantId,
-    shipments: &[Shipment],
+    cargo: Cargo<'_>,
     sending: &Sending,
     hold: Reservation,
 ) -> Result<Vec<RefusedRow>, Rejection> {
     let (ring, quorum) = (ingesters.ring(), ingesters.write_quorum());
     let mut tally = Tally::new(quorum);
     let mut by_ingester: BTreeMap<MemberIndex, Vec<usize>> = BTreeMap::new();
-    for (i, shipment) in shipments.iter().enumerate() {
+    for (i, shipment) in cargo.shipments.iter().enumerate() {
         let replicas = ring.replicas(shipment.key);
         if replicas.len() < quorum {
             sending.metrics.quorum_failures.inc();
@@ -125,7 +133,7 @@ pub(crate) async fn replicate(
     for (index, numbers) in by_ingester {
         routes.push((
             ring.member(index),
-            messages(shipments, numbers, sending.message_bytes),
+            messages(&cargo, numbers, sending.message_bytes),
         ));
     }
     let answers_max = routes
@@ -203,15 +211,15 @@ fn failed(error: Option<&CodedError>) -> Rejection {
     Rejection::new(status, message)
 }
 
-/// A message to an ingester: which shipments, and the batches.
-type Message = (Vec<usize>, Vec<Arc<StreamBatch>>);
+/// A message to an ingester: which shipments, and what it is asked to store.
+type Message = (Vec<usize>, Push);
 
 /// Splits what an ingester gets into messages, in order.
-fn messages(shipments: &[Shipment], numbers: Vec<usize>, bytes_max: usize) -> Vec<Message> {
+fn messages(cargo: &Cargo<'_>, numbers: Vec<usize>, bytes_max: usize) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
     let mut bytes = usize::MAX;
     for number in numbers {
-        let Some(shipment) = shipments.get(number) else {
+        let Some(shipment) = cargo.shipments.get(number) else {
             continue;
         };
         let more = shipment.batch.entries.lines().len();
@@ -220,10 +228,16 @@ fn messages(shipments: &[Shipment], numbers: Vec<usize>, bytes_max: usize) -> Ve
             bytes = 0;
         }
         bytes += more;
-        if let Some((numbers, batches)) = messages.last_mut() {
+        if let Some((numbers, push)) = messages.last_mut() {
             numbers.push(number);
-            batches.push(Arc::clone(&shipment.batch));
+            push.streams.push(Arc::clone(&shipment.batch));
         }
+    }
+    // A body of which a message has only a part would be stored more than once.
+    if let [(numbers, push)] = messages.as_mut_slice()
+        && numbers.len() == cargo.shipments.len()
+    {
+        push.received.clone_from(&cargo.received);
     }
     messages
 }
@@ -239,9 +253,9 @@ struct Courier {
 impl Courier {
     async fn deliver(self, messages: Vec<Message>) {
         let mut ingest = self.ingest;
-        for (shipments, batches) in messages {
+        for (shipments, push) in messages {
             let result = match &ingest {
-                Ok(ingest) => ingest.push(&self.tenant, batches).await,
+                Ok(ingest) => ingest.push(&self.tenant, push).await,
                 // Later rows of a stream must not overtake those that failed.
                 Err(error) => Err(error.clone()),
             };

@@ -12,7 +12,7 @@ use model::units::ByteSize;
 use model::{Code, Limits, PolicyStreams};
 use prost::Message;
 use proto::logproto::{EntryAdapter, PushRequest, StreamAdapter, Timestamp};
-use proto::role::RefusalReason;
+use proto::role::{Push, RefusalReason};
 use support::{Behaviour, Endpoint, Fakes, NOW_NS, Row, any_age};
 use tokio::sync::Semaphore;
 
@@ -119,6 +119,56 @@ async fn every_format_and_encoding_stores_the_same() {
         ];
         assert_eq!(endpoint.fakes.rows(), expected, "{headers:?}");
     }
+}
+
+/// The lines of a push, as they lie in the body that came with it.
+fn received_lines(push: &Push) -> Option<Vec<Vec<u8>>> {
+    let received = push.received.as_ref()?;
+    let raw = snap::raw::Decoder::new().decompress_vec(&received.snappy);
+    let raw = raw.unwrap();
+    assert_eq!(received.raw_len, raw.len());
+    assert_eq!(received.line_starts.len(), push.streams.len());
+    let lines = push.streams.iter().zip(&received.line_starts);
+    let lines = lines.flat_map(|(batch, starts)| {
+        assert_eq!(batch.entries.len(), starts.len());
+        let rows = batch.entries.iter().zip(starts);
+        rows.map(|(row, start)| raw[*start as usize..][..row.line.len()].to_vec())
+    });
+    Some(lines.collect())
+}
+
+#[tokio::test]
+async fn ingesters_get_the_body_that_all_their_lines_are_in() {
+    let limits = Limits {
+        max_line_size: ByteSize(8),
+        ..any_age()
+    };
+    let lines = ["first", "", "much longer than that", "last"];
+    let wire = protobuf(r#"{app="web"}"#, &lines);
+    let config = Config::default();
+    let sent = async |limits: &Limits, header, body: Vec<u8>, config: &Config| {
+        let endpoint = Endpoint::with(Fakes::new(1, 1), config, limits.clone());
+        endpoint.post(PATH, &[header], body).await;
+        let pushes = endpoint.fakes.pushes();
+        pushes.iter().map(received_lines).collect::<Vec<_>>()
+    };
+    let taken = ["first", "", "last"].map(|line| line.as_bytes().to_vec());
+    let lines_of = sent(&limits, PROTOBUF, snappy(&wire), &config).await;
+    assert_eq!(lines_of, [Some(taken.to_vec())], "a line was refused");
+    let cuts = Limits {
+        max_line_size_truncate: true,
+        ..limits.clone()
+    };
+    let lines_of = sent(&cuts, PROTOBUF, snappy(&wire), &config).await;
+    assert_eq!(lines_of, [None], "a line was changed");
+    let body = json(r#"{"app":"web"}"#, &lines).into_bytes();
+    assert_eq!(sent(&limits, JSON, body, &config).await, [None]);
+    let small = Config {
+        ingester_batch_size: ByteSize(4),
+        ..config
+    };
+    let lines_of = sent(&limits, PROTOBUF, snappy(&wire), &small).await;
+    assert_eq!(lines_of, [None, None], "each has a part");
 }
 
 #[tokio::test]

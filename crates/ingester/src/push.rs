@@ -1,7 +1,8 @@
 //! The way of a push: room, log record, heads, durable.
 //!
-//! The record's body is compressed before any lock is taken, as if every row were accepted, which
-//! is so but for retries and stragglers; if it is not, it is made again of the rows that were.
+//! The record's body is made before any lock is taken, as if every row were accepted, which is so
+//! but for retries and stragglers; if it is not, it is made again of the rows that were. It is the
+//! body as it was received where that pays, or is compressed here.
 //! Rows are added to heads, and their record to the queue of the log, while no flush can draw its
 //! line, and in the same order for all pushes of a stream.
 
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use model::{Code, CodedError, Entries, LabelSet, Limits, StreamBatch, TenantId};
-use proto::role::{Ingest, Refusal, RefusalReason};
+use proto::role::{Ingest, Push, Received, Refusal, RefusalReason};
 use tokio::sync::oneshot;
 
 use crate::error::WalError;
@@ -21,7 +22,7 @@ use crate::metrics::Refused;
 use crate::plan::split;
 use crate::stream::{Accepted, Appended, Rules, Stream};
 use crate::tenant::{StreamLimit, Tenant};
-use crate::wal::{Append, Body, Part, RECORD_RAW_TARGET, ROW_BYTES_MAX, Reservation};
+use crate::wal::{Append, Body, Part, RECORD_RAW_TARGET, ROW_BYTES_MAX, ReceivedBody, Reservation};
 
 /// Above so many raw bytes compression leaves the runtime's worker.
 const INLINE_BYTES_MAX: usize = 2 << 20;
@@ -32,11 +33,8 @@ type Prepared = (Vec<(usize, usize)>, Body);
 
 #[async_trait]
 impl Ingest for Ingester {
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError> {
+    async fn push(&self, tenant: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError> {
+        let Push { streams, received } = push;
         let inner = self.inner();
         inner.admit(tenant)?;
         let raw_bytes = streams.iter().map(|batch| size_of(&batch.entries)).sum();
@@ -46,7 +44,11 @@ impl Ingest for Ingester {
             .map_err(|error| CodedError::new(Code::Unavailable, error.to_string()))?;
         inner.memory.room_for_push().await?;
         let reservation = inner.wal.reserve(raw_bytes).await?;
-        let records = prepare(&streams, raw_bytes).await?;
+        let received = received.filter(|_| raw_bytes <= RECORD_RAW_TARGET);
+        let records = match received.and_then(|received| as_received(&streams, &received)) {
+            Some(record) => vec![record],
+            None => prepare(&streams, raw_bytes).await?,
+        };
         let (refusals, durable) = inner.append(tenant, &streams, records, reservation)?;
         if let Some(durable) = durable {
             durable.await.unwrap_or(Err(WalError::Closed))?;
@@ -73,6 +75,24 @@ fn check_sizes(streams: &[Arc<StreamBatch>]) -> Result<(), CodedError> {
         return Err(CodedError::new(Code::TooLarge, text));
     }
     Ok(())
+}
+
+/// All rows in one record that has the body they came in, if that pays. It has fewer bytes than the
+/// rows, for which the queue has room.
+fn as_received(streams: &[Arc<StreamBatch>], received: &Received) -> Option<Prepared> {
+    if received.line_starts.len() != streams.len() {
+        return None;
+    }
+    let parts = streams.iter().zip(&received.line_starts).enumerate();
+    let parts = parts.filter(|(_, (batch, _))| !batch.entries.is_empty());
+    let (rows, parts): (Vec<_>, Vec<_>) = parts
+        .map(|(number, (batch, starts))| {
+            let entries = &batch.entries;
+            ((number, entries.len()), (entries, starts.as_slice()))
+        })
+        .unzip();
+    let body = ReceivedBody::new(&parts, received)?;
+    Some((rows, Body::Received(body)))
 }
 
 async fn prepare(streams: &[Arc<StreamBatch>], bytes: usize) -> Result<Vec<Prepared>, CodedError> {

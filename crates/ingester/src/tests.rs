@@ -62,7 +62,7 @@ async fn refusals_name_rows_and_reasons() {
         batch(&[row("b", NOW_NS, "b")]),
         batch(&[row("c", NOW_NS, "1"), row("c", NOW_NS, "2")]),
     ];
-    let refused = life.ingester.push(&tenant, push).await.unwrap();
+    let refused = life.ingester.push(&tenant, push.into()).await.unwrap();
     let refused: Vec<_> = refused
         .iter()
         .map(|r| (r.stream, r.row, r.reason))

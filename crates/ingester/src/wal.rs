@@ -1,6 +1,6 @@
 //! The write-ahead log: what is acknowledged is here until it is in the store.
 //!
-//! Segments ([`segment`]) hold records ([`record`]) of rows ([`body`]). Pushes put their records
+//! Segments ([`segment`]) hold records ([`record`]) of rows ([`body`], [`received`]). Pushes put their records
 //! into a queue ([`queue`]) that gives them sequence numbers; one thread ([`writer`]) writes and
 //! syncs them, many at once. A small file ([`state`]) says whose log it is and how far its rows are
 //! in the store.
@@ -18,6 +18,7 @@
 mod body;
 mod disk;
 mod queue;
+mod received;
 mod record;
 mod resync;
 pub(crate) mod segment;
@@ -38,6 +39,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub(crate) use body::Part;
 pub use disk::{Disk, DiskFile, OsDisk};
 pub(crate) use queue::{Append, Reservation, StreamRef};
+pub(crate) use received::ReceivedBody;
 pub(crate) use record::{Body, RECORD_RAW_TARGET, ROW_BYTES_MAX, Record};
 
 use crate::config::WalConfig;

@@ -1,16 +1,15 @@
 //! Roles behind gRPC: clients that look like local ones.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
-use model::{Code, CodedError, StreamBatch, TenantId};
+use model::{Code, CodedError, TenantId};
 use tonic::transport::Channel;
 
 use crate::convert;
 use crate::role::{
-    Coverage, Ingest, LogRows, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
+    Coverage, Ingest, LogRows, Push, Refusal, SampleRows, Select, SelectLogs, SelectPatterns,
     SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns, TailRequest, Tailing,
 };
 use crate::skald as wire;
@@ -58,14 +57,11 @@ impl RemoteIngest {
 
 #[async_trait]
 impl Ingest for RemoteIngest {
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError> {
+    async fn push(&self, tenant: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError> {
         let message = wire::PushRequest {
             tenant: tenant.to_string(),
-            streams: streams
+            streams: push
+                .streams
                 .iter()
                 .map(|batch| convert::batch_to_wire(batch))
                 .collect(),

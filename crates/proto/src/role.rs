@@ -16,11 +16,36 @@ pub trait Ingest: Send + Sync {
     ///
     /// # Errors
     /// If none of the rows can be stored now; the caller may retry where the code says so.
-    async fn push(
-        &self,
-        tenant: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError>;
+    async fn push(&self, tenant: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError>;
+}
+
+/// Rows to store.
+#[derive(Clone, Debug, Default)]
+pub struct Push {
+    /// The rows, by stream.
+    pub streams: Vec<Arc<StreamBatch>>,
+    /// The body that all of them came in, where who takes them is in the process that received it.
+    pub received: Option<Arc<Received>>,
+}
+
+impl From<Vec<Arc<StreamBatch>>> for Push {
+    fn from(streams: Vec<Arc<StreamBatch>>) -> Self {
+        Self {
+            streams,
+            received: None,
+        }
+    }
+}
+
+/// The body of a push as it was received, and where in it the lines are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// One block of snappy.
+    pub snappy: Bytes,
+    /// Bytes that it decompresses to.
+    pub raw_len: usize,
+    /// For each stream of the push, where in the decompressed body each line begins.
+    pub line_starts: Vec<Vec<u32>>,
 }
 
 /// One row that an ingester did not store.

@@ -54,7 +54,7 @@ impl wire::ingest_server::Ingest for IngestService {
             .map_err(|e| to_status(&e))?;
         let refusals = self
             .ingest
-            .push(&tenant, streams)
+            .push(&tenant, streams.into())
             .await
             .map_err(|e| to_status(&e))?;
         let refusals = refusals.iter().map(convert::refusal_to_wire).collect();

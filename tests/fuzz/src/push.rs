@@ -8,8 +8,8 @@ use axum::body::Body;
 use cluster::{Member, Members, Ring, Role};
 use distributor::{Config, Distributor, Ingesters, Metrics};
 use http::Request;
-use model::{CodedError, Limits, StreamBatch, TenantId};
-use proto::role::{Ingest, Refusal};
+use model::{CodedError, Limits, TenantId};
+use proto::role::{Ingest, Push, Refusal};
 use server::Overrides;
 use server::http::{Auth, tenant_routes};
 
@@ -20,12 +20,8 @@ struct Nowhere;
 
 #[async_trait]
 impl Ingest for Nowhere {
-    async fn push(
-        &self,
-        _: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError> {
-        for batch in &streams {
+    async fn push(&self, _: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError> {
+        for batch in &push.streams {
             assert!(!batch.labels.is_empty(), "a stream without labels");
             for row in &batch.entries {
                 // Reading back finds what is not in order.

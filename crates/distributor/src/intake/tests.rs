@@ -33,7 +33,7 @@ fn try_rows(limits: Limits, rows: &[Row<'_>]) -> Tried {
             .collect();
         intake.row(*time, line, &pairs, &[]);
     }
-    let (taken, _, _, report) = intake.finish();
+    let Decoded { taken, report, .. } = intake.finish();
     let text = |row: model::EntryRef<'_>| {
         let line = String::from_utf8_lossy(row.line).into_owned();
         (row.timestamp_ns - NOW_NS, line, row.metadata.to_string())

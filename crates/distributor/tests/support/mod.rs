@@ -10,9 +10,9 @@ use cluster::{Member, Members, Ring, Role};
 use distributor::{Config, Distributor, Ingesters, Metrics};
 use http::Request;
 use http_body_util::BodyExt;
-use model::{Code, CodedError, Limits, StreamBatch, TenantId};
+use model::{Code, CodedError, Limits, TenantId};
 use parking_lot::Mutex;
-use proto::role::{Ingest, Refusal, RefusalReason};
+use proto::role::{Ingest, Push, Refusal, RefusalReason};
 use server::Overrides;
 use server::http::{Auth, tenant_routes};
 use tokio::sync::Semaphore;
@@ -37,17 +37,13 @@ pub(crate) enum Behaviour {
 /// One ingester.
 pub(crate) struct Fake {
     behaviour: Mutex<Behaviour>,
-    stored: Mutex<Vec<Arc<StreamBatch>>>,
+    stored: Mutex<Vec<Push>>,
     pushes: Mutex<usize>,
 }
 
 #[async_trait]
 impl Ingest for Fake {
-    async fn push(
-        &self,
-        _: &TenantId,
-        streams: Vec<Arc<StreamBatch>>,
-    ) -> Result<Vec<Refusal>, CodedError> {
+    async fn push(&self, _: &TenantId, push: Push) -> Result<Vec<Refusal>, CodedError> {
         *self.pushes.lock() += 1;
         let behaviour = self.behaviour.lock().clone();
         let mut refusals = Vec::new();
@@ -58,7 +54,7 @@ impl Ingest for Fake {
                 let _ = permits.acquire().await;
             }
             Behaviour::Refuse(reason) => {
-                for (stream, batch) in streams.iter().enumerate() {
+                for (stream, batch) in push.streams.iter().enumerate() {
                     for (row, entry) in batch.entries.iter().enumerate() {
                         if entry.line.starts_with(b"bad") {
                             let (stream, row) = (stream as u32, row as u32);
@@ -72,7 +68,7 @@ impl Ingest for Fake {
                 }
             }
         }
-        self.stored.lock().extend(streams);
+        self.stored.lock().push(push);
         Ok(refusals)
     }
 }
@@ -112,8 +108,9 @@ impl Fakes {
 
     /// What an ingester was pushed.
     pub(crate) fn rows_of(&self, id: &str) -> Vec<Row> {
-        let batches = self.by_id[id].stored.lock();
-        let rows = batches.iter().flat_map(|batch| {
+        let pushes = self.by_id[id].stored.lock();
+        let batches = pushes.iter().flat_map(|push| &push.streams);
+        let rows = batches.flat_map(|batch| {
             let stream = batch.labels.to_string();
             batch.entries.iter().map(move |row| {
                 let line = String::from_utf8_lossy(row.line).into_owned();
@@ -126,6 +123,12 @@ impl Fakes {
             })
         });
         rows.collect()
+    }
+
+    /// What all were pushed, as it was.
+    pub(crate) fn pushes(&self) -> Vec<Push> {
+        let of = |fake: &Arc<Fake>| fake.stored.lock().clone();
+        self.by_id.values().flat_map(of).collect()
     }
 
     /// How often an ingester was pushed to.

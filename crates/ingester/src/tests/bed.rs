@@ -13,7 +13,7 @@ use model::units::{ByteSize, DurationNs};
 use model::{
     CodedError, Direction, Entries, LabelSet, Limits, Shard, StreamBatch, TenantId, TimeRange,
 };
-use proto::role::{Coverage, Ingest, Refusal, Select, SelectLogs, SelectSamples};
+use proto::role::{Coverage, Ingest, Push, Received, Refusal, Select, SelectLogs, SelectSamples};
 use storage::testing::{Faults, faulty_directory};
 use storage::{Catalog, Clock, StorageConfig};
 use tempfile::TempDir;
@@ -54,6 +54,35 @@ pub(crate) fn batch(rows: &[Row]) -> Arc<StreamBatch> {
     }
     let labels = LabelSet::from_pairs([("app", rows[0].app.as_str()), ("job", "test")]);
     Arc::new(StreamBatch { labels, entries })
+}
+
+/// Rows of any streams.
+pub(crate) fn streams(rows: &[Row]) -> Vec<Arc<StreamBatch>> {
+    let mut streams: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        streams.entry(&row.app).or_default().push(row.clone());
+    }
+    streams.values().map(|rows| batch(rows)).collect()
+}
+
+/// A body that has the lines of some rows and nothing else.
+pub(crate) fn received(streams: &[Arc<StreamBatch>]) -> Received {
+    let mut raw = Vec::new();
+    let mut line_starts = Vec::new();
+    for batch in streams {
+        let mut starts = Vec::new();
+        for row in &batch.entries {
+            starts.push(raw.len() as u32);
+            raw.extend_from_slice(row.line);
+        }
+        line_starts.push(starts);
+    }
+    let snappy = snap::raw::Encoder::new().compress_vec(&raw);
+    Received {
+        snappy: snappy.unwrap().into(),
+        raw_len: raw.len(),
+        line_starts,
+    }
 }
 
 /// What survives a crash.
@@ -146,6 +175,14 @@ impl Bed {
         std::fs::write(path, torn).unwrap();
     }
 
+    /// All segments.
+    pub(crate) fn segments(&self) -> Vec<Vec<u8>> {
+        let directory = self.dir.path().join("wal");
+        let numbers = segment::list(&directory).unwrap();
+        let read = |number| std::fs::read(segment::path(&directory, number)).unwrap();
+        numbers.into_iter().map(read).collect()
+    }
+
     /// The file of the newest segment.
     pub(crate) fn last_segment(&self) -> std::path::PathBuf {
         let directory = self.dir.path().join("wal");
@@ -187,18 +224,15 @@ impl Life {
         }
     }
 
-    /// Pushes rows of any streams, in order, as one request.
+    /// Pushes rows of any streams, in order, as one request that was received as snappy.
     pub(crate) async fn push(
         &self,
         tenant: &TenantId,
         rows: &[Row],
     ) -> Result<Vec<Refusal>, CodedError> {
-        let mut streams: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
-        for row in rows {
-            streams.entry(&row.app).or_default().push(row.clone());
-        }
-        let streams = streams.values().map(|rows| batch(rows)).collect();
-        self.ingester.push(tenant, streams).await
+        let streams = streams(rows);
+        let received = Some(Arc::new(received(&streams)));
+        self.ingester.push(tenant, Push { streams, received }).await
     }
 
     /// What the ingester has in memory, and what its answer covers.

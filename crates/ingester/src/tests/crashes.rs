@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::TenantId;
 use proptest::prelude::*;
 
-use super::bed::{Bed, DAY_NS, NOW_NS, Row, row};
+use super::bed::{Bed, DAY_NS, NOW_NS, Row, received, row, streams};
 
 fn some_rows(from: i64, count: i64) -> Vec<Row> {
     let rows = from..from + count;
@@ -110,6 +110,43 @@ async fn a_flush_is_tried_until_the_store_works_again() {
     life.ingester.flush().await.unwrap();
     assert!(life.recent(&tenant).await.1.is_empty());
     assert_eq!(life.read(&tenant).await.len(), 11);
+}
+
+/// Rows that are worth keeping the body that they came in.
+fn long_rows(from: i64, count: i64) -> Vec<Row> {
+    let mut rows = some_rows(from, count);
+    for row in &mut rows {
+        row.line
+            .push_str(" of a request that was answered with 200 OK");
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_body_that_was_written_as_it_came_is_replayed() {
+    let mut bed = Bed::new();
+    bed.limits.out_of_order_window = model::units::DurationNs(2 * DAY_NS);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let rows = long_rows(0, 60);
+    let kept = |rows: &[Row]| {
+        let in_segments = bed.segments().concat();
+        let snappy = received(&streams(rows)).snappy;
+        in_segments
+            .windows(snappy.len())
+            .any(|found| found == snappy)
+    };
+    life.push(&tenant, &rows[..30]).await.unwrap();
+    assert!(kept(&rows[..30]), "late rows are no reason not to");
+    // Some of these are there already: what is new of them is written.
+    life.push(&tenant, &rows[20..]).await.unwrap();
+    assert!(!kept(&rows[20..]));
+    assert_eq!(life.read(&tenant).await, sorted(&rows));
+    life.kill().await;
+    let life = bed.start().await;
+    assert_eq!(life.read(&tenant).await, sorted(&rows));
+    assert_eq!(life.push(&tenant, &rows).await.unwrap(), []);
+    assert_eq!(life.read(&tenant).await, sorted(&rows));
 }
 
 #[tokio::test]

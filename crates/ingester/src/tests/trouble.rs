@@ -106,8 +106,8 @@ async fn a_flush_may_have_more_label_names_than_an_index_file() {
             entries,
         })
     };
-    let streams = (0..70).map(stream).collect();
-    life.ingester.push(&tenant, streams).await.unwrap();
+    let streams: Vec<_> = (0..70).map(stream).collect();
+    life.ingester.push(&tenant, streams.into()).await.unwrap();
     life.ingester.flush().await.unwrap();
     assert_eq!(life.read(&tenant).await.len(), 70);
     assert!(life.recent(&tenant).await.1.is_empty());

@@ -26,7 +26,6 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// All rows.
-    #[cfg(test)]
     pub(crate) fn all(entries: &'a Entries) -> Self {
         Self {
             entries,
@@ -69,7 +68,8 @@ pub(crate) fn encode(parts: &[Part<'_>], out: &mut Vec<u8>) {
     }
 }
 
-fn encode_columns(part: &Part<'_>, out: &mut Vec<u8>) {
+/// Appends times, lengths and metadata of a part.
+pub(super) fn encode_columns(part: &Part<'_>, out: &mut Vec<u8>) {
     let rows = || part.rows.clone();
     let mut before = 0i64;
     for time in part.entries.timestamps_ns().get(rows()).unwrap_or_default() {
@@ -136,11 +136,31 @@ pub(crate) fn read_labels(reader: &mut Reader<'_>) -> Result<LabelSet, CodecErro
 }
 
 /// The columns of a part whose lines are still to come.
-struct Columns {
+pub(super) struct Columns {
     times: Vec<i64>,
     ends: Vec<u32>,
     ids: Vec<u32>,
     sets: Vec<LabelSet>,
+}
+
+impl Columns {
+    /// Bytes of all lines.
+    pub(super) fn line_bytes(&self) -> usize {
+        self.ends.last().map_or(0, |end| *end as usize)
+    }
+
+    /// Bytes of each line.
+    pub(super) fn line_lens(&self) -> impl Iterator<Item = usize> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        let lens = starts.zip(&self.ends);
+        lens.map(|(start, end)| (end - start) as usize)
+    }
+
+    /// The rows, with their lines one after the other.
+    pub(super) fn with_lines(self, lines: Vec<u8>) -> Result<Entries, CodecError> {
+        Entries::from_columns(self.times, self.ends, lines, self.ids, self.sets)
+            .ok_or(CodecError::Invalid("columns do not agree"))
+    }
 }
 
 /// Reads the parts of a body; `rows` says how many rows each has.
@@ -151,23 +171,16 @@ pub(crate) fn decode(body: &[u8], rows: &[usize]) -> Result<Vec<Entries>, CodecE
         .map(|rows| decode_columns(&mut reader, *rows))
         .collect::<Result<Vec<_>, _>>()?;
     let mut parts = Vec::with_capacity(columns.len());
-    for Columns {
-        times,
-        ends,
-        ids,
-        sets,
-    } in columns
-    {
-        let len = ends.last().map_or(0, |end| *end as usize);
-        let lines = reader.take(len)?.to_vec();
-        let entries = Entries::from_columns(times, ends, lines, ids, sets);
-        parts.push(entries.ok_or(CodecError::Invalid("columns do not agree"))?);
+    for columns in columns {
+        let lines = reader.take(columns.line_bytes())?.to_vec();
+        parts.push(columns.with_lines(lines)?);
     }
     reader.finish()?;
     Ok(parts)
 }
 
-fn decode_columns(reader: &mut Reader<'_>, rows: usize) -> Result<Columns, CodecError> {
+/// Reads what [`encode_columns`] wrote of so many rows.
+pub(super) fn decode_columns(reader: &mut Reader<'_>, rows: usize) -> Result<Columns, CodecError> {
     // Every row has at least a byte of time and one of length.
     CodecError::cap("rows of a part", rows as u64, reader.remaining() / 2)?;
     let mut times = Vec::with_capacity(rows);

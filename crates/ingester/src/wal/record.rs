@@ -5,18 +5,26 @@
 //!                                                       the CRC32C begins with the segment's seed
 //! kind 1, streams := codec u8 | raw_len u32 | body      body, uncompressed: (ref labels)*
 //! kind 2, rows    := seq u64 | tenant | codec u8 | raw_len u32 | varint parts | (ref rows)* | body
+//! kind 3, rows as received
+//!                 := seq u64 | tenant | varint parts | (ref rows)* | varint len, columns | snappy
 //! ```
+//! Kind 2 has columns and lines, compressed by us ([`body`]). Kind 3 has the body of the push as it
+//! came, one block of snappy, and columns that say where in it the lines are ([`received`]); a
+//! segment of version 2 or less has none.
+//!
 //! `ref` is a varint that stands for a stream; the first record of a segment that uses it comes
 //! after a `streams` record of the same segment that says which stream it is, so a segment can be
-//! read alone. `seq` rises with every `rows` record, also from one run of the process to the next.
+//! read alone. `seq` rises with every record of rows, also from one run of the process to the next.
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
 use codec::{Codec, CodecError, Reader, put_bytes, put_varint};
 use model::{Entries, LabelSet, TenantId};
 
 use super::RUN_SHIFT;
 use super::body::{self, Part};
+use super::received::ReceivedBody;
 
 /// Bytes before the payload's first: length and checksum.
 pub(crate) const FRAME_LEN: usize = 8;
@@ -28,24 +36,59 @@ pub(crate) const RECORD_BYTES_MAX: usize = 96 << 20;
 /// Lines of a record: a larger push is split.
 pub(crate) const RECORD_RAW_TARGET: usize = 4 << 20;
 /// A body uncompressed, at most: a record may have one line that is much longer than the target.
-const BODY_BYTES_MAX: usize = 80 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 80 << 20;
 /// The longest row that fits.
 pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
 
 const KIND_STREAMS: u8 = 1;
 const KIND_ROWS: u8 = 2;
+const KIND_RECEIVED: u8 = 3;
 
-/// A body, compressed where that pays.
+/// The rows of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Body {
-    codec: Codec,
-    raw_len: u32,
-    bytes: Vec<u8>,
+pub(crate) enum Body {
+    /// Columns and lines.
+    Packed(Packed),
+    /// Columns, and the body that has the lines.
+    Received(ReceivedBody),
 }
 
 impl Body {
     /// The rows of all parts.
     pub(crate) fn rows(parts: &[Part<'_>]) -> Self {
+        Self::Packed(Packed::rows(parts))
+    }
+
+    /// The rows of all parts, as they are.
+    #[cfg(test)]
+    pub(crate) fn uncompressed(parts: &[Part<'_>]) -> Self {
+        let mut bytes = Vec::new();
+        body::encode(parts, &mut bytes);
+        Self::Packed(Packed {
+            codec: Codec::Stored,
+            raw_len: bytes.len() as u32,
+            bytes,
+        })
+    }
+
+    pub(super) fn decode(&self, rows: &[usize]) -> Result<Vec<Entries>, CodecError> {
+        match self {
+            Self::Packed(packed) => body::decode(&packed.decompress()?, rows),
+            Self::Received(received) => received.decode(rows),
+        }
+    }
+}
+
+/// Bytes of ours, compressed where that pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    codec: Codec,
+    raw_len: u32,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    fn rows(parts: &[Part<'_>]) -> Self {
         thread_local! {
             /// What is compressed. Pushes are many, and of one size.
             static RAW: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -57,18 +100,6 @@ impl Body {
             raw.shrink_to(2 * RECORD_RAW_TARGET);
             body
         })
-    }
-
-    /// The rows of all parts, as they are.
-    #[cfg(test)]
-    pub(crate) fn uncompressed(parts: &[Part<'_>]) -> Self {
-        let mut bytes = Vec::new();
-        body::encode(parts, &mut bytes);
-        Self {
-            codec: Codec::Stored,
-            raw_len: bytes.len() as u32,
-            bytes,
-        }
     }
 
     fn compress(raw: &[u8]) -> Self {
@@ -87,38 +118,50 @@ impl Body {
     }
 }
 
-/// A `rows` record, ready to be written.
+/// A record of rows, ready to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct RowsRecord {
     /// Its number.
     pub(crate) seq: u64,
     head: Vec<u8>,
-    body: Body,
+    tail: Bytes,
 }
 
 impl RowsRecord {
     /// Joins a body with the streams whose rows it has, as (ref, rows).
     pub(crate) fn new(seq: u64, tenant: &TenantId, parts: &[(u64, usize)], body: Body) -> Self {
-        let mut head = vec![KIND_ROWS];
+        let mut head = vec![match &body {
+            Body::Packed(_) => KIND_ROWS,
+            Body::Received(_) => KIND_RECEIVED,
+        }];
         head.extend_from_slice(&seq.to_le_bytes());
         put_bytes(&mut head, tenant.as_str().as_bytes());
-        body.head(&mut head);
+        if let Body::Packed(packed) = &body {
+            packed.head(&mut head);
+        }
         put_varint(&mut head, parts.len() as u64);
         for (stream, rows) in parts {
             put_varint(&mut head, *stream);
             put_varint(&mut head, *rows as u64);
         }
-        Self { seq, head, body }
+        let tail = match body {
+            Body::Packed(packed) => packed.bytes.into(),
+            Body::Received(received) => {
+                put_bytes(&mut head, &received.columns);
+                received.snappy
+            }
+        };
+        Self { seq, head, tail }
     }
 
     /// Bytes in a segment.
     pub(crate) fn len(&self) -> usize {
-        FRAME_LEN + self.head.len() + self.body.bytes.len()
+        FRAME_LEN + self.head.len() + self.tail.len()
     }
 
     /// Appends the record to those of the segment that has this seed.
     pub(crate) fn append(&self, seed: u32, out: &mut Vec<u8>) {
-        append_frame(seed, &self.head, &self.body.bytes, out);
+        append_frame(seed, &self.head, &self.tail, out);
     }
 }
 
@@ -133,7 +176,7 @@ pub(crate) fn append_streams<'a>(
         put_varint(&mut raw, stream);
         body::put_labels(labels, &mut raw);
     }
-    let body = Body::compress(&raw);
+    let body = Packed::compress(&raw);
     let mut head = vec![KIND_STREAMS];
     body.head(&mut head);
     append_frame(seed, &head, &body.bytes, out);
@@ -164,7 +207,7 @@ pub(crate) fn may_begin(first: &[u8; FIRST_LEN], after: u64) -> bool {
             let raw_len = u32::from_le_bytes([a, b, c, d]) as usize;
             Codec::from_byte(codec).is_ok() && raw_len <= BODY_BYTES_MAX
         }
-        KIND_ROWS => {
+        KIND_ROWS | KIND_RECEIVED => {
             let seq = u64::from_le_bytes(*rest);
             // All records of a segment are of one run.
             after == 0 || (seq > after && seq >> RUN_SHIFT == after >> RUN_SHIFT)
@@ -182,7 +225,7 @@ pub(crate) enum Record {
     Rows(RowsHead),
 }
 
-/// A `rows` record whose body is not decoded yet.
+/// A record of rows whose body is not decoded yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RowsHead {
     /// Its number.
@@ -198,11 +241,11 @@ impl RowsHead {
     /// The rows of each part.
     pub(crate) fn decode(&self) -> Result<Vec<Entries>, CodecError> {
         let rows: Vec<usize> = self.parts.iter().map(|(_, rows)| *rows).collect();
-        body::decode(&self.body.decompress()?, &rows)
+        self.body.decode(&rows)
     }
 }
 
-impl Body {
+impl Packed {
     fn read(reader: &mut Reader<'_>) -> Result<(Codec, usize), CodecError> {
         let codec = Codec::from_byte(reader.u8()?)?;
         let raw_len = CodecError::cap("body", u64::from(reader.u32()?), BODY_BYTES_MAX)?;
@@ -237,14 +280,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Record, CodecError> {
     let mut reader = Reader::new(bytes);
     match reader.u8()? {
         KIND_STREAMS => parse_streams(&mut reader).map(Record::Streams),
-        KIND_ROWS => parse_rows(&mut reader).map(Record::Rows),
+        kind @ (KIND_ROWS | KIND_RECEIVED) => parse_rows(kind, &mut reader).map(Record::Rows),
         _ => Err(CodecError::Invalid("unknown kind of record")),
     }
 }
 
 fn parse_streams(reader: &mut Reader<'_>) -> Result<Vec<(u64, LabelSet)>, CodecError> {
-    let (codec, raw_len) = Body::read(reader)?;
-    let raw = Body::rest(codec, raw_len, reader)?.decompress()?;
+    let (codec, raw_len) = Packed::read(reader)?;
+    let raw = Packed::rest(codec, raw_len, reader)?.decompress()?;
     let mut reader = Reader::new(&raw);
     let mut streams = Vec::new();
     while reader.remaining() > 0 {
@@ -253,11 +296,12 @@ fn parse_streams(reader: &mut Reader<'_>) -> Result<Vec<(u64, LabelSet)>, CodecE
     Ok(streams)
 }
 
-fn parse_rows(reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
+fn parse_rows(kind: u8, reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
     let seq = reader.u64()?;
     let tenant = TenantId::new(reader.text()?);
     let tenant = tenant.map_err(|_| CodecError::Invalid("not a tenant"))?;
-    let (codec, raw_len) = Body::read(reader)?;
+    let packed = (kind == KIND_ROWS).then(|| Packed::read(reader));
+    let packed = packed.transpose()?;
     let count = reader.items("parts of a record", usize::MAX)?;
     let mut parts = Vec::with_capacity(count.min(1 << 16));
     for _ in 0..count {
@@ -266,11 +310,18 @@ fn parse_rows(reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
             reader.count("rows of a part", BODY_BYTES_MAX)?,
         ));
     }
+    let body = match packed {
+        Some((codec, raw_len)) => Body::Packed(Packed::rest(codec, raw_len, reader)?),
+        None => Body::Received(ReceivedBody {
+            columns: reader.bytes()?.to_vec(),
+            snappy: Bytes::copy_from_slice(reader.take(reader.remaining())?),
+        }),
+    };
     Ok(RowsHead {
         seq,
         tenant,
         parts,
-        body: Body::rest(codec, raw_len, reader)?,
+        body,
     })
 }
 

@@ -25,7 +25,9 @@ use super::resync::{self, Search};
 
 const MAGIC: [u8; 4] = *b"LGWL";
 /// The version that is written.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
+/// The version in which no record has a body as it was received.
+const VERSION_PACKED: u16 = 2;
 /// The version in which checksums of records say nothing of their segment.
 const VERSION_UNSEEDED: u16 = 1;
 /// Bytes of a header.
@@ -75,7 +77,7 @@ impl Header {
             return Err(CodecError::Checksum);
         }
         let version = match reader.u16()? {
-            version @ (VERSION_UNSEEDED | VERSION) => version,
+            version @ (VERSION_UNSEEDED | VERSION_PACKED | VERSION) => version,
             version => return Err(CodecError::UnsupportedVersion(version)),
         };
         reader.u16()?;
