@@ -55,9 +55,7 @@ impl RowSet {
     /// Whether any of these rows is in the set.
     #[must_use]
     pub fn has_any(&self, rows: Range<usize>) -> bool {
-        self.iter_from(rows.start)
-            .next()
-            .is_some_and(|row| row < rows.end)
+        self.words_in(rows).any(|word| word != 0)
     }
 
     /// Whether a row is in the set.
@@ -114,20 +112,22 @@ impl RowSet {
     /// How many of these rows are in the set.
     #[must_use]
     pub fn count_in(&self, rows: Range<usize>) -> usize {
-        let end = rows.end.min(self.len);
-        let Some(last) = end.checked_sub(1).filter(|last| rows.start <= *last) else {
-            return 0;
-        };
-        let (first, last) = (rows.start / 64, last / 64);
-        let words = self.words.get(first..=last).unwrap_or_default();
-        let all: usize = words.iter().map(|word| word.count_ones() as usize).sum();
-        let outside = |word: usize, bits: u64| {
-            let word = self.words.get(word).copied().unwrap_or(0);
-            (word & bits).count_ones() as usize
-        };
-        let before = outside(first, (1 << (rows.start % 64)) - 1);
-        let behind = outside(last, !(u64::MAX >> (63 - (end - 1) % 64)));
-        all - before - behind
+        self.words_in(rows)
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+
+    /// The words that have some of the rows, without the others.
+    fn words_in(&self, rows: Range<usize>) -> impl Iterator<Item = u64> + '_ {
+        let (first, end) = (rows.start / 64, rows.end.min(self.len).div_ceil(64));
+        let words = self.words.get(first..end).unwrap_or_default();
+        (first..).zip(words).map(move |(number, word)| {
+            let before = rows.start.saturating_sub(number * 64).min(64) as u32;
+            let behind = (number * 64 + 64).saturating_sub(rows.end).min(64) as u32;
+            let from = u64::MAX.checked_shl(before).unwrap_or(0);
+            let to = u64::MAX.checked_shr(behind).unwrap_or(0);
+            word & from & to
+        })
     }
 
     /// The rows of the set among some, ascending.

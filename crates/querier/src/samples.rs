@@ -334,7 +334,9 @@ impl Shared {
             return Ok(None);
         };
         let is_shared = meta.runs().len() > 1;
-        if is_shared && !self.prefilter.is_empty() {
+        // Of a shared block all is fetched unless counters tell, which they do of rows that are
+        // neither searched nor shown to the stages.
+        if is_shared && !(self.prefilter.is_empty() && self.shape.takes_all) {
             return Ok(Some(everything));
         }
         let mut stages = self.extractor.for_stream(&unit.labels);

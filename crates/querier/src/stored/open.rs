@@ -54,7 +54,7 @@ impl Default for OpenBlocks {
 }
 
 /// Which block of which unit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     unit: usize,
     block: usize,
@@ -175,18 +175,29 @@ impl OpenBlocks {
         context: &Context,
         units: &[(&Unit, Wanted<'_>)],
     ) -> Result<Vec<OpenUnit>, CodedError> {
-        let mut looking = Vec::with_capacity(units.len());
+        let (mut opening, mut looking) = (Vec::with_capacity(units.len()), Vec::new());
         for (number, (unit, wanted)) in units.iter().enumerate() {
             for (block, run) in unit.blocks.iter().enumerate() {
                 let place = Place {
                     unit: number,
                     block,
                 };
-                looking.push(self.look(context, place, run, *wanted));
+                // Many units have the same block: nobody waits for what is open.
+                match self.kept.get(run) {
+                    Some(open) => opening.push(Opening {
+                        place,
+                        run,
+                        wanted: *wanted,
+                        first: First::Known(Some(open)),
+                    }),
+                    None => looking.push(self.look(context, place, run, *wanted)),
+                }
             }
         }
-        let looked = futures::stream::iter(looking).buffered(FETCHES_AT_ONCE);
-        let mut opening: Vec<Opening<'_>> = looked.try_collect().await?;
+        let mut looked = futures::stream::iter(looking).buffered(FETCHES_AT_ONCE);
+        while let Some(looked) = looked.try_next().await? {
+            opening.push(looked);
+        }
         self.read(context, &mut opening).await?;
         for later in &mut opening {
             self.read_later(context, later).await?;
@@ -198,14 +209,21 @@ impl OpenBlocks {
             opened.extend(readable(context, &mut open, place, run, opening.opened())?);
         }
         let found = self.search(context, &opened).await?;
-        let mut completing = Vec::with_capacity(opened.len());
+        let (mut sources, mut completing) = (Vec::with_capacity(opened.len()), Vec::new());
         for (opened, found) in opened.into_iter().zip(found) {
-            completing.push(self.complete(context, opened, found));
+            match at_hand(&opened, found.as_ref()) {
+                Some(source) => sources.extend(source.map(|source| (opened.place, source))),
+                None => completing.push(self.complete(context, opened, found)),
+            }
         }
         let mut completed = futures::stream::iter(completing).buffered(FETCHES_AT_ONCE);
         while let Some((place, run, source)) = completed.next().await {
             let source = readable(context, &mut open, place, run, source)?;
-            if let (Some((source, held)), Some(unit)) = (source, open.get_mut(place.unit)) {
+            sources.extend(source.map(|source| (place, source)));
+        }
+        sources.sort_by_key(|(place, _)| *place);
+        for (place, (source, held)) in sources {
+            if let Some(unit) = open.get_mut(place.unit) {
                 unit.add(place.block, source, held);
             }
         }
@@ -344,6 +362,10 @@ impl OpenBlocks {
             return Ok(());
         }
         let (run, wanted) = (opening.run, opening.wanted);
+        if let Some(open) = self.kept.get(run) {
+            opening.first = First::Known(Some(open));
+            return Ok(());
+        }
         let claim = self.claims.wait(run.key()).await;
         opening.first = First::or_damaged(self.plan(context, run, wanted, Some(claim)).await)?;
         self.read(context, std::slice::from_mut(opening)).await
@@ -417,7 +439,7 @@ impl OpenBlocks {
         open
     }
 
-    /// Fetches what is needed besides of the rows that were found. `None` if none is of the run.
+    /// Fetches what is needed besides of the rows that were found.
     async fn complete<'a>(
         &self,
         context: &Context,
@@ -426,7 +448,7 @@ impl OpenBlocks {
     ) -> (Place, &'a RunRef, Result<Option<HeldSource>, ReadError>) {
         let (place, run) = (opened.place, opened.run);
         let source = match found.transpose() {
-            Ok(found) => self.source(context, opened, found).await,
+            Ok(found) => self.source(context, opened, found).await.map(Some),
             Err(error) => Err(run.damaged(&error)),
         };
         (place, run, source)
@@ -437,14 +459,9 @@ impl OpenBlocks {
         context: &Context,
         opened: Opened<'_>,
         found: Option<Arc<RowSet>>,
-    ) -> Result<Option<HeldSource>, ReadError> {
+    ) -> Result<HeldSource, ReadError> {
         let Opened { run, mut open, .. } = opened;
-        let rows = open.block.meta().runs().get(run.run as usize);
-        let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
         if let Some(found) = found {
-            if !found.has_any(rows) {
-                return Ok(None);
-            }
             let found = Found {
                 run,
                 open: &open,
@@ -459,11 +476,7 @@ impl OpenBlocks {
                 self.fetch_found(context, found).await?;
             }
         }
-        let source = Source::Block {
-            block: open.block,
-            run: run.run as usize,
-        };
-        Ok(Some((source, open.held)))
+        Ok(held_source(run, open))
     }
 
     async fn fetch_found(&self, context: &Context, found: Found<'_>) -> Result<(), ReadError> {
@@ -497,6 +510,27 @@ impl OpenBlocks {
         self.kept.keep(context, whole.clone());
         Ok(whole)
     }
+}
+
+/// What is scanned of a block, if anything, unless something may have to be fetched or failed.
+fn at_hand(opened: &Opened<'_>, found: Option<&Searched>) -> Option<Option<HeldSource>> {
+    let Opened { run, open, .. } = opened;
+    let rows = open.block.meta().runs().get(run.run as usize);
+    let rows = rows.map(chunk::RunMeta::row_range).unwrap_or_default();
+    match found {
+        Some(Ok(found)) if !found.has_any(rows) => Some(None),
+        Some(Ok(_)) if !open.is_whole => None,
+        Some(Err(_)) => None,
+        Some(Ok(_)) | None => Some(Some(held_source(run, open.clone()))),
+    }
+}
+
+fn held_source(run: &RunRef, open: OpenBlock) -> HeldSource {
+    let source = Source::Block {
+        block: open.block,
+        run: run.run as usize,
+    };
+    (source, open.held)
 }
 
 /// What was read of a run, if anything; the unit and the answer take in that it is damaged.
