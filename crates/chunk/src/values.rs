@@ -79,6 +79,8 @@ pub(crate) struct Decoded {
     pub(crate) lines: GroupValues,
     /// Per table its identifiers.
     ids: Vec<OnceLock<Bytes>>,
+    /// The frame that short payloads lie in together.
+    together: OnceLock<(u32, Bytes)>,
 }
 
 impl Values {
@@ -99,13 +101,17 @@ impl Values {
 impl Decoded {
     pub(crate) fn heap_bytes(&self) -> usize {
         let ids = self.ids.iter().filter_map(OnceLock::get);
-        self.lines.heap_bytes() + ids.map(Bytes::len).sum::<usize>()
+        let together = self.together.get();
+        self.lines.heap_bytes()
+            + ids.map(Bytes::len).sum::<usize>()
+            + together.map_or(0, |(_, frame)| frame.len())
     }
 
     pub(crate) fn new(shape: &Shape) -> Self {
         Self {
             lines: GroupValues::new(&shape.lines),
             ids: shape.ids.iter().map(|_| OnceLock::new()).collect(),
+            together: OnceLock::new(),
         }
     }
 }
@@ -180,7 +186,7 @@ impl<'a> Store<'a> {
     fn payload(self, number: u32) -> Result<Bytes, ChunkError> {
         let blob = self.shape.payloads.get(number as usize);
         let blob = blob.ok_or_else(|| self.damaged("payload that is not there"))?;
-        self.block.blob(blob)
+        self.block.payload(blob, &self.decoded.together)
     }
 
     pub(crate) fn damaged(self, why: &'static str) -> ChunkError {
@@ -326,4 +332,51 @@ fn keep<T>(
     }
     let decoded = decode()?;
     Ok(cell.get_or_init(|| decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use model::{Entries, LabelSet};
+
+    use super::*;
+    use crate::{EncodeOptions, LinesPolicy, Run, encode_block};
+
+    #[test]
+    fn short_payloads_are_parts_of_one_frame_that_is_decompressed_once() {
+        let letters = "abcdefghijklmnopqrstuvwxyz".repeat(2);
+        let mut entries = Entries::default();
+        for row in 0..2000_i64 {
+            let mut line = String::new();
+            for column in 0..24 {
+                let of = row as usize * (column + 7) % 67;
+                let (start, len) = (of % 26, 8 + of / 26);
+                let word = letters.get(start..start + len).unwrap();
+                write!(line, "field{column}={word} ").unwrap();
+            }
+            assert!(entries.push(row, line.as_bytes(), &LabelSet::default()));
+        }
+        let labels = LabelSet::from_pairs([("app", "a")]);
+        let options = EncodeOptions {
+            lines: LinesPolicy::Structured,
+            ..EncodeOptions::default()
+        };
+        let block = encode_block(&[Run::new(&labels, &entries)], &options);
+        let block = block.unwrap().open();
+        let store = block.store().unwrap().unwrap();
+        let lines = store.lines();
+        let columns = 0..lines.group.columns.len() as u32;
+        let texts = columns.filter_map(|number| match lines.distinct(number).unwrap().values {
+            Values::Dictionary { values, .. } => Some(values.text.as_ptr_range()),
+            _ => None,
+        });
+        let texts: Vec<_> = texts.collect();
+        let (_, frame) = store.decoded.together.get().unwrap();
+        let frame = frame.as_ptr_range();
+        assert!(texts.len() >= 20, "{texts:?}");
+        for text in texts {
+            assert!(frame.start <= text.start && text.end <= frame.end);
+        }
+    }
 }

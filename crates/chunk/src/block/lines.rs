@@ -1,13 +1,14 @@
 //! Lines and their lengths.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use codec::CodecError;
 
 use super::{Block, keep};
-use crate::meta::{Blob, RunMeta};
+use crate::meta::{Blob, RunMeta, Span};
 use crate::shape::Shape;
 use crate::values::{Decoded, Store, TextCursor};
 use crate::{ChunkError, Projection, RowSet, RunRows};
@@ -161,9 +162,35 @@ impl Block {
         Ok((self.decode_ends(None)?, self.bytes(lines, 0..lines.len())?))
     }
 
-    /// All of a payload.
-    pub(crate) fn blob(&self, blob: &Blob) -> Result<Bytes, ChunkError> {
-        self.bytes(blob, 0..blob.len())
+    /// All of a payload. The frame that it shares with others is decompressed once, and kept in
+    /// `together`; the pool the block keeps itself.
+    pub(crate) fn payload(
+        &self,
+        blob: &Blob,
+        together: &OnceLock<(u32, Bytes)>,
+    ) -> Result<Bytes, ChunkError> {
+        let shared = match blob.spans.as_slice() {
+            [span] if span.frame > 0 && self.is_part(span) => span,
+            _ => return self.bytes(blob, 0..blob.len()),
+        };
+        let frame = match together.get() {
+            Some((number, frame)) if *number == shared.frame => frame.clone(),
+            _ => {
+                let frame = self.frame(shared.frame)?;
+                // If another is kept already, it is the one that most payloads lie in.
+                let _ = together.set((shared.frame, frame.clone()));
+                frame
+            }
+        };
+        // The meta was checked: spans lie inside their frames.
+        let start = shared.offset as usize;
+        Ok(frame.slice(start..start + shared.len as usize))
+    }
+
+    /// Whether there is more in its frame than a span.
+    fn is_part(&self, span: &Span) -> bool {
+        let frame = self.meta.frames.get(span.frame as usize);
+        frame.is_some_and(|frame| span.len < frame.raw_len)
     }
 
     pub(crate) fn damaged_lines(&self, why: &'static str) -> ChunkError {
