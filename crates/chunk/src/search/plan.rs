@@ -41,6 +41,10 @@ impl<'n> Plan<'n> {
         let mut plan = Self::default();
         let test = Test::new(*condition);
         let classes = class_mask(condition.text);
+        let mut bytes_in = [false; 256];
+        for byte in condition.text {
+            bytes_in[usize::from(*byte)] = true;
+        }
         let mut folded = Vec::new();
         for (number, template) in group.templates.iter().enumerate() {
             let bytes = bytes_of(group, template);
@@ -59,6 +63,7 @@ impl<'n> Plan<'n> {
                 condition: *condition,
                 test: &test,
                 classes,
+                bytes_in: &bytes_in,
                 folded: &folded,
                 found: Vec::new(),
                 too_many: false,
@@ -186,6 +191,8 @@ struct Walk<'a, 'n> {
     test: &'a Test<'n>,
     /// The classes of its text.
     classes: u16,
+    /// Per byte whether its text has it.
+    bytes_in: &'a [bool; 256],
     /// Text before each value and behind the last, as the condition compares it, if case does not
     /// matter.
     folded: &'a [Cow<'a, [u8]>],
@@ -219,7 +226,7 @@ impl<'n> Walk<'_, 'n> {
         }
         for at in 0..last {
             // It begins in the text before a value and goes on in the value.
-            if let Some(last_byte) = self.piece(at).last().copied() {
+            if let Some(last_byte) = self.in_text(self.piece(at).last()) {
                 let most = self.piece(at).len().min(text.len().saturating_sub(1));
                 let starts = text.get(..most).unwrap_or_default();
                 for end in memchr::memchr_iter(last_byte, starts) {
@@ -233,6 +240,12 @@ impl<'n> Walk<'_, 'n> {
             self.in_value(at, 0, false, &mut Vec::new());
         }
         false
+    }
+
+    /// A byte, if the literal has it: for most that is enough to know.
+    fn in_text(&self, byte: Option<&u8>) -> Option<u8> {
+        byte.copied()
+            .filter(|byte| self.bytes_in[usize::from(*byte)])
     }
 
     fn piece(&self, at: usize) -> &[u8] {
@@ -282,7 +295,7 @@ impl<'n> Walk<'_, 'n> {
         }
         let least = usize::from(!at_start);
         // What follows the value in the literal begins as the text behind the value does.
-        let Some(next) = self.piece(place + 1).first().copied() else {
+        let Some(next) = self.in_text(self.piece(place + 1).first()) else {
             return;
         };
         for len in memchr::memchr_iter(next, rest).skip_while(|len| *len < least) {
