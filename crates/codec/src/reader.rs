@@ -25,6 +25,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer, as for all methods here.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
         let (taken, left) = self
             .left
@@ -38,6 +39,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let (taken, left) = self
             .left
@@ -51,6 +53,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there is none.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, CodecError> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -59,6 +62,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are too few bytes.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, CodecError> {
         self.array().map(u16::from_le_bytes)
     }
@@ -67,6 +71,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If there are too few bytes.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, CodecError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -112,6 +117,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Self::varint`].
+    #[inline]
     pub fn zigzag(&mut self) -> Result<i64, CodecError> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
@@ -121,6 +127,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it is more.
+    #[inline]
     pub fn count(&mut self, what: &'static str, limit: usize) -> Result<usize, CodecError> {
         CodecError::cap(what, self.varint()?, limit)
     }
@@ -129,6 +136,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it is more than `limit` or than the bytes left.
+    #[inline]
     pub fn items(&mut self, what: &'static str, limit: usize) -> Result<usize, CodecError> {
         let count = self.count(what, limit)?;
         if count > self.left.len() {
@@ -157,6 +165,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If the bytes end.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
         let len = self.varint()?;
         self.take(usize::try_from(len).map_err(|_| CodecError::Truncated)?)
