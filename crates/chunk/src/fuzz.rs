@@ -31,7 +31,7 @@ pub fn object(bytes: &Bytes) -> Result<(), ChunkError> {
 /// # Errors
 /// If the bytes contradict themselves.
 pub fn block(meta: &[u8], body: &Bytes) -> Result<(), ChunkError> {
-    let mut meta = BlockMeta::parse(0, meta)?;
+    let mut meta = BlockMeta::parse(0, &Bytes::copy_from_slice(meta))?;
     meta.body_off = 0;
     for frame in &mut meta.frames {
         let start = usize::try_from(frame.offset)

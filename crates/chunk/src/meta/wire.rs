@@ -131,7 +131,7 @@ impl BlockMeta {
     }
 
     /// Reads what [`Self::to_bytes`] wrote.
-    pub(crate) fn parse(ordinal: u32, bytes: &[u8]) -> Result<Self, ChunkError> {
+    pub(crate) fn parse(ordinal: u32, bytes: &Bytes) -> Result<Self, ChunkError> {
         let part = Part::BlockMeta { block: ordinal };
         let layout = bytes.first().copied().unwrap_or_default();
         match Layout::from_byte(layout) {
@@ -141,7 +141,7 @@ impl BlockMeta {
     }
 }
 
-fn parse(ordinal: u32, layout: Layout, bytes: &[u8]) -> Result<BlockMeta, CodecError> {
+fn parse(ordinal: u32, layout: Layout, bytes: &Bytes) -> Result<BlockMeta, CodecError> {
     let mut reader = Reader::new(bytes);
     let [_, flags] = reader.array::<2>()?;
     if flags & !FLAG_METADATA_BYTES != 0 {
@@ -161,10 +161,13 @@ fn parse(ordinal: u32, layout: Layout, bytes: &[u8]) -> Result<BlockMeta, CodecE
     let lines = parse_blob(&mut reader, &frames)?;
     let columns = parse_columns(&mut reader, &frames)?;
     let shape = (layout != Layout::Plain).then(|| LazyShape {
-        bytes: Bytes::copy_from_slice(reader.take(reader.remaining()).unwrap_or_default()),
+        // Most of a meta is shape: little else is kept in memory with it.
+        bytes: bytes.slice(bytes.len() - reader.remaining()..),
         shape: OnceLock::new(),
     });
-    reader.finish()?;
+    if shape.is_none() {
+        reader.finish()?;
+    }
     let meta = BlockMeta {
         ordinal,
         layout,

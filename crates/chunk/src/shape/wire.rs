@@ -1,5 +1,6 @@
 //! A shape as bytes.
 
+use bytes::Bytes;
 use codec::{CodecError, Reader, put_bytes, put_varint};
 use smallvec::SmallVec;
 
@@ -41,7 +42,7 @@ impl Shape {
 
     /// Reads what [`Self::to_bytes`] wrote, for lines of so many bytes in so many rows.
     pub(crate) fn parse(
-        bytes: &[u8],
+        bytes: &Bytes,
         frames: &[FrameMeta],
         rows: u32,
         raw_bytes: u64,
@@ -65,7 +66,9 @@ impl Shape {
             })
         })?;
         let mut parser = Parser {
+            bytes,
             reader,
+            places: Vec::new(),
             payloads: payload_count,
             id_tables: ids.len(),
             columns_left: MAX_COLUMNS,
@@ -199,7 +202,11 @@ fn grams(reader: &mut Reader<'_>) -> Result<Grams, CodecError> {
 type Head<'a> = (u32, bool, &'a [u8]);
 
 struct Parser<'a> {
+    /// All of them.
+    bytes: &'a Bytes,
     reader: Reader<'a>,
+    /// Those of the placeholders of a template.
+    places: Vec<u32>,
     payloads: usize,
     id_tables: usize,
     columns_left: usize,
@@ -255,8 +262,8 @@ impl<'a> Parser<'a> {
     }
 
     fn template(&mut self, (count, is_json, text): Head<'_>) -> Result<Template, CodecError> {
-        let places = placeholders(text);
-        let slots = CodecError::cap("slots", places.len() as u64, MAX_SLOTS)?;
+        placeholders(text, &mut self.places);
+        let slots = CodecError::cap("slots", self.places.len() as u64, MAX_SLOTS)?;
         let mut next = 0i64;
         let slots = self.reader.list(slots, |reader| {
             let slot = next.wrapping_add(reader.zigzag()?);
@@ -267,7 +274,8 @@ impl<'a> Parser<'a> {
                 .map(|slot| slot as u32)
                 .ok_or(CodecError::Invalid("column that is not there"))
         })?;
-        Template::with_places(count, is_json, text, places, slots.into())
+        let text = self.bytes.slice_ref(text);
+        Template::with_places(count, is_json, text, &self.places, slots.into())
             .ok_or(CodecError::Invalid("placeholders next to each other"))
     }
 
