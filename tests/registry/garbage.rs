@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::registry::{
     CONFIG, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, sha256,
 };
@@ -168,5 +168,46 @@ async fn a_dry_run_says_what_would_go_and_nothing_goes() -> anyhow::Result<()> {
     // Its grace is not over.
     assert_eq!(run(false).await?["blobs"], json!(0));
     assert_eq!(client.status(Method::GET, &path).await?, 200);
+    Ok(())
+}
+
+/// Who sets it wants time to look, before more is gone.
+#[tokio::test]
+async fn nothing_is_removed_while_it_is_read_only() -> anyhow::Result<()> {
+    let mut env = NO_GRACE;
+    // A round as the registry starts, and those that are asked for.
+    env[0].1 = "1h";
+    let mut registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client().clone();
+    let image = client.push_image("team/app", "v1", &bytes(1, 1000)).await?;
+    let tag = "/v2/team/app/manifests/v1";
+    assert_eq!(client.status(Method::DELETE, tag).await?, 202);
+    let set = async |is: Value| {
+        let set = json!({"read_only": is});
+        let set = client.manage(Method::PUT, "/configurations", set).await?;
+        anyhow::ensure!(set.0 == 200, "{}", set.1);
+        anyhow::Ok(())
+    };
+    set(json!(true)).await?;
+    registry.kill()?;
+    registry.start_again().await?;
+    let api = registry.process()?.api();
+    let looked = || async {
+        let (_, metrics) = api.get("/metrics", &[]).await.ok()?;
+        let mut lines = metrics.lines();
+        let has = |line: &str| line.starts_with("registry_gc_candidates") && !line.ends_with(" 0");
+        lines.any(has).then_some(())
+    };
+    wait_for("a round", Duration::from_secs(20), looked).await?;
+    let path = format!("/v2/team/app/manifests/{}", sha256(&image));
+    assert_eq!(client.status(Method::HEAD, &path).await?, 200);
+    let collect =
+        |dry_run: bool| client.manage(Method::POST, "/system/gc", json!({"dry_run": dry_run}));
+    assert_eq!(collect(false).await?.0, 403);
+    let (status, would) = collect(true).await?;
+    assert_eq!((status, &would["manifests"]), (200, &json!(1)));
+    set(Value::Null).await?;
+    assert_eq!(collect(false).await?.0, 200);
+    assert_eq!(client.status(Method::HEAD, &path).await?, 404);
     Ok(())
 }

@@ -213,7 +213,7 @@ async fn what_is_removed_while_it_is_copied_is_copied_all_the_same() -> anyhow::
         assert_eq!(put.status(), 201);
         let to = format!("/projects/prod/repositories/app{round}/artifacts?from=dev/app:v1");
         let copied = ask(client, Method::POST, &to, Value::Null);
-        let first = format!("/v2/prod/app{round}/manifests/{}", sha256(&images[0]));
+        let first = format!("/v2/prod/app{round}/manifests/{}", sha256(&images[11]));
         let removed = async {
             let begun = || async {
                 let answer = client.request(Method::HEAD, &first).send().await.ok()?;

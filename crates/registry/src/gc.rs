@@ -6,6 +6,7 @@
 //! That is done every few seconds, or by a schedule if one was set (`meta::GcSchedule`): then what may
 //! be garbage is looked at by one process when its time has come, and bytes whose rows went so leave
 //! the store as soon as nobody can be reading them.
+//! While the registry is read-only, nothing is removed.
 //! Once a day the store is compared with the database, for what a crash left between the two.
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::logs::{Done, Job};
 use crate::meta::{Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn};
 use crate::registry::Registry;
+use crate::settings::check_writable;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
 const REVIEWS_MAX: i64 = 64;
@@ -47,7 +49,8 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");
         }
-        if config.enabled && swept.elapsed() >= config.sweep_interval.as_std() {
+        let may_sweep = config.enabled && !registry.settings().is_read_only();
+        if may_sweep && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
             let job = Job::gc("sweep");
             let orphans = sweep(registry).await.map(|orphans| Done {
@@ -77,13 +80,16 @@ enum Time {
     Always,
     /// A schedule says so.
     Scheduled,
-    /// A schedule says that it will be.
+    /// A schedule says that it will be, or the registry is read-only.
     NotYet,
 }
 
 impl Time {
     async fn of(registry: &Registry) -> Result<Self, Error> {
         let meta = registry.meta();
+        if registry.settings().is_read_only() {
+            return Ok(Self::NotYet);
+        }
         let Some(schedule) = meta.gc_schedule().await? else {
             return Ok(Self::Always);
         };
@@ -138,12 +144,16 @@ impl From<Collected> for Done {
     }
 }
 
-/// Collects because a request asks for it, or only looks; tells of it in any case.
+/// Collects because a request asks for it, or only looks; tells of it in any case, but where nothing
+/// may be changed.
 pub(crate) async fn asked(
     registry: &Registry,
     rid: &str,
     dry_run: bool,
 ) -> Result<Collected, Error> {
+    if !dry_run {
+        check_writable(registry)?;
+    }
     let job = Job::gc("collect").asked_by(rid);
     let collected = match dry_run {
         true => self::dry_run(registry).await.map(|removed| Collected {
@@ -183,7 +193,8 @@ async fn round(
         limit: RECORDS_MAX,
     };
     while !stop.is_cancelled() && meta.change(forget()).await? > 0 {}
-    while is_time && registry.config().gc.enabled && !stop.is_cancelled() {
+    let may_remove = || registry.config().gc.enabled && !registry.settings().is_read_only();
+    while is_time && may_remove() && !stop.is_cancelled() {
         let removed = meta.change(review(registry)).await?;
         if removed.looked_at == 0 {
             break;
@@ -192,6 +203,7 @@ async fn round(
         total.removed.add(&removed);
     }
     while !stop.is_cancelled()
+        && !registry.settings().is_read_only()
         && let Some(freed_bytes) = remove_dead(registry).await?
     {
         total.freed_bytes += freed_bytes;
