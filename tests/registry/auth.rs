@@ -55,6 +55,28 @@ async fn the_first_password_is_random_and_for_its_owner_only() -> anyhow::Result
     Ok(())
 }
 
+/// As if it had been killed between making the administrator and telling the password.
+#[tokio::test]
+async fn the_first_password_is_there_also_if_the_first_start_was_killed() -> anyhow::Result<()> {
+    let (mut registry, admin) = start().await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    let new = file.with_extension("new");
+    let password = std::fs::read_to_string(&file)?;
+    registry.kill()?;
+    std::fs::rename(&file, &new)?;
+    registry.start_again().await?;
+    assert_eq!(std::fs::read_to_string(&file)?, password);
+    assert!(!new.exists());
+    assert_eq!(admin.status(Method::GET, "/v2/").await?, 200);
+    // Another process was first: what this one had thought of is nobody's password.
+    registry.kill()?;
+    std::fs::write(&new, "nobody's\n")?;
+    registry.start_again().await?;
+    assert_eq!(std::fs::read_to_string(&file)?, password);
+    assert!(!new.exists());
+    Ok(())
+}
+
 #[tokio::test]
 async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;

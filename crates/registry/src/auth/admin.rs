@@ -1,11 +1,12 @@
 //! The first administrator: made at the first start, with a password of its own.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::password;
+use super::password::{self, Passwords};
 use crate::error::Error;
 use crate::meta::{CreateAccount, Meta, Profile};
 use crate::who::Who;
@@ -24,39 +25,75 @@ pub(crate) struct FirstAdmin {
 }
 
 impl FirstAdmin {
-    /// Makes the first administrator, if there is none.
+    /// Makes the first administrator, if there is none; finishes what a start that was killed began.
     pub(crate) async fn ensure(meta: &Meta, directory: &Path) -> Result<Option<Self>, Error> {
-        let generated = password::generate();
+        let file = directory.join(FILE);
+        let new = file.with_extension("new");
+        let failed = |error| Error::internal("keeping the first password", &error);
+        if meta.has_admin().await? {
+            return match left(meta, &new).await? {
+                Some(password) => Self::keep(password, &new, file).map(Some).map_err(failed),
+                None => Ok(None),
+            };
+        }
+        let password = password::generate();
         let create = CreateAccount {
             who: Who::system("first start"),
             name: NAME.to_owned(),
-            password: password::hash(&generated)?,
+            password: password::hash(&password)?,
             is_admin: true,
             profile: Profile::default(),
             only_first_admin: true,
         };
-        let file = directory.join(FILE);
         // The password is on the disk before anybody can need it.
-        let kept = keep(&file.with_extension("new"), &generated);
-        kept.map_err(|error| Error::internal("keeping the first password", &error))?;
+        write(&new, &password).map_err(failed)?;
         if meta.change(create).await?.is_none() {
-            let _ = std::fs::remove_file(file.with_extension("new"));
+            let _ = std::fs::remove_file(new);
             return Ok(None);
         }
-        std::fs::rename(file.with_extension("new"), &file)
-            .map_err(|error| Error::internal("keeping the first password", &error))?;
-        Ok(Some(FirstAdmin {
+        Self::keep(password, &new, file).map(Some).map_err(failed)
+    }
+
+    /// Has the file of a password that holds be where it is looked for.
+    fn keep(password: String, new: &Path, file: PathBuf) -> std::io::Result<Self> {
+        std::fs::rename(new, &file)?;
+        sync_directory(&file)?;
+        Ok(Self {
             name: NAME,
-            password: generated,
+            password,
             file,
-        }))
+        })
     }
 }
 
-fn keep(path: &Path, password: &str) -> std::io::Result<()> {
+/// The password of a start that was killed after it had made the administrator. One that is nobody's,
+/// as another process that shares the database was first, is removed.
+async fn left(meta: &Meta, new: &Path) -> Result<Option<String>, Error> {
+    let Ok(text) = std::fs::read_to_string(new) else {
+        return Ok(None);
+    };
+    let account = meta.account(NAME).await?;
+    let hash = account.as_ref().map(|account| account.password.as_str());
+    if Arc::new(Passwords::new()).check(text.trim(), hash).await? {
+        return Ok(Some(text.trim().to_owned()));
+    }
+    let _ = std::fs::remove_file(new);
+    Ok(None)
+}
+
+fn write(path: &Path, password: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path)?;
     file.write_all(format!("{password}\n").as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    sync_directory(path)
+}
+
+/// What is new in a directory survives only once the directory is synced too.
+fn sync_directory(file: &Path) -> std::io::Result<()> {
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }

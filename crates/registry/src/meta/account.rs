@@ -74,6 +74,12 @@ impl Meta {
             .map_err(|error| unavailable(&error))
     }
 
+    /// Whether there is an administrator.
+    pub(crate) async fn has_admin(&self) -> Result<bool, Error> {
+        let found = bound!("SELECT 1 FROM account WHERE admin = 1 LIMIT 1");
+        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+    }
+
     /// A robot by its name.
     pub(crate) async fn robot(&self, name: &str) -> Result<Option<Robot>, Error> {
         let number = self.changes.of_people();
