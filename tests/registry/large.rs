@@ -117,7 +117,7 @@ async fn their_bytes_are_in_the_store_for_as_long_as_they_are_there() -> anyhow:
     put(client, "app", "v1", &small).await?;
     let deleted = client.manage(
         Method::DELETE,
-        "/projects/other/repositories/other",
+        "/projects/other/repositories/-",
         json!(null),
     );
     assert_eq!(deleted.await?.0, 200);

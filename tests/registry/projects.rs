@@ -18,6 +18,43 @@ async fn start(env: &[(&str, &str)]) -> anyhow::Result<(Registry, RegistryClient
     Ok((registry, admin))
 }
 
+/// As images are often named: grafana/grafana.
+#[tokio::test]
+async fn a_repository_can_be_named_as_its_project() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut pushed = Vec::new();
+    for (seed, repo) in (1..).zip(["grafana/grafana", "grafana"]) {
+        pushed.push(client.push_image(repo, "v1", &bytes(seed, 100)).await?);
+    }
+    let base = "/projects/grafana/repositories";
+    for (at, rest, name) in [(0, "grafana", "grafana/grafana"), (1, "-", "grafana")] {
+        let path = format!("{base}/{rest}");
+        let (status, shown) = client.manage(Method::GET, &path, Value::Null).await?;
+        assert_eq!((status, &shown["name"]), (200, &json!(name)));
+        let artifact = format!("{path}/artifacts/v1");
+        let (status, shown) = client.manage(Method::GET, &artifact, Value::Null).await?;
+        assert_eq!(
+            (status, &shown["digest"]),
+            (200, &json!(sha256(&pushed[at])))
+        );
+    }
+    let path = format!("{base}/grafana");
+    let gone = client.manage(Method::DELETE, &path, Value::Null).await?;
+    assert_eq!(gone.0, 200);
+    let gone = client.manage(Method::DELETE, &path, Value::Null).await?;
+    assert_eq!(gone.0, 404);
+    assert_eq!(
+        client
+            .status(Method::HEAD, "/v2/grafana/manifests/v1")
+            .await?,
+        200
+    );
+    let (_, left) = client.manage(Method::GET, base, Value::Null).await?;
+    assert_eq!(left.as_array().map(Vec::len), Some(1), "{left}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_push_makes_no_project_where_there_are_accounts() -> anyhow::Result<()> {
     let (name, _) = CREATE_ON_PUSH;

@@ -213,7 +213,7 @@ mod tests {
             (
                 "artifacts team",
                 "GET",
-                "/projects/team/repositories/team/artifacts?page_size=1000",
+                "/projects/team/repositories/-/artifacts?page_size=1000",
             ),
             (
                 "undelete team/a v1",

@@ -113,9 +113,10 @@ pub(super) fn project(name: &str) -> String {
     format!("/projects/{}", encoded(name))
 }
 
-/// The path of a repository: what comes after the project is one part of the path.
+/// The path of a repository: what comes after the project is one part of the path, and `-` if that is
+/// nothing.
 pub(super) fn repository(name: &str) -> String {
-    let (of, rest) = name.split_once('/').unwrap_or((name, name));
+    let (of, rest) = name.split_once('/').unwrap_or((name, "-"));
     let rest = encoded(&rest.replace('/', "%2F"));
     format!("{}/repositories/{rest}", project(of))
 }
@@ -262,6 +263,8 @@ mod tests {
             repository("te am/a/b?c"),
             "/projects/te%20am/repositories/a%252Fb%3Fc"
         );
+        assert_eq!(repository("a/a"), "/projects/a/repositories/a");
+        assert_eq!(repository("a"), "/projects/a/repositories/-");
         assert_eq!(
             project("a/repositories/b"),
             "/projects/a%2Frepositories%2Fb"

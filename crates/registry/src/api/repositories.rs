@@ -27,7 +27,11 @@ pub(super) fn operations(all: Operations) -> Operations {
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
     all.list(repositories, "Repositories of a project", &REPOS, list)
-        .get(repository, "A repository", show)
+        .get(
+            repository,
+            "A repository; - is the one named as its project",
+            show,
+        )
         .delete(repository, "Remove a repository", delete)
         .list(
             artifacts,
@@ -88,11 +92,15 @@ const WITH: &[&str] = &[
     "with_accessory",
 ];
 
+/// What stands for the repository that is named as its project, with nothing behind it: no
+/// repository has this name in a project.
+pub(super) const BARE: &str = "-";
+
 /// A repository of a project: its name without the project, of which slashes may be encoded twice,
 /// as Harbor's clients do.
 pub(super) fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
     let rest = repository.replace("%2F", "/").replace("%2f", "/");
-    match rest.is_empty() || rest == project {
+    match rest == BARE {
         true => RepoName::parse(project),
         false => RepoName::parse(&format!("{project}/{rest}")),
     }
@@ -348,4 +356,25 @@ async fn undelete(
     };
     let done = done.await;
     admin.outcome(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_always_one_within_the_project() {
+        for (repository, name) in [
+            ("app", "team/app"),
+            ("team", "team/team"),
+            ("a%2Fb", "team/a/b"),
+            ("team%2fteam", "team/team/team"),
+            ("-", "team"),
+        ] {
+            assert_eq!(repo("team", repository).unwrap().as_str(), name);
+        }
+        for wrong in ["", "-%2F-", "-%2Fapp", "A"] {
+            assert!(repo("team", wrong).is_err(), "{wrong}");
+        }
+    }
 }

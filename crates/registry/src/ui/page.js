@@ -2,6 +2,8 @@
 // A view of what the management API tells. All that comes from there is shown as text, never as HTML.
 
 const PAGE = 100;
+/** The repository that is named as its project. */
+const BARE = "-";
 
 /** An element with attributes and children; strings are text. */
 function make(name, attributes, ...children) {
@@ -75,7 +77,7 @@ async function projects() {
 async function repositories(project, page) {
   const name = encodeURIComponent(project);
   const all = await ask(`/projects/${name}/repositories?page=${page}&page_size=${PAGE}`);
-  const rest = (repo) => repo.name.slice(project.length + 1) || repo.name;
+  const rest = (repo) => repo.name.slice(project.length + 1) || BARE;
   return [
     table(["Repository", "Artifacts#", "Since"], all.map((repo) => [
       link(repo.name, project, rest(repo)),
@@ -90,7 +92,8 @@ async function artifacts(project, repository, page) {
   const name = encodeURIComponent(encodeURIComponent(repository));
   const path = `/projects/${encodeURIComponent(project)}/repositories/${name}/artifacts`;
   const all = await ask(`${path}?page=${page}&page_size=${PAGE}`);
-  const image = `${location.host}/${project}/${repository}`;
+  const path_in_host = repository === BARE ? project : `${project}/${repository}`;
+  const image = `${location.host}/${path_in_host}`;
   return [
     table(["Tags", "Digest", "Kind", "Size#", "Pushed", "Pulled"], all.map((artifact) => [
       [
@@ -115,7 +118,7 @@ async function show() {
   const [project, repository] = path.split("/").filter(Boolean).map(decodeURIComponent);
   const page = Number(new URLSearchParams(query).get("page")) || 1;
   const trail = [project ? link(project, project) : null,
-    repository ? link(repository, project, repository) : null];
+    repository ? link(repository === BARE ? project : repository, project, repository) : null];
   document.getElementById("trail").replaceChildren(...trail.filter(Boolean));
   const main = document.getElementById("main");
   try {
