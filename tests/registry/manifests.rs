@@ -244,6 +244,33 @@ async fn a_tag_is_moved_only_if_it_is_where_the_client_thinks() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn what_is_removed_is_what_the_client_thinks() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let one = client.push_image("app", "v1", &bytes(7, 10)).await?;
+    let two = client.push_image("app", "v2", &bytes(8, 10)).await?;
+    let (one, two) = (sha256(&one), sha256(&two));
+    let delete = async |reference: &str, digest: &str| {
+        let path = format!("/v2/app/manifests/{reference}");
+        let delete = client.request(Method::DELETE, &path);
+        let answer = delete
+            .header("if-match", format!("\"{digest}\""))
+            .send()
+            .await?;
+        anyhow::Ok(answer.status().as_u16())
+    };
+    assert_eq!(delete("v1", &two).await?, 412);
+    assert_eq!(delete(&one, &two).await?, 412);
+    for reference in ["v1", &one] {
+        let path = format!("/v2/app/manifests/{reference}");
+        assert_eq!(client.status(Method::GET, &path).await?, 200);
+        assert_eq!(delete(reference, &one).await?, 202);
+        assert_eq!(client.status(Method::GET, &path).await?, 404);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn deleting_a_tag_keeps_the_manifest_and_deleting_it_takes_the_tags() -> anyhow::Result<()> {
     for kind in Kind::ALL {
         let registry = Registry::start(kind, &[]).await?;

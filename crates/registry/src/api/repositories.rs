@@ -11,8 +11,8 @@ use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{
-    ARTIFACT_COLUMNS, Artifact, Column, DeleteManifest, DeleteRepo, DeleteTag, HISTORY_COLUMNS,
-    Kind, Listing, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
+    ARTIFACT_COLUMNS, Artifact, Column, Condition, DeleteManifest, DeleteRepo, DeleteTag,
+    HISTORY_COLUMNS, Kind, Listing, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
 
@@ -208,6 +208,7 @@ async fn delete_tag(
         let delete = DeleteTag {
             repo,
             tag,
+            condition: Condition::default(),
             who: admin.who(),
             grace_ms: admin.registry.untagged_grace_ms(),
         };
@@ -243,6 +244,7 @@ async fn delete_artifact(
                 let delete = DeleteTag {
                     repo,
                     tag,
+                    condition: Condition::default(),
                     who: admin.who(),
                     grace_ms: graces.untagged_ms,
                 };

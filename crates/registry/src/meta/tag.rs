@@ -15,7 +15,7 @@ use crate::error::{Code, Error};
 use crate::name::{Reference, RepoName, Tag};
 use crate::who::Who;
 
-/// What must hold of a tag for it to be moved.
+/// What must hold of a tag for it to be moved or removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Condition {
     /// `If-Match`: it points to one of these digests; `*` is any.
@@ -25,7 +25,18 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    fn holds(&self, current: Option<&str>) -> bool {
+    /// Refuses to go on unless it holds of a tag that points to this digest now.
+    fn check(&self, tag: &Tag, current: Option<&str>) -> Result<(), Error> {
+        if self.holds(current) {
+            return Ok(());
+        }
+        let now = current.unwrap_or("nothing");
+        let message = format!("tag {} points to {now}", tag.as_str());
+        Err(Error::new(Code::PreconditionFailed, message))
+    }
+
+    /// Whether it holds of what is, or points to, this digest now.
+    pub(crate) fn holds(&self, current: Option<&str>) -> bool {
         let names = |list: &[String]| {
             current.is_some_and(|digest| list.iter().any(|name| name == "*" || name == digest))
         };
@@ -70,11 +81,7 @@ pub(super) async fn point(
 ) -> Result<Option<String>, Failure> {
     let before = find(tx, target.repo_id, tag).await?;
     let old_digest = before.as_ref().map(|(_, digest)| digest.as_str());
-    if !condition.holds(old_digest) {
-        let now = old_digest.unwrap_or("nothing");
-        let message = format!("tag {} points to {now}", tag.as_str());
-        return Err(Error::new(Code::PreconditionFailed, message).into());
-    }
+    condition.check(tag, old_digest)?;
     if old_digest.is_some_and(|digest| digest != target.digest) {
         check_mutable(tx, repo, &[tag.as_str()]).await?;
     }
@@ -181,6 +188,7 @@ pub(super) async fn take_all(
 pub(crate) struct DeleteTag {
     pub(crate) repo: RepoName,
     pub(crate) tag: Tag,
+    pub(crate) condition: Condition,
     pub(crate) who: Who,
     pub(crate) grace_ms: i64,
 }
@@ -203,6 +211,7 @@ impl Change for DeleteTag {
         let Some((manifest_id, digest)) = find(tx, repo.repo, &self.tag).await? else {
             return Err(gone().into());
         };
+        self.condition.check(&self.tag, Some(&digest))?;
         check_mutable(tx, &self.repo, &[self.tag.as_str()]).await?;
         let target = Target {
             repo_id: repo.repo,

@@ -222,17 +222,23 @@ pub(super) async fn delete(
     let registry = &call.registry;
     let graces = registry.graces();
     let meta = registry.meta();
+    let condition = condition(&call);
     match reference {
         Reference::Tag(tag) => {
             let delete = DeleteTag {
                 repo,
                 tag,
+                condition,
                 who: call.who.clone(),
                 grace_ms: graces.untagged_ms,
             };
             meta.change(delete).await?;
         }
         Reference::Digest(digest) => {
+            if !condition.holds(Some(digest.as_str())) {
+                let message = format!("the manifest is {digest}");
+                return Err(Error::new(Code::PreconditionFailed, message));
+            }
             let delete = DeleteManifest {
                 // What the specification lets clients do, in any order.
                 spares_parts: false,
