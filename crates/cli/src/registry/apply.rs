@@ -68,6 +68,11 @@ struct Project {
     rules: Option<Vec<Map<String, Value>>>,
 }
 
+/// What the name of a member begins with that is a group.
+const GROUP: &str = "group:";
+/// The role that may do all that is done here.
+const ADMIN: &str = "projectAdmin";
+
 /// A request, and what it is for.
 type Step = (String, Asked);
 
@@ -128,7 +133,11 @@ async fn apply_project(
         (Some(labels), Some(id)) => labels::plan(client, Some(id), labels).await?,
         (Some(labels), None) => labels::steps(None, labels, &[]),
     };
-    for step in labels {
+    // Members come last: nothing else can be done any more by who ends to be one.
+    for step in labels
+        .into_iter()
+        .chain(plan_members(name, wanted, &is, client.user()))
+    {
         does.step(&what, step).await?;
     }
     Ok(())
@@ -168,7 +177,7 @@ async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<P
     let member = |member: &Value| {
         let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
         let name = match member["entity_type"].as_str() {
-            Some("g") => format!("group:{}", text("entity_name")),
+            Some("g") => format!("{GROUP}{}", text("entity_name")),
             _ => text("entity_name"),
         };
         (name, text("role_name"))
@@ -211,15 +220,6 @@ fn plan(
     {
         steps.push(upstreams::plan_project(name, upstream, numbers)?);
     }
-    if let Some(members) = &wanted.members {
-        let none = BTreeMap::new();
-        plan_members(
-            name,
-            members,
-            is.members.as_ref().unwrap_or(&none),
-            &mut steps,
-        );
-    }
     if let Some(rules) = &wanted.rules {
         plan_rules(
             name,
@@ -231,22 +231,32 @@ fn plan(
     Ok(steps)
 }
 
-fn plan_members(
-    name: &str,
-    wanted: &BTreeMap<String, String>,
-    are: &BTreeMap<String, String>,
-    steps: &mut Vec<Step>,
-) {
+/// What gives a project the members that it is to have. What the rights of the caller, `own`, may come
+/// from is changed last.
+fn plan_members(name: &str, wanted: &Project, is: &Project, own: Option<&str>) -> Vec<Step> {
+    let Some(wanted) = &wanted.members else {
+        return Vec::new();
+    };
+    let none = BTreeMap::new();
+    let are = is.members.as_ref().unwrap_or(&none);
+    let mut steps = Vec::new();
     for (account, role) in wanted {
         if are.get(account) != Some(role) {
             let set = set_member(name, account, role);
-            steps.push((format!("{account} is {role}"), set));
+            steps.push((account, (format!("{account} is {role}"), set)));
         }
     }
     for account in are.keys().filter(|account| !wanted.contains_key(*account)) {
         let step = Asked::delete(member(name, account));
-        steps.push((format!("{account} is no member"), step));
+        steps.push((account, (format!("{account} is no member"), step)));
     }
+    steps.sort_by_key(|(account, _)| {
+        let is_own = own == Some(account.as_str());
+        let is_admin = are.get(*account).is_some_and(|role| role == ADMIN);
+        // Whoever is an administrator by himself does not need a group for it.
+        is_admin.then(|| (is_own, account.starts_with(GROUP)))
+    });
+    steps.into_iter().map(|(_, step)| step).collect()
 }
 
 fn plan_rules(
@@ -304,7 +314,9 @@ mod tests {
 
     fn steps(wanted: &str, is: &str) -> Vec<String> {
         let numbers = BTreeMap::from([("hub".to_owned(), 7)]);
-        let steps = plan("team", &project(wanted), &project(is), &numbers).unwrap();
+        let (wanted, is) = (project(wanted), project(is));
+        let mut steps = plan("team", &wanted, &is, &numbers).unwrap();
+        steps.extend(plan_members("team", &wanted, &is, Some("eve")));
         let step = |(what, asked): &Step| format!("{what}: {} {}", asked.method, asked.path);
         steps.iter().map(step).collect()
     }
@@ -346,13 +358,26 @@ rules:
         let expected = [
             "public: PUT /projects/team",
             "quota 1000: PUT /quotas/team",
+            r#"rule {"kind":"immutable","repositories":"**","tags":"v*"}: POST /projects/team/rules"#,
+            r#"no rule {"kind":"immutable","repositories":"**","tags":"**"}: DELETE /projects/team/rules/7"#,
             "ann is developer: POST /projects/team/members",
             "bob is guest: POST /projects/team/members",
             "eve is no member: DELETE /projects/team/members/eve",
-            r#"rule {"kind":"immutable","repositories":"**","tags":"v*"}: POST /projects/team/rules"#,
-            r#"no rule {"kind":"immutable","repositories":"**","tags":"**"}: DELETE /projects/team/rules/7"#,
         ];
         assert_eq!(steps(WANTED, is), expected);
+    }
+
+    #[test]
+    fn who_goes_does_all_else_before() {
+        let admins = "members: {eve: projectAdmin, 'group:g': projectAdmin, ann: projectAdmin}";
+        let gone = |name| format!("{name} is no member: DELETE /projects/team/members/{name}");
+        let group = "group:g is no member: DELETE /projects/team/members/group:g";
+        let wanted = "members: {zoe: guest}";
+        let made = "zoe is guest: POST /projects/team/members";
+        let expected = [made, &gone("ann"), group, &gone("eve")];
+        assert_eq!(steps(wanted, admins), expected);
+        let by_group = "members: {eve: developer, 'group:g': projectAdmin}";
+        assert_eq!(steps(wanted, by_group), [made, &gone("eve"), group]);
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl Client {
         })
     }
 
+    /// The name of who asks.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|(name, _)| name.as_str())
+    }
+
     /// What was asked, and the answer.
     pub(super) async fn send(&self, asked: Asked) -> Result<(String, Response), CliError> {
         let url = format!("{}{}", self.base, asked.path);
