@@ -234,8 +234,10 @@ async fn granted(
     };
     let asked = |action: Action| actions.split(',').any(|a| a == action.name() || a == "*");
     let mut allowed = Vec::new();
-    match kind.split('(').next() {
-        Some("repository") => {
+    // Of a class, as in `repository(plugin)`, are repositories like any others.
+    let kind = kind.split('(').next().unwrap_or(kind);
+    match kind {
+        "repository" => {
             let Ok(repo) = RepoName::parse(name) else {
                 return Ok(None);
             };
@@ -245,7 +247,7 @@ async fn granted(
                 }
             }
         }
-        Some("registry") if name == "catalog" && caller.is_admin() => {
+        "registry" if name == "catalog" && caller.is_admin() => {
             allowed.push("*".to_owned());
         }
         _ => return Ok(None),
