@@ -184,6 +184,35 @@ async fn every_refusal_has_the_body_of_the_specification() -> anyhow::Result<()>
 }
 
 #[tokio::test]
+async fn who_uses_a_method_that_does_nothing_is_told_which_do() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let manifest = client.push_image("a", "v1", &bytes(1, 10)).await?;
+    let referrers = format!("/v2/a/referrers/{}", sha256(&manifest));
+    for (method, path, allow) in [
+        (Method::PATCH, "/v2/a/tags/list", "GET, HEAD"),
+        (Method::POST, "/v2/", "GET, HEAD"),
+        (Method::POST, "/v2/a/manifests/v1", "GET, HEAD, PUT, DELETE"),
+        (Method::PUT, "/v2/a/blobs/uploads/", "POST"),
+        (Method::PATCH, "/api/v2.0/projects", "GET,HEAD,POST"),
+        (Method::DELETE, "/service/token", "GET,HEAD,POST"),
+    ] {
+        let refused = client.request(method.clone(), path).send().await?;
+        assert_eq!(refused.status(), 405, "{method} {path}");
+        assert_eq!(header(&refused, "allow")?, allow, "{method} {path}");
+    }
+    for path in ["/v2/_catalog", "/v2/a/tags/list", &referrers] {
+        let asked = client.request(Method::HEAD, path).send().await?;
+        assert_eq!(asked.status(), 200, "{path}");
+        let length: usize = header(&asked, "content-length")?.parse()?;
+        assert_eq!(asked.bytes().await?.len(), 0, "{path}");
+        let listed = client.get(path).await?;
+        assert_eq!(listed.map(|listed| listed.len()), Some(length), "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn short_lists_and_histories_are_asked_as_others_are() -> anyhow::Result<()> {
     let (registry, admin) = crate::auth::start().await?;
     for (name, role) in [("ann", "developer"), ("bob", "guest"), ("cas", "guest")] {

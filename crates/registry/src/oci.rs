@@ -23,6 +23,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::any;
 use http::Method;
+use http::header::ALLOW;
 
 pub(crate) use call::Call;
 pub(crate) use path::Target;
@@ -78,9 +79,11 @@ async fn answer(call: Call, body: Body) -> Result<Response, Error> {
     let method = call.method.clone();
     match (target, method) {
         (Target::Ping, Method::GET | Method::HEAD) => Ok(answer::ping()),
-        (Target::Catalog, Method::GET) => catalog::list(call).await,
-        (Target::Tags(repo), Method::GET) => tags::list(call, repo).await,
-        (Target::Referrers(repo, digest), Method::GET) => referrers::list(call, repo, digest).await,
+        (Target::Catalog, Method::GET | Method::HEAD) => catalog::list(call).await,
+        (Target::Tags(repo), Method::GET | Method::HEAD) => tags::list(call, repo).await,
+        (Target::Referrers(repo, digest), Method::GET | Method::HEAD) => {
+            referrers::list(call, repo, digest).await
+        }
         (Target::Blob(repo, digest), Method::GET | Method::HEAD) => {
             blob::pull(call, repo, digest).await
         }
@@ -99,9 +102,21 @@ async fn answer(call: Call, body: Body) -> Result<Response, Error> {
         (Target::Upload(repo, uuid), Method::PATCH) => upload::extend(call, body, repo, uuid).await,
         (Target::Upload(repo, uuid), Method::PUT) => upload::finish(call, body, repo, uuid).await,
         (Target::Upload(repo, uuid), Method::DELETE) => upload::cancel(call, repo, uuid).await,
-        (_, method) => {
+        (target, method) => {
             let message = format!("{method} does nothing at this path");
-            Err(Error::new(Code::Unsupported, message))
+            let error = Error::new(Code::Unsupported, message);
+            Err(error.with_header(ALLOW, allowed(&target)))
         }
+    }
+}
+
+/// The methods that do something with a target.
+fn allowed(target: &Target) -> &'static str {
+    match target {
+        Target::Ping | Target::Catalog | Target::Tags(_) | Target::Referrers(..) => "GET, HEAD",
+        Target::Blob(..) => "GET, HEAD, DELETE",
+        Target::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Target::Uploads(_) => "POST",
+        Target::Upload(..) => "GET, PATCH, PUT, DELETE",
     }
 }
