@@ -24,6 +24,10 @@ pub(crate) trait Change: Send + Sync + 'static {
     /// is killed loses neither.
     const IS_DURABLE: bool = true;
 
+    /// Whether it only tells of a refusal. Whoever may do nothing can have many of these made: they
+    /// wait by themselves, and for each other, so that they are in nobody else's way.
+    const IS_DENIAL: bool = false;
+
     /// Whether it stays made. If not, it only shows what it would do.
     fn is_kept(&self) -> bool {
         true

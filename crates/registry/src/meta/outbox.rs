@@ -120,6 +120,7 @@ pub(crate) struct Tell {
 impl Change for Tell {
     type Out = ();
     const NAME: &'static str = "tell";
+    const IS_DENIAL: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         Ok(tell(tx, &self.who, &self.event).await?)

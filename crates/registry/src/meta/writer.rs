@@ -18,6 +18,9 @@ use super::project::NewProjects;
 use crate::config::DatabaseConfig;
 use crate::error::{Code, Error};
 
+/// Denials that one transaction tells of: those who wait for each get an answer in their turn, and what
+/// they cost those who wait for other changes has a bound.
+const DENIALS_MAX: usize = 16;
 /// How often a transaction that was lost to another process is made again.
 const REPETITIONS_MAX: usize = 10;
 
@@ -25,6 +28,7 @@ const REPETITIONS_MAX: usize = 10;
 #[derive(Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    denials: mpsc::Sender<Box<dyn Job>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     stop: Arc<Notify>,
     told: Arc<Notify>,
@@ -40,6 +44,7 @@ impl Writer {
         changes: Arc<Changes>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
+        let (denials, denied) = mpsc::channel(DENIALS_MAX);
         let stop = Arc::new(Notify::new());
         let told = Arc::new(Notify::new());
         let far = Far {
@@ -51,9 +56,10 @@ impl Writer {
             told: Arc::clone(&told),
             changes,
         };
-        let task = tokio::spawn(far.run(waiting, Arc::clone(&stop)));
+        let task = tokio::spawn(far.run(Queues { waiting, denied }, Arc::clone(&stop)));
         Self {
             jobs,
+            denials,
             task: Arc::new(Mutex::new(Some(task))),
             stop,
             told,
@@ -67,16 +73,21 @@ impl Writer {
 
     pub(super) async fn make<C: Change>(&self, change: C) -> Result<C::Out, Error> {
         let (reply, answer) = oneshot::channel();
-        let job = Pending {
+        let job = Box::new(Pending {
             change,
             outcome: None,
             reply,
-        };
-        self.jobs.try_send(Box::new(job)).map_err(|_| {
-            let message = "registry.database.queue_max: too many changes wait for the database";
-            Error::new(Code::Unavailable, message)
-        })?;
+        });
         let stopping = || Error::new(Code::Unavailable, "the registry is stopping");
+        if C::IS_DENIAL {
+            // Who is refused waits until there is room, and so asks no more often than is told.
+            self.denials.send(job).await.map_err(|_| stopping())?;
+        } else {
+            self.jobs.try_send(job).map_err(|_| {
+                let message = "registry.database.queue_max: too many changes wait for the database";
+                Error::new(Code::Unavailable, message)
+            })?;
+        }
         answer.await.map_err(|_| stopping())?
     }
 
@@ -158,6 +169,45 @@ impl<C: Change> Job for Pending<C> {
     }
 }
 
+/// What waits to be made.
+struct Queues {
+    waiting: mpsc::Receiver<Box<dyn Job>>,
+    denied: mpsc::Receiver<Box<dyn Job>>,
+}
+
+impl Queues {
+    /// One that waits, once there is one; nothing once there never will be.
+    async fn next(&mut self) -> Option<Box<dyn Job>> {
+        tokio::select! {
+            biased;
+            Some(next) = self.waiting.recv() => Some(next),
+            Some(next) = self.denied.recv() => Some(next),
+            else => None,
+        }
+    }
+
+    /// Takes what else waits, up to so many in all, and a few denials besides.
+    fn fill(&mut self, batch: &mut Vec<Box<dyn Job>>, batch_max: usize) {
+        while batch.len() < batch_max
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            batch.push(next);
+        }
+        for _ in 0..DENIALS_MAX {
+            let Ok(next) = self.denied.try_recv() else {
+                break;
+            };
+            batch.push(next);
+        }
+    }
+
+    /// Takes no more than what waits.
+    fn close(&mut self) {
+        self.waiting.close();
+        self.denied.close();
+    }
+}
+
 /// The far end.
 struct Far {
     pool: AnyPool,
@@ -170,22 +220,18 @@ struct Far {
 }
 
 impl Far {
-    async fn run(self, mut waiting: mpsc::Receiver<Box<dyn Job>>, stop: Arc<Notify>) {
+    async fn run(self, mut queues: Queues, stop: Arc<Notify>) {
         loop {
             let first = tokio::select! {
-                first = waiting.recv() => first,
+                first = queues.next() => first,
                 () = stop.notified() => {
-                    waiting.close();
-                    waiting.recv().await
+                    queues.close();
+                    queues.next().await
                 }
             };
             let Some(first) = first else { break };
             let mut batch = vec![first];
-            while batch.len() < self.batch_max
-                && let Ok(next) = waiting.try_recv()
-            {
-                batch.push(next);
-            }
+            queues.fill(&mut batch, self.batch_max);
             self.make(batch).await;
         }
         self.pool.close().await;
@@ -351,6 +397,7 @@ mod tests {
     use super::super::open_for_tests;
     use super::super::outbox::{Event, Tell};
     use super::execute;
+    use crate::config::DatabaseConfig;
     use crate::error::Code;
     use crate::who::Who;
 
@@ -381,6 +428,34 @@ mod tests {
         // What is made together with one that must.
         let (first, second) = tokio::join!(meta.change(Level::<false>), meta.change(Level::<true>));
         assert_eq!((first.unwrap(), second.unwrap()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_takes_no_room_from_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let other = connect::writer(&place).await.unwrap();
+        let mut lock = other.acquire().await.unwrap();
+        execute(&mut lock, "BEGIN IMMEDIATE").await.unwrap();
+        let more_than_wait = DatabaseConfig::default().queue_max + 100;
+        let denied = (0..more_than_wait).map(|number| {
+            let (who, meta) = (Who::system("test"), meta.clone());
+            let event = Event::new("test", "test", &number.to_string());
+            tokio::spawn(async move { meta.change(Tell { who, event }).await })
+        });
+        let denied: Vec<_> = denied.collect();
+        tokio::task::yield_now().await;
+        let change = tokio::spawn({
+            let meta = meta.clone();
+            async move { meta.change(Level::<true>).await }
+        });
+        tokio::task::yield_now().await;
+        execute(&mut lock, "ROLLBACK").await.unwrap();
+        change.await.unwrap().unwrap();
+        for told in denied {
+            told.await.unwrap().unwrap();
+        }
     }
 
     /// Somebody else writes for longer than a change waits.
