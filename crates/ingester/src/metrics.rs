@@ -148,6 +148,7 @@ pub(crate) struct ReplayMetrics {
     pub(crate) damaged: Counter,
     pub(crate) damaged_bytes: Counter,
     pub(crate) lost_rows: Counter,
+    pub(crate) lost_records: Counter,
     pub(crate) seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -396,6 +397,11 @@ impl ReplayMetrics {
             "replay_lost_rows",
             "Rows lost because the record that names their stream is damaged",
             self.lost_rows.clone(),
+        );
+        r.register(
+            "replay_lost_records",
+            "Records, each of a push or a part of one, that were written and are not there",
+            self.lost_records.clone(),
         );
         r.register(
             "replay_seconds",

@@ -33,7 +33,7 @@ use crate::ingester::Inner;
 use crate::memory::Memory;
 use crate::tenant::Tenant;
 use crate::wal::segment::{self, Next, SegmentReader};
-use crate::wal::{Left, Record, Sealed};
+use crate::wal::{Left, RUN_SHIFT, Record, Sealed};
 use definitions::Definitions;
 
 /// Bytes of rows that are read before they are added.
@@ -154,7 +154,8 @@ impl Replay<'_> {
         let metrics = &self.inner.metrics.replay;
         match opened {
             Ok(reader) => self.records(reader, &mut sealed).await,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            // One that another follows had more in it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && len.is_none() => {
                 metrics.torn.inc();
                 tracing::warn!(segment = number, "a segment of the log was just begun");
             }
@@ -227,6 +228,7 @@ impl Replay<'_> {
 
     async fn record(&mut self, record: Decoded, labels: &mut HashMap<u64, LabelSet>) {
         let Decoded { seq, tenant, parts } = record;
+        self.note_missing(seq);
         if seq > self.left.done {
             let now_ns = self.inner.clock.now_ns();
             let owner = self.inner.tenants.get_or_add(&tenant, now_ns);
@@ -247,6 +249,26 @@ impl Replay<'_> {
             self.inner.metrics.replay.skipped_rows.inc_by(rows);
         }
         self.seq = self.seq.max(seq);
+    }
+
+    /// Says how many records are gone between the one before and this: within a run each has the next
+    /// number.
+    fn note_missing(&self, seq: u64) {
+        let run = seq >> RUN_SHIFT;
+        let before = match self.seq >> RUN_SHIFT == run {
+            true => self.seq,
+            false => run << RUN_SHIFT,
+        };
+        let records = seq.saturating_sub(before + 1);
+        // Without the state nobody knows what was removed because it is in the store.
+        if records > 0 && !self.left.is_state_lost {
+            tracing::error!(
+                records,
+                before = seq,
+                "records of the log are missing, what was acknowledged in them is lost"
+            );
+            self.inner.metrics.replay.lost_records.inc_by(records);
+        }
     }
 
     /// A stream that its segment does not name before its rows: what did so is damaged. Every

@@ -51,7 +51,7 @@ use state::State;
 use writer::{Settings, Writer};
 
 /// Bits of a sequence number that count within a run: a run may write a million million records.
-const RUN_SHIFT: u32 = 40;
+pub(crate) const RUN_SHIFT: u32 = 40;
 /// The unit of the queue's bound.
 const PERMIT_BYTES: usize = 1 << 10;
 
@@ -90,6 +90,8 @@ pub(crate) struct Left {
     pub(crate) done: u64,
     /// No rows of records after this number are in the store.
     pub(crate) intended: u64,
+    /// Whether there are segments of which nobody knows what was removed before them.
+    pub(crate) is_state_lost: bool,
     /// The segments in order: number, and where it ends if that is known.
     pub(crate) segments: Vec<(u64, Option<u64>)>,
     /// Bytes of all of them.
@@ -331,7 +333,9 @@ fn left_behind(directory: &Path, fresh_owner: u128) -> io::Result<(Left, State)>
         .iter()
         .filter_map(|number| segment::read_header(directory, *number).ok())
         .collect();
-    let state = match State::read(directory)? {
+    let state = State::read(directory)?;
+    let is_state_lost = state.is_none() && !numbers.is_empty();
+    let state = match state {
         Some(state) => state,
         None if numbers.is_empty() => State::new(fresh_owner),
         None => {
@@ -357,6 +361,7 @@ fn left_behind(directory: &Path, fresh_owner: u128) -> io::Result<(Left, State)>
     let left = Left {
         done: state.done,
         intended: state.intended,
+        is_state_lost,
         bytes: numbers.iter().map(len).sum(),
         segments: numbers
             .iter()

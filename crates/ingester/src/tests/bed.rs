@@ -183,6 +183,15 @@ impl Bed {
         numbers.into_iter().map(read).collect()
     }
 
+    /// The files of all segments, in order.
+    pub(crate) fn segment_files(&self) -> Vec<std::path::PathBuf> {
+        let directory = self.dir.path().join("wal");
+        let numbers = segment::list(&directory).unwrap().into_iter();
+        numbers
+            .map(|number| segment::path(&directory, number))
+            .collect()
+    }
+
     /// The file of the newest segment.
     pub(crate) fn last_segment(&self) -> std::path::PathBuf {
         let directory = self.dir.path().join("wal");

@@ -243,6 +243,32 @@ async fn a_stream_whose_definition_is_damaged_is_known_from_another_segment() {
     assert_eq!((replay.damaged.get(), replay.lost_rows.get()), (1, 0));
 }
 
+#[tokio::test]
+async fn segments_that_are_gone_or_empty_are_missed() {
+    let mut bed = Bed::new();
+    bed.config.wal.segment_bytes = model::units::ByteSize(1);
+    let tenant = TenantId::single();
+    let rows = some_rows(1, 6);
+    let life = bed.start().await;
+    for row in &rows {
+        life.push(&tenant, std::slice::from_ref(row)).await.unwrap();
+    }
+    life.kill().await;
+    let segments = bed.segment_files();
+    std::fs::remove_file(&segments[0]).unwrap();
+    std::fs::remove_file(&segments[2]).unwrap();
+    std::fs::write(&segments[3], []).unwrap();
+    let life = bed.start().await;
+    let left = [1, 4, 5].map(|at| rows[at].clone());
+    assert_eq!(life.read(&tenant).await, sorted(&left));
+    let replay = &life.ingester.inner().metrics.replay;
+    let told = (replay.lost_records.get(), replay.damaged.get());
+    assert_eq!((told, replay.torn.get()), ((3, 1), 0));
+    life.ingester.flush().await.unwrap();
+    life.kill().await;
+    assert!(!bed.has_segments());
+}
+
 /// Something that happens to an ingester.
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -323,6 +349,7 @@ async fn run(events: &[Event]) {
                 life = bed.start().await;
             }
         }
+        assert_eq!(life.ingester.inner().metrics.replay.lost_records.get(), 0);
     }
     bed.faults.revive();
     let expected = sorted(&rows);
