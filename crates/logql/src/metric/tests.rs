@@ -310,8 +310,8 @@ fn memory_is_reserved_and_given_back() {
 
 #[test]
 fn sums_stand_for_samples_between_cuts() {
-    let query = |op: &str, range_s: i64| {
-        let query = format!(r#"{op}{{a="b"}}[{range_s}s])"#);
+    let query = |op: &str, stages: &str, range_s: i64| {
+        let query = format!(r#"{op}({{a="b"}} {stages} [{range_s}s])"#);
         let MetricExpr::Range(range) = metric(&query) else {
             panic!()
         };
@@ -326,16 +326,19 @@ fn sums_stand_for_samples_between_cuts() {
         let cuts = sum.cuts(min_s * SECOND, max_s * SECOND, most)?;
         Some(cuts.iter().map(|cut| cut / SECOND).collect::<Vec<_>>())
     };
-    let mut sum = query("count_over_time(", 10);
+    let mut sum = query("count_over_time", "", 10);
     assert_eq!(cuts(&sum, 11, 15, 1), Some(vec![15]));
     assert_eq!(cuts(&sum, 10, 15, 1), None, "too many");
     assert_eq!(
         cuts(&sum, -9, 40, 9),
         Some(vec![0, 5, 10, 15, 20, 25, 30, 40])
     );
-    let short = query("rate(", 2);
+    let short = query("rate", "", 2);
     assert_eq!(cuts(&short, 11, 21, 9), Some(vec![13, 15, 18, 20, 21]));
-    assert_eq!(cuts(&query("max_over_time(", 2), 11, 12, 9), None);
+    assert_eq!(
+        cuts(&query("max_over_time", "| unwrap x", 2), 11, 12, 9),
+        None
+    );
     let id = sum.series(&labels("a=b")).unwrap();
     sum.add(id, 15 * SECOND, 7.0).unwrap();
     sum.add(id, 40 * SECOND, 7.0).unwrap();
