@@ -80,6 +80,12 @@ pub(crate) struct Wanted<'a> {
     pub(crate) found: Option<Arc<RowSet>>,
 }
 
+/// Whether it pays to remember what became of each of the reduced lines of a block for so many rows:
+/// lines repeat, and those of other runs are not many more than the rows.
+pub(crate) fn has_few(lines: &ReducedLines, rows: usize) -> bool {
+    lines.count() < lines.len() && lines.count() / REMEMBERED_PER_ROW_MAX < rows
+}
+
 /// What became of a reduced line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Outcome {
@@ -263,15 +269,10 @@ impl<'a> Cursor<'a> {
             .map_or(0, |reduced| reduced.lines.count())
     }
 
-    /// Whether there are so few that it pays to remember what became of each: lines repeat, and those
-    /// of other runs of the block are not many more than the rows.
+    /// Whether there are so few that it pays to remember what became of each.
     pub(crate) fn has_few_reduced(&self) -> bool {
-        let rows = self
-            .reduced
-            .as_ref()
-            .map_or(0, |reduced| reduced.lines.len());
-        let count = self.reduced_count();
-        count < rows && count / REMEMBERED_PER_ROW_MAX < self.inside.len()
+        let reduced = self.reduced.as_ref();
+        reduced.is_some_and(|reduced| has_few(&reduced.lines, self.inside.len()))
     }
 
     /// What is read of lines, by number, and whether that is all of them.

@@ -11,6 +11,7 @@ use crate::{Context, Prefilter, SampleShape, ScanError, Source, reduced::reducti
 
 mod bulk;
 mod reduced;
+mod summed;
 mod visitor;
 
 use visitor::Samples;

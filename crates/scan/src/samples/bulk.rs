@@ -81,9 +81,7 @@ impl<S: SampleStages> Samples<'_, S> {
         if !self.may_count_between(block.meta()) {
             return Ok(false);
         }
-        let range = self.scan.range;
-        let min_ns = run.min_ts_ns.max(range.start_ns);
-        let max_ns = run.max_ts_ns.min(range.end_ns.saturating_sub(1));
+        let (min_ns, max_ns) = self.times_of(run);
         let Some(cuts) = self.sink.cuts(min_ns, max_ns, run.rows as usize) else {
             return Ok(false);
         };

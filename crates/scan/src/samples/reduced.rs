@@ -48,6 +48,15 @@ impl Groups {
             group.values.push(value);
         }
     }
+
+    /// As [`Self::add`], as one sample with the last one if that has the same time.
+    pub(super) fn sum(&mut self, number: u32, time: i64, value: f64) {
+        let group = self.groups.get_mut(number as usize);
+        match group.map(|group| (group.times.last(), group.values.last_mut())) {
+            Some((Some(last), Some(sum))) if *last == time => *sum += value,
+            _ => self.add(number, time, value),
+        }
+    }
 }
 
 impl<S: SampleStages> Samples<'_, S> {
@@ -90,20 +99,8 @@ impl<S: SampleStages> Samples<'_, S> {
         for row in rows {
             let time = times.get(*row).copied().unwrap_or_default();
             let number = cursor.reduced_number(*row);
-            let known = outcomes.get(number).copied().unwrap_or_default();
-            let outcome = match known {
-                Outcome::Unknown => {
-                    context.check()?;
-                    let (line, _) = cursor.reduced_line(number);
-                    context.stats.line_bytes += line.len() as u64;
-                    let outcome = self.outcome_of(time, line)?;
-                    if let Some(kept) = outcomes.get_mut(number) {
-                        *kept = outcome;
-                    }
-                    outcome
-                }
-                known => known,
-            };
+            let (line, _) = cursor.reduced_line(number);
+            let outcome = self.outcome(number, time, line, outcomes, context)?;
             if let Outcome::Sample { group, value } = outcome {
                 context.stats.results += 1;
                 let value = cursor.reduced_value(*row).unwrap_or(value);
@@ -111,6 +108,29 @@ impl<S: SampleStages> Samples<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// What becomes of a reduced line, asked of the stages unless it is remembered by its number.
+    #[inline]
+    pub(super) fn outcome(
+        &mut self,
+        number: usize,
+        time: i64,
+        line: &[u8],
+        outcomes: &mut [Outcome],
+        context: &mut Context<'_>,
+    ) -> Result<Outcome, ScanError> {
+        let known = outcomes.get(number).copied().unwrap_or_default();
+        if !matches!(known, Outcome::Unknown) {
+            return Ok(known);
+        }
+        context.check()?;
+        context.stats.line_bytes += line.len() as u64;
+        let outcome = self.outcome_of(time, line)?;
+        if let Some(kept) = outcomes.get_mut(number) {
+            *kept = outcome;
+        }
+        Ok(outcome)
     }
 
     fn outcome_of(&mut self, time: i64, line: &[u8]) -> Result<Outcome, ScanError> {
@@ -125,13 +145,22 @@ impl<S: SampleStages> Samples<'_, S> {
     }
 
     fn give_groups(&mut self) -> ControlFlow<()> {
+        self.give_each(self.scan.shape.value == SampleValue::Rows)
+    }
+
+    /// Gives the samples, which may be sums.
+    pub(super) fn give_sums(&mut self) -> ControlFlow<()> {
+        self.give_each(false)
+    }
+
+    fn give_each(&mut self, are_ones: bool) -> ControlFlow<()> {
         for group in &mut self.groups.groups {
             if group.times.is_empty() {
                 continue;
             }
-            let values = match self.scan.shape.value {
-                SampleValue::Rows => Values::Ones,
-                _ => Values::Each(&group.values),
+            let values = match are_ones {
+                true => Values::Ones,
+                false => Values::Each(&group.values),
             };
             self.sink.samples(&group.labels, &group.times, values)?;
             group.times.clear();

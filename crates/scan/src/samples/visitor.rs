@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use chunk::Projection;
+use chunk::{Projection, RunMeta};
 use logql::pipeline::LineReader;
 use model::{Direction, LabelSet, row_hash};
 
@@ -53,9 +53,13 @@ impl<S: SampleStages> Visitor for Samples<'_, S> {
         let bytes = block.meta().decoded_bytes(*number, projection);
         context.memory.grow(bytes)?;
         let counted = self.count_between(block, *number, run);
-        context.memory.shrink(bytes);
         context.stats.counted_sources += u64::from(matches!(counted, Ok(true)));
-        Ok(counted?)
+        let summed = match counted {
+            Ok(false) => self.sum_between(block, *number, run, context),
+            counted => counted.map_err(ScanError::from),
+        };
+        context.memory.shrink(bytes);
+        summed
     }
 
     fn projection(&mut self, source: &Source) -> Projection {
@@ -119,6 +123,16 @@ impl<'a, S: SampleStages> Samples<'a, S> {
             scratch: Scratch::default(),
             groups: Groups::default(),
         }
+    }
+
+    /// The times between which rows of a run are in the range; it has some.
+    pub(super) fn times_of(&self, run: &RunMeta) -> (i64, i64) {
+        let range = self.scan.range;
+        let last_ns = range.end_ns.saturating_sub(1);
+        (
+            run.min_ts_ns.max(range.start_ns),
+            run.max_ts_ns.min(last_ns),
+        )
     }
 
     /// Whether samples can be counted without giving rows to the stages.
