@@ -32,7 +32,7 @@ async fn what_is_not_as_it_should_be_is_found() -> anyhow::Result<()> {
     for seed in 1..=3 {
         let tag = format!("v{seed}");
         client
-            .push_image("team/app", &tag, &bytes(seed, 5000))
+            .push_image("team/app", &tag, &bytes(seed, 50_000))
             .await?;
     }
     let (output, findings) = fsck(&registry, &["--read-bytes"]).await?;
@@ -41,12 +41,12 @@ async fn what_is_not_as_it_should_be_is_found() -> anyhow::Result<()> {
         anyhow::bail!("{findings:?}");
     };
     assert_eq!((&done["blobs"], &done["manifests"]), (&4.into(), &3.into()));
-    assert!(done["bytes_read"].as_u64() > Some(15_000), "{done}");
+    assert!(done["bytes_read"].as_u64() > Some(150_000), "{done}");
 
     let data = registry.directory().join("data/registry/store/data");
-    std::fs::remove_file(file_of(&data, &bytes(1, 5000))?)?;
-    let damaged = file_of(&data, &bytes(2, 5000))?;
-    let mut other = bytes(2, 5000);
+    std::fs::remove_file(file_of(&data, &bytes(1, 50_000))?)?;
+    let damaged = file_of(&data, &bytes(2, 50_000))?;
+    let mut other = bytes(2, 50_000);
     other[77] ^= 1;
     std::fs::write(damaged, other)?;
     std::fs::create_dir_all(data.join("yy"))?;
@@ -56,13 +56,13 @@ async fn what_is_not_as_it_should_be_is_found() -> anyhow::Result<()> {
     let (output, findings) = fsck(&registry, &[]).await?;
     assert!(!output.status.success());
     assert_eq!(kinds(&findings), ["blob_missing", "orphan", "done"]);
-    assert_eq!(findings[0]["digest"], sha256(&bytes(1, 5000)));
+    assert_eq!(findings[0]["digest"], sha256(&bytes(1, 50_000)));
     assert_eq!(findings[0]["repositories"][0], "team/app");
     assert_eq!(findings[1]["data_key"], "data/yy/nobodys");
     let (_, findings) = fsck(&registry, &["--read-bytes", "--repair"]).await?;
     let expected = ["blob_missing", "blob_damaged", "orphan", "done"];
     assert_eq!(kinds(&findings), expected);
-    assert_eq!(findings[1]["digest"], sha256(&bytes(2, 5000)));
+    assert_eq!(findings[1]["digest"], sha256(&bytes(2, 50_000)));
     assert_eq!(findings[3]["repaired"], 1);
     // The orphan is on its way out; what is lost stays lost.
     let (_, findings) = fsck(&registry, &[]).await?;

@@ -139,7 +139,7 @@ async fn many_who_push_it_again_at_once_make_it_whole_once() -> anyhow::Result<(
 async fn bytes_that_were_brought_back_are_there_again() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &NO_GC).await?;
     let client = registry.client();
-    let layer = bytes(1, 10_000);
+    let layer = bytes(1, 100_000);
     client.push_image("team/app", "v1", &layer).await?;
     let path = file_of(&store(&registry), &layer)?;
     Damage::Flipped.hit(&registry, &layer).await?;

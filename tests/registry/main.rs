@@ -32,6 +32,7 @@ mod retention;
 mod schedule;
 mod serve;
 mod site;
+mod small;
 mod tags;
 mod tls;
 mod uploads;

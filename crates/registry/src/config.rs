@@ -144,6 +144,9 @@ pub struct DatabaseConfig {
     /// Bytes of the largest manifest that is in the database itself. Those of larger ones are in the
     /// store, as those of blobs are, so that no change waits until they are written.
     pub manifest_bytes_max: ByteSize,
+    /// Bytes of the largest blob that is in the database itself, as configurations of images are: it is
+    /// durable with its row, and nothing else is waited for. 0 has none there.
+    pub blob_bytes_max: ByteSize,
 }
 
 impl Default for DatabaseConfig {
@@ -154,6 +157,7 @@ impl Default for DatabaseConfig {
             batch_max: 128,
             queue_max: 1024,
             manifest_bytes_max: ByteSize::kib(256),
+            blob_bytes_max: ByteSize::kib(16),
         }
     }
 }

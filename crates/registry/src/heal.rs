@@ -13,7 +13,10 @@ use crate::registry::Registry;
 
 /// Whether the store has a blob's bytes, as far as is known without reading them.
 pub(crate) async fn has_blob(registry: &Registry, blob: &BlobRow) -> Result<bool, Error> {
-    has(registry, &blob.data_key, blob.size, blob.is_damaged).await
+    match &blob.small {
+        Some(bytes) => Ok(!blob.is_damaged && bytes.len() as u64 == blob.size),
+        None => has(registry, &blob.data_key, blob.size, blob.is_damaged).await,
+    }
 }
 
 /// Whether a manifest's bytes are there, as far as is known without reading them.

@@ -45,6 +45,7 @@ mod rule;
 mod seal;
 mod settings;
 mod site;
+mod small;
 mod store;
 mod turns;
 mod ui;

@@ -40,6 +40,7 @@ mod schedule;
 mod schema;
 mod search;
 mod setting;
+mod small;
 mod tag;
 mod upload;
 mod upstream;

@@ -24,6 +24,7 @@ use crate::reservations::Reservations;
 use crate::retention;
 use crate::seal::Sealer;
 use crate::settings::{self, Known, Settings};
+use crate::small::SmallStore;
 use crate::store::buffer::Buffers;
 use crate::store::{self, Store};
 use crate::turns::Turns;
@@ -149,6 +150,7 @@ impl Registry {
             &deps.data_dir.join("store"),
             deps.metrics.clone(),
         )?;
+        let store: Arc<dyn Store> = Arc::new(SmallStore::new(meta.clone(), store));
         let direct_bytes_max = config.upload.direct_bytes_max.0;
         let direct_buffers = store::direct_buffers(&config.storage, direct_bytes_max);
         let room = Room::new(config.limits.body_bytes_max);

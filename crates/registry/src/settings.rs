@@ -35,7 +35,8 @@ pub(crate) enum Creators {
 pub(crate) struct Settings {
     /// Who may make projects.
     pub(crate) project_creation_restriction: Option<Creators>,
-    /// Whether nothing is pushed, moved or removed.
+    /// Whether nothing is pushed, moved or removed. Asked when a request begins, as Harbor does: what
+    /// is under way then comes to its end.
     pub(crate) read_only: Option<bool>,
     /// Days until a robot expires of which none are said.
     pub(crate) robot_token_duration: Option<i64>,

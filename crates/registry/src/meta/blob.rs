@@ -1,6 +1,7 @@
 //! Blobs as repositories see them.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -27,6 +28,8 @@ pub(crate) struct BlobRow {
     pub(crate) data_key: String,
     /// Whether they were found not to be what the digest says.
     pub(crate) is_damaged: bool,
+    /// The bytes themselves, if they are in the database.
+    pub(crate) small: Option<Bytes>,
 }
 
 fn blob_row(row: &AnyRow) -> Result<BlobRow, sqlx::Error> {
@@ -35,11 +38,13 @@ fn blob_row(row: &AnyRow) -> Result<BlobRow, sqlx::Error> {
         size: row.try_get::<i64, _>(1)?.unsigned_abs(),
         data_key: row.try_get(2)?,
         is_damaged: row.try_get::<Option<i64>, _>(3)?.is_some(),
+        small: row.try_get::<Option<Vec<u8>>, _>(4)?.map(Bytes::from),
     })
 }
 
-const BLOB: &str = "SELECT l.id, b.size, b.data_key, b.damaged_ms FROM blob b \
+const BLOB: &str = "SELECT l.id, b.size, b.data_key, b.damaged_ms, s.bytes FROM blob b \
      JOIN repo_blob l ON l.blob_id = b.id JOIN repo r ON r.id = l.repo_id \
+     LEFT JOIN small_data s ON s.data_key = b.data_key \
      WHERE b.digest = $1 AND r.name = $2";
 
 impl Meta {

@@ -114,7 +114,12 @@ impl Weight for Arc<ManifestRow> {
     }
 }
 
-impl Weight for BlobRow {}
+impl Weight for BlobRow {
+    fn bytes(&self) -> u64 {
+        self.small.as_ref().map_or(0, |bytes| bytes.len() as u64)
+    }
+}
+
 impl Weight for Account {}
 impl Weight for Robot {}
 impl Weight for Standing {}
@@ -211,6 +216,7 @@ mod tests {
             size: 1,
             data_key: "data/aa/1".to_owned(),
             is_damaged: false,
+            small: None,
         }
     }
 

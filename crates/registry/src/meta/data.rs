@@ -10,7 +10,9 @@ use sqlx::Row;
 use super::Meta;
 use super::change::{Change, Tx, bound};
 use super::error::{Failure, unavailable};
+use super::small;
 use crate::error::{Code, Error};
+use crate::small::is_small;
 
 /// How long bytes are reserved.
 const RESERVED_MS: i64 = 2 * 3600 * 1000;
@@ -167,6 +169,9 @@ impl Change for Forget {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         for key in &self.data_keys {
+            if is_small(key) {
+                small::forget(tx, key).await?;
+            }
             bound!("DELETE FROM dead_data WHERE data_key = $1", key.as_str())
                 .execute(&mut *tx.conn)
                 .await?;

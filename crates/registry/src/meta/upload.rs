@@ -1,6 +1,7 @@
 //! Uploads under way: what any replica needs to continue them.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -12,6 +13,7 @@ use super::error::{Failure, unavailable};
 use super::link;
 use super::project::{ensure_project, ensure_repo};
 use super::quota::{self, Quota};
+use super::small;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -201,6 +203,8 @@ pub(crate) struct Commit {
     pub(crate) repo: RepoName,
     pub(crate) digest: Digest,
     pub(crate) data_key: String,
+    /// The bytes, if they are to be kept here.
+    pub(crate) small: Option<Bytes>,
     /// Bytes of the same blob that are broken, in whose place these are.
     pub(crate) broken_key: Option<String>,
     pub(crate) size: u64,
@@ -237,10 +241,16 @@ impl Change for Commit {
         );
         let is_new = made.execute(&mut *tx.conn).await?.rows_affected() > 0;
         let is_healed = !is_new && self.heal(tx).await?;
-        let unneeded = match &self.broken_key {
+        let mut unneeded = match &self.broken_key {
             Some(broken_key) if is_healed => Some(broken_key),
             _ => (!is_new).then_some(&self.data_key),
         };
+        match (&self.small, is_new || is_healed) {
+            (Some(bytes), true) => small::keep(tx, &self.data_key, bytes).await?,
+            // They were nowhere yet.
+            (Some(_), false) => unneeded = None,
+            (None, _) => {}
+        }
         if let Some(data_key) = unneeded {
             bury(tx, data_key, None, size, tx.now_ms).await?;
         }

@@ -11,7 +11,7 @@ use crate::heal;
 use crate::meta::{Commit, Extend, Meta, Upload};
 use crate::registry::Registry;
 use crate::reservations::Reserved;
-use crate::store::Appender;
+use crate::small::Appending;
 use crate::who::Who;
 
 /// A long request is written down every so many bytes, so that a broken one loses no more.
@@ -46,7 +46,7 @@ impl ChunkRange {
 /// An upload that a request continues.
 pub(crate) struct Receiving {
     upload: Upload,
-    appender: Box<dyn Appender>,
+    appender: Appending,
     hasher: Hasher,
     /// Bytes so far.
     received: u64,
@@ -69,10 +69,8 @@ impl Receiving {
             let hasher = Hasher::resume(upload.algorithm, &upload.hash_state);
             hasher.ok_or_else(|| Error::internal("resuming the upload", &"its hash is damaged"))?
         };
-        let store = registry.store();
-        let appender = store
-            .append(&upload.data_key, &upload.written, upload.received)
-            .await?;
+        let small_bytes_max = registry.config().database.blob_bytes_max.as_usize();
+        let appender = Appending::resume(registry.store(), &upload, small_bytes_max).await?;
         Ok(Self {
             received: upload.received,
             saved: upload.received,
@@ -191,10 +189,14 @@ impl Receiving {
         }
         self.appender.finish().await?;
         let mut hasher = Hasher::new(digest.algorithm());
-        let key = &self.upload.data_key;
-        let mut bodies = registry.store().read(key, 0..self.received).await?;
-        while let Some(bytes) = bodies.next().await {
-            hasher.update(&bytes?);
+        if let Some((_, bytes)) = self.appender.small() {
+            hasher.update(&bytes);
+        } else {
+            let key = &self.upload.data_key;
+            let mut bodies = registry.store().read(key, 0..self.received).await?;
+            while let Some(bytes) = bodies.next().await {
+                hasher.update(&bytes?);
+            }
         }
         self.compare(&hasher.digest(), digest)
     }
@@ -220,11 +222,16 @@ impl Receiving {
         who: Who,
         digest: &Digest,
     ) -> Result<(), Error> {
+        let (data_key, small) = match self.appender.small() {
+            Some((data_key, bytes)) => (data_key, Some(bytes)),
+            None => (self.upload.data_key.clone(), None),
+        };
         let commit = Commit {
             uuid: self.upload.uuid.clone(),
             repo: self.upload.repo.clone(),
             digest: digest.clone(),
-            data_key: self.upload.data_key.clone(),
+            data_key,
+            small,
             broken_key: heal::broken_key(registry, digest).await?,
             size: self.received,
             grace_ms: registry.blob_grace_ms(),

@@ -25,6 +25,7 @@ use crate::metrics::Cached;
 use crate::name::RepoName;
 use crate::oci::{Receiving, new_upload};
 use crate::registry::Registry;
+use crate::small::part;
 use crate::who::Who;
 
 /// Pieces that came meanwhile and are written together.
@@ -54,7 +55,10 @@ impl Source {
     pub(crate) async fn body(&self, registry: &Registry, range: Range<u64>) -> Result<Body, Error> {
         Ok(match self {
             Self::Stored(row) => {
-                Body::from_stream(registry.store().read(&row.data_key, range).await?)
+                match row.small.as_ref().and_then(|all| part(all, range.clone())) {
+                    Some(bytes) => Body::from(bytes),
+                    None => Body::from_stream(registry.store().read(&row.data_key, range).await?),
+                }
             }
             Self::Coming(coming) => {
                 let metrics = registry.metrics().clone();
