@@ -2,9 +2,11 @@
 //! savepoint of its own, and all are acknowledged by one commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use rand::RngExt;
 use sqlx::{AnyConnection, AnyPool};
 use storage::Clock;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -22,7 +24,24 @@ use crate::error::{Code, Error};
 /// they cost those who wait for other changes has a bound.
 const DENIALS_MAX: usize = 16;
 /// How often a transaction that was lost to another process is made again.
-const REPETITIONS_MAX: usize = 10;
+const REPETITIONS_MAX: u32 = 10;
+/// The longest pause before that; the first is shorter, and each may be twice as long as the one before.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Begins a transaction of PostgreSQL. Processes that share the database take turns: as all of them
+/// write the same rows, two that went on beside each other would undo one another most of the time. The
+/// lock is that of a table, because such a transaction sees the database as it is after it has that,
+/// and leaves it to who reads. One whose process is gone holds it no longer than 30 seconds.
+macro_rules! postgres_begin {
+    ($more:literal) => {
+        concat!(
+            "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '10s'; \
+             SET LOCAL idle_in_transaction_session_timeout = '30s'; ",
+            $more,
+            "LOCK TABLE schema_version IN EXCLUSIVE MODE"
+        )
+    };
+}
 
 /// The near end of the task.
 #[derive(Clone)]
@@ -273,6 +292,7 @@ impl Far {
             match self.attempt(batch).await {
                 Err(error) if is_lost_race(&error) && repetitions < REPETITIONS_MAX => {
                     repetitions += 1;
+                    tokio::time::sleep(pause(repetitions)).await;
                 }
                 outcome => return outcome,
             }
@@ -289,7 +309,12 @@ impl Far {
         let begun = self.begin(&mut connection, is_durable).await;
         let (outcome, mut is_known) = match begun {
             Ok(()) => self.transact(&mut connection, batch).await,
-            Err(error) => (Err(error), true),
+            Err(error) => {
+                // A server may have begun one all the same.
+                let is_ended = self.engine == Engine::Sqlite
+                    || execute(&mut connection, "ROLLBACK").await.is_ok();
+                (Err(error), is_ended)
+            }
         };
         if is_lazy {
             let restored = set(&mut connection, "PRAGMA synchronous = FULL").await;
@@ -357,12 +382,10 @@ impl Far {
     ) -> Result<(), sqlx::Error> {
         match self.engine {
             Engine::Sqlite => execute(connection, "BEGIN IMMEDIATE").await,
+            Engine::Postgres if is_durable => set(connection, postgres_begin!("")).await,
             Engine::Postgres => {
-                execute(connection, "BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
-                match is_durable {
-                    true => Ok(()),
-                    false => execute(connection, "SET LOCAL synchronous_commit = off").await,
-                }
+                let begin = postgres_begin!("SET LOCAL synchronous_commit = off; ");
+                set(connection, begin).await
             }
         }
     }
@@ -374,10 +397,16 @@ async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<()
 }
 
 /// Runs what has its effect when it is read and not when it is executed, so that it cannot be kept
-/// prepared.
+/// prepared; or several statements.
 async fn set(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(sql).execute(connection).await?;
     Ok(())
+}
+
+/// How long to wait before a transaction is made again. Not as long as others that lost with it.
+fn pause(repetitions: u32) -> Duration {
+    let longest = Duration::from_millis(5 << repetitions.min(10)).min(PAUSE_MAX);
+    longest.mul_f64(rand::rng().random())
 }
 
 /// Whether PostgreSQL undid a transaction in favour of another (`serialization_failure`,
@@ -391,6 +420,8 @@ fn is_lost_race(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::super::change::{Change, Tx, bound, first};
     use super::super::connect::{self, Place};
     use super::super::error::Failure;
@@ -456,6 +487,50 @@ mod tests {
         for told in denied {
             told.await.unwrap().unwrap();
         }
+    }
+
+    /// Gives how often it was made before.
+    struct Count;
+
+    #[async_trait::async_trait]
+    impl Change for Count {
+        type Out = i64;
+        const NAME: &'static str = "count";
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+            let now = bound!("SELECT COUNT(*) FROM setting WHERE name LIKE 'test%'");
+            let now = first(&now.fetch_one(&mut *tx.conn).await?)?;
+            bound!(
+                "INSERT INTO setting (name, value, updated_ms) VALUES ($1, '', 0)",
+                format!("test{now}")
+            )
+            .execute(&mut *tx.conn)
+            .await?;
+            Ok(now)
+        }
+    }
+
+    /// Needs a PostgreSQL server: `tests/registry/postgres.sh`.
+    #[tokio::test]
+    async fn processes_that_share_a_database_take_turns() {
+        let Ok(server) = std::env::var("REGISTRY_POSTGRES") else {
+            return;
+        };
+        let name = format!("writer{:016x}", rand::rng().random::<u64>());
+        let admin = connect::writer(&Place::Server(format!("{server}/postgres")));
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        let admin = admin.await.unwrap();
+        sqlx::raw_sql(create).execute(&admin).await.unwrap();
+        let place = Place::Server(format!("{server}/{name}"));
+        let (one, other) = tokio::join!(open_for_tests(&place), open_for_tests(&place));
+        let changes = (0..200).map(|number| {
+            let meta = if number % 2 == 0 { &one } else { &other };
+            meta.change(Count)
+        });
+        let made = futures::future::join_all(changes).await;
+        let mut made: Vec<i64> = made.into_iter().map(Result::unwrap).collect();
+        made.sort_unstable();
+        assert_eq!(made, (0..200).collect::<Vec<_>>());
     }
 
     /// Somebody else writes for longer than a change waits.
