@@ -6,6 +6,7 @@ mod auth;
 mod between;
 mod blobs;
 mod broken;
+mod bulk;
 mod cache;
 mod configuration;
 mod crash;

@@ -17,6 +17,7 @@ mod connect;
 mod content;
 mod data;
 mod error;
+mod expire;
 mod group;
 mod history;
 mod keys;
@@ -67,6 +68,7 @@ pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub(crate) use data::{Bury, Forget, Release, Reserve};
 pub use error::MetaError;
+pub(crate) use expire::{Expire, Expired};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::{HISTORY_COLUMNS, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};
@@ -91,7 +93,7 @@ pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,
     ROBOT_PROJECT, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
 };
-pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, ReplaceRetention, Retain};
+pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, NumberedRule, ReplaceRetention};
 pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::ChangeSettings;

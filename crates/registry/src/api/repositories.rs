@@ -15,6 +15,11 @@ use crate::meta::{
     HISTORY_COLUMNS, Kind, Listing, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
+use crate::registry::Registry;
+use crate::who::Who;
+
+/// Manifests, and blobs, of a repository that one transaction removes with it.
+const PART_MAX: i64 = 64;
 
 /// What can be done with repositories, artifacts and tags.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -126,15 +131,28 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
         let role = Role::ProjectAdmin;
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
-        let delete = DeleteRepo {
-            who: admin.who(),
-            repo: repo(&project, &repository)?,
-            graces: admin.registry.graces(),
-        };
-        admin.registry.meta().change(delete).await
+        let repo = repo(&project, &repository)?;
+        // Before any of it is gone.
+        admin.registry.meta().check_mutable(&repo).await?;
+        // What has begun does not end because its client goes away.
+        let removing = remove(admin.registry.clone(), admin.who(), repo);
+        let removed = tokio::spawn(removing).await;
+        removed.unwrap_or_else(|error| Err(Error::internal("removing the repository", &error)))
     };
     let deleted = deleted.await;
     admin.outcome(deleted)
+}
+
+/// Removes a repository, a part after the other.
+async fn remove(registry: Registry, who: Who, repo: RepoName) -> Result<(), Error> {
+    let part = || DeleteRepo {
+        who: who.clone(),
+        repo: repo.clone(),
+        graces: registry.graces(),
+        limit: PART_MAX,
+    };
+    while !registry.meta().change(part()).await? {}
+    Ok(())
 }
 
 async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {

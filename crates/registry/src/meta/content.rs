@@ -275,51 +275,35 @@ impl Meta {
     }
 }
 
-/// Removes a repository with all that it has.
+/// Removes so much of a repository that other changes need not wait long, and the repository itself
+/// with the last of it.
 pub(crate) struct DeleteRepo {
     pub(crate) who: Who,
     pub(crate) repo: RepoName,
     pub(crate) graces: Graces,
+    /// Manifests, and blobs, that go at most.
+    pub(crate) limit: i64,
 }
 
 #[async_trait]
 impl Change for DeleteRepo {
-    type Out = ();
+    /// Whether the repository is gone.
+    type Out = bool;
     const NAME: &'static str = "delete_repository";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
         let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(unknown_repo(&self.repo).into());
         };
-        // What only its manifests need goes with it.
-        let graces = Graces {
-            blob_ms: 0,
-            ..self.graces
-        };
-        let manifests = bound!(
-            "SELECT id, digest FROM manifest WHERE repo_id = $1",
-            repo.repo
-        );
-        for row in manifests.fetch_all(&mut *tx.conn).await? {
-            let digest: String = row.try_get(1)?;
-            let target = Target {
-                repo_id: repo.repo,
-                manifest_id: row.try_get(0)?,
-                digest: &digest,
-                who: &self.who,
-                grace_ms: self.graces.untagged_ms,
-            };
-            let tags = tag::take_all(tx, &target).await?;
-            check_mutable(tx, &self.repo, &tags).await?;
-            manifest::remove(tx, &target, &graces).await?;
-        }
-        let links = bound!("SELECT id FROM repo_blob WHERE repo_id = $1", repo.repo);
-        for row in links.fetch_all(&mut *tx.conn).await? {
-            super::link::remove(tx, first(&row)?).await?;
+        // Blobs go once no manifest needs them.
+        if self.manifests(tx, repo.repo).await? >= self.limit
+            || self.links(tx, repo.repo).await? >= self.limit
+        {
+            return Ok(false);
         }
         for sql in [
             "DELETE FROM tag_history WHERE repo_id = $1",
@@ -328,6 +312,60 @@ impl Change for DeleteRepo {
             bound!(sql, repo.repo).execute(&mut *tx.conn).await?;
         }
         let event = Event::new("delete_repository", "repository", self.repo.as_str());
-        Ok(tell(tx, &self.who, &event.in_repo(&self.repo)).await?)
+        tell(tx, &self.who, &event.in_repo(&self.repo)).await?;
+        Ok(true)
+    }
+}
+
+impl DeleteRepo {
+    /// Removes manifests with their tags; gives how many.
+    async fn manifests(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<i64, Failure> {
+        // What only its manifests need goes with it.
+        let graces = Graces {
+            blob_ms: 0,
+            ..self.graces
+        };
+        let manifests = bound!(
+            "SELECT id, digest FROM manifest WHERE repo_id = $1 ORDER BY id LIMIT $2",
+            repo_id,
+            self.limit,
+        );
+        let mut count = 0;
+        for row in manifests.fetch_all(&mut *tx.conn).await? {
+            count += 1;
+            let digest: String = row.try_get(1)?;
+            let target = Target {
+                repo_id,
+                manifest_id: row.try_get(0)?,
+                digest: &digest,
+                who: &self.who,
+                grace_ms: self.graces.untagged_ms,
+            };
+            let tags = tag::take_all(tx, &target).await?;
+            check_mutable(tx, &self.repo, &tags).await?;
+            manifest::remove(tx, &target, &graces).await?;
+            let event = Event {
+                reference: tags.first().cloned(),
+                digest: Some(digest.clone()),
+                ..Event::new("delete_artifact", "artifact", &digest).in_repo(&self.repo)
+            };
+            tell(tx, &self.who, &event).await?;
+        }
+        Ok(count)
+    }
+
+    /// Takes its blobs from it; gives how many.
+    async fn links(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<i64, Failure> {
+        let links = bound!(
+            "SELECT id FROM repo_blob WHERE repo_id = $1 ORDER BY id LIMIT $2",
+            repo_id,
+            self.limit,
+        );
+        let mut count = 0;
+        for row in links.fetch_all(&mut *tx.conn).await? {
+            count += 1;
+            super::link::remove(tx, first(&row)?).await?;
+        }
+        Ok(count)
     }
 }

@@ -1,0 +1,197 @@
+//! What rules of retention do to tags. Which of them go is found out beside everything else, for that
+//! takes long where there are many; then they go a few at a time, so that pushes need not wait, and
+//! only those that still are as they were.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::administer::project_id;
+use super::cache::Touched;
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+use super::outbox::{Event, tell};
+use super::rules::{NumberedRule, rules};
+use super::tag::{self, Target};
+use crate::error::Error;
+use crate::name::{RepoName, Tag};
+use crate::rule::companion::{Parts, followers};
+use crate::rule::{Candidate, Kind, Rule, Scope, expired};
+use crate::who::Who;
+
+/// A tag that goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Expired {
+    pub(crate) repo: RepoName,
+    repo_id: i64,
+    /// As it was when that was found out.
+    pub(crate) tag: Candidate,
+}
+
+/// Tags of a repository with what retention asks of them. What runs is named by its own digest or, of
+/// an index, by that of a platform, which may be one of an index in the index. Digests make no circles.
+macro_rules! candidates {
+    ($which:literal) => {
+        concat!(
+            "SELECT t.name, t.updated_ms, u.pulled_ms, CAST(CASE WHEN \
+             EXISTS (SELECT 1 FROM running WHERE seen_ms > $2) AND EXISTS ( \
+             WITH RECURSIVE below (digest) AS (SELECT m.digest UNION SELECT c.digest FROM below b \
+                 JOIN manifest i ON i.repo_id = m.repo_id AND i.digest = b.digest \
+                 JOIN manifest_child c ON c.manifest_id = i.id) \
+             SELECT 1 FROM below b JOIN running n ON n.digest = b.digest WHERE n.seen_ms > $2) \
+             THEN 1 ELSE 0 END AS BIGINT), m.digest \
+             FROM tag t JOIN manifest m ON m.id = t.manifest_id \
+             LEFT JOIN pull u ON u.manifest_id = t.manifest_id WHERE t.repo_id = $1",
+            $which
+        )
+    };
+}
+
+fn candidate(row: &AnyRow) -> Result<Candidate, sqlx::Error> {
+    Ok(Candidate {
+        tag: row.try_get(0)?,
+        pushed_ms: row.try_get(1)?,
+        pulled_ms: row.try_get(2)?,
+        is_running: row.try_get::<i64, _>(3)? > 0,
+        digest: row.try_get(4)?,
+    })
+}
+
+impl Meta {
+    /// The tags of a project that these rules of it let go now. A cluster is taken at its word that it
+    /// runs something for `running_ms`. There may be very many: who asks leaves half of the connections
+    /// to those who pull.
+    pub(crate) async fn expired(
+        &self,
+        project: i64,
+        rules: &[NumberedRule],
+        running_ms: i64,
+    ) -> Result<Vec<Expired>, Error> {
+        let scoped = rules
+            .iter()
+            .map(|found| Ok((found.rule.clone(), found.rule.scope()?)));
+        let scoped: Vec<(Rule, Scope)> = scoped.collect::<Result<_, Error>>()?;
+        let (immutable, retention): (Vec<_>, Vec<_>) = scoped
+            .into_iter()
+            .partition(|(rule, _)| rule.kind == Kind::Immutable);
+        let _turn = self.long_lists.acquire().await;
+        let now_ms = self.now_ms();
+        let seen_ms = now_ms.saturating_sub(running_ms);
+        let sql = "SELECT id, name FROM repo WHERE project_id = $1 ORDER BY name";
+        let repos = self.rows(bound!(sql, project), |row| {
+            Ok((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?))
+        });
+        let mut gone = Vec::new();
+        for (repo_id, name) in repos.await? {
+            let repo = RepoName::parse(&name)?;
+            let tags = bound!(candidates!(""), repo_id, seen_ms);
+            let tags = self.rows(tags, candidate).await?;
+            let may_go = |tag: &&Candidate| {
+                let holds = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &tag.tag);
+                !immutable.iter().any(holds)
+            };
+            let mut going = expired(&retention, repo.rest(), &tags, now_ms);
+            going.retain(may_go);
+            if !going.is_empty() {
+                let parts = self.all_parts(repo_id).await?;
+                let followers = followers(&tags, &going, &parts);
+                going.extend(followers.into_iter().filter(may_go));
+            }
+            gone.extend(going.into_iter().map(|tag| Expired {
+                repo: repo.clone(),
+                repo_id,
+                tag: tag.clone(),
+            }));
+        }
+        Ok(gone)
+    }
+
+    /// What the indexes of a repository name.
+    async fn all_parts(&self, repo_id: i64) -> Result<Parts, Error> {
+        let sql = "SELECT i.digest, c.digest FROM manifest_child c \
+             JOIN manifest i ON i.id = c.manifest_id WHERE c.repo_id = $1";
+        let named = self.rows(bound!(sql, repo_id), |row| {
+            Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?))
+        });
+        let mut parts = Parts::new();
+        for (index, part) in named.await? {
+            parts.entry(index).or_default().push(part);
+        }
+        Ok(parts)
+    }
+}
+
+/// Removes tags that rules let go, but those that are not any more what they were then, and none if
+/// the rules are others.
+pub(crate) struct Expire {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) rules: Vec<NumberedRule>,
+    pub(crate) tags: Vec<Expired>,
+    pub(crate) untagged_grace_ms: i64,
+    /// For how long a cluster is taken at its word that it runs something.
+    pub(crate) running_ms: i64,
+}
+
+#[async_trait]
+impl Change for Expire {
+    /// Those that went.
+    type Out = Vec<Expired>;
+    const NAME: &'static str = "expire";
+
+    fn touches(&self, out: &Self::Out) -> Touched<'_> {
+        match out.is_empty() {
+            true => Touched::Nothing,
+            false => Touched::Repos,
+        }
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Out, Failure> {
+        let project = project_id(tx, &self.project).await?;
+        if rules(tx, project).await? != self.rules {
+            return Ok(Vec::new());
+        }
+        let seen_ms = tx.now_ms.saturating_sub(self.running_ms);
+        let mut gone = Vec::new();
+        for expired in &self.tags {
+            let name = expired.tag.tag.as_str();
+            let now = bound!(
+                candidates!(" AND t.name = $3"),
+                expired.repo_id,
+                seen_ms,
+                name
+            );
+            let now = now.fetch_optional(&mut *tx.conn).await?;
+            if now.as_ref().map(candidate).transpose()?.as_ref() == Some(&expired.tag) {
+                self.remove(tx, expired).await?;
+                gone.push(expired.clone());
+            }
+        }
+        Ok(gone)
+    }
+}
+
+impl Expire {
+    async fn remove(&self, tx: &mut Tx<'_>, expired: &Expired) -> Result<(), Failure> {
+        let Expired { repo, repo_id, tag } = expired;
+        let tag = Tag::parse(&tag.tag)?;
+        let Some((manifest_id, digest)) = tag::find(tx, *repo_id, &tag).await? else {
+            return Ok(());
+        };
+        let target = Target {
+            repo_id: *repo_id,
+            manifest_id,
+            digest: &digest,
+            who: &self.who,
+            grace_ms: self.untagged_grace_ms,
+        };
+        tag::take(tx, &tag, &target).await?;
+        let event = Event {
+            reference: Some(tag.as_str().to_owned()),
+            old_digest: Some(digest.clone()),
+            ..Event::new("tag_expired", "tag", tag.as_str()).in_repo(repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}

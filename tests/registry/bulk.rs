@@ -1,0 +1,110 @@
+//! What is done to very much at once is done in parts, and is done to all of it all the same.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{INDEX, Kind, Registry, RegistryClient, bytes};
+use tests::wait_for;
+
+/// More than one part.
+const COUNT: usize = 150;
+
+/// A repository with so many manifests, each with a tag of its own.
+async fn push_many(client: &RegistryClient, repo: &str) -> anyhow::Result<()> {
+    for number in 0..COUNT {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [],
+            "annotations": {"number": number.to_string()}});
+        let tag = format!("v{number:04}");
+        let index = index.to_string().into_bytes();
+        let put = client.put_manifest(repo, &tag, INDEX, &index).await?;
+        anyhow::ensure!(put.status() == 201);
+    }
+    Ok(())
+}
+
+async fn tags(client: &RegistryClient, repo: &str) -> anyhow::Result<Vec<Value>> {
+    let tags = client.json(&format!("/v2/{repo}/tags/list")).await?;
+    Ok(tags["tags"].as_array().cloned().unwrap_or_default())
+}
+
+/// Records of the audit trail of an event.
+fn told(registry: &Registry, event: &str) -> anyhow::Result<usize> {
+    let audit = registry.directory().join("data/log/registry-audit.log");
+    let text = std::fs::read_to_string(audit)?;
+    let event = format!("\"event\":\"{event}\"");
+    Ok(text.lines().filter(|line| line.contains(&event)).count())
+}
+
+#[tokio::test]
+async fn a_large_repository_is_removed_as_a_whole_or_not_at_all() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    push_many(client, "team/app").await?;
+    for number in 0..COUNT {
+        client
+            .push_blob("team/app", &bytes(number as u64, 10))
+            .await?;
+    }
+    let path = "/projects/team/repositories/app";
+    let rules = "/projects/team/rules";
+    let held = json!({"kind": "immutable", "tags": format!("v{:04}", COUNT - 1)});
+    let (status, made) = client.manage(Method::POST, rules, held).await?;
+    assert_eq!(status, 201);
+    assert_eq!(
+        client.manage(Method::DELETE, path, Value::Null).await?.0,
+        412
+    );
+    assert_eq!(tags(client, "team/app").await?.len(), COUNT);
+    let rule = format!("{rules}/{}", made["id"]);
+    assert_eq!(
+        client.manage(Method::DELETE, &rule, Value::Null).await?.0,
+        200
+    );
+
+    assert_eq!(
+        client.manage(Method::DELETE, path, Value::Null).await?.0,
+        200
+    );
+    assert_eq!(
+        client.status(Method::GET, "/v2/team/app/tags/list").await?,
+        404
+    );
+    let (_, quota) = client
+        .manage(Method::GET, "/quotas/team", Value::Null)
+        .await?;
+    assert_eq!(quota["used"]["storage"], 0);
+    wait_for("the records", Duration::from_secs(20), async || {
+        let (artifacts, repositories) = (
+            told(&registry, "delete_artifact").ok()?,
+            told(&registry, "delete_repository").ok()?,
+        );
+        (artifacts == COUNT && repositories == 1).then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn many_tags_expire_but_those_that_are_held() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    push_many(client, "team/app").await?;
+    for rule in [
+        json!({"kind": "immutable", "tags": "v000*"}),
+        json!({"kind": "retention", "latestPushedK": 5}),
+    ] {
+        let made = client.manage(Method::POST, "/projects/team/rules", rule);
+        assert_eq!(made.await?.0, 201);
+    }
+    for (dry_run, left) in [(true, COUNT), (false, 15)] {
+        let run = json!({"dry_run": dry_run});
+        let (status, gone) = client
+            .manage(Method::POST, "/projects/team/retention", run)
+            .await?;
+        assert_eq!(status, 200, "{gone}");
+        let gone = gone["expired"].as_array().map(Vec::len);
+        assert_eq!(gone, Some(COUNT - 15));
+        assert_eq!(tags(client, "team/app").await?.len(), left);
+    }
+    Ok(())
+}
