@@ -181,6 +181,20 @@ async fn what_the_project_has_is_taken_although_it_is_full() -> anyhow::Result<(
     let path = format!("/v2/small/three/blobs/uploads/?digest={digest}");
     let pushed = client.request(Method::POST, &path).body(there.clone());
     assert_eq!(pushed.send().await?.status(), 201);
+    // More than it has is not taken, though there is no quota to meet.
+    let mut more = there.clone();
+    more.resize(3_000_000, 0);
+    let refused = client
+        .request(Method::POST, &path)
+        .body(more)
+        .send()
+        .await?;
+    assert_eq!(refused.status(), 400);
+    let told = text(refused).await;
+    assert!(
+        told.contains("DIGEST_INVALID") && told.contains("600 bytes"),
+        "{told}"
+    );
     // And one that would rather not send it, also if it looks in the wrong place.
     for (repo, from) in [
         ("four", ""),

@@ -157,11 +157,17 @@ pub(super) async fn check_upload(tx: &mut Tx<'_>, project: i64, bytes: u64) -> R
 }
 
 impl Meta {
-    /// Whether a project has a blob, so that it is not charged for it again.
-    pub(crate) async fn project_has(&self, project: &str, digest: &Digest) -> Result<bool, Error> {
-        let sql = "SELECT 1 FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
+    /// The bytes of a blob that a project has, so that it is not charged for it again.
+    pub(crate) async fn size_in_project(
+        &self,
+        project: &str,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
+        let sql = "SELECT b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
              JOIN project p ON p.id = l.project_id WHERE b.digest = $1 AND p.name = $2 LIMIT 1";
-        let found = self.rows(bound!(sql, digest.as_str(), project), |_| Ok(()));
-        Ok(!found.await?.is_empty())
+        let found = self.rows(bound!(sql, digest.as_str(), project), |row| {
+            Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+        });
+        Ok(found.await?.pop())
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Receiving {
     saved: u64,
     /// Room for what is not.
     reserved: Option<Reserved>,
+    /// Bytes of the blob that it is said to be, if that is known.
+    size: Option<u64>,
 }
 
 impl Receiving {
@@ -78,12 +80,18 @@ impl Receiving {
             appender,
             upload,
             reserved: None,
+            size: None,
         })
     }
 
     /// With room for what comes.
     pub(super) fn with_reserved(self, reserved: Option<Reserved>) -> Self {
         Self { reserved, ..self }
+    }
+
+    /// With no more bytes than the blob has that it is said to be.
+    pub(super) fn of_size(self, size: Option<u64>) -> Self {
+        Self { size, ..self }
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -118,6 +126,10 @@ impl Receiving {
                 );
                 let error = Error::new(Code::SizeInvalid, message);
                 return Err(error.with_status(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            if let Some(size) = self.size.filter(|size| self.received > *size) {
+                let message = format!("the blob with this digest has {size} bytes, more came");
+                return Err(Error::new(Code::DigestInvalid, message));
             }
             if let Some(quota) = &self.upload.quota {
                 quota.admit("what came", self.received - begin)?;

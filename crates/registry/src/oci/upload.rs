@@ -428,13 +428,22 @@ async fn complete(
         .quota
         .as_ref()
         .is_some_and(|quota| quota.room().is_some());
-    if has_bound && registry.meta().project_has(repo.project(), digest).await? {
+    let known_size = match has_bound {
+        true => {
+            registry
+                .meta()
+                .size_in_project(repo.project(), digest)
+                .await?
+        }
+        false => None,
+    };
+    if known_size.is_some() {
         // What the project has it need not have room for.
         upload.quota = None;
     }
     let reserved = reserve(registry, &upload, digest.as_str(), chunk.length)?;
     let receiving = Receiving::resume(registry, upload, digest.algorithm()).await?;
-    let mut receiving = receiving.with_reserved(reserved);
+    let mut receiving = receiving.with_reserved(reserved).of_size(known_size);
     receiving.take(registry, pieces, expected).await?;
     receiving.finish(registry, digest).await?;
     receiving.commit(registry, who, digest).await?;
