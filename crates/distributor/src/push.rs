@@ -368,7 +368,7 @@ impl Inner {
             shipments: &shipments,
             received: body.map(Arc::new),
         };
-        let sent = replicate(ingesters, tenant, cargo, &sending, reservation).await;
+        let sent = replicate(ingesters, tenant, &cargo, &sending, reservation).await;
         let mut refused = match sent {
             Ok(refused) => refused,
             Err(rejection) => {

@@ -108,7 +108,7 @@ struct Answer {
 pub(crate) async fn replicate(
     ingesters: &dyn Ingesters,
     tenant: &TenantId,
-    cargo: Cargo<'_>,
+    cargo: &Cargo<'_>,
     sending: &Sending,
     hold: Reservation,
 ) -> Result<Vec<RefusedRow>, Rejection> {
@@ -133,7 +133,7 @@ pub(crate) async fn replicate(
     for (index, numbers) in by_ingester {
         routes.push((
             ring.member(index),
-            messages(&cargo, numbers, sending.message_bytes),
+            messages(cargo, numbers, sending.message_bytes),
         ));
     }
     let answers_max = routes

@@ -9,7 +9,7 @@
 //!                 := seq u64 | tenant | varint parts | (ref rows)* | varint len, columns | snappy
 //! ```
 //! Kind 2 has columns and lines, compressed by us ([`body`]). Kind 3 has the body of the push as it
-//! came, one block of snappy, and columns that say where in it the lines are ([`received`]); a
+//! came, one block of snappy, and columns that say where in it the lines are ([`super::received`]); a
 //! segment of version 2 or less has none.
 //!
 //! `ref` is a varint that stands for a stream; the first record of a segment that uses it comes
