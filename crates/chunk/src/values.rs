@@ -70,7 +70,8 @@ pub(crate) enum Values {
 pub(crate) struct GroupValues {
     /// Empty if there is one template only.
     numbers: OnceLock<Vec<u16>>,
-    columns: Vec<OnceLock<Values>>,
+    /// Most are never decoded: these take little.
+    columns: Vec<OnceLock<Box<Values>>>,
 }
 
 /// What was decoded of a structured block.
@@ -120,8 +121,10 @@ impl GroupValues {
     fn heap_bytes(&self) -> usize {
         let columns = self.columns.iter().filter_map(OnceLock::get);
         self.numbers.get().map_or(0, |numbers| numbers.len() * 2)
-            + self.columns.len() * size_of::<OnceLock<Values>>()
-            + columns.map(Values::heap_bytes).sum::<usize>()
+            + self.columns.len() * size_of::<OnceLock<Box<Values>>>()
+            + columns
+                .map(|values| size_of::<Values>() + values.heap_bytes())
+                .sum::<usize>()
     }
 
     fn new(group: &Group) -> Self {
@@ -218,7 +221,7 @@ impl<'a> GroupView<'a> {
         let (Some(column), Some(kept)) = (column, kept) else {
             return Err(self.store.damaged("column that is not there"));
         };
-        let values = keep(kept, || decode::column(self.store, column))?;
+        let values = keep(kept, || decode::column(self.store, column).map(Box::new))?;
         let ids = match column.kind {
             Kind::Id { table, .. } => self.store.identifiers(table)?,
             _ => &[],
