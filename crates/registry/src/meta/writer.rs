@@ -517,9 +517,9 @@ mod tests {
             return;
         };
         let name = format!("writer{:016x}", rand::rng().random::<u64>());
-        let admin = connect::writer(&Place::Server(format!("{server}/postgres")));
+        let admin = Place::Server(format!("{server}/postgres"));
+        let admin = connect::writer(&admin).await.unwrap();
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        let admin = admin.await.unwrap();
         sqlx::raw_sql(create).execute(&admin).await.unwrap();
         let place = Place::Server(format!("{server}/{name}"));
         let (one, other) = tokio::join!(open_for_tests(&place), open_for_tests(&place));
