@@ -97,7 +97,7 @@ async fn parts_of_an_index_are_told_with_it_and_go_after_it() -> anyhow::Result<
     let answer = client.request(Method::GET, &format!("/api/v2.0{ARTIFACTS}"));
     let answer = answer.send().await?;
     assert_eq!(answer.headers()["x-total-count"], "2");
-    let listed: Value = serde_json::from_str(&text(answer).await)?;
+    let listed: Value = answer.json().await?;
     let listed = listed.as_array().into_iter().flatten();
     let mut digests: Vec<&Value> = listed.clone().map(|artifact| &artifact["digest"]).collect();
     let mut expected = [json!(sha256(&index)), json!(sha256(&two))];
