@@ -24,7 +24,7 @@ use crate::top::{Origin, Top};
 use crate::workers;
 
 /// Units that a worker searches at once, and then scans one after the other.
-const UNITS_AT_ONCE: usize = 16;
+const UNITS_AT_ONCE: usize = 32;
 /// Workers per thread where blocks are searched: most of their time they wait for what they read.
 const SEARCHES_PER_THREAD: usize = 4;
 
