@@ -152,12 +152,6 @@ impl Meta {
         let sql = "SELECT COALESCE((SELECT id FROM audit WHERE done = 0 \
              ORDER BY id DESC LIMIT 1 OFFSET $1), 0)";
         let refused_to = self.rows(bound!(sql, refusals_max), first).await?;
-        let refused_to = refused_to.into_iter().next().unwrap_or_default();
-        // They go by themselves, and no others for them.
-        let sql = "SELECT COUNT(*) FROM audit WHERE done = 0 AND id <= $1";
-        let refused = self.rows(bound!(sql, refused_to), first).await?;
-        let refused = refused.into_iter().next().unwrap_or_default();
-        let records_max = records_max.saturating_add(refused);
         // Numbers only grow, so there are no more records than the last is behind the first.
         let sql = "SELECT COALESCE((SELECT MAX(id) FROM audit) - (SELECT MIN(id) FROM audit), 0)";
         let spread = self.rows(bound!(sql), first).await?;
@@ -170,7 +164,7 @@ impl Meta {
         }
         Ok(Excess {
             to: to.pop().unwrap_or_default(),
-            refused_to,
+            refused_to: refused_to.into_iter().next().unwrap_or_default(),
         })
     }
 }
