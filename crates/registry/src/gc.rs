@@ -186,13 +186,7 @@ async fn round(
         limit: UPLOADS_MAX,
     };
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
-    let excess = audit_excess(registry).await?;
-    let forget = || ForgetAudit {
-        age_ms: registry.config().audit.lifetime.0 / 1_000_000,
-        excess,
-        limit: RECORDS_MAX,
-    };
-    while !stop.is_cancelled() && meta.change(forget()).await? > 0 {}
+    forget_audit(registry, stop).await?;
     let may_remove = || registry.config().gc.enabled && !registry.settings().is_read_only();
     while is_time && may_remove() && !stop.is_cancelled() {
         let removed = meta.change(review(registry)).await?;
@@ -224,15 +218,27 @@ async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
     registry.meta().change(review).await
 }
 
-/// What of the audit trail is too much.
-async fn audit_excess(registry: &Registry) -> Result<Excess, Error> {
-    let config = &registry.config().audit;
+/// Forgets of the audit trail what is too old or too much: first of what was refused, so that only what
+/// is left then counts.
+async fn forget_audit(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
+    let (config, meta) = (&registry.config().audit, registry.meta());
     let number = |max: u64| i64::try_from(max).unwrap_or(i64::MAX);
-    let (records_max, refusals_max) = (number(config.records_max), number(config.refusals_max));
-    registry
-        .meta()
-        .audit_excess(records_max, refusals_max)
-        .await
+    let forget = async |excess| {
+        let forget = || ForgetAudit {
+            age_ms: config.lifetime.0 / 1_000_000,
+            excess,
+            limit: RECORDS_MAX,
+        };
+        while !stop.is_cancelled() && meta.change(forget()).await? > 0 {}
+        Ok::<_, Error>(())
+    };
+    let refused_to = meta.refusals_excess(number(config.refusals_max)).await?;
+    forget(Excess { to: 0, refused_to }).await?;
+    let to = meta.records_excess(number(config.records_max)).await?;
+    if to > 0 {
+        forget(Excess { to, refused_to: 0 }).await?;
+    }
+    Ok(())
 }
 
 fn review(registry: &Registry) -> Review {

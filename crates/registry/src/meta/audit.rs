@@ -142,30 +142,27 @@ pub(crate) struct Excess {
 }
 
 impl Meta {
-    /// What of the audit trail is too much, if there may be so many records and so many that tell of
-    /// what was refused.
-    pub(crate) async fn audit_excess(
-        &self,
-        records_max: i64,
-        refusals_max: i64,
-    ) -> Result<Excess, Error> {
+    /// Up to where records of what was refused are too many.
+    pub(crate) async fn refusals_excess(&self, refusals_max: i64) -> Result<i64, Error> {
         let sql = "SELECT COALESCE((SELECT id FROM audit WHERE done = 0 \
              ORDER BY id DESC LIMIT 1 OFFSET $1), 0)";
-        let refused_to = self.rows(bound!(sql, refusals_max), first).await?;
+        let to = self.rows(bound!(sql, refusals_max), first).await?;
+        Ok(to.into_iter().next().unwrap_or_default())
+    }
+
+    /// Up to where records are too many, whatever they tell of.
+    pub(crate) async fn records_excess(&self, records_max: i64) -> Result<i64, Error> {
         // Numbers only grow, so there are no more records than the last is behind the first.
         let sql = "SELECT COALESCE((SELECT MAX(id) FROM audit) - (SELECT MIN(id) FROM audit), 0)";
         let spread = self.rows(bound!(sql), first).await?;
-        let mut to = Vec::new();
-        if spread.first() >= Some(&records_max) {
-            // By time, for that index is the smallest thing that has all of them.
-            let sql = "SELECT COALESCE((SELECT id FROM audit \
-                 ORDER BY at_ms DESC, id DESC LIMIT 1 OFFSET $1), 0)";
-            to = self.rows(bound!(sql, records_max), first).await?;
+        if spread.first() < Some(&records_max) {
+            return Ok(0);
         }
-        Ok(Excess {
-            to: to.pop().unwrap_or_default(),
-            refused_to: refused_to.into_iter().next().unwrap_or_default(),
-        })
+        // By time, for that index is the smallest thing that has all of them.
+        let sql = "SELECT COALESCE((SELECT id FROM audit \
+             ORDER BY at_ms DESC, id DESC LIMIT 1 OFFSET $1), 0)";
+        let to = self.rows(bound!(sql, records_max), first).await?;
+        Ok(to.into_iter().next().unwrap_or_default())
     }
 }
 
@@ -285,7 +282,14 @@ mod tests {
 
     /// Forgets what is too old or too much; gives how many that were.
     async fn forget(meta: &Meta, age_ms: i64, records_max: i64, refusals_max: i64) -> u64 {
-        let excess = meta.audit_excess(records_max, refusals_max).await.unwrap();
+        let refused_to = meta.refusals_excess(refusals_max).await.unwrap();
+        let refused = forget_all(meta, age_ms, Excess { to: 0, refused_to }).await;
+        let to = meta.records_excess(records_max).await.unwrap();
+        let excess = Excess { to, refused_to: 0 };
+        refused + forget_all(meta, age_ms, excess).await
+    }
+
+    async fn forget_all(meta: &Meta, age_ms: i64, excess: Excess) -> u64 {
         let mut forgotten = 0;
         loop {
             let forget = ForgetAudit {
