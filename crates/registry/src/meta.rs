@@ -98,7 +98,7 @@ pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::ChangeSettings;
 pub(crate) use tag::{Condition, DeleteTag};
-pub(crate) use upload::{Begin, Cancel, Commit, Extend, Upload};
+pub(crate) use upload::{Begin, Cancel, Commit, Extend, ExtendSmall, Upload};
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};

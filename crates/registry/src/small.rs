@@ -113,6 +113,11 @@ impl Appending {
         }
     }
 
+    /// Whether all that came is in memory.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self.end, End::Small(_))
+    }
+
     /// All bytes and their key, if they are to be in the database.
     pub(crate) fn small(&self) -> Option<(String, Bytes)> {
         let End::Small(small) = &self.end else {

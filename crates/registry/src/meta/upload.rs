@@ -170,6 +170,21 @@ impl Change for Extend {
     }
 }
 
+/// The same of one that is small, all of which is with its row: if the power fails before the blob is
+/// there, its client is told how little came, and sends it again.
+pub(crate) struct ExtendSmall(pub(crate) Extend);
+
+#[async_trait]
+impl Change for ExtendSmall {
+    type Out = ();
+    const NAME: &'static str = Extend::NAME;
+    const IS_DURABLE: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        self.0.apply(tx).await
+    }
+}
+
 /// Gives an upload up.
 pub(crate) struct Cancel {
     pub(crate) repo: RepoName,

@@ -8,7 +8,7 @@ use super::upload::range;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::heal;
-use crate::meta::{Commit, Extend, Meta, Upload};
+use crate::meta::{Commit, Extend, ExtendSmall, Meta, Upload};
 use crate::registry::Registry;
 use crate::reservations::Reserved;
 use crate::small::Appending;
@@ -163,14 +163,14 @@ impl Receiving {
             .with_header(http::header::RANGE, &range(self.received))
     }
 
-    /// Makes durable what came, and writes down that it did.
+    /// Makes durable what came, unless it is little, and writes down that it did.
     pub(crate) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
         let written = self.appender.save().await?;
         if let Some(reserved) = &self.reserved {
             // Not after it counts in the database too: somebody else might be refused.
             reserved.came(self.received - self.saved);
         }
-        meta.change(Extend {
+        let extend = Extend {
             uuid: self.upload.uuid.clone(),
             received_before: self.saved,
             received: self.received,
@@ -181,8 +181,11 @@ impl Receiving {
                 .quota
                 .as_ref()
                 .is_some_and(|q| q.room().is_some()),
-        })
-        .await?;
+        };
+        match self.appender.is_small() {
+            true => meta.change(ExtendSmall(extend)).await?,
+            false => meta.change(extend).await?,
+        }
         self.saved = self.received;
         Ok(())
     }
