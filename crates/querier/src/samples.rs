@@ -1,7 +1,6 @@
 //! Range aggregations: samples of ingesters and storage, each row once, added up per series.
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,12 +9,12 @@ use futures::StreamExt;
 use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
 use logql::syntax::ast::RangeAggregation;
-use model::{BudgetError, Code, CodedError, LabelSet, Reservation, TimeRange};
+use model::{BudgetError, Code, CodedError, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{SampleRows, SelectSamples};
 use scan::{
-    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, SampleSink, ScanError, Source, Values,
-    plan_samples, scan_samples,
+    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, ScanError, Source, plan_samples,
+    scan_samples,
 };
 
 use crate::deletes::Deleting;
@@ -25,6 +24,10 @@ use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
 use crate::stored::{Lines, OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
 use crate::workers;
+
+mod sink;
+
+use sink::Sink;
 
 /// Units of which a worker scans one after the other before it asks for more.
 const UNITS_AT_ONCE: usize = 64;
@@ -527,77 +530,4 @@ fn add_samples(
     scan_samples(sources, &scan, &mut stages, scanning, &mut sink)?;
     QueryStats::add(&shared.context.stats.duplicates, sink.duplicates);
     sink.failed.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Adds samples up, but for those of rows that ingesters gave already.
-struct Sink<'a> {
-    sum: &'a mut RangeAccumulator,
-    recent: Option<&'a KnownRows>,
-    duplicates: u64,
-    failed: Option<BudgetError>,
-}
-
-impl<'a> Sink<'a> {
-    fn new(sum: &'a mut RangeAccumulator, recent: Option<&'a KnownRows>) -> Self {
-        Self {
-            sum,
-            recent,
-            duplicates: 0,
-            failed: None,
-        }
-    }
-
-    fn result(self, context: &Context) -> Result<(), CodedError> {
-        self.failed
-            .map_or(Ok(()), |error| Err(context.over_budget(&error)))
-    }
-
-    fn checked(&mut self, added: Result<(), BudgetError>) -> ControlFlow<()> {
-        match added {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    }
-}
-
-impl SampleSink for Sink<'_> {
-    fn sample(
-        &mut self,
-        labels: &LabelSet,
-        timestamp_ns: i64,
-        value: f64,
-        row_hash: Option<u64>,
-    ) -> ControlFlow<()> {
-        let hash = row_hash.unwrap_or_default();
-        let is_known = |recent: &KnownRows| recent.has(timestamp_ns, hash);
-        if self.recent.is_some_and(is_known) {
-            self.duplicates += 1;
-            return ControlFlow::Continue(());
-        }
-        let added = self
-            .sum
-            .series(labels)
-            .and_then(|id| self.sum.add(id, timestamp_ns, value));
-        self.checked(added)
-    }
-
-    fn samples(
-        &mut self,
-        labels: &LabelSet,
-        timestamps_ns: &[i64],
-        values: Values<'_>,
-    ) -> ControlFlow<()> {
-        let added = self.sum.series(labels).and_then(|id| match values {
-            Values::Ones => self.sum.add_ones(id, timestamps_ns),
-            Values::Each(values) => self.sum.add_all(id, timestamps_ns, values),
-        });
-        self.checked(added)
-    }
-
-    fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
-        self.sum.cuts(min_ns, max_ns, most)
-    }
 }
