@@ -432,7 +432,7 @@ impl Querier {
                     false => String::new(),
                 };
                 let silent = awaited.names().map_or_else(String::new, |names| {
-                    format!(", and still waited for ingester {names}, which may be stuck")
+                    format!(", and ingester {names} had not answered yet")
                 });
                 CodedError::new(
                     Code::DeadlineExceeded,
