@@ -1,6 +1,7 @@
 //! Pushes: every format and encoding that clients send, what is refused and how that is said, and
 //! whose lines are whose.
 
+mod again;
 mod formats;
 mod limits;
 mod refusals;

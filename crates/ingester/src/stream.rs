@@ -44,6 +44,8 @@ pub(crate) struct State {
     parts: Vec<Part>,
     next_part: u64,
     last_push_ns: i64,
+    /// Time of the newest row that this process has put into the store, if there is one.
+    stored_until_ns: Option<i64>,
 }
 
 /// Rows cut from a head.
@@ -95,6 +97,18 @@ pub(crate) struct StreamSnapshot {
     pub(crate) runs: Vec<Run>,
     /// Runs of encoded blocks.
     pub(crate) blocks: Vec<BlockRun>,
+    /// Time of the newest row that this process has put into the store. There may be newer ones, of
+    /// another process or as pushed again.
+    pub(crate) stored_until_ns: Option<i64>,
+}
+
+impl StreamSnapshot {
+    /// How many rows there are, also outside of the range that was asked for.
+    pub(crate) fn rows(&self) -> usize {
+        let raw = self.runs.iter().map(|run| run.len());
+        let encoded = self.blocks.iter().filter_map(BlockRun::meta);
+        raw.chain(encoded.map(|run| run.rows as usize)).sum()
+    }
 }
 
 impl Stream {
@@ -182,6 +196,9 @@ impl Stream {
     /// Drops the blocks that are committed.
     pub(crate) fn drop_committed(&self) {
         let mut state = self.lock();
+        let committed = state.blocks().filter(|run| run.block.is_committed());
+        let newest_ns = committed.filter_map(|run| Some(run.meta()?.max_ts_ns));
+        state.stored_until_ns = newest_ns.chain(state.stored_until_ns).max();
         state.parts.retain_mut(|part| match &mut part.contents {
             Contents::Raw(_) => true,
             Contents::Blocks(runs) => {
@@ -237,6 +254,7 @@ impl Stream {
             fingerprint: self.fingerprint,
             runs,
             blocks,
+            stored_until_ns: state.stored_until_ns,
         })
     }
 

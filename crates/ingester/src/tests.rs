@@ -4,6 +4,7 @@ mod bed;
 mod bounds;
 mod crashes;
 mod queries;
+mod samples;
 mod trouble;
 
 use model::{Code, Limits, TenantId};

@@ -1,6 +1,7 @@
 //! Between wire types and model types. To the wire never fails; from the wire everything is checked.
 
 mod patterns;
+mod samples;
 mod series;
 
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use model::{
 };
 
 use crate::role::{
-    Coverage, Deletion, LogRow, LogRows, Refusal, RefusalReason, SampleRows, SelectLogs,
-    SelectSamples, TailBatch, TailRequest,
+    Coverage, Deletion, LogRow, LogRows, Refusal, RefusalReason, SelectLogs, TailBatch, TailRequest,
 };
 use crate::skald as wire;
 
 pub(crate) use patterns::{
     select_patterns_from_wire, select_patterns_to_wire, stream_patterns_from_wire,
     stream_patterns_to_wire,
+};
+pub(crate) use samples::{
+    sample_rows_from_wire, sample_rows_to_wire, select_samples_from_wire, select_samples_to_wire,
 };
 pub(crate) use series::{
     select_series_from_wire, select_series_to_wire, series_stats_from_wire, series_stats_to_wire,
@@ -282,30 +285,6 @@ pub(crate) fn log_rows_from_wire(message: wire::LogRows) -> Result<LogRows, Code
     })
 }
 
-pub(crate) fn sample_rows_to_wire(rows: SampleRows) -> wire::Samples {
-    wire::Samples {
-        labels: Some(labels_to_wire(&rows.labels)),
-        stream_fingerprint: rows.stream_fingerprint,
-        timestamps_ns: rows.timestamps_ns,
-        values: rows.values,
-        row_hashes: rows.row_hashes,
-    }
-}
-
-pub(crate) fn sample_rows_from_wire(message: wire::Samples) -> Result<SampleRows, CodedError> {
-    let count = message.timestamps_ns.len();
-    if message.values.len() != count || message.row_hashes.len() != count {
-        return Err(malformed("columns of samples disagree"));
-    }
-    Ok(SampleRows {
-        stream_fingerprint: message.stream_fingerprint,
-        labels: parsed_from_wire(message.labels),
-        timestamps_ns: message.timestamps_ns,
-        values: message.values,
-        row_hashes: message.row_hashes,
-    })
-}
-
 fn deletions_to_wire(deletions: &[Deletion]) -> Vec<wire::Deletion> {
     let to_wire = |deletion: &Deletion| wire::Deletion {
         query: deletion.query.clone(),
@@ -362,28 +341,6 @@ pub(crate) fn select_logs_from_wire(
         } else {
             Direction::Backward
         },
-        deletions: deletions_from_wire(request.deletions)?,
-        shard: shard_from_wire(request.shard),
-    })
-}
-
-pub(crate) fn select_samples_to_wire(request: &SelectSamples) -> wire::SelectSamplesRequest {
-    wire::SelectSamplesRequest {
-        tenant: request.tenant.to_string(),
-        query: request.query.clone(),
-        range: Some(range_to_wire(request.range)),
-        deletions: deletions_to_wire(&request.deletions),
-        shard: Some(shard_to_wire(request.shard)),
-    }
-}
-
-pub(crate) fn select_samples_from_wire(
-    request: wire::SelectSamplesRequest,
-) -> Result<SelectSamples, CodedError> {
-    Ok(SelectSamples {
-        tenant: tenant_from_wire(&request.tenant)?,
-        query: request.query,
-        range: range_from_wire(request.range)?,
         deletions: deletions_from_wire(request.deletions)?,
         shard: shard_from_wire(request.shard),
     })
@@ -491,11 +448,6 @@ mod tests {
             ..Default::default()
         };
         assert!(log_rows_from_wire(message).is_err());
-        let message = wire::Samples {
-            timestamps_ns: vec![1],
-            ..Default::default()
-        };
-        assert!(sample_rows_from_wire(message).is_err());
     }
 
     #[test]

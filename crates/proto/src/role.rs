@@ -216,6 +216,22 @@ pub struct SelectSamples {
     pub deletions: Vec<Deletion>,
     /// Which of the streams.
     pub shard: Shard,
+    /// Which samples may come added up, if not all are wanted one by one.
+    pub add_up: Option<AddUp>,
+}
+
+/// Samples may come without hashes of their rows, and added up as long as they count for the same
+/// points in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddUp {
+    /// Only those of rows that are later: others may have these, too.
+    pub after_ns: i64,
+    /// The first point in time at which the aggregation is evaluated.
+    pub start_ns: i64,
+    /// No point lies behind.
+    pub end_ns: i64,
+    /// Between two points; 0 if there is one.
+    pub step_ns: i64,
 }
 
 /// Samples of one series that come from one stream.
@@ -229,8 +245,10 @@ pub struct SampleRows {
     pub timestamps_ns: Vec<i64>,
     /// How much.
     pub values: Vec<f64>,
-    /// [`model::row_hash`] of the rows as stored.
+    /// [`model::row_hash`] of the rows as stored; none if samples may be added up.
     pub row_hashes: Vec<u64>,
+    /// If there are no hashes: when all rows of the stream are whose samples come so.
+    pub without_hashes: Option<TimeRange>,
 }
 
 /// Asks for patterns.

@@ -72,21 +72,23 @@ impl Covered {
     }
 }
 
-/// Bytes that a remembered row holds.
-pub(crate) const KNOWN_ROW_BYTES: u64 = 64;
+/// Bytes of a place for a remembered row: its own, and one that says whether there is a row.
+const PLACE_BYTES: u64 = size_of::<(i64, u64)>() as u64 + 1;
 
-/// Rows of a stream that ingesters gave: which they are, and the time of the first.
+/// Rows of a stream that ingesters gave: which they are, and the times of the first and the last.
 #[derive(Debug)]
 pub(crate) struct KnownRows {
     min_ts_ns: i64,
-    rows: HashSet<(i64, u64)>,
+    max_ts_ns: i64,
+    rows: HashSet<(i64, u64), foldhash::fast::RandomState>,
 }
 
 impl Default for KnownRows {
     fn default() -> Self {
         Self {
             min_ts_ns: i64::MAX,
-            rows: HashSet::new(),
+            max_ts_ns: i64::MIN,
+            rows: HashSet::default(),
         }
     }
 }
@@ -95,6 +97,7 @@ impl KnownRows {
     /// Takes in a row by its time and hash. Whether it was not known.
     pub(crate) fn insert(&mut self, time_ns: i64, row_hash: u64) -> bool {
         self.min_ts_ns = self.min_ts_ns.min(time_ns);
+        self.max_ts_ns = self.max_ts_ns.max(time_ns);
         self.rows.insert((time_ns, row_hash))
     }
 
@@ -103,9 +106,15 @@ impl KnownRows {
         self.rows.contains(&(time_ns, row_hash))
     }
 
-    /// Whether a row of this time or before may be known.
-    pub(crate) fn reach(&self, time_ns: i64) -> bool {
-        self.min_ts_ns <= time_ns
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        // Of eight places one stays free.
+        (self.rows.capacity() as u64).div_ceil(7) * 8 * PLACE_BYTES
+    }
+
+    /// Whether a row between two times, both included, may be known.
+    pub(crate) fn overlap(&self, min_ns: i64, max_ns: i64) -> bool {
+        self.min_ts_ns <= max_ns && min_ns <= self.max_ts_ns
     }
 }
 

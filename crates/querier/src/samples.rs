@@ -1,42 +1,33 @@
 //! Range aggregations: samples of ingesters and storage, each row once, added up per series.
 
-use std::collections::{HashMap, VecDeque};
+mod recent;
+mod sink;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use chunk::{Projection, Reduction};
-use futures::StreamExt;
 use logql::metric::{Leaf, RangeAccumulator, Series, Steps};
 use logql::pipeline::Extractor;
 use logql::syntax::ast::RangeAggregation;
-use model::{BudgetError, Code, CodedError, Reservation, TimeRange};
+use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
-use proto::role::{SampleRows, SelectSamples};
 use scan::{
     Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, ScanError, Source, plan_samples,
     scan_samples,
 };
 
-use crate::deletes::Deleting;
 use crate::query::Context;
-use crate::recent::{self, Covered, KNOWN_ROW_BYTES, KnownRows};
+use crate::recent::{Covered, KnownRows};
 use crate::results::{Key, known_by};
 use crate::stats::QueryStats;
 use crate::stored::{Lines, OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
 use crate::workers;
-
-mod sink;
-
+use recent::{Question, Recent};
 use sink::Sink;
 
 /// Units of which a worker scans one after the other before it asks for more.
 const UNITS_AT_ONCE: usize = 64;
-
-/// Rows that ingesters gave, by stream.
-struct Recent {
-    streams: HashMap<u64, KnownRows>,
-    memory: Reservation,
-}
 
 /// The series of one range aggregation of one tenant at all steps, with no labels but those that
 /// the aggregation around keeps.
@@ -53,13 +44,15 @@ pub(crate) async fn aggregate(
     context
         .check_bytes(&aggregation.log.matchers, range)
         .await?;
-    let mut sum = new();
     let deleting = context.deleting(range).await?;
-    let query = leaf.to_expr().to_string();
-    let (covered, recent) = recent_samples(context, query, range, &deleting, &mut sum).await?;
-    let units = context
-        .units(&aggregation.log.matchers, range, &covered, &deleting.stored)
-        .await?;
+    let question = Question {
+        context,
+        leaf,
+        steps,
+        range,
+        deleting: &deleting,
+    };
+    let (mut sum, recent, units) = question.ask(new).await?;
     context.check_stored(&aggregation.log.matchers, range, &units)?;
     let open_bytes = context.open_bytes(context.parallelism(1));
     let mut units = sliced(units, context.slice_bytes());
@@ -127,10 +120,7 @@ impl<'a> Planner<'a> {
             extractor: extractor(context, leaf, &left)?,
             deletes: context.deleting(range).await?.stored,
             range,
-            recent: Recent {
-                streams: HashMap::new(),
-                memory: context.memory.reservation(),
-            },
+            recent: Recent::new(context),
             open_bytes: 0,
             units: Mutex::default(),
             open: OpenBlocks::default(),
@@ -175,77 +165,6 @@ impl<'a> Planner<'a> {
     }
 }
 
-async fn recent_samples(
-    context: &Context,
-    query: String,
-    range: TimeRange,
-    deleting: &Deleting,
-    sum: &mut RangeAccumulator,
-) -> Result<(Covered, Recent), CodedError> {
-    let request = SelectSamples {
-        tenant: context.tenant.clone(),
-        query,
-        range,
-        deletions: deleting.deletions.clone(),
-        shard: context.shard,
-    };
-    let asked = Instant::now();
-    let answers = recent::ask(context, |ingester| {
-        let request = request.clone();
-        async move { ingester.select_samples(request).await }
-    })
-    .await?;
-    let mut covered = Covered::default();
-    let mut recent = Recent {
-        streams: HashMap::new(),
-        memory: context.memory.reservation(),
-    };
-    for answer in answers {
-        covered.add(&answer.coverage);
-        let ingester = &answer.coverage.ingester;
-        QueryStats::add(&context.stats.ingesters_reached, 1);
-        let mut batches = answer.batches;
-        while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
-            QueryStats::add(&context.stats.ingester_batches, 1);
-            for samples in batch? {
-                covered.add_stream(context, samples.stream_fingerprint)?;
-                recent
-                    .add(context, &samples, sum)
-                    .map_err(|error| context.over_budget(&error))?;
-            }
-        }
-    }
-    let waited_ns = asked.elapsed().as_nanos() as u64;
-    QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
-    Ok((covered, recent))
-}
-
-impl Recent {
-    /// Adds the samples that no other replica gave before.
-    fn add(
-        &mut self,
-        context: &Context,
-        samples: &SampleRows,
-        sum: &mut RangeAccumulator,
-    ) -> Result<(), BudgetError> {
-        let count = samples.timestamps_ns.len() as u64;
-        QueryStats::add(&context.stats.ingester_lines, count);
-        self.memory.grow(count * KNOWN_ROW_BYTES)?;
-        let known = self.streams.entry(samples.stream_fingerprint).or_default();
-        let series = sum.series(&samples.labels)?;
-        sum.take_from(samples.stream_fingerprint, true);
-        let times = samples.timestamps_ns.iter();
-        for ((time_ns, value), row_hash) in times.zip(&samples.values).zip(&samples.row_hashes) {
-            if known.insert(*time_ns, *row_hash) {
-                sum.add(series, *time_ns, *value)?;
-            } else {
-                QueryStats::add(&context.stats.duplicates, 1);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What the workers of a query share.
 struct Shared {
     context: Context,
@@ -266,10 +185,7 @@ struct Shared {
 impl Shared {
     /// Rows of the unit's stream that were counted already and may be in the unit too.
     fn recent_of(&self, unit: &Unit) -> Option<&KnownRows> {
-        self.recent
-            .streams
-            .get(&unit.fingerprint)
-            .filter(|recent| recent.reach(unit.max_ts_ns))
+        self.recent.of(unit)
     }
 
     /// What the result of a unit is known by, if it is the same each time: all its rows are asked

@@ -10,6 +10,7 @@ mod indexes;
 mod limits;
 mod merging;
 mod patterns;
+mod recent;
 mod requests;
 mod reusing;
 

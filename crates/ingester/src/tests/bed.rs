@@ -307,6 +307,7 @@ impl Life {
             range: ALL,
             deletions: Vec::new(),
             shard: Shard::ALL,
+            add_up: None,
         };
         let mut selected = self.ingester.select_samples(request).await.unwrap();
         let mut sum = 0.0;

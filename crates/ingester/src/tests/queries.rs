@@ -117,6 +117,7 @@ async fn wrong_queries_are_refused_with_their_reason() {
         range: ALL,
         deletions: Vec::new(),
         shard: Shard::ALL,
+        add_up: None,
     };
     for query in ["", "{", r#"{a="b"}"#, "1 + 1"] {
         let error = life
@@ -270,6 +271,7 @@ async fn deleted_rows_are_left_out_of_every_answer() {
         range: ALL,
         deletions: deletions.clone(),
         shard: Shard::ALL,
+        add_up: None,
     };
     let selected = life.ingester.select_samples(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;
@@ -375,6 +377,7 @@ async fn samples(life: &Life, query: &str) -> Vec<String> {
         range: ALL,
         deletions: Vec::new(),
         shard: Shard::ALL,
+        add_up: None,
     };
     let selected = life.ingester.select_samples(request).await.unwrap();
     let batches: Vec<_> = selected.batches.collect().await;

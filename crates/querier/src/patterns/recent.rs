@@ -12,7 +12,7 @@ use super::Counting;
 use super::counts::Counts;
 use crate::deletes::Deleting;
 use crate::query::Context;
-use crate::recent::{self, Covered, KNOWN_ROW_BYTES, KnownRows};
+use crate::recent::{self, Covered, KnownRows};
 use crate::stats::QueryStats;
 use crate::stored::Unit;
 
@@ -26,7 +26,7 @@ impl Recent {
     /// Rows of the unit's stream that were counted already and may be in the unit too.
     pub(super) fn of(&self, unit: &Unit) -> Option<&KnownRows> {
         let known = self.streams.get(&unit.fingerprint);
-        known.filter(|known| known.reach(unit.max_ts_ns))
+        known.filter(|known| known.overlap(unit.min_ts_ns, unit.max_ts_ns))
     }
 
     /// Counts the rows that no other replica gave before.
@@ -46,18 +46,18 @@ impl Recent {
                 rows: 0,
                 row_hash: None,
             };
-            if !found.row_hashes.is_empty() {
-                self.memory
-                    .grow(found.row_hashes.len() as u64 * KNOWN_ROW_BYTES)?;
-            }
             let mut hashes = found.row_hashes.iter();
             for (time_ns, count) in found.timestamps_ns.iter().zip(&found.rows) {
                 (rows.timestamp_ns, rows.rows) = (*time_ns, *count);
                 if let Some(hash) = hashes.next() {
                     let known = self.streams.entry(stream.stream_fingerprint).or_default();
+                    let before = known.bytes();
                     if !known.insert(*time_ns, *hash) {
                         QueryStats::add(&context.stats.duplicates, 1);
                         continue;
+                    }
+                    if known.bytes() > before {
+                        self.memory.grow(known.bytes() - before)?;
                     }
                 }
                 counts.add(&rows)?;

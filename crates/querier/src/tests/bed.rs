@@ -20,8 +20,8 @@ use model::{
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use proto::role::{
-    Coverage, Deletion, LogRow, LogRows, PartStats, PatternRows, SampleRows, Select, SelectLogs,
-    SelectPatterns, SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns,
+    AddUp, Coverage, Deletion, LogRow, LogRows, PartStats, PatternRows, SampleRows, Select,
+    SelectLogs, SelectPatterns, SelectSamples, SelectSeries, Selected, SeriesStats, StreamPatterns,
     TailRequest, Tailing,
 };
 use scan::{
@@ -273,6 +273,8 @@ pub(crate) fn range_query(text: &str) -> RangeQuery {
 pub(super) struct FakeIngester {
     pub(super) streams: Mutex<Vec<(TenantId, LabelSet, Arc<Entries>)>>,
     pub(super) coverage: Mutex<Coverage>,
+    /// Which samples could come added up, each time that it was asked for some.
+    pub(super) add_ups: Mutex<Vec<Option<AddUp>>>,
     /// Never answers.
     pub(super) is_stuck: bool,
     /// Begins its answers and does not end them.
@@ -395,6 +397,7 @@ impl Select for FakeIngester {
         request: SelectSamples,
     ) -> Result<Selected<SampleRows>, CodedError> {
         self.answers().await?;
+        self.add_ups.lock().push(request.add_up);
         let Ok(Expr::Metric(expr)) = logql::syntax::parse(&request.query) else {
             panic!("no metric query: {}", request.query);
         };
@@ -405,24 +408,36 @@ impl Select for FakeIngester {
         for (labels, source) in
             self.matching(&request.tenant, &aggregation.log.matchers, request.shard)
         {
-            let prefilter = Prefilter::default();
-            let deletes = deletes(&request.deletions).for_stream_in(&labels, request.range);
-            let scan = SampleScan {
-                range: request.range,
-                shape: deletes.shape(SampleShape::of(aggregation)),
-                prefilter: &prefilter,
-                reader: None,
-                hashes: true,
+            let alone_ns = match request.add_up {
+                Some(add_up) => add_up.after_ns.saturating_add(1),
+                None => i64::MAX,
             };
-            let mut stages = deletes.before(extractor.for_stream(&labels));
-            let mut sink = Samples {
-                fingerprint: labels.fingerprint(),
-                rows: Vec::new(),
-            };
-            scanning(|context| {
-                scan::scan_samples(&[source], &scan, &mut stages, context, &mut sink).unwrap();
-            });
-            answer.append(&mut sink.rows);
+            let elsewhere = TimeRange::new(i64::MIN, alone_ns).intersect(&request.range);
+            let alone = TimeRange::new(alone_ns, i64::MAX).intersect(&request.range);
+            let (min_ns, max_ns) = source.bounds().unwrap();
+            let alone = alone.intersect(&TimeRange::new(min_ns, max_ns + 1));
+            let sources = [source];
+            for (range, hashes) in [(elsewhere, true), (alone, false)] {
+                let prefilter = Prefilter::default();
+                let deletes = deletes(&request.deletions).for_stream_in(&labels, range);
+                let scan = SampleScan {
+                    range,
+                    shape: deletes.shape(SampleShape::of(aggregation)),
+                    prefilter: &prefilter,
+                    reader: None,
+                    hashes,
+                };
+                let mut stages = deletes.before(extractor.for_stream(&labels));
+                let mut sink = Samples {
+                    fingerprint: labels.fingerprint(),
+                    without_hashes: (!hashes).then_some(range),
+                    rows: Vec::new(),
+                };
+                scanning(|context| {
+                    scan::scan_samples(&sources, &scan, &mut stages, context, &mut sink).unwrap();
+                });
+                answer.append(&mut sink.rows);
+            }
         }
         Ok(self.selected(answer))
     }
@@ -517,6 +532,7 @@ impl Select for FakeIngester {
 /// Samples as they come, each a series.
 struct Samples {
     fingerprint: u64,
+    without_hashes: Option<TimeRange>,
     rows: Vec<SampleRows>,
 }
 
@@ -533,7 +549,8 @@ impl SampleSink for Samples {
             labels: labels.clone(),
             timestamps_ns: vec![timestamp_ns],
             values: vec![value],
-            row_hashes: vec![row_hash.unwrap()],
+            row_hashes: row_hash.into_iter().collect(),
+            without_hashes: self.without_hashes,
         });
         ControlFlow::Continue(())
     }
