@@ -12,8 +12,8 @@ use logql::syntax;
 use model::{Code, CodedError, Direction, TenantId, TimeRange};
 
 use crate::metrics::QueryKind;
-use crate::query::{Answered, lines};
-use crate::{Querier, check, logs};
+use crate::query::Answered;
+use crate::{Querier, check, lines, logs};
 use detect::Detector;
 pub use kind::FieldKind;
 
@@ -92,12 +92,11 @@ impl Querier {
             range: self.allowed_range(tenants, query.range)?,
             limit: query.line_limit,
             direction: Direction::Backward,
-            interval_ns: 0,
         };
         let log = syntax::parse_log(&query.text)
             .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
         self.run(QueryKind::Samples, tenants, |context| async move {
-            let mut rows = lines(&context, tenants, &log, wanted).await?;
+            let mut rows = lines::first(&context, tenants, &log, wanted).await?;
             // Stream by stream, as the last line that has a field decides of what kind it is.
             rows.sort_by(|a, b| a.labels.stream.cmp(&b.labels.stream));
             let mut detector = Detector::new(fields_max, context.memory.reservation())?;

@@ -20,6 +20,7 @@ mod explain;
 mod fields;
 mod generations;
 mod http;
+mod lines;
 mod logs;
 mod metadata;
 mod metrics;

@@ -10,7 +10,7 @@ use chunk::Projection;
 use futures::StreamExt;
 use logql::pipeline::Pipeline;
 use logql::syntax::ast::LogExpr;
-use model::{Code, CodedError, Direction, TimeRange};
+use model::{Code, CodedError, Direction, Reservation, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, SelectLogs};
 use scan::{Deletes, LogScan, Prefilter, scan_logs};
@@ -34,34 +34,19 @@ pub(crate) struct Wanted {
     pub(crate) range: TimeRange,
     pub(crate) limit: usize,
     pub(crate) direction: Direction,
-    pub(crate) interval_ns: i64,
 }
 
-impl Wanted {
-    /// How many lines to collect: with an interval any line may be left out later.
-    fn collected(&self) -> usize {
-        if self.interval_ns > 0 {
-            usize::MAX
-        } else {
-            self.limit
-        }
-    }
-}
-
-/// The lines of one tenant in order. The interval is up to the caller.
+/// The lines of one tenant in order, and the memory that they hold.
 pub(crate) async fn select(
     context: &Context,
     log: &LogExpr,
     wanted: Wanted,
-) -> Result<Vec<LogRow>, CodedError> {
+) -> Result<(Vec<LogRow>, Reservation), CodedError> {
     let (prefilter, left) = context.pushdown().split_log(log);
     let pipeline = Pipeline::new(&left, context.now_ns)
         .map_err(|error| CodedError::new(Code::InvalidArgument, error.to_string()))?;
-    let mut top = Top::new(
-        wanted.collected(),
-        wanted.direction,
-        context.memory.reservation(),
-    );
+    let memory = context.memory.reservation();
+    let mut top = Top::new(wanted.limit, wanted.direction, memory);
     context.check_bytes(&log.matchers, wanted.range).await?;
     let deleting = context.deleting(wanted.range).await?;
     let covered = recent_lines(context, log, wanted, &deleting, &mut top).await?;
@@ -94,34 +79,7 @@ pub(crate) async fn select(
         .ok_or_else(|| CodedError::new(Code::Internal, "a part of the query is still running"))?;
     let top = shared.top.into_inner();
     QueryStats::add(&context.stats.duplicates, top.duplicates());
-    let (rows, memory) = top.into_rows();
-    context.hold(memory);
-    Ok(rows)
-}
-
-/// Leaves out lines that are closer to the one before than the interval, and those over the limit.
-/// As Loki asks part by part, a line that is the first of its part of the time is far from any other;
-/// parts are `part_ns` long (0: there is one), counted from the epoch on.
-pub(crate) fn apart(mut rows: Vec<LogRow>, wanted: Wanted, part_ns: i64) -> Vec<LogRow> {
-    if wanted.interval_ns == 0 {
-        rows.truncate(wanted.limit);
-        return rows;
-    }
-    let part = |at_ns: i64| at_ns.div_euclid(part_ns.max(1));
-    let is_far = |at_ns: i64, last_ns: i64| {
-        at_ns.abs_diff(last_ns) >= wanted.interval_ns.unsigned_abs()
-            || part_ns > 0 && part(at_ns) != part(last_ns)
-    };
-    let mut last_ns: Option<i64> = None;
-    let mut kept = Vec::new();
-    for row in rows {
-        let far = last_ns.is_none_or(|last_ns| is_far(row.timestamp_ns, last_ns));
-        if far && kept.len() < wanted.limit {
-            last_ns = Some(row.timestamp_ns);
-            kept.push(row);
-        }
-    }
-    kept
+    Ok(top.into_rows())
 }
 
 async fn recent_lines(
@@ -135,7 +93,7 @@ async fn recent_lines(
         tenant: context.tenant.clone(),
         query: log.to_string(),
         range: wanted.range,
-        limit: u32::try_from(wanted.collected()).unwrap_or(0),
+        limit: u32::try_from(wanted.limit).unwrap_or(0),
         direction: wanted.direction,
         deletions: deleting.deletions.clone(),
         shard: context.shard,
@@ -268,11 +226,7 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
     let scan = LogScan {
         range: unit.range_in(wanted.range),
         direction: wanted.direction,
-        limit: if wanted.interval_ns > 0 {
-            0
-        } else {
-            wanted.limit
-        },
+        limit: wanted.limit,
         prefilter: &shared.prefilter,
         hashes: true,
         pushdown: context.pushdown(),
@@ -304,36 +258,4 @@ fn scan_unit(shared: &Shared, unit: &Unit, mut open: OpenUnit) -> Result<(), Cod
     })?;
     open.weigh(context, unit)?;
     failed.map_or(Ok(()), Err)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_far_from_the_one_before_and_from_all_of_another_part() {
-        let rows = |times: &[i64]| -> Vec<LogRow> {
-            let row = |at: &i64| LogRow {
-                timestamp_ns: *at,
-                line: Bytes::new(),
-                labels: Arc::default(),
-                row_hash: 0,
-            };
-            times.iter().map(row).collect()
-        };
-        let kept = |interval_ns, part_ns, limit| -> Vec<i64> {
-            let wanted = Wanted {
-                range: TimeRange::new(0, 100),
-                limit,
-                direction: Direction::Backward,
-                interval_ns,
-            };
-            let kept = apart(rows(&[52, 51, 49, 44, 41, 30]), wanted, part_ns);
-            kept.iter().map(|row| row.timestamp_ns).collect()
-        };
-        assert_eq!(kept(0, 50, 2), [52, 51]);
-        assert_eq!(kept(5, 0, 9), [52, 44, 30]);
-        assert_eq!(kept(5, 50, 9), [52, 49, 44, 30]);
-        assert_eq!(kept(5, 50, 2), [52, 49]);
-    }
 }

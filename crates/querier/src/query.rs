@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use logql::metric::{self, EvalError, Leaf, Series, Steps};
 use logql::syntax;
-use logql::syntax::ast::{Expr, LogExpr, MetricExpr, RangeAggregation, RangeOp, VectorOp};
+use logql::syntax::ast::{Expr, MetricExpr, RangeAggregation, RangeOp, VectorOp};
 use model::{
     Budget, BudgetError, Code, CodedError, Direction, Limits, Reservation, Shard, TenantId,
     TimeRange,
 };
 use parking_lot::Mutex;
-use proto::role::LogRow;
 use scan::ScanError;
 
 use crate::damage::Missing;
@@ -22,7 +21,7 @@ use crate::encode::Answer;
 use crate::metrics::{Outcome, QueryKind, QueryLabels};
 use crate::recent::Awaited;
 use crate::stats::{QueryStats, Report};
-use crate::{Querier, check, logs, samples, tenancy};
+use crate::{Querier, check, lines, logs, samples, tenancy};
 
 /// The longest that a query of a tenant without `query_timeout` may take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
@@ -261,11 +260,11 @@ impl Querier {
                     range,
                     limit: query.limit,
                     direction: query.direction,
-                    interval_ns: query.interval_ns,
                 };
                 self.run(QueryKind::Logs, tenants, |context| async move {
                     let context = context.within(query.shard);
-                    let rows = lines(&context, tenants, &log, wanted).await?;
+                    let rows =
+                        lines::apart(&context, tenants, &log, wanted, query.interval_ns).await?;
                     Ok(context.returned(Answer::Streams(rows)))
                 })
                 .await
@@ -473,31 +472,6 @@ impl Context {
         QueryStats::add(&self.stats.entries_returned, answer.entries() as u64);
         answer
     }
-}
-
-/// Lines of all tenants in order.
-pub(crate) async fn lines(
-    context: &Context,
-    tenants: &[TenantId],
-    log: &LogExpr,
-    wanted: logs::Wanted,
-) -> Result<Vec<LogRow>, CodedError> {
-    let parts = tenancy::log_shares(log, tenants)?;
-    let is_one = parts.len() == 1;
-    let mut rows = Vec::new();
-    for (share, log) in parts {
-        let context = context.of(&share.tenant);
-        rows.extend(share.rows(logs::select(&context, &log, wanted).await?));
-    }
-    if !is_one {
-        // Stable, so that rows of one time stay in the order of their tenants.
-        match wanted.direction {
-            Direction::Forward => rows.sort_by_key(|row| row.timestamp_ns),
-            Direction::Backward => rows.sort_by_key(|row| std::cmp::Reverse(row.timestamp_ns)),
-        }
-    }
-    let part_ns = context.limits.split_queries_by_interval.0;
-    Ok(logs::apart(rows, wanted, part_ns))
 }
 
 async fn evaluate(

@@ -8,6 +8,7 @@ mod endpoints;
 mod explaining;
 mod indexes;
 mod limits;
+mod lines;
 mod merging;
 mod patterns;
 mod recent;

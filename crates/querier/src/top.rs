@@ -126,7 +126,7 @@ impl Top {
 
 /// What a row holds. Stages may make labels that are larger than lines; those of the stream are
 /// shared by all its rows.
-fn row_bytes(row: &LogRow) -> u64 {
+pub(crate) fn row_bytes(row: &LogRow) -> u64 {
     let labels = row.labels.metadata.text_len() + row.labels.parsed.text_len();
     (row.line.len() + labels) as u64 + ROW_OVERHEAD_BYTES
 }

@@ -391,7 +391,6 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
                         range: question.range,
                         limit: question.limit,
                         direction: question.direction,
-                        interval_ns: 0,
                     };
                     logs::select(&context, &log, wanted).await.map(|_| ())
                 }
