@@ -29,6 +29,7 @@ mod promote;
 mod quota;
 mod referrers;
 mod refusals;
+mod replicas;
 mod retention;
 mod schedule;
 mod serve;

@@ -137,6 +137,41 @@ impl Registry {
         })
     }
 
+    /// Another process that serves the same registry, with a directory of its own. None if facts are in
+    /// SQLite, which one process has for itself.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn start_replica(&self) -> anyhow::Result<Option<Self>> {
+        if std::env::var(POSTGRES).is_err() {
+            return Ok(None);
+        }
+        let directory = tempfile::tempdir()?;
+        let (http, listen) = (free_port()?, free_port()?);
+        let store = self.directory().join("data/registry/store");
+        let mut launch = Launch {
+            args: vec![
+                format!("--data-dir={}", directory.path().join("data").display()),
+                format!("--http-listen={http}"),
+                format!("--registry-listen={listen}"),
+            ],
+            http,
+            log: directory.path().join("registry.out"),
+            ..self.launch.clone()
+        };
+        if self._s3.is_none() {
+            let name = "SKALD_REGISTRY_STORAGE_LOCAL_DIRECTORY";
+            launch = launch.with_env(name, &store.display().to_string());
+        }
+        Ok(Some(Self {
+            process: Some(launch.start().await?),
+            launch,
+            client: RegistryClient::new(&format!("http://{listen}")),
+            _s3: None,
+            directory,
+        }))
+    }
+
     /// A client of it.
     #[must_use]
     pub fn client(&self) -> &RegistryClient {

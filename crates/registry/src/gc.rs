@@ -20,6 +20,7 @@ use crate::logs::{Done, Job};
 use crate::meta::{Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn};
 use crate::registry::Registry;
 use crate::settings::check_writable;
+use crate::store;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
 const REVIEWS_MAX: i64 = 64;
@@ -298,7 +299,7 @@ pub(crate) async fn orphans(
     let old = meta.now_ms() - age_ms;
     let keys = registry.store().keys().await?.map_err(Error::from);
     Ok(keys.try_filter_map(move |(key, changed_ms)| async move {
-        let data_key = key.strip_prefix("tail/").unwrap_or(&key);
+        let data_key = store::owner(&key);
         let is_orphan = changed_ms <= old && !meta.knows_data(data_key).await?;
         Ok(is_orphan.then(|| data_key.to_owned()))
     }))

@@ -98,7 +98,7 @@ pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::ChangeSettings;
 pub(crate) use tag::{Condition, DeleteTag};
-pub(crate) use upload::{Begin, Cancel, Commit, Extend, ExtendSmall, Upload};
+pub(crate) use upload::{Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over};
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};
@@ -121,6 +121,8 @@ pub(crate) struct Meta {
     changes: Arc<Changes>,
     shelves: Arc<Shelves>,
     pulls: Arc<Pulls>,
+    /// Whether other processes have the same database.
+    is_shared: bool,
     /// Long lists that are made at once.
     long_lists: Arc<Semaphore>,
 }
@@ -176,6 +178,7 @@ impl Meta {
             changes,
             shelves: Arc::new(Shelves::new(cache, is_shared)),
             pulls: Arc::default(),
+            is_shared,
             long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
         })
     }

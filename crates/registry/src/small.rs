@@ -160,6 +160,20 @@ impl Store for SmallStore {
         self.store.append(key, written, received).await
     }
 
+    async fn move_away(
+        &self,
+        key: &str,
+        written: &str,
+        received: u64,
+        to: String,
+    ) -> Result<(String, String), StoreError> {
+        // What is small is with its upload, where only who continues that can change it.
+        if written.starts_with(WRITTEN) {
+            return Ok((to, written.to_owned()));
+        }
+        self.store.move_away(key, written, received, to).await
+    }
+
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
         if !is_small(key) {
             return self.store.read(key, range).await;

@@ -87,6 +87,17 @@ pub(crate) trait Store: Send + Sync {
         received: u64,
     ) -> Result<Box<dyn Appender>, StoreError>;
 
+    /// Has an object that is continued, of which `received` bytes are durable, be where the one who
+    /// continued it before cannot change it any more, whatever he does: under `key` as it is if he cannot
+    /// there, else under the new key `to`. Gives the key, and what [`Store::append`] wants with it.
+    async fn move_away(
+        &self,
+        key: &str,
+        written: &str,
+        received: u64,
+        to: String,
+    ) -> Result<(String, String), StoreError>;
+
     /// A part of a whole object. One that ends before the part does is lost.
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError>;
 
@@ -160,13 +171,28 @@ pub(crate) fn direct_buffers(config: &StorageConfig, bytes_max: u64) -> Buffers 
     Buffers::aligned(DIRECT_BYTES, if is_local { bytes_max } else { 0 })
 }
 
-/// A key that was never used and never will be.
-pub(crate) fn new_key() -> String {
+/// The key of the object that something in the store belongs to: itself, or that of which it is the
+/// end.
+pub(crate) fn owner(key: &str) -> &str {
+    let Some(key) = key.strip_prefix("tail/") else {
+        return key;
+    };
+    let end = key.match_indices('/').nth(2).map(|(at, _)| at);
+    end.and_then(|end| key.get(..end)).unwrap_or(key)
+}
+
+/// A name that was never used and never will be.
+fn new_id() -> String {
     let id = ulid::Ulid::from_parts(
         u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default(),
         rand::rng().random(),
     );
-    let id = id.to_string().to_lowercase();
+    id.to_string().to_lowercase()
+}
+
+/// A key that was never used and never will be.
+pub(crate) fn new_key() -> String {
+    let id = new_id();
     // The end is random, so directories fill evenly.
     let fan_out = id.get(id.len().saturating_sub(2)..).unwrap_or("00");
     format!("data/{fan_out}/{id}")
@@ -251,12 +277,53 @@ mod tests {
         assert!(keys.is_empty(), "{keys:?}");
     }
 
+    /// Who goes on where another one may still be writing has what was saved and what he writes,
+    /// whatever the other one does.
+    async fn moves_away(store: &dyn Store) {
+        const MORE: usize = 9 << 20;
+        for begin in [0, 1000, 9 << 20, 16 << 20] {
+            let (key, mut written) = (new_key(), String::new());
+            let mut stale = store.append(&key, "", 0).await.unwrap();
+            if begin > 0 {
+                stale.write(vec![1; begin].into()).await.unwrap();
+                written = stale.save().await.unwrap();
+            }
+            stale.write(vec![2; MORE].into()).await.unwrap();
+            let moved = store.move_away(&key, &written, begin as u64, new_key());
+            let (to, moved) = moved.await.unwrap();
+            let mut appender = store.append(&to, &moved, begin as u64).await.unwrap();
+            appender.write(vec![3; MORE].into()).await.unwrap();
+            let written = appender.save().await.unwrap();
+            stale.save().await.unwrap();
+            drop((stale, appender));
+            let mut appender = store
+                .append(&to, &written, (begin + MORE) as u64)
+                .await
+                .unwrap();
+            appender.write(vec![4; 10].into()).await.unwrap();
+            appender.finish().await.unwrap();
+            let expected = [vec![1; begin], vec![3; MORE], vec![4; 10]].concat();
+            let found = all(store, &to, 0..expected.len() as u64).await;
+            assert!(found == expected, "{begin}");
+        }
+    }
+
+    #[test]
+    fn ends_belong_to_objects() {
+        let key = new_key();
+        for tail in [format!("tail/{key}"), format!("tail/{key}/{}", new_id())] {
+            assert_eq!(owner(&tail), key);
+        }
+        assert_eq!(owner(&key), key);
+    }
+
     #[tokio::test]
     async fn a_directory_conforms() {
         let directory = tempfile::tempdir().unwrap();
         let store = local::LocalStore::open(directory.path()).unwrap();
         conforms(&store).await;
         forgets(&store).await;
+        moves_away(&store).await;
     }
 
     #[tokio::test]
@@ -266,5 +333,6 @@ mod tests {
         let store = object::ObjectStore::new(store);
         conforms(&store).await;
         forgets(&store).await;
+        moves_away(&store).await;
     }
 }

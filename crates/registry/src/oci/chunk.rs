@@ -111,7 +111,7 @@ impl Receiving {
             let bytes = match piece {
                 Ok(bytes) => bytes,
                 Err(reason) => {
-                    self.save(registry.meta()).await?;
+                    self.end(registry.meta()).await?;
                     return Err(self.broken_off(&reason));
                 }
             };
@@ -143,7 +143,7 @@ impl Receiving {
             );
             written?;
             if self.appender.must_save() || self.received - self.saved >= SAVE_BYTES {
-                self.save(registry.meta()).await?;
+                self.save(registry.meta(), false).await?;
             }
         }
         let came = self.received - begin;
@@ -163,8 +163,13 @@ impl Receiving {
             .with_header(http::header::RANGE, &range(self.received))
     }
 
-    /// Makes durable what came, unless it is little, and writes down that it did.
-    pub(crate) async fn save(&mut self, meta: &Meta) -> Result<(), Error> {
+    /// Makes durable what came, unless it is little, and writes down that it did and that this request
+    /// brings no more.
+    pub(crate) async fn end(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.save(meta, true).await
+    }
+
+    async fn save(&mut self, meta: &Meta, is_last: bool) -> Result<(), Error> {
         let written = self.appender.save().await?;
         if let Some(reserved) = &self.reserved {
             // Not after it counts in the database too: somebody else might be refused.
@@ -172,6 +177,8 @@ impl Receiving {
         }
         let extend = Extend {
             uuid: self.upload.uuid.clone(),
+            turn: self.upload.turn.clone(),
+            is_last,
             received_before: self.saved,
             received: self.received,
             hash_state: self.hasher.save(),
@@ -243,6 +250,7 @@ impl Receiving {
         };
         let commit = Commit {
             uuid: self.upload.uuid.clone(),
+            turn: self.upload.turn.clone(),
             repo: self.upload.repo.clone(),
             digest: digest.clone(),
             data_key,

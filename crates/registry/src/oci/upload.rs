@@ -18,7 +18,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::heal;
 use crate::logs::new_id;
-use crate::meta::{Begin, Cancel, Mount, Upload};
+use crate::meta::{Begin, Cancel, Mount, Move, Upload, taken_over};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::reservations::Reserved;
@@ -34,10 +34,41 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// The right to continue an upload, once nobody else does.
 async fn enter(registry: &Registry, uuid: &str) -> Result<Turn, Error> {
     let turn = registry.uploads().enter(uuid, WAIT_MAX).await;
-    turn.ok_or_else(|| {
-        let message = "another request continues this upload; ask for its state, then go on";
-        Error::new(Code::BlobUploadInvalid, message).with_status(StatusCode::CONFLICT)
-    })
+    turn.ok_or_else(|| taken_over(uuid))
+}
+
+/// The upload for a request that continues it, unless the chunk is not the next one. Another process
+/// may have a request that does so too, whose client went away: what that one still writes goes
+/// nowhere, as its bytes are left to it where it may change them.
+async fn take_over(
+    registry: &Registry,
+    repo: &RepoName,
+    uuid: &str,
+    range: Option<ChunkRange>,
+) -> Result<Upload, Error> {
+    let (meta, store) = (registry.meta(), registry.store());
+    let found = meta.upload(repo, uuid).await?;
+    check_order(&found, range)?;
+    let (mut upload, is_contested) = meta.take_upload(found, new_id()).await?;
+    if !is_contested {
+        return Ok(upload);
+    }
+    let from = std::mem::take(&mut upload.data_key);
+    let written_before = std::mem::take(&mut upload.written);
+    let moved = store.move_away(&from, &written_before, upload.received, store::new_key());
+    (upload.data_key, upload.written) = moved.await?;
+    if upload.data_key != from {
+        let moved = Move {
+            uuid: upload.uuid.clone(),
+            turn: upload.turn.clone(),
+            from,
+            written_before,
+            to: upload.data_key.clone(),
+            written: upload.written.clone(),
+        };
+        meta.change(moved).await?;
+    }
+    Ok(upload)
 }
 
 /// An upload of which nothing has come yet.
@@ -50,6 +81,7 @@ pub(crate) fn new_upload(repo: &RepoName, algorithm: Algorithm) -> Upload {
         received: 0,
         hash_state: Hasher::new(algorithm).save(),
         written: String::new(),
+        turn: String::new(),
         quota: None,
     }
 }
@@ -122,7 +154,7 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
                 let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
                 if done.is_err() {
                     // Its client has not been told the address at which it could go on.
-                    give_up(&registry, repo, uuid).await;
+                    give_up(&registry, repo, uuid, String::new()).await;
                 }
                 done
             })
@@ -258,7 +290,12 @@ pub(super) async fn status(call: Call, repo: RepoName, uuid: String) -> Result<R
 
 pub(super) async fn cancel(call: Call, repo: RepoName, uuid: String) -> Result<Response, Error> {
     let _session = enter(&call.registry, &uuid).await?;
-    call.registry.meta().change(Cancel { repo, uuid }).await?;
+    let cancel = Cancel {
+        repo,
+        uuid,
+        turn: None,
+    };
+    call.registry.meta().change(cancel).await?;
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
 
@@ -344,13 +381,14 @@ pub(super) async fn extend(
     let session = enter(&registry, &uuid).await?;
     let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
     run(session, pieces, async move |pieces| {
-        let upload = registry.meta().upload(&repo, &uuid).await?;
+        let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
+        let turn = upload.turn.clone();
         match take(&registry, upload, pieces, chunk).await {
             Ok(received) => Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received)),
             Err(error) => {
                 // Its bytes are not kept for a project that has no room for them.
                 if error.code == Code::Denied {
-                    give_up(&registry, repo, uuid).await;
+                    give_up(&registry, repo, uuid, turn).await;
                 }
                 Err(error)
             }
@@ -372,7 +410,7 @@ async fn take(
     let receiving = Receiving::resume(registry, upload, algorithm).await?;
     let mut receiving = receiving.with_reserved(reserved);
     receiving.take(registry, pieces, expected).await?;
-    receiving.save(registry.meta()).await?;
+    receiving.end(registry.meta()).await?;
     Ok(receiving.received())
 }
 
@@ -392,23 +430,29 @@ pub(super) async fn finish(
     let session = enter(&registry, &uuid).await?;
     let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
     run(session, pieces, async move |pieces| {
-        let upload = registry.meta().upload(&repo, &uuid).await?;
+        let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
+        let turn = upload.turn.clone();
         let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
         // Nothing more makes it what it was said to be.
         if let Err(error) = &done
             && (matches!(error.code, Code::DigestInvalid | Code::Denied)
                 || error.status == StatusCode::PAYLOAD_TOO_LARGE)
         {
-            give_up(&registry, repo, uuid).await;
+            give_up(&registry, repo, uuid, turn).await;
         }
         done
     })
     .await
 }
 
-/// Forgets an upload.
-async fn give_up(registry: &Registry, repo: RepoName, uuid: String) {
-    if let Err(error) = registry.meta().change(Cancel { repo, uuid }).await {
+/// Forgets an upload, unless somebody else continues it.
+async fn give_up(registry: &Registry, repo: RepoName, uuid: String, turn: String) {
+    let cancel = Cancel {
+        repo,
+        uuid,
+        turn: Some(turn),
+    };
+    if let Err(error) = registry.meta().change(cancel).await {
         tracing::debug!(?error, "the refused upload was gone already");
     }
 }

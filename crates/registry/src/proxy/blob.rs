@@ -240,7 +240,14 @@ impl Fetch {
         let stored: Result<u64, Error> = stored.await;
         if stored.is_err() {
             let repo = self.repo.clone();
-            if let Err(error) = meta.change(Cancel { repo, uuid }).await {
+            if let Err(error) = meta
+                .change(Cancel {
+                    repo,
+                    uuid,
+                    turn: None,
+                })
+                .await
+            {
                 tracing::debug!(?error, "the upload of what came was gone already");
             }
         }

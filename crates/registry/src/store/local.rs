@@ -5,7 +5,7 @@ mod reading;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,6 +126,23 @@ impl Store for LocalStore {
         }))
     }
 
+    /// A copy: the other one has the file open, and cuts off what he cannot finish.
+    async fn move_away(
+        &self,
+        key: &str,
+        _written: &str,
+        received: u64,
+        to: String,
+    ) -> Result<(String, String), StoreError> {
+        if received > 0 {
+            let (from, path) = (self.path(key), self.path(&to));
+            let directories = self.directories.clone();
+            let copy = move || copy_beginning(&from, &path, received, &directories);
+            blocking("copying", key, copy).await?;
+        }
+        Ok((to, String::new()))
+    }
+
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
         let path = self.path(key);
         let open = move || {
@@ -173,6 +190,22 @@ impl Store for LocalStore {
         let found = blocking("listing", "data", move || list(&root)).await?;
         Ok(stream::iter(found.into_iter().map(Ok)).boxed())
     }
+}
+
+/// Durably copies the first bytes of a file into a new one.
+fn copy_beginning(from: &Path, to: &Path, bytes: u64, directories: &Directories) -> io::Result<()> {
+    let directory = to.parent().unwrap_or(to);
+    directories.make(directory)?;
+    let mut file = File::create_new(to)?;
+    if io::copy(&mut File::open(from)?.take(bytes), &mut file)? < bytes {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    file.sync_all()?;
+    for directory in directories.unsynced(directory) {
+        sync_directory(&directory)?;
+    }
+    directories.synced(directory);
+    Ok(())
 }
 
 fn list(root: &Path) -> io::Result<Vec<(String, i64)>> {

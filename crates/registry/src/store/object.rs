@@ -13,7 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use storage::PartStore;
 
-use super::{Appender, Bodies, Store, StoreError};
+use super::{Appender, Bodies, Store, StoreError, new_id};
 
 /// Bytes of the first parts. Stores want at least 5 MiB, and at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
@@ -40,13 +40,21 @@ struct Written {
     /// Its parts: what the store calls them.
     parts: Vec<String>,
     /// Bytes that were too few for a part: under the key itself as long as there are no parts, then
-    /// beside it.
+    /// at `tail_at`.
     tail: u64,
+    /// Where they wait, each time somewhere else: who writes them and then cannot say so changes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tail_at: Option<String>,
+    /// Where those waited that they replace, which go once nobody needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_tail_at: Option<String>,
 }
 
-/// Where bytes wait that are too few for a part.
-fn tail_key(key: &str) -> Path {
-    Path::from(format!("tail/{key}"))
+/// What the places begin with where the ends of an object wait. Before they had names of their own,
+/// it was the place.
+fn tails(key: &str) -> String {
+    format!("tail/{key}")
 }
 
 fn failed(what: &'static str, key: &str) -> impl Fn(object_store::Error) -> StoreError + use<> {
@@ -61,7 +69,12 @@ fn parse(key: &str, written: &str) -> Result<Written, StoreError> {
     if written.is_empty() {
         return Ok(Written::default());
     }
-    serde_json::from_str(written).map_err(|error| StoreError::failed("resuming", key, error))
+    let written: Result<Written, _> = serde_json::from_str(written);
+    let mut written = written.map_err(|error| StoreError::failed("resuming", key, error))?;
+    if written.upload_id.is_some() && written.tail > 0 {
+        written.tail_at.get_or_insert_with(|| tails(key));
+    }
+    Ok(written)
 }
 
 #[async_trait]
@@ -73,25 +86,8 @@ impl Store for ObjectStore {
         _received: u64,
     ) -> Result<Box<dyn Appender>, StoreError> {
         let written = parse(key, written)?;
-        let mut buffer = BytesMut::new();
-        if written.tail > 0 {
-            let at = match written.upload_id {
-                Some(_) => tail_key(key),
-                None => Path::from(key),
-            };
-            let tail = self
-                .0
-                .objects
-                .get(&at)
-                .await
-                .map_err(failed("reading", key))?;
-            buffer.extend_from_slice(&tail.bytes().await.map_err(failed("reading", key))?);
-        }
-        if buffer.len() as u64 != written.tail {
-            return Err(StoreError::Lost {
-                key: key.to_owned(),
-            });
-        }
+        let at = written.tail_at.as_deref().unwrap_or(key);
+        let buffer = self.beginning(at, written.tail).await?;
         Ok(Box::new(ObjectAppender {
             store: self.0.clone(),
             key: key.to_owned(),
@@ -101,6 +97,28 @@ impl Store for ObjectStore {
             buffer,
             written,
         }))
+    }
+
+    /// As long as there are no parts, all bytes are copied. Parts stay: who makes an object of them
+    /// names his own, and once he has, nobody else can.
+    async fn move_away(
+        &self,
+        key: &str,
+        written: &str,
+        received: u64,
+        to: String,
+    ) -> Result<(String, String), StoreError> {
+        if parse(key, written)?.upload_id.is_some() {
+            return Ok((key.to_owned(), written.to_owned()));
+        }
+        if received == 0 {
+            return Ok((to, String::new()));
+        }
+        let bytes = self.beginning(key, received).await?.freeze();
+        let path = Path::from(to.as_str());
+        let put = self.0.objects.put(&path, bytes.into()).await;
+        put.map_err(failed("copying", key))?;
+        Ok((to, written.to_owned()))
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
@@ -141,7 +159,12 @@ impl Store for ObjectStore {
                     tracing::debug!(key, %error, "an upload in parts was not aborted");
                 }
             }
-            self.delete(&tail_key(key)).await?;
+            let tails = Path::from(tails(key));
+            let mut listed = self.0.objects.list(Some(&tails));
+            while let Some(tail) = listed.try_next().await.map_err(failed("listing", key))? {
+                self.delete(&tail.location).await?;
+            }
+            self.delete(&tails).await?;
         }
         self.delete(&Path::from(key)).await
     }
@@ -173,6 +196,21 @@ impl Store for ObjectStore {
 }
 
 impl ObjectStore {
+    /// The first bytes of what waits somewhere. There may be more: of who could not say so.
+    async fn beginning(&self, at: &str, bytes: u64) -> Result<BytesMut, StoreError> {
+        let mut buffer = BytesMut::new();
+        if bytes > 0 {
+            let found = self.0.objects.get(&Path::from(at)).await;
+            let found = found.map_err(failed("reading", at))?.bytes().await;
+            buffer.extend_from_slice(&found.map_err(failed("reading", at))?);
+        }
+        if (buffer.len() as u64) < bytes {
+            return Err(StoreError::Lost { key: at.to_owned() });
+        }
+        buffer.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(buffer)
+    }
+
     async fn delete(&self, path: &Path) -> Result<(), StoreError> {
         match self.0.objects.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -217,15 +255,33 @@ impl ObjectAppender {
         Ok(())
     }
 
-    async fn put_tail(&mut self) -> Result<(), StoreError> {
-        let at = match self.written.upload_id {
-            Some(_) => tail_key(&self.key),
-            None => self.path.clone(),
-        };
+    async fn put(&self, at: &Path) -> Result<(), StoreError> {
         let payload = PutPayload::from_bytes(Bytes::copy_from_slice(&self.buffer));
-        let put = self.store.objects.put(&at, payload).await;
+        let put = self.store.objects.put(at, payload).await;
         put.map_err(failed("writing", &self.key))?;
         Ok(())
+    }
+
+    /// Puts what is too little for a part beside the object. What it replaces is needed until that is
+    /// written down, and what that replaced is not any more.
+    async fn put_tail(&mut self) -> Result<(), StoreError> {
+        if let Some(stale) = self.written.stale_tail_at.take() {
+            self.forget_tail(&stale).await;
+        }
+        self.written.stale_tail_at = self.written.tail_at.take();
+        if !self.buffer.is_empty() {
+            let at = format!("{}/{}", tails(&self.key), new_id());
+            self.put(&Path::from(at.as_str())).await?;
+            self.written.tail_at = Some(at);
+        }
+        Ok(())
+    }
+
+    /// Removes what is only in the way.
+    async fn forget_tail(&self, at: &str) {
+        if let Err(error) = self.store.objects.delete(&Path::from(at)).await {
+            tracing::debug!(key = self.key, %error, "no tail was removed");
+        }
     }
 }
 
@@ -248,9 +304,10 @@ impl Appender for ObjectAppender {
     async fn save(&mut self) -> Result<String, StoreError> {
         if !self.is_saved {
             self.written.tail = self.buffer.len() as u64;
-            // An object without bytes is there too.
-            if self.written.tail > 0 || self.written.upload_id.is_none() {
-                self.put_tail().await?;
+            match self.written.upload_id {
+                Some(_) => self.put_tail().await?,
+                // An object without bytes is there too.
+                None => self.put(&self.path).await?,
             }
             self.is_saved = true;
         }
@@ -273,9 +330,9 @@ impl Appender for ObjectAppender {
         let parts = self.written.parts.iter().map(named).collect();
         let whole = self.store.parts.complete_multipart(&self.path, &id, parts);
         whole.await.map_err(failed("finishing", &self.key))?;
-        // Of an upload in parts that is whole, the tail is only in the way.
-        if let Err(error) = self.store.objects.delete(&tail_key(&self.key)).await {
-            tracing::debug!(key = self.key, %error, "no tail was removed");
+        let written = std::mem::take(&mut self.written);
+        for tail in written.tail_at.iter().chain(&written.stale_tail_at) {
+            self.forget_tail(tail).await;
         }
         Ok(())
     }

@@ -51,6 +51,17 @@ impl Store for TimedStore {
         }))
     }
 
+    async fn move_away(
+        &self,
+        key: &str,
+        written: &str,
+        received: u64,
+        to: String,
+    ) -> Result<(String, String), StoreError> {
+        let _timer = self.timer(StoreAction::open);
+        self.store.move_away(key, written, received, to).await
+    }
+
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bodies, StoreError> {
         let timer = self.timer(StoreAction::read);
         let bodies = self.store.read(key, range).await?;
