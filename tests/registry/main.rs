@@ -8,6 +8,7 @@ mod blobs;
 mod broken;
 mod bulk;
 mod cache;
+mod changes;
 mod configuration;
 mod crash;
 mod denied;

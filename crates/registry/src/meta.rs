@@ -16,6 +16,7 @@ mod check;
 mod connect;
 mod content;
 mod data;
+mod diff;
 mod error;
 mod expire;
 mod group;

@@ -1,6 +1,7 @@
 //! Accounts of people, and robots.
 
 use async_trait::async_trait;
+use serde_json::json;
 use sqlx::Row;
 
 use super::Meta;
@@ -210,7 +211,8 @@ impl Change for CreateAccount {
             self.profile.comment.as_str(),
         );
         let row = made.fetch_one(&mut *tx.conn).await?;
-        let event = Event::new("create_user", "user", &self.name);
+        let told = json!({"sysadmin_flag": self.is_admin, "email": self.profile.email});
+        let event = Event::new("create_user", "user", &self.name).changed((), told);
         tell(tx, &self.who, &event).await?;
         Ok(Some(first(&row)?))
     }

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::member;
 use super::outbox::{Event, tell};
-use super::project::make_project;
+use super::project::{make_project, tell_made, told};
 use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
@@ -186,7 +186,7 @@ impl Change for CreateProject {
             let message = format!("there is a project {} already", self.name);
             return Err(Error::new(Code::Conflict, message).into());
         }
-        let id = make_project(tx, &self.who, &self.name, self.is_public).await?;
+        let id = make_project(tx, &self.name, self.is_public).await?;
         if let Some(hard) = self.hard {
             bound!("UPDATE quota SET hard = $1 WHERE project_id = $2", hard, id)
                 .execute(&mut *tx.conn)
@@ -198,6 +198,7 @@ impl Change for CreateProject {
         if let Some(upstream) = self.upstream {
             upstream::connect(tx, id, Some(upstream)).await?;
         }
+        tell_made(tx, &self.who, &self.name, id).await?;
         Ok(id)
     }
 }
@@ -224,6 +225,7 @@ impl Change for UpdateProject {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = project_id(tx, &self.name).await?;
+        let before = told(tx, id).await?;
         if let Some(public) = self.is_public {
             let update = bound!(
                 "UPDATE project SET public = $1 WHERE id = $2",
@@ -240,6 +242,7 @@ impl Change for UpdateProject {
             upstream::connect(tx, id, upstream).await?;
         }
         let event = Event::new("update_project", "project", &self.name);
+        let event = event.changed(before, told(tx, id).await?);
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
     }
 }
@@ -278,6 +281,7 @@ impl Change for DeleteProject {
             let message = format!("project {} has repositories; delete them first", self.name);
             return Err(Error::new(Code::Conflict, message).into());
         }
+        let before = told(tx, id).await?;
         for sql in [
             "DELETE FROM member WHERE project_id = $1",
             "DELETE FROM robot WHERE project_id = $1",
@@ -288,7 +292,7 @@ impl Change for DeleteProject {
         ] {
             bound!(sql, id).execute(&mut *tx.conn).await?;
         }
-        let event = Event::new("delete_project", "project", &self.name);
+        let event = Event::new("delete_project", "project", &self.name).changed(before, ());
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
     }
 }

@@ -1,13 +1,14 @@
 //! What a comparison of the database with the store asks for.
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
 use super::administer::project_id;
 use super::cache::Touched;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::manifest::Content;
 use super::outbox::{Event, tell};
@@ -180,8 +181,17 @@ impl Change for Recount {
             counted!(),
             " FROM quota q WHERE q.project_id = $1) WHERE project_id = $1"
         );
+        let before = used(tx, project).await?;
         bound!(sql, project).execute(&mut *tx.conn).await?;
         let event = Event::new("quota_recounted", "project", &self.project);
+        let event = event.changed(before, used(tx, project).await?);
         Ok(tell(tx, &self.who, &event.in_project(&self.project)).await?)
     }
+}
+
+/// What the record of a count tells: the bytes that a project is charged for.
+async fn used(tx: &mut Tx<'_>, project: i64) -> Result<Value, sqlx::Error> {
+    let sql = "SELECT used FROM quota WHERE project_id = $1";
+    let used = first(&bound!(sql, project).fetch_one(&mut *tx.conn).await?)?;
+    Ok(json!({"used": used}))
 }

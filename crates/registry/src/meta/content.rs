@@ -13,7 +13,7 @@ use super::error::Failure;
 use super::label::Label;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
-use super::outbox::{Event, tell};
+use super::outbox::{Event, tell, tell_each};
 use super::project::find_repo;
 use super::review::Graces;
 use super::rules::check_mutable;
@@ -345,11 +345,10 @@ impl DeleteRepo {
             check_mutable(tx, &self.repo, &tags).await?;
             manifest::remove(tx, &target, &graces).await?;
             let event = Event {
-                reference: tags.first().cloned(),
                 digest: Some(digest.clone()),
                 ..Event::new("delete_artifact", "artifact", &digest).in_repo(&self.repo)
             };
-            tell(tx, &self.who, &event).await?;
+            tell_each(tx, &self.who, event, &tags).await?;
         }
         Ok(count)
     }

@@ -159,31 +159,18 @@ impl Change for CreateLabel {
         );
         let made = made.fetch_optional(&mut *tx.conn).await?;
         let made = made.ok_or_else(|| taken(&self.text.name))?;
-        changed(
-            tx,
-            &self.who,
-            "create_label",
-            self.project.as_deref(),
-            &self.text.name,
-        )
-        .await?;
+        let event = told("create_label", self.project.as_deref(), &self.text.name);
+        tell(tx, &self.who, &event.changed((), &self.text)).await?;
         Ok(first(&made)?)
     }
 }
 
-/// Tells that a label was made, changed or removed.
-async fn changed(
-    tx: &mut Tx<'_>,
-    who: &Who,
-    event: &'static str,
-    project: Option<&str>,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    let event = Event {
+/// That a label was made, changed or removed.
+fn told(event: &'static str, project: Option<&str>, name: &str) -> Event {
+    Event {
         project: project.map(str::to_owned),
         ..Event::new(event, "label", name)
-    };
-    tell(tx, who, &event).await
+    }
 }
 
 /// What is to become of a label.
@@ -207,7 +194,10 @@ impl Change for UpdateLabel {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = self.label.id;
-        let (done, event) = match &self.fate {
+        // It may have changed or gone since it was read.
+        let before = bound!(LABEL, id).fetch_optional(&mut *tx.conn).await?;
+        let before = label(&before.ok_or_else(unknown)?)?.text;
+        let (event, after) = match &self.fate {
             LabelFate::Change(text) => {
                 let others = bound!(
                     "SELECT COUNT(*) FROM label \
@@ -228,18 +218,17 @@ impl Change for UpdateLabel {
                     tx.now_ms,
                     id,
                 );
-                (update.execute(&mut *tx.conn).await?, "update_label")
+                update.execute(&mut *tx.conn).await?;
+                ("update_label", Some(text))
             }
             LabelFate::Delete => {
                 let delete = bound!("DELETE FROM label WHERE id = $1", id);
-                (delete.execute(&mut *tx.conn).await?, "delete_label")
+                delete.execute(&mut *tx.conn).await?;
+                ("delete_label", None)
             }
         };
-        if done.rows_affected() == 0 {
-            return Err(unknown().into());
-        }
-        let project = self.label.project.as_deref();
-        Ok(changed(tx, &self.who, event, project, &self.label.text.name).await?)
+        let event = told(event, self.label.project.as_deref(), &before.name);
+        Ok(tell(tx, &self.who, &event.changed(&before, after)).await?)
     }
 }
 

@@ -15,7 +15,7 @@ use super::change::{Change, Tx, bound, first};
 use super::data;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
-use super::outbox::{Event, tell};
+use super::outbox::{Event, tell, tell_each};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
 use super::review::Graces;
@@ -209,12 +209,11 @@ impl Change for PutManifest {
         let sql = "SELECT COUNT(*) FROM manifest_missing WHERE manifest_id = $1";
         let missing = first(&bound!(sql, manifest_id).fetch_one(&mut *tx.conn).await?)?;
         let event = Event {
-            reference: self.tags.first().map(|tag| tag.as_str().to_owned()),
             digest: Some(target.digest.to_owned()),
             missing: (missing > 0 && !self.is_copy).then_some(missing),
             ..Event::new("push_artifact", "artifact", target.digest).in_repo(&self.repo)
         };
-        tell(tx, &self.who, &event).await?;
+        tell_each(tx, &self.who, event, &self.tags).await?;
         let sql = "SELECT used, hard FROM quota WHERE project_id = $1";
         let quota = bound!(sql, repo.project).fetch_one(&mut *tx.conn).await?;
         Ok(Stored {
@@ -505,11 +504,10 @@ impl Change for DeleteManifest {
         let tags = tag::take_all(tx, &target).await?;
         remove(tx, &target, &self.graces).await?;
         let event = Event {
-            reference: tags.first().cloned(),
             digest: Some(target.digest.to_owned()),
             ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
         };
-        tell(tx, &self.who, &event).await?;
+        tell_each(tx, &self.who, event, &tags).await?;
         Ok(tags)
     }
 }

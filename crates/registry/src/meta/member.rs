@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -128,9 +129,11 @@ pub(super) const PUT_ACCOUNT: &str = "INSERT INTO member (project_id, account_id
 const PUT_GROUP: &str = "INSERT INTO member_group (project_id, group_id, role) \
      VALUES ($1, $2, $3) ON CONFLICT (project_id, group_id) DO UPDATE SET role = excluded.role";
 
-/// Statements about who can have a role: finding it, and changing and taking the role that it has.
+/// Statements about who can have a role: finding it, and reading, changing and taking the role that it
+/// has.
 struct Statements {
     find: &'static str,
+    read: &'static str,
     put: &'static str,
     change: &'static str,
     take: &'static str,
@@ -138,12 +141,14 @@ struct Statements {
 
 const OF_ACCOUNT: Statements = Statements {
     find: "SELECT id, name FROM account WHERE id = $1 OR name = $2",
+    read: "SELECT role FROM member WHERE project_id = $1 AND account_id = $2",
     put: PUT_ACCOUNT,
     change: "UPDATE member SET role = $3 WHERE project_id = $1 AND account_id = $2",
     take: "DELETE FROM member WHERE project_id = $1 AND account_id = $2",
 };
 const OF_GROUP: Statements = Statements {
     find: "SELECT id, name FROM user_group WHERE id = $1 OR name = $2",
+    read: "SELECT role FROM member_group WHERE project_id = $1 AND group_id = $2",
     put: PUT_GROUP,
     change: "UPDATE member_group SET role = $3 WHERE project_id = $1 AND group_id = $2",
     take: "DELETE FROM member_group WHERE project_id = $1 AND group_id = $2",
@@ -195,6 +200,9 @@ impl Change for SetMember {
         } else {
             name
         };
+        let before = bound!(statements.read, project, holder);
+        let before = before.fetch_optional(&mut *tx.conn).await?;
+        let before: Option<String> = before.map(|row| row.try_get(0)).transpose()?;
         let (event, changed) = match self.role {
             Some(role) => {
                 let is_member = matches!(self.holder, Holder::Member(_));
@@ -215,10 +223,12 @@ impl Change for SetMember {
             let message = format!("{shown} is no member of {}", self.project);
             return Err(Error::new(Code::NameUnknown, message).into());
         }
+        let after = self.role.map(Role::name);
         let event = Event {
-            reference: self.role.map(|role| role.name().to_owned()),
+            reference: after.map(str::to_owned),
             ..Event::new(event, "member", &shown).in_project(&self.project)
         };
+        let event = event.changed(json!({"role": before}), json!({"role": after}));
         tell(tx, &self.who, &event).await?;
         Ok(number(holder, is_group))
     }

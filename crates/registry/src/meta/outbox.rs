@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 
 use super::change::{Change, Tx, bound};
+use super::diff::{Fields, diff};
 use super::error::{Failure, unavailable};
 use super::{Meta, audit};
 use crate::error::Error;
@@ -33,6 +34,11 @@ pub(crate) struct Event {
     /// Why it was refused, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Of what was changed the fields that differ, as they were and as they are. Never a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Fields>,
 }
 
 impl Event {
@@ -56,6 +62,12 @@ impl Event {
     /// The same, in a project.
     pub(crate) fn in_project(mut self, project: &str) -> Self {
         self.project = Some(project.to_owned());
+        self
+    }
+
+    /// The same, with what differs now; `()` is what was not there, or is not any more.
+    pub(super) fn changed(mut self, before: impl Serialize, after: impl Serialize) -> Self {
+        [self.before, self.after] = diff(before, after);
         self
     }
 
@@ -107,6 +119,27 @@ pub(super) async fn tell(tx: &mut Tx<'_>, who: &Who, event: &Event) -> Result<()
         .execute(&mut *tx.conn)
         .await?;
     audit::keep(tx, who, event, &line).await
+}
+
+/// Tells of something that the transaction does to a manifest: once for each of these tags, that each
+/// can be followed, and once if there is none.
+pub(super) async fn tell_each(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    event: Event,
+    tags: &[impl AsRef<str>],
+) -> Result<(), sqlx::Error> {
+    for tag in tags {
+        let event = Event {
+            reference: Some(tag.as_ref().to_owned()),
+            ..event.clone()
+        };
+        tell(tx, who, &event).await?;
+    }
+    match tags.is_empty() {
+        true => tell(tx, who, &event).await,
+        false => Ok(()),
+    }
 }
 
 /// Tells of something that was refused, and so changed nothing.

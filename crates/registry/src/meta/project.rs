@@ -1,5 +1,6 @@
 //! Projects and their repositories.
 
+use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::change::{Tx, bound, first};
@@ -44,13 +45,41 @@ pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Re
         );
         return Err(Error::new(Code::NameUnknown, message).into());
     }
-    make_project(tx, who, name, tx.new_projects.is_public).await
+    let id = make_project(tx, name, tx.new_projects.is_public).await?;
+    tell_made(tx, who, name, id).await?;
+    Ok(id)
 }
 
-/// Makes a project.
-pub(super) async fn make_project(
+/// Tells that a project was made.
+pub(super) async fn tell_made(
     tx: &mut Tx<'_>,
     who: &Who,
+    name: &str,
+    id: i64,
+) -> Result<(), sqlx::Error> {
+    let event = Event::new("create_project", "project", name).in_project(name);
+    let event = event.changed((), told(tx, id).await?);
+    tell(tx, who, &event).await
+}
+
+/// What the records of a project tell of it.
+pub(super) async fn told(tx: &mut Tx<'_>, id: i64) -> Result<Value, sqlx::Error> {
+    let found = bound!(
+        "SELECT p.public, q.hard, u.name FROM project p JOIN quota q ON q.project_id = p.id \
+         LEFT JOIN upstream u ON u.id = p.upstream_id WHERE p.id = $1",
+        id,
+    );
+    let row = found.fetch_one(&mut *tx.conn).await?;
+    Ok(json!({
+        "public": row.try_get::<i64, _>(0)? != 0,
+        "storage_limit": row.try_get::<i64, _>(1)?,
+        "registry": row.try_get::<Option<String>, _>(2)?,
+    }))
+}
+
+/// Makes a project, of which nobody is told yet.
+pub(super) async fn make_project(
+    tx: &mut Tx<'_>,
     name: &str,
     public: bool,
 ) -> Result<i64, Failure> {
@@ -72,8 +101,6 @@ pub(super) async fn make_project(
     )
     .execute(&mut *tx.conn)
     .await?;
-    let event = Event::new("create_project", "project", name).in_project(name);
-    tell(tx, who, &event).await?;
     Ok(id)
 }
 

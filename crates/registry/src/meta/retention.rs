@@ -35,6 +35,13 @@ impl Meta {
     }
 }
 
+/// When the retention of a project is done, if that was said.
+pub(super) async fn cron(tx: &mut Tx<'_>, project: i64) -> Result<Option<String>, sqlx::Error> {
+    let said = bound!("SELECT cron FROM retention WHERE project_id = $1", project);
+    let row = said.fetch_optional(&mut *tx.conn).await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
 /// Says when the retention of a project is done from now on.
 pub(super) async fn set_cron(tx: &mut Tx<'_>, project: i64, cron: &str) -> Result<(), Failure> {
     let due_ms = match cron {

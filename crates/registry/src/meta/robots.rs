@@ -1,7 +1,10 @@
 //! Robots and accounts, as who looks after them sees and changes them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::Meta;
@@ -9,6 +12,7 @@ use super::account::permissions;
 use super::administer::{project_id, time};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::diff::CHANGED;
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::outbox::{Event, tell};
@@ -52,9 +56,21 @@ pub(crate) struct AccountInfo {
     pub(crate) creation_time: String,
 }
 
+/// What is read of a robot.
+macro_rules! robot_columns {
+    () => {
+        "r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, r.created_ms, \
+         r.description"
+    };
+}
+
+const ROBOT: &str = concat!(
+    "SELECT ",
+    robot_columns!(),
+    " FROM robot r LEFT JOIN project p ON p.id = r.project_id WHERE r.id = $1"
+);
 const ROBOTS: Source = Source {
-    columns: "r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, r.created_ms, \
-     r.description",
+    columns: robot_columns!(),
     from: "FROM robot r LEFT JOIN project p ON p.id = r.project_id WHERE 1 = 1",
     order: "r.name",
 };
@@ -90,9 +106,20 @@ fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
     })
 }
 
+/// What is read of an account.
+macro_rules! account_columns {
+    () => {
+        "a.id, a.name, a.admin, a.disabled, a.created_ms, a.email, a.realname, a.comment"
+    };
+}
+
+const ACCOUNT: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM account a WHERE a.id = $1"
+);
 const ACCOUNTS: Source = Source {
-    columns: "a.id, a.name, a.admin, a.disabled, a.created_ms, a.email, a.realname, \
-     a.comment",
+    columns: account_columns!(),
     from: "FROM account a WHERE 1 = 1",
     order: "a.name",
 };
@@ -192,9 +219,12 @@ impl Change for CreateRobot {
             let message = format!("there is a robot {} already", self.name);
             return Err(Error::new(Code::Conflict, message).into());
         };
+        let id = first(&row)?;
+        let made = robot_in(tx, id).await?;
         let event = Event::new("create_robot", "robot", &self.name);
+        let event = event.changed((), made.as_ref().map(told));
         tell(tx, &self.who, &event).await?;
-        Ok(first(&row)?)
+        Ok(id)
     }
 }
 
@@ -236,46 +266,81 @@ impl Change for UpdateRobot {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let (event, query) = match &self.fate {
+        let before = robot_in(tx, self.id).await?.ok_or_else(unknown_robot)?;
+        self.make(tx).await?;
+        let event = match self.fate {
+            RobotFate::Delete => "delete_robot",
+            _ => "update_robot",
+        };
+        let event = Event::new(event, "robot", &before.name);
+        let event = match self.fate {
+            RobotFate::Secret(_) => event.changed((), json!({"secret": CHANGED})),
+            _ => {
+                let after = robot_in(tx, self.id).await?;
+                event.changed(told(&before), after.as_ref().map(told))
+            }
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+fn unknown_robot() -> Error {
+    Error::new(Code::NameUnknown, "there is no such robot")
+}
+
+async fn robot_in(tx: &mut Tx<'_>, id: i64) -> Result<Option<RobotInfo>, sqlx::Error> {
+    let row = bound!(ROBOT, id).fetch_optional(&mut *tx.conn).await?;
+    row.as_ref().map(robot).transpose()
+}
+
+/// What the records of a robot tell of it: among others what it may do, by project.
+fn told(robot: &RobotInfo) -> Value {
+    let mut permissions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for given in &robot.permissions {
+        let actions = given.actions.iter().map(|action| action.name());
+        permissions
+            .entry(&given.project)
+            .or_default()
+            .extend(actions);
+    }
+    json!({
+        "permissions": permissions,
+        "disable": robot.is_disabled,
+        "expires_at": robot.expires_ms.map(time),
+        "description": robot.description,
+    })
+}
+
+impl UpdateRobot {
+    async fn make(&self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        let query = match &self.fate {
             RobotFate::Change {
                 is_disabled,
                 permissions,
                 lifetime_ms,
                 description,
-            } => (
-                "update_robot",
-                bound!(
-                    "UPDATE robot SET disabled = COALESCE($2, disabled), \
-                     permissions = COALESCE($3, permissions), \
-                     description = COALESCE($6, description), \
-                     expires_ms = CASE WHEN $4 = 0 THEN expires_ms ELSE created_ms + $5 END \
-                     WHERE id = $1 RETURNING name",
-                    self.id,
-                    is_disabled.map(i64::from),
-                    permissions.as_deref().map(written),
-                    i64::from(lifetime_ms.is_some()),
-                    lifetime_ms.flatten(),
-                    description.as_deref(),
-                ),
+            } => bound!(
+                "UPDATE robot SET disabled = COALESCE($2, disabled), \
+                 permissions = COALESCE($3, permissions), \
+                 description = COALESCE($6, description), \
+                 expires_ms = CASE WHEN $4 = 0 THEN expires_ms ELSE created_ms + $5 END \
+                 WHERE id = $1",
+                self.id,
+                is_disabled.map(i64::from),
+                permissions.as_deref().map(written),
+                i64::from(lifetime_ms.is_some()),
+                lifetime_ms.flatten(),
+                description.as_deref(),
             ),
-            RobotFate::Secret(hash) => (
-                "update_robot",
-                bound!(
-                    "UPDATE robot SET secret = $2 WHERE id = $1 RETURNING name",
-                    self.id,
-                    hash.as_str(),
-                ),
+            RobotFate::Secret(hash) => bound!(
+                "UPDATE robot SET secret = $2 WHERE id = $1",
+                self.id,
+                hash.as_str(),
             ),
-            RobotFate::Delete => (
-                "delete_robot",
-                bound!("DELETE FROM robot WHERE id = $1 RETURNING name", self.id),
-            ),
+            RobotFate::Delete => bound!("DELETE FROM robot WHERE id = $1", self.id),
         };
-        let Some(row) = query.fetch_optional(&mut *tx.conn).await? else {
-            return Err(Error::new(Code::NameUnknown, "there is no such robot").into());
-        };
-        let event = Event::new(event, "robot", &row.try_get::<String, _>(0)?);
-        Ok(tell(tx, &self.who, &event).await?)
+        query.execute(&mut *tx.conn).await?;
+        Ok(())
     }
 }
 
@@ -307,41 +372,8 @@ impl Change for UpdateAccount {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let sql = match &self.fate {
-            AccountFate::Password(_) => {
-                "UPDATE account SET password = $2 WHERE id = $1 RETURNING name"
-            }
-            AccountFate::Admin(_) => "UPDATE account SET admin = $2 WHERE id = $1 RETURNING name",
-            AccountFate::Disable(_) => {
-                "UPDATE account SET disabled = $2 WHERE id = $1 RETURNING name"
-            }
-            AccountFate::Profile(_) => {
-                "UPDATE account SET email = $2, realname = $3, comment = $4 WHERE id = $1 \
-                 RETURNING name"
-            }
-            AccountFate::Delete => "DELETE FROM account WHERE id = $1 RETURNING name",
-        };
-        if matches!(self.fate, AccountFate::Delete) {
-            let members = bound!("DELETE FROM member WHERE account_id = $1", self.id);
-            members.execute(&mut *tx.conn).await?;
-        }
-        let query = match &self.fate {
-            AccountFate::Password(hash) => bound!(sql, self.id, hash.as_str()),
-            AccountFate::Admin(on) | AccountFate::Disable(on) => {
-                bound!(sql, self.id, i64::from(*on))
-            }
-            AccountFate::Profile(profile) => bound!(
-                sql,
-                self.id,
-                profile.email.as_str(),
-                profile.realname.as_str(),
-                profile.comment.as_str(),
-            ),
-            AccountFate::Delete => bound!(sql, self.id),
-        };
-        let Some(row) = query.fetch_optional(&mut *tx.conn).await? else {
-            return Err(Error::new(Code::NameUnknown, "there is no such account").into());
-        };
+        let before = account_in(tx, self.id).await?.ok_or_else(unknown_account)?;
+        self.make(tx).await?;
         let admins = bound!("SELECT COUNT(*) FROM account WHERE admin = 1 AND disabled = 0");
         if first(&admins.fetch_one(&mut *tx.conn).await?)? == 0 {
             let message = "this is the last administrator; make another one first";
@@ -351,7 +383,57 @@ impl Change for UpdateAccount {
             AccountFate::Delete => "delete_user",
             _ => "update_user",
         };
-        let event = Event::new(event, "user", &row.try_get::<String, _>(0)?);
+        let event = Event::new(event, "user", &before.username);
+        let event = match self.fate {
+            AccountFate::Password(_) => event.changed((), json!({"password": CHANGED})),
+            _ => event.changed(&before, account_in(tx, self.id).await?),
+        };
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+fn unknown_account() -> Error {
+    Error::new(Code::NameUnknown, "there is no such account")
+}
+
+async fn account_in(tx: &mut Tx<'_>, id: i64) -> Result<Option<AccountInfo>, sqlx::Error> {
+    let row = bound!(ACCOUNT, id).fetch_optional(&mut *tx.conn).await?;
+    row.as_ref().map(account).transpose()
+}
+
+impl UpdateAccount {
+    async fn make(&self, tx: &mut Tx<'_>) -> Result<(), sqlx::Error> {
+        let id = self.id;
+        let query = match &self.fate {
+            AccountFate::Password(hash) => bound!(
+                "UPDATE account SET password = $2 WHERE id = $1",
+                id,
+                hash.as_str(),
+            ),
+            AccountFate::Admin(on) => bound!(
+                "UPDATE account SET admin = $2 WHERE id = $1",
+                id,
+                i64::from(*on),
+            ),
+            AccountFate::Disable(on) => bound!(
+                "UPDATE account SET disabled = $2 WHERE id = $1",
+                id,
+                i64::from(*on),
+            ),
+            AccountFate::Profile(profile) => bound!(
+                "UPDATE account SET email = $2, realname = $3, comment = $4 WHERE id = $1",
+                id,
+                profile.email.as_str(),
+                profile.realname.as_str(),
+                profile.comment.as_str(),
+            ),
+            AccountFate::Delete => {
+                let members = bound!("DELETE FROM member WHERE account_id = $1", id);
+                members.execute(&mut *tx.conn).await?;
+                bound!("DELETE FROM account WHERE id = $1", id)
+            }
+        };
+        query.execute(&mut *tx.conn).await?;
+        Ok(())
     }
 }

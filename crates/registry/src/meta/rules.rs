@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::Meta;
@@ -9,10 +10,10 @@ use super::administer::project_id;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
-use super::retention::{forget_unused_cron, set_cron};
+use super::retention::{cron, forget_unused_cron, set_cron};
 use crate::error::{Code, Error};
 use crate::name::RepoName;
-use crate::rule::Rule;
+use crate::rule::{Kind, Rule};
 use crate::who::Who;
 
 /// Rules of one project.
@@ -134,7 +135,8 @@ impl Change for AddRule {
         );
         check_count(first(&count.fetch_one(&mut *tx.conn).await?)?)?;
         let id = insert(tx, project, &self.rule).await?;
-        changed(tx, &self.who, &self.project, id).await?;
+        let event = policy(&self.project, id).changed((), &self.rule);
+        tell(tx, &self.who, &event).await?;
         Ok(id)
     }
 }
@@ -172,6 +174,12 @@ impl Change for ReplaceRetention {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let project = project_id(tx, &self.project).await?;
         check_count(i64::try_from(self.rules.len()).unwrap_or(i64::MAX) - 1)?;
+        let known = rules(tx, project)
+            .await?
+            .into_iter()
+            .map(|known| known.rule);
+        let known = known.filter(|rule| rule.kind == Kind::Retention);
+        let (was, cron_was) = (known.collect::<Vec<_>>(), cron(tx, project).await?);
         let sql = "DELETE FROM project_rule WHERE project_id = $1 AND kind = 'retention'";
         bound!(sql, project).execute(&mut *tx.conn).await?;
         for rule in &self.rules {
@@ -179,7 +187,11 @@ impl Change for ReplaceRetention {
         }
         set_cron(tx, project, &self.cron).await?;
         forget_unused_cron(tx, project).await?;
-        Ok(changed(tx, &self.who, &self.project, 0).await?)
+        let event = policy(&self.project, 0).changed(
+            json!({"rules": only(&was, &self.rules), "cron": cron_was}),
+            json!({"rules": only(&self.rules, &was), "cron": cron(tx, project).await?}),
+        );
+        Ok(tell(tx, &self.who, &event).await?)
     }
 }
 
@@ -192,9 +204,20 @@ fn check_count(count: i64) -> Result<(), Error> {
     Err(Error::new(Code::Conflict, message))
 }
 
-async fn changed(tx: &mut Tx<'_>, who: &Who, project: &str, id: i64) -> Result<(), sqlx::Error> {
-    let event = Event::new("policy_changed", "rule", &id.to_string());
-    tell(tx, who, &event.in_project(project)).await
+/// Those of some rules that others have not, if there are such.
+fn only<'a>(these: &'a [Rule], others: &[Rule]) -> Option<Vec<&'a Rule>> {
+    let only: Vec<&Rule> = these.iter().filter(|rule| !others.contains(rule)).collect();
+    (!only.is_empty()).then_some(only)
+}
+
+/// That a rule of a project was added, changed or removed.
+fn policy(project: &str, id: i64) -> Event {
+    Event::new("policy_changed", "rule", &id.to_string()).in_project(project)
+}
+
+/// What is told of a rule as it is kept.
+fn told(row: &sqlx::any::AnyRow) -> Result<Value, sqlx::Error> {
+    Ok(serde_json::from_str(row.try_get(0)?).unwrap_or_default())
 }
 
 /// Makes a rule another one of its kind.
@@ -212,17 +235,22 @@ impl Change for ChangeRule {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let project = project_id(tx, &self.project).await?;
-        let update = bound!(
-            "UPDATE project_rule SET rule = $4 WHERE project_id = $1 AND id = $2 AND kind = $3",
+        let known = bound!(
+            "SELECT rule FROM project_rule WHERE project_id = $1 AND id = $2 AND kind = $3",
             project,
             self.id,
             self.rule.kind.name(),
+        );
+        let known = known.fetch_optional(&mut *tx.conn).await?;
+        let known = told(&known.ok_or_else(unknown_rule)?)?;
+        let update = bound!(
+            "UPDATE project_rule SET rule = $2 WHERE id = $1",
+            self.id,
             written(&self.rule),
         );
-        if update.execute(&mut *tx.conn).await?.rows_affected() == 0 {
-            return Err(unknown_rule().into());
-        }
-        Ok(changed(tx, &self.who, &self.project, self.id).await?)
+        update.execute(&mut *tx.conn).await?;
+        let event = policy(&self.project, self.id).changed(known, &self.rule);
+        Ok(tell(tx, &self.who, &event).await?)
     }
 }
 
@@ -240,12 +268,12 @@ impl Change for DeleteRule {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let project = project_id(tx, &self.project).await?;
-        let sql = "DELETE FROM project_rule WHERE project_id = $1 AND id = $2";
-        let deleted = bound!(sql, project, self.id).execute(&mut *tx.conn).await?;
-        if deleted.rows_affected() == 0 {
-            return Err(unknown_rule().into());
-        }
+        let sql = "DELETE FROM project_rule WHERE project_id = $1 AND id = $2 RETURNING rule";
+        let gone = bound!(sql, project, self.id);
+        let gone = gone.fetch_optional(&mut *tx.conn).await?;
+        let gone = told(&gone.ok_or_else(unknown_rule)?)?;
         forget_unused_cron(tx, project).await?;
-        Ok(changed(tx, &self.who, &self.project, self.id).await?)
+        let event = policy(&self.project, self.id).changed(gone, ());
+        Ok(tell(tx, &self.who, &event).await?)
     }
 }

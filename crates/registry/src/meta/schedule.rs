@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::change::{Change, Tx};
 use super::error::Failure;
@@ -74,6 +75,9 @@ impl Change for SetGcSchedule {
             let message = "garbage is collected by a schedule already; change it with PUT";
             return Err(Error::new(Code::Conflict, message).into());
         }
+        let told = |kind: &str, cron: &str| json!({"type": kind, "cron": cron});
+        let was = before.as_ref().map(|was| told(&was.kind, &was.cron));
+        let is = self.schedule.as_ref().map(|(kind, cron)| told(kind, cron));
         let resource = match &self.schedule {
             None => {
                 setting::write(tx, NAME, None).await?;
@@ -93,7 +97,7 @@ impl Change for SetGcSchedule {
             }
         };
         let event = Event::new("gc_schedule_changed", "gc_schedule", resource);
-        Ok(tell(tx, &self.who, &event).await?)
+        Ok(tell(tx, &self.who, &event.changed(was, is)).await?)
     }
 }
 

@@ -84,7 +84,7 @@ impl Change for ChangeSettings {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Settings, Failure> {
         let before = configuration(tx).await?;
         let failed = |error: serde_json::Error| Error::internal("writing the settings", &error);
-        let mut all = serde_json::to_value(before).map_err(failed)?;
+        let mut all = serde_json::to_value(&before).map_err(failed)?;
         for (name, value) in &self.values {
             all[name.as_str()] = value.clone();
         }
@@ -93,7 +93,7 @@ impl Change for ChangeSettings {
         write(tx, CONFIGURATION, Some(&text)).await?;
         let names: Vec<&str> = self.values.keys().map(String::as_str).collect();
         let event = Event::new("update_configuration", "configuration", &names.join(", "));
-        tell(tx, &self.who, &event).await?;
+        tell(tx, &self.who, &event.changed(&before, &changed)).await?;
         Ok(changed)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use storage::Secret;
@@ -11,6 +12,7 @@ use storage::Secret;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::diff::CHANGED;
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Source};
 use super::outbox::{Event, tell};
@@ -213,9 +215,9 @@ impl Change for SetUpstream {
             let message = format!("there is a registry {} already", text.name);
             return Err(Error::new(Code::Conflict, message).into());
         }
-        let id = match self.id {
-            Some(id) => id,
-            None => make(tx, &text.name).await?,
+        let (id, before) = match self.id {
+            Some(id) => (id, Some(text_in(tx, id).await?)),
+            None => (make(tx, &text.name).await?, None),
         };
         let update = bound!(
             "UPDATE upstream SET name = $1, description = $2, url = $3, namespace = $4, \
@@ -229,16 +231,38 @@ impl Change for SetUpstream {
             tx.now_ms,
             id,
         );
-        if update.execute(&mut *tx.conn).await?.rows_affected() == 0 {
-            return Err(unknown(id).into());
-        }
+        update.execute(&mut *tx.conn).await?;
         let event = match self.id {
             Some(_) => "update_registry",
             None => "create_registry",
         };
-        tell(tx, &self.who, &Event::new(event, "registry", &text.name)).await?;
+        let event = Event::new(event, "registry", &text.name);
+        let password = before.as_ref().map_or("", |before| &before.password.0);
+        let password = (text.password.0 != password).then_some(CHANGED);
+        let after = told(text, password);
+        let event = event.changed(before.map(|before| told(&before, None)), after);
+        tell(tx, &self.who, &event).await?;
         Ok(id)
     }
+}
+
+/// What is said of a registry that is known.
+async fn text_in(tx: &mut Tx<'_>, id: i64) -> Result<UpstreamText, Failure> {
+    let sql = upstreams!(" FROM upstream u WHERE u.id = $1");
+    let found = bound!(sql, id).fetch_optional(&mut *tx.conn).await?;
+    Ok(upstream(&found.ok_or_else(|| unknown(id))?)?.text)
+}
+
+/// What the records of a registry tell of it, and of its password.
+fn told(text: &UpstreamText, password: Option<&str>) -> Value {
+    json!({
+        "name": text.name,
+        "description": text.description,
+        "url": text.url,
+        "namespace": text.namespace,
+        "access_key": text.username,
+        "access_secret": password,
+    })
 }
 
 /// A row of which only the name is said yet, unless there are too many; gives its number.
@@ -333,10 +357,12 @@ impl Change for DeleteUpstream {
             let message = format!("project {project} is a cache of this registry");
             return Err(Error::new(Code::Conflict, message).into());
         }
-        let gone = bound!("DELETE FROM upstream WHERE id = $1 RETURNING name", self.id);
-        let gone = gone.fetch_optional(&mut *tx.conn).await?;
-        let name: String = gone.ok_or_else(|| unknown(self.id))?.try_get(0)?;
-        let event = Event::new("delete_registry", "registry", &name);
+        let gone = text_in(tx, self.id).await?;
+        bound!("DELETE FROM upstream WHERE id = $1", self.id)
+            .execute(&mut *tx.conn)
+            .await?;
+        let event = Event::new("delete_registry", "registry", &gone.name);
+        let event = event.changed(told(&gone, None), ());
         Ok(tell(tx, &self.who, &event).await?)
     }
 }
