@@ -296,3 +296,40 @@ async fn a_push_sets_every_tag_that_it_names_and_each_once() -> anyhow::Result<(
     assert_eq!(wrong.await?.status(), 400);
     Ok(())
 }
+
+#[tokio::test]
+async fn names_and_permissions_have_bounds() -> anyhow::Result<()> {
+    let (_registry, admin) = start(&[("SKALD_REGISTRY_LIMITS_ROBOT_PERMISSIONS_MAX", "2")]).await?;
+    let project = |length: usize| json!({"project_name": "a".repeat(length)});
+    let robot = |length: usize, permissions: &[&str]| {
+        let given = |project: &&str| json!({"project": project, "actions": ["pull", "pull"]});
+        let permissions: Vec<Value> = permissions.iter().map(given).collect();
+        json!({"name": "a".repeat(length), "permissions": permissions})
+    };
+    let long = "a".repeat(256);
+    for (path, body, status, why) in [
+        ("/projects", project(255), 201, ""),
+        ("/projects", project(256), 400, "255 bytes, not 256"),
+        ("/projects", project(1 << 20), 400, "255 bytes"),
+        ("/robots", robot(255, &["a", "*"]), 201, ""),
+        ("/robots", robot(256, &["a"]), 400, "255 bytes, not 256"),
+        ("/robots", robot(1, &[&long]), 400, "255 bytes"),
+        (
+            "/robots",
+            robot(1, &["a", "b", "c"]),
+            400,
+            "registry.limits.robot_permissions_max: 3 permissions of a robot, 2 are allowed",
+        ),
+    ] {
+        let (answered, answer) = admin.manage(Method::POST, path, body).await?;
+        let answer = answer.to_string();
+        assert_eq!(answered, status, "{why}");
+        assert!(answer.contains(why) && answer.len() < 1000, "{answer}");
+    }
+    let (_, robots) = admin.manage(Method::GET, "/robots", Value::Null).await?;
+    assert_eq!(robots[0]["permissions"][0]["actions"], json!(["pull"]));
+    let path = format!("/robots/{}", robots[0]["id"]);
+    let more = robot(1, &["a", "b", "c"]);
+    assert_eq!(admin.manage(Method::PUT, &path, more).await?.0, 400);
+    Ok(())
+}

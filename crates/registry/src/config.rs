@@ -293,6 +293,8 @@ pub struct LimitConfig {
     pub page_max: u32,
     /// Tags that one push of a manifest may set.
     pub tags_per_push_max: usize,
+    /// Permissions of one robot, each for a project.
+    pub robot_permissions_max: usize,
     /// Projects that have metrics of their own; more count as one.
     pub metric_projects_max: usize,
     /// Pushes to a project that has so much of its quota are answered with a warning; 0 is never.
@@ -312,6 +314,7 @@ impl Default for LimitConfig {
             descriptors_max: 4096,
             page_max: 10_000,
             tags_per_push_max: 100,
+            robot_permissions_max: 1000,
             metric_projects_max: 1000,
             quota_warning_percent: 85,
             allow_missing_manifests: true,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 
-/// Bytes of a repository's name, as clients that put a host before it can still address it.
+/// Bytes of a repository's name or of a component, as clients that put a host before it can still address it.
 const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a tag.
 const TAG_BYTES_MAX: usize = 128;
@@ -58,7 +58,7 @@ impl fmt::Display for RepoName {
 }
 
 /// Whether `text` is `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
-pub(crate) fn is_component(text: &str) -> bool {
+fn is_component(text: &str) -> bool {
     let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let mut rest = text.as_bytes();
     loop {
@@ -78,6 +78,22 @@ pub(crate) fn is_component(text: &str) -> bool {
         }
         rest = after;
     }
+}
+
+/// Refuses what is no name of `what`, a project or a robot: a component of at most 255 bytes.
+///
+/// # Errors
+/// `NAME_INVALID`, saying what is wrong with it.
+pub(crate) fn check_component(what: &str, text: &str) -> Result<(), Error> {
+    let message = match text.len() {
+        0..=NAME_BYTES_MAX if is_component(text) => return Ok(()),
+        0..=NAME_BYTES_MAX => format!(
+            "`{text}` is no name of {what}: lower case letters and digits, with single `.`, one or \
+             two `_` or any number of `-` between them"
+        ),
+        length => format!("the name of {what} has at most {NAME_BYTES_MAX} bytes, not {length}"),
+    };
+    Err(Error::new(Code::NameInvalid, message))
 }
 
 /// A tag: a letter, digit or underscore, then up to 127 more with dots and dashes.

@@ -12,7 +12,7 @@ use crate::meta::{
     CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject,
     unknown_project,
 };
-use crate::name::is_component;
+use crate::name::check_component;
 use crate::settings::Creators;
 
 /// What can be done with projects and their quotas.
@@ -214,10 +214,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         check_creator(&admin, &request)?;
         request.check()?;
-        if !is_component(&request.project_name) {
-            let message = format!("`{}` is no project's name", request.project_name);
-            return Err(Error::new(Code::NameInvalid, message));
-        }
+        check_component("a project", &request.project_name)?;
         let account = match &admin.caller {
             Caller::Account(account) => Some(account.id),
             _ => None,

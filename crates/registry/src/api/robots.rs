@@ -16,7 +16,7 @@ use crate::meta::{
     CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test,
     UpdateRobot, time,
 };
-use crate::name::is_component;
+use crate::name::check_component;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -153,11 +153,16 @@ impl Wanted {
         }
         let project = self.project.or(self.namespace);
         let project = project.ok_or_else(|| wrong("a permission is for a `namespace`"))?;
+        if project != "*" {
+            check_component("a project", &project)?;
+        }
         let understood: Vec<_> = self.access.iter().map(Access::action).collect();
-        let mut actions = self.actions;
-        for (action, is_whole) in understood.iter().flatten() {
-            if *is_whole && !actions.contains(action) {
-                actions.push(*action);
+        let whole = understood.iter().flatten().filter(|(_, whole)| *whole);
+        let whole = whole.map(|(action, _)| *action);
+        let mut actions: Vec<Action> = Vec::new();
+        for action in self.actions.into_iter().chain(whole) {
+            if !actions.contains(&action) {
+                actions.push(action);
             }
         }
         for (access, understood) in self.access.iter().zip(understood) {
@@ -180,9 +185,18 @@ impl Wanted {
     }
 }
 
-fn permissions(wanted: Vec<Wanted>) -> Result<Vec<Permission>, Error> {
-    if wanted.is_empty() {
+fn permissions(admin: &Admin, wanted: Vec<Wanted>) -> Result<Vec<Permission>, Error> {
+    let (count, max) = (
+        wanted.len(),
+        admin.registry.config().limits.robot_permissions_max,
+    );
+    if count == 0 {
         return Err(wrong("a robot has permissions"));
+    }
+    if count > max {
+        return Err(wrong(format!(
+            "registry.limits.robot_permissions_max: {count} permissions of a robot, {max} are allowed"
+        )));
     }
     wanted.into_iter().map(Wanted::permission).collect()
 }
@@ -315,14 +329,10 @@ async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
-        let permissions = permissions(request.permissions)?;
+        let permissions = permissions(&admin, request.permissions)?;
         let project = project_of(request.project, request.level.as_deref(), &permissions)?;
         require(&admin, project.as_deref()).await?;
-        if !is_component(&request.name) {
-            return Err(wrong(
-                "a robot's name is like a component of a repository's",
-            ));
-        }
+        check_component("a robot", &request.name)?;
         check_own(project.as_deref(), &permissions)?;
         let name = match &project {
             Some(project) => format!("{ROBOT_PREFIX}{project}+{}", request.name),
@@ -398,7 +408,10 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
     let done = async {
         let robot = found(&admin, id).await?;
         check_description(request.description.as_deref().unwrap_or_default())?;
-        let permissions = request.permissions.map(permissions).transpose()?;
+        let wanted = request.permissions;
+        let permissions = wanted
+            .map(|wanted| permissions(&admin, wanted))
+            .transpose()?;
         check_own(
             robot.project.as_deref(),
             permissions.as_deref().unwrap_or_default(),
