@@ -333,3 +333,57 @@ async fn names_and_permissions_have_bounds() -> anyhow::Result<()> {
     assert_eq!(admin.manage(Method::PUT, &path, more).await?.0, 400);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_robot_sees_its_private_project_and_removes_tags_there() -> anyhow::Result<()> {
+    let (registry, admin) = start(&[]).await?;
+    for repo in ["team/app", "other/app"] {
+        admin.push_image(repo, "v1", &bytes(1, 10)).await?;
+    }
+    let open = json!({"project_name": "open", "public": true});
+    assert_eq!(admin.manage(Method::POST, "/projects", open).await?.0, 201);
+    let robot = async |name: &str, project: &str, actions: Value| -> anyhow::Result<_> {
+        let permission = json!({"project": project, "actions": actions});
+        let robot = json!({"name": name, "permissions": [permission]});
+        let (_, made) = admin.manage(Method::POST, "/robots", robot).await?;
+        let secret = made["secret"].as_str().unwrap_or_default();
+        let name = format!("robot${name}");
+        Ok(registry.client().login(&name, secret))
+    };
+    let names = |list: &Value, key: &str| -> Vec<Value> {
+        let list = list.as_array().into_iter().flatten();
+        list.map(|one| one[key].clone()).collect()
+    };
+    let puller = robot("puller", "team", json!(["pull"])).await?;
+    let remover = robot("remover", "team", json!(["pull", "delete"])).await?;
+    let pusher = robot("pusher", "team", json!(["push"])).await?;
+    let all = robot("all", "*", json!(["pull"])).await?;
+    for (client, projects, repos) in [
+        (&puller, vec!["open", "team"], vec!["team/app"]),
+        (&remover, vec!["open", "team"], vec!["team/app"]),
+        (&pusher, vec!["open"], vec![]),
+        (
+            &all,
+            vec!["open", "other", "team"],
+            vec!["other/app", "team/app"],
+        ),
+    ] {
+        let (_, listed) = client.manage(Method::GET, "/projects", Value::Null).await?;
+        assert_eq!(names(&listed, "name"), projects);
+        let search = "/search?q=e";
+        let (_, found) = client.manage(Method::GET, search, Value::Null).await?;
+        assert_eq!(names(&found["project"], "name"), projects);
+        let search = "/search?q=app";
+        let (_, found) = client.manage(Method::GET, search, Value::Null).await?;
+        assert_eq!(names(&found["repository"], "repository_name"), repos);
+    }
+    let path = "/projects?page_size=1&page=2&q=public=false";
+    let (_, listed) = puller.manage(Method::GET, path, Value::Null).await?;
+    assert_eq!(listed, json!([]));
+    let tag = "/projects/team/repositories/app/artifacts/v1/tags/v1";
+    let gone = puller.manage(Method::DELETE, tag, Value::Null);
+    assert_eq!(gone.await?.0, 403);
+    let gone = remover.manage(Method::DELETE, tag, Value::Null);
+    assert_eq!(gone.await?.0, 200);
+    Ok(())
+}

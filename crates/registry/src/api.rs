@@ -42,7 +42,7 @@ use tower::{ServiceExt, service_fn};
 use crate::auth::{self, Action, Caller, Role};
 use crate::error::{Code, Error};
 use crate::logs::Seen;
-use crate::meta::{self, Event, Tell};
+use crate::meta::{self, Event, Reach, Tell};
 use crate::registry::Registry;
 use crate::settings;
 use crate::who::Who;
@@ -222,6 +222,15 @@ impl Admin {
             caller if caller.is_admin() => None,
             Caller::Account(account) => Some(account.id),
             _ => Some(0),
+        }
+    }
+
+    /// The projects that the caller may see.
+    fn reach(&self) -> Reach {
+        match auth::reach(&self.caller) {
+            // A token is for repositories.
+            Reach::Repos(_) => Reach::Projects(Vec::new()),
+            reach => reach,
         }
     }
 

@@ -9,8 +9,8 @@ use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject,
-    unknown_project,
+    CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, Reach,
+    UpdateProject, unknown_project,
 };
 use crate::name::check_component;
 use crate::settings::Creators;
@@ -167,7 +167,8 @@ async fn list(admin: Admin) -> Outcome {
             return admin.listed(&PROJECTS, vec![found(&admin, name).await?]);
         }
         let listing = admin.listing(&PROJECTS)?;
-        let projects = admin.registry.meta().projects(admin.viewer(), &listing);
+        let reach = admin.reach();
+        let projects = admin.registry.meta().projects(&reach, &listing);
         Ok(admin.page(&listing, projects.await?))
     };
     let listed = listed.await;
@@ -309,7 +310,11 @@ async fn quotas(admin: Admin) -> Outcome {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&QUOTAS)?;
-        let projects = admin.registry.meta().projects(None, &listing).await?;
+        let projects = admin
+            .registry
+            .meta()
+            .projects(&Reach::All, &listing)
+            .await?;
         Ok(admin.page(&listing, projects.map(|project| quota(&project))))
     };
     let listed = listed.await;

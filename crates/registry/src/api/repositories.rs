@@ -214,7 +214,8 @@ async fn delete_tag(
     Path((project, repository, reference, tag)): Path<(String, String, String, String)>,
 ) -> Outcome {
     let deleted = async {
-        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let role = Role::Maintainer;
+        admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
         let tag = Tag::parse(&tag)?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;

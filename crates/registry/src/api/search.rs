@@ -20,11 +20,11 @@ async fn search(admin: Admin) -> Outcome {
         if text.is_empty() {
             return Err(wrong("q is a part of a name"));
         }
-        let viewer = admin.viewer();
+        let reach = admin.reach();
         let meta = admin.registry.meta();
         Ok(Json(json!({
-            "project": meta.search_projects(text, viewer, FOUND_MAX).await?,
-            "repository": meta.search_repos(text, viewer, FOUND_MAX).await?,
+            "project": meta.search_projects(text, &reach, FOUND_MAX).await?,
+            "repository": meta.search_repos(text, &reach, FOUND_MAX).await?,
         })))
     };
     let found = found.await;

@@ -9,7 +9,8 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
-use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
+use super::list::Reach;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source, Test};
 use super::member;
 use super::outbox::{Event, tell};
 use super::project::{make_project, tell_made, told};
@@ -71,6 +72,15 @@ pub(crate) const PROJECT_COLUMNS: &[Column] = &[
     Column::new("creation_time", Kind::Moment, "p.created_ms"),
     Column::new("registry_id", Kind::Number, "COALESCE(p.upstream_id, 0)"),
 ];
+
+/// What all public projects have in [`SEEN_AS`]; it is no project's name.
+const PUBLIC: &str = "*";
+/// By what a project is seen: its name, unless everybody sees it.
+const SEEN_AS: Column = Column::new(
+    "",
+    Kind::Text,
+    "CASE WHEN p.public = 1 THEN '*' ELSE p.name END",
+);
 
 /// What quotas can be filtered by. Harbor has them refer to things of several kinds.
 pub(crate) const QUOTA_COLUMNS: &[Column] = &[
@@ -146,14 +156,27 @@ impl Meta {
         Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
     }
 
-    /// Projects, of those that a viewer may see, as in a search.
+    /// Projects, of those within reach, as in a search.
     pub(crate) async fn projects(
         &self,
-        viewer: Option<i64>,
+        reach: &Reach,
         listing: &Listing,
     ) -> Result<Listed<Project>, Error> {
-        let viewer = Operand::Number(viewer.unwrap_or(-1));
-        self.list(&PROJECTS, vec![viewer], listing, project).await
+        let mut listing = listing.clone();
+        let viewer = match reach {
+            Reach::All => -1,
+            Reach::Account(id) => *id,
+            Reach::Projects(names) => {
+                let named = names.iter().map(String::as_str);
+                let seen = std::iter::once(PUBLIC).chain(named);
+                let seen = Test::OneOf(seen.map(Operand::from).collect());
+                listing.filters.push((&SEEN_AS, seen));
+                -1
+            }
+            Reach::Repos(_) => 0,
+        };
+        let viewer = vec![Operand::Number(viewer)];
+        self.list(&PROJECTS, viewer, &listing, project).await
     }
 }
 

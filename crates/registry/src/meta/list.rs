@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
 
-/// The repositories that somebody may pull from.
+/// The repositories that somebody may pull from, and their projects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
     All,
@@ -34,7 +34,7 @@ fn within(column: &str, count: usize) -> String {
 impl Reach {
     /// What is bound second in a statement, what is bound from the fourth on, and the condition on its
     /// project `p` and its repository `r`.
-    fn condition(&self) -> (i64, &[String], String) {
+    pub(super) fn condition(&self) -> (i64, &[String], String) {
         match self {
             Self::All => (-1, &[], visible!("$2").to_owned()),
             Self::Account(id) => (*id, &[], visible!("$2").to_owned()),

@@ -92,7 +92,7 @@ pub(crate) enum Test {
 }
 
 /// What is asked for of a list.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) filters: Vec<(&'static Column, Test)>,
     /// What comes first, and whether that is the largest.

@@ -1,11 +1,11 @@
-//! Names that have a part, of what a viewer may see: the account with this number (0 is nobody in
-//! particular), or all of it.
+//! Names that have a part, of what somebody may see.
 
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
 use super::change::bound;
+use super::list::Reach;
 use crate::error::Error;
 
 /// A project that was found.
@@ -25,8 +25,9 @@ pub(crate) struct FoundRepo {
     pub(crate) artifact_count: i64,
 }
 
-/// That the viewer at a place of the statement may see the project `p`: everybody, or it has a role
-/// there, of its own or of a group.
+/// That the viewer at a place of the statement may see the project `p`: everybody may, or it has a
+/// role there, of its own or of a group. The viewer is an account's number; 0 is nobody in particular,
+/// and -1 sees all.
 macro_rules! visible {
     ($viewer:literal) => {
         concat!(
@@ -44,18 +45,6 @@ macro_rules! visible {
 }
 pub(super) use visible;
 
-const PROJECTS: &str = concat!(
-    "SELECT p.id, p.name, p.public FROM project p WHERE p.name LIKE $1 ESCAPE '!' AND ",
-    visible!("$2"),
-    " ORDER BY p.name LIMIT $3"
-);
-const REPOS: &str = concat!(
-    "SELECT r.name, p.name, p.public, (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
-     FROM repo r JOIN project p ON p.id = r.project_id WHERE r.name LIKE $1 ESCAPE '!' AND ",
-    visible!("$2"),
-    " ORDER BY r.name LIMIT $3"
-);
-
 /// What finds texts with this part. Names have no capitals.
 pub(super) fn pattern(part: &str) -> String {
     let mut pattern = "%".to_owned();
@@ -70,11 +59,11 @@ pub(super) fn pattern(part: &str) -> String {
 }
 
 impl Meta {
-    /// Projects with this part in their names.
+    /// Projects within reach with this part in their names.
     pub(crate) async fn search_projects(
         &self,
         part: &str,
-        viewer: Option<i64>,
+        reach: &Reach,
         limit: i64,
     ) -> Result<Vec<FoundProject>, Error> {
         let project = |row: &sqlx::any::AnyRow| {
@@ -84,15 +73,21 @@ impl Meta {
                 public: row.try_get::<i64, _>(2)? != 0,
             })
         };
-        let query = bound!(PROJECTS, pattern(part), viewer.unwrap_or(-1), limit);
+        let (viewer, names, condition) = reach.condition();
+        let sql = format!(
+            "SELECT p.id, p.name, p.public FROM project p \
+             WHERE p.name LIKE $1 ESCAPE '!' AND {condition} ORDER BY p.name LIMIT $3"
+        );
+        let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
+        let query = names.iter().fold(query, sqlx::query::Query::bind);
         self.rows(query, project).await
     }
 
-    /// Repositories with this part in their names.
+    /// Repositories within reach with this part in their names.
     pub(crate) async fn search_repos(
         &self,
         part: &str,
-        viewer: Option<i64>,
+        reach: &Reach,
         limit: i64,
     ) -> Result<Vec<FoundRepo>, Error> {
         let repo = |row: &sqlx::any::AnyRow| {
@@ -103,7 +98,15 @@ impl Meta {
                 artifact_count: row.try_get(3)?,
             })
         };
-        let query = bound!(REPOS, pattern(part), viewer.unwrap_or(-1), limit);
+        let (viewer, names, condition) = reach.condition();
+        let sql = format!(
+            "SELECT r.name, p.name, p.public, \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
+             FROM repo r JOIN project p ON p.id = r.project_id \
+             WHERE r.name LIKE $1 ESCAPE '!' AND {condition} ORDER BY r.name LIMIT $3"
+        );
+        let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
+        let query = names.iter().fold(query, sqlx::query::Query::bind);
         self.rows(query, repo).await
     }
 }
