@@ -3,15 +3,15 @@
 use futures::StreamExt;
 use logql::metric::{RangeAccumulator, Series, Steps, leaf_contexts};
 use logql::syntax::ast::Expr;
-use model::units::ByteSize;
+use model::units::{ByteSize, DurationNs};
 use model::{Budget, Shard, TenantId};
 use proto::role::{AddUp, SampleRows, Select, SelectSamples};
 
 use super::bed::{Bed, Life, NOW_NS, Row, row};
 
-/// Rows of two streams, some of them late, a microsecond apart.
+/// Rows of two streams, some of them late, a millisecond apart.
 const ROWS: i64 = 600;
-const STEP_NS: i64 = 1000;
+const STEP_NS: i64 = 1_000_000;
 
 fn rows() -> Vec<Row> {
     let row = |i: i64| {
@@ -24,6 +24,13 @@ fn rows() -> Vec<Row> {
         row(app, NOW_NS + i * STEP_NS - late_ns, line)
     };
     (0..ROWS).map(row).collect()
+}
+
+/// Where rows may be late.
+fn bed() -> Bed {
+    let mut bed = Bed::new();
+    bed.limits.out_of_order_window = DurationNs::from_secs(60);
+    bed
 }
 
 fn add_up(after_ns: i64, steps: Steps) -> AddUp {
@@ -73,7 +80,7 @@ async fn ask(
 async fn they_make_the_same_series_as_those_that_come_one_by_one() {
     let all = rows();
     for cut_after in [0, 300, all.len()] {
-        let mut bed = Bed::new();
+        let mut bed = bed();
         bed.config.block_bytes = ByteSize::mib(1);
         let life = bed.start().await;
         for (number, rows) in all.chunks(100).enumerate() {
@@ -86,14 +93,14 @@ async fn they_make_the_same_series_as_those_that_come_one_by_one() {
             life.encode_all().await;
         }
         for query in [
-            r#"sum(count_over_time({job="test"}[100us]))"#,
-            r#"rate({job="test"}[37us])"#,
-            r#"sum by (app, level) (bytes_rate({job="test"}[100us] offset 7us))"#,
-            r#"sum(count_over_time({job="test"} |= "404" [100us]))"#,
-            r#"sum by (status) (count_over_time({job="test"} | json | status >= 404 [1ms]))"#,
-            r#"sum by (app) (sum_over_time({job="test"} | json | unwrap duration(took) [100us]))"#,
-            r#"first_over_time({job="test"} | json | unwrap status [100us]) by (app)"#,
-            r#"absent_over_time({app="a"}[5us])"#,
+            r#"sum(count_over_time({job="test"}[100ms]))"#,
+            r#"rate({job="test"}[37ms])"#,
+            r#"sum by (app, level) (bytes_rate({job="test"}[100ms] offset 7ms))"#,
+            r#"sum(count_over_time({job="test"} |= "404" [100ms]))"#,
+            r#"sum by (status) (count_over_time({job="test"} | json | status >= 404 [1s]))"#,
+            r#"sum by (app) (sum_over_time({job="test"} | json | unwrap duration(took) [100ms]))"#,
+            r#"first_over_time({job="test"} | json | unwrap status [100ms]) by (app)"#,
+            r#"absent_over_time({app="a"}[5ms])"#,
         ] {
             let steps = Steps {
                 start_ns: NOW_NS - 10 * STEP_NS,
@@ -121,7 +128,7 @@ async fn they_make_the_same_series_as_those_that_come_one_by_one() {
 
 #[tokio::test]
 async fn there_is_one_for_each_stretch_of_time_that_counts_for_the_same_points() {
-    let bed = Bed::new();
+    let bed = bed();
     let life = bed.start().await;
     life.push(&TenantId::single(), &rows()).await.unwrap();
     let steps = Steps {
@@ -129,7 +136,7 @@ async fn there_is_one_for_each_stretch_of_time_that_counts_for_the_same_points()
         end_ns: NOW_NS + 600 * STEP_NS,
         step_ns: 100 * STEP_NS,
     };
-    let query = r#"sum(count_over_time({job="test"}[100us]))"#;
+    let query = r#"sum(count_over_time({job="test"}[100ms]))"#;
     let add_up = add_up(i64::MIN, steps);
     let (answer, _) = ask(&life, query, steps, Some(add_up)).await;
     let streams: Vec<usize> = answer.iter().map(|rows| rows.values.len()).collect();
@@ -138,7 +145,7 @@ async fn there_is_one_for_each_stretch_of_time_that_counts_for_the_same_points()
 
 #[tokio::test]
 async fn rows_before_the_newest_that_is_stored_come_with_hashes() {
-    let bed = Bed::new();
+    let bed = bed();
     let life = bed.start().await;
     let tenant = TenantId::single();
     let push = async |times: &[i64]| {
