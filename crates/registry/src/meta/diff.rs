@@ -51,7 +51,7 @@ fn keep_different(before: &mut Fields, after: &mut Fields) {
 
 /// Leaves of what is too long its beginning, as text.
 fn cut(value: &mut Value) {
-    let mut text = match value {
+    let mut text = match &mut *value {
         Value::String(text) => std::mem::take(text),
         other => other.to_string(),
     };
