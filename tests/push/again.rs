@@ -22,7 +22,11 @@ async fn answers(server: &Server, at_ns: i64) -> anyhow::Result<Vec<f64>> {
 
 #[tokio::test]
 async fn lines_that_are_stored_and_in_memory_count_once() -> anyhow::Result<()> {
-    let mut server = Server::start(&[("SKALD_COMPACTOR_ENABLED", "false")]).await?;
+    let env = [
+        ("SKALD_COMPACTOR_ENABLED", "false"),
+        ("SKALD_LIMITS_OUT_OF_ORDER_WINDOW", "1h"),
+    ];
+    let mut server = Server::start(&env).await?;
     let base_ns = now_ns() - 60 * SECOND_NS;
     let push = async |server: &Server, from, to| {
         for writer in 0..3 {
