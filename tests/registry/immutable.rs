@@ -101,7 +101,7 @@ async fn parts_of_an_index_are_told_with_it_and_go_after_it() -> anyhow::Result<
     let listed = listed.as_array().into_iter().flatten();
     let mut digests: Vec<&Value> = listed.clone().map(|artifact| &artifact["digest"]).collect();
     let mut expected = [json!(sha256(&index)), json!(sha256(&two))];
-    digests.sort_by_key(|digest| digest.to_string());
+    digests.sort_by_key(ToString::to_string);
     expected.sort_by_key(Value::to_string);
     assert_eq!(digests, expected.iter().collect::<Vec<_>>());
     for artifact in listed {
