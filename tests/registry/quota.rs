@@ -1,18 +1,20 @@
 //! What counts against a project's quota besides blobs that are finished.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use tests::registry::{INDEX, Kind, Registry, RegistryClient, bytes, code, header, sha256, text};
+use tests::wait_for;
 
 use crate::broken::cut;
 
-/// A registry with a project that may have so many bytes.
+/// A registry with a project that may have so many bytes. What is under way is seen in metrics soon.
 async fn small(hard: i64) -> anyhow::Result<Registry> {
-    let registry = Registry::start(Kind::Files, &[]).await?;
+    let env = [("SKALD_REGISTRY_GC_INTERVAL", "100ms")];
+    let registry = Registry::start(Kind::Files, &env).await?;
     let project = json!({"project_name": "small", "storage_limit": hard});
     let made = registry.client().manage(Method::POST, "/projects", project);
     assert_eq!(made.await?.0, 201);
@@ -216,34 +218,35 @@ async fn what_the_project_has_is_taken_although_it_is_full() -> anyhow::Result<(
 /// together.
 #[tokio::test]
 async fn room_is_kept_for_what_a_request_says_that_it_brings() -> anyhow::Result<()> {
-    let registry = small(1000).await?;
-    let client = registry.client();
+    let mut registry = small(1000).await?;
+    let client = &registry.client().clone();
     let (one, two) = (bytes(1, 600), bytes(2, 600));
     let path = |blob: &[u8]| format!("/v2/small/app/blobs/uploads/?digest={}", sha256(blob));
-    let begin = || {
-        let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
-        let (begin, end) = (one[..300].to_vec(), one[300..].to_vec());
-        let pieces = futures::stream::once(async move { Ok::<_, std::io::Error>(begin) });
-        let last = futures::stream::once(async move {
-            let _ = waiting.await;
-            Ok(end)
-        });
-        let post = client.request(Method::POST, &path(&one));
-        let post = post.header("content-length", 600);
-        let post = post.body(Body::wrap_stream(pieces.chain(last)));
-        (tokio::spawn(post.send()), go_on)
-    };
-    let (mut first, mut go_on) = begin();
-    // One that brings nothing of what it says is refused as soon as the first has begun, or is in the
-    // way of the first itself, which then begins again.
-    let head = format!("POST {} HTTP/1.1\r\ncontent-length: 600\r\n", path(&two));
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while cut(client, &head, b"").await?.0 != 403 {
-        assert!(Instant::now() < deadline, "no room was reserved");
-        if first.is_finished() {
-            (first, go_on) = begin();
-        }
+    let (go_on, waiting) = tokio::sync::oneshot::channel::<()>();
+    let (begin, end) = (one[..300].to_vec(), one[300..].to_vec());
+    let pieces = futures::stream::once(async move { Ok::<_, std::io::Error>(begin) });
+    let last = futures::stream::once(async move {
+        let _ = waiting.await;
+        Ok(end)
+    });
+    let first = client.request(Method::POST, &path(&one));
+    let first = first.header("content-length", 600);
+    let first = first.body(Body::wrap_stream(pieces.chain(last)));
+    let first = tokio::spawn(first.send());
+    // Before it has begun, another could take its room.
+    let mut is_begun = false;
+    while !is_begun {
+        let metrics = registry.metrics().await?;
+        is_begun = metrics.contains("registry_upload_sessions 1");
+        anyhow::ensure!(!first.is_finished(), "it waits");
     }
+    // One that brings nothing of what it says is refused.
+    let head = format!("POST {} HTTP/1.1\r\ncontent-length: 600\r\n", path(&two));
+    let refused = || async {
+        let (status, _) = cut(client, &head, b"").await.ok()?;
+        (status == 403).then_some(())
+    };
+    wait_for("room to be reserved", Duration::from_secs(20), refused).await?;
     // What fits beside it, and the same blob once more, are taken.
     for blob in [&bytes(3, 400), &one] {
         let post = client.request(Method::POST, &path(blob)).body(blob.clone());
