@@ -53,8 +53,8 @@ pub struct Block {
     frames: Vec<OnceLock<Bytes>>,
     /// Many small frames are read one after the other, and setting up costs more than reading.
     timestamps: OnceLock<Vec<i64>>,
-    /// Of a block of one run, what its rows are counted by; `None` if that would not be less.
-    coarse_times: OnceLock<Option<Arc<CoarseTimes>>>,
+    /// What rows are counted by.
+    coarse_times: OnceLock<Arc<CoarseTimes>>,
     /// Ends of all lines of the block.
     ends: OnceLock<Vec<u32>>,
     /// All lines of a structured block of several runs.

@@ -49,7 +49,7 @@ impl Block {
         let pieces = pieces.iter().map(|piece| piece.bytes.len() + PIECE_BYTES);
         let frames = self.frames.iter().filter_map(OnceLock::get);
         let columns = self.columns.iter().filter_map(OnceLock::get);
-        let coarse = self.coarse_times.get().and_then(Option::as_ref);
+        let coarse = self.coarse_times.get();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = reduced.iter().map(|(_, lines)| lines.heap_bytes());
