@@ -19,6 +19,9 @@ const BLOCK_SHARDS: usize = 4;
 /// A block of which a search has decoded more than one of so many parts of its raw bytes is kept
 /// without that, unless there is room: it would push out several of which less is needed.
 const DECODED_PART: u64 = 3;
+/// A block that is pushed out stays without what it has decoded if that makes up all but one of so
+/// many parts of its weight.
+const LIGHTENED_PART: u64 = 2;
 /// Less is kept in any case.
 const SMALL_BYTES: u64 = 64 << 10;
 /// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but
@@ -74,7 +77,7 @@ impl Objects {
                 1,
                 metrics.clone(),
             )),
-            blocks: Arc::new(ByteCache::new(
+            blocks: Arc::new(ByteCache::lightening(
                 CacheName::Blocks,
                 blocks,
                 BLOCK_SHARDS,
@@ -229,13 +232,21 @@ impl Objects {
     fn keep(&self, key: BlockKey, block: Arc<Block>) {
         let bytes = block.heap_bytes() as u64;
         let most = (block.meta().raw_bytes() / DECODED_PART).max(SMALL_BYTES);
-        if bytes <= most || self.blocks.has_room(bytes) {
-            self.blocks.insert(key, block, bytes);
-            return;
-        }
-        let undecoded = block.undecoded();
-        let bytes = undecoded.heap_bytes() as u64;
-        self.blocks.insert(key, Arc::new(undecoded), bytes);
+        let (block, bytes) = match bytes <= most || self.blocks.has_room(bytes) {
+            true => (block, bytes),
+            false => {
+                let undecoded = block.undecoded();
+                let bytes = undecoded.heap_bytes() as u64;
+                (Arc::new(undecoded), bytes)
+            }
+        };
+        // What is pushed out loses what can be decoded again first: reading it again would cost more.
+        self.blocks
+            .insert_and_lighten(key, block, bytes, |block, bytes| {
+                let undecoded = block.undecoded();
+                let light = undecoded.heap_bytes() as u64;
+                (light <= bytes / LIGHTENED_PART).then_some((undecoded, light))
+            });
     }
 
     /// Which part of the wanted bytes of a block is in memory; nothing is read.
