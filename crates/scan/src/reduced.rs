@@ -41,7 +41,7 @@ fn kept(reader: &LineReader, template: LineTemplate<'_>) -> Option<KeptParts> {
     let text = TemplateText {
         text: template.text(),
         is_json: template.is_json(),
-        may_have_space: &|placeholder| template.may_contain(placeholder, b' '),
+        may_have: &|placeholder, byte| template.may_contain(placeholder, byte),
     };
     let kept = reader.reduce(text)?;
     Some(KeptParts {

@@ -47,8 +47,9 @@ pub struct TemplateText<'a> {
     pub text: &'a [u8],
     /// Whether it is a JSON object; each placeholder is a value without its quotes.
     pub is_json: bool,
-    /// Whether value number so and so may contain white space or a control character.
-    pub may_have_space: &'a dyn Fn(usize) -> bool,
+    /// Whether value number so and so may contain a byte like this one: a quote may stand for a
+    /// backslash, and a space for all white space and control characters.
+    pub may_have: &'a dyn Fn(usize, u8) -> bool,
 }
 
 impl TemplateText<'_> {
@@ -299,11 +300,9 @@ fn value_end(text: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The words of a line that consists of keys, and pairs with a value that is one placeholder,
-/// quoted or not.
+/// The words of a line that consists of keys and pairs, their values in quotes or not.
 fn words(template: TemplateText<'_>) -> Option<Vec<Pair<'_>>> {
     let text = template.text;
-    let is_space = |byte: u8| !is_placeholder(byte) && byte <= b' ';
     let mut words = Vec::new();
     let (mut at, mut place) = (0, 0);
     while let Some(byte) = text.get(at) {
@@ -316,22 +315,10 @@ fn words(template: TemplateText<'_>) -> Option<Vec<Pair<'_>>> {
         let in_key = |byte: &u8| *byte > b' ' && *byte != b'=' && *byte != b'"' && byte.is_ascii();
         let key_len = rest.iter().take_while(|byte| in_key(byte)).count();
         (key_len > 0).then_some(())?;
-        let behind = rest.get(key_len..)?;
-        let value = behind.strip_prefix(b"=");
-        let value_len = match value {
-            // The value of a template is never empty, but text may stand for one.
-            None => 0,
-            Some([b'"', byte, b'"', ..]) if is_placeholder(*byte) => 3,
-            Some([b'"', b'"', ..]) => 2,
-            Some([byte, ..]) if is_placeholder(*byte) => {
-                if (template.may_have_space)(place) {
-                    return None;
-                }
-                1
-            }
-            Some(_) => 0,
-        };
-        at = start + key_len + usize::from(value.is_some()) + value_len;
+        at += key_len;
+        if text.get(at) == Some(&b'=') {
+            at += 1 + word_value_len(text.get(at + 1..)?, template, place)?;
+        }
         place += placeholders(text.get(start..at)?);
         text.get(at)
             .is_none_or(|byte| is_space(*byte))
@@ -342,6 +329,42 @@ fn words(template: TemplateText<'_>) -> Option<Vec<Pair<'_>>> {
         });
     }
     Some(words)
+}
+
+fn is_space(byte: u8) -> bool {
+    !is_placeholder(byte) && byte <= b' '
+}
+
+/// How long the value at the start of some text is, of which the first placeholder is number
+/// `place`. `None` if a line's value may end elsewhere. A word with another `=` is no pair, but is
+/// passed over to its end all the same.
+fn word_value_len(text: &[u8], template: TemplateText<'_>, mut place: usize) -> Option<usize> {
+    if let [b'"', byte, b'"', ..] = text
+        && is_placeholder(*byte)
+    {
+        // Storage takes quoted values as they are written.
+        return Some(3);
+    }
+    let (quote, is_quoted) = match text {
+        [b'"', ..] => (1, true),
+        _ => (0, false),
+    };
+    let end_byte = if is_quoted { b'"' } else { b' ' };
+    for (at, byte) in text.iter().enumerate().skip(quote) {
+        match *byte {
+            byte if is_placeholder(byte) => {
+                if (template.may_have)(place, end_byte) {
+                    return None;
+                }
+                place += 1;
+            }
+            b'"' if is_quoted => return Some(at + 1),
+            byte if is_space(byte) && !is_quoted => return Some(at),
+            b'\\' | b'"' => return None,
+            _ => {}
+        }
+    }
+    (!is_quoted).then_some(text.len())
 }
 
 #[cfg(test)]
@@ -358,7 +381,7 @@ mod tests {
         let template = TemplateText {
             text: text.as_bytes(),
             is_json: text.starts_with('{'),
-            may_have_space: &|place| place == 5,
+            may_have: &|place, byte| place == 5 && byte == b' ' || place == 6 && byte == b'"',
         };
         let kept = reader.reduce(template)?;
         let text = String::from_utf8(kept.text).unwrap().replace('\u{1}', "#");
@@ -378,7 +401,7 @@ mod tests {
             let template = TemplateText {
                 text: text.as_bytes(),
                 is_json: text.starts_with('{'),
-                may_have_space: &|_| false,
+                may_have: &|_, _| false,
             };
             assert_eq!(reader.reduce(template).unwrap().number, None);
             reader.with_number("a_n").reduce(template).unwrap().number
@@ -424,14 +447,29 @@ mod tests {
         let of = |names: &[&str]| reduced(Parser::Logfmt, names, line).unwrap();
         assert_eq!(of(&["t", "d"]), ("t=\"#\" d=#".to_owned(), vec![1, 2]));
         assert_eq!(of(&["e", "n", "ok"]), ("ok e=\"\" n=".to_owned(), vec![]));
+        let mixed =
+            r##"at=x/y.go:# msg="GET # ok, #=# " u=#ms x="#" y="#" z=#,b p=/q?r=#&s=# t==#"##;
+        let of = |names: &[&str]| reduced(Parser::Logfmt, names, mixed).unwrap();
+        assert_eq!(of(&["at"]), ("at=x/y.go:#".to_owned(), vec![0]));
+        let msg = "msg=\"GET # ok, #=# \"".to_owned();
+        assert_eq!(of(&["msg"]), (msg, vec![1, 2, 3]));
+        assert_eq!(of(&["u", "y"]), ("u=#ms y=\"#\"".to_owned(), vec![4, 6]));
+        assert_eq!(of(&["z"]), ("z=#,b".to_owned(), vec![7]));
+        assert_eq!(
+            of(&["p", "t"]),
+            ("p=/q?r=#&s=# t==#".to_owned(), vec![8, 9, 10])
+        );
         for odd in [
-            "a=#,b",
             "# a=#",
-            "a=\"x\"",
+            "a=\"x",
+            "a=\"x\\\"",
+            "a=\"x\"y",
+            "a=x\"y\"",
             "\"#\"",
-            "a==",
             "b#=#",
             "a=# b=# c=# d=# e=# f=#",
+            "a=# b=# c=# d=# e=# f=x#",
+            "a=# b=# c=# d=# e=# f=\"#\" g=\"x#\"",
         ] {
             assert_eq!(reduced(Parser::Logfmt, &["a"], odd), None, "{odd}");
         }
