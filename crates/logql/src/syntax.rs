@@ -45,6 +45,9 @@ pub const MAX_DEPTH: u32 = 520;
 /// How high a tree may be, chains of operators included.
 pub const MAX_HEIGHT: u32 = 512;
 
+/// How many parsers a pipeline may have: each keeps what it knows of the keys of lines.
+pub const MAX_PARSERS: u32 = 32;
+
 /// Parses a query.
 ///
 /// # Errors

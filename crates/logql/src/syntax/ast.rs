@@ -56,6 +56,16 @@ pub enum Stage {
     Keep(Vec<LabelPick>),
 }
 
+impl Stage {
+    /// Whether it makes labels of parts of the line.
+    pub(super) fn is_parser(&self) -> bool {
+        matches!(
+            self,
+            Self::Json(_) | Self::Logfmt { .. } | Self::Regexp(_) | Self::Pattern(_) | Self::Unpack
+        )
+    }
+}
+
 /// How a line filter compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LineOp {

@@ -194,10 +194,12 @@ fn read_on(text: &str, from: usize, wanted: impl Fn(char) -> bool) -> usize {
 
 /// At a minus: a flag, a negative duration or the sign.
 fn minus(text: &str) -> (Kind, usize) {
-    if text.starts_with("--") {
-        let len = read_on(text, 1, |c| c == '-' || c.is_alphabetic());
-        if matches!(text.get(..len), Some("--strict" | "--keep-empty")) {
-            return (Kind::Flag, len);
+    let goes_on = |c: char| c == '-' || c.is_alphabetic();
+    for flag in ["--strict", "--keep-empty"] {
+        if let Some(after) = text.strip_prefix(flag)
+            && !after.starts_with(goes_on)
+        {
+            return (Kind::Flag, flag.len());
         }
     }
     match duration(text, 1) {

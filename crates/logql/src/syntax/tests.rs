@@ -269,9 +269,21 @@ fn size_and_depth_are_bounded() {
         vec!["vector(1)"; 10_000].join("+"),
         vec!["vector(1)"; 10_000].join("^"),
         format!("rate({}", "(".repeat(100_000)),
+        format!("{{a=\"b\"}}{}", " | json".repeat(33)),
+        format!("rate({{a=\"b\"}}{} [1m])", " | logfmt".repeat(33)),
     ] {
         assert!(error(&query).contains("too"), "{}", error(&query));
     }
+}
+
+#[test]
+fn minus_signs_are_read_once() {
+    let flags = "{a=\"b\"} | logfmt --strict --keep-empty";
+    assert!(parse(flags).is_ok());
+    assert!(parse("{a=\"b\"} | logfmt --strictly").is_err());
+    assert!(parse("{a=\"b\"} | logfmt --strict-").is_err());
+    // Were each to look at all behind it, this would take long.
+    assert!(parse(&"-".repeat(MAX_QUERY_BYTES - 1)).is_err());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use model::{MatchOp, Matcher};
 
+use super::super::MAX_PARSERS;
 use super::super::ast::{
     Extraction, LabelFormat, LabelPick, LineFilter, LineMatch, LineOp, LogExpr, Stage,
 };
@@ -89,6 +90,7 @@ impl Parser<'_> {
     /// Stages up to something else; `| unwrap` is left to the caller if it `may_unwrap`.
     pub(super) fn pipeline(&mut self, may_unwrap: bool) -> Result<Vec<Stage>, ParseError> {
         let mut stages = Vec::new();
+        let mut parsers = 0;
         loop {
             let line_op = match self.kind() {
                 Kind::Word(word) => word.line_op(),
@@ -104,7 +106,15 @@ impl Parser<'_> {
                 return Ok(stages);
             } else {
                 self.advance();
-                stages.push(self.stage()?);
+                let stage = self.stage()?;
+                parsers += u32::from(stage.is_parser());
+                if parsers > MAX_PARSERS {
+                    return Err(ParseError::semantic(format!(
+                        "query parses each line too often: more than {MAX_PARSERS} times"
+                    ))
+                    .beyond("query_parsers_max", MAX_PARSERS.into()));
+                }
+                stages.push(stage);
             }
         }
     }
