@@ -17,6 +17,7 @@ mod limits;
 mod matcher;
 mod parts;
 pub mod re2;
+mod readable;
 mod shard;
 mod tenant;
 mod time;
@@ -34,6 +35,7 @@ pub use limits::{
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use parts::Parts;
+pub use readable::readable;
 pub use shard::Shard;
 pub use tenant::{TenantError, TenantId};
 pub use time::{Direction, TimeRange};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::readable;
 use model::units::{ByteSize, DurationNs};
 use prometheus_client::metrics::counter::Counter;
 use regex::bytes::Regex;
@@ -93,7 +94,7 @@ impl Drop {
 
     fn text_drops(&self, row: &Row) -> bool {
         let is_wanted = |text: &[u8]| match &self.text {
-            Text::Matches(regex) => regex.is_match(text),
+            Text::Matches(regex) => regex.is_match(readable(text).as_bytes()),
             Text::Equals(value) => *text == **value,
             Text::Anything => true,
         };

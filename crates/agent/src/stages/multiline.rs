@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
+use model::readable;
 use model::units::DurationNs;
 use regex::bytes::Regex;
 use serde::Deserialize;
@@ -149,7 +150,7 @@ impl Multiline {
 impl Stage for Multiline {
     fn process(&mut self, row: &mut Row, now_ns: i64) -> Flow {
         let key = self.hasher.hash_one(row.labels());
-        let is_first = self.first.is_match(&row.entry.line);
+        let is_first = self.first.is_match(readable(&row.entry.line).as_bytes());
         let mut rows = Vec::new();
         if !is_first && !self.blocks.contains_key(&key) {
             return Flow::On;

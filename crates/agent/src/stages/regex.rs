@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::readable;
 use regex::bytes::{CaptureLocations, Regex};
 use serde::Deserialize;
 
@@ -48,9 +49,11 @@ impl Stage for RegexStage {
         let Some(input) = row.input(self.source.as_deref()) else {
             return Flow::On;
         };
+        let input = readable(&input);
+        let input = input.as_bytes();
         if self
             .regex
-            .captures_read(&mut self.locations, &input)
+            .captures_read(&mut self.locations, input)
             .is_none()
         {
             return Flow::On;

@@ -2,7 +2,7 @@
 
 use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
-use model::re2;
+use model::{re2, readable};
 use regex::bytes::Regex;
 
 use super::StageFault;
@@ -110,7 +110,7 @@ impl LineTest {
                 literal
                     .as_ref()
                     .is_none_or(|literal| literal.find(line).is_some())
-                    && regex.is_match(line)
+                    && regex.is_match(readable(line).as_bytes())
             }
             Self::Pattern(pattern) => pattern.matches(line),
             Self::Ip(matcher) => matcher.is_in(line),

@@ -6,6 +6,7 @@ use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::pattern::LinePattern;
+use super::regex_plan::has_replacement;
 use crate::syntax::ast::{LineFilter, LineMatch, LineOp, Stage};
 
 /// More alternatives are not taken apart.
@@ -82,7 +83,9 @@ fn exactly(filter: &LineFilter) -> Option<LiteralFilter> {
             LineMatch::Ip(_) => return None,
         }
     }
-    let few = any_of.len() <= ALTERNATIVES_MAX;
+    // Other bytes of a line than those may be one to an expression.
+    let is_text = |literal: &Literal| !is_regex || !has_replacement(&literal.text);
+    let few = any_of.len() <= ALTERNATIVES_MAX && any_of.iter().all(is_text);
     few.then_some(LiteralFilter { negative, any_of })
 }
 
@@ -97,6 +100,7 @@ fn required(filter: &LineFilter) -> Vec<LiteralFilter> {
             if let Some(hir) = hir(text) {
                 collect(&hir, &mut literals);
             }
+            literals.retain(|literal| !has_replacement(&literal.text));
             literals
         }
         LineOp::Pattern => LinePattern::compile(text)
@@ -327,7 +331,7 @@ mod tests {
     fn arbitrary_filter() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "a", "b", "ks", "K", "(?i:k)", "(?i:s)", ".*", "(a|b)", "(ab|ak|)", "[ab]", "x?", "1",
-            "(?i:a1)", "\\\\.", "^",
+            "(?i:a1)", "\\\\.", "^", ".", "\u{fffd}", "[^a]",
         ]);
         let regex = prop::collection::vec(piece, 1..5).prop_map(|pieces| pieces.concat());
         let literals = prop::collection::vec("[abk1]{0,2}", 1..3);
@@ -350,7 +354,16 @@ mod tests {
         #[test]
         fn conditions_and_stages_that_are_left_decide_as_all_stages(
             filters in prop::collection::vec(arbitrary_filter(), 1..4),
-            lines in prop::collection::vec("[abkKsSx1.\u{212a}\u{17f}]{0,6}", 1..8),
+            lines in prop::collection::vec(
+                prop::collection::vec(
+                    prop::sample::select(vec![
+                        "a".as_bytes(), b"b", b"k", b"K", b"s", b"S", b"x", b"1", b".",
+                        "\u{212a}".as_bytes(), "\u{17f}".as_bytes(), "\u{fffd}".as_bytes(), b"\xff", b"\xe2",
+                    ]),
+                    0..7,
+                ).prop_map(|pieces| pieces.concat()),
+                1..8,
+            ),
         ) {
             let all = stages(&filters.join(" "));
             let (conditions, left) = split_literals(&all);
@@ -359,7 +372,6 @@ mod tests {
                 _ => true,
             });
             for line in &lines {
-                let line = line.as_bytes();
                 let met = conditions.iter().all(|condition| {
                     condition.any_of.iter().any(|literal| contains(line, literal)) != condition.negative
                 });

@@ -18,7 +18,8 @@ pub(super) fn build(pattern: &str) -> Result<Regex, StageFault> {
     })
 }
 
-/// Literals each of which is in everything that the expression matches.
+/// Literals each of which is in everything that the expression matches; of a U+FFFD it is not known
+/// what stands for it in the line.
 pub(super) fn required_literals(pattern: &str) -> Vec<Vec<u8>> {
     let mut literals = Vec::new();
     if let Ok(hir) = ParserBuilder::new().utf8(false).build().parse(pattern) {
@@ -29,7 +30,9 @@ pub(super) fn required_literals(pattern: &str) -> Vec<Vec<u8>> {
 
 fn collect(hir: &Hir, literals: &mut Vec<Vec<u8>>) {
     match hir.kind() {
-        HirKind::Literal(literal) => literals.push(literal.0.to_vec()),
+        HirKind::Literal(literal) if !has_replacement(&literal.0) => {
+            literals.push(literal.0.to_vec());
+        }
         HirKind::Capture(capture) => collect(&capture.sub, literals),
         HirKind::Repetition(repetition) if repetition.min > 0 => {
             collect(&repetition.sub, literals);
@@ -37,6 +40,11 @@ fn collect(hir: &Hir, literals: &mut Vec<Vec<u8>>) {
         HirKind::Concat(parts) => parts.iter().for_each(|part| collect(part, literals)),
         _ => {}
     }
+}
+
+/// Whether text has a U+FFFD, which stands for a byte of a line that is no UTF-8.
+pub(super) fn has_replacement(text: &[u8]) -> bool {
+    memchr::memmem::find(text, "\u{fffd}".as_bytes()).is_some()
 }
 
 #[cfg(test)]
@@ -55,7 +63,7 @@ mod tests {
         assert_eq!(of("a(bc)+d?"), ["a", "bc"]);
         assert_eq!(of("(?i)err 50[0-9]"), [" 50"]);
         assert_eq!(of("^x$"), ["x"]);
-        for none in ["abc|def", "(abc)?", "[ab]+", "", "("] {
+        for none in ["abc|def", "(abc)?", "[ab]+", "", "(", r"a\x{fffd}b"] {
             assert_eq!(of(none), [""; 0], "{none}");
         }
     }

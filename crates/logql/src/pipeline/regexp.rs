@@ -1,6 +1,6 @@
 //! `| regexp "(?P<name>..)"`.
 
-use model::re2;
+use model::{re2, readable};
 use regex::bytes::{CaptureLocations, Regex};
 
 use super::early::EarlyFilters;
@@ -66,8 +66,12 @@ impl Regexp {
             .literal
             .as_ref()
             .is_some_and(|literal| literal.find(line).is_none())
-            || self.regex.captures_read(locations, line).is_none()
         {
+            return true;
+        }
+        let line = readable(line);
+        let line = line.as_bytes();
+        if self.regex.captures_read(locations, line).is_none() {
             return true;
         }
         for (group, label) in &self.groups {

@@ -3,11 +3,11 @@
 //! `queryrange.proto`, `logproto.proto` and `stats.proto`.
 
 use logql::metric::Series;
-use model::LabelSet;
+use model::{LabelSet, readable};
 use prost::{Message, Oneof};
 use proto::role::LogRow;
 
-use super::{Answer, LabelStyle, group_rows, readable};
+use super::{Answer, LabelStyle, group_rows};
 use crate::metadata::Sum;
 use crate::query::Answered;
 use crate::stats::Report;
@@ -373,7 +373,7 @@ fn entry(row: &LogRow) -> Entry {
             seconds: row.timestamp_ns.div_euclid(1_000_000_000),
             nanos: row.timestamp_ns.rem_euclid(1_000_000_000) as i32,
         }),
-        line: readable(&row.line),
+        line: readable(&row.line).into_owned(),
         structured_metadata: pairs(&row.labels.metadata),
         parsed: pairs(&row.labels.parsed),
     }

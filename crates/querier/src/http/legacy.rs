@@ -6,15 +6,14 @@ use axum::extract::State;
 use axum::response::Response;
 use logql::syntax;
 use logql::syntax::ast::Expr;
-use model::{Code, CodedError, LabelSet};
+use model::{Code, CodedError, LabelSet, readable};
 use proto::role::LogRow;
 use server::http::ApiError;
 
 use super::{ApiRequest, json, query_answer};
 use crate::Querier;
 use crate::encode::{
-    self, Answer, LabelStyle, readable, write_labels, write_list, write_report, write_text,
-    write_warnings,
+    self, Answer, LabelStyle, write_labels, write_list, write_report, write_text, write_warnings,
 };
 use crate::query::{Answered, RangeQuery};
 
