@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use logql::metric::Series;
-use model::{LabelSet, RowLabels};
+use model::{LabelSet, RowLabels, readable};
 use proto::role::LogRow;
 
 use crate::stats::Report;
@@ -171,12 +171,13 @@ pub(crate) fn write_point(out: &mut String, timestamp_ns: i64, value: f64) {
         timestamp_ns.div_euclid(1_000_000_000),
         timestamp_ns.rem_euclid(1_000_000_000) / 1_000_000,
     );
-    if ms == 0 {
-        let _ = write!(out, "[{seconds},\"");
-    } else {
+    out.push('[');
+    out.push_str(itoa::Buffer::new().format(seconds));
+    if ms != 0 {
         let fraction = format!("{ms:03}");
-        let _ = write!(out, "[{seconds}.{},\"", fraction.trim_end_matches('0'));
+        let _ = write!(out, ".{}", fraction.trim_end_matches('0'));
     }
+    out.push_str(",\"");
     write_number(out, value);
     out.push_str("\"]");
 }
@@ -188,27 +189,19 @@ pub(crate) fn write_number(out: &mut String, value: f64) {
     } else if value.is_infinite() {
         out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
     } else {
-        let _ = write!(out, "{value}");
+        let mut shortest = zmij::Buffer::new();
+        let shortest = shortest.format_finite(value);
+        if shortest.contains('e') {
+            let _ = write!(out, "{value}");
+        } else {
+            out.push_str(shortest.strip_suffix(".0").unwrap_or(shortest));
+        }
     }
 }
 
 /// A line as a JSON string; each byte that is no UTF-8 becomes U+FFFD.
 fn write_bytes(out: &mut String, line: &Bytes) {
-    match std::str::from_utf8(line) {
-        Ok(text) => write_text(out, text),
-        Err(_) => write_text(out, &readable(line)),
-    }
-}
-
-/// A line as text. Unlike the standard library, and like Go, every byte that is no UTF-8 becomes a
-/// U+FFFD of its own.
-pub(crate) fn readable(line: &[u8]) -> String {
-    let mut text = String::with_capacity(line.len());
-    for chunk in line.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-    text
+    write_text(out, &readable(line));
 }
 
 /// A JSON string. Runs without anything to escape are copied whole.
@@ -366,5 +359,18 @@ mod tests {
         write_point(&mut out, 1_500_000_000, 2.0);
         write_point(&mut out, 60_000_000_000, 2.0);
         assert_eq!(out, "[1.5,\"2\"][60,\"2\"]");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_have_no_exponent_and_no_digit_too_many(bits: u64, whole in -1_000_000..1_000_000i32) {
+            for value in [f64::from_bits(bits), f64::from(whole), f64::from(whole) / 60.0] {
+                if value.is_finite() {
+                    let mut out = String::new();
+                    write_number(&mut out, value);
+                    proptest::prop_assert_eq!(out, format!("{value}"));
+                }
+            }
+        }
     }
 }
