@@ -31,6 +31,7 @@ mod encode;
 mod epoch;
 mod error;
 mod flush;
+pub mod fuzz;
 mod head;
 mod ingester;
 mod memory;

@@ -19,7 +19,7 @@ mod body;
 mod disk;
 mod queue;
 mod received;
-mod record;
+pub(crate) mod record;
 mod resync;
 pub(crate) mod segment;
 mod state;
