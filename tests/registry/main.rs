@@ -32,6 +32,7 @@ mod referrers;
 mod refusals;
 mod replicas;
 mod retention;
+mod revoked;
 mod schedule;
 mod serve;
 mod site;

@@ -1,7 +1,8 @@
 //! Who asks, and what they may do.
 //!
 //! A request shows a token, a name with a password, or nothing. Tokens say themselves what they
-//! allow and are checked without asking the database; they are given out by `service`. Names are
+//! allow and are checked without asking the database; they are given out by `service`, and end
+//! before their time if rights were taken away since (`meta::Subject`). Names are
 //! those of people (accounts, with roles in projects) and of robots (with permissions of their own).
 //! Nobody in particular may pull from public projects.
 
@@ -36,7 +37,7 @@ pub(crate) use token::{Claims, Keys, SigningKey};
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::Seen;
-use crate::meta::{Account, EnsureKey, Event, Meta, Reach, Robot, Tell};
+use crate::meta::{Account, EnsureKey, Event, Meta, Reach, Robot, Subject, Tell};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::who::{Kind, Who};
@@ -49,6 +50,9 @@ pub(crate) const ROBOT_PREFIX: &str = "robot$";
 const NAME_CHARS_MAX: usize = 128;
 /// Who tokens are for.
 const SERVICE: &str = "registry";
+/// Why a token does not hold that was taken back.
+const REVOKED: &str = "the password or the rights of whom the token was given to are others now; \
+    log in again";
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -63,6 +67,8 @@ pub(crate) enum Caller {
     Robot {
         name: String,
         permissions: Vec<Permission>,
+        /// When it may be used no more, in milliseconds since 1970.
+        expires_ms: Option<i64>,
     },
     /// Whoever the token was given to.
     Token {
@@ -107,6 +113,14 @@ impl Caller {
             kind: self.kind(),
             remote: seen.remote.clone(),
             rid: seen.rid.clone(),
+        }
+    }
+
+    /// When it may do nothing any more, in seconds since 1970.
+    fn ends_s(&self) -> Option<i64> {
+        match self {
+            Self::Robot { expires_ms, .. } => expires_ms.map(|at| at / 1000),
+            _ => None,
         }
     }
 
@@ -189,16 +203,38 @@ pub(crate) async fn identify(
         Shown::Nothing => Caller::Anonymous,
         Shown::Token(token) => {
             let claims = check_token(registry, token, SERVICE).await?;
-            let claims = claims.map_err(unauthorized)?;
-            Caller::Token {
-                name: claims.sub,
-                kind: claims.kind,
-                access: claims.access,
-            }
+            bearer(registry.meta(), claims.map_err(unauthorized)?).await?
         }
         Shown::Password(name, password) => login(registry, &name, &password, seen).await?,
     };
     Ok(noted(caller, seen))
+}
+
+/// Who shows a token, with what of it was not taken back since it was given.
+async fn bearer(meta: &Meta, claims: Claims) -> Result<Caller, Error> {
+    let subject = match claims.kind {
+        Kind::User => Some(Subject::Account(&claims.sub)),
+        Kind::Robot => Some(Subject::Robot(&claims.sub)),
+        Kind::Anonymous | Kind::System => None,
+    };
+    if let Some(subject) = subject
+        && meta.is_revoked(subject, claims.revision).await?
+    {
+        return Err(Error::new(Code::Unauthorized, REVOKED));
+    }
+    let mut access = Vec::with_capacity(claims.access.len());
+    for given in claims.access {
+        let project = given.name.split('/').next().unwrap_or_default();
+        let project = Subject::Project(project);
+        if given.kind != "repository" || !meta.is_revoked(project, claims.revision).await? {
+            access.push(given);
+        }
+    }
+    Ok(Caller::Token {
+        name: claims.sub,
+        kind: claims.kind,
+        access,
+    })
 }
 
 /// What a token says, or why it does not hold. One of a key that is not known may be of a key that
@@ -351,6 +387,7 @@ fn usable_robot(robot: Option<Robot>, now_ms: i64) -> Result<Caller, &'static st
         Some(robot) => Ok(Caller::Robot {
             name: robot.name,
             permissions: robot.permissions,
+            expires_ms: robot.expires_ms,
         }),
         None => Err("there is no such robot"),
     }

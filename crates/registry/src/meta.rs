@@ -35,6 +35,7 @@ mod quota;
 mod referrer;
 mod retention;
 mod review;
+mod revocation;
 mod robots;
 mod rules;
 mod running;
@@ -90,6 +91,7 @@ pub(crate) use quota::Quota;
 pub(crate) use referrer::Referrer;
 pub(crate) use retention::TakeRetentionTurn;
 pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review};
+pub(crate) use revocation::Subject;
 pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,
     ROBOT_PROJECT, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
@@ -110,6 +112,7 @@ use cache::{Changes, Shelves};
 use change::bound;
 use connect::Engine;
 use pull::Pulls;
+use revocation::Revocations;
 use writer::Writer;
 
 /// The database.
@@ -122,6 +125,7 @@ pub(crate) struct Meta {
     changes: Arc<Changes>,
     shelves: Arc<Shelves>,
     pulls: Arc<Pulls>,
+    revocations: Arc<Revocations>,
     /// Whether other processes have the same database.
     is_shared: bool,
     /// Long lists that are made at once.
@@ -179,6 +183,7 @@ impl Meta {
             changes,
             shelves: Arc::new(Shelves::new(cache, is_shared)),
             pulls: Arc::default(),
+            revocations: Arc::default(),
             is_shared,
             long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
         })

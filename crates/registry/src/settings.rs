@@ -135,6 +135,9 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
                 "it was not looked up what was set while the registry runs"
             );
         }
+        if let Err(error) = registry.meta().load_revocations().await {
+            tracing::warn!(?error, "it was not looked up whose tokens hold no more");
+        }
     }
 }
 

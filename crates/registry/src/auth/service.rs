@@ -94,6 +94,7 @@ async fn by_get(
 ) -> Response {
     note(&seen);
     let given = async {
+        let revision = registry.meta().revision().await?;
         let caller = identify(&registry, &headers, &seen).await?;
         if let Caller::Token { .. } = caller {
             // It would never end: also for who may not log in any more.
@@ -101,7 +102,7 @@ async fn by_get(
             return Err(Error::new(Code::Unauthorized, message));
         }
         let params = params.map(|Query(params)| params).unwrap_or_default();
-        give(&registry, caller, &params).await
+        give(&registry, caller, revision, &params).await
     };
     answer(given.await, &registry, &headers, &seen)
 }
@@ -122,6 +123,7 @@ async fn by_post(
             };
             Error::new(Code::Unsupported, message).with_status(status)
         })?;
+        let revision = registry.meta().revision().await?;
         let caller = match value(&params, "grant_type") {
             Some("password") => {
                 let name = value(&params, "username").unwrap_or_default();
@@ -141,7 +143,7 @@ async fn by_post(
                 return Err(error.with_status(StatusCode::BAD_REQUEST));
             }
         };
-        give(&registry, caller, &params).await
+        give(&registry, caller, revision, &params).await
     };
     answer(given.await, &registry, &headers, &seen)
 }
@@ -168,10 +170,12 @@ fn answer(
     }
 }
 
-/// A token for as much of what is asked for as the caller may do.
+/// A token for as much of what is asked for as the caller may do, who was looked up after this
+/// revision was known.
 async fn give(
     registry: &Registry,
     caller: Caller,
+    revision: i64,
     params: &Params,
 ) -> Result<serde_json::Value, Error> {
     let scopes = params.iter().filter(|(name, _)| name == "scope");
@@ -181,19 +185,21 @@ async fn give(
         access.extend(granted(registry, &caller, scope).await?);
     }
     let now_s = registry.meta().now_ms() / 1000;
-    let lifetime = registry.token_lifetime();
+    let claims = Claims::new(SERVICE, now_s, registry.token_lifetime(), new_id());
     let claims = Claims {
         sub: caller.name().to_owned(),
         kind: caller.kind(),
         access,
-        ..Claims::new(SERVICE, now_s, lifetime, new_id())
+        revision,
+        exp: caller.ends_s().unwrap_or(i64::MAX).min(claims.exp),
+        ..claims
     };
     let token = registry.auth().keys.sign(&claims)?;
     let issued_at = jiff::Timestamp::from_second(now_s).unwrap_or_default();
     let mut answer = json!({
         "token": token,
         "access_token": token,
-        "expires_in": lifetime.0 / 1_000_000_000,
+        "expires_in": claims.exp - now_s,
         "issued_at": issued_at.to_string(),
     });
     if let Some(token) = refresh_token(registry, &caller, params).await? {

@@ -51,6 +51,9 @@ pub(crate) struct Claims {
     pub(crate) kind: Kind,
     #[serde(default)]
     pub(crate) access: Vec<Access>,
+    /// The last revocation that was known when its caller's rights were looked up.
+    #[serde(default, rename = "rev")]
+    pub(crate) revision: i64,
     /// Of a refresh token: which password it goes with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mark: Option<String>,
@@ -69,6 +72,7 @@ impl Claims {
             jti: id,
             kind: Kind::Anonymous,
             access: Vec::new(),
+            revision: 0,
             mark: None,
         }
     }
@@ -274,6 +278,7 @@ mod tests {
                 name: "a/b".to_owned(),
                 actions: vec!["pull".to_owned()],
             }],
+            revision: 0,
             mark: None,
         }
     }

@@ -14,6 +14,7 @@ use super::listing::{Column, Kind, Listed, Listing, Operand, Source, Test};
 use super::member;
 use super::outbox::{Event, tell};
 use super::project::{make_project, tell_made, told};
+use super::revocation::{Subject, revoke};
 use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
@@ -251,11 +252,14 @@ impl Change for UpdateProject {
         let before = told(tx, id).await?;
         if let Some(public) = self.is_public {
             let update = bound!(
-                "UPDATE project SET public = $1 WHERE id = $2",
+                "UPDATE project SET public = $1 WHERE id = $2 AND public <> $1",
                 i64::from(public),
                 id,
             );
-            update.execute(&mut *tx.conn).await?;
+            let changed = update.execute(&mut *tx.conn).await?.rows_affected();
+            if changed > 0 && !public {
+                revoke(tx, Subject::Project(&self.name)).await?;
+            }
         }
         if let Some(hard) = self.hard {
             let update = bound!("UPDATE quota SET hard = $1 WHERE project_id = $2", hard, id,);
@@ -315,6 +319,7 @@ impl Change for DeleteProject {
         ] {
             bound!(sql, id).execute(&mut *tx.conn).await?;
         }
+        revoke(tx, Subject::Project(&self.name)).await?;
         let event = Event::new("delete_project", "project", &self.name).changed(before, ());
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)
     }

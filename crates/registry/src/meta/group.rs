@@ -11,6 +11,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Source};
 use super::outbox::{Event, tell};
+use super::revocation::{Subject, revoke, revoke_group};
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -122,6 +123,7 @@ impl Change for DeleteGroup {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        revoke_group(tx, self.id).await?;
         let sql = "DELETE FROM user_group WHERE id = $1 RETURNING name";
         let gone = bound!(sql, self.id).fetch_optional(&mut *tx.conn).await?;
         let name: String = gone.ok_or_else(unknown)?.try_get(0)?;
@@ -168,6 +170,7 @@ impl Change for SetGroupAccount {
                     let message = format!("{} is not in {}", self.account, self.group.name);
                     return Err(Error::new(Code::NameUnknown, message).into());
                 }
+                revoke(tx, Subject::Account(&self.account)).await?;
                 "remove_group_member"
             }
         };

@@ -12,6 +12,7 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use super::revocation::{Subject, revoke, revoke_group};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::who::Who;
@@ -198,7 +199,7 @@ impl Change for SetMember {
         let shown = if is_group {
             format!("{GROUP_PREFIX}{name}")
         } else {
-            name
+            name.clone()
         };
         let before = bound!(statements.read, project, holder);
         let before = before.fetch_optional(&mut *tx.conn).await?;
@@ -222,6 +223,12 @@ impl Change for SetMember {
         if changed == 0 {
             let message = format!("{shown} is no member of {}", self.project);
             return Err(Error::new(Code::NameUnknown, message).into());
+        }
+        if self.role < before.as_deref().and_then(Role::parse) {
+            match is_group {
+                true => revoke_group(tx, holder).await?,
+                false => revoke(tx, Subject::Account(&name)).await?,
+            }
         }
         let after = self.role.map(Role::name);
         let event = Event {

@@ -16,7 +16,8 @@ use super::diff::CHANGED;
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::outbox::{Event, tell};
-use crate::auth::Permission;
+use super::revocation::{Subject, revoke};
+use crate::auth::{Action, Permission};
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -42,6 +43,24 @@ pub(crate) struct Profile {
     pub(crate) email: String,
     pub(crate) realname: String,
     pub(crate) comment: String,
+}
+
+impl RobotInfo {
+    /// Whether there is anything that it may do now and would not as it is in `other`.
+    fn may_more_than(&self, other: &Self) -> bool {
+        let allows = |robot: &Self, project: &str, action: Action| {
+            let mut given = robot.permissions.iter();
+            given.any(|given| given.allows(project, action))
+        };
+        let mut permissions = self.permissions.iter();
+        let ends_ms = |robot: &Self| robot.expires_ms.unwrap_or(i64::MAX);
+        (other.is_disabled && !self.is_disabled)
+            || ends_ms(other) < ends_ms(self)
+            || permissions.any(|had| {
+                let mut actions = had.actions.iter();
+                actions.any(|action| !allows(other, &had.project, *action))
+            })
+    }
 }
 
 /// An account, without its password.
@@ -268,6 +287,15 @@ impl Change for UpdateRobot {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let before = robot_in(tx, self.id).await?.ok_or_else(unknown_robot)?;
         self.make(tx).await?;
+        let after = robot_in(tx, self.id).await?;
+        let is_secret = matches!(self.fate, RobotFate::Secret(_));
+        if is_secret
+            || after
+                .as_ref()
+                .is_none_or(|after| before.may_more_than(after))
+        {
+            revoke(tx, Subject::Robot(&before.name)).await?;
+        }
         let event = match self.fate {
             RobotFate::Delete => "delete_robot",
             _ => "update_robot",
@@ -275,10 +303,7 @@ impl Change for UpdateRobot {
         let event = Event::new(event, "robot", &before.name);
         let event = match self.fate {
             RobotFate::Secret(_) => event.changed((), json!({"secret": CHANGED})),
-            _ => {
-                let after = robot_in(tx, self.id).await?;
-                event.changed(told(&before), after.as_ref().map(told))
-            }
+            _ => event.changed(told(&before), after.as_ref().map(told)),
         };
         Ok(tell(tx, &self.who, &event).await?)
     }
@@ -378,6 +403,15 @@ impl Change for UpdateAccount {
         if first(&admins.fetch_one(&mut *tx.conn).await?)? == 0 {
             let message = "this is the last administrator; make another one first";
             return Err(Error::new(Code::Conflict, message).into());
+        }
+        let is_less = match self.fate {
+            AccountFate::Password(_) | AccountFate::Delete => true,
+            AccountFate::Admin(on) => before.sysadmin_flag && !on,
+            AccountFate::Disable(on) => on && !before.disabled,
+            AccountFate::Profile(_) => false,
+        };
+        if is_less {
+            revoke(tx, Subject::Account(&before.username)).await?;
         }
         let event = match self.fate {
             AccountFate::Delete => "delete_user",
