@@ -12,6 +12,7 @@ mod changes;
 mod configuration;
 mod crash;
 mod denied;
+mod executions;
 mod fsck;
 mod garbage;
 mod groups;

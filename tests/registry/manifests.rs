@@ -331,7 +331,7 @@ async fn an_image_that_is_pushed_before_its_blobs_keeps_them() -> anyhow::Result
     // It is looked at, and stays: the image needs it.
     wait_for("the review", Duration::from_secs(20), || async {
         let waits = client
-            .manage(Method::GET, "/system/gc", Value::Null)
+            .manage(Method::GET, "/system/gc/backlog", Value::Null)
             .await
             .ok()?;
         (waits.1["candidates"] == 0).then_some(())

@@ -59,7 +59,7 @@ async fn garbage_waits_for_its_time() -> anyhow::Result<()> {
         "last_run_time": null});
     assert_eq!(shown(&client).await?, expected);
     let (_, state) = client
-        .manage(Method::GET, "/system/gc", json!(null))
+        .manage(Method::GET, "/system/gc/backlog", json!(null))
         .await?;
     assert_eq!(state["schedule"], expected);
     let digest = client.push_blob("app", &bytes(2, 500)).await?;
@@ -123,5 +123,61 @@ async fn what_is_no_schedule_is_refused() -> anyhow::Result<()> {
     let client = registry.client();
     assert_eq!(shown(client).await?["type"], "None");
     assert_eq!(set(client, Method::PUT, "Daily", "").await?, 400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_lost_its_last_tag_stays_if_that_is_said() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "100ms"),
+        ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+    ];
+    let mut registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client().clone();
+    let (yearly, spared) = ("0 0 0 1 jan *", json!({"delete_untagged": false}));
+    let schedule =
+        |cron: &str| json!({"schedule": {"type": "Custom", "cron": cron}, "parameters": spared});
+    let set = client.manage(Method::PUT, SCHEDULE, schedule(yearly));
+    assert_eq!(set.await?.0, 200);
+    let (_, set) = client.manage(Method::GET, SCHEDULE, json!(null)).await?;
+    let parameters = set["job_parameters"].as_str().unwrap_or_default();
+    let parameters: Value = serde_json::from_str(parameters)?;
+    assert_eq!(parameters["delete_untagged"], false);
+    // A round that had begun before may not have ended.
+    registry.kill()?;
+    registry.start_again().await?;
+    let image = client.push_image("app", "v1", &bytes(1, 500)).await?;
+    let path = format!("/v2/app/manifests/{}", sha256(&image));
+    assert_eq!(
+        client
+            .status(Method::DELETE, "/v2/app/manifests/v1")
+            .await?,
+        202
+    );
+    let orphan = client.push_blob("app", &bytes(2, 500)).await?;
+    let orphan = format!("/v2/app/blobs/{orphan}");
+    for body in [
+        json!({"schedule": {"type": "Manual"}, "parameters": spared}),
+        schedule("* * * * * *"),
+    ] {
+        let asked = client.manage(Method::PUT, SCHEDULE, body);
+        assert_eq!(asked.await?.0, 200);
+        wait_for("the blob to go", Duration::from_secs(20), || async {
+            let status = client.status(Method::GET, &orphan).await.ok()?;
+            (status == 404).then_some(())
+        })
+        .await?;
+        assert_eq!(client.status(Method::GET, &path).await?, 200);
+        client.push_blob("app", &bytes(2, 500)).await?;
+    }
+    let run = json!({"dry_run": false, "delete_untagged": false});
+    let (_, ran) = client.manage(Method::POST, "/system/gc", run).await?;
+    assert_eq!(ran["manifests"], 0, "{ran}");
+    assert_eq!(client.status(Method::GET, &path).await?, 200);
+    let run = json!({"dry_run": false});
+    let (_, ran) = client.manage(Method::POST, "/system/gc", run).await?;
+    assert_eq!(ran["manifests"], 1, "{ran}");
+    assert_eq!(client.status(Method::GET, &path).await?, 404);
     Ok(())
 }

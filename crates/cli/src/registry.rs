@@ -234,6 +234,13 @@ mod tests {
             ("set-gc-schedule daily", "PUT", "/system/gc/schedule"),
             ("configure read_only=true", "PUT", "/configurations"),
             ("run-gc --dry-run", "POST", "/system/gc"),
+            ("gc", "GET", "/system/gc/backlog"),
+            ("gc-runs", "GET", "/system/gc?page_size=1000"),
+            (
+                "retention-runs 7 --limit 5",
+                "GET",
+                "/retentions/7/executions?page_size=5",
+            ),
             ("search a&b", "GET", "/search?q=a%26b"),
             ("disable-user 7", "PUT", "/users/7/disabled"),
             ("renew-robot 7", "PATCH", "/robots/7"),

@@ -8,6 +8,7 @@ mod accounts;
 mod audit;
 mod configuration;
 mod copy;
+mod executions;
 mod groups;
 mod immutable;
 mod info;
@@ -60,6 +61,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         registries::operations,
         rules::operations,
         retention::operations,
+        executions::operations,
         immutable::operations,
         running::operations,
         repositories::operations,

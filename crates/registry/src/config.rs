@@ -30,7 +30,8 @@ pub struct Config {
     pub forwarded_header: ForwardedHeader,
     /// Who may do what.
     pub auth: AuthMode,
-    /// How long a token holds that was given for a login.
+    /// How long a token holds that was given for a login; no longer than its robot, and not any more
+    /// once rights of its owner are taken away.
     pub token_lifetime: DurationNs,
     /// How long a client may ask for tokens without showing its password again.
     pub refresh_lifetime: DurationNs,
@@ -295,6 +296,8 @@ pub struct LimitConfig {
     pub tags_per_push_max: usize,
     /// Permissions of one robot, each for a project.
     pub robot_permissions_max: usize,
+    /// Runs of garbage collection, and of the retention of each project, that can be asked for.
+    pub executions_max: i64,
     /// Projects that have metrics of their own; more count as one.
     pub metric_projects_max: usize,
     /// Pushes to a project that has so much of its quota are answered with a warning; 0 is never.
@@ -315,6 +318,7 @@ impl Default for LimitConfig {
             page_max: 10_000,
             tags_per_push_max: 100,
             robot_permissions_max: 1000,
+            executions_max: 100,
             metric_projects_max: 1000,
             quota_warning_percent: 85,
             allow_missing_manifests: true,

@@ -16,8 +16,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::execution;
 use crate::logs::{Done, Job};
-use crate::meta::{Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn};
+use crate::meta::{
+    Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn, Untagged, Work,
+};
 use crate::registry::Registry;
 use crate::settings::check_writable;
 use crate::store;
@@ -79,8 +82,8 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
 enum Time {
     /// It always is.
     Always,
-    /// A schedule says so.
-    Scheduled,
+    /// A schedule says so, and what becomes of manifests without a tag.
+    Scheduled(Untagged),
     /// A schedule says that it will be, or the registry is read-only.
     NotYet,
 }
@@ -95,11 +98,19 @@ impl Time {
             return Ok(Self::Always);
         };
         let is_due = schedule.due_ms <= meta.now_ms() && meta.change(TakeGcTurn).await?;
-        Ok(if is_due {
-            Self::Scheduled
-        } else {
-            Self::NotYet
+        Ok(match is_due {
+            true => Self::Scheduled(schedule.untagged),
+            false => Self::NotYet,
         })
+    }
+
+    /// What becomes of manifests without a tag, if it is time to look.
+    fn untagged(self) -> Option<Untagged> {
+        match self {
+            Self::Always => Some(Untagged::Go),
+            Self::Scheduled(untagged) => Some(untagged),
+            Self::NotYet => None,
+        }
     }
 }
 
@@ -107,16 +118,19 @@ impl Time {
 async fn scheduled_round(registry: &Registry, stop: &CancellationToken) -> bool {
     let job = Job::gc("collect");
     let (time, collected) = match Time::of(registry).await {
-        Ok(time) => (time, round(registry, time != Time::NotYet, stop).await),
+        Ok(time) => (time, round(registry, time.untagged(), stop).await),
         Err(error) => (Time::Always, Err(error)),
     };
     match collected {
         // Rounds come every few seconds; those that find nothing are no news.
-        Ok(collected) if collected == Collected::default() && time != Time::Scheduled => {}
-        Ok(collected) => registry.logs().job(&job, Ok(&collected.into())),
+        Ok(collected)
+            if collected == Collected::default() && !matches!(time, Time::Scheduled(_)) => {}
+        Ok(collected) => {
+            execution::tell(registry, Work::Gc, &job, Ok(&collected.into()), Vec::new()).await;
+        }
         Err(error) => {
             tracing::warn!(?error, "a round of garbage collection was broken off");
-            registry.logs().job(&job, Err(&error));
+            execution::tell(registry, Work::Gc, &job, Err(&error), Vec::new()).await;
         }
     }
     time != Time::Always
@@ -146,37 +160,40 @@ impl From<Collected> for Done {
 }
 
 /// Collects because a request asks for it, or only looks; tells of it in any case, but where nothing
-/// may be changed.
+/// may be changed. Gives the number of the run too, if it is remembered.
 pub(crate) async fn asked(
     registry: &Registry,
     rid: &str,
+    untagged: Untagged,
     dry_run: bool,
-) -> Result<Collected, Error> {
+) -> Result<(Collected, Option<i64>), Error> {
     if !dry_run {
         check_writable(registry)?;
     }
     let job = Job::gc("collect").asked_by(rid);
     let collected = match dry_run {
-        true => self::dry_run(registry).await.map(|removed| Collected {
-            removed,
-            freed_bytes: 0,
-        }),
-        false => round(registry, true, &CancellationToken::new()).await,
+        true => self::dry_run(registry, untagged)
+            .await
+            .map(|removed| Collected {
+                removed,
+                freed_bytes: 0,
+            }),
+        false => round(registry, Some(untagged), &CancellationToken::new()).await,
     };
     let done = collected.as_ref().map(|collected| Done {
         dry_run,
         ..Done::from(*collected)
     });
-    registry
-        .logs()
-        .job(&job, done.as_ref().map_err(|error| *error));
-    collected
+    let outcome = done.as_ref().map_err(|error| *error);
+    let id = execution::tell(registry, Work::Gc, &job, outcome, Vec::new()).await;
+    Ok((collected?, id))
 }
 
-/// Does all that is due now; what may be garbage is looked at only if it is time for that.
+/// Does all that is due now; what may be garbage is looked at only if it is time for that, and so it
+/// is said what becomes of manifests without a tag.
 async fn round(
     registry: &Registry,
-    is_time: bool,
+    untagged: Option<Untagged>,
     stop: &CancellationToken,
 ) -> Result<Collected, Error> {
     let meta = registry.meta();
@@ -189,8 +206,11 @@ async fn round(
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
     forget_audit(registry, stop).await?;
     let may_remove = || registry.config().gc.enabled && !registry.settings().is_read_only();
-    while is_time && may_remove() && !stop.is_cancelled() {
-        let removed = meta.change(review(registry)).await?;
+    while let Some(untagged) = untagged
+        && may_remove()
+        && !stop.is_cancelled()
+    {
+        let removed = meta.change(review(registry, untagged)).await?;
         if removed.looked_at == 0 {
             break;
         }
@@ -210,11 +230,11 @@ async fn round(
 }
 
 /// What would be removed if all that waits were due.
-async fn dry_run(registry: &Registry) -> Result<Removed, Error> {
+async fn dry_run(registry: &Registry, untagged: Untagged) -> Result<Removed, Error> {
     let review = Review {
         limit: DRY_RUN_MAX,
         dry_run_ahead_ms: Some(i64::MAX),
-        ..review(registry)
+        ..review(registry, untagged)
     };
     registry.meta().change(review).await
 }
@@ -242,9 +262,10 @@ async fn forget_audit(registry: &Registry, stop: &CancellationToken) -> Result<(
     Ok(())
 }
 
-fn review(registry: &Registry) -> Review {
+fn review(registry: &Registry, untagged: Untagged) -> Review {
     Review {
         graces: registry.graces(),
+        untagged,
         limit: REVIEWS_MAX,
         dry_run_ahead_ms: None,
     }

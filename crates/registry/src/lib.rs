@@ -23,6 +23,7 @@ mod cost;
 mod cron;
 mod digest;
 mod error;
+mod execution;
 mod forwarded;
 mod fsck;
 pub mod fuzz;

@@ -18,6 +18,7 @@ mod content;
 mod data;
 mod diff;
 mod error;
+mod execution;
 mod expire;
 mod group;
 mod history;
@@ -70,7 +71,8 @@ pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub(crate) use data::{Bury, Forget, Release, Reserve};
 pub use error::MetaError;
-pub(crate) use expire::{Expire, Expired};
+pub(crate) use execution::{EXECUTION_COLUMNS, Execution, Remember, Task, Work};
+pub(crate) use expire::{Expire, Expired, Expiring};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::{HISTORY_COLUMNS, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};
@@ -90,7 +92,7 @@ pub(crate) use project::{NewProjects, UNLIMITED};
 pub(crate) use quota::Quota;
 pub(crate) use referrer::Referrer;
 pub(crate) use retention::TakeRetentionTurn;
-pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review};
+pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review, Untagged};
 pub(crate) use revocation::Subject;
 pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,

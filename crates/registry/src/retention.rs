@@ -1,12 +1,17 @@
 //! Removes the tags that the rules of projects let go, when their time has come.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::execution;
 use crate::logs::{Done, Job};
-use crate::meta::{Expire, Expired, NumberedRule, TakeRetentionTurn, unknown_project};
+use crate::meta::{
+    Expire, Expired, Expiring, NumberedRule, TakeRetentionTurn, Task, Work, unknown_project,
+};
+use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::who::Who;
 
@@ -46,44 +51,71 @@ async fn retain_due(registry: &Registry) -> Result<(), Error> {
     Ok(())
 }
 
-/// Does, or only shows, what the rules of a project say; gives the repositories and tags that go.
+/// Does, or only shows, what the rules of a project say; gives the repositories and tags that go, and
+/// the number of the run, if it is remembered.
 pub(crate) async fn retain(
     registry: &Registry,
     job: &Job,
     who: Who,
     project: String,
     dry_run: bool,
-) -> Result<Vec<(String, String)>, Error> {
-    let gone = match dry_run {
-        true => expired(registry, &project)
-            .await
-            .map(|(_, tags)| named(&tags)),
-        false => expire(registry, who, project).await,
-    };
-    let done = gone.as_ref().map(|gone| Done {
+) -> Result<(Vec<(String, String)>, Option<i64>), Error> {
+    let work = Work::Retention(project.clone());
+    let outcome = follow(registry, who, project, dry_run).await;
+    let done = outcome.as_ref().map(|(gone, _)| Done {
         dry_run,
         tags: Some(gone.len() as u64),
         ..Done::default()
     });
-    registry
-        .logs()
-        .job(job, done.as_ref().map_err(|error| *error));
-    gone
+    let tasks = outcome.as_ref().map(|(gone, totals)| tasks(gone, totals));
+    let tasks = tasks.unwrap_or_default();
+    let told = done.as_ref().map_err(|error| *error);
+    let id = execution::tell(registry, work, job, told, tasks).await;
+    Ok((outcome?.0, id))
+}
+
+/// The repositories and tags that go, and how many tags repositories had.
+async fn follow(
+    registry: &Registry,
+    who: Who,
+    project: String,
+    dry_run: bool,
+) -> Result<(Vec<(String, String)>, Vec<(RepoName, u64)>), Error> {
+    let (rules, expiring) = expired(registry, &project).await?;
+    let gone = match dry_run {
+        true => named(&expiring.tags),
+        false => expire(registry, who, project, rules, expiring.tags).await?,
+    };
+    Ok((gone, expiring.totals))
+}
+
+/// What came of it in each repository.
+fn tasks(gone: &[(String, String)], totals: &[(RepoName, u64)]) -> Vec<Task> {
+    let mut went: HashMap<&str, u64> = HashMap::new();
+    for (repo, _) in gone {
+        *went.entry(repo).or_default() += 1;
+    }
+    let task = |(repo, total): &(RepoName, u64)| Task {
+        repository: repo.as_str().to_owned(),
+        total: *total,
+        retained: total.saturating_sub(went.get(repo.as_str()).copied().unwrap_or_default()),
+    };
+    totals.iter().map(task).collect()
 }
 
 /// The tags of a project that go now, and the rules that say so.
 async fn expired(
     registry: &Registry,
     project: &str,
-) -> Result<(Vec<NumberedRule>, Vec<Expired>), Error> {
+) -> Result<(Vec<NumberedRule>, Expiring), Error> {
     let meta = registry.meta();
     meta.write_pulls().await?;
     let found = meta.project(project).await?;
     let project_id = found.ok_or_else(|| unknown_project(project))?.id;
     let rules = meta.rules(project_id).await?;
     let running_ms = running_ms(registry);
-    let tags = meta.expired(project_id, &rules, running_ms).await?;
-    Ok((rules, tags))
+    let expiring = meta.expired(project_id, &rules, running_ms).await?;
+    Ok((rules, expiring))
 }
 
 /// Removes them; gives those that went.
@@ -91,8 +123,9 @@ async fn expire(
     registry: &Registry,
     who: Who,
     project: String,
+    rules: Vec<NumberedRule>,
+    tags: Vec<Expired>,
 ) -> Result<Vec<(String, String)>, Error> {
-    let (rules, tags) = expired(registry, &project).await?;
     let mut gone = Vec::new();
     for tags in tags.chunks(TAGS_MAX) {
         let expire = Expire {

@@ -63,6 +63,14 @@ pub enum PolicyCommand {
         /// The project's number
         project_id: i64,
     },
+    /// List the runs of the retention of a project, newest first
+    RetentionRuns {
+        /// The project's number
+        project_id: i64,
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Set the retention of a project to a policy in Harbor's words, in JSON from standard input
     SetRetention {
         /// The project's number
@@ -184,6 +192,9 @@ impl PolicyCommand {
                 format!("{}/retention", project(&name)),
                 json!({"dry_run": dry_run}),
             ),
+            Self::RetentionRuns { project_id, list } => {
+                Asked::list(format!("/retentions/{project_id}/executions"), list)
+            }
             Self::Retention { project_id } => Asked::get(format!("/retentions/{project_id}")),
             Self::SetRetention { project_id } => {
                 Asked::put(format!("/retentions/{project_id}"), read_json()?)

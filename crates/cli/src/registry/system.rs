@@ -17,6 +17,12 @@ const INPUT_BYTES_MAX: u64 = 8 << 20;
 pub enum SystemCommand {
     /// Say what waits for garbage collection
     Gc,
+    /// List the runs of garbage collection, newest first
+    GcRuns {
+        /// What is printed
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Say when garbage is collected
     GcSchedule,
     /// Have garbage collected by a schedule, by one process at a time
@@ -24,6 +30,9 @@ pub enum SystemCommand {
         /// hourly, daily, weekly, or cron with six fields (second minute hour day month weekday) in
         /// UTC; none is by no schedule: all the time
         when: String,
+        /// Leave what lost its last tag
+        #[arg(long)]
+        keep_untagged: bool,
     },
     /// List what happened, newest first: all of it, or in the projects that one has a role in
     Audit {
@@ -47,6 +56,9 @@ pub enum SystemCommand {
         /// Say what would be removed if all graces were over, and remove nothing
         #[arg(long)]
         dry_run: bool,
+        /// Leave what lost its last tag
+        #[arg(long)]
+        keep_untagged: bool,
     },
     /// List the clusters that said what they run
     Running {
@@ -83,9 +95,13 @@ pub enum SystemCommand {
 impl SystemCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
-            Self::Gc => Asked::get("/system/gc"),
+            Self::Gc => Asked::get("/system/gc/backlog"),
+            Self::GcRuns { list } => Asked::list("/system/gc", list),
             Self::GcSchedule => Asked::get("/system/gc/schedule"),
-            Self::SetGcSchedule { when } => set_schedule(&when),
+            Self::SetGcSchedule {
+                when,
+                keep_untagged,
+            } => set_schedule(&when, keep_untagged),
             Self::Audit {
                 project: name,
                 list,
@@ -95,7 +111,13 @@ impl SystemCommand {
             }
             Self::Configuration => Asked::get("/configurations"),
             Self::Configure { settings } => configure(&settings)?,
-            Self::RunGc { dry_run } => Asked::post("/system/gc", json!({"dry_run": dry_run})),
+            Self::RunGc {
+                dry_run,
+                keep_untagged,
+            } => Asked::post(
+                "/system/gc",
+                json!({"dry_run": dry_run, "delete_untagged": !keep_untagged}),
+            ),
             Self::Fsck { read_bytes, repair } => Asked::post(
                 "/system/fsck",
                 json!({"read_bytes": read_bytes, "repair": repair}),
@@ -109,7 +131,7 @@ impl SystemCommand {
 }
 
 /// When garbage is collected, as the API says it.
-fn set_schedule(when: &str) -> Asked {
+fn set_schedule(when: &str, keep_untagged: bool) -> Asked {
     let schedule = match when.to_lowercase().as_str() {
         "hourly" => json!({"type": "Hourly"}),
         "daily" => json!({"type": "Daily"}),
@@ -117,7 +139,11 @@ fn set_schedule(when: &str) -> Asked {
         "always" | "none" => json!({"type": "None"}),
         _ => json!({"type": "Custom", "cron": when}),
     };
-    Asked::put("/system/gc/schedule", json!({"schedule": schedule}))
+    let parameters = json!({"delete_untagged": !keep_untagged});
+    Asked::put(
+        "/system/gc/schedule",
+        json!({"schedule": schedule, "parameters": parameters}),
+    )
 }
 
 /// Names and values as the API has them: a value is in JSON, or a text.
@@ -174,8 +200,9 @@ mod tests {
             ("none", json!({"type": "None"})),
             ("always", json!({"type": "None"})),
         ] {
-            let body = set_schedule(when).body.unwrap();
+            let body = set_schedule(when, true).body.unwrap();
             assert_eq!(body["schedule"], schedule, "{when}");
+            assert_eq!(body["parameters"], json!({"delete_untagged": false}));
         }
     }
 

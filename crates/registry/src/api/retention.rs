@@ -2,6 +2,7 @@
 //! It is kept as the retention rules of the project, and when they are followed.
 
 use axum::Json;
+use axum::response::AppendHeaders;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
@@ -187,7 +188,7 @@ impl PolicyRule {
 }
 
 /// The name of a project by its number, for who is at least a maintainer of it.
-async fn project(admin: &Admin, id: i64) -> Result<String, Error> {
+pub(super) async fn project(admin: &Admin, id: i64) -> Result<String, Error> {
     let name = named(admin, id).await?;
     admin.require_role(&name, Some(Role::Maintainer)).await?;
     Ok(name)
@@ -215,7 +216,7 @@ async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
 async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {
     let id = policy.scope.project;
     let created = replace(&admin, id, &policy).await.map(|()| {
-        let location = format!("/api/v2.0/retentions/{id}");
+        let location = format!("{PREFIX}/retentions/{id}");
         (StatusCode::CREATED, [(LOCATION, location)])
     });
     admin.outcome(created)
@@ -280,9 +281,14 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let gone = retention::retain(registry, &job, who, project, execution.dry_run).await?;
-        let body = json!({"dry_run": execution.dry_run, "deleted": gone.len()});
-        Ok((StatusCode::CREATED, Json(body)))
+        let (gone, run) =
+            retention::retain(registry, &job, who, project, execution.dry_run).await?;
+        let body = json!({"id": run, "dry_run": execution.dry_run, "deleted": gone.len()});
+        let location = run.map(|run| {
+            let location = format!("{PREFIX}/retentions/{id}/executions/{run}");
+            (LOCATION, location)
+        });
+        Ok((StatusCode::CREATED, AppendHeaders(location), Json(body)))
     };
     let done = done.await;
     admin.outcome(done)

@@ -91,7 +91,7 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let gone = retention::retain(registry, &job, who, project, run.dry_run).await?;
+        let (gone, _) = retention::retain(registry, &job, who, project, run.dry_run).await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

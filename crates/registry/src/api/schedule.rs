@@ -2,15 +2,16 @@
 //! time.
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::StatusCode;
+use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::error::Error;
 use crate::gc;
-use crate::meta::{GcSchedule, SetGcSchedule, time};
+use crate::meta::{GcSchedule, SetGcSchedule, Untagged, time};
 use crate::registry::Registry;
 
 /// What can be done with the schedule.
@@ -43,6 +44,11 @@ impl Request {
         let parameters = self.parameters.as_ref();
         parameters.and_then(|parameters| parameters.dry_run) == Some(true)
     }
+
+    fn untagged(&self) -> Untagged {
+        let parameters = self.parameters.as_ref();
+        untagged(parameters.and_then(|parameters| parameters.delete_untagged))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,6 +61,15 @@ struct Schedule {
 #[derive(Debug, Deserialize)]
 struct Parameters {
     dry_run: Option<bool>,
+    delete_untagged: Option<bool>,
+}
+
+/// What becomes of manifests without a tag: they go, unless it is said that they do not.
+pub(super) fn untagged(delete_untagged: Option<bool>) -> Untagged {
+    match delete_untagged {
+        Some(false) => Untagged::Stay,
+        Some(true) | None => Untagged::Go,
+    }
 }
 
 /// What a schedule's type asks for.
@@ -105,6 +120,12 @@ pub(super) fn shown(registry: &Registry, schedule: Option<&GcSchedule>) -> Value
     }
 }
 
+/// What is said besides when, which Harbor has as a text.
+fn parameters(schedule: &GcSchedule) -> String {
+    let delete_untagged = schedule.untagged == Untagged::Go;
+    json!({"delete_untagged": delete_untagged, "dry_run": false}).to_string()
+}
+
 async fn show(admin: Admin) -> Outcome {
     let shown = async {
         admin.require_admin()?;
@@ -113,6 +134,7 @@ async fn show(admin: Admin) -> Outcome {
         Ok(Json(json!({
             "job_name": "GARBAGE_COLLECTION",
             "job_kind": "SCHEDULE",
+            "job_parameters": schedule.map(parameters),
             "schedule": self::shown(&admin.registry, schedule),
             "creation_time": schedule.map(|schedule| time(schedule.made_ms)),
             "update_time": schedule.map(|schedule| time(schedule.set_ms)),
@@ -132,8 +154,10 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
     };
     let schedule = match request.schedule.asked()? {
         Asked::Now => {
-            gc::asked(registry, &admin.seen.rid, request.is_dry_run()).await?;
-            return Ok(status.into_response());
+            let (rid, untagged) = (&admin.seen.rid, request.untagged());
+            let (_, id) = gc::asked(registry, rid, untagged, request.is_dry_run()).await?;
+            let location = id.map(|id| (LOCATION, format!("{PREFIX}/system/gc/{id}")));
+            return Ok((status, AppendHeaders(location)).into_response());
         }
         Asked::Always => None,
         Asked::At(kind, cron) => Some((kind.to_owned(), cron)),
@@ -148,6 +172,7 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
     }
     let set = SetGcSchedule {
         who: admin.who(),
+        untagged: request.untagged(),
         is_new: is_new && schedule.is_some(),
         schedule,
     };
@@ -171,32 +196,43 @@ mod tests {
 
     #[test]
     fn what_clients_send() {
-        for (sent, asked, is_dry_run) in [
+        for (sent, asked, is_dry_run, untagged) in [
             (
                 json!({"schedule": {"type": "Daily", "cron": ""}, "parameters": null}),
                 Some(Asked::At("Daily", "0 0 0 * * *".to_owned())),
                 false,
+                Untagged::Go,
             ),
             (
                 json!({"schedule": {"type": "custom", "cron": "0 5 * * * *"}}),
                 Some(Asked::At("Custom", "0 5 * * * *".to_owned())),
                 false,
+                Untagged::Go,
             ),
             (
                 json!({"schedule": {"type": "NONE", "cron": null}, "parameters": {"workers": 1}}),
                 Some(Asked::Always),
                 false,
+                Untagged::Go,
             ),
             (
-                json!({"schedule": {"type": "Manual"}, "parameters": {"dry_run": true}}),
+                json!({"schedule": {"type": "Manual"},
+                    "parameters": {"dry_run": true, "delete_untagged": false}}),
                 Some(Asked::Now),
                 true,
+                Untagged::Stay,
             ),
-            (json!({"schedule": {"type": "monthly"}}), None, false),
+            (
+                json!({"schedule": {"type": "monthly"}}),
+                None,
+                false,
+                Untagged::Go,
+            ),
         ] {
             let request: Request = serde_json::from_value(sent.clone()).unwrap();
             assert_eq!(request.schedule.asked().ok(), asked, "{sent}");
             assert_eq!(request.is_dry_run(), is_dry_run, "{sent}");
+            assert_eq!(request.untagged(), untagged, "{sent}");
         }
     }
 }

@@ -16,10 +16,11 @@ use crate::{auth, fsck, gc};
 
 /// What can be done with the registry as a whole.
 pub(super) fn operations(all: Operations) -> Operations {
-    let (gc, fsck, keys) = ("/system/gc", "/system/fsck", "/system/keys");
+    let (gc, backlog) = ("/system/gc", "/system/gc/backlog");
+    let (fsck, keys) = ("/system/fsck", "/system/keys");
     let compare = "Compare database and store; a line of JSON per finding";
     let rotate = "Make a key that signs from now on; older ones still check";
-    all.get(gc, "What waits for garbage collection", self::gc)
+    all.get(backlog, "What waits for garbage collection", self::backlog)
         .post(gc, "Collect garbage now, or only look", run_gc)
         .post(fsck, compare, self::fsck)
         .list(
@@ -31,7 +32,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         .make(keys, rotate, rotate_key)
 }
 
-async fn gc(admin: Admin) -> Outcome {
+async fn backlog(admin: Admin) -> Outcome {
     let shown = async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
@@ -54,14 +55,20 @@ async fn gc(admin: Admin) -> Outcome {
 struct Run {
     /// Look only, at all that waits, due or not.
     dry_run: bool,
+    /// Whether manifests without a tag go too, as they do if nothing is said.
+    #[serde(default)]
+    delete_untagged: Option<bool>,
 }
 
 async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     let done = async {
         admin.require_admin()?;
-        let collected = gc::asked(&admin.registry, &admin.seen.rid, request.dry_run).await?;
+        let untagged = schedule::untagged(request.delete_untagged);
+        let (registry, rid) = (&admin.registry, &admin.seen.rid);
+        let (collected, id) = gc::asked(registry, rid, untagged, request.dry_run).await?;
         let removed = collected.removed;
         Ok(Json(json!({
+            "id": id,
             "dry_run": request.dry_run,
             "looked_at": removed.looked_at,
             "manifests": removed.manifests,

@@ -120,6 +120,16 @@ impl Job {
         self
     }
 
+    /// Whether a request asked for it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.rid.is_some()
+    }
+
+    /// Milliseconds since it began.
+    pub(crate) fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
     fn line(&self, outcome: Result<&Done, &Error>, node: &str) -> String {
         let line = Line {
             v: 1,
@@ -152,8 +162,10 @@ impl Job {
 }
 
 impl Logs {
-    /// Tells what came of a piece of work.
-    pub(crate) fn job(&self, job: &Job, outcome: Result<&Done, &Error>) {
-        self.job.push(job.line(outcome, &self.node).as_bytes());
+    /// Tells what came of a piece of work; gives the line.
+    pub(crate) fn job(&self, job: &Job, outcome: Result<&Done, &Error>) -> String {
+        let line = job.line(outcome, &self.node);
+        self.job.push(line.as_bytes());
+        line
     }
 }

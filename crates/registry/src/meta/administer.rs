@@ -314,6 +314,7 @@ impl Change for DeleteProject {
             "DELETE FROM robot WHERE project_id = $1",
             "DELETE FROM project_rule WHERE project_id = $1",
             "DELETE FROM retention WHERE project_id = $1",
+            "DELETE FROM execution WHERE project_id = $1",
             "DELETE FROM quota WHERE project_id = $1",
             "DELETE FROM project WHERE id = $1",
         ] {

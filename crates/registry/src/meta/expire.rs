@@ -58,6 +58,14 @@ fn candidate(row: &AnyRow) -> Result<Candidate, sqlx::Error> {
     })
 }
 
+/// What rules of retention say of the tags of a project now.
+pub(crate) struct Expiring {
+    /// Tags that go.
+    pub(crate) tags: Vec<Expired>,
+    /// Repositories with how many tags they have.
+    pub(crate) totals: Vec<(RepoName, u64)>,
+}
+
 impl Meta {
     /// The tags of a project that these rules of it let go now. A cluster is taken at its word that it
     /// runs something for `running_ms`. There may be very many: who asks leaves half of the connections
@@ -67,7 +75,7 @@ impl Meta {
         project: i64,
         rules: &[NumberedRule],
         running_ms: i64,
-    ) -> Result<Vec<Expired>, Error> {
+    ) -> Result<Expiring, Error> {
         let scoped = rules
             .iter()
             .map(|found| Ok((found.rule.clone(), found.rule.scope()?)));
@@ -82,11 +90,12 @@ impl Meta {
         let repos = self.rows(bound!(sql, project), |row| {
             Ok((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?))
         });
-        let mut gone = Vec::new();
+        let (mut gone, mut totals) = (Vec::new(), Vec::new());
         for (repo_id, name) in repos.await? {
             let repo = RepoName::parse(&name)?;
             let tags = bound!(candidates!(""), repo_id, seen_ms);
             let tags = self.rows(tags, candidate).await?;
+            totals.push((repo.clone(), tags.len() as u64));
             let may_go = |tag: &&Candidate| {
                 let holds = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &tag.tag);
                 !immutable.iter().any(holds)
@@ -104,7 +113,7 @@ impl Meta {
                 tag: tag.clone(),
             }));
         }
-        Ok(gone)
+        Ok(Expiring { tags: gone, totals })
     }
 
     /// What the indexes of a repository name.

@@ -2,6 +2,7 @@
 //! transaction, so no push that runs at the same time can rely on what goes.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::Meta;
@@ -51,9 +52,20 @@ pub(crate) struct Graces {
     pub(crate) data_ms: i64,
 }
 
+/// What becomes of manifests that lost their last tag or index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Untagged {
+    #[default]
+    Go,
+    /// They wait until they are to go.
+    Stay,
+}
+
 /// Looks at what is due.
 pub(crate) struct Review {
     pub(crate) graces: Graces,
+    pub(crate) untagged: Untagged,
     /// Things that one transaction looks at.
     pub(crate) limit: i64,
     /// Look only, at what will be due within this time.
@@ -88,11 +100,16 @@ impl Review {
     /// Looks at what is due; gives whether there was anything.
     async fn step(&self, tx: &mut Tx<'_>, removed: &mut Removed) -> Result<bool, Failure> {
         let left = self.limit - i64::try_from(removed.looked_at).unwrap_or(i64::MAX);
+        let spared = match self.untagged {
+            Untagged::Go => "",
+            Untagged::Stay => Kind::Manifest.name(),
+        };
         let due = bound!(
-            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 \
+            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 AND kind <> $3 \
              ORDER BY not_before_ms LIMIT $2",
             tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0)),
             left.max(0),
+            spared,
         );
         let due = due.fetch_all(&mut *tx.conn).await?;
         for row in &due {

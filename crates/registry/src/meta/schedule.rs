@@ -8,6 +8,7 @@ use serde_json::json;
 use super::change::{Change, Tx};
 use super::error::Failure;
 use super::outbox::{Event, tell};
+use super::review::Untagged;
 use super::{Meta, setting};
 use crate::cron::Cron;
 use crate::error::{Code, Error};
@@ -22,6 +23,8 @@ pub(crate) struct GcSchedule {
     /// `Hourly`, `Daily`, `Weekly` or `Custom`.
     pub(crate) kind: String,
     pub(crate) cron: String,
+    #[serde(default)]
+    pub(crate) untagged: Untagged,
     /// In milliseconds since 1970, as all that follows.
     pub(crate) due_ms: i64,
     pub(crate) taken_ms: Option<i64>,
@@ -60,6 +63,7 @@ pub(crate) struct SetGcSchedule {
     pub(crate) who: Who,
     /// What Harbor calls it, and when; without it garbage is collected all the time.
     pub(crate) schedule: Option<(String, String)>,
+    pub(crate) untagged: Untagged,
     /// Whether nothing may have been said yet.
     pub(crate) is_new: bool,
 }
@@ -75,9 +79,14 @@ impl Change for SetGcSchedule {
             let message = "garbage is collected by a schedule already; change it with PUT";
             return Err(Error::new(Code::Conflict, message).into());
         }
-        let told = |kind: &str, cron: &str| json!({"type": kind, "cron": cron});
-        let was = before.as_ref().map(|was| told(&was.kind, &was.cron));
-        let is = self.schedule.as_ref().map(|(kind, cron)| told(kind, cron));
+        let told = |kind: &str, cron: &str, untagged: Untagged| {
+            let delete_untagged = untagged == Untagged::Go;
+            json!({"type": kind, "cron": cron, "delete_untagged": delete_untagged})
+        };
+        let was = before.as_ref();
+        let was = was.map(|was| told(&was.kind, &was.cron, was.untagged));
+        let is = self.schedule.as_ref();
+        let is = is.map(|(kind, cron)| told(kind, cron, self.untagged));
         let resource = match &self.schedule {
             None => {
                 setting::write(tx, NAME, None).await?;
@@ -87,6 +96,7 @@ impl Change for SetGcSchedule {
                 let schedule = GcSchedule {
                     kind: kind.clone(),
                     cron: cron.clone(),
+                    untagged: self.untagged,
                     due_ms: after(cron, tx.now_ms)?,
                     taken_ms: before.as_ref().and_then(|before| before.taken_ms),
                     made_ms: before.map_or(tx.now_ms, |before| before.made_ms),
@@ -138,6 +148,7 @@ mod tests {
         SetGcSchedule {
             who: Who::system("test"),
             schedule: Some(("Custom".to_owned(), cron.to_owned())),
+            untagged: Untagged::Go,
             is_new,
         }
     }

@@ -1,0 +1,178 @@
+//! Runs of garbage collection and of retention that are over, in Harbor's words.
+
+use axum::Json;
+use axum::response::IntoResponse;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::query::{Asks, PAGES};
+use super::{Admin, Operations, Outcome, Path, retention};
+use crate::error::{Code, Error};
+use crate::meta::{EXECUTION_COLUMNS, Execution, Task, time};
+
+/// What can be asked of runs.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (gc, collection, log) = ("/system/gc", "/system/gc/{id}", "/system/gc/{id}/log");
+    let executions = "/retentions/{id}/executions";
+    let tasks = "/retentions/{id}/executions/{execution}/tasks";
+    let task = "/retentions/{id}/executions/{execution}/tasks/{task}";
+    all.list(gc, "Runs of garbage collection, newest first", &RUNS, list)
+        .get(collection, "A run of garbage collection", show)
+        .get(log, "What the log has of it", show_log)
+        .list(
+            executions,
+            "Runs of the retention of a project, newest first",
+            &RUNS,
+            list_retentions,
+        )
+        .list(tasks, "What a run did to repositories", &PAGES, list_tasks)
+        .get(task, "What the log has of it", show_task)
+}
+
+const RUNS: Asks = Asks {
+    columns: EXECUTION_COLUMNS,
+    filters: &[],
+    others: &[],
+};
+
+fn unknown() -> Error {
+    Error::new(Code::NameUnknown, "no such run is remembered")
+}
+
+fn trigger(run: &Execution) -> &'static str {
+    match run.is_asked {
+        true => "MANUAL",
+        false => "SCHEDULE",
+    }
+}
+
+fn status(run: &Execution) -> &'static str {
+    match run.has_failed {
+        true => "Error",
+        false => "Success",
+    }
+}
+
+/// A run of garbage collection.
+fn collection(run: &Execution) -> Value {
+    let done: Value = serde_json::from_str(&run.line).unwrap_or_default();
+    // Harbor has this as a text.
+    let parameters = json!({
+        "dry_run": run.dry_run,
+        "purged_manifests": done["manifests"],
+        "purged_blobs": done["blobs"],
+        "freed_space": done["freed_bytes"],
+    });
+    json!({
+        "id": run.id,
+        "job_name": "GARBAGE_COLLECTION",
+        "job_kind": trigger(run),
+        "job_parameters": parameters.to_string(),
+        "schedule": {"type": trigger(run), "cron": ""},
+        "job_status": status(run),
+        "deleted": false,
+        "creation_time": time(run.began_ms),
+        "update_time": time(run.ended_ms),
+    })
+}
+
+/// A text as it is.
+fn plain(line: String) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], line)
+}
+
+async fn list(admin: Admin) -> Outcome {
+    let listed = async {
+        admin.require_admin()?;
+        let listing = admin.listing(&RUNS)?;
+        let runs = admin.registry.meta().executions(None, &listing).await?;
+        Ok(admin.page(&listing, runs.map(|run| collection(&run))))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn collected(admin: &Admin, id: i64) -> Result<Execution, Error> {
+    admin.require_admin()?;
+    let found = admin.registry.meta().execution(None, id).await?;
+    found.ok_or_else(unknown)
+}
+
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = collected(&admin, id).await;
+    admin.outcome(shown.map(|run| Json(collection(&run))))
+}
+
+async fn show_log(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let shown = collected(&admin, id).await;
+    admin.outcome(shown.map(|run| plain(run.line)))
+}
+
+async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome {
+    let listed = async {
+        retention::project(&admin, id).await?;
+        let listing = admin.listing(&RUNS)?;
+        let runs = admin.registry.meta().executions(Some(id), &listing).await?;
+        let shown = |run: Execution| {
+            json!({
+                "id": run.id,
+                "policy_id": id,
+                "start_time": time(run.began_ms),
+                "end_time": time(run.ended_ms),
+                "status": status(&run),
+                "trigger": trigger(&run),
+                "dry_run": run.dry_run,
+            })
+        };
+        Ok(admin.page(&listing, runs.map(shown)))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+/// A run of the retention of a project, and its parts by their numbers.
+async fn retained(
+    admin: &Admin,
+    project: i64,
+    id: i64,
+) -> Result<(Execution, Vec<(i64, Task)>), Error> {
+    retention::project(admin, project).await?;
+    let found = admin.registry.meta().execution(Some(project), id).await?;
+    let mut run = found.ok_or_else(unknown)?;
+    let tasks = (1..).zip(std::mem::take(&mut run.tasks)).collect();
+    Ok((run, tasks))
+}
+
+async fn list_tasks(admin: Admin, Path((project, id)): Path<(i64, i64)>) -> Outcome {
+    let listed = async {
+        let (run, tasks) = retained(&admin, project, id).await?;
+        let shown = |(number, task): (i64, Task)| {
+            json!({
+                "id": number,
+                "execution_id": run.id,
+                "repository": task.repository,
+                "job_id": "",
+                "status": status(&run),
+                "status_code": 3,
+                "status_revision": 0,
+                "start_time": time(run.began_ms),
+                "end_time": time(run.ended_ms),
+                "total": task.total,
+                "retained": task.retained,
+            })
+        };
+        admin.listed(&PAGES, tasks.into_iter().map(shown).collect::<Vec<_>>())
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn show_task(admin: Admin, Path((project, id, task)): Path<(i64, i64, i64)>) -> Outcome {
+    let shown = async {
+        let (run, tasks) = retained(&admin, project, id).await?;
+        let known = tasks.iter().any(|(number, _)| *number == task);
+        known.then(|| plain(run.line)).ok_or_else(unknown)
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}

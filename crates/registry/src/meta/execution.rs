@@ -1,0 +1,220 @@
+//! Runs of garbage collection and of retention that are over, as far as they are remembered.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::administer::project_id;
+use super::change::{Change, Tx, bound, first};
+use super::error::Failure;
+use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
+use crate::error::Error;
+
+/// What was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Gc,
+    /// The retention of the project of this name.
+    Retention(String),
+}
+
+impl Work {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Gc => "gc",
+            Self::Retention(_) => "retention",
+        }
+    }
+}
+
+/// What a run of retention did to a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) repository: String,
+    /// Tags that there were, and those that stayed.
+    pub(crate) total: u64,
+    pub(crate) retained: u64,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub(crate) struct Execution {
+    pub(crate) id: i64,
+    /// Whether somebody asked for it.
+    pub(crate) is_asked: bool,
+    pub(crate) dry_run: bool,
+    /// In milliseconds since 1970.
+    pub(crate) began_ms: i64,
+    pub(crate) ended_ms: i64,
+    pub(crate) has_failed: bool,
+    /// What the log has of it.
+    pub(crate) line: String,
+    pub(crate) tasks: Vec<Task>,
+}
+
+const EXECUTIONS: Source = Source {
+    columns: "e.id, e.asked, e.dry_run, e.began_ms, e.ended_ms, e.failed, e.line, e.tasks",
+    from: "FROM execution e WHERE e.kind = $1 AND e.project_id = $2",
+    order: "e.id DESC",
+};
+
+const ID: Column = Column::new("id", Kind::Number, "e.id");
+/// What runs can be filtered by.
+pub(crate) const EXECUTION_COLUMNS: &[Column] = &[
+    ID,
+    Column::new(
+        "job_kind",
+        Kind::Text,
+        "CASE WHEN e.asked = 1 THEN 'MANUAL' ELSE 'SCHEDULE' END",
+    ),
+    Column::new(
+        "job_status",
+        Kind::Text,
+        "CASE WHEN e.failed = 1 THEN 'Error' ELSE 'Success' END",
+    ),
+    Column::new("creation_time", Kind::Moment, "e.began_ms"),
+    Column::new("update_time", Kind::Moment, "e.ended_ms"),
+];
+
+fn execution(row: &AnyRow) -> Result<Execution, sqlx::Error> {
+    let tasks: String = row.try_get(7)?;
+    Ok(Execution {
+        id: row.try_get(0)?,
+        is_asked: row.try_get::<i64, _>(1)? != 0,
+        dry_run: row.try_get::<i64, _>(2)? != 0,
+        began_ms: row.try_get(3)?,
+        ended_ms: row.try_get(4)?,
+        has_failed: row.try_get::<i64, _>(5)? != 0,
+        line: row.try_get(6)?,
+        // What a later version wrote is as if it had not been said.
+        tasks: serde_json::from_str(&tasks).unwrap_or_default(),
+    })
+}
+
+impl Meta {
+    /// Runs of garbage collection, or of the retention of the project with this number; newest first
+    /// unless another order is asked for.
+    pub(crate) async fn executions(
+        &self,
+        project: Option<i64>,
+        listing: &Listing,
+    ) -> Result<Listed<Execution>, Error> {
+        let kind = project.map_or("gc", |_| "retention");
+        let of = Operand::Number(project.unwrap_or(0));
+        let fixed = vec![Operand::from(kind), of];
+        self.list(&EXECUTIONS, fixed, listing, execution).await
+    }
+
+    /// One of them.
+    pub(crate) async fn execution(
+        &self,
+        project: Option<i64>,
+        id: i64,
+    ) -> Result<Option<Execution>, Error> {
+        let listing = Listing::one(&ID, Operand::Number(id));
+        Ok(self.executions(project, &listing).await?.rows.pop())
+    }
+}
+
+/// Remembers a run that is over.
+pub(crate) struct Remember {
+    pub(crate) work: Work,
+    /// Its number is made here.
+    pub(crate) execution: Execution,
+    /// Runs of this kind, or of this project, that are remembered.
+    pub(crate) executions_max: i64,
+}
+
+#[async_trait]
+impl Change for Remember {
+    /// Its number.
+    type Out = i64;
+    const NAME: &'static str = "remember_execution";
+    /// The log has it in any case.
+    const IS_DURABLE: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+        let project = match &self.work {
+            Work::Gc => 0,
+            Work::Retention(name) => project_id(tx, name).await?,
+        };
+        let run = &self.execution;
+        let made = bound!(
+            "INSERT INTO execution (kind, project_id, asked, dry_run, began_ms, ended_ms, failed, \
+             line, tasks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+            self.work.kind(),
+            project,
+            i64::from(run.is_asked),
+            i64::from(run.dry_run),
+            run.began_ms,
+            run.ended_ms,
+            i64::from(run.has_failed),
+            run.line.as_str(),
+            // Texts and numbers can always be written.
+            serde_json::to_string(&run.tasks).unwrap_or_default(),
+        );
+        let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        bound!(
+            "DELETE FROM execution WHERE kind = $1 AND project_id = $2 AND id <= \
+             (SELECT id FROM execution WHERE kind = $1 AND project_id = $2 \
+             ORDER BY id DESC LIMIT 1 OFFSET $3)",
+            self.work.kind(),
+            project,
+            self.executions_max.max(1),
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_runs_are_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let remember = |began_ms| Remember {
+            work: Work::Gc,
+            execution: Execution {
+                id: 0,
+                is_asked: true,
+                dry_run: false,
+                began_ms,
+                ended_ms: began_ms + 1,
+                has_failed: false,
+                line: "{}".to_owned(),
+                tasks: Vec::new(),
+            },
+            executions_max: 2,
+        };
+        let mut ids = Vec::new();
+        for began_ms in 0..4 {
+            ids.push(meta.change(remember(began_ms)).await.unwrap());
+        }
+        let all = Listing {
+            limit: 10,
+            ..Listing::default()
+        };
+        let listed = meta.executions(None, &all).await.unwrap();
+        let listed: Vec<i64> = listed.rows.iter().map(|run| run.id).collect();
+        assert_eq!(listed, [ids[3], ids[2]]);
+        assert!(meta.execution(None, ids[0]).await.unwrap().is_none());
+        let last = meta.execution(None, ids[3]).await.unwrap().unwrap();
+        assert_eq!((last.began_ms, last.ended_ms), (3, 4));
+        assert!(
+            meta.executions(Some(1), &all)
+                .await
+                .unwrap()
+                .rows
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Runs of garbage collection and of retention that are over can be asked for.
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use tests::registry::{RegistryClient, bytes, header};
+
+use crate::auth::{member, start};
+
+async fn get(client: &RegistryClient, path: &str) -> anyhow::Result<Value> {
+    let (status, answer) = client.manage(Method::GET, path, Value::Null).await?;
+    anyhow::ensure!(status == 200, "{path}: {status} {answer}");
+    Ok(answer)
+}
+
+/// Asks for a run; gives where it is to be found.
+async fn run(client: &RegistryClient, path: &str, body: Value) -> anyhow::Result<String> {
+    let run = client.request(Method::POST, &format!("/api/v2.0{path}"));
+    let made: Response = run.json(&body).send().await?;
+    assert_eq!(made.status(), 201);
+    Ok(header(&made, "location")?.replace("/api/v2.0", ""))
+}
+
+#[tokio::test]
+async fn runs_of_garbage_collection_are_remembered() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "projectAdmin").await?;
+    let schedule = "/system/gc/schedule";
+    let mut paths = Vec::new();
+    for dry_run in [true, false] {
+        let manual = json!({"schedule": {"type": "Manual"}, "parameters": {"dry_run": dry_run}});
+        paths.push(run(&admin, schedule, manual).await?);
+    }
+    let runs = get(&admin, "/system/gc?sort=-update_time&page_size=10").await?;
+    let runs = runs.as_array().cloned().unwrap_or_default();
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    for (path, run, dry_run) in [(&paths[0], &runs[1], true), (&paths[1], &runs[0], false)] {
+        assert_eq!(*path, format!("/system/gc/{}", run["id"]));
+        assert_eq!(get(&admin, path).await?, *run);
+        assert_eq!(run["job_name"], "GARBAGE_COLLECTION");
+        assert_eq!(
+            (&run["job_kind"], &run["job_status"]),
+            (&json!("MANUAL"), &json!("Success"))
+        );
+        let parameters = run["job_parameters"].as_str().unwrap_or_default();
+        let parameters: Value = serde_json::from_str(parameters)?;
+        assert_eq!(parameters["dry_run"], dry_run);
+        let log = admin.request(Method::GET, &format!("/api/v2.0{path}/log"));
+        let log = log.send().await?;
+        assert!(header(&log, "content-type")?.starts_with("text/plain"));
+        let line: Value = serde_json::from_str(&log.text().await?)?;
+        assert_eq!(
+            (&line["kind"], &line["policy"]),
+            (&json!("gc"), &json!("collect"))
+        );
+    }
+    let first = get(&admin, "/system/gc?page=2&page_size=1").await?;
+    assert_eq!(first[0]["id"], runs[1]["id"]);
+    for path in ["/system/gc", &paths[0]] {
+        assert_eq!(dev.manage(Method::GET, path, Value::Null).await?.0, 403);
+    }
+    let other = "/system/gc/987654/log";
+    assert_eq!(admin.manage(Method::GET, other, Value::Null).await?.0, 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn runs_of_retention_are_remembered() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    for (repo, tag) in [("team/app", "v1"), ("team/app", "v2"), ("team/b", "v1")] {
+        admin.push_image(repo, tag, &bytes(1, 10)).await?;
+    }
+    let project = get(&admin, "/projects/team").await?;
+    let id = &project["project_id"];
+    assert_eq!(project["metadata"]["retention_id"], Value::Null);
+    let executions = format!("/retentions/{id}/executions");
+    assert_eq!(get(&admin, &executions).await?, json!([]));
+    let policy = json!({
+        "algorithm": "or",
+        "scope": {"level": "project", "ref": id},
+        "trigger": {"kind": "Schedule", "settings": {"cron": ""}},
+        "rules": [{"action": "retain", "template": "latestPushedK", "params": {"latestPushedK": 1},
+            "tag_selectors": [{"kind": "doublestar", "decoration": "matches", "pattern": "**"}],
+            "scope_selectors": {"repository": [
+                {"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}]}}],
+    });
+    run(&admin, "/retentions", policy).await?;
+    let project = get(&admin, "/projects/team").await?;
+    assert_eq!(project["metadata"]["retention_id"], json!(id.to_string()));
+    let dry = run(&admin, &executions, json!({"dry_run": true})).await?;
+    let real = run(&admin, &executions, json!({"dry_run": false})).await?;
+    let listed = get(&admin, &executions).await?;
+    for (at, (path, dry_run)) in [(&real, false), (&dry, true)].into_iter().enumerate() {
+        let run = &listed[at];
+        assert_eq!(*path, format!("{executions}/{}", run["id"]));
+        assert_eq!((&run["dry_run"], &run["policy_id"]), (&json!(dry_run), id));
+        assert_eq!(
+            (&run["trigger"], &run["status"]),
+            (&json!("MANUAL"), &json!("Success"))
+        );
+        let tasks = get(&admin, &format!("{path}/tasks")).await?;
+        let told = |task: &Value| {
+            let name = task["repository"].as_str().unwrap_or_default().to_owned();
+            (name, task["total"].as_u64(), task["retained"].as_u64())
+        };
+        let told: Vec<_> = tasks.as_array().into_iter().flatten().map(told).collect();
+        let of = |name: &str, total, kept| (name.to_owned(), Some(total), Some(kept));
+        assert_eq!(told, [of("team/app", 2, 1), of("team/b", 1, 1)]);
+        let log = admin.request(Method::GET, &format!("/api/v2.0{path}/tasks/1"));
+        assert!(
+            log.send()
+                .await?
+                .text()
+                .await?
+                .contains("\"policy\":\"retention\"")
+        );
+        let none = format!("{path}/tasks/3");
+        assert_eq!(admin.manage(Method::GET, &none, Value::Null).await?.0, 404);
+    }
+    let (status, _) = dev.manage(Method::GET, &executions, Value::Null).await?;
+    assert_eq!(status, 403);
+    Ok(())
+}
