@@ -330,3 +330,41 @@ async fn commands_print_all_pages() -> anyhow::Result<()> {
     assert_eq!(events[0]["resource"], "l1049", "{events:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_changed_last_comes_first() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let dev = crate::auth::member(&registry, &admin, "dev", "developer").await?;
+    for (project, public) in [("other", "false"), ("open", "true")] {
+        let project = json!({"project_name": project, "metadata": {"public": public}});
+        let (status, _) = admin.manage(Method::POST, "/projects", project).await?;
+        assert_eq!(status, 201);
+    }
+    for (seed, repo) in (1..).zip(["team/a", "other/b", "open/c", "team/d", "team/a"]) {
+        admin.push_image(repo, "v1", &bytes(seed, 10)).await?;
+        // Times are in milliseconds.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let latest = "/repositories?sort=-update_time";
+    let names = column(&admin, latest, "name").await?;
+    assert_eq!(names, ["team/a", "team/d", "open/c", "other/b"]);
+    let names = column(&dev, "/repositories", "name").await?;
+    assert_eq!(names, ["open/c", "team/a", "team/d"], "what she may see");
+    let names = column(&dev, "/repositories?q=name=~d&page_size=1", "name").await?;
+    assert_eq!(names, ["team/d"]);
+    let of_team = "/projects/team/repositories?sort=-update_time";
+    assert_eq!(column(&dev, of_team, "name").await?, ["team/a", "team/d"]);
+    let change = json!({"metadata": {"public": "true"}});
+    let changed = admin.manage(Method::PUT, "/projects/other", change);
+    assert_eq!(changed.await?.0, 200);
+    for (path, key, first) in [
+        ("/projects?sort=-update_time", "name", "other"),
+        ("/users?sort=-update_time", "username", "dev"),
+    ] {
+        assert_eq!(
+            column(&admin, path, key).await?.first(),
+            Some(&json!(first))
+        );
+    }
+    Ok(())
+}

@@ -25,6 +25,7 @@ mod large;
 mod lists;
 mod manage;
 mod manifests;
+mod metadata;
 mod page;
 mod projects;
 mod promote;

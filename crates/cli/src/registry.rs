@@ -241,6 +241,7 @@ mod tests {
                 "GET",
                 "/retentions/7/executions?page_size=5",
             ),
+            ("repositories", "GET", "/repositories?page_size=1000"),
             ("search a&b", "GET", "/search?q=a%26b"),
             ("disable-user 7", "PUT", "/users/7/disabled"),
             ("renew-robot 7", "PATCH", "/robots/7"),

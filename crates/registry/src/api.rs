@@ -14,6 +14,7 @@ mod immutable;
 mod info;
 mod labels;
 mod members;
+mod metadata;
 mod operations;
 mod projects;
 mod query;
@@ -30,7 +31,7 @@ mod short;
 mod system;
 
 use axum::Router;
-use axum::extract::{Extension, FromRequestParts, Json, Request, State};
+use axum::extract::{Extension, FromRequest, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, LOCATION};
@@ -57,6 +58,7 @@ const PREFIX: &str = "/api/v2.0";
 pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let modules = [
         projects::operations,
+        metadata::operations,
         members::operations,
         registries::operations,
         rules::operations,
@@ -365,23 +367,48 @@ const BODY_BYTES_MAX: usize = 2 << 20;
 /// A body in JSON.
 struct Body<T>(T);
 
-impl<T: DeserializeOwned> axum::extract::FromRequest<Registry> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Registry> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, registry: &Registry) -> Result<Self, Refusal> {
         let rid = rid(request.extensions());
-        let (parts, body) = request.into_parts();
-        let body = match registry.room().gather(body, BODY_BYTES_MAX).await {
-            Ok(body) => body,
-            Err(missing) => {
-                let error = missing.error("a request", "the management API", BODY_BYTES_MAX);
-                return Err(Refusal(error, rid));
-            }
-        };
-        let request = Request::from_parts(parts, body.bytes.clone().into());
-        match Json::<T>::from_request(request, registry).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(error) => Err(Refusal(wrong(error.body_text()), rid)),
-        }
+        let value = read(request, registry, &rid).await?;
+        let missing = || Refusal(wrong("there is no body; it is in JSON"), rid);
+        value.map(Self).ok_or_else(missing)
+    }
+}
+
+/// A body in JSON, or none where nothing in particular is asked for.
+struct MaybeBody<T>(T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Registry> for MaybeBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, registry: &Registry) -> Result<Self, Refusal> {
+        let rid = rid(request.extensions());
+        let value = read(request, registry, &rid).await?;
+        Ok(Self(value.unwrap_or_default()))
+    }
+}
+
+/// What the body of a request says, if there is one.
+async fn read<T: DeserializeOwned>(
+    request: Request,
+    registry: &Registry,
+    rid: &str,
+) -> Result<Option<T>, Refusal> {
+    let refused = |error| Refusal(error, rid.to_owned());
+    let (parts, body) = request.into_parts();
+    let body = registry.room().gather(body, BODY_BYTES_MAX).await;
+    let body = body.map_err(|missing| {
+        refused(missing.error("a request", "the management API", BODY_BYTES_MAX))
+    })?;
+    if body.bytes.is_empty() {
+        return Ok(None);
+    }
+    let request = Request::from_parts(parts, body.bytes.clone().into());
+    match Json::<T>::from_request(request, registry).await {
+        Ok(Json(value)) => Ok(Some(value)),
+        Err(error) => Err(refused(wrong(error.body_text()))),
     }
 }

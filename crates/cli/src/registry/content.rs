@@ -8,10 +8,10 @@ use super::asked::{Asked, ListArgs, encoded, project, repository};
 /// What can be done with repositories and what they have.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ContentCommand {
-    /// List the repositories of a project
+    /// List the repositories of a project, or of all that one may see
     Repositories {
         /// The project
-        project: String,
+        project: Option<String>,
         /// What is printed
         #[command(flatten)]
         list: ListArgs,
@@ -76,7 +76,10 @@ impl ContentCommand {
             Self::Repositories {
                 project: name,
                 list,
-            } => Asked::list(format!("{}/repositories", project(&name)), list),
+            } => {
+                let of = name.map(|name| project(&name)).unwrap_or_default();
+                Asked::list(format!("{of}/repositories"), list)
+            }
             Self::Artifacts {
                 repository: name,
                 label,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::projects::found;
 use super::query::Asks;
-use super::{Admin, Body, Operations, Outcome, Path};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -31,30 +31,36 @@ pub(super) fn operations(all: Operations) -> Operations {
     let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
-    all.list(repositories, "Repositories of a project", &REPOS, list)
-        .get(
-            repository,
-            "A repository; - is the one named as its project",
-            show,
-        )
-        .delete(repository, "Remove a repository", delete)
-        .list(
-            artifacts,
-            "Artifacts of a repository",
-            &ARTIFACTS,
-            self::artifacts,
-        )
-        .get(artifact, "An artifact", show_artifact)
-        .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
-        .list(tags, "The tags of an artifact", &TAGS, self::tags)
-        .delete(tagged, "Take a tag from an artifact", delete_tag)
-        .make(tags, "Give an artifact another tag", tag)
-        .list(history, "Where a tag pointed", &HISTORY, self::history)
-        .post(
-            undelete,
-            "Bring a tag back to where it pointed",
-            self::undelete,
-        )
+    all.list(
+        "/repositories",
+        "Repositories of all projects that the caller may see",
+        &REPOS,
+        list_all,
+    )
+    .list(repositories, "Repositories of a project", &REPOS, list)
+    .get(
+        repository,
+        "A repository; - is the one named as its project",
+        show,
+    )
+    .delete(repository, "Remove a repository", delete)
+    .list(
+        artifacts,
+        "Artifacts of a repository",
+        &ARTIFACTS,
+        self::artifacts,
+    )
+    .get(artifact, "An artifact", show_artifact)
+    .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
+    .list(tags, "The tags of an artifact", &TAGS, self::tags)
+    .delete(tagged, "Take a tag from an artifact", delete_tag)
+    .make(tags, "Give an artifact another tag", tag)
+    .list(history, "Where a tag pointed", &HISTORY, self::history)
+    .post(
+        undelete,
+        "Bring a tag back to where it pointed",
+        self::undelete,
+    )
 }
 
 const REPOS: Asks = Asks {
@@ -109,6 +115,20 @@ pub(super) fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
         true => RepoName::parse(project),
         false => RepoName::parse(&format!("{project}/{rest}")),
     }
+}
+
+async fn list_all(admin: Admin) -> Outcome {
+    let listed = async {
+        let listing = admin.listing(&REPOS)?;
+        let repos = admin
+            .registry
+            .meta()
+            .visible_repos(&admin.reach(), &listing)
+            .await?;
+        Ok::<_, Error>(admin.page(&listing, repos))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
 }
 
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
@@ -354,7 +374,7 @@ struct Undelete {
 async fn undelete(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
-    Body(request): Body<Undelete>,
+    MaybeBody(request): MaybeBody<Undelete>,
 ) -> Outcome {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;

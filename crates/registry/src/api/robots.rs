@@ -285,6 +285,7 @@ fn shown(robot: &RobotInfo) -> Value {
         "duration": lifetime_ms.map_or(-1, |ms| ms / DAY_MS),
         "expires_at": robot.expires_ms.map_or(-1, |ms| ms / 1000),
         "creation_time": time(robot.created_ms),
+        "update_time": time(robot.updated_ms),
     })
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Project {
     pub(crate) name: String,
     #[serde(rename = "creation_time")]
     pub(crate) created: String,
+    #[serde(rename = "update_time")]
+    pub(crate) updated: String,
     pub(crate) repo_count: i64,
     pub(crate) metadata: Metadata,
     /// The registry that it is a cache of.
@@ -43,6 +45,9 @@ pub(crate) struct Project {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Metadata {
     pub(crate) public: String,
+    /// The number of its retention, which is that of the project, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retention_id: Option<String>,
 }
 
 /// A moment as text.
@@ -51,13 +56,24 @@ pub(crate) fn time(ms: i64) -> String {
     format!("{at:.3}")
 }
 
-const PROJECT: &str = "SELECT p.id, p.name, p.public, p.created_ms, \
-     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, \
-     p.upstream_id FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1";
+/// What is told of a project.
+macro_rules! project_columns {
+    () => {
+        "p.id, p.name, p.public, p.created_ms, \
+         (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, p.upstream_id, \
+         COALESCE(p.updated_ms, p.created_ms), (SELECT COUNT(*) FROM project_rule u \
+         WHERE u.project_id = p.id AND u.kind = 'retention')"
+    };
+}
+
+const PROJECT: &str = concat!(
+    "SELECT ",
+    project_columns!(),
+    " FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1"
+);
 /// Those that the viewer may see.
 const PROJECTS: Source = Source {
-    columns: "p.id, p.name, p.public, p.created_ms, \
-     (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, p.upstream_id",
+    columns: project_columns!(),
     from: concat!(
         "FROM project p JOIN quota q ON q.project_id = p.id WHERE ",
         visible!("$1")
@@ -71,6 +87,11 @@ pub(crate) const PROJECT_COLUMNS: &[Column] = &[
     Column::new("project_id", Kind::Number, "p.id"),
     Column::new("public", Kind::Flag, "p.public"),
     Column::new("creation_time", Kind::Moment, "p.created_ms"),
+    Column::new(
+        "update_time",
+        Kind::Moment,
+        "COALESCE(p.updated_ms, p.created_ms)",
+    ),
     Column::new("registry_id", Kind::Number, "COALESCE(p.upstream_id, 0)"),
 ];
 
@@ -94,13 +115,16 @@ pub(crate) const QUOTA_COLUMNS: &[Column] = &[
 
 fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
     let is_public = row.try_get::<i64, _>(2)? != 0;
+    let (id, rules): (i64, i64) = (row.try_get(0)?, row.try_get(9)?);
     Ok(Project {
-        id: row.try_get(0)?,
+        id,
         name: row.try_get(1)?,
         created: time(row.try_get(3)?),
+        updated: time(row.try_get(8)?),
         repo_count: row.try_get(4)?,
         metadata: Metadata {
             public: is_public.to_string(),
+            retention_id: (rules > 0).then(|| id.to_string()),
         },
         hard: row.try_get(5)?,
         used: row.try_get(6)?,
@@ -164,20 +188,24 @@ impl Meta {
         listing: &Listing,
     ) -> Result<Listed<Project>, Error> {
         let mut listing = listing.clone();
-        let viewer = match reach {
-            Reach::All => -1,
-            Reach::Account(id) => *id,
-            Reach::Projects(names) => {
-                let named = names.iter().map(String::as_str);
-                let seen = std::iter::once(PUBLIC).chain(named);
-                let seen = Test::OneOf(seen.map(Operand::from).collect());
-                listing.filters.push((&SEEN_AS, seen));
-                -1
-            }
-            Reach::Repos(_) => 0,
-        };
-        let viewer = vec![Operand::Number(viewer)];
+        let viewer = vec![Operand::Number(view(reach, &mut listing))];
         self.list(&PROJECTS, viewer, &listing, project).await
+    }
+}
+
+/// The viewer of projects within reach; what else it takes to see no others becomes a filter.
+pub(super) fn view(reach: &Reach, listing: &mut Listing) -> i64 {
+    match reach {
+        Reach::All => -1,
+        Reach::Account(id) => *id,
+        Reach::Projects(names) => {
+            let named = names.iter().map(String::as_str);
+            let seen = std::iter::once(PUBLIC).chain(named);
+            let seen = Test::OneOf(seen.map(Operand::from).collect());
+            listing.filters.push((&SEEN_AS, seen));
+            -1
+        }
+        Reach::Repos(_) => 0,
     }
 }
 
@@ -268,6 +296,8 @@ impl Change for UpdateProject {
         if let Some(upstream) = self.upstream {
             upstream::connect(tx, id, upstream).await?;
         }
+        let sql = "UPDATE project SET updated_ms = $1 WHERE id = $2";
+        bound!(sql, tx.now_ms, id).execute(&mut *tx.conn).await?;
         let event = Event::new("update_project", "project", &self.name);
         let event = event.changed(before, told(tx, id).await?);
         Ok(tell(tx, &self.who, &event.in_project(&self.name)).await?)

@@ -6,17 +6,19 @@ use serde_json::Value;
 use sqlx::Row;
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{time, view};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::label::Label;
+use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell, tell_each};
 use super::project::find_repo;
 use super::review::Graces;
 use super::rules::check_mutable;
+use super::search::visible;
 use super::tag::{self, Target};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -31,6 +33,8 @@ pub(crate) struct RepoInfo {
     pub(crate) name: String,
     pub(crate) artifact_count: i64,
     pub(crate) creation_time: String,
+    /// When it was pushed to last.
+    pub(crate) update_time: String,
 }
 
 /// A manifest with its tags.
@@ -99,6 +103,13 @@ macro_rules! is_listed {
     };
 }
 
+/// When a repository was pushed to last.
+macro_rules! repo_updated {
+    () => {
+        "COALESCE((SELECT MAX(m.pushed_ms) FROM manifest m WHERE m.repo_id = r.id), r.created_ms)"
+    };
+}
+
 /// What is told of a repository.
 macro_rules! repo_columns {
     () => {
@@ -106,7 +117,8 @@ macro_rules! repo_columns {
             "r.id, r.name, r.created_ms, \
              (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id AND ",
             is_listed!(),
-            "), r.project_id"
+            "), r.project_id, ",
+            repo_updated!()
         )
     };
 }
@@ -117,11 +129,22 @@ const REPOS: Source = Source {
     order: "r.name",
 };
 
+/// Those of the projects that the viewer may see.
+const ALL_REPOS: Source = Source {
+    from: concat!(
+        "FROM repo r JOIN project p ON p.id = r.project_id WHERE ",
+        visible!("$1")
+    ),
+    ..REPOS
+};
+
 /// What repositories can be filtered by.
 pub(crate) const REPO_COLUMNS: &[Column] = &[
     Column::new("name", Kind::Text, "r.name"),
     Column::new("id", Kind::Number, "r.id"),
+    Column::new("project_id", Kind::Number, "r.project_id"),
     Column::new("creation_time", Kind::Moment, "r.created_ms"),
+    Column::new("update_time", Kind::Moment, repo_updated!()),
 ];
 
 const ARTIFACTS: Source = Source {
@@ -185,6 +208,7 @@ fn repo(row: &sqlx::any::AnyRow) -> Result<RepoInfo, sqlx::Error> {
         project_id: row.try_get(4)?,
         name: row.try_get(1)?,
         creation_time: time(row.try_get(2)?),
+        update_time: time(row.try_get(5)?),
         artifact_count: row.try_get(3)?,
     })
 }
@@ -203,6 +227,17 @@ impl Meta {
     ) -> Result<Listed<RepoInfo>, Error> {
         let project = Operand::from(project);
         self.list(&REPOS, vec![project], listing, repo).await
+    }
+
+    /// The repositories of projects within reach, as in a search.
+    pub(crate) async fn visible_repos(
+        &self,
+        reach: &Reach,
+        listing: &Listing,
+    ) -> Result<Listed<RepoInfo>, Error> {
+        let mut listing = listing.clone();
+        let viewer = vec![Operand::Number(view(reach, &mut listing))];
+        self.list(&ALL_REPOS, viewer, &listing, repo).await
     }
 
     /// A repository by its name.

@@ -34,6 +34,7 @@ pub(crate) struct RobotInfo {
     /// When it expires, in milliseconds since 1970.
     pub(crate) expires_ms: Option<i64>,
     pub(crate) created_ms: i64,
+    pub(crate) updated_ms: i64,
 }
 
 /// What an account says of whom it belongs to.
@@ -73,13 +74,14 @@ pub(crate) struct AccountInfo {
     pub(crate) sysadmin_flag: bool,
     pub(crate) disabled: bool,
     pub(crate) creation_time: String,
+    pub(crate) update_time: String,
 }
 
 /// What is read of a robot.
 macro_rules! robot_columns {
     () => {
         "r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, r.created_ms, \
-         r.description"
+         r.description, COALESCE(r.updated_ms, r.created_ms)"
     };
 }
 
@@ -110,6 +112,11 @@ pub(crate) const ROBOT_COLUMNS: &[Column] = &[
     ROBOT_PROJECT,
     Column::new("disable", Kind::Flag, "r.disabled"),
     Column::new("creation_time", Kind::Moment, "r.created_ms"),
+    Column::new(
+        "update_time",
+        Kind::Moment,
+        "COALESCE(r.updated_ms, r.created_ms)",
+    ),
 ];
 
 fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
@@ -122,13 +129,15 @@ fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
         expires_ms: row.try_get(5)?,
         created_ms: row.try_get(6)?,
         description: row.try_get(7)?,
+        updated_ms: row.try_get(8)?,
     })
 }
 
 /// What is read of an account.
 macro_rules! account_columns {
     () => {
-        "a.id, a.name, a.admin, a.disabled, a.created_ms, a.email, a.realname, a.comment"
+        "a.id, a.name, a.admin, a.disabled, a.created_ms, a.email, a.realname, a.comment, \
+         COALESCE(a.updated_ms, a.created_ms)"
     };
 }
 
@@ -155,6 +164,11 @@ pub(crate) const ACCOUNT_COLUMNS: &[Column] = &[
     Column::new("sysadmin_flag", Kind::Flag, "a.admin"),
     Column::new("disabled", Kind::Flag, "a.disabled"),
     Column::new("creation_time", Kind::Moment, "a.created_ms"),
+    Column::new(
+        "update_time",
+        Kind::Moment,
+        "COALESCE(a.updated_ms, a.created_ms)",
+    ),
 ];
 
 fn account(row: &sqlx::any::AnyRow) -> Result<AccountInfo, sqlx::Error> {
@@ -164,6 +178,7 @@ fn account(row: &sqlx::any::AnyRow) -> Result<AccountInfo, sqlx::Error> {
         sysadmin_flag: row.try_get::<i64, _>(2)? != 0,
         disabled: row.try_get::<i64, _>(3)? != 0,
         creation_time: time(row.try_get(4)?),
+        update_time: time(row.try_get(8)?),
         profile: Profile {
             email: row.try_get(5)?,
             realname: row.try_get(6)?,
@@ -365,6 +380,12 @@ impl UpdateRobot {
             RobotFate::Delete => bound!("DELETE FROM robot WHERE id = $1", self.id),
         };
         query.execute(&mut *tx.conn).await?;
+        let changed = bound!(
+            "UPDATE robot SET updated_ms = $2 WHERE id = $1",
+            self.id,
+            tx.now_ms,
+        );
+        changed.execute(&mut *tx.conn).await?;
         Ok(())
     }
 }
@@ -420,10 +441,22 @@ impl Change for UpdateAccount {
         let event = Event::new(event, "user", &before.username);
         let event = match self.fate {
             AccountFate::Password(_) => event.changed((), json!({"password": CHANGED})),
-            _ => event.changed(&before, account_in(tx, self.id).await?),
+            _ => {
+                let after = account_in(tx, self.id).await?;
+                event.changed(account_told(&before), after.as_ref().map(account_told))
+            }
         };
         Ok(tell(tx, &self.who, &event).await?)
     }
+}
+
+/// What the records of an account tell of it: not when they were written.
+fn account_told(account: &AccountInfo) -> Value {
+    let mut told = json!(account);
+    if let Some(fields) = told.as_object_mut() {
+        fields.remove("update_time");
+    }
+    told
 }
 
 fn unknown_account() -> Error {
@@ -468,6 +501,12 @@ impl UpdateAccount {
             }
         };
         query.execute(&mut *tx.conn).await?;
+        let changed = bound!(
+            "UPDATE account SET updated_ms = $2 WHERE id = $1",
+            id,
+            tx.now_ms,
+        );
+        changed.execute(&mut *tx.conn).await?;
         Ok(())
     }
 }
