@@ -344,6 +344,11 @@ pub struct GcConfig {
     pub running_lifetime: DurationNs,
     /// How long bytes stay that no row names: a pull has to finish within this time.
     pub data_grace: DurationNs,
+    /// For how long it is known where a tag pointed. What is older is forgotten at the start and after
+    /// each `sweep_interval`, but nothing that is younger than `untagged_grace`.
+    pub tag_history_lifetime: DurationNs,
+    /// Moves of one tag that are known; of more the oldest are forgotten in the same way.
+    pub tag_history_max: u64,
     /// How often the store is compared with the database, to find bytes that a crash left behind.
     pub sweep_interval: DurationNs,
     /// Bytes per second that a comparison of the store with the database reads at most.
@@ -359,6 +364,8 @@ impl Default for GcConfig {
             blob_grace: DurationNs::from_secs(2 * 3600),
             running_lifetime: DurationNs::from_secs(24 * 3600),
             data_grace: DurationNs::from_secs(15 * 60),
+            tag_history_lifetime: DurationNs::from_secs(365 * 24 * 3600),
+            tag_history_max: 1000,
             sweep_interval: DurationNs::from_secs(24 * 3600),
             fsck_bytes_per_second: ByteSize::mib(64),
         }

@@ -17,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::execution;
+use crate::forget;
 use crate::logs::{Done, Job};
-use crate::meta::{
-    Bury, Excess, ExpireUploads, Forget, ForgetAudit, Removed, Review, TakeGcTurn, Untagged, Work,
-};
+use crate::meta::{Bury, ExpireUploads, Forget, Removed, Review, TakeGcTurn, Untagged, Work};
 use crate::registry::Registry;
 use crate::settings::check_writable;
 use crate::store;
@@ -29,8 +28,6 @@ use crate::store;
 const REVIEWS_MAX: i64 = 64;
 /// Uploads that one transaction gives up.
 const UPLOADS_MAX: i64 = 64;
-/// Records of the audit trail that one transaction forgets.
-const RECORDS_MAX: i64 = 500;
 /// Objects that are removed before the database is told.
 const REMOVALS_MAX: i64 = 100;
 /// What a dry run looks at.
@@ -44,6 +41,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
     let mut swept = Instant::now();
+    let mut cut: Option<Instant> = None;
     loop {
         let is_scheduled = scheduled_round(registry, stop).await;
         if let Err(error) = registry.meta().write_pulls().await {
@@ -52,6 +50,12 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         // A process of an earlier version that still runs beside this one leaves them open.
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");
+        }
+        if cut.is_none_or(|at| at.elapsed() >= config.sweep_interval.as_std()) {
+            cut = Some(Instant::now());
+            if let Err(error) = forget::history(registry, stop).await {
+                tracing::warn!(?error, "it was not forgotten where tags pointed");
+            }
         }
         let may_sweep = config.enabled && !registry.settings().is_read_only();
         if may_sweep && swept.elapsed() >= config.sweep_interval.as_std() {
@@ -204,7 +208,7 @@ async fn round(
         limit: UPLOADS_MAX,
     };
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
-    forget_audit(registry, stop).await?;
+    forget::audit(registry, stop).await?;
     let may_remove = || registry.config().gc.enabled && !registry.settings().is_read_only();
     while let Some(untagged) = untagged
         && may_remove()
@@ -237,29 +241,6 @@ async fn dry_run(registry: &Registry, untagged: Untagged) -> Result<Removed, Err
         ..review(registry, untagged)
     };
     registry.meta().change(review).await
-}
-
-/// Forgets of the audit trail what is too old or too much: first of what was refused, so that only what
-/// is left then counts.
-async fn forget_audit(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
-    let (config, meta) = (&registry.config().audit, registry.meta());
-    let number = |max: u64| i64::try_from(max).unwrap_or(i64::MAX);
-    let forget = async |excess| {
-        let forget = || ForgetAudit {
-            age_ms: config.lifetime.0 / 1_000_000,
-            excess,
-            limit: RECORDS_MAX,
-        };
-        while !stop.is_cancelled() && meta.change(forget()).await? > 0 {}
-        Ok::<_, Error>(())
-    };
-    let refused_to = meta.refusals_excess(number(config.refusals_max)).await?;
-    forget(Excess { to: 0, refused_to }).await?;
-    let to = meta.records_excess(number(config.records_max)).await?;
-    if to > 0 {
-        forget(Excess { to, refused_to: 0 }).await?;
-    }
-    Ok(())
 }
 
 fn review(registry: &Registry, untagged: Untagged) -> Review {

@@ -74,7 +74,7 @@ pub use error::MetaError;
 pub(crate) use execution::{EXECUTION_COLUMNS, Execution, Remember, Task, Work};
 pub(crate) use expire::{Expire, Expired, Expiring};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
-pub(crate) use history::{HISTORY_COLUMNS, SetTag};
+pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};
 pub(crate) use label::{
     CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel,

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::administer::time;
 use super::cache::Touched;
-use super::change::{Change, Tx};
+use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
@@ -108,5 +108,165 @@ impl Change for SetTag {
             ..Event::new(self.event, "tag", self.tag.as_str()).in_repo(&self.repo)
         };
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+/// A tag of which more is known than need be.
+#[derive(Clone, Debug)]
+pub(crate) struct LongHistory {
+    repo_id: i64,
+    name: String,
+    /// All up to this number is too much.
+    to: i64,
+}
+
+impl Meta {
+    /// Tags of which more than so many moves are known.
+    pub(crate) async fn long_histories(
+        &self,
+        moves_max: i64,
+        tags_max: i64,
+    ) -> Result<Vec<LongHistory>, Error> {
+        let sql = "SELECT l.repo_id, l.name, (SELECT h.id FROM tag_history h \
+             WHERE h.repo_id = l.repo_id AND h.name = l.name ORDER BY h.id DESC LIMIT 1 OFFSET $1) \
+             FROM (SELECT repo_id, name FROM tag_history GROUP BY repo_id, name \
+             HAVING COUNT(*) > $1 LIMIT $2) l";
+        let _turn = self.long_lists.acquire().await;
+        let long = |row: &AnyRow| {
+            Ok(LongHistory {
+                repo_id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                to: row.try_get(2)?,
+            })
+        };
+        self.rows(bound!(sql, moves_max, tags_max), long).await
+    }
+}
+
+/// Forgets where tags pointed.
+pub(crate) struct ForgetHistory {
+    /// Nothing that is younger goes.
+    pub(crate) age_ms: i64,
+    /// Moves that one transaction forgets.
+    pub(crate) limit: i64,
+    /// Of this tag only what is too much; without it, all that is old enough.
+    pub(crate) of: Option<LongHistory>,
+}
+
+#[async_trait]
+impl Change for ForgetHistory {
+    /// How many.
+    type Out = u64;
+    const NAME: &'static str = "forget_history";
+    /// What is not forgotten is forgotten once more.
+    const IS_DURABLE: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Failure> {
+        let old_ms = tx.now_ms.saturating_sub(self.age_ms);
+        let forget = match &self.of {
+            Some(long) => bound!(
+                "DELETE FROM tag_history WHERE id IN (SELECT id FROM tag_history \
+                 WHERE repo_id = $1 AND name = $2 AND id <= $3 AND at_ms <= $4 \
+                 ORDER BY id LIMIT $5)",
+                long.repo_id,
+                long.name.as_str(),
+                long.to,
+                old_ms,
+                self.limit,
+            ),
+            // Numbers grow with time, so no more than the first need be looked at.
+            None => bound!(
+                "DELETE FROM tag_history WHERE id IN (SELECT o.id FROM \
+                 (SELECT id, at_ms FROM tag_history ORDER BY id LIMIT $2) o WHERE o.at_ms <= $1)",
+                old_ms,
+                self.limit,
+            ),
+        };
+        Ok(forget.execute(&mut *tx.conn).await?.rows_affected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::first;
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::*;
+
+    /// Writes moves of tags of a repository, each with its age.
+    struct Moves(Vec<(&'static str, i64)>);
+
+    #[async_trait]
+    impl Change for Moves {
+        type Out = ();
+        const NAME: &'static str = "moves";
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+            let project = bound!(
+                "INSERT INTO project (name, public, created_ms) VALUES ('p', 1, 0) RETURNING id"
+            );
+            let project = first(&project.fetch_one(&mut *tx.conn).await?)?;
+            let repo = bound!(
+                "INSERT INTO repo (project_id, name, created_ms) VALUES ($1, 'p/a', 0) RETURNING id",
+                project,
+            );
+            let repo = first(&repo.fetch_one(&mut *tx.conn).await?)?;
+            for (name, age_ms) in &self.0 {
+                bound!(
+                    "INSERT INTO tag_history (repo_id, name, actor, at_ms) VALUES ($1, $2, '', $3)",
+                    repo,
+                    *name,
+                    tx.now_ms - age_ms,
+                )
+                .execute(&mut *tx.conn)
+                .await?;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_or_too_much_is_forgotten() {
+        const HOUR_MS: i64 = 3600 * 1000;
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let moves = [
+            ("a", 90),
+            ("b", 80),
+            ("a", 30),
+            ("a", 29),
+            ("a", 5),
+            ("a", 4),
+            ("c", 1),
+        ];
+        let moves = moves.map(|(name, hours)| (name, hours * HOUR_MS));
+        meta.change(Moves(moves.to_vec())).await.unwrap();
+        let left = async |tag: &str| {
+            let (repo, tag) = (RepoName::parse("p/a").unwrap(), Tag::parse(tag).unwrap());
+            let all = Listing {
+                limit: 100,
+                ..Listing::default()
+            };
+            meta.tag_history(&repo, &tag, &all).await.unwrap().total
+        };
+        let forget = |age_hours: i64, of| ForgetHistory {
+            age_ms: age_hours * HOUR_MS,
+            limit: 1,
+            of,
+        };
+        while meta.change(forget(48, None)).await.unwrap() > 0 {}
+        assert_eq!(
+            (left("a").await, left("b").await, left("c").await),
+            (4, 0, 1)
+        );
+        let long = meta.long_histories(1, 100).await.unwrap();
+        assert_eq!(long.len(), 1);
+        // Of what is too much, the young ones stay.
+        for long in long {
+            while meta.change(forget(24, Some(long.clone()))).await.unwrap() > 0 {}
+        }
+        assert_eq!((left("a").await, left("c").await), (2, 1));
+        assert!(meta.long_histories(2, 100).await.unwrap().is_empty());
     }
 }
