@@ -259,3 +259,23 @@ async fn room_is_kept_for_what_a_request_says_that_it_brings() -> anyhow::Result
     assert_eq!(used(client).await?, 1000);
     Ok(())
 }
+
+#[tokio::test]
+async fn who_has_no_role_is_not_told_how_full_a_project_is() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let dev = crate::auth::member(&registry, &admin, "dev", "limitedGuest").await?;
+    let eve = json!({"username": "eve", "password": "a long enough password"});
+    let (status, _) = admin.manage(Method::POST, "/users", eve).await?;
+    assert_eq!(status, 201);
+    let public = json!({"metadata": {"public": "true"}});
+    let (status, _) = admin.manage(Method::PUT, "/projects/team", public).await?;
+    assert_eq!(status, 200);
+    let eve = registry.client().login("eve", "a long enough password");
+    let path = "/projects/team/summary";
+    for (client, is_told) in [(&admin, true), (&dev, true), (&eve, false)] {
+        let (status, summary) = client.manage(Method::GET, path, json!(null)).await?;
+        assert_eq!((status, &summary["repo_count"]), (200, &json!(0)));
+        assert_eq!(summary["quota"].is_object(), is_told, "{summary}");
+    }
+    Ok(())
+}

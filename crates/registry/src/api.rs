@@ -304,7 +304,16 @@ impl Admin {
 
     /// Whether the caller may see a project.
     async fn sees(&self, project: &str) -> Result<bool, Error> {
-        match self.require_role(project, None).await {
+        self.meets(project, None).await
+    }
+
+    /// Whether the caller has at least this role in a project.
+    async fn has_role(&self, project: &str, role: Role) -> Result<bool, Error> {
+        self.meets(project, Some(role)).await
+    }
+
+    async fn meets(&self, project: &str, role: Option<Role>) -> Result<bool, Error> {
+        match self.require_role(project, role).await {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.code, Code::NameUnknown | Code::Denied) => Ok(false),
             Err(error) => Err(error),

@@ -186,15 +186,20 @@ async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
             let has_it = |member: &&Member| member.role_id == role.number();
             members.iter().filter(has_it).count()
         };
-        Ok(Json(json!({
+        let mut summary = json!({
             "repo_count": project.repo_count,
-            "quota": {"hard": {"storage": project.hard}, "used": {"storage": project.used}},
             "project_admin_count": count(Role::ProjectAdmin),
             "maintainer_count": count(Role::Maintainer),
             "developer_count": count(Role::Developer),
             "guest_count": count(Role::Guest),
             "limited_guest_count": count(Role::LimitedGuest),
-        })))
+        });
+        // Who only sees a public project does not learn how full it is.
+        if admin.has_role(&name, Role::LimitedGuest).await? {
+            summary["quota"] =
+                json!({"hard": {"storage": project.hard}, "used": {"storage": project.used}});
+        }
+        Ok(Json(summary))
     };
     let shown = shown.await;
     admin.outcome(shown)
