@@ -4,9 +4,11 @@ pub(crate) mod companion;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use globset::{Glob, GlobMatcher};
 use model::units::DurationNs;
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
@@ -15,6 +17,13 @@ use crate::error::{Code, Error};
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Bytes of a glob.
 const GLOB_BYTES_MAX: usize = 256;
+/// Globs that are remembered once they were read.
+const MATCHERS_MAX: usize = 1000;
+
+/// Globs by their texts: each push that moves a tag asks the rules of its project, and to read a glob
+/// takes longer than the push does.
+static MATCHERS: LazyLock<Cache<String, Arc<GlobMatcher>>> =
+    LazyLock::new(|| Cache::new(MATCHERS_MAX));
 
 /// A rule, as it is given and kept. The names of what is retained are Harbor's templates and, for
 /// moments, zot's; zot's names of counts are known too.
@@ -94,8 +103,8 @@ impl Kind {
 /// A rule whose globs were read.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
-    repositories: GlobMatcher,
-    tags: GlobMatcher,
+    repositories: Arc<GlobMatcher>,
+    tags: Arc<GlobMatcher>,
 }
 
 impl Scope {
@@ -118,8 +127,10 @@ impl Rule {
             if text.len() > GLOB_BYTES_MAX {
                 return Err(wrong(format!("a glob has at most {GLOB_BYTES_MAX} bytes")));
             }
-            let glob = Glob::new(text).map_err(|error| wrong(error.to_string()))?;
-            Ok(glob.compile_matcher())
+            MATCHERS.get_or_insert_with(text, || {
+                let glob = Glob::new(text).map_err(|error| wrong(error.to_string()))?;
+                Ok(Arc::new(glob.compile_matcher()))
+            })
         };
         let keeps = self.keep != Keep::default();
         match self.kind {
@@ -318,6 +329,14 @@ mod tests {
             let expired: Vec<&str> = expired.iter().map(|tag| tag.tag.as_str()).collect();
             assert_eq!(expired, gone, "{keep}");
         }
+    }
+
+    #[test]
+    fn a_glob_is_read_once() {
+        let (_, one) = rule(r#"{"kind":"immutable","tags":"v*"}"#);
+        let (_, other) = rule(r#"{"kind":"immutable","repositories":"v*"}"#);
+        assert!(Arc::ptr_eq(&one.tags, &other.repositories));
+        assert!(one.has("app", "v1") && !one.has("app", "latest"));
     }
 
     #[test]
