@@ -154,3 +154,46 @@ async fn filters_orders_pages_and_the_end_of_records() -> anyhow::Result<()> {
     assert!(std::fs::read_to_string(log)?.lines().count() > 55);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_happens_to_a_projects_robots_is_seen_there() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let access = json!([{"resource": "repository", "action": "pull"}]);
+    let robot = json!({"name": "ci", "level": "project", "duration": 1, "permissions": [
+        {"kind": "project", "namespace": "team", "access": access}]});
+    let (status, made) = admin.manage(Method::POST, "/robots", robot).await?;
+    assert_eq!(status, 201, "{made}");
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let ci = registry.client().login("robot$team+ci", secret);
+    // It is told how much there is for everybody, and of no project's trail.
+    let (status, told) = ci.manage(Method::GET, "/statistics", json!(null)).await?;
+    assert_eq!((status, &told["private_project_count"]), (200, &json!(0)));
+    assert_eq!(column(&ci, "/audit-logs", "id").await?, [0; 0]);
+    let path = format!("/robots/{}", made["id"]);
+    let gone = admin.manage(Method::DELETE, &path, json!(null)).await?;
+    assert_eq!(gone.0, 200);
+    let trail = "/projects/team/logs?q=resource_type=robot";
+    assert_eq!(
+        column(&dev, trail, "operation").await?,
+        ["delete", "create"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_line_of_a_push_has_all_its_tags() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let image = admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let digest = tests::registry::sha256(&image);
+    let path = format!("/v2/team/app/manifests/{digest}?tag=v2&tag=latest");
+    let put = admin.request(Method::PUT, &path);
+    let put = put.header("content-type", tests::registry::MANIFEST);
+    assert_eq!(put.body(image).send().await?.status(), 201);
+    let log = registry.directory().join("data/log/registry-access.log");
+    wait_for("the line", std::time::Duration::from_secs(20), async || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.contains(r#""ref":"v2,latest""#).then_some(())
+    })
+    .await
+}

@@ -255,7 +255,7 @@ impl Change for CreateRobot {
         };
         let id = first(&row)?;
         let made = robot_in(tx, id).await?;
-        let event = Event::new("create_robot", "robot", &self.name);
+        let event = of_project("create_robot", &self.name, self.project.as_deref());
         let event = event.changed((), made.as_ref().map(told));
         tell(tx, &self.who, &event).await?;
         Ok(id)
@@ -315,12 +315,20 @@ impl Change for UpdateRobot {
             RobotFate::Delete => "delete_robot",
             _ => "update_robot",
         };
-        let event = Event::new(event, "robot", &before.name);
+        let event = of_project(event, &before.name, before.project.as_deref());
         let event = match self.fate {
             RobotFate::Secret(_) => event.changed((), json!({"secret": CHANGED})),
             _ => event.changed(told(&before), after.as_ref().map(told)),
         };
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+/// Something happened to a robot, which its project's members see if it has one.
+fn of_project(event: &'static str, robot: &str, project: Option<&str>) -> Event {
+    Event {
+        project: project.map(str::to_owned),
+        ..Event::new(event, "robot", robot)
     }
 }
 

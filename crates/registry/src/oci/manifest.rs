@@ -124,7 +124,8 @@ pub(super) async fn push(
         let mut noted = note.edit();
         noted.digest = Some(digest.as_str().to_owned());
         noted.media_type = Some(media_type.clone());
-        noted.reference = tags.first().map(|tag| tag.as_str().to_owned());
+        let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+        noted.reference = Some(names.join(",")).filter(|names| !names.is_empty());
     }
     let subject = manifest.subject.clone();
     let put = PutManifest {
