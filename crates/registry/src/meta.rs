@@ -72,7 +72,7 @@ pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, u
 pub(crate) use data::{Bury, Forget, Release, Reserve};
 pub use error::MetaError;
 pub(crate) use execution::{EXECUTION_COLUMNS, Execution, Remember, Task, Work};
-pub(crate) use expire::{Expire, Expired, Expiring};
+pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::execution;
 use crate::logs::{Done, Job};
 use crate::meta::{
-    Expire, Expired, Expiring, NumberedRule, TakeRetentionTurn, Task, Work, unknown_project,
+    Expire, Expired, ExpiredPart, Expiring, NumberedRule, TakeRetentionTurn, Task, Work,
+    unknown_project,
 };
 use crate::name::RepoName;
 use crate::registry::Registry;
@@ -20,6 +21,9 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Tags that one transaction removes, so that pushes need not wait long.
 const TAGS_MAX: usize = 64;
+/// How often it is found out anew what goes, because others remove tags meanwhile. What is left then is
+/// left to the next run.
+const ROUNDS_MAX: usize = 10;
 
 /// Runs until the stop.
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
@@ -81,12 +85,25 @@ async fn follow(
     project: String,
     dry_run: bool,
 ) -> Result<(Vec<(String, String)>, Vec<(RepoName, u64)>), Error> {
-    let (rules, expiring) = expired(registry, &project).await?;
-    let gone = match dry_run {
-        true => named(&expiring.tags),
-        false => expire(registry, who, project, rules, expiring.tags).await?,
-    };
-    Ok((gone, expiring.totals))
+    let (mut rules, mut expiring) = expired(registry, &project).await?;
+    let totals = expiring.totals.clone();
+    if dry_run {
+        return Ok((named(&expiring.tags), totals));
+    }
+    let mut gone = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        let round = Round {
+            registry,
+            who: &who,
+            project: &project,
+            rules: &rules,
+        };
+        if round.expire(expiring, &mut gone).await? {
+            break;
+        }
+        (rules, expiring) = expired(registry, &project).await?;
+    }
+    Ok((gone, totals))
 }
 
 /// What came of it in each repository.
@@ -118,27 +135,42 @@ async fn expired(
     Ok((rules, expiring))
 }
 
-/// Removes them; gives those that went.
-async fn expire(
-    registry: &Registry,
-    who: Who,
-    project: String,
-    rules: Vec<NumberedRule>,
-    tags: Vec<Expired>,
-) -> Result<Vec<(String, String)>, Error> {
-    let mut gone = Vec::new();
-    for tags in tags.chunks(TAGS_MAX) {
-        let expire = Expire {
-            who: who.clone(),
-            project: project.clone(),
-            rules: rules.clone(),
-            tags: tags.to_vec(),
-            untagged_grace_ms: registry.untagged_grace_ms(),
-            running_ms: running_ms(registry),
-        };
-        gone.extend(named(&registry.meta().change(expire).await?));
+/// Removing what was found out to go, as long as that holds.
+struct Round<'a> {
+    registry: &'a Registry,
+    who: &'a Who,
+    project: &'a str,
+    rules: &'a [NumberedRule],
+}
+
+impl Round<'_> {
+    /// Removes tags, a part after the other; gives whether it came to the end.
+    async fn expire(
+        &self,
+        expiring: Expiring,
+        gone: &mut Vec<(String, String)>,
+    ) -> Result<bool, Error> {
+        let mut seen = expiring.seen;
+        for tags in expiring.tags.chunks(TAGS_MAX) {
+            let expire = Expire {
+                who: self.who.clone(),
+                project: self.project.to_owned(),
+                rules: self.rules.to_vec(),
+                tags: tags.to_vec(),
+                seen,
+                untagged_grace_ms: self.registry.untagged_grace_ms(),
+                running_ms: running_ms(self.registry),
+            };
+            match self.registry.meta().change(expire).await? {
+                ExpiredPart::Gone(went, last) => {
+                    gone.extend(named(&went));
+                    seen = last;
+                }
+                ExpiredPart::Outdated => return Ok(false),
+            }
+        }
+        Ok(true)
     }
-    Ok(gone)
 }
 
 /// Repositories and tags by their names.

@@ -1,6 +1,7 @@
 //! What rules of retention do to tags. Which of them go is found out beside everything else, for that
 //! takes long where there are many; then they go a few at a time, so that pushes need not wait, and
-//! only those that still are as they were.
+//! only those that still are as they were. Once somebody else has removed a tag of the project, it is
+//! found out anew: it may have been one that was kept, and another one is kept in its place.
 
 use async_trait::async_trait;
 use sqlx::Row;
@@ -9,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::administer::project_id;
 use super::cache::Touched;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::rules::{NumberedRule, rules};
@@ -60,6 +61,8 @@ fn candidate(row: &AnyRow) -> Result<Candidate, sqlx::Error> {
 
 /// What rules of retention say of the tags of a project now.
 pub(crate) struct Expiring {
+    /// The last move of a tag that is known.
+    pub(crate) seen: i64,
     /// Tags that go.
     pub(crate) tags: Vec<Expired>,
     /// Repositories with how many tags they have.
@@ -84,6 +87,8 @@ impl Meta {
             .into_iter()
             .partition(|(rule, _)| rule.kind == Kind::Immutable);
         let _turn = self.long_lists.acquire().await;
+        let seen = self.rows(bound!(LAST_MOVE), first).await?;
+        let seen = seen.into_iter().next().unwrap_or_default();
         let now_ms = self.now_ms();
         let seen_ms = now_ms.saturating_sub(running_ms);
         let sql = "SELECT id, name FROM repo WHERE project_id = $1 ORDER BY name";
@@ -113,7 +118,11 @@ impl Meta {
                 tag: tag.clone(),
             }));
         }
-        Ok(Expiring { tags: gone, totals })
+        Ok(Expiring {
+            seen,
+            tags: gone,
+            totals,
+        })
     }
 
     /// What the indexes of a repository name.
@@ -131,13 +140,31 @@ impl Meta {
     }
 }
 
-/// Removes tags that rules let go, but those that are not any more what they were then, and none if
-/// the rules are others.
+/// The last move of any tag.
+const LAST_MOVE: &str = "SELECT COALESCE(MAX(id), 0) FROM tag_history";
+/// Tags of a project that were removed after a move. There are few moves after one that was the last a
+/// moment ago, and many repositories: the moves are looked through first.
+const REMOVED_AFTER: &str = "SELECT COUNT(*) FROM tag_history h CROSS JOIN repo r \
+     WHERE h.id > $1 AND h.digest IS NULL AND r.id = h.repo_id AND r.project_id = $2";
+
+/// What came of a part of the tags that go.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Those that went, and the last move of a tag that is known now.
+    Gone(Vec<Expired>, i64),
+    /// None: the rules are others, or somebody else has removed a tag, so that others may be the ones
+    /// that go.
+    Outdated,
+}
+
+/// Removes tags that rules let go, but those that are not any more what they were then.
 pub(crate) struct Expire {
     pub(crate) who: Who,
     pub(crate) project: String,
     pub(crate) rules: Vec<NumberedRule>,
     pub(crate) tags: Vec<Expired>,
+    /// The last move of a tag that was known when it was found out that they go.
+    pub(crate) seen: i64,
     pub(crate) untagged_grace_ms: i64,
     /// For how long a cluster is taken at its word that it runs something.
     pub(crate) running_ms: i64,
@@ -145,21 +172,22 @@ pub(crate) struct Expire {
 
 #[async_trait]
 impl Change for Expire {
-    /// Those that went.
-    type Out = Vec<Expired>;
+    type Out = Part;
     const NAME: &'static str = "expire";
 
     fn touches(&self, out: &Self::Out) -> Touched<'_> {
-        match out.is_empty() {
-            true => Touched::Nothing,
-            false => Touched::Repos,
+        match out {
+            Part::Gone(gone, _) if !gone.is_empty() => Touched::Repos,
+            Part::Gone(..) | Part::Outdated => Touched::Nothing,
         }
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Out, Failure> {
         let project = project_id(tx, &self.project).await?;
-        if rules(tx, project).await? != self.rules {
-            return Ok(Vec::new());
+        let removed = bound!(REMOVED_AFTER, self.seen, project);
+        let removed = first(&removed.fetch_one(&mut *tx.conn).await?)?;
+        if removed > 0 || rules(tx, project).await? != self.rules {
+            return Ok(Part::Outdated);
         }
         let seen_ms = tx.now_ms.saturating_sub(self.running_ms);
         let mut gone = Vec::new();
@@ -177,7 +205,8 @@ impl Change for Expire {
                 gone.push(expired.clone());
             }
         }
-        Ok(gone)
+        let seen = bound!(LAST_MOVE).fetch_one(&mut *tx.conn).await?;
+        Ok(Part::Gone(gone, first(&seen)?))
     }
 }
 
@@ -202,5 +231,100 @@ impl Expire {
             ..Event::new("tag_expired", "tag", tag.as_str()).in_repo(repo)
         };
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::super::rules::AddRule;
+    use super::super::tag::{Condition, DeleteTag};
+    use super::*;
+
+    /// A repository `p/a` with tags `v0` to `v9`, the last of them pushed last.
+    struct Tags;
+
+    #[async_trait]
+    impl Change for Tags {
+        /// The number of the project.
+        type Out = i64;
+        const NAME: &'static str = "tags";
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<i64, Failure> {
+            let mut made = Vec::new();
+            for sql in [
+                "INSERT INTO project (name, public, created_ms) VALUES ('p', 1, 0) RETURNING id",
+                "INSERT INTO repo (project_id, name, created_ms) SELECT id, 'p/a', 0 FROM project \
+                 RETURNING id",
+                "INSERT INTO manifest (repo_id, digest, media_type, size, bytes, pushed_ms) \
+                 SELECT id, 'sha256:0', 'x', 1, 'x', 0 FROM repo RETURNING id",
+            ] {
+                made.push(first(&bound!(sql).fetch_one(&mut *tx.conn).await?)?);
+            }
+            for number in 0..10_i64 {
+                bound!(
+                    "INSERT INTO tag (repo_id, name, manifest_id, updated_ms) \
+                     VALUES ($1, $2, $3, $4)",
+                    made[1],
+                    format!("v{number}"),
+                    made[2],
+                    number,
+                )
+                .execute(&mut *tx.conn)
+                .await?;
+            }
+            Ok(made[0])
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_is_found_out_anew_once_others_removed_a_tag() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let project = meta.change(Tags).await.unwrap();
+        let add = AddRule {
+            who: Who::system("test"),
+            project: "p".to_owned(),
+            rule: serde_json::from_str(r#"{"kind":"retention","latestPushedK":2}"#).unwrap(),
+        };
+        meta.change(add).await.unwrap();
+        let rules = meta.rules(project).await.unwrap();
+        let found = async || meta.expired(project, &rules, 0).await.unwrap();
+        let expire = |tags: &[Expired], seen| Expire {
+            who: Who::system("test"),
+            project: "p".to_owned(),
+            rules: rules.clone(),
+            tags: tags.to_vec(),
+            seen,
+            untagged_grace_ms: 1000,
+            running_ms: 0,
+        };
+        let expiring = found().await;
+        assert_eq!((expiring.tags.len(), expiring.totals[0].1), (8, 10));
+        let part = expire(&expiring.tags[..2], expiring.seen);
+        let Part::Gone(gone, seen) = meta.change(part).await.unwrap() else {
+            panic!("nobody else removed one");
+        };
+        assert_eq!(gone.len(), 2);
+        let part = expire(&expiring.tags[2..4], seen);
+        let Part::Gone(gone, seen) = meta.change(part).await.unwrap() else {
+            panic!("nobody else removed one");
+        };
+        assert_eq!(gone.len(), 2);
+        let delete = DeleteTag {
+            repo: RepoName::parse("p/a").unwrap(),
+            tag: Tag::parse("v9").unwrap(),
+            condition: Condition::default(),
+            who: Who::system("test"),
+            grace_ms: 1000,
+        };
+        meta.change(delete).await.unwrap();
+        let part = expire(&expiring.tags[4..], seen);
+        assert!(matches!(meta.change(part).await.unwrap(), Part::Outdated));
+        let left = found().await;
+        let left: Vec<&str> = left.tags.iter().map(|gone| gone.tag.tag.as_str()).collect();
+        assert_eq!(left, ["v4", "v5", "v6"]);
     }
 }
