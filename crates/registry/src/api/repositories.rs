@@ -163,7 +163,8 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
     admin.outcome(deleted)
 }
 
-/// Removes a repository, a part after the other.
+/// Removes a repository, a part after the other. A rule that is made meanwhile and holds a tag of the
+/// rest stops it there: who is refused is told how much is gone.
 async fn remove(registry: Registry, who: Who, repo: RepoName) -> Result<(), Error> {
     let part = || DeleteRepo {
         who: who.clone(),
@@ -171,8 +172,20 @@ async fn remove(registry: Registry, who: Who, repo: RepoName) -> Result<(), Erro
         graces: registry.graces(),
         limit: PART_MAX,
     };
-    while !registry.meta().change(part()).await? {}
-    Ok(())
+    let mut gone = 0;
+    loop {
+        match registry.meta().change(part()).await {
+            Ok(part) if part.is_last => return Ok(()),
+            Ok(part) => gone += part.manifests,
+            Err(mut error) if gone > 0 => {
+                let part =
+                    format!("; {gone} artifacts were removed before that, the rest is there");
+                error.message.push_str(&part);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {

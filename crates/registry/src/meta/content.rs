@@ -320,25 +320,34 @@ pub(crate) struct DeleteRepo {
     pub(crate) limit: i64,
 }
 
+/// What of a repository went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartOfRepo {
+    pub(crate) manifests: i64,
+    /// Whether the repository is gone.
+    pub(crate) is_last: bool,
+}
+
 #[async_trait]
 impl Change for DeleteRepo {
-    /// Whether the repository is gone.
-    type Out = bool;
+    type Out = PartOfRepo;
     const NAME: &'static str = "delete_repository";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<PartOfRepo, Failure> {
         let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(unknown_repo(&self.repo).into());
         };
         // Blobs go once no manifest needs them.
-        if self.manifests(tx, repo.repo).await? >= self.limit
-            || self.links(tx, repo.repo).await? >= self.limit
-        {
-            return Ok(false);
+        let manifests = self.manifests(tx, repo.repo).await?;
+        if manifests >= self.limit || self.links(tx, repo.repo).await? >= self.limit {
+            return Ok(PartOfRepo {
+                manifests,
+                is_last: false,
+            });
         }
         for sql in [
             "DELETE FROM tag_history WHERE repo_id = $1",
@@ -348,7 +357,10 @@ impl Change for DeleteRepo {
         }
         let event = Event::new("delete_repository", "repository", self.repo.as_str());
         tell(tx, &self.who, &event.in_repo(&self.repo)).await?;
-        Ok(true)
+        Ok(PartOfRepo {
+            manifests,
+            is_last: true,
+        })
     }
 }
 
