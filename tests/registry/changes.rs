@@ -365,3 +365,46 @@ async fn every_tag_and_every_digest_has_its_record() -> anyhow::Result<()> {
     assert_eq!(told("delete_repository").await?.len(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_record_says_what_goes_with_an_account_or_a_group() -> anyhow::Result<()> {
+    let (_registry, admin) = start().await?;
+    let ann = json!({"username": "ann", "password": PASSWORD});
+    let ann = make(&admin, "/users", ann).await?;
+    let devs = make(&admin, "/usergroups", json!({"group_name": "devs"})).await?;
+    let accounts = format!("/usergroups/{devs}/members");
+    let inside = admin.manage(Method::POST, &accounts, json!({"username": "ann"}));
+    assert_eq!(inside.await?.0, 201);
+    for (project, member) in [
+        (
+            "a",
+            json!({"role_name": "guest", "member_user": {"username": "ann"}}),
+        ),
+        (
+            "b",
+            json!({"role_name": "developer", "member_group": {"group_name": "devs"}}),
+        ),
+    ] {
+        make(&admin, "/projects", json!({"project_name": project})).await?;
+        let members = format!("/projects/{project}/members");
+        assert_eq!(admin.manage(Method::POST, &members, member).await?.0, 201);
+    }
+    let path = format!("/users/{ann}");
+    let deleted = (Method::DELETE, path.as_str());
+    let [gone, left] = change(&admin, deleted, Value::Null, "delete_user").await?;
+    assert_eq!(
+        gone["lost"],
+        json!({"roles": {"a": "guest"}, "groups": ["devs"]})
+    );
+    assert_eq!(left, Value::Null);
+    let bob = json!({"username": "bob", "password": PASSWORD});
+    make(&admin, "/users", bob).await?;
+    let inside = admin.manage(Method::POST, &accounts, json!({"username": "bob"}));
+    assert_eq!(inside.await?.0, 201);
+    let path = format!("/usergroups/{devs}");
+    let deleted = (Method::DELETE, path.as_str());
+    let told = change(&admin, deleted, Value::Null, "delete_group").await?;
+    let gone = json!({"roles": {"b": "developer"}, "accounts": ["bob"]});
+    assert_eq!(told, [gone, Value::Null]);
+    Ok(())
+}

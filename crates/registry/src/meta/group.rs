@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row;
 
 use super::Meta;
@@ -10,6 +11,7 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Source};
+use super::member::{ROLES_OF_GROUP, roles};
 use super::outbox::{Event, tell};
 use super::revocation::{Subject, revoke, revoke_group};
 use crate::error::{Code, Error};
@@ -46,6 +48,10 @@ const GROUPS: Source = Source {
     order: "g.name",
 };
 
+/// The names of a group's accounts.
+const ACCOUNTS: &str = "SELECT a.name FROM group_account g JOIN account a ON a.id = g.account_id \
+     WHERE g.group_id = $1 ORDER BY a.name";
+
 /// What groups can be filtered by.
 pub(crate) const GROUP_COLUMNS: &[Column] = &[
     Column::new("group_name", Kind::Text, "g.name"),
@@ -68,9 +74,7 @@ impl Meta {
 
     /// The names of a group's accounts.
     pub(crate) async fn group_accounts(&self, id: i64) -> Result<Vec<String>, Error> {
-        let sql = "SELECT a.name FROM group_account g JOIN account a ON a.id = g.account_id \
-             WHERE g.group_id = $1 ORDER BY a.name";
-        self.rows(bound!(sql, id), |row| row.try_get(0)).await
+        self.rows(bound!(ACCOUNTS, id), |row| row.try_get(0)).await
     }
 }
 
@@ -124,10 +128,15 @@ impl Change for DeleteGroup {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         revoke_group(tx, self.id).await?;
+        let roles = roles(tx, ROLES_OF_GROUP, self.id).await?;
+        let accounts = bound!(ACCOUNTS, self.id).fetch_all(&mut *tx.conn).await?;
+        let accounts = accounts.iter().map(|row| row.try_get::<String, _>(0));
+        let accounts: Vec<String> = accounts.collect::<Result<_, _>>()?;
         let sql = "DELETE FROM user_group WHERE id = $1 RETURNING name";
         let gone = bound!(sql, self.id).fetch_optional(&mut *tx.conn).await?;
         let name: String = gone.ok_or_else(unknown)?.try_get(0)?;
         let event = Event::new("delete_group", "group", &name);
+        let event = event.changed(json!({"roles": roles, "accounts": accounts}), ());
         Ok(tell(tx, &self.who, &event).await?)
     }
 }

@@ -1,5 +1,7 @@
 //! Who has which role in a project.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::json;
@@ -154,6 +156,22 @@ const OF_GROUP: Statements = Statements {
     change: "UPDATE member_group SET role = $3 WHERE project_id = $1 AND group_id = $2",
     take: "DELETE FROM member_group WHERE project_id = $1 AND group_id = $2",
 };
+
+pub(super) const ROLES_OF_ACCOUNT: &str = "SELECT p.name, m.role FROM member m \
+     JOIN project p ON p.id = m.project_id WHERE m.account_id = $1";
+pub(super) const ROLES_OF_GROUP: &str = "SELECT p.name, m.role FROM member_group m \
+     JOIN project p ON p.id = m.project_id WHERE m.group_id = $1";
+
+/// The roles of an account or a group, by project.
+pub(super) async fn roles(
+    tx: &mut Tx<'_>,
+    sql: &'static str,
+    holder: i64,
+) -> Result<BTreeMap<String, String>, sqlx::Error> {
+    let rows = bound!(sql, holder).fetch_all(&mut *tx.conn).await?;
+    let role = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(role).collect()
+}
 
 /// Gives an account or a group a role.
 pub(super) async fn put(

@@ -15,6 +15,7 @@ use super::change::{Change, Tx, bound, first};
 use super::diff::CHANGED;
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
+use super::member::{self, roles};
 use super::outbox::{Event, tell};
 use super::revocation::{Subject, revoke};
 use crate::auth::{Action, Permission};
@@ -427,6 +428,10 @@ impl Change for UpdateAccount {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let before = account_in(tx, self.id).await?.ok_or_else(unknown_account)?;
+        let lost = match self.fate {
+            AccountFate::Delete => Some(lost(tx, self.id).await?),
+            _ => None,
+        };
         self.make(tx).await?;
         let admins = bound!("SELECT COUNT(*) FROM account WHERE admin = 1 AND disabled = 0");
         if first(&admins.fetch_one(&mut *tx.conn).await?)? == 0 {
@@ -451,11 +456,29 @@ impl Change for UpdateAccount {
             AccountFate::Password(_) => event.changed((), json!({"password": CHANGED})),
             _ => {
                 let after = account_in(tx, self.id).await?;
-                event.changed(account_told(&before), after.as_ref().map(account_told))
+                let mut told = account_told(&before);
+                if let Some(lost) = lost {
+                    told["lost"] = lost;
+                }
+                event.changed(told, after.as_ref().map(account_told))
             }
         };
         Ok(tell(tx, &self.who, &event).await?)
     }
+}
+
+/// What goes with an account: its roles by project, and the groups that it is in.
+async fn lost(tx: &mut Tx<'_>, account: i64) -> Result<Value, sqlx::Error> {
+    let roles = roles(tx, member::ROLES_OF_ACCOUNT, account).await?;
+    let groups = bound!(
+        "SELECT g.name FROM group_account a JOIN user_group g ON g.id = a.group_id \
+         WHERE a.account_id = $1 ORDER BY g.name",
+        account,
+    );
+    let groups = groups.fetch_all(&mut *tx.conn).await?;
+    let groups = groups.iter().map(|row| row.try_get::<String, _>(0));
+    let groups: Vec<String> = groups.collect::<Result<_, _>>()?;
+    Ok(json!({"roles": roles, "groups": groups}))
 }
 
 /// What the records of an account tell of it: not when they were written.
