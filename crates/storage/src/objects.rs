@@ -16,13 +16,11 @@ use crate::store::Store;
 
 /// Parts of the cache of blocks; see [`ByteCache::new`].
 const BLOCK_SHARDS: usize = 4;
-/// A block of which a search has decoded more than one of so many parts of its raw bytes is kept
-/// without that, unless there is room: it would push out several of which less is needed.
-const DECODED_PART: u64 = 3;
 /// A block that is pushed out stays without what it has decoded if that makes up all but one of so
 /// many parts of its weight.
 const LIGHTENED_PART: u64 = 2;
-/// Less is kept in any case.
+/// A block that has decoded more than its lines are is kept without that, unless there is room; less
+/// than this is kept in any case.
 const SMALL_BYTES: u64 = 64 << 10;
 /// How much larger a meta region is likely to be decoded: decoding happens later, bit by bit, but
 /// the cache wants to know the weight at once.
@@ -231,7 +229,7 @@ impl Objects {
 
     fn keep(&self, key: BlockKey, block: Arc<Block>) {
         let bytes = block.heap_bytes() as u64;
-        let most = (block.meta().raw_bytes() / DECODED_PART).max(SMALL_BYTES);
+        let most = block.meta().raw_bytes().max(SMALL_BYTES);
         let (block, bytes) = match bytes <= most || self.blocks.has_room(bytes) {
             true => (block, bytes),
             false => {
