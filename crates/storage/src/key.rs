@@ -253,6 +253,20 @@ pub fn parse_file_id(key: &str) -> Option<u128> {
     }
 }
 
+/// Whether something of ours can have this key.
+pub(crate) fn is_ours(key: &str) -> bool {
+    let extension = file_name(key).rsplit_once('.').map(|(_, end)| end);
+    match key.split_once('/').map(|(root, _)| root) {
+        // Groups of rules are called as their users say.
+        Some(RULES_ROOT) => true,
+        Some(DATA_ROOT | INDEX_ROOT) => matches!(extension, Some("lgob" | "lgix")),
+        Some(MANIFEST_ROOT) => matches!(extension, Some("lgmf" | "ckpt" | "damaged")),
+        Some(CLAIMS_ROOT) => extension == Some("lgcl"),
+        Some(DELETES_ROOT) => matches!(extension, Some("lgdr" | "done")),
+        _ => false,
+    }
+}
+
 fn file_name(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
 }

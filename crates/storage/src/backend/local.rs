@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::config::StorageConfig;
 use crate::error::StorageError;
+use crate::key;
 
 /// What an interrupted write leaves behind may be removed after this long.
 const STAGED_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -48,7 +49,7 @@ pub(super) fn open(
     };
     let failed = |error: io::Error| super::refused(format!("{}: {error}", directory.display()));
     std::fs::create_dir_all(&directory).map_err(failed)?;
-    sweep_staged(&directory, SystemTime::now());
+    sweep_staged(&directory.join(&config.prefix), SystemTime::now());
     let store = LocalFileSystem::new_with_prefix(&directory).map_err(super::refused)?;
     Ok(Arc::new(store.with_fsync(true)))
 }
@@ -130,13 +131,16 @@ fn read_part(file: &File, size: u64, part: &Range<u64>) -> io::Result<Bytes> {
 }
 
 /// Removes staged files (`name#1`) of writers that died. They are invisible to listings, so nobody
-/// else would. Young ones may belong to another process that writes to the same directory.
+/// else would. Young ones may belong to another process that writes to the same directory, and what
+/// has no name of ours to somebody else who does.
 fn sweep_staged(directory: &Path, now: SystemTime) {
     let is_stale = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let staged = name.and_then(|name| name.rsplit_once('#'));
-        let digits =
-            staged.is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let below = path.strip_prefix(directory).ok();
+        let below = below.and_then(|path| path.to_str());
+        let staged = below.and_then(|path| path.rsplit_once('#'));
+        let digits = staged.is_some_and(|(key, n)| {
+            !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) && key::is_ours(key)
+        });
         let modified = || path.metadata().and_then(|meta| meta.modified()).ok();
         digits
             && modified()
@@ -162,15 +166,22 @@ mod tests {
     fn unfinished_writes_are_swept_when_old() {
         let dir = tempfile::tempdir().unwrap();
         let staged = dir.path().join("data/x.lgob#1");
-        let kept = dir.path().join("data/x.lgob");
+        let others = ["data/x.lgob", "data/notes#1", "backup/x.lgob#1", "x.lgob#1"];
+        let others = others.map(|name| dir.path().join(name));
         std::fs::create_dir_all(dir.path().join("data")).unwrap();
+        std::fs::create_dir_all(dir.path().join("backup")).unwrap();
         std::fs::write(&staged, b"half").unwrap();
-        std::fs::write(&kept, b"whole").unwrap();
+        for other in &others {
+            std::fs::write(other, b"whole").unwrap();
+        }
         let now = SystemTime::now();
         sweep_staged(dir.path(), now);
         assert!(staged.exists());
         sweep_staged(dir.path(), now + STAGED_AGE_MAX + Duration::from_secs(60));
-        assert!(!staged.exists() && kept.exists());
+        assert!(!staged.exists());
+        for other in others {
+            assert!(other.exists(), "{}", other.display());
+        }
     }
 
     #[test]
