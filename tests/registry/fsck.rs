@@ -5,6 +5,9 @@ use std::process::Output;
 use serde_json::Value;
 use tests::registry::{Kind, Registry, bytes, file_of, sha256};
 
+/// The name of an object as the registry makes them.
+const NOBODYS: &str = "01arz3ndektsv4rrffq69g5fyy";
+
 /// Runs `skald registry fsck`; gives what it printed, and its findings.
 async fn fsck(registry: &Registry, args: &[&str]) -> anyhow::Result<(Output, Vec<Value>)> {
     let mut command = tokio::process::Command::new(tests::binary::path("skald")?);
@@ -49,8 +52,11 @@ async fn what_is_not_as_it_should_be_is_found() -> anyhow::Result<()> {
     let mut other = bytes(2, 50_000);
     other[77] ^= 1;
     std::fs::write(damaged, other)?;
+    let orphan = format!("data/yy/{NOBODYS}");
     std::fs::create_dir_all(data.join("yy"))?;
-    std::fs::write(data.join("yy/nobodys"), b"bytes")?;
+    std::fs::write(data.join("yy").join(NOBODYS), b"bytes")?;
+    // What has no key of the registry's is somebody else's.
+    std::fs::write(data.join("yy/others"), b"bytes")?;
 
     // Without reading, the damage is not seen.
     let (output, findings) = fsck(&registry, &[]).await?;
@@ -58,7 +64,7 @@ async fn what_is_not_as_it_should_be_is_found() -> anyhow::Result<()> {
     assert_eq!(kinds(&findings), ["blob_missing", "orphan", "done"]);
     assert_eq!(findings[0]["digest"], sha256(&bytes(1, 50_000)));
     assert_eq!(findings[0]["repositories"][0], "team/app");
-    assert_eq!(findings[1]["data_key"], "data/yy/nobodys");
+    assert_eq!(findings[1]["data_key"], orphan);
     let (_, findings) = fsck(&registry, &["--read-bytes", "--repair"]).await?;
     let expected = ["blob_missing", "blob_damaged", "orphan", "done"];
     assert_eq!(kinds(&findings), expected);

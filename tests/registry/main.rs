@@ -37,6 +37,7 @@ mod retention;
 mod revoked;
 mod schedule;
 mod serve;
+mod shared;
 mod site;
 mod small;
 mod tags;

@@ -351,6 +351,9 @@ pub struct GcConfig {
     pub tag_history_max: u64,
     /// How often the store is compared with the database, to find bytes that a crash left behind.
     pub sweep_interval: DurationNs,
+    /// The part of the objects in the store that such a comparison removes at most, in percent. If the
+    /// database names less of them than that leaves, it may be the wrong one, and nothing is removed.
+    pub sweep_orphans_percent_max: u64,
     /// Bytes per second that a comparison of the store with the database reads at most.
     pub fsck_bytes_per_second: ByteSize,
 }
@@ -367,6 +370,7 @@ impl Default for GcConfig {
             tag_history_lifetime: DurationNs::from_secs(365 * 24 * 3600),
             tag_history_max: 1000,
             sweep_interval: DurationNs::from_secs(24 * 3600),
+            sweep_orphans_percent_max: 25,
             fsck_bytes_per_second: ByteSize::mib(64),
         }
     }

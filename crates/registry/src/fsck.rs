@@ -14,6 +14,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::gc;
 use crate::logs::{Done, Job};
+use crate::mark;
 use crate::meta::{BlobFact, Bury, Content, ManifestFact, Reach, Recount, SetDamaged};
 use crate::registry::Registry;
 use crate::who::Who;
@@ -339,8 +340,14 @@ impl Check {
 
     async fn orphans(&mut self) -> Result<(), Error> {
         let registry = self.registry.clone();
-        let mut orphans = std::pin::pin!(gc::orphans(&registry).await?);
-        while let Some(data_key) = orphans.try_next().await? {
+        if self.options.repair {
+            mark::check(registry.meta(), registry.store().as_ref()).await?;
+        }
+        let mut objects = std::pin::pin!(gc::objects(&registry).await?);
+        while let Some((data_key, is_orphan)) = objects.try_next().await? {
+            if !is_orphan {
+                continue;
+            }
             let finding = Finding::Orphan {
                 data_key: data_key.clone(),
             };

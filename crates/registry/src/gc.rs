@@ -15,13 +15,15 @@ use futures::{Stream, TryStreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::execution;
 use crate::forget;
 use crate::logs::{Done, Job};
+use crate::mark;
 use crate::meta::{Bury, ExpireUploads, Forget, Removed, Review, TakeGcTurn, Untagged, Work};
 use crate::registry::Registry;
 use crate::settings::check_writable;
+use crate::small::is_small;
 use crate::store;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
@@ -30,6 +32,8 @@ const REVIEWS_MAX: i64 = 64;
 const UPLOADS_MAX: i64 = 64;
 /// Objects that are removed before the database is told.
 const REMOVALS_MAX: i64 = 100;
+/// Orphans that one sweep has removed.
+const ORPHANS_MAX: usize = 100_000;
 /// What a dry run looks at.
 const DRY_RUN_MAX: i64 = 10_000;
 /// The longest pause between two looks whether the time of a schedule has come.
@@ -66,7 +70,8 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
                 ..Done::default()
             });
             if let Err(error) = &orphans {
-                tracing::warn!(?error, "the sweep of the store was broken off");
+                registry.metrics().sweep_failed();
+                tracing::error!(?error, "the sweep of the store was broken off");
             }
             registry.logs().job(&job, orphans.as_ref());
         }
@@ -263,6 +268,11 @@ async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
     let mut failed = None;
     for object in dead {
         let written = object.written.as_deref();
+        if store::owner(&object.data_key).is_none() && !is_small(&object.data_key) {
+            // A sweep of an earlier version took it for ours.
+            data_keys.push(object.data_key);
+            continue;
+        }
         match registry.store().remove(&object.data_key, written).await {
             Ok(()) => {
                 registry.metrics().freed(object.size);
@@ -280,29 +290,50 @@ async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Has bytes removed that no row names; gives how many there were.
+/// Has bytes removed that no row names; gives how many there were. Nothing is, if the store is not this
+/// database's or so much of it seems to be garbage that the database may be the one that is wrong.
 async fn sweep(registry: &Registry) -> Result<u64, Error> {
-    let mut count = 0;
-    let mut orphans = std::pin::pin!(orphans(registry).await?);
-    while let Some(data_key) = orphans.try_next().await? {
-        count += 1;
+    mark::check(registry.meta(), registry.store().as_ref()).await?;
+    let (mut objects_count, mut orphans_count) = (0_u64, 0_u64);
+    let mut orphans = Vec::new();
+    let mut objects = std::pin::pin!(objects(registry).await?);
+    while let Some((data_key, is_orphan)) = objects.try_next().await? {
+        objects_count += 1;
+        orphans_count += u64::from(is_orphan);
+        // The rest is for the next sweep.
+        if is_orphan && orphans.len() < ORPHANS_MAX {
+            orphans.push(data_key);
+        }
+    }
+    let percent_max = registry.config().gc.sweep_orphans_percent_max;
+    if orphans_count.saturating_mul(100) > objects_count.saturating_mul(percent_max) {
+        let message = format!(
+            "registry.gc.sweep_orphans_percent_max: the database does not name {orphans_count} of \
+             {objects_count} objects, more than {percent_max} %; none is removed. If the database is \
+             the right one, `skald registry fsck --repair` removes them"
+        );
+        return Err(Error::new(Code::Conflict, message));
+    }
+    for data_key in orphans {
         registry.meta().change(Bury { data_key }).await?;
     }
-    Ok(count)
+    Ok(orphans_count)
 }
 
-/// Bytes that no row names. Those of a request that is under way are named by its upload, and young
-/// ones are left alone all the same.
-pub(crate) async fn orphans(
+/// What there is in the store under keys of ours, and whether no row names it. What belongs to a request
+/// that is under way is named by its upload, and what is young is left alone all the same.
+pub(crate) async fn objects(
     registry: &Registry,
-) -> Result<impl Stream<Item = Result<String, Error>> + use<'_>, Error> {
+) -> Result<impl Stream<Item = Result<(String, bool), Error>> + use<'_>, Error> {
     let meta = registry.meta();
     let age_ms = registry.config().gc.sweep_interval.0 / 1_000_000;
     let old = meta.now_ms() - age_ms;
     let keys = registry.store().keys().await?.map_err(Error::from);
     Ok(keys.try_filter_map(move |(key, changed_ms)| async move {
-        let data_key = store::owner(&key);
+        let Some(data_key) = store::owner(&key) else {
+            return Ok(None);
+        };
         let is_orphan = changed_ms <= old && !meta.knows_data(data_key).await?;
-        Ok(is_orphan.then(|| data_key.to_owned()))
+        Ok(Some((data_key.to_owned(), is_orphan)))
     }))
 }

@@ -35,6 +35,7 @@ mod health;
 mod large;
 mod logs;
 mod manifest;
+mod mark;
 mod meta;
 mod metrics;
 mod name;

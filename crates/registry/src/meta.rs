@@ -101,7 +101,7 @@ pub(crate) use robots::{
 pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, NumberedRule, ReplaceRetention};
 pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
-pub(crate) use setting::ChangeSettings;
+pub(crate) use setting::{ChangeSettings, Identify};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use upload::{Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over};
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};

@@ -164,6 +164,7 @@ pub struct Metrics {
     gc_candidates: Gauge,
     gc_oldest_seconds: Gauge,
     gc_dead_bytes: Gauge,
+    gc_sweeps_failed: Counter,
     store_seconds: Family<StoreLabel, Histogram>,
     meta_seconds: Family<OpLabel, Histogram>,
     tokens: Family<TokenLabel, Counter>,
@@ -189,6 +190,7 @@ impl Metrics {
             gc_candidates: Gauge::default(),
             gc_oldest_seconds: Gauge::default(),
             gc_dead_bytes: Gauge::default(),
+            gc_sweeps_failed: Counter::default(),
             store_seconds: Family::new_with_constructor(new_histogram),
             meta_seconds: Family::new_with_constructor(new_histogram),
             tokens: Family::default(),
@@ -222,6 +224,11 @@ impl Metrics {
             "registry_gc_dead_bytes",
             "Bytes in the store that no row names and that will be removed",
             metrics.gc_dead_bytes.clone(),
+        );
+        registry.register(
+            "registry_gc_sweeps_failed",
+            "Comparisons of the store with the database that were broken off or refused",
+            metrics.gc_sweeps_failed.clone(),
         );
         metrics
     }
@@ -335,6 +342,10 @@ impl Metrics {
                 .get_or_create(&KindLabel { kind })
                 .inc_by(count);
         }
+    }
+
+    pub(crate) fn sweep_failed(&self) {
+        self.gc_sweeps_failed.inc();
     }
 
     pub(crate) fn freed(&self, bytes: u64) {

@@ -17,6 +17,7 @@ use crate::gather::Room;
 use crate::gc;
 use crate::health::Readiness;
 use crate::logs::{self, Logs};
+use crate::mark;
 use crate::meta::{Graces, Meta, NewProjects, Place, UNLIMITED};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
@@ -151,6 +152,7 @@ impl Registry {
             deps.metrics.clone(),
         )?;
         let store: Arc<dyn Store> = Arc::new(SmallStore::new(meta.clone(), store));
+        mark::check_at_start(&meta, store.as_ref()).await?;
         let direct_bytes_max = config.upload.direct_bytes_max.0;
         let direct_buffers = store::direct_buffers(&config.storage, direct_bytes_max);
         let room = Room::new(config.limits.body_bytes_max);

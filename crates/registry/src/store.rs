@@ -25,6 +25,15 @@ use crate::error::{Code, Error, StartError};
 use crate::metrics::Metrics;
 use buffer::{Buffers, DIRECT_BYTES};
 
+/// What the keys of objects begin with.
+const DATA: &str = "data";
+/// What the keys of the ends of objects begin with, before the key of the object.
+const TAIL: &str = "tail";
+/// Characters of the directories that objects are spread over.
+const FAN_OUT_CHARS: usize = 2;
+/// The key of what says whose the store is.
+pub(crate) const MARK: &str = "registry.id";
+
 /// What a store says when it fails. The text names the key and the cause.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -113,7 +122,14 @@ pub(crate) trait Store: Send + Sync {
     /// Whether it answers.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// All keys that there are, with the milliseconds since 1970 of their last change.
+    /// What [`Store::set_mark`] wrote; none if nothing was.
+    async fn mark(&self) -> Result<Option<String>, StoreError>;
+
+    /// Durably says whose the store is.
+    async fn set_mark(&self, mark: &str) -> Result<(), StoreError>;
+
+    /// All keys below [`DATA`] and [`TAIL`], also those that are nothing of ours, with the milliseconds
+    /// since 1970 of their last change.
     async fn keys(
         &self,
     ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError>;
@@ -172,17 +188,33 @@ pub(crate) fn direct_buffers(config: &StorageConfig, bytes_max: u64) -> Buffers 
 }
 
 /// The key of the object that something in the store belongs to: itself, or that of which it is the
-/// end.
-pub(crate) fn owner(key: &str) -> &str {
-    let Some(key) = key.strip_prefix("tail/") else {
-        return key;
+/// end. None if it has no key of ours, so that it is somebody else's.
+pub(crate) fn owner(key: &str) -> Option<&str> {
+    let parts: Vec<&str> = key.split('/').collect();
+    let (object, end) = match parts.as_slice() {
+        [TAIL, object @ .., end] if object.len() == 3 => (object, Some(*end)),
+        [TAIL, object @ ..] => (object, None),
+        object => (object, None),
     };
-    let end = key.match_indices('/').nth(2).map(|(at, _)| at);
-    end.and_then(|end| key.get(..end)).unwrap_or(key)
+    let [DATA, fan_out, id] = object else {
+        return None;
+    };
+    let is_ours = is_id(id) && id.ends_with(fan_out) && fan_out.len() == FAN_OUT_CHARS;
+    if !is_ours || !end.is_none_or(is_id) {
+        return None;
+    }
+    let key = key.strip_prefix(TAIL).map_or(key, |key| &key[1..]);
+    key.get(..DATA.len() + 1 + fan_out.len() + 1 + id.len())
+}
+
+/// Whether this is as [`new_id`] makes them.
+fn is_id(text: &str) -> bool {
+    let id = ulid::Ulid::from_string(text);
+    id.is_ok_and(|id| id.to_string().to_lowercase() == text)
 }
 
 /// A name that was never used and never will be.
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     let id = ulid::Ulid::from_parts(
         u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default(),
         rand::rng().random(),
@@ -194,8 +226,8 @@ fn new_id() -> String {
 pub(crate) fn new_key() -> String {
     let id = new_id();
     // The end is random, so directories fill evenly.
-    let fan_out = id.get(id.len().saturating_sub(2)..).unwrap_or("00");
-    format!("data/{fan_out}/{id}")
+    let fan_out = id.get(id.len().saturating_sub(FAN_OUT_CHARS)..);
+    format!("{DATA}/{}/{id}", fan_out.unwrap_or("00"))
 }
 
 #[cfg(test)]
@@ -312,15 +344,53 @@ mod tests {
     fn ends_belong_to_objects() {
         let key = new_key();
         for tail in [format!("tail/{key}"), format!("tail/{key}/{}", new_id())] {
-            assert_eq!(owner(&tail), key);
+            assert_eq!(owner(&tail), Some(key.as_str()));
         }
-        assert_eq!(owner(&key), key);
+        assert_eq!(owner(&key), Some(key.as_str()));
+    }
+
+    #[test]
+    fn what_others_keep_is_nothing_of_ours() {
+        let (key, id) = (new_key(), new_id());
+        for others in [
+            "registry.id".to_owned(),
+            "data".to_owned(),
+            "data//".to_owned(),
+            "tail/".to_owned(),
+            "backup/db.dump".to_owned(),
+            "data/fake/2026-01-01/01JD9Z0000000000000000000A.lgob".to_owned(),
+            "data/fake/2026-01-01".to_owned(),
+            "data/yy/nobodys".to_owned(),
+            format!("data/00/{id}x"),
+            format!("data/{}/{}", &id[24..], id.to_uppercase()),
+            format!("data/zzz/{id}"),
+            format!("data/{id}/{id}"),
+            format!("data//{id}"),
+            format!("{key}/{id}"),
+            format!("{key}.bak"),
+            format!("x/{key}"),
+            format!("tail/{key}/end"),
+            format!("tail/{key}/{id}/{id}"),
+            format!("tail/tail/{key}"),
+        ] {
+            assert_eq!(owner(&others), None, "{others}");
+        }
+    }
+
+    /// Whose the store is, is said once, and is no object.
+    async fn is_marked(store: &dyn Store) {
+        assert_eq!(store.mark().await.unwrap(), None);
+        store.set_mark("mine").await.unwrap();
+        assert_eq!(store.mark().await.unwrap().as_deref(), Some("mine"));
+        let keys: Vec<_> = store.keys().await.unwrap().try_collect().await.unwrap();
+        assert!(keys.is_empty(), "{keys:?}");
     }
 
     #[tokio::test]
     async fn a_directory_conforms() {
         let directory = tempfile::tempdir().unwrap();
         let store = local::LocalStore::open(directory.path()).unwrap();
+        is_marked(&store).await;
         conforms(&store).await;
         forgets(&store).await;
         moves_away(&store).await;
@@ -331,6 +401,7 @@ mod tests {
         let memory = Arc::new(InMemory::new());
         let store = storage::PartStore::without_addresses(memory.clone(), memory);
         let store = object::ObjectStore::new(store);
+        is_marked(&store).await;
         conforms(&store).await;
         forgets(&store).await;
         moves_away(&store).await;

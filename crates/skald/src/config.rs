@@ -94,17 +94,71 @@ impl Config {
         if let Err(error) = self.compactor.validate() {
             return wrong(error);
         }
+        self.validate_places()
+    }
+
+    /// What removes garbage from a store must not meet what others keep there.
+    fn validate_places(&self) -> Result<(), ConfigError> {
+        let logs = self.storage.place(&self.data_dir.join("store"));
+        let images = self.data_dir.join("registry").join("store");
+        let images = self.registry.storage.place(&images);
+        if self.registry.enabled && logs == images {
+            return Err(ConfigError::Invalid(format!(
+                "registry.storage: names the same place as storage, {logs}; give one of them another \
+                 bucket or directory, or a prefix of its own"
+            )));
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
     fn the_defaults_hold() {
         Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn logs_and_images_have_places_of_their_own() {
+        let refused = |logs: &Value, images: &Value| {
+            let config = json!({"storage": logs, "registry": {"storage": images}});
+            let config: Config = serde_json::from_value(config).unwrap();
+            let outcome = config.validate();
+            outcome.is_err_and(|error| error.to_string().contains("registry.storage"))
+        };
+        let s3 = |s3: Value, prefix: &str| json!({"backend": "s3", "s3": s3, "prefix": prefix});
+        let local = |directory: &str, prefix: &str| json!({"local": {"directory": directory}, "prefix": prefix});
+        let bucket = |prefix: &str| s3(json!({"bucket": "b"}), prefix);
+        let at = |endpoint: &str| s3(json!({"bucket": "b", "endpoint": endpoint}), "x");
+        let container = json!({"backend": "azure", "azure": {"account": "a", "container": "c"}});
+        for (logs, images) in [
+            (bucket(""), bucket("")),
+            (bucket("x"), bucket("/x/")),
+            (at("http://e/"), at("http://e")),
+            (json!({}), local("skald-data/store", "")),
+            (local("/d/a", ""), local("/d", "a")),
+            (container.clone(), container),
+        ] {
+            assert!(refused(&logs, &images), "{logs} {images}");
+        }
+        for (logs, images) in [
+            (bucket(""), s3(json!({"bucket": "c"}), "")),
+            (bucket(""), bucket("images")),
+            (bucket(""), at("http://e")),
+            (
+                bucket(""),
+                json!({"backend": "gcs", "gcs": {"bucket": "b"}}),
+            ),
+            (local("/d", ""), local("/e", "")),
+            (json!({}), json!({})),
+        ] {
+            assert!(!refused(&logs, &images), "{logs} {images}");
+        }
     }
 
     #[test]

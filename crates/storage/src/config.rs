@@ -1,7 +1,7 @@
 //! Where the store is and how it may be used.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::units::{ByteSize, DurationNs};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,35 @@ pub struct StorageConfig {
     pub cache: CacheConfig,
     /// Bounds of the manifest reader.
     pub catalog: CatalogConfig,
+}
+
+impl StorageConfig {
+    /// Where keys lie, as one text: who has the same has the same objects. `directory` is where a local
+    /// store lies unless configured.
+    #[must_use]
+    pub fn place(&self, directory: &Path) -> String {
+        let (s3, gcs, azure) = (&self.s3, &self.gcs, &self.azure);
+        let place = match self.backend {
+            Backend::Local => {
+                let configured = self.local.directory.as_path();
+                let is_configured = !configured.as_os_str().is_empty();
+                let directory = if is_configured { configured } else { directory };
+                // Links are followed where it is there.
+                let real = directory.canonicalize();
+                let real = real.or_else(|_| std::path::absolute(directory));
+                let real = real.unwrap_or_else(|_| directory.to_owned());
+                let whole = real.join(self.prefix.trim_matches('/'));
+                return whole.display().to_string();
+            }
+            Backend::S3 => format!("s3:{}/{}", s3.endpoint.trim_end_matches('/'), s3.bucket),
+            Backend::Gcs => format!("gcs:{}/{}", gcs.endpoint.trim_end_matches('/'), gcs.bucket),
+            Backend::Azure => {
+                let endpoint = azure.endpoint.trim_end_matches('/');
+                format!("azure:{endpoint}/{}/{}", azure.account, azure.container)
+            }
+        };
+        format!("{place}/{}", self.prefix.trim_matches('/'))
+    }
 }
 
 /// A kind of store.

@@ -48,6 +48,28 @@ impl Meta {
     }
 }
 
+/// The name of what tells this database from all others.
+const IDENTITY: &str = "identity";
+
+/// Gives a database a name that no other has, if it has none; gives the one that it has.
+pub(crate) struct Identify {
+    pub(crate) new: String,
+}
+
+#[async_trait]
+impl Change for Identify {
+    type Out = String;
+    const NAME: &'static str = "identify";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<String, Failure> {
+        if let Some(identity) = read(tx, IDENTITY).await? {
+            return Ok(identity);
+        }
+        write(tx, IDENTITY, Some(&self.new)).await?;
+        Ok(self.new.clone())
+    }
+}
+
 /// The name of what administrators say in general.
 const CONFIGURATION: &str = "configuration";
 

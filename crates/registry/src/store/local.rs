@@ -5,7 +5,7 @@ mod reading;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,12 +18,10 @@ use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 
-use super::{Appender, Bodies, Store, StoreError};
+use super::{Appender, Bodies, DATA, FAN_OUT_CHARS, MARK, Store, StoreError};
 use end::End;
 use reading::Reading;
 
-/// Where objects are.
-const DATA: &str = "data";
 /// Bytes that are collected before the disk is asked.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -183,6 +181,20 @@ impl Store for LocalStore {
         Ok(())
     }
 
+    async fn mark(&self) -> Result<Option<String>, StoreError> {
+        let path = self.path(MARK);
+        match blocking("reading", MARK, move || std::fs::read_to_string(path)).await {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(StoreError::Lost { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn set_mark(&self, mark: &str) -> Result<(), StoreError> {
+        let (root, mark) = (self.root.clone(), format!("{mark}\n"));
+        blocking("writing", MARK, move || write_mark(&root, &mark)).await
+    }
+
     async fn keys(
         &self,
     ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {
@@ -208,21 +220,39 @@ fn copy_beginning(from: &Path, to: &Path, bytes: u64, directories: &Directories)
     Ok(())
 }
 
+/// Whole or not at all.
+fn write_mark(root: &Path, mark: &str) -> io::Result<()> {
+    let unfinished = root.join(format!("{MARK}.new"));
+    let mut file = File::create(&unfinished)?;
+    file.write_all(mark.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, root.join(MARK))?;
+    sync_directory(root)
+}
+
 fn list(root: &Path) -> io::Result<Vec<(String, i64)>> {
     let mut found = Vec::new();
     for directory in std::fs::read_dir(root.join(DATA))? {
         let directory = directory?;
         let fan_out = directory.file_name().to_string_lossy().into_owned();
+        // Who shares the directory may have others here.
+        if fan_out.len() != FAN_OUT_CHARS || !directory.file_type()?.is_dir() {
+            continue;
+        }
         for file in std::fs::read_dir(directory.path())? {
             let file = file?;
             let name = file.file_name().to_string_lossy().into_owned();
             // A file that goes away meanwhile is no news.
-            let Ok(changed) = file.metadata().and_then(|meta| meta.modified()) else {
+            let Ok(metadata) = file.metadata() else {
                 continue;
             };
+            if !metadata.is_file() {
+                continue;
+            }
+            let changed = metadata.modified()?;
             let age = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
             let changed_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            found.push((format!("data/{fan_out}/{name}"), changed_ms));
+            found.push((format!("{DATA}/{fan_out}/{name}"), changed_ms));
         }
     }
     Ok(found)

@@ -13,7 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use storage::PartStore;
 
-use super::{Appender, Bodies, Store, StoreError, new_id};
+use super::{Appender, Bodies, DATA, MARK, Store, StoreError, TAIL, new_id};
 
 /// Bytes of the first parts. Stores want at least 5 MiB, and at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
@@ -54,7 +54,7 @@ struct Written {
 /// What the places begin with where the ends of an object wait. Before they had names of their own,
 /// it was the place.
 fn tails(key: &str) -> String {
-    format!("tail/{key}")
+    format!("{TAIL}/{key}")
 }
 
 fn failed(what: &'static str, key: &str) -> impl Fn(object_store::Error) -> StoreError + use<> {
@@ -178,10 +178,29 @@ impl Store for ObjectStore {
         Ok(())
     }
 
+    async fn mark(&self) -> Result<Option<String>, StoreError> {
+        match self.0.objects.get(&Path::from(MARK)).await {
+            Ok(found) => {
+                let bytes = found.bytes().await.map_err(failed("reading", MARK))?;
+                Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("reading", MARK)(error)),
+        }
+    }
+
+    async fn set_mark(&self, mark: &str) -> Result<(), StoreError> {
+        let payload = PutPayload::from(format!("{mark}\n"));
+        let put = self.0.objects.put(&Path::from(MARK), payload).await;
+        put.map_err(failed("writing", MARK))?;
+        Ok(())
+    }
+
     async fn keys(
         &self,
     ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {
-        let listed = self.0.objects.list(None);
+        let list = |prefix: &str| self.0.objects.list(Some(&Path::from(prefix)));
+        let listed = list(DATA).chain(list(TAIL));
         let named = |meta: object_store::ObjectMeta| {
             (
                 meta.location.to_string(),
@@ -190,7 +209,7 @@ impl Store for ObjectStore {
         };
         Ok(listed
             .map_ok(named)
-            .map_err(failed("listing", "data"))
+            .map_err(failed("listing", DATA))
             .boxed())
     }
 }

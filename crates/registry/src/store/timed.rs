@@ -94,6 +94,14 @@ impl Store for TimedStore {
         self.store.probe().await
     }
 
+    async fn mark(&self) -> Result<Option<String>, StoreError> {
+        self.store.mark().await
+    }
+
+    async fn set_mark(&self, mark: &str) -> Result<(), StoreError> {
+        self.store.set_mark(mark).await
+    }
+
     async fn keys(
         &self,
     ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {

@@ -1,0 +1,82 @@
+//! Whose a store is.
+//!
+//! The sweep removes bytes that the database does not name. So a store belongs to one database: which
+//! one, an object beside the bytes says, written at the first start. A registry whose store is marked
+//! as another's does not start, and its sweep removes nothing.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+
+use crate::error::{Code, Error, StartError};
+use crate::meta::{Identify, Meta};
+use crate::store::{self, MARK, Store};
+
+/// Objects that are looked up before a store without a mark is taken for the database's own.
+const LOOKED_UP_MAX: usize = 100;
+/// How long a start waits for the store; the sweep asks it again.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Why the store is not this database's; none if it is.
+async fn stranger(meta: &Meta, store: &dyn Store) -> Result<Option<String>, Error> {
+    let new = store::new_id();
+    let ours = meta.change(Identify { new }).await?;
+    if let Some(found) = store.mark().await? {
+        return Ok((found != ours).then(|| {
+            format!(
+                "registry.storage: the store belongs to another database: its object {MARK} says \
+                 {found}, this database is {ours}; give each registry a bucket or a prefix of its own"
+            )
+        }));
+    }
+    if is_strange(meta, store).await? {
+        return Ok(Some(format!(
+            "registry.storage: there are objects in the store, and this database names none of them; \
+             if they shall be removed a day later all the same, put {ours} into its object {MARK}"
+        )));
+    }
+    store.set_mark(&ours).await?;
+    tracing::info!(
+        identity = ours,
+        "the registry's store was marked as its own"
+    );
+    Ok(None)
+}
+
+/// Whether there are objects of which this database names none. That is so where the database is new
+/// and the store is not.
+async fn is_strange(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
+    let mut keys = store.keys().await?;
+    let mut looked_up = 0;
+    while looked_up < LOOKED_UP_MAX
+        && let Some((key, _)) = keys.try_next().await?
+    {
+        let Some(data_key) = store::owner(&key) else {
+            continue;
+        };
+        if meta.knows_data(data_key).await? {
+            return Ok(false);
+        }
+        looked_up += 1;
+    }
+    Ok(looked_up > 0)
+}
+
+/// Refuses to go on unless the store is this database's.
+pub(crate) async fn check(meta: &Meta, store: &dyn Store) -> Result<(), Error> {
+    match stranger(meta, store).await? {
+        Some(reason) => Err(Error::new(Code::Conflict, reason)),
+        None => Ok(()),
+    }
+}
+
+/// The same for a start. A store that does not answer is no reason not to: it may do so later.
+pub(crate) async fn check_at_start(meta: &Meta, store: &dyn Store) -> Result<(), StartError> {
+    match tokio::time::timeout(WAIT_MAX, stranger(meta, store)).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(reason))) => return Err(StartError::Own(reason)),
+        Ok(Err(error)) => tracing::warn!(?error, "it is not known whose the store is"),
+        Err(_) => tracing::warn!("it is not known whose the store is: it does not answer"),
+    }
+    Ok(())
+}
