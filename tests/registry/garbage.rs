@@ -1,5 +1,6 @@
 //! Garbage collection while pushes and pulls go on.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use futures::future::{join_all, try_join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    CONFIG, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, sha256,
+    CONFIG, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, file_of, sha256,
 };
 use tests::wait_for;
 
@@ -209,5 +210,44 @@ async fn nothing_is_removed_while_it_is_read_only() -> anyhow::Result<()> {
     set(Value::Null).await?;
     assert_eq!(collect(false).await?.0, 200);
     assert_eq!(client.status(Method::HEAD, &path).await?, 404);
+    Ok(())
+}
+
+/// An upload of which something is in the store; gives its address and where that is.
+async fn upload_in_files(registry: &Registry, seed: u64) -> anyhow::Result<(String, PathBuf)> {
+    let client = registry.client();
+    let location = client.begin("app").await?;
+    let chunk = bytes(seed, 20_000);
+    let patch = client.request(Method::PATCH, &location).body(chunk.clone());
+    anyhow::ensure!(patch.send().await?.status() == 202);
+    let store = registry.directory().join("data/registry/store");
+    Ok((location, file_of(&store, &chunk)?))
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_in_nobodys_way() -> anyhow::Result<()> {
+    // More than are removed at once.
+    const STUCK: u64 = 101;
+    let mut registry = Registry::start(Kind::Files, &NO_GRACE).await?;
+    for seed in 0..STUCK {
+        let (location, path) = upload_in_files(&registry, seed).await?;
+        // A directory is not removed as a file is.
+        std::fs::remove_file(&path)?;
+        std::fs::create_dir(&path)?;
+        let client = registry.client();
+        assert_eq!(client.status(Method::DELETE, &location).await?, 204);
+    }
+    let (location, path) = upload_in_files(&registry, STUCK).await?;
+    assert_eq!(
+        registry.client().status(Method::DELETE, &location).await?,
+        204
+    );
+    wait_for("the other to go", Duration::from_secs(20), async || {
+        (!path.exists()).then_some(())
+    })
+    .await?;
+    let metrics = registry.metrics().await?;
+    let failed = format!("registry_gc_removals_failed_total {STUCK}");
+    assert!(metrics.contains(&failed), "{metrics}");
     Ok(())
 }

@@ -344,6 +344,8 @@ pub struct GcConfig {
     pub running_lifetime: DurationNs,
     /// How long bytes stay that no row names: a pull has to finish within this time.
     pub data_grace: DurationNs,
+    /// When bytes are tried again that the store did not remove; half an hour at most.
+    pub retry_delay: DurationNs,
     /// For how long it is known where a tag pointed. What is older is forgotten at the start and after
     /// each `sweep_interval`, but nothing that is younger than `untagged_grace`.
     pub tag_history_lifetime: DurationNs,
@@ -367,6 +369,7 @@ impl Default for GcConfig {
             blob_grace: DurationNs::from_secs(2 * 3600),
             running_lifetime: DurationNs::from_secs(24 * 3600),
             data_grace: DurationNs::from_secs(15 * 60),
+            retry_delay: DurationNs::from_secs(10 * 60),
             tag_history_lifetime: DurationNs::from_secs(365 * 24 * 3600),
             tag_history_max: 1000,
             sweep_interval: DurationNs::from_secs(24 * 3600),

@@ -20,7 +20,9 @@ use crate::execution;
 use crate::forget;
 use crate::logs::{Done, Job};
 use crate::mark;
-use crate::meta::{Bury, ExpireUploads, Forget, Removed, Review, TakeGcTurn, Untagged, Work};
+use crate::meta::{
+    Bury, ExpireUploads, Forget, Postpone, Removed, Review, TakeGcTurn, Untagged, Work,
+};
 use crate::registry::Registry;
 use crate::settings::check_writable;
 use crate::small::is_small;
@@ -226,15 +228,25 @@ async fn round(
         registry.metrics().removed(&removed);
         total.removed.add(&removed);
     }
+    let mut failed = 0;
     while !stop.is_cancelled()
         && !registry.settings().is_read_only()
-        && let Some(freed_bytes) = remove_dead(registry).await?
+        && let Some(freed) = remove_dead(registry).await?
     {
-        total.freed_bytes += freed_bytes;
+        total.freed_bytes += freed.bytes;
+        failed += freed.failed;
+        if freed.is_stuck {
+            // The store may be down; the next round has the next of them.
+            break;
+        }
     }
     registry
         .metrics()
         .backlog(&meta.backlog().await?, meta.now_ms());
+    if failed > 0 {
+        let message = format!("the store did not remove {failed} objects; they are tried again");
+        return Err(Error::new(Code::Unavailable, message));
+    }
     Ok(total)
 }
 
@@ -257,15 +269,23 @@ fn review(registry: &Registry, untagged: Untagged) -> Review {
     }
 }
 
-/// Removes bytes that are dead; gives how many, and nothing once there are none.
-async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
+/// What of the dead bytes left the store.
+struct Freed {
+    bytes: u64,
+    /// Objects that are still there.
+    failed: u64,
+    /// Whether none was removed.
+    is_stuck: bool,
+}
+
+/// Removes bytes that are dead; gives nothing once there are none.
+async fn remove_dead(registry: &Registry) -> Result<Option<Freed>, Error> {
     let dead = registry.meta().dead(REMOVALS_MAX).await?;
     if dead.is_empty() {
         return Ok(None);
     }
     let mut freed_bytes = 0;
-    let mut data_keys = Vec::new();
-    let mut failed = None;
+    let (mut data_keys, mut failed) = (Vec::new(), Vec::new());
     for object in dead {
         let written = object.written.as_deref();
         if store::owner(&object.data_key).is_none() && !is_small(&object.data_key) {
@@ -279,15 +299,29 @@ async fn remove_dead(registry: &Registry) -> Result<Option<u64>, Error> {
                 freed_bytes += object.size;
                 data_keys.push(object.data_key);
             }
-            // Others may still work; this one is tried again in the next round.
-            Err(error) => failed = Some(error),
+            // Others may still work.
+            Err(error) => {
+                tracing::error!(%error, "dead bytes were not removed; they are tried again");
+                failed.push(object.data_key);
+            }
         }
     }
+    let is_stuck = data_keys.is_empty();
     registry.meta().change(Forget { data_keys }).await?;
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(Some(freed_bytes)),
+    let freed = Freed {
+        is_stuck,
+        bytes: freed_bytes,
+        failed: failed.len() as u64,
+    };
+    if freed.failed > 0 {
+        registry.metrics().removals_failed(freed.failed);
+        let postpone = Postpone {
+            data_keys: failed,
+            delay_ms: registry.config().gc.retry_delay.0 / 1_000_000,
+        };
+        registry.meta().change(postpone).await?;
     }
+    Ok(Some(freed))
 }
 
 /// Has bytes removed that no row names; gives how many there were. Nothing is, if the store is not this

@@ -69,7 +69,7 @@ pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
 pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
-pub(crate) use data::{Bury, Forget, Release, Reserve};
+pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub use error::MetaError;
 pub(crate) use execution::{EXECUTION_COLUMNS, Execution, Remember, Task, Work};
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};

@@ -165,6 +165,7 @@ pub struct Metrics {
     gc_oldest_seconds: Gauge,
     gc_dead_bytes: Gauge,
     gc_sweeps_failed: Counter,
+    gc_removals_failed: Counter,
     store_seconds: Family<StoreLabel, Histogram>,
     meta_seconds: Family<OpLabel, Histogram>,
     tokens: Family<TokenLabel, Counter>,
@@ -191,6 +192,7 @@ impl Metrics {
             gc_oldest_seconds: Gauge::default(),
             gc_dead_bytes: Gauge::default(),
             gc_sweeps_failed: Counter::default(),
+            gc_removals_failed: Counter::default(),
             store_seconds: Family::new_with_constructor(new_histogram),
             meta_seconds: Family::new_with_constructor(new_histogram),
             tokens: Family::default(),
@@ -229,6 +231,11 @@ impl Metrics {
             "registry_gc_sweeps_failed",
             "Comparisons of the store with the database that were broken off or refused",
             metrics.gc_sweeps_failed.clone(),
+        );
+        registry.register(
+            "registry_gc_removals_failed",
+            "Objects that the store did not remove when it was asked to",
+            metrics.gc_removals_failed.clone(),
         );
         metrics
     }
@@ -342,6 +349,10 @@ impl Metrics {
                 .get_or_create(&KindLabel { kind })
                 .inc_by(count);
         }
+    }
+
+    pub(crate) fn removals_failed(&self, count: u64) {
+        self.gc_removals_failed.inc_by(count);
     }
 
     pub(crate) fn sweep_failed(&self) {

@@ -180,6 +180,32 @@ impl Change for Forget {
     }
 }
 
+/// Has bytes that could not be removed tried again later, so that they are in nobody's way.
+pub(crate) struct Postpone {
+    pub(crate) data_keys: Vec<String>,
+    pub(crate) delay_ms: i64,
+}
+
+#[async_trait]
+impl Change for Postpone {
+    type Out = ();
+    const NAME: &'static str = "postpone";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        for key in &self.data_keys {
+            // Less than what is claimed has: nobody takes them for reserved.
+            bound!(
+                "UPDATE dead_data SET not_before_ms = $1 WHERE data_key = $2",
+                tx.now_ms + self.delay_ms.min(CLAIMED_MS_MIN / 2),
+                key.as_str(),
+            )
+            .execute(&mut *tx.conn)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
 /// Has bytes removed that no row names, as a sweep of the store found.
 pub(crate) struct Bury {
     pub(crate) data_key: String,
