@@ -215,3 +215,36 @@ async fn an_upload_goes_on_when_the_store_is_back() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What a client is told that goes on must let it come to an end.
+#[tokio::test]
+async fn an_upload_that_the_store_has_lost_is_over() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let registry = Registry::start(kind, &[]).await?;
+        let client = registry.client();
+        let place = match kind {
+            Kind::Files => registry.directory().join("data/registry/store/data"),
+            Kind::S3 => registry.directory().join("s3/logs/tail"),
+        };
+        let blob = bytes(3, 9 << 20);
+        for method in [Method::PUT, Method::PATCH] {
+            let location = client.begin("app").await?;
+            let patch = client.request(Method::PATCH, &location).body(blob.clone());
+            assert_eq!(patch.send().await?.status(), 202);
+            std::fs::remove_dir_all(&place)?;
+            let digest = sha256(&blob);
+            let end = match method {
+                Method::PUT => format!("{location}?digest={digest}"),
+                _ => location.clone(),
+            };
+            let end = client.request(method.clone(), &end).body("").send().await?;
+            assert_eq!(end.status(), 404, "{kind:?} {method}");
+            assert_eq!(code(end).await?, "BLOB_UPLOAD_UNKNOWN");
+            let standing = client.request(Method::GET, &location).send().await?;
+            assert_eq!(standing.status(), 404);
+            std::fs::create_dir_all(&place)?;
+            assert_eq!(client.push_blob("app", &blob).await?, digest);
+        }
+    }
+    Ok(())
+}

@@ -103,7 +103,9 @@ pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::{ChangeSettings, Identify};
 pub(crate) use tag::{Condition, DeleteTag};
-pub(crate) use upload::{Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over};
+pub(crate) use upload::{
+    Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over, unknown,
+};
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};

@@ -18,7 +18,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::heal;
 use crate::logs::new_id;
-use crate::meta::{Begin, Cancel, Mount, Move, Upload, taken_over};
+use crate::meta::{Begin, Cancel, Mount, Move, Upload, taken_over, unknown};
 use crate::name::RepoName;
 use crate::registry::Registry;
 use crate::reservations::Reserved;
@@ -385,6 +385,9 @@ pub(super) async fn extend(
         let turn = upload.turn.clone();
         match take(&registry, upload, pieces, chunk).await {
             Ok(received) => Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received)),
+            Err(error) if error.code == Code::Lost => {
+                Err(end_lost(&registry, repo, uuid, turn).await)
+            }
             Err(error) => {
                 // Its bytes are not kept for a project that has no room for them.
                 if error.code == Code::Denied {
@@ -433,6 +436,9 @@ pub(super) async fn finish(
         let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
         let turn = upload.turn.clone();
         let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
+        if done.as_ref().is_err_and(|error| error.code == Code::Lost) {
+            return Err(end_lost(&registry, repo, uuid, turn).await);
+        }
         // Nothing more makes it what it was said to be.
         if let Err(error) = &done
             && (matches!(error.code, Code::DigestInvalid | Code::Denied)
@@ -443,6 +449,14 @@ pub(super) async fn finish(
         done
     })
     .await
+}
+
+/// Ends an upload that cannot be continued as the store has not what came of it: also one whose bytes
+/// it made whole, and the database did not learn that. Its client begins a new one.
+async fn end_lost(registry: &Registry, repo: RepoName, uuid: String, turn: String) -> Error {
+    let error = unknown(&uuid);
+    give_up(registry, repo, uuid, turn).await;
+    error
 }
 
 /// Forgets an upload, unless somebody else continues it.
