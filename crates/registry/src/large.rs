@@ -54,7 +54,7 @@ async fn write(registry: &Registry, data_key: &str, bytes: Bytes) -> Result<(), 
     let mut appender = registry.store().append(data_key, "", 0).await?;
     appender.write(bytes).await?;
     if appender.must_save() {
-        let written = appender.save().await?;
+        let written = appender.begun()?;
         registry.meta().change(reserve(written)).await?;
     }
     Ok(appender.finish().await?)

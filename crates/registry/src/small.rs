@@ -57,7 +57,7 @@ impl Appending {
     ) -> Result<Self, StoreError> {
         let (key, written) = (&upload.data_key, &upload.written);
         let small = match upload.received {
-            0 if bytes_max > 0 => Some(Vec::new()),
+            0 if bytes_max > 0 && written.is_empty() => Some(Vec::new()),
             _ => read(written),
         };
         let end = match small {
@@ -95,6 +95,14 @@ impl Appending {
     /// As [`Appender::must_save`].
     pub(crate) fn must_save(&self) -> bool {
         matches!(&self.end, End::Stored(appender) if appender.must_save())
+    }
+
+    /// As [`Appender::begun`].
+    pub(crate) fn begun(&mut self) -> Result<String, StoreError> {
+        match &mut self.end {
+            End::Small(_) => Ok(String::new()),
+            End::Stored(appender) => appender.begun(),
+        }
     }
 
     /// As [`Appender::save`].

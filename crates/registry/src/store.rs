@@ -141,9 +141,13 @@ pub(crate) trait Appender: Send {
     /// Adds bytes. They are durable after the next [`Appender::save`] or [`Appender::finish`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
-    /// Whether the store now has something that only a [`Appender::save`] makes known: without it,
-    /// nobody could clean up after a crash.
+    /// Whether something has begun in the store that must be known before bytes are in it: else
+    /// nobody could clean up after a crash. [`Appender::save`] makes it known, and where nothing was
+    /// saved before, [`Appender::begun`] does so sooner.
     fn must_save(&self) -> bool;
+
+    /// As [`Appender::save`], but says that there are no bytes yet.
+    fn begun(&mut self) -> Result<String, StoreError>;
 
     /// Makes what was written durable; gives what is needed to go on from there.
     async fn save(&mut self) -> Result<String, StoreError>;

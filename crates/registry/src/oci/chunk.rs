@@ -142,7 +142,9 @@ impl Receiving {
                 async { hasher.update(&bytes) },
             );
             written?;
-            if self.appender.must_save() || self.received - self.saved >= SAVE_BYTES {
+            if self.appender.must_save() && self.saved == 0 {
+                self.note_begun(registry.meta()).await?;
+            } else if self.appender.must_save() || self.received - self.saved >= SAVE_BYTES {
                 self.save(registry.meta(), false).await?;
             }
         }
@@ -167,6 +169,21 @@ impl Receiving {
     /// brings no more.
     pub(crate) async fn end(&mut self, meta: &Meta) -> Result<(), Error> {
         self.save(meta, true).await
+    }
+
+    /// Writes down what has begun in the store, before there are bytes in it.
+    async fn note_begun(&mut self, meta: &Meta) -> Result<(), Error> {
+        let begun = Extend {
+            uuid: self.upload.uuid.clone(),
+            turn: self.upload.turn.clone(),
+            is_last: false,
+            received_before: 0,
+            received: 0,
+            hash_state: self.upload.hash_state.clone(),
+            written: self.appender.begun()?,
+            is_bounded: false,
+        };
+        meta.change(begun).await
     }
 
     async fn save(&mut self, meta: &Meta, is_last: bool) -> Result<(), Error> {

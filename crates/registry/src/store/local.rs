@@ -339,6 +339,10 @@ impl Appender for LocalAppender {
         false
     }
 
+    fn begun(&mut self) -> Result<String, StoreError> {
+        Ok(String::new())
+    }
+
     async fn save(&mut self) -> Result<String, StoreError> {
         if !self.is_synced {
             self.flush().await?;

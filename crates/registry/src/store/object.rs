@@ -153,10 +153,10 @@ impl Store for ObjectStore {
         if let Some(written) = written {
             let written = parse(key, written)?;
             if let Some(id) = &written.upload_id {
-                let aborted = self.0.parts.abort_multipart(&Path::from(key), id).await;
-                // One that is gone already is as good.
-                if let Err(error) = aborted {
-                    tracing::debug!(key, %error, "an upload in parts was not aborted");
+                match self.0.parts.abort_multipart(&Path::from(key), id).await {
+                    // One that is gone already is as good.
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(failed("aborting", key)(error)),
                 }
             }
             let tails = Path::from(tails(key));
@@ -255,20 +255,27 @@ impl ObjectAppender {
         PART_BYTES << (self.written.parts.len() / PARTS_PER_SIZE).min(3)
     }
 
-    async fn put_part(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        let id = match &self.written.upload_id {
-            Some(id) => id.clone(),
-            None => {
+    /// Puts what is enough for parts. The first time the upload in parts is only begun: nothing is in
+    /// it before somebody knows what it is called.
+    async fn put_parts(&mut self) -> Result<(), StoreError> {
+        while self.buffer.len() >= self.part_bytes() && !self.is_new_upload {
+            let Some(id) = self.written.upload_id.clone() else {
                 let made = self.store.parts.create_multipart(&self.path).await;
                 let id = made.map_err(failed("beginning", &self.key))?;
-                self.written.upload_id = Some(id.clone());
+                self.written.upload_id = Some(id);
                 self.is_new_upload = true;
-                id
-            }
-        };
+                return Ok(());
+            };
+            let part = self.buffer.split_to(self.part_bytes()).freeze();
+            self.put_part(&id, part).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_part(&mut self, id: &String, bytes: Bytes) -> Result<(), StoreError> {
         let number = self.written.parts.len();
         let payload = PutPayload::from_bytes(bytes);
-        let put = self.store.parts.put_part(&self.path, &id, number, payload);
+        let put = self.store.parts.put_part(&self.path, id, number, payload);
         let part = put.await.map_err(failed("writing", &self.key))?;
         self.written.parts.push(part.content_id);
         Ok(())
@@ -296,6 +303,11 @@ impl ObjectAppender {
         Ok(())
     }
 
+    fn text(&self, written: &Written) -> Result<String, StoreError> {
+        let text = serde_json::to_string(written);
+        text.map_err(|error| StoreError::failed("saving", &self.key, error))
+    }
+
     /// Removes what is only in the way.
     async fn forget_tail(&self, at: &str) {
         if let Err(error) = self.store.objects.delete(&Path::from(at)).await {
@@ -309,19 +321,25 @@ impl Appender for ObjectAppender {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         self.is_saved = false;
         self.buffer.extend_from_slice(&bytes);
-        while self.buffer.len() >= self.part_bytes() {
-            let part = self.buffer.split_to(self.part_bytes()).freeze();
-            self.put_part(part).await?;
-        }
-        Ok(())
+        self.put_parts().await
     }
 
     fn must_save(&self) -> bool {
         self.is_new_upload
     }
 
+    fn begun(&mut self) -> Result<String, StoreError> {
+        self.is_new_upload = false;
+        let written = Written {
+            upload_id: self.written.upload_id.clone(),
+            ..Written::default()
+        };
+        self.text(&written)
+    }
+
     async fn save(&mut self) -> Result<String, StoreError> {
         if !self.is_saved {
+            self.put_parts().await?;
             self.written.tail = self.buffer.len() as u64;
             match self.written.upload_id {
                 Some(_) => self.put_tail().await?,
@@ -331,17 +349,17 @@ impl Appender for ObjectAppender {
             self.is_saved = true;
         }
         self.is_new_upload = false;
-        serde_json::to_string(&self.written)
-            .map_err(|error| StoreError::failed("saving", &self.key, error))
+        self.text(&self.written)
     }
 
     async fn finish(&mut self) -> Result<(), StoreError> {
         let Some(id) = self.written.upload_id.clone() else {
             return self.save().await.map(|_| ());
         };
-        if !self.buffer.is_empty() {
+        // An object has one part at least.
+        if !self.buffer.is_empty() || self.written.parts.is_empty() {
             let last = self.buffer.split().freeze();
-            self.put_part(last).await?;
+            self.put_part(&id, last).await?;
         }
         let named = |content_id: &String| PartId {
             content_id: content_id.clone(),
@@ -354,5 +372,123 @@ impl Appender for ObjectAppender {
             self.forget_tail(tail).await;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use object_store::memory::InMemory;
+    use object_store::multipart::MultipartStore;
+    use object_store::{MultipartId, PutResult};
+    use parking_lot::Mutex;
+
+    use super::super::new_key;
+    use super::*;
+
+    /// Knows which uploads in parts are open, and may refuse to abort them.
+    #[derive(Debug, Default)]
+    struct Parts {
+        memory: Arc<InMemory>,
+        open: Mutex<HashSet<MultipartId>>,
+        parts_put: AtomicUsize,
+        is_refusing: AtomicBool,
+    }
+
+    #[async_trait]
+    impl MultipartStore for Parts {
+        async fn create_multipart(&self, path: &Path) -> object_store::Result<MultipartId> {
+            let id = self.memory.create_multipart(path).await?;
+            self.open.lock().insert(id.clone());
+            Ok(id)
+        }
+
+        async fn put_part(
+            &self,
+            path: &Path,
+            id: &MultipartId,
+            at: usize,
+            data: PutPayload,
+        ) -> object_store::Result<PartId> {
+            self.parts_put.fetch_add(1, Ordering::Relaxed);
+            self.memory.put_part(path, id, at, data).await
+        }
+
+        async fn complete_multipart(
+            &self,
+            path: &Path,
+            id: &MultipartId,
+            parts: Vec<PartId>,
+        ) -> object_store::Result<PutResult> {
+            self.open.lock().remove(id);
+            self.memory.complete_multipart(path, id, parts).await
+        }
+
+        async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> object_store::Result<()> {
+            let refused = |source: &str| object_store::Error::Generic {
+                store: "test",
+                source: source.into(),
+            };
+            if self.is_refusing.load(Ordering::Relaxed) {
+                return Err(refused("refused"));
+            }
+            match self.open.lock().remove(id) {
+                true => Ok(()),
+                false => Err(object_store::Error::NotFound {
+                    path: path.to_string(),
+                    source: "no such upload".into(),
+                }),
+            }
+        }
+    }
+
+    fn store() -> (Arc<Parts>, ObjectStore) {
+        let parts = Arc::new(Parts::default());
+        let store = PartStore::without_addresses(parts.memory.clone(), parts.clone());
+        (parts, ObjectStore::new(store))
+    }
+
+    /// Whenever the process ends, what is written down is enough to clean up.
+    #[tokio::test]
+    async fn an_upload_in_parts_is_known_before_its_first_part() {
+        let (parts, store) = store();
+        let key = new_key();
+        let mut appender = store.append(&key, "", 0).await.unwrap();
+        appender.write(vec![1; 9 << 20].into()).await.unwrap();
+        assert!(appender.must_save());
+        assert_eq!(parts.parts_put.load(Ordering::Relaxed), 0);
+        let begun = appender.begun().unwrap();
+        assert!(!appender.must_save());
+        appender.write(vec![2; 9 << 20].into()).await.unwrap();
+        assert_eq!(parts.parts_put.load(Ordering::Relaxed), 2);
+        drop(appender);
+
+        // Who begins anew uses it.
+        let mut appender = store.append(&key, &begun, 0).await.unwrap();
+        appender.write(vec![3; 17 << 20].into()).await.unwrap();
+        assert!(!appender.must_save());
+        appender.finish().await.unwrap();
+        assert_eq!(store.size(&key).await.unwrap(), Some(17 << 20));
+        assert!(parts.open.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_upload_in_parts_is_not_forgotten_before_it_is_gone() {
+        let (parts, store) = store();
+        let key = new_key();
+        let mut appender = store.append(&key, "", 0).await.unwrap();
+        appender.write(vec![1; 9 << 20].into()).await.unwrap();
+        let written = appender.save().await.unwrap();
+        drop(appender);
+        parts.is_refusing.store(true, Ordering::Relaxed);
+        assert!(store.remove(&key, Some(&written)).await.is_err());
+        parts.is_refusing.store(false, Ordering::Relaxed);
+        store.remove(&key, Some(&written)).await.unwrap();
+        assert!(parts.open.lock().is_empty());
+        // It may be gone, and the row still be there.
+        store.remove(&key, Some(&written)).await.unwrap();
     }
 }

@@ -135,6 +135,10 @@ impl Appender for TimedAppender {
         self.appender.must_save()
     }
 
+    fn begun(&mut self) -> Result<String, StoreError> {
+        self.appender.begun()
+    }
+
     async fn save(&mut self) -> Result<String, StoreError> {
         let _timer = Timer::start(Part::Store, self.metrics.store_seconds(StoreAction::save));
         self.appender.save().await
