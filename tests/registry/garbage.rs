@@ -8,7 +8,8 @@ use futures::future::{join_all, try_join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    CONFIG, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, file_of, sha256,
+    CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, file_of,
+    sha256,
 };
 use tests::wait_for;
 
@@ -249,5 +250,54 @@ async fn what_cannot_be_removed_is_in_nobodys_way() -> anyhow::Result<()> {
     let metrics = registry.metrics().await?;
     let failed = format!("registry_gc_removals_failed_total {STUCK}");
     assert!(metrics.contains(&failed), "{metrics}");
+    Ok(())
+}
+
+/// A tag that is moved does not take away what pods run that name it by its digest.
+#[tokio::test]
+async fn what_runs_stays_also_without_a_tag() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "50ms"),
+        ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let mut pushed = Vec::new();
+    for (repo, seed) in [("team/runs", 1), ("team/index", 2), ("team/rests", 3)] {
+        let image = client.push_image(repo, "v1", &bytes(seed, 20_000)).await?;
+        pushed.push((repo, sha256(&image), image));
+    }
+    // An index, of which a node says what it runs of it.
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &pushed[1].2)],
+    });
+    let index = index.to_string().into_bytes();
+    let put = client
+        .put_manifest("team/index", "v1", INDEX, &index)
+        .await?;
+    assert_eq!(put.status(), 201);
+    let named = |(repo, digest, _): &(&str, String, Vec<u8>)| format!("{repo}@{digest}");
+    let images: Vec<String> = pushed[..2].iter().map(named).collect();
+    let said = client.manage(Method::PUT, "/running/prod", json!({"images": images}));
+    assert_eq!(said.await?.0, 200);
+    for (repo, ..) in &pushed {
+        client.push_image(repo, "v1", &bytes(9, 20_000)).await?;
+    }
+    let there = async |repo: &str, digest: &str| {
+        let path = format!("/v2/{repo}/manifests/{digest}");
+        client.status(Method::HEAD, &path).await
+    };
+    let (repo, digest, _) = &pushed[2];
+    wait_for(
+        "what does not run to go",
+        Duration::from_secs(20),
+        async || (there(repo, digest).await.ok()? == 404).then_some(()),
+    )
+    .await?;
+    for (repo, digest, _) in &pushed[..2] {
+        assert_eq!(there(repo, digest).await?, 200, "{repo}");
+    }
+    assert_eq!(there("team/index", &sha256(&index)).await?, 200);
     Ok(())
 }

@@ -340,7 +340,7 @@ pub struct GcConfig {
     pub untagged_grace: DurationNs,
     /// How long a blob stays that no manifest needs: a push has to finish within this time.
     pub blob_grace: DurationNs,
-    /// How long retention leaves alone what a cluster said that it runs.
+    /// How long retention and garbage collection leave alone what a cluster said that it runs.
     pub running_lifetime: DurationNs,
     /// How long bytes stay that no row names: a pull has to finish within this time.
     pub data_grace: DurationNs,

@@ -301,6 +301,7 @@ impl Registry {
             untagged_ms: self.untagged_grace_ms(),
             blob_ms: self.blob_grace_ms(),
             data_ms: self.0.config.gc.data_grace.0 / 1_000_000,
+            running_ms: self.0.config.gc.running_lifetime.0 / 1_000_000,
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Graces {
     pub(crate) untagged_ms: i64,
     pub(crate) blob_ms: i64,
     pub(crate) data_ms: i64,
+    /// For so long what a cluster said that it runs.
+    pub(crate) running_ms: i64,
 }
 
 /// What becomes of manifests that lost their last tag or index.
@@ -125,7 +127,23 @@ impl Review {
         Ok(!due.is_empty())
     }
 
-    /// A manifest goes unless a tag or an index has it, or it is about one that is there.
+    /// When a cluster last said that it runs a manifest, or one that it names, if that still counts.
+    async fn ran_ms(&self, tx: &mut Tx<'_>, id: i64) -> Result<Option<i64>, sqlx::Error> {
+        let found = bound!(
+            "WITH RECURSIVE below (repo_id, digest) AS ( \
+             SELECT m.repo_id, m.digest FROM manifest m WHERE m.id = $1 \
+             UNION SELECT c.repo_id, c.digest FROM below b \
+                 JOIN manifest i ON i.repo_id = b.repo_id AND i.digest = b.digest \
+                 JOIN manifest_child c ON c.manifest_id = i.id) \
+             SELECT MAX(n.seen_ms) FROM below b JOIN running n ON n.digest = b.digest \
+             WHERE n.seen_ms > $2",
+            id,
+            tx.now_ms.saturating_sub(self.graces.running_ms),
+        );
+        found.fetch_one(&mut *tx.conn).await?.try_get(0)
+    }
+
+    /// A manifest goes unless a tag or an index has it, it is about one that is there, or it runs.
     async fn manifest(
         &self,
         tx: &mut Tx<'_>,
@@ -146,6 +164,14 @@ impl Review {
         let Some(row) = free.fetch_optional(&mut *tx.conn).await? else {
             return Ok(());
         };
+        if let Some(ran_ms) = self.ran_ms(tx, id).await? {
+            // A look ahead would come back to it for ever.
+            if self.dry_run_ahead_ms.is_none() {
+                let due_ms = ran_ms.saturating_add(self.graces.running_ms);
+                link::review(tx, Kind::Manifest, id, due_ms).await?;
+            }
+            return Ok(());
+        }
         let (digest, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
         let who = Who::system("gc");
         let target = Target {
