@@ -30,8 +30,11 @@ use server::{LineFile, RotatingFile};
 pub struct LogConfig {
     /// A file is renamed and begun anew at this size.
     pub file_size_max: ByteSize,
-    /// How many renamed files of each kind are kept.
+    /// How many renamed files of requests, and of work, are kept.
     pub files_max: usize,
+    /// How many renamed files of the audit trail are kept. When one goes, it is not known whether an
+    /// agent has collected it: that is logged and counted.
+    pub audit_files_max: usize,
 }
 
 impl Default for LogConfig {
@@ -39,6 +42,7 @@ impl Default for LogConfig {
         Self {
             file_size_max: ByteSize::mib(64),
             files_max: 3,
+            audit_files_max: 63,
         }
     }
 }
@@ -65,7 +69,11 @@ impl Logs {
         Ok(Self {
             access: LineFile::open("registry-access", &access, size_max, files_max)?,
             job: LineFile::open("registry-job", &job, size_max, files_max)?,
-            audit: parking_lot::Mutex::new(RotatingFile::open(&audit, size_max, files_max)?),
+            audit: parking_lot::Mutex::new(RotatingFile::open(
+                &audit,
+                size_max,
+                config.audit_files_max,
+            )?),
             node: server::hostname(),
         })
     }

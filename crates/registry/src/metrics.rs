@@ -159,6 +159,7 @@ pub struct Metrics {
     response_bytes: Counter,
     in_flight: Gauge,
     log_lines_dropped: Counter,
+    audit_files_lost: Counter,
     gc_removed: Family<KindLabel, Counter>,
     gc_freed_bytes: Counter,
     gc_candidates: Gauge,
@@ -186,6 +187,7 @@ impl Metrics {
             response_bytes: Counter::default(),
             in_flight: Gauge::default(),
             log_lines_dropped: Counter::default(),
+            audit_files_lost: Counter::default(),
             gc_removed: Family::default(),
             gc_freed_bytes: Counter::default(),
             gc_candidates: Gauge::default(),
@@ -271,6 +273,11 @@ impl Metrics {
             "Lines of requests that were dropped because the disk was too slow",
             self.log_lines_dropped.clone(),
         );
+        registry.register(
+            "registry_audit_files_lost",
+            "Files of the audit trail that went to make room for newer ones",
+            self.audit_files_lost.clone(),
+        );
     }
 
     fn register_parts(&self, registry: &mut Registry) {
@@ -337,6 +344,10 @@ impl Metrics {
 
     pub(crate) fn log_lines_dropped(&self) -> Counter {
         self.log_lines_dropped.clone()
+    }
+
+    pub(crate) fn audit_files_lost(&self, count: u64) {
+        self.audit_files_lost.inc_by(count);
     }
 
     pub(crate) fn removed(&self, removed: &Removed) {

@@ -54,6 +54,15 @@ async fn batch(registry: &Registry) -> Result<bool, Error> {
             .flat_map(|line| [line, "\n".to_owned()])
             .collect();
         file.write_all(text.as_bytes())?;
+        let lost_count = file.take_lost();
+        if lost_count > 0 {
+            to.metrics().audit_files_lost(lost_count);
+            tracing::error!(
+                lost_count,
+                "registry.log.audit_files_max: the oldest audit records left their files; if no agent \
+                 has collected them, they are in the database only, for registry.audit.lifetime"
+            );
+        }
         file.sync()
     });
     let written = written.await.map_err(std::io::Error::other).flatten();

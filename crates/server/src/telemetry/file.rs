@@ -13,6 +13,7 @@ pub struct RotatingFile {
     bytes: u64,
     bytes_max: u64,
     old_max: usize,
+    lost_count: u64,
 }
 
 impl RotatingFile {
@@ -28,7 +29,13 @@ impl RotatingFile {
             file,
             bytes_max: bytes_max.max(1),
             old_max,
+            lost_count: 0,
         })
+    }
+
+    /// How many files were lost since this was asked last.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost_count)
     }
 
     /// Makes durable what was written.
@@ -47,7 +54,9 @@ impl RotatingFile {
         };
         if self.old_max == 0 {
             std::fs::remove_file(&self.path)?;
+            self.lost_count += 1;
         } else {
+            let is_full = old(self.old_max).exists();
             for number in (1..self.old_max).rev() {
                 match std::fs::rename(old(number), old(number + 1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -55,6 +64,7 @@ impl RotatingFile {
                 }
             }
             std::fs::rename(&self.path, old(1))?;
+            self.lost_count += u64::from(is_full);
         }
         self.file = append_to(&self.path)?;
         self.bytes = 0;
@@ -91,9 +101,12 @@ mod tests {
         let path = dir.path().join("a.log");
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
         let mut file = RotatingFile::open(&path, 4, 2).unwrap();
-        for line in ["a1\n", "a2\n", "a3\n", "a4\n"] {
+        for line in ["a1\n", "a2\n", "a3\n"] {
             file.write_all(line.as_bytes()).unwrap();
         }
+        assert_eq!(file.take_lost(), 0);
+        file.write_all(b"a4\n").unwrap();
+        assert_eq!((file.take_lost(), file.take_lost()), (1, 0));
         assert_eq!(
             ["a.log", "a.log.1", "a.log.2", "a.log.3"].map(read),
             ["a4\n", "a3\n", "a2\n", ""]
