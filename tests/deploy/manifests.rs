@@ -1,10 +1,16 @@
 //! Manifests and chart of the agent.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::command::run;
+use tests::registry::{Kind, Registry, bytes};
+use tests::wait_for;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::render::render;
 
@@ -122,6 +128,64 @@ async fn the_manifests_fit_together() -> anyhow::Result<()> {
         documents(&read(&format!("kubernetes/{name}"))?).with_context(|| name.to_owned())?;
     }
     check_config(&read("kubernetes/agent-config.yaml")?).await
+}
+
+/// What a registry prints reaches the streams that its dashboard asks for.
+#[tokio::test]
+async fn the_lines_of_a_registry_are_known_by_what_they_are() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[("SKALD_REGISTRY_LOG_TO", "stdout")]).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(1, 1000)).await?;
+    let printed = registry.directory().join("registry.out");
+    let is_there = async || {
+        let text = std::fs::read_to_string(&printed).ok()?;
+        ["access", "audit"]
+            .iter()
+            .all(|kind| text.contains(&format!(r#""kind":"{kind}""#)))
+            .then_some(text)
+    };
+    let text = wait_for("its lines", Duration::from_secs(20), is_there).await?;
+    for (config, labels) in [
+        (
+            "kubernetes/agent-config.yaml",
+            json!({"app": "skald", "container": "registry"}),
+        ),
+        ("compose/agent.yaml", json!({"job": "containers"})),
+    ] {
+        let config: Value = serde_yaml::from_str(&read(config)?)?;
+        let stages = config["scrape_configs"][0]["pipeline_stages"].as_array();
+        let stages = &stages.context("no stages")?[1..];
+        let directory = tempfile::tempdir()?;
+        let config = json!({
+            "server": {"http_listen_port": 0, "grpc_listen_port": 0},
+            "positions": {"filename": directory.path().join("positions.yaml")},
+            "clients": [{"url": "http://127.0.0.1:1/loki/api/v1/push"}],
+            "scrape_configs": [{"job_name": "test", "pipeline_stages": stages,
+                "static_configs": [{"targets": ["localhost"], "labels": labels}]}],
+        });
+        let file = directory.path().join("agent.yaml");
+        std::fs::write(&file, serde_yaml::to_string(&config)?)?;
+        let flag = format!("-config.file={}", file.display());
+        let mut child = Command::new(tests::binary::path("skald-agent")?)
+            .args([&flag, "-stdin", "-dry-run"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut stdin = child.stdin.take().context("no input")?;
+        stdin.write_all(text.as_bytes()).await?;
+        drop(stdin);
+        let output = child.wait_with_output().await?;
+        let entries = String::from_utf8_lossy(&output.stdout).into_owned();
+        for kind in ["access", "audit"] {
+            let entry = entries.lines().find(|line| {
+                line.contains(&format!(r#"kind="{kind}""#))
+                    && line.contains(r#"service="registry""#)
+            });
+            assert!(entry.is_some(), "{kind}\n{entries}");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

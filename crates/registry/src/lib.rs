@@ -58,7 +58,7 @@ pub use config::{AuthMode, Config};
 pub use digest::{Algorithm, Digest};
 pub use error::StartError;
 pub use forwarded::{ForwardedHeader, Network};
-pub use logs::LogConfig;
+pub use logs::{LogConfig, LogTarget};
 pub use meta::MetaError;
 pub use metrics::Metrics;
 pub use oci::routes;

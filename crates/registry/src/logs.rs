@@ -17,17 +17,31 @@ pub(crate) use note::Note;
 pub(crate) use observe::{Seen, new_id, observe};
 pub(crate) use ship::ship;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use model::units::ByteSize;
 use serde::{Deserialize, Serialize};
 use server::{LineFile, RotatingFile};
 
+/// Where lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// Files, which the agent of `skald serve` collects by itself.
+    #[default]
+    Files,
+    /// What the process prints, for who collects the output of containers. How long that is kept, also
+    /// of the audit trail, is theirs to say.
+    Stdout,
+}
+
 /// Where lines go and how many are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
+    /// Where lines go.
+    pub to: LogTarget,
     /// A file is renamed and begun anew at this size.
     pub file_size_max: ByteSize,
     /// How many renamed files of requests, and of work, are kept.
@@ -40,6 +54,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
+            to: LogTarget::Files,
             file_size_max: ByteSize::mib(64),
             files_max: 3,
             audit_files_max: 63,
@@ -47,11 +62,41 @@ impl Default for LogConfig {
     }
 }
 
-/// The files of a registry's log.
+/// Where audit records go.
+enum AuditSink {
+    File(RotatingFile),
+    Stdout(io::Stdout),
+}
+
+impl AuditSink {
+    /// Durably adds lines, as far as that can be.
+    fn add(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => {
+                file.write_all(lines)?;
+                file.sync()
+            }
+            Self::Stdout(stdout) => {
+                stdout.write_all(lines)?;
+                stdout.flush()
+            }
+        }
+    }
+
+    /// How many files had to go for it.
+    fn take_lost(&mut self) -> u64 {
+        match self {
+            Self::File(file) => file.take_lost(),
+            Self::Stdout(_) => 0,
+        }
+    }
+}
+
+/// The log of a registry.
 pub(crate) struct Logs {
     access: LineFile,
     job: LineFile,
-    audit: parking_lot::Mutex<RotatingFile>,
+    audit: parking_lot::Mutex<AuditSink>,
     node: String,
 }
 
@@ -61,19 +106,29 @@ pub(crate) fn paths(directory: &Path) -> [PathBuf; 3] {
 }
 
 impl Logs {
-    /// Opens the files in a directory.
+    /// Opens the files in a directory, if lines go there.
     pub(crate) fn open(directory: &Path, config: &LogConfig) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
         let [access, audit, job] = paths(directory);
-        let (size_max, files_max) = (config.file_size_max.0, config.files_max);
+        let size_max = config.file_size_max.0;
+        let lines = |name: &str, path: &Path| match config.to {
+            LogTarget::Files => LineFile::open(name, path, size_max, config.files_max),
+            LogTarget::Stdout => Ok(LineFile::to_stdout(name)),
+        };
+        let audit = match config.to {
+            LogTarget::Files => {
+                std::fs::create_dir_all(directory)?;
+                AuditSink::File(RotatingFile::open(
+                    &audit,
+                    size_max,
+                    config.audit_files_max,
+                )?)
+            }
+            LogTarget::Stdout => AuditSink::Stdout(io::stdout()),
+        };
         Ok(Self {
-            access: LineFile::open("registry-access", &access, size_max, files_max)?,
-            job: LineFile::open("registry-job", &job, size_max, files_max)?,
-            audit: parking_lot::Mutex::new(RotatingFile::open(
-                &audit,
-                size_max,
-                config.audit_files_max,
-            )?),
+            access: lines("registry-access", &access)?,
+            job: lines("registry-job", &job)?,
+            audit: parking_lot::Mutex::new(audit),
             node: server::hostname(),
         })
     }

@@ -1,6 +1,5 @@
 //! Brings audit records from the database to their file.
 
-use std::io::Write;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -48,13 +47,13 @@ async fn batch(registry: &Registry) -> Result<bool, Error> {
     let (ids, lines): (Vec<i64>, Vec<String>) = records.into_iter().unzip();
     let to = registry.clone();
     let written = tokio::task::spawn_blocking(move || {
-        let mut file = to.logs().audit.lock();
+        let mut sink = to.logs().audit.lock();
         let text: String = lines
             .into_iter()
             .flat_map(|line| [line, "\n".to_owned()])
             .collect();
-        file.write_all(text.as_bytes())?;
-        let lost_count = file.take_lost();
+        let added = sink.add(text.as_bytes());
+        let lost_count = sink.take_lost();
         if lost_count > 0 {
             to.metrics().audit_files_lost(lost_count);
             tracing::error!(
@@ -63,7 +62,7 @@ async fn batch(registry: &Registry) -> Result<bool, Error> {
                  has collected them, they are in the database only, for registry.audit.lifetime"
             );
         }
-        file.sync()
+        added
     });
     let written = written.await.map_err(std::io::Error::other).flatten();
     written.map_err(|error| Error::internal("writing the audit log", &error))?;

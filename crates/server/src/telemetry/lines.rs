@@ -23,6 +23,12 @@ impl LineFile {
         Ok(Self(Spool::start(name, file)))
     }
 
+    /// The same on what the process prints.
+    #[must_use]
+    pub fn to_stdout(name: &str) -> Self {
+        Self(Spool::start(name, io::stdout()))
+    }
+
     /// Adds a line, with its end.
     pub fn push(&self, line: &[u8]) {
         self.0.push(line);

@@ -12,6 +12,7 @@ use distributor::{Distributor, PushOutcome, Repeats};
 use model::TenantId;
 use prost::Message;
 use proto::logproto::PushRequest;
+use registry::LogTarget;
 
 use super::{Build, STOP_SOON, registry_logs};
 
@@ -35,7 +36,8 @@ impl Build {
                 .collect();
         let positions = self.parts.data_dir.join("agent").join("positions.yaml");
         let mut config = agent::Config::for_paths(&jobs, positions);
-        if self.parts.config.registry.enabled {
+        let registry = &self.parts.config.registry;
+        if registry.enabled && registry.log.to == LogTarget::Files {
             let files = registry::Registry::log_files(&self.parts.log_dir());
             let job = registry_logs::job(&files, &server::hostname())?;
             config.scrape_configs.push(job);
