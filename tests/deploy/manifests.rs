@@ -130,6 +130,19 @@ async fn the_manifests_fit_together() -> anyhow::Result<()> {
     check_config(&read("kubernetes/agent-config.yaml")?).await
 }
 
+/// No traffic goes to a registry whose database or store does not answer.
+#[tokio::test]
+async fn a_registry_is_ready_when_it_says_so_itself() -> anyhow::Result<()> {
+    let documents = documents(&read("kubernetes/registry.yaml")?)?;
+    let container =
+        &of_kind(&documents, "StatefulSet")?["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(
+        container["readinessProbe"]["httpGet"],
+        json!({"path": "/readyz", "port": "registry"})
+    );
+    Ok(())
+}
+
 /// What a registry prints reaches the streams that its dashboard asks for.
 #[tokio::test]
 async fn the_lines_of_a_registry_are_known_by_what_they_are() -> anyhow::Result<()> {
