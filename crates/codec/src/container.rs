@@ -16,6 +16,9 @@ use crate::{Codec, CodecError, Reader};
 /// Bytes of a trailer.
 pub const TRAILER_LEN: usize = 48;
 const ENTRY_LEN: usize = 28;
+/// Sections are few bytes, and text as a rule: a higher level makes a tenth less of them than the
+/// one for columns does.
+const ZSTD_LEVEL: i32 = 5;
 /// Sections of one file.
 pub const MAX_SECTIONS: usize = 1 << 20;
 
@@ -126,7 +129,7 @@ impl ContainerWriter {
             meta_off,
             bytes: Vec::new(),
             sections: Vec::new(),
-            compressor: Compressor::default(),
+            compressor: Compressor::at_level(ZSTD_LEVEL),
         }
     }
 

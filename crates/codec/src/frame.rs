@@ -16,7 +16,7 @@ pub const MAX_RAW_BYTES: usize = 64 << 20;
 pub enum Codec {
     /// Not at all.
     Stored,
-    /// Zstandard level 1. Higher levels gain about 1 % on columns and cost a multiple.
+    /// Zstandard, for columns at level 1: higher levels gain about 1 % on them and cost a multiple.
     #[default]
     Zstd,
     /// LZ4 blocks: larger, faster to read.
@@ -58,6 +58,9 @@ pub fn checksum(stored: &[u8]) -> u32 {
     crc32c::crc32c(stored)
 }
 
+/// The level of zstd unless another is asked for.
+const ZSTD_LEVEL: i32 = 1;
+
 /// The most output that a thread keeps memory for while it compresses nothing.
 const SPARE_BYTES_MAX: usize = 8 << 20;
 
@@ -78,6 +81,7 @@ struct Workspace {
 /// Compresses frames, keeping the memory that this takes from one to the next, and for the next
 /// compressor of the thread.
 pub struct Compressor {
+    zstd_level: i32,
     workspace: Workspace,
 }
 
@@ -85,6 +89,7 @@ impl Default for Compressor {
     fn default() -> Self {
         let spare = SPARE.try_with(RefCell::take).ok().flatten();
         Self {
+            zstd_level: ZSTD_LEVEL,
             workspace: spare.unwrap_or_default(),
         }
     }
@@ -92,6 +97,9 @@ impl Default for Compressor {
 
 impl Drop for Compressor {
     fn drop(&mut self) {
+        if self.zstd_level != ZSTD_LEVEL {
+            return;
+        }
         let mut workspace = std::mem::take(&mut self.workspace);
         if workspace.output.len() > SPARE_BYTES_MAX {
             workspace.output = Vec::new();
@@ -108,13 +116,23 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
+    /// Compresses with zstd at a level. What it works with, several megabytes at higher levels, is not
+    /// kept for others.
+    #[must_use]
+    pub fn at_level(zstd_level: i32) -> Self {
+        Self {
+            zstd_level,
+            workspace: Workspace::default(),
+        }
+    }
+
     /// Appends `raw` to `out`, with `codec` if that makes it at least 6 % smaller. Returns the codec
     /// that was taken; nothing that can go wrong with compression stops it from being stored.
     pub fn append(&mut self, codec: Codec, raw: &[u8], out: &mut Vec<u8>) -> Codec {
         const TINY: usize = 32;
         if raw.len() >= TINY && codec != Codec::Stored {
             let most = raw.len() - raw.len() / 16;
-            let compressed = self.workspace.compress(codec, raw);
+            let compressed = self.workspace.compress(codec, raw, self.zstd_level);
             if let Some(compressed) = compressed.filter(|bytes| bytes.len() < most) {
                 out.extend_from_slice(compressed);
                 return codec;
@@ -126,7 +144,7 @@ impl Compressor {
 }
 
 impl Workspace {
-    fn compress(&mut self, codec: Codec, raw: &[u8]) -> Option<&[u8]> {
+    fn compress(&mut self, codec: Codec, raw: &[u8], zstd_level: i32) -> Option<&[u8]> {
         let bound = match codec {
             Codec::Stored => return None,
             Codec::Zstd => zstd::zstd_safe::compress_bound(raw.len()),
@@ -137,7 +155,7 @@ impl Workspace {
             self.output.resize(bound, 0);
         }
         if self.zstd.is_none() && codec == Codec::Zstd {
-            self.zstd = zstd::bulk::Compressor::new(1).ok();
+            self.zstd = zstd::bulk::Compressor::new(zstd_level).ok();
         }
         let output = &mut self.output;
         let len = match codec {
