@@ -12,6 +12,7 @@ use model::{LabelSet, TimeRange};
 
 use crate::meta::{Blob, BlockMeta, ColumnKind, ColumnMeta, FrameMeta, Layout, RunMeta, Span};
 use crate::metadata::{RunColumn, ValueTable};
+use crate::outline::Outline;
 use crate::values::Decoded;
 use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, RunRows, Search};
 
@@ -216,10 +217,20 @@ impl Block {
             run.stream = number as u32;
         }
         Ok(EncodedBlock {
+            outline: self.outline()?,
             meta: Arc::new(meta),
             streams,
             body: body.into(),
         })
+    }
+
+    /// What may be in its lines, made again: a block of an older object has none.
+    fn outline(&self) -> Result<Option<Outline>, ChunkError> {
+        let store = self.store()?;
+        Ok(store.and_then(|store| {
+            let payload = |number| store.payload(number).ok();
+            Outline::of(&store.shape.lines, &store.shape.ids, payload)
+        }))
     }
 
     fn is_shared(&self) -> bool {

@@ -10,9 +10,10 @@ use codec::{Codec, ints};
 use model::{Entries, LabelSet};
 
 use crate::meta::{Blob, BlockMeta, ColumnMeta, FrameMeta, MARK_ROWS, Mark, RunMeta, Span, Spans};
+use crate::outline::Outline;
 use crate::{
     Block, ChunkError, LevelCounts, MAX_BLOCK_RAW_BYTES, MAX_BLOCK_ROWS, MAX_BLOCK_RUNS,
-    MAX_BODY_RAW_BYTES, Piece, metadata,
+    MAX_BODY_RAW_BYTES, Piece, Search, metadata,
 };
 
 mod lines;
@@ -118,6 +119,8 @@ pub struct EncodedBlock {
     pub(crate) meta: Arc<BlockMeta>,
     pub(crate) streams: Vec<LabelSet>,
     pub(crate) body: Bytes,
+    /// What may be in its lines; none if they are plain.
+    pub(crate) outline: Option<Outline>,
 }
 
 impl EncodedBlock {
@@ -139,6 +142,13 @@ impl EncodedBlock {
         &self.body
     }
 
+    /// Whether a line may meet all conditions, as far as its outline tells.
+    #[must_use]
+    pub fn may_have(&self, search: &Search) -> bool {
+        let outline = self.outline.as_ref();
+        outline.is_none_or(|outline| outline.may_have(search))
+    }
+
     /// Opens it for reading, as if it had been fetched whole.
     #[must_use]
     pub fn open(&self) -> Block {
@@ -152,7 +162,10 @@ impl EncodedBlock {
     /// Bytes held, for memory accounting.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.body.len() + self.meta.heap_bytes() + self.streams.len() * size_of::<LabelSet>()
+        self.body.len()
+            + self.meta.heap_bytes()
+            + self.streams.len() * size_of::<LabelSet>()
+            + self.outline.as_ref().map_or(0, Outline::heap_bytes)
     }
 }
 
@@ -177,6 +190,7 @@ pub fn encode_block(runs: &[Run<'_>], options: &EncodeOptions) -> Result<Encoded
         lengths,
         lines,
         shape,
+        outline,
     } = lines::lines(runs, options, &mut body);
     let (frames, body) = body.finish();
     let raw: usize = frames.iter().map(|frame| frame.raw_len as usize).sum();
@@ -203,6 +217,7 @@ pub fn encode_block(runs: &[Run<'_>], options: &EncodeOptions) -> Result<Encoded
         meta: Arc::new(meta),
         streams: runs.iter().map(|run| run.labels.clone()).collect(),
         body,
+        outline,
     })
 }
 

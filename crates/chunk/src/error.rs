@@ -18,6 +18,11 @@ pub enum Part {
         /// Its ordinal.
         page: u32,
     },
+    /// A page of the outlines of blocks.
+    Outlines {
+        /// Its ordinal.
+        page: u32,
+    },
     /// What describes a block.
     BlockMeta {
         /// The block's ordinal.
@@ -46,6 +51,7 @@ impl fmt::Display for Part {
             Self::Directory => f.write_str("directory"),
             Self::Info => f.write_str("info section"),
             Self::Streams { page } => write!(f, "stream table page {page}"),
+            Self::Outlines { page } => write!(f, "page {page} of outlines"),
             Self::BlockMeta { block } => write!(f, "meta of block {block}"),
             Self::Frame { block, frame } => write!(f, "block {block} frame {frame}"),
             Self::Column { block, column } => write!(f, "block {block} column {column}"),

@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 
-use crate::{Block, BlockMeta, ChunkError, EncodedBlock, Needle, ObjectMeta, Piece, Projection};
+use crate::{
+    Block, BlockMeta, ChunkError, EncodedBlock, Needle, ObjectMeta, Piece, Projection, Search,
+};
 
 /// Reads a whole object: everything that describes it and every row.
 ///
@@ -14,6 +16,9 @@ pub fn object(bytes: &Bytes) -> Result<(), ChunkError> {
     let meta = ObjectMeta::parse_object(bytes)?;
     for ordinal in 0..meta.block_count() {
         meta.streams_of(ordinal)?;
+        let mut search = Search::default();
+        search.add(vec![Needle::new("literal")], false);
+        meta.may_have(ordinal, &search)?;
         let pieces = vec![Piece {
             offset: 0,
             bytes: bytes.clone(),

@@ -6,12 +6,15 @@
 //! fills a block alone, many small ones share it, because small blocks compress badly.
 //!
 //! ```text
-//! object := header(24) | block bodies | sections: info, streams, block metas | directory | trailer(48)
+//! object := header(24) | block bodies | sections | directory | trailer(48)
+//! sections: info, streams, block metas, outlines
 //! body   := frame | frame | …          frame = one compressed piece with a CRC32C, at most 1 MiB raw
 //! ```
 //! The frames of a body are ordered by how often queries want them: the pool of small pieces, the
 //! time column, metadata, line lengths, lines. Counting rows reads the front of a body only, and
-//! often nothing: the [`BlockMeta`] has counters per run.
+//! often nothing: the [`BlockMeta`] has counters per run. The *outlines* say of several blocks
+//! together what may be in their lines (`outline.rs`), so that a search for a rare word reads few
+//! block metas; objects of small blocks, and those from before there were outlines, have none.
 //!
 //! A block says how its lines are laid out ([`Layout`]). *Plain* is lines one after the other. The
 //! structured layouts, *text* and *JSON*, take the variable parts out of lines: what is left is few
@@ -26,8 +29,8 @@
 //! *Reading.* [`ObjectMeta::parse`] takes the end of an object, [`BlockMeta::fetch_ranges`] says
 //! which bytes a [`Projection`] needs, and [`Block::rows`] decodes what was fetched.
 //!
-//! *Searching.* [`BlockMeta::search_ranges`] says which bytes a [`Search`] needs, [`Block::search`]
-//! finds its rows, and [`Block::lines_of`] gives only their lines. Who reads few fields of a line
+//! *Searching.* [`ObjectMeta::may_have`] rules out blocks, [`BlockMeta::search_ranges`] says which
+//! bytes of the others a [`Search`] needs, [`Block::search`] finds its rows, and [`Block::lines_of`] gives only their lines. Who reads few fields of a line
 //! looks at [`BlockMeta::templates`] and gets them with [`Block::reduced_lines`]. Who counts kinds of
 //! lines gets them with [`Block::patterns`].
 //!
@@ -45,6 +48,7 @@ mod level;
 mod meta;
 mod metadata;
 mod object;
+mod outline;
 mod pattern;
 mod rows;
 mod rowset;

@@ -9,7 +9,8 @@ use codec::CodecError;
 use codec::container::{self, Container, ContainerWriter};
 use model::LabelSet;
 
-use crate::{Block, BlockMeta, ChunkError, EncodedBlock, Part, Piece};
+use crate::outline::{Outline, PAGE_BLOCKS, Page};
+use crate::{Block, BlockMeta, ChunkError, EncodedBlock, Part, Piece, Search};
 
 mod streams;
 
@@ -26,9 +27,13 @@ pub const TRAILER_LEN: usize = container::TRAILER_LEN;
 const KIND_INFO: u8 = 1;
 const KIND_STREAMS: u8 = 2;
 const KIND_BLOCK: u8 = 3;
+const KIND_OUTLINES: u8 = 4;
 
 /// Streams of one page of the stream table.
 const PAGE_STREAMS: usize = 16_384;
+
+/// Outlines of smaller blocks, in bytes of bodies, would be much of an object.
+const LEAST_OUTLINED_BYTES: u64 = 64 << 10;
 
 /// Collects blocks into an object.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct ObjectWriter {
     len: u64,
     pieces: Vec<Bytes>,
     blocks: Vec<BlockInfo>,
+    outlines: Vec<Option<Outline>>,
     stream_of: HashMap<LabelSet, u32, foldhash::fast::RandomState>,
     streams: Vec<StreamInfo>,
 }
@@ -89,6 +95,7 @@ impl ObjectWriter {
             len: header.len() as u64,
             pieces: vec![header.into()],
             blocks: Vec::new(),
+            outlines: Vec::new(),
             stream_of: HashMap::default(),
             streams: Vec::new(),
         }
@@ -112,6 +119,7 @@ impl ObjectWriter {
             meta,
             streams,
             body,
+            outline,
         } = block;
         let mut meta = Arc::unwrap_or_clone(meta);
         let ordinal = self.blocks.len() as u32;
@@ -125,6 +133,7 @@ impl ObjectWriter {
         }
         self.len += body.len() as u64;
         self.pieces.push(body);
+        self.outlines.push(outline);
         self.blocks.push(BlockInfo {
             meta: Arc::new(meta),
             streams,
@@ -166,6 +175,7 @@ impl ObjectWriter {
                 .add(KIND_BLOCK, ordinal as u32, &block.meta.to_bytes())
                 .map_err(too_large)?;
         }
+        self.add_outlines(&mut writer).map_err(too_large)?;
         let meta_off = self.len;
         let meta = Bytes::from(writer.finish(MAGIC, VERSION));
         let meta_len = meta.len() as u64;
@@ -178,6 +188,22 @@ impl ObjectWriter {
             meta_len,
             blocks: self.blocks,
         })
+    }
+}
+
+impl ObjectWriter {
+    /// Adds the outlines of blocks that are not small.
+    fn add_outlines(&self, writer: &mut ContainerWriter) -> Result<(), CodecError> {
+        let pages = self.blocks.chunks(PAGE_BLOCKS);
+        let pages = pages.zip(self.outlines.chunks(PAGE_BLOCKS));
+        for (page, (blocks, outlines)) in (0u32..).zip(pages) {
+            let bytes: u64 = blocks.iter().map(|block| block.meta.body_len()).sum();
+            let is_known = outlines.iter().any(Option::is_some);
+            if is_known && bytes >= LEAST_OUTLINED_BYTES * blocks.len() as u64 {
+                writer.add(KIND_OUTLINES, page, &Page::write(outlines))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +242,7 @@ pub struct ObjectMeta {
     stream_count: usize,
     blocks: Vec<OnceLock<Arc<BlockMeta>>>,
     pages: Vec<OnceLock<StreamPage>>,
+    outlines: Vec<OnceLock<Option<Page>>>,
 }
 
 impl ObjectMeta {
@@ -238,6 +265,9 @@ impl ObjectMeta {
             stream_count,
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
+            outlines: (0..blocks.div_ceil(PAGE_BLOCKS))
+                .map(|_| OnceLock::new())
+                .collect(),
         })
     }
 
@@ -339,6 +369,45 @@ impl ObjectMeta {
         Ok(Arc::clone(cell.get_or_init(|| Arc::new(meta))))
     }
 
+    /// Whether a line of a block may meet all conditions, as far as its outline tells: to know that
+    /// none does, the block's meta is not read. `true` if it has no outline.
+    ///
+    /// # Errors
+    /// If there is no such block or the outline is damaged.
+    pub fn may_have(&self, ordinal: usize, search: &Search) -> Result<bool, ChunkError> {
+        if ordinal >= self.blocks.len() {
+            return Err(ChunkError::NoSuch {
+                what: "block",
+                ordinal,
+            });
+        }
+        if search.is_empty() {
+            return Ok(true);
+        }
+        let outlines = self.outlines_page(ordinal / PAGE_BLOCKS)?;
+        let may_have = |page: &Page| page.may_have(ordinal % PAGE_BLOCKS, search);
+        Ok(outlines.is_none_or(may_have))
+    }
+
+    fn outlines_page(&self, page: usize) -> Result<Option<&Page>, ChunkError> {
+        let cell = self.outlines.get(page).ok_or(ChunkError::NoSuch {
+            what: "page of outlines",
+            ordinal: page,
+        })?;
+        if let Some(known) = cell.get() {
+            return Ok(known.as_ref());
+        }
+        let blocks = (self.blocks.len() - page * PAGE_BLOCKS).min(PAGE_BLOCKS);
+        let read = match self.container.read(KIND_OUTLINES, page as u32) {
+            Ok(rows) => Page::parse(rows, blocks).map(Some),
+            Err(CodecError::Missing) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let part = Part::Outlines { page: page as u32 };
+        let read = read.map_err(ChunkError::at(part))?;
+        Ok(cell.get_or_init(|| read).as_ref())
+    }
+
     /// Opens a block with what was fetched of it.
     ///
     /// # Errors
@@ -423,7 +492,9 @@ impl ObjectMeta {
             .filter_map(OnceLock::get)
             .map(StreamPage::heap_bytes)
             .sum();
-        self.container.heap_bytes() + blocks + pages + self.blocks.len() * 16
+        let outlines = self.outlines.iter().filter_map(OnceLock::get).flatten();
+        let outlines: usize = outlines.map(Page::heap_bytes).sum();
+        self.container.heap_bytes() + blocks + pages + outlines + self.blocks.len() * 16
     }
 }
 

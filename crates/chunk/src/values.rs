@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 pub(crate) use cursor::TextCursor;
+pub(crate) use decode::{ends, short};
 pub(crate) use reduced::ReducedCursor;
 
 use crate::format::{decimal_value, put_ip4};
@@ -186,7 +187,7 @@ impl<'a> Store<'a> {
         .map(|packed| &**packed)
     }
 
-    fn payload(self, number: u32) -> Result<Bytes, ChunkError> {
+    pub(crate) fn payload(self, number: u32) -> Result<Bytes, ChunkError> {
         let blob = self.shape.payloads.get(number as usize);
         let blob = blob.ok_or_else(|| self.damaged("payload that is not there"))?;
         self.block.payload(blob, &self.decoded.together)

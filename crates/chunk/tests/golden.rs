@@ -11,6 +11,7 @@ static VERSION_1_METADATA_BYTES: &[u8] =
     include_bytes!("../testdata/object-v1-metadata-bytes.lgob");
 static VERSION_1_STRUCTURED: &[u8] = include_bytes!("../testdata/object-v1-structured.lgob");
 static VERSION_1_GRAMS: &[u8] = include_bytes!("../testdata/object-v1-grams.lgob");
+static VERSION_1_OUTLINES: &[u8] = include_bytes!("../testdata/object-v1-outlines.lgob");
 
 /// Reads every run of an object and compares it with the streams of its blocks.
 fn expect_rows(object: &Bytes, blocks: &[Vec<sample::Stream>]) -> ObjectMeta {
@@ -83,6 +84,24 @@ fn columns_that_say_what_is_in_them_read_as_they_were_written() {
     search.add(vec![Needle::new("/stock/zero")], false);
     let ranges = meta.block(0).unwrap().search_ranges(&search).unwrap();
     assert_eq!(ranges, None);
+}
+
+#[test]
+fn outlines_rule_out_blocks_as_they_were_written() {
+    let object = Bytes::from_static(VERSION_1_OUTLINES);
+    let meta = expect_rows(&object, &sample::golden_outlined_blocks());
+    let search = |text: &str| {
+        let mut search = Search::default();
+        search.add(vec![Needle::new(text)], false);
+        search
+    };
+    assert!(!meta.may_have(0, &search("xylophone")).unwrap());
+    assert!(
+        meta.may_have(0, &search("connection refused for 7"))
+            .unwrap()
+    );
+    let before = ObjectMeta::parse_object(&Bytes::from_static(VERSION_1_GRAMS)).unwrap();
+    assert!(before.may_have(0, &search("xylophone")).unwrap());
 }
 
 #[test]

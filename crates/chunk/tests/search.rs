@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use chunk::{
-    Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, Piece, Projection, RowSet, Search,
+    Block, EncodeOptions, EncodedBlock, LinesPolicy, Needle, ObjectMeta, ObjectWriter, Piece,
+    Projection, RowSet, Search,
 };
 use model::{Entries, LabelSet, TimeRange};
 use proptest::prelude::*;
@@ -49,11 +50,25 @@ fn find_by_parts(encoded: &EncodedBlock, needle: &Needle) -> (RowSet, Vec<Vec<u8
     (rows, found.iter().map(<[u8]>::to_vec).collect())
 }
 
+fn search(needle: &Needle) -> Search {
+    let mut search = Search::default();
+    search.add(vec![needle.clone()], false);
+    search
+}
+
+fn may_have(encoded: &EncodedBlock, needle: &Needle) -> bool {
+    encoded.may_have(&search(needle))
+}
+
 fn check(lines: &[String], encoded: &EncodedBlock, open: &Block, text: &str) {
     let expected: Vec<usize> = (0..lines.len())
         .filter(|row| lines[*row].contains(text))
         .collect();
     let needle = Needle::new(text);
+    assert!(
+        expected.is_empty() || may_have(encoded, &needle),
+        "{text:?}"
+    );
     let rows = open.find_rows(&needle).unwrap();
     assert_eq!(rows.iter().collect::<Vec<_>>(), expected, "{text:?}");
     let (rows, found) = find_by_parts(encoded, &needle);
@@ -79,6 +94,10 @@ fn check(lines: &[String], encoded: &EncodedBlock, open: &Block, text: &str) {
         let expected: Vec<usize> = (0..lines.len())
             .filter(|row| fold(&lines[*row]).contains(&folded))
             .collect();
+        assert!(
+            expected.is_empty() || may_have(encoded, &needle),
+            "{text:?} in any case"
+        );
         let rows = open.find_rows(&needle).unwrap();
         assert_eq!(
             rows.iter().collect::<Vec<_>>(),
@@ -139,8 +158,7 @@ fn literals_of_many_texts_are_found_and_those_of_none_ruled_out_unread() {
     // Of the same kinds of bytes, and as long, as what is there.
     for absent in ["Items-Users", "/stock/zero", "users.xhtml", "ORDERS_y"] {
         check(&lines, &encoded, &open, absent);
-        let mut search = Search::default();
-        search.add(vec![Needle::new(absent)], false);
+        let search = search(&Needle::new(absent));
         assert_eq!(
             encoded.meta().search_ranges(&search).unwrap(),
             None,
@@ -184,6 +202,40 @@ fn many_possibilities_are_not_given_up() {
     let lines: Vec<String> = lines.iter().map(|line| spaced(line)).collect();
     let encoded = block(&lines, LinesPolicy::Structured);
     check(&lines, &encoded, &encoded.open(), "1111111111 1111111111 1");
+}
+
+#[test]
+fn outlines_rule_out_what_is_in_no_line() {
+    let mut writer = ObjectWriter::new(1);
+    let mut blocks = Vec::new();
+    for kind in Kind::ALL {
+        let encoded = block(&lines(kind, 9_000, 4), LinesPolicy::Structured);
+        let copied = encoded.open().copy(vec![LabelSet::default()]).unwrap();
+        writer.add_block(copied.clone());
+        blocks.push([encoded, copied]);
+    }
+    let plain = block(&lines(Kind::Mixed, 3_000, 4), LinesPolicy::Plain);
+    writer.add_block(plain.clone());
+    blocks.push([plain.clone(), plain]);
+    let object = writer.finish().unwrap().to_bytes();
+    let meta = ObjectMeta::parse_object(&object).unwrap();
+    let last = blocks.len() - 1;
+    for absent in ["xylophone", "NDL-0cb6d9bae19c6307", "10.0.0.1:zz", "ERROR"] {
+        for needle in [Needle::new(absent), Needle::any_case(absent).unwrap()] {
+            let search = search(&needle);
+            for (ordinal, [encoded, copied]) in blocks.iter().enumerate() {
+                let has = !encoded.open().search(&search).unwrap().is_empty();
+                let may_have = encoded.may_have(&search);
+                assert_eq!(may_have, has || ordinal == last, "{absent} in {ordinal}");
+                assert_eq!(copied.may_have(&search), may_have);
+                assert_eq!(meta.may_have(ordinal, &search).unwrap(), may_have);
+            }
+        }
+        let mut lacks = Search::default();
+        lacks.add(vec![Needle::new(absent)], true);
+        assert!(meta.may_have(0, &lacks).unwrap());
+    }
+    assert!(meta.may_have(blocks.len(), &Search::default()).is_err());
 }
 
 #[test]

@@ -55,6 +55,10 @@ impl Payloads {
         Grams::of(&self.short)
     }
 
+    pub(super) fn bytes(&self, payload: Payload) -> Option<&[u8]> {
+        self.all.get(payload as usize).map(|(_, bytes)| &**bytes)
+    }
+
     /// A payload whose bytes come later.
     pub(super) fn reserve(&mut self, heat: Heat) -> Payload {
         self.add(heat, Vec::new())

@@ -5,6 +5,7 @@ use super::group::gather;
 use super::payload::Payloads;
 use super::tokens::{Mode, Part};
 use crate::encode::Body;
+use crate::outline::Outline;
 use crate::shape::{Group, IdTable, MAX_COLUMNS, MAX_TEMPLATES, Shape};
 
 /// Columns of lines; the rest is for values that have a structure.
@@ -47,6 +48,13 @@ impl Draft {
     /// Whether any line is a JSON object.
     pub(crate) fn has_json(&self) -> bool {
         self.lines.templates.iter().any(|template| template.is_json)
+    }
+
+    /// What may be in the lines.
+    pub(crate) fn outline(&self) -> Option<Outline> {
+        Outline::of(&self.lines, &self.ids, |payload| {
+            self.payloads.bytes(payload)
+        })
     }
 
     /// Puts the payloads into frames.

@@ -7,6 +7,7 @@ use codec::frame::Compressor;
 use super::{Body, EncodeOptions, LinesPolicy, Run, parts};
 use crate::draft::{Draft, draft};
 use crate::meta::{Blob, Layout, LazyShape};
+use crate::outline::Outline;
 
 /// What is laid out both ways to see what is smaller, in bytes. Templates pay the more the longer
 /// a block is; of much less than this they often do not.
@@ -27,6 +28,7 @@ pub(super) struct Lines {
     pub(super) lengths: Blob,
     pub(super) lines: Blob,
     pub(super) shape: Option<LazyShape>,
+    pub(super) outline: Option<Outline>,
 }
 
 /// Adds the lines of all runs to the body.
@@ -50,6 +52,7 @@ fn encode(text: &[u8], ends: &[u32], options: &EncodeOptions, body: &mut Body) -
             },
             lengths: Blob::default(),
             lines: Blob::default(),
+            outline: draft.outline(),
             shape: Some(LazyShape::new(draft.write(body))),
         },
         None => Lines {
@@ -57,6 +60,7 @@ fn encode(text: &[u8], ends: &[u32], options: &EncodeOptions, body: &mut Body) -
             lengths: body.add_ints(&lengths(ends)),
             lines: body.add(text),
             shape: None,
+            outline: None,
         },
     }
 }

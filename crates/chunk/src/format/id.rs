@@ -125,6 +125,16 @@ impl IdPattern {
         (digit < NO_DIGIT).then_some(digit)
     }
 
+    /// The bytes that a digit can be; of the decimal ones only `0`.
+    pub(crate) fn digit_bytes(&self) -> impl Iterator<Item = u8> {
+        let letters = if self.is_upper {
+            b'A'..=b'F'
+        } else {
+            b'a'..=b'f'
+        };
+        std::iter::once(b'0').chain(letters)
+    }
+
     /// Bytes of a number in the table of identifiers; the first digit is in the high half of the
     /// first byte.
     pub(crate) fn width(&self) -> usize {

@@ -114,6 +114,24 @@ impl NumberFormat {
         }
     }
 
+    /// Texts that stand for all values where digits need not be told apart: three bytes that follow
+    /// each other in a value do in one of them, and they begin and end like values.
+    pub(crate) fn outlines(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Decimal {
+                prefix,
+                suffix,
+                scale,
+            } => {
+                let numbers: [&[u8]; 5] = [b"0", b"00", b"000", b"0.0", b"00.00"];
+                let whole = if *scale == Some(0) { 3 } else { numbers.len() };
+                let text = |number: &&[u8]| [prefix, *number, suffix].concat();
+                numbers.iter().take(whole).map(text).collect()
+            }
+            Self::Skeleton { text, .. } => vec![text.to_vec()],
+        }
+    }
+
     /// Appends the value that stands for a number. Numbers that no value stands for give some
     /// text.
     pub(crate) fn render(&self, number: u64, scale: u8, out: &mut Vec<u8>) {

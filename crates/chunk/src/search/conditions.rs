@@ -50,6 +50,14 @@ impl Search {
         conditions.map(|condition| (condition.any_of.as_slice(), condition.negative))
     }
 
+    /// Whether a line may meet all conditions, of which `has` says what is in its
+    /// [outline](crate::outline).
+    pub(crate) fn may_hold(&self, has: &dyn Fn(u32) -> bool) -> bool {
+        let mut conditions = self.conditions();
+        conditions
+            .all(|(any_of, negative)| negative || any_of.iter().any(|needle| needle.may_be(has)))
+    }
+
     /// Whether a line meets all conditions.
     #[must_use]
     pub fn holds(&self, line: &[u8]) -> bool {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem::{self, Finder};
 
 use crate::format::{WIDE, class_mask};
+use crate::outline;
 use crate::shape::{Column, Kind, Shape};
 
 /// A literal to be found in lines.
@@ -38,6 +39,11 @@ impl Needle {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// Whether it may be in a line, see [`outline::may_contain`].
+    pub(super) fn may_be(&self, has: &dyn Fn(u32) -> bool) -> bool {
+        outline::may_contain(&self.text, self.any_case, has)
     }
 
     pub(super) fn len(&self) -> usize {

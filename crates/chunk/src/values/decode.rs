@@ -1,6 +1,5 @@
 //! From payloads to values.
 
-use bytes::Bytes;
 use codec::{CodecError, Reader, ints};
 
 use super::{GroupValues, GroupView, Later, Store, Strings, Values};
@@ -151,7 +150,7 @@ fn strings(store: Store<'_>, lengths: u32, text: u32, count: usize) -> Result<St
     Ok(Strings { ends, text })
 }
 
-fn ends(packed: &[u8], count: usize) -> Result<Vec<u32>, CodecError> {
+pub(crate) fn ends(packed: &[u8], count: usize) -> Result<Vec<u32>, CodecError> {
     let mut reader = Reader::new(packed);
     // A group takes at least two bytes.
     let most = packed.len().saturating_mul(ints::GROUP / 2);
@@ -167,7 +166,7 @@ fn ends(packed: &[u8], count: usize) -> Result<Vec<u32>, CodecError> {
     Ok(ends)
 }
 
-fn short(bytes: &Bytes, count: usize) -> Result<Strings, CodecError> {
+pub(crate) fn short(bytes: &[u8], count: usize) -> Result<Strings, CodecError> {
     let mut reader = Reader::new(bytes);
     let (mut ends, mut text) = (Vec::new(), Vec::new());
     for _ in 0..count {

@@ -132,12 +132,26 @@ pub(crate) fn golden_grams_blocks() -> Vec<Vec<Stream>> {
     vec![vec![(LabelSet::from_pairs([("kind", "paths")]), entries)]]
 }
 
+/// The block of the golden object with outlines: large enough to have one.
+pub(crate) fn golden_outlined_blocks() -> Vec<Vec<Stream>> {
+    let mut entries = Entries::default();
+    for (row, line) in lines::lines(lines::Kind::Json, 4_300, 3).iter().enumerate() {
+        let time = row as i64 * 1_000_003;
+        assert!(entries.push(time, line.as_bytes(), &LabelSet::default()));
+    }
+    vec![vec![(LabelSet::from_pairs([("kind", "json")]), entries)]]
+}
+
 pub(crate) fn golden_structured() -> FinishedObject {
     structured(golden_structured_blocks())
 }
 
 pub(crate) fn golden_grams() -> FinishedObject {
     structured(golden_grams_blocks())
+}
+
+pub(crate) fn golden_outlined() -> FinishedObject {
+    structured(golden_outlined_blocks())
 }
 
 fn structured(blocks: Vec<Vec<Stream>>) -> FinishedObject {
