@@ -440,6 +440,10 @@ impl Part {
             return Ok(());
         };
         self.columns.extend(columns(wanted));
+        let may_have = run.may_have(context, wanted.prefilter.search()).await;
+        if context.unless_damaged(may_have, run.lost())? != Some(true) {
+            return Ok(());
+        }
         let meta = run.block_meta(context).await;
         let Some(meta) = context.unless_damaged(meta, run.lost())? else {
             return Ok(());

@@ -248,6 +248,14 @@ impl Shared {
         {
             return Ok(Some(everything));
         }
+        let search = self.prefilter.search();
+        let may_have = run.may_have(&self.context, search).await;
+        match self.context.unless_damaged(may_have, run.lost())? {
+            Some(true) => {}
+            // Nothing of it is read.
+            Some(false) => return Ok(Some(everything)),
+            None => return Ok(None),
+        }
         let meta = run.block_meta(&self.context).await;
         let Some(meta) = self.context.unless_damaged(meta, run.lost())? else {
             return Ok(None);

@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use chunk::{BlockMeta, ChunkError};
+use chunk::{BlockMeta, ChunkError, Search};
 use index::{BlockRef, IndexError};
 use model::{CodedError, LabelSet, Matcher, Reservation, TimeRange};
 use scan::Deletes;
@@ -356,6 +356,22 @@ impl RunRef {
         let objects = context.querier.catalog().objects();
         let meta = objects.meta(&self.object).await?;
         meta.block(self.block as usize)
+            .map_err(|error| self.damaged(&error))
+    }
+
+    /// Whether a row of the run's block may be found, as far as the object's outlines of its blocks tell:
+    /// the block's meta is not needed for it.
+    pub(crate) async fn may_have(
+        &self,
+        context: &Context,
+        search: &Search,
+    ) -> Result<bool, ReadError> {
+        if search.is_empty() {
+            return Ok(true);
+        }
+        let objects = context.querier.catalog().objects();
+        let meta = objects.meta(&self.object).await?;
+        meta.may_have(self.block as usize, search)
             .map_err(|error| self.damaged(&error))
     }
 

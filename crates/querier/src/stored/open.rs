@@ -252,6 +252,9 @@ impl OpenBlocks {
         run: &RunRef,
         wanted: Wanted<'_>,
     ) -> Result<First<'a>, ReadError> {
+        if !run.may_have(context, wanted.prefilter.search()).await? {
+            return Ok(First::Known(None));
+        }
         let is_shared = run.block_meta(context).await?.runs().len() > 1;
         if let Some(open) = self.kept.get(run) {
             return Ok(First::Known(Some(open)));

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::Request;
 use model::units::ByteSize;
+use model::{Entries, LabelSet};
 use serde_json::Value;
 
 use super::bed::{Bed, NOW_NS, START_NS, rows, tenant};
@@ -42,6 +43,35 @@ async fn a_log_query_says_what_it_reads_before_and_after() {
     // line 1 and line 10 of web, line 1 of db.
     assert_eq!(told["actual"]["returned"], 3);
     assert!(told["actual"]["blocksRead"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn what_outlines_rule_out_is_not_read() {
+    let bed = Bed::new();
+    let mut random = 1u64;
+    let mut entries = Entries::default();
+    for row in 0..6_000 {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1;
+        let line = format!("level=info id={random:016x}{:016x}", random.swap_bytes());
+        entries.push(START_NS + row, line.as_bytes(), &LabelSet::default());
+    }
+    bed.store(&tenant(), 1, "app=web", &entries).await;
+    for query in [
+        r#"{app="web"} |= "xylophone""#,
+        r#"sum(count_over_time({app="web"} |= "xylophone" [1h]))"#,
+    ] {
+        let told = explain(&bed, RANGE, query).await;
+        assert_eq!(told["estimate"]["rows"], 6_000, "{query}");
+        assert_eq!(told["estimate"]["bytesToRead"], 0, "{query}");
+        assert_eq!(told["actual"]["blocksRead"], 0, "{query}");
+    }
+    let told = explain(
+        &bed,
+        RANGE,
+        r#"{app="web"} != "xylophone" |= "5851f42d4c957f2e""#,
+    )
+    .await;
+    assert_eq!(told["actual"]["returned"], 1);
 }
 
 #[tokio::test]
