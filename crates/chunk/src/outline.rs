@@ -40,7 +40,7 @@ impl Outline {
         ids: &[IdTable],
         payload: impl Fn(Payload) -> Option<T>,
     ) -> Option<Self> {
-        let mut marks = Marks::new(TABLE_BITS);
+        let mut marks = Marks::new();
         ids.iter()
             .for_each(|table| marks.identifiers(&table.pattern));
         let mut drawing = Drawing {
@@ -148,12 +148,14 @@ impl<T: AsRef<[u8]>, F: Fn(Payload) -> Option<T>> Drawing<'_, F> {
 
     fn strings(&mut self, lengths: Payload, text: Payload, count: usize) -> Option<Ends> {
         let (lengths, text) = ((self.payload)(lengths)?, (self.payload)(text)?);
-        let (ends, text) = (values::ends(lengths.as_ref(), count).ok()?, text.as_ref());
-        let mut start = 0;
-        let mut next =
-            |end: &u32| text.get(std::mem::replace(&mut start, *end as usize)..*end as usize);
-        let texts = ends.iter().map(&mut next).collect::<Option<Vec<_>>>()?;
-        Some(self.texts(texts))
+        let (mut ends, mut start) = (Ends::default(), 0);
+        for end in values::ends(lengths.as_ref(), count).ok()? {
+            let one = text.as_ref().get(start..end as usize)?;
+            self.marks.text(one);
+            ends.add(one);
+            start = end as usize;
+        }
+        Some(ends)
     }
 
     fn texts<V: AsRef<[u8]>>(&mut self, texts: impl IntoIterator<Item = V>) -> Ends {

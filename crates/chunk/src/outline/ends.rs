@@ -22,8 +22,14 @@ impl ByteSet {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
-        let has = |byte: &u8| self.0[usize::from(*byte) / 64] >> (byte % 64) & 1 == 1;
-        (0..=u8::MAX).filter(has)
+        (0u8..).step_by(64).zip(self.0).flat_map(|(first, word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let byte = (left != 0).then(|| first + left.trailing_zeros() as u8)?;
+                left &= left - 1;
+                Some(byte)
+            })
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table while it is made, and how it is asked.
 
+use super::TABLE_BITS;
 use super::ends::ByteSet;
 use crate::format::IdPattern;
 
@@ -13,15 +14,28 @@ const PAIR_PLACES: u32 = 3;
 const WIDE: u32 = PAIR * (PAIR_PLACES + 1);
 
 /// Where a table of so many bits has what is looked for.
+#[inline]
 pub(super) fn place(key: u32, table_bits: u32) -> usize {
     // Fibonacci hashing: Knuth, The Art of Computer Programming 3, 6.4.
     let hash = key.wrapping_mul(0x9e37_79b1);
     hash.checked_shr(u32::BITS - table_bits).unwrap_or(0) as usize
 }
 
-/// A byte as it is marked: digits are all the same.
+/// Bytes as they are marked: digits are all the same. A table, because branches would be guessed wrong.
+const REDUCED: [u8; 256] = {
+    let mut reduced = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let own = byte as u8;
+        reduced[byte] = if own.is_ascii_digit() { b'0' } else { own };
+        byte += 1;
+    }
+    reduced
+};
+
+#[inline]
 pub(super) fn reduced(byte: u8) -> u8 {
-    if byte.is_ascii_digit() { b'0' } else { byte }
+    REDUCED[usize::from(byte)]
 }
 
 fn gram(a: u8, b: u8, c: u8) -> u32 {
@@ -36,37 +50,30 @@ fn pair(a: u8, b: u8) -> impl Iterator<Item = u32> {
 }
 
 /// Places, one byte each while there are more to come.
-pub(super) struct Marks {
-    table_bits: u32,
-    marked: Vec<bool>,
-}
+pub(super) struct Marks(Box<[bool; 1 << TABLE_BITS]>);
 
 impl Marks {
-    pub(super) fn new(table_bits: u32) -> Self {
-        Self {
-            table_bits,
-            marked: vec![false; 1 << table_bits],
-        }
+    pub(super) fn new() -> Self {
+        Self(Box::new([false; 1 << TABLE_BITS]))
     }
 
+    #[inline]
     fn mark(&mut self, key: u32) {
-        if let Some(marked) = self.marked.get_mut(place(key, self.table_bits)) {
+        if let Some(marked) = self.0.get_mut(place(key, TABLE_BITS)) {
             *marked = true;
         }
     }
 
     /// Three bytes anywhere in a text.
     pub(super) fn text(&mut self, text: &[u8]) {
-        let mut all = 0;
-        let mut last = 0u32;
-        for (at, byte) in text.iter().enumerate() {
-            all |= byte;
-            last = (last << 8 | u32::from(reduced(*byte))) & (PAIR - 1);
-            if at + 1 >= GRAM {
+        if let [a, b, rest @ ..] = text {
+            let mut last = u32::from(reduced(*a)) << 8 | u32::from(reduced(*b));
+            for byte in rest {
+                last = (last << 8 | u32::from(reduced(*byte))) & (PAIR - 1);
                 self.mark(last);
             }
         }
-        if all >= 0x80 {
+        if !text.is_ascii() {
             self.mark(WIDE);
         }
     }
@@ -105,14 +112,14 @@ impl Marks {
                 }
             }
         }
-        if text.iter().any(|byte| *byte >= 0x80) {
+        if !text.is_ascii() {
             self.mark(WIDE);
         }
     }
 
     /// The table, a bit for each place.
     pub(super) fn finish(self) -> Box<[u64]> {
-        let words = self.marked.chunks(64).map(|places| {
+        let words = self.0.chunks(64).map(|places| {
             let bits = places.iter().enumerate();
             bits.fold(0, |word, (at, marked)| word | u64::from(*marked) << at)
         });

@@ -82,7 +82,7 @@ mod tests {
     use crate::outline::marks::Marks;
 
     fn outline(text: &str) -> Outline {
-        let mut marks = Marks::new(TABLE_BITS);
+        let mut marks = Marks::new();
         marks.text(text.as_bytes());
         Outline(marks.finish())
     }
