@@ -292,7 +292,8 @@ pub struct LimitConfig {
     pub descriptors_max: usize,
     /// Names on one page of a list.
     pub page_max: u32,
-    /// Tags that one push of a manifest may set.
+    /// Tags that one push of a manifest may set. The answer has a header for each, and many clients take
+    /// no more than 100 headers.
     pub tags_per_push_max: usize,
     /// Permissions of one robot, each for a project.
     pub robot_permissions_max: usize,
@@ -316,7 +317,7 @@ impl Default for LimitConfig {
             body_bytes_max: ByteSize::mib(64),
             descriptors_max: 4096,
             page_max: 10_000,
-            tags_per_push_max: 100,
+            tags_per_push_max: 50,
             robot_permissions_max: 1000,
             executions_max: 100,
             metric_projects_max: 1000,
