@@ -1,11 +1,14 @@
 //! How projects come to be, and what is taken between them.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    CREATE_ON_PUSH, Kind, LOCAL, MANIFEST, Registry, RegistryClient, bytes, code, image, sha256,
-    text,
+    CREATE_ON_PUSH, Kind, LOCAL, MANIFEST, Registry, RegistryClient, bytes, code, files_below,
+    image, sha256, text,
 };
+use tests::wait_for;
 
 const PASSWORD: &str = "a long enough password";
 
@@ -385,5 +388,32 @@ async fn a_robot_sees_its_private_project_and_removes_tags_there() -> anyhow::Re
     assert_eq!(gone.await?.0, 403);
     let gone = remover.manage(Method::DELETE, tag, Value::Null);
     assert_eq!(gone.await?.0, 200);
+    Ok(())
+}
+
+/// An upload that nobody continues is not in the way of who removes its project.
+#[tokio::test]
+async fn uploads_go_with_their_project() -> anyhow::Result<()> {
+    let env = [("SKALD_REGISTRY_GC_INTERVAL", "50ms")];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let location = client.begin("team/app").await?;
+    let patch = client
+        .request(Method::PATCH, &location)
+        .body(bytes(1, 20_000));
+    assert_eq!(patch.send().await?.status(), 202);
+    let store = registry.directory().join("data/registry/store/data");
+    assert_eq!(files_below(&store), 1);
+    let deleted = client.manage(Method::DELETE, "/projects/team", Value::Null);
+    assert_eq!(deleted.await?.0, 200);
+    assert_eq!(client.status(Method::GET, &location).await?, 404);
+    wait_for("its bytes to go", Duration::from_secs(20), async || {
+        (files_below(&store) == 0).then_some(())
+    })
+    .await?;
+    // A project with a repository stays.
+    client.push_image("team/app", "v1", &bytes(2, 100)).await?;
+    let deleted = client.manage(Method::DELETE, "/projects/team", Value::Null);
+    assert_eq!(deleted.await?.0, 409);
     Ok(())
 }

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::data::bury_uploads;
 use super::error::Failure;
 use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source, Test};
@@ -312,7 +313,7 @@ pub(super) async fn project_id(tx: &mut Tx<'_>, name: &str) -> Result<i64, Failu
     }
 }
 
-/// Removes a project that has no repositories and no uploads.
+/// Removes a project that has no repositories. Uploads to it are cancelled.
 pub(crate) struct DeleteProject {
     pub(crate) who: Who,
     pub(crate) name: String,
@@ -329,17 +330,15 @@ impl Change for DeleteProject {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = project_id(tx, &self.name).await?;
-        let used = bound!(
-            "SELECT (SELECT COUNT(*) FROM repo WHERE project_id = $1) \
-             + (SELECT COUNT(*) FROM upload WHERE project_id = $1)",
-            id,
-        );
+        let used = bound!("SELECT COUNT(*) FROM repo WHERE project_id = $1", id);
         if first(&used.fetch_one(&mut *tx.conn).await?)? > 0 {
             let message = format!("project {} has repositories; delete them first", self.name);
             return Err(Error::new(Code::Conflict, message).into());
         }
         let before = told(tx, id).await?;
+        bury_uploads(tx, id).await?;
         for sql in [
+            "DELETE FROM upload WHERE project_id = $1",
             "DELETE FROM member WHERE project_id = $1",
             "DELETE FROM robot WHERE project_id = $1",
             "DELETE FROM project_rule WHERE project_id = $1",

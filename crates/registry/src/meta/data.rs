@@ -41,6 +41,20 @@ pub(super) async fn bury(
     Ok(())
 }
 
+/// Has the bytes removed of all uploads to a project, which are about to lose their rows.
+pub(super) async fn bury_uploads(tx: &mut Tx<'_>, project_id: i64) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO dead_data (data_key, written, size, not_before_ms) \
+         SELECT data_key, written, received, $2 FROM upload WHERE project_id = $1 \
+         ON CONFLICT (data_key) DO NOTHING",
+        project_id,
+        tx.now_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
 /// Reserves bytes that are about to be written, or says what of them is in the store meanwhile.
 pub(crate) struct Reserve {
     pub(crate) data_key: String,
