@@ -417,3 +417,33 @@ async fn uploads_go_with_their_project() -> anyhow::Result<()> {
     assert_eq!(deleted.await?.0, 409);
     Ok(())
 }
+
+/// What a robot of the system may do in a project ends with that one.
+#[tokio::test]
+async fn another_project_of_the_same_name_is_not_open_to_old_robots() -> anyhow::Result<()> {
+    let (registry, admin) = start(&[]).await?;
+    let projects = ["team", "other"].map(|name| json!({"project_name": name}));
+    for project in &projects {
+        let made = admin.manage(Method::POST, "/projects", project.clone());
+        assert_eq!(made.await?.0, 201);
+    }
+    let robot = json!({"name": "ci", "permissions": [
+        {"project": "team", "actions": ["pull", "push"]},
+        {"project": "other", "actions": ["pull", "push"]}]});
+    let (status, made) = admin.manage(Method::POST, "/robots", robot).await?;
+    assert_eq!(status, 201, "{made}");
+    let name = made["name"].as_str().unwrap_or_default();
+    let secret = made["secret"].as_str().unwrap_or_default();
+    let ci = registry.client().login(name, secret);
+    let begins = async |project: &str| {
+        let path = format!("/v2/{project}/app/blobs/uploads/");
+        ci.status(Method::POST, &path).await
+    };
+    assert_eq!((begins("team").await?, begins("other").await?), (202, 202));
+    let deleted = admin.manage(Method::DELETE, "/projects/team", Value::Null);
+    assert_eq!(deleted.await?.0, 200);
+    let made = admin.manage(Method::POST, "/projects", projects[0].clone());
+    assert_eq!(made.await?.0, 201);
+    assert_eq!((begins("team").await?, begins("other").await?), (403, 202));
+    Ok(())
+}

@@ -16,6 +16,7 @@ use super::member;
 use super::outbox::{Event, tell};
 use super::project::{make_project, tell_made, told};
 use super::revocation::{Subject, revoke};
+use super::robots;
 use super::search::visible;
 use super::upstream;
 use crate::auth::Role;
@@ -337,6 +338,7 @@ impl Change for DeleteProject {
         }
         let before = told(tx, id).await?;
         bury_uploads(tx, id).await?;
+        robots::forget_project(tx, &self.name).await?;
         for sql in [
             "DELETE FROM upload WHERE project_id = $1",
             "DELETE FROM member WHERE project_id = $1",

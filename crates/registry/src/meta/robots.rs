@@ -269,6 +269,29 @@ fn written(permissions: &[Permission]) -> String {
     serde_json::to_string(permissions).unwrap_or_default()
 }
 
+/// Takes from robots of the system what they may do in a project that goes: another one of its name
+/// is somebody else's.
+pub(super) async fn forget_project(tx: &mut Tx<'_>, project: &str) -> Result<(), sqlx::Error> {
+    let found = bound!("SELECT id, permissions FROM robot WHERE project_id IS NULL");
+    for row in found.fetch_all(&mut *tx.conn).await? {
+        let (id, text): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let mut left = permissions(&text);
+        let count = left.len();
+        left.retain(|permission| permission.project != project);
+        if left.len() == count {
+            continue;
+        }
+        let taken = bound!(
+            "UPDATE robot SET permissions = $2, updated_ms = $3 WHERE id = $1",
+            id,
+            written(&left),
+            tx.now_ms,
+        );
+        taken.execute(&mut *tx.conn).await?;
+    }
+    Ok(())
+}
+
 /// What is to become of a robot.
 #[derive(Clone, Debug)]
 pub(crate) enum RobotFate {
