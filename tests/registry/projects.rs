@@ -427,7 +427,7 @@ async fn another_project_of_the_same_name_is_not_open_to_old_robots() -> anyhow:
         let made = admin.manage(Method::POST, "/projects", project.clone());
         assert_eq!(made.await?.0, 201);
     }
-    let robot = json!({"name": "ci", "permissions": [
+    let robot = json!({"name": "ci", "duration": 1, "permissions": [
         {"project": "team", "actions": ["pull", "push"]},
         {"project": "other", "actions": ["pull", "push"]}]});
     let (status, made) = admin.manage(Method::POST, "/robots", robot).await?;

@@ -230,3 +230,51 @@ async fn what_is_removed_while_it_is_copied_is_copied_all_the_same() -> anyhow::
     }
     Ok(())
 }
+
+/// Signatures as cosign keeps them have tags that say what they are about.
+#[tokio::test]
+async fn signatures_are_copied_and_removed_with_what_they_sign() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let image = client.push_image("dev/app", "v1", &bytes(1, 500)).await?;
+    let again = format!("{}?tag=again", sha256(&image));
+    let put = client.put_manifest("dev/app", &again, MANIFEST, &image);
+    assert_eq!(put.await?.status(), 201);
+    client.push_image("dev/app", "v2", &bytes(2, 500)).await?;
+    let about = sha256(&image).replace(':', "-");
+    let companions = [".att", ".sig"].map(|ending| format!("{about}{ending}"));
+    for (seed, tag) in (3..).zip(&companions) {
+        client.push_image("dev/app", tag, &bytes(seed, 500)).await?;
+    }
+    let project = json!({"project_name": "prod"});
+    assert_eq!(
+        ask(client, Method::POST, "/projects", project).await?.0,
+        201
+    );
+    let copy = "/projects/prod/repositories/app/artifacts?from=dev/app:v1";
+    assert_eq!(ask(client, Method::POST, copy, Value::Null).await?.0, 201);
+    let tags = async |repo: &str| {
+        let list = client.json(&format!("/v2/{repo}/tags/list")).await?;
+        anyhow::Ok(list["tags"].clone())
+    };
+    let [att, sig] = &companions;
+    assert_eq!(tags("prod/app").await?, json!(["again", att, sig, "v1"]));
+
+    let artifacts = "/projects/dev/repositories/app/artifacts";
+    let remove = async |what: &str| {
+        let path = format!("{artifacts}/{what}");
+        anyhow::Ok(ask(client, Method::DELETE, &path, Value::Null).await?.0)
+    };
+    assert_eq!(remove("v1").await?, 200);
+    assert_eq!(tags("dev/app").await?, json!(["again", att, sig, "v2"]));
+    assert_eq!(remove("again").await?, 200);
+    assert_eq!(tags("dev/app").await?, json!(["v2"]));
+    let artifacts = "/projects/prod/repositories/app/artifacts";
+    let path = format!("{artifacts}/{}", sha256(&image));
+    assert_eq!(
+        ask(client, Method::DELETE, &path, Value::Null).await?.0,
+        200
+    );
+    assert_eq!(tags("prod/app").await?, json!([]));
+    Ok(())
+}

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod companions;
 mod configuration;
 mod copy;
 mod executions;

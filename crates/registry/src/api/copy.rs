@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::LOCATION;
 
+use super::companions;
 use super::repositories::{WITH_FROM, repo};
 use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
@@ -71,8 +72,8 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
 
 /// What a copy does next.
 enum Next {
-    /// Looks for a manifest, and what belongs to it.
-    Divide(Digest),
+    /// Looks for a manifest, and what belongs to it. It has these tags there.
+    Divide(Digest, Vec<Tag>),
     /// Puts one whose parts are there.
     Put(Arc<ManifestRow>, Digest, Vec<Tag>),
 }
@@ -96,8 +97,8 @@ impl Copying<'_> {
         self.divide(root, digest.clone(), tags, &mut waiting)
             .await?;
         while let Some(next) = waiting.pop() {
-            let digest = match next {
-                Next::Divide(digest) => digest,
+            let (digest, tags) = match next {
+                Next::Divide(digest, tags) => (digest, tags),
                 Next::Put(row, digest, tags) => {
                     self.put(&row, &digest, tags).await?;
                     continue;
@@ -112,7 +113,7 @@ impl Copying<'_> {
             }
             // An index may name manifests that are not there.
             if let Some(row) = self.find(&Reference::Digest(digest.clone())).await? {
-                self.divide(row, digest, Vec::new(), &mut waiting).await?;
+                self.divide(row, digest, tags, &mut waiting).await?;
             }
         }
         Ok(digest)
@@ -126,12 +127,20 @@ impl Copying<'_> {
         tags: Vec<Tag>,
         waiting: &mut Vec<Next>,
     ) -> Result<(), Error> {
+        let without_tags = |digest| Next::Divide(digest, Vec::new());
         let referrers = self.referrers(&digest).await?;
         let parts = self.read(&row).await?.1.manifests;
-        waiting.extend(referrers.into_iter().map(Next::Divide));
+        waiting.extend(referrers.into_iter().map(without_tags));
+        // Before them, as one may be the other.
+        for tag in companions::of(&self.admin.registry, &self.from, &digest).await? {
+            let found = self.find(&Reference::Tag(tag.clone())).await?;
+            if let Some(found) = found {
+                waiting.push(Next::Divide(Digest::parse(&found.digest)?, vec![tag]));
+            }
+        }
         waiting.push(Next::Put(row, digest, tags));
         let parts = parts.into_iter().map(|part| part.digest);
-        waiting.extend(parts.map(Next::Divide));
+        waiting.extend(parts.map(without_tags));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::companions;
 use super::projects::found;
 use super::query::Asks;
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path};
@@ -264,7 +265,9 @@ async fn delete_tag(
             who: admin.who(),
             grace_ms: admin.registry.untagged_grace_ms(),
         };
-        admin.registry.meta().change(delete).await.map(|_| ())
+        let repo = delete.repo.clone();
+        admin.registry.meta().change(delete).await?;
+        companions::remove(&admin.registry, &admin.who(), &repo, &digest).await
     };
     let deleted = deleted.await;
     admin.outcome(deleted)
@@ -291,29 +294,30 @@ async fn delete_artifact(
         let repo = repo(&project, &repository)?;
         let registry = &admin.registry;
         let graces = registry.graces();
-        match Reference::parse(&reference)? {
+        let digest = match Reference::parse(&reference)? {
             Reference::Tag(tag) => {
                 let delete = DeleteTag {
-                    repo,
+                    repo: repo.clone(),
                     tag,
                     condition: Condition::default(),
                     who: admin.who(),
                     grace_ms: graces.untagged_ms,
                 };
-                registry.meta().change(delete).await?;
+                Digest::parse(&registry.meta().change(delete).await?)?
             }
             Reference::Digest(digest) => {
                 let delete = DeleteManifest {
                     spares_parts: true,
-                    repo,
-                    digest,
+                    repo: repo.clone(),
+                    digest: digest.clone(),
                     who: admin.who(),
                     graces,
                 };
                 registry.meta().change(delete).await?;
+                digest
             }
-        }
-        Ok(())
+        };
+        companions::remove(registry, &admin.who(), &repo, &digest).await
     };
     let deleted = deleted.await;
     admin.outcome(deleted)

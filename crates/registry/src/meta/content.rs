@@ -247,6 +247,18 @@ impl Meta {
         found.ok_or_else(|| unknown_repo(name))
     }
 
+    /// Whether an index of a repository names a manifest.
+    pub(crate) async fn is_part(&self, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
+        let found = bound!(
+            "SELECT c.manifest_id FROM manifest_child c JOIN repo r ON r.id = c.repo_id \
+             WHERE r.name = $1 AND c.digest = $2 LIMIT 1",
+            repo.as_str(),
+            digest.as_str(),
+        );
+        let found = self.rows(found, |row| row.try_get::<i64, _>(0)).await?;
+        Ok(!found.is_empty())
+    }
+
     /// A manifest of a repository, as it is in the list of them, or would be.
     pub(crate) async fn artifact(
         &self,
