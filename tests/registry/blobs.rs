@@ -122,3 +122,25 @@ async fn large_blobs_come_from_the_object_store_where_that_is_wanted() -> anyhow
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_not_what_the_client_wants_is_not_sent() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let blob = bytes(1, 500);
+    let manifest = client.push_image("app", "v1", &blob).await?;
+    for (path, digest) in [
+        (format!("/v2/app/blobs/{}", sha256(&blob)), sha256(&blob)),
+        ("/v2/app/manifests/v1".to_owned(), sha256(&manifest)),
+    ] {
+        let other = sha256(b"other");
+        for (wanted, status) in [(&digest, 200), (&"*".to_owned(), 200), (&other, 412)] {
+            let wanted = format!("\"{wanted}\"");
+            let get = client
+                .request(Method::GET, &path)
+                .header("if-match", wanted);
+            assert_eq!(get.send().await?.status(), status, "{path}");
+        }
+    }
+    Ok(())
+}

@@ -22,6 +22,7 @@ use crate::proxy::{self, Source};
 
 pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<Response, Error> {
     let unknown = || meta::unknown_blob(&repo, &digest);
+    call.check_match(digest.as_str())?;
     let upstream = call.upstream(&repo).await?;
     let stored = stored(&call, &repo, &digest, upstream.is_some()).await?;
     if upstream.is_some() {
@@ -186,7 +187,8 @@ enum Asked {
 /// Reads a `Range` header, of one range: several are answered with the whole, as they may be. So is
 /// what is in other units.
 fn asked_range(value: &str, size: u64) -> Asked {
-    let Some(range) = value.trim().strip_prefix("bytes=") else {
+    let units = value.trim().split_once('=');
+    let Some((_, range)) = units.filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")) else {
         return Asked::Whole;
     };
     let Some((from, to)) = range.split_once('-').filter(|_| !range.contains(',')) else {
@@ -234,6 +236,7 @@ mod tests {
             ("bytes=-5000", Asked::Part(0..2048)),
             ("bytes=2000-5000", Asked::Part(2000..2048)),
             ("bytes=0-0", Asked::Part(0..1)),
+            ("Bytes=0-0", Asked::Part(0..1)),
             ("bytes=0-18446744073709551615", Asked::Part(0..2048)),
             ("bytes=500-0", Asked::Nothing),
             ("bytes=2048-", Asked::Nothing),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::Query;
-use http::header::{CONTENT_LENGTH, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderName, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use super::answer::names;
 use super::path::Target;
 use crate::auth::{self, Action, Caller};
 use crate::error::{Code, Error};
@@ -85,6 +86,18 @@ impl Call {
     /// A header as text.
     pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Refuses what the client wants only as long as it is something else: `If-Match`.
+    pub(crate) fn check_match(&self, digest: &str) -> Result<(), Error> {
+        let Some(wanted) = self.header(&IF_MATCH) else {
+            return Ok(());
+        };
+        if names(wanted, digest) {
+            return Ok(());
+        }
+        let message = format!("it is {digest}, which If-Match does not name");
+        Err(Error::new(Code::PreconditionFailed, message))
     }
 
     /// How many bytes the client means to send.

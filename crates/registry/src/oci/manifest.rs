@@ -29,6 +29,7 @@ pub(super) async fn pull(
     reference: Reference,
 ) -> Result<Response, Error> {
     let (found, warning) = find(&call, &repo, &reference).await?;
+    call.check_match(&found.digest)?;
     {
         let mut noted = call.note.edit();
         noted.digest = Some(found.digest.clone());
