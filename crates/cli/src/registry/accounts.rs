@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::asked::{Asked, ListArgs, encoded};
 use super::projects::word;
@@ -39,6 +39,20 @@ pub enum AccountCommand {
         id: i64,
         /// Whether it is one
         admin: Switch,
+    },
+    /// Say who has an account; what is not given is empty from now on
+    SetProfile {
+        /// The account's number
+        id: i64,
+        /// The address
+        #[arg(long, default_value = "")]
+        email: String,
+        /// The name
+        #[arg(long, default_value = "")]
+        realname: String,
+        /// What else there is to say
+        #[arg(long, default_value = "")]
+        comment: String,
     },
     /// Forbid the use of an account
     DisableUser {
@@ -82,6 +96,17 @@ pub enum AccountCommand {
     RenewRobot {
         /// Its number
         id: i64,
+    },
+    /// Change what a robot may do
+    SetPermissions {
+        /// Its number
+        id: i64,
+        /// Where: a project, or * for all
+        #[arg(required = true)]
+        projects: Vec<String>,
+        /// What it may do there
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
+        allow: Vec<Action>,
     },
     /// Forbid the use of a robot
     DisableRobot {
@@ -162,6 +187,15 @@ impl AccountCommand {
                 format!("/users/{id}/sysadmin"),
                 json!({"sysadmin_flag": admin == Switch::On}),
             ),
+            Self::SetProfile {
+                id,
+                email,
+                realname,
+                comment,
+            } => {
+                let body = json!({"email": email, "realname": realname, "comment": comment});
+                Asked::put(format!("/users/{id}"), body)
+            }
             Self::DisableUser { id } => disable_user(id, true),
             Self::EnableUser { id } => disable_user(id, false),
             Self::DeleteUser { id } => Asked::delete(format!("/users/{id}")),
@@ -179,6 +213,16 @@ impl AccountCommand {
                 days,
             } => create_robot(&name, project.as_deref(), &allow, days),
             Self::RenewRobot { id } => Asked::of(Method::PATCH, format!("/robots/{id}"), None),
+            Self::SetPermissions {
+                id,
+                projects,
+                allow,
+            } => {
+                let actions: Vec<String> = allow.iter().map(word).collect();
+                let permission = |project: &String| json!({"project": project, "actions": actions});
+                let permissions: Vec<Value> = projects.iter().map(permission).collect();
+                Asked::put(format!("/robots/{id}"), json!({"permissions": permissions}))
+            }
             Self::DisableRobot { id } => disable_robot(id, true),
             Self::EnableRobot { id } => disable_robot(id, false),
             Self::DeleteRobot { id } => Asked::delete(format!("/robots/{id}")),

@@ -1,6 +1,7 @@
 //! Repositories, artifacts and tags.
 
 use clap::Subcommand;
+use reqwest::Method;
 use serde_json::json;
 
 use super::asked::{Asked, ListArgs, encoded, project, repository};
@@ -26,6 +27,20 @@ pub enum ContentCommand {
         /// What is printed
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// Show an artifact
+    Artifact {
+        /// PROJECT/NAME
+        repository: String,
+        /// A tag or the digest of the artifact
+        reference: String,
+    },
+    /// Copy an artifact to a repository, with its tags and what belongs to it
+    CopyArtifact {
+        /// PROJECT/NAME:TAG or PROJECT/NAME@DIGEST
+        from: String,
+        /// PROJECT/NAME
+        to: String,
     },
     /// Remove a repository with all that it has
     DeleteRepository {
@@ -88,6 +103,14 @@ impl ContentCommand {
                 let query = label.map(|id| format!("?q=labels=({id})"));
                 let query = query.unwrap_or_default();
                 Asked::list(format!("{}/artifacts{query}", repository(&name)), list)
+            }
+            Self::Artifact {
+                repository,
+                reference,
+            } => Asked::get(artifact(&repository, &reference)),
+            Self::CopyArtifact { from, to } => {
+                let path = format!("{}/artifacts?from={}", repository(&to), encoded(&from));
+                Asked::of(Method::POST, path, None)
             }
             Self::DeleteRepository { repository: name } => Asked::delete(repository(&name)),
             Self::DeleteArtifact {

@@ -15,6 +15,10 @@ const INPUT_BYTES_MAX: u64 = 8 << 20;
 /// What can be done with the registry as a whole.
 #[derive(Clone, Debug, Subcommand)]
 pub enum SystemCommand {
+    /// Count projects and repositories, and the bytes that they have
+    Statistics,
+    /// List what robots can be given
+    Permissions,
     /// Say what waits for garbage collection
     Gc,
     /// List the runs of garbage collection, newest first
@@ -95,6 +99,8 @@ pub enum SystemCommand {
 impl SystemCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
+            Self::Statistics => Asked::get("/statistics"),
+            Self::Permissions => Asked::get("/permissions"),
             Self::Gc => Asked::get("/system/gc/backlog"),
             Self::GcRuns { list } => Asked::list("/system/gc", list),
             Self::GcSchedule => Asked::get("/system/gc/schedule"),

@@ -29,6 +29,17 @@ pub enum UpstreamCommand {
         #[arg(long, value_name = "NAME")]
         login: Option<String>,
     },
+    /// Change what another registry is called, or where it is
+    SetRegistry {
+        /// The registry's number
+        id: i64,
+        /// What it is called here
+        #[arg(long)]
+        name: Option<String>,
+        /// Where it is
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Change who logs in to another registry; the password is read from standard input
     SetRegistryLogin {
         /// The registry's number
@@ -78,6 +89,10 @@ impl UpstreamCommand {
                 }
                 Asked::post("/registries", Value::Object(body))
             }
+            Self::SetRegistry { id, name, url } => Asked::put(
+                format!("/registries/{id}"),
+                json!({"name": name, "url": url}),
+            ),
             Self::SetRegistryLogin { id, login } => Asked::put(
                 format!("/registries/{id}"),
                 json!({"credential": credential(login)?}),
