@@ -23,8 +23,8 @@ const SHORT_GRACE: [(&str, &str); 4] = [
 fn stored(registry: &Registry) -> usize {
     let s3 = registry.directory().join("s3/logs");
     match s3.is_dir() {
-        true => files_below(&s3),
-        false => files_below(&registry.directory().join("data/registry/store")),
+        true => files_below(&s3.join("data")) + files_below(&s3.join("tail")),
+        false => files_below(&registry.directory().join("data/registry/store/data")),
     }
 }
 
