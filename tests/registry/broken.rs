@@ -116,7 +116,7 @@ async fn bodies_that_end_too_early_leave_nothing() -> anyhow::Result<()> {
         client.status(Method::GET, "/v2/app/manifests/v1").await?,
         404
     );
-    let data = registry.directory().join("data/registry/store");
+    let data = registry.directory().join("data/registry/store/data");
     wait_for("what was left to go", Duration::from_secs(20), async || {
         (files_below(&data) == 0).then_some(())
     })
@@ -232,6 +232,7 @@ async fn an_upload_that_the_store_has_lost_is_over() -> anyhow::Result<()> {
             let patch = client.request(Method::PATCH, &location).body(blob.clone());
             assert_eq!(patch.send().await?.status(), 202);
             std::fs::remove_dir_all(&place)?;
+            std::fs::create_dir_all(&place)?;
             let digest = sha256(&blob);
             let end = match method {
                 Method::PUT => format!("{location}?digest={digest}"),
@@ -242,7 +243,6 @@ async fn an_upload_that_the_store_has_lost_is_over() -> anyhow::Result<()> {
             assert_eq!(code(end).await?, "BLOB_UPLOAD_UNKNOWN");
             let standing = client.request(Method::GET, &location).send().await?;
             assert_eq!(standing.status(), 404);
-            std::fs::create_dir_all(&place)?;
             assert_eq!(client.push_blob("app", &blob).await?, digest);
         }
     }

@@ -386,7 +386,7 @@ pub(super) async fn extend(
         match take(&registry, upload, pieces, chunk).await {
             Ok(received) => Ok(standing(StatusCode::ACCEPTED, &repo, &uuid, received)),
             Err(error) if error.code == Code::Lost => {
-                Err(end_lost(&registry, repo, uuid, turn).await)
+                Err(end_lost(&registry, repo, uuid, turn, error).await)
             }
             Err(error) => {
                 // Its bytes are not kept for a project that has no room for them.
@@ -436,9 +436,12 @@ pub(super) async fn finish(
         let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
         let turn = upload.turn.clone();
         let done = complete(&registry, who, upload, &digest, pieces, chunk).await;
-        if done.as_ref().is_err_and(|error| error.code == Code::Lost) {
-            return Err(end_lost(&registry, repo, uuid, turn).await);
-        }
+        let done = match done {
+            Err(error) if error.code == Code::Lost => {
+                return Err(end_lost(&registry, repo, uuid, turn, error).await);
+            }
+            done => done,
+        };
         // Nothing more makes it what it was said to be.
         if let Err(error) = &done
             && (matches!(error.code, Code::DigestInvalid | Code::Denied)
@@ -452,8 +455,18 @@ pub(super) async fn finish(
 }
 
 /// Ends an upload that cannot be continued as the store has not what came of it: also one whose bytes
-/// it made whole, and the database did not learn that. Its client begins a new one.
-async fn end_lost(registry: &Registry, repo: RepoName, uuid: String, turn: String) -> Error {
+/// it made whole, and the database did not learn that. Its client begins a new one. A store of which
+/// nothing is there may come back.
+async fn end_lost(
+    registry: &Registry,
+    repo: RepoName,
+    uuid: String,
+    turn: String,
+    error: Error,
+) -> Error {
+    if registry.store().probe().await.is_err() {
+        return error;
+    }
     let error = unknown(&uuid);
     give_up(registry, repo, uuid, turn).await;
     error
