@@ -251,7 +251,7 @@ mod tests {
             (
                 "copy-artifact team/a:v1 prod/a",
                 "POST",
-                "/projects/prod/repositories/a/artifacts?from=team%2Fa%3Av1",
+                "/projects/prod/repositories/a/artifacts?from=team%2Fa:v1",
             ),
             (
                 "set-permissions 7 team other --allow pull,push",
