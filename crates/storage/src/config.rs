@@ -45,8 +45,7 @@ impl StorageConfig {
                 let real = directory.canonicalize();
                 let real = real.or_else(|_| std::path::absolute(directory));
                 let real = real.unwrap_or_else(|_| directory.to_owned());
-                let whole = real.join(self.prefix.trim_matches('/'));
-                return whole.display().to_string();
+                real.display().to_string()
             }
             Backend::S3 => format!("s3:{}/{}", s3.endpoint.trim_end_matches('/'), s3.bucket),
             Backend::Gcs => format!("gcs:{}/{}", gcs.endpoint.trim_end_matches('/'), gcs.bucket),
@@ -55,7 +54,8 @@ impl StorageConfig {
                 format!("azure:{endpoint}/{}/{}", azure.account, azure.container)
             }
         };
-        format!("{place}/{}", self.prefix.trim_matches('/'))
+        let (place, prefix) = (place.trim_end_matches('/'), self.prefix.trim_matches('/'));
+        format!("{place}/{prefix}").trim_end_matches('/').to_owned()
     }
 }
 
