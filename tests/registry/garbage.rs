@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
     CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, file_of,
-    sha256,
+    header, sha256, text,
 };
 use tests::wait_for;
 
@@ -145,6 +145,68 @@ async fn what_nothing_refers_to_goes_and_what_something_does_stays() -> anyhow::
     assert_eq!(client.get("/v2/app/manifests/kept").await?, Some(kept));
     let layer = format!("/v2/app/blobs/{}", sha256(&bytes(100, 500)));
     assert_eq!(client.get(&layer).await?, Some(bytes(100, 500)));
+    Ok(())
+}
+
+/// Clients ask for a manifest by its digest to know whether they have to push it.
+#[tokio::test]
+async fn a_manifest_stays_for_its_grace_after_somebody_was_told_that_it_is_there()
+-> anyhow::Result<()> {
+    let env = [NO_GRACE[0], ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "6s")];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let mut paths = Vec::new();
+    for tag in ["asked", "other"] {
+        let image = client.push_image("app", tag, tag.as_bytes()).await?;
+        let by_tag = format!("/v2/app/manifests/{tag}");
+        assert_eq!(client.status(Method::DELETE, &by_tag).await?, 202);
+        paths.push(format!("/v2/app/manifests/{}", sha256(&image)));
+    }
+    let (asked, other) = (&paths[0], &paths[1]);
+    wait_for("the other to go", Duration::from_secs(30), || async {
+        client.status(Method::HEAD, asked).await.ok()?;
+        let status = client.status(Method::GET, other).await.ok()?;
+        (status == 404).then_some(())
+    })
+    .await?;
+    assert_eq!(client.status(Method::HEAD, asked).await?, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_index_of_what_was_lost_is_refused_and_of_what_never_was_there_is_warned_of()
+-> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let image = client.push_image("app", "v1", &bytes(103, 500)).await?;
+    let index = |child: &[u8]| {
+        let children = [descriptor(MANIFEST, child)];
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).to_string()
+    };
+    let push = async |child: &[u8]| {
+        let body = index(child);
+        client
+            .put_manifest("app", "all", INDEX, body.as_bytes())
+            .await
+    };
+    let path = format!("/v2/app/manifests/{}", sha256(&image));
+    assert_eq!(client.status(Method::HEAD, &path).await?, 200);
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
+    let refused = push(&image).await?;
+    assert_eq!(refused.status(), 400);
+    let said = text(refused).await;
+    assert!(said.contains("MANIFEST_BLOB_UNKNOWN"), "{said}");
+    assert!(said.contains(&sha256(&image)), "{said}");
+    // Its client pushes it again, and then the index.
+    client.put_manifest("app", "v1", MANIFEST, &image).await?;
+    let pushed = push(&image).await?;
+    assert_eq!(pushed.status(), 201);
+    assert_eq!(pushed.headers().get("warning"), None);
+
+    let pushed = push(b"never pushed").await?;
+    assert_eq!(pushed.status(), 201);
+    let warning = header(&pushed, "warning")?;
+    assert!(warning.contains("app lacks 1 manifests"), "{warning}");
     Ok(())
 }
 

@@ -22,11 +22,13 @@ mod execution;
 mod expire;
 mod group;
 mod history;
+mod keep;
 mod keys;
 mod label;
 mod link;
 mod list;
 mod listing;
+mod lost;
 mod manifest;
 mod member;
 mod outbox;
@@ -80,7 +82,7 @@ pub(crate) use label::{
     CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel,
     unknown as unknown_label,
 };
-pub(crate) use link::{Bump, Mount};
+pub(crate) use link::Mount;
 pub(crate) use list::Reach;
 pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
 pub(crate) use manifest::{

@@ -3,14 +3,13 @@
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Meta;
 use super::batch::{batches, places};
 use super::change::{Change, Tx, bound, first};
-use super::error::{Failure, unavailable};
+use super::error::Failure;
+use super::lost;
 use super::project::{RepoId, ensure_repo};
 use super::quota;
 use crate::digest::Digest;
-use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
@@ -186,7 +185,7 @@ pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure>
     let (project, blob_id, size): (i64, i64, i64) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (repo, digest): (String, String) = (row.try_get(3)?, row.try_get(4)?);
-    lose(tx, &repo, &digest).await?;
+    lost::lose_blob(tx, &repo, &digest).await?;
     bound!("DELETE FROM repo_blob WHERE id = $1", link_id)
         .execute(&mut *tx.conn)
         .await?;
@@ -197,53 +196,6 @@ pub(super) async fn remove(tx: &mut Tx<'_>, link_id: i64) -> Result<(), Failure>
     // Nobody has been told that the blob is there since: its link would have been bumped.
     review(tx, Kind::Blob, blob_id, tx.now_ms).await?;
     Ok(())
-}
-
-/// Remembers for a while that a repository had a blob.
-async fn lose(tx: &mut Tx<'_>, repo: &str, digest: &str) -> Result<(), sqlx::Error> {
-    bound!(
-        "INSERT INTO lost_blob (repo, digest, lost_ms) VALUES ($1, $2, $3) \
-         ON CONFLICT (repo, digest) DO UPDATE SET lost_ms = excluded.lost_ms",
-        repo,
-        digest,
-        tx.now_ms,
-    )
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(())
-}
-
-/// Forgets some of what repositories lost longer ago than this.
-pub(super) async fn forget_lost(
-    tx: &mut Tx<'_>,
-    age_ms: i64,
-    limit: i64,
-) -> Result<(), sqlx::Error> {
-    bound!(
-        "DELETE FROM lost_blob WHERE (repo, digest) IN \
-         (SELECT repo, digest FROM lost_blob WHERE lost_ms <= $1 ORDER BY lost_ms LIMIT $2)",
-        tx.now_ms - age_ms,
-        limit,
-    )
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(())
-}
-
-/// What a manifest of a repository waits for that the repository had a while ago.
-pub(super) async fn lost(
-    tx: &mut Tx<'_>,
-    repo: &RepoName,
-    manifest_id: i64,
-) -> Result<Vec<String>, sqlx::Error> {
-    let found = bound!(
-        "SELECT l.digest FROM manifest_missing x JOIN lost_blob l ON l.digest = x.digest \
-         WHERE l.repo = $1 AND x.manifest_id = $2 ORDER BY l.digest",
-        repo.as_str(),
-        manifest_id,
-    );
-    let rows = found.fetch_all(&mut *tx.conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// The digest of a manifest that needs a link, if there is one.
@@ -287,45 +239,5 @@ impl Change for Mount {
         let repo = ensure_repo(tx, &self.who, &self.repo).await?;
         add(tx, repo, &self.digest, (blob_id, size), self.grace_ms).await?;
         Ok(true)
-    }
-}
-
-/// Keeps a link that somebody was told about from being taken before its grace is over again.
-pub(crate) struct Bump {
-    pub(crate) link_id: i64,
-    pub(crate) grace_ms: i64,
-}
-
-#[async_trait]
-impl Change for Bump {
-    /// Whether the link is still there.
-    type Out = bool;
-    const NAME: &'static str = "bump";
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
-        bound!(
-            "UPDATE gc_queue SET not_before_ms = $1 \
-             WHERE kind = 'link' AND subject_id = $2 AND not_before_ms < $1",
-            tx.now_ms + self.grace_ms,
-            self.link_id,
-        )
-        .execute(&mut *tx.conn)
-        .await?;
-        let found = bound!("SELECT 1 FROM repo_blob WHERE id = $1", self.link_id);
-        Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
-    }
-}
-
-impl Meta {
-    /// When a link is to be looked at, in milliseconds since 1970, if it is.
-    pub(crate) async fn review_due(&self, link_id: i64) -> Result<Option<i64>, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!(
-            "SELECT not_before_ms FROM gc_queue WHERE kind = 'link' AND subject_id = $1",
-            link_id,
-        );
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.as_ref().map(first).transpose())
-            .map_err(|error| unavailable(&error))
     }
 }

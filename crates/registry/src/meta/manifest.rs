@@ -15,6 +15,7 @@ use super::change::{Change, Tx, bound, first};
 use super::data;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
+use super::lost;
 use super::outbox::{Event, tell, tell_each};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
@@ -163,7 +164,9 @@ pub(crate) struct Stored {
     /// Bytes that it may have; below zero is no bound.
     pub(crate) hard: i64,
     /// Blobs that the manifest needs and the repository does not have.
-    pub(crate) missing: i64,
+    pub(crate) missing_blobs: i64,
+    /// Manifests of the same kind, which an index names.
+    pub(crate) missing_manifests: i64,
 }
 
 #[async_trait]
@@ -206,8 +209,8 @@ impl Change for PutManifest {
                 tell(tx, &self.who, &event).await?;
             }
         }
-        let sql = "SELECT COUNT(*) FROM manifest_missing WHERE manifest_id = $1";
-        let missing = first(&bound!(sql, manifest_id).fetch_one(&mut *tx.conn).await?)?;
+        let (missing_blobs, missing_manifests) = missing(tx, manifest_id).await?;
+        let missing = missing_blobs + missing_manifests;
         let event = Event {
             digest: Some(target.digest.to_owned()),
             missing: (missing > 0 && !self.is_copy).then_some(missing),
@@ -219,9 +222,22 @@ impl Change for PutManifest {
         Ok(Stored {
             used: quota.try_get(0)?,
             hard: quota.try_get(1)?,
-            missing,
+            missing_blobs,
+            missing_manifests,
         })
     }
+}
+
+/// How many blobs, and manifests, of those that a manifest names are not there.
+async fn missing(tx: &mut Tx<'_>, manifest_id: i64) -> Result<(i64, i64), sqlx::Error> {
+    let counted = bound!(
+        "SELECT (SELECT COUNT(*) FROM manifest_missing WHERE manifest_id = $1), \
+         (SELECT COUNT(*) FROM manifest_child c WHERE c.manifest_id = $1 AND NOT EXISTS \
+             (SELECT 1 FROM manifest m WHERE m.repo_id = c.repo_id AND m.digest = c.digest))",
+        manifest_id,
+    );
+    let row = counted.fetch_one(&mut *tx.conn).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 impl PutManifest {
@@ -320,9 +336,6 @@ impl PutManifest {
                 });
             made.execute(&mut *tx.conn).await?;
         }
-        if !self.is_copy {
-            self.refuse_lost(tx, id).await?;
-        }
         for batch in batches(&self.manifest.manifests) {
             let sql = format!(
                 "INSERT INTO manifest_child (manifest_id, repo_id, digest) VALUES {} \
@@ -335,6 +348,9 @@ impl PutManifest {
                     made.bind(id).bind(repo_id).bind(child.digest.as_str())
                 });
             made.execute(&mut *tx.conn).await?;
+        }
+        if !self.is_copy {
+            self.refuse_lost(tx, id).await?;
         }
         if self.is_copy && self.tags.is_empty() {
             let due_ms = tx.now_ms + self.untagged_grace_ms;
@@ -389,11 +405,12 @@ impl PutManifest {
     }
 
     /// Refuses a manifest that needs what the repository had: its client may have been told then
-    /// that it need not push the blob, and would end with an image that nobody can pull.
+    /// that it need not push it, and would end with an image that nobody can pull.
     async fn refuse_lost(&self, tx: &mut Tx<'_>, id: i64) -> Result<(), Failure> {
-        let lost = link::lost(tx, &self.repo, id).await?;
-        let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
-        Ok(self.refuse_missing("blobs", &lost)?)
+        let blobs = lost::blobs(tx, &self.repo, id).await?;
+        self.refuse_missing("blobs", &blobs)?;
+        let manifests = lost::manifests(tx, &self.repo, id).await?;
+        Ok(self.refuse_missing("manifests", &manifests)?)
     }
 
     async fn check_children(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {
@@ -415,11 +432,12 @@ impl PutManifest {
         Ok(self.refuse_missing("manifests", &missing)?)
     }
 
-    fn refuse_missing(&self, what: &str, missing: &[&str]) -> Result<(), Error> {
+    fn refuse_missing(&self, what: &str, missing: &[impl AsRef<str>]) -> Result<(), Error> {
         if missing.is_empty() {
             return Ok(());
         }
-        let named: Vec<&str> = missing.iter().copied().take(MISSING_NAMED_MAX).collect();
+        let named = missing.iter().map(AsRef::as_ref);
+        let named: Vec<&str> = named.take(MISSING_NAMED_MAX).collect();
         let message = format!(
             "{} lacks {} {what} of this manifest, push them first: {}",
             self.repo,
@@ -540,6 +558,7 @@ pub(super) async fn remove(
     graces: &Graces,
 ) -> Result<(), Failure> {
     let id = target.manifest_id;
+    lost::lose_manifest(tx, id).await?;
     bound!(
         "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
          SELECT 'link', link_id, $1 FROM manifest_blob WHERE manifest_id = $2 \

@@ -11,6 +11,7 @@ use super::change::{Change, Tx, bound};
 use super::data::bury;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, reviewed};
+use super::lost;
 use super::manifest;
 use super::outbox::{Event, tell};
 use super::tag::Target;
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
-/// Lost blobs that one transaction forgets.
+/// Lost blobs and manifests that one transaction forgets.
 const LOST_MAX: i64 = 1000;
 
 /// What a review removed.
@@ -247,7 +248,7 @@ impl Change for ExpireUploads {
             self.limit,
         );
         let rows = taken.fetch_all(&mut *tx.conn).await?;
-        link::forget_lost(tx, self.age_ms, LOST_MAX).await?;
+        lost::forget(tx, self.age_ms, LOST_MAX).await?;
         for row in &rows {
             let (key, written, size): (String, String, i64) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);

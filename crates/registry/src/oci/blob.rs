@@ -15,7 +15,7 @@ use super::call::Call;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::heal;
-use crate::meta::{self, BlobRow, Bump, DeleteLink, Upstream};
+use crate::meta::{self, BlobRow, DeleteLink, Upstream};
 use crate::metrics::Cached;
 use crate::name::RepoName;
 use crate::proxy::{self, Source};
@@ -35,8 +35,12 @@ pub(super) async fn pull(call: Call, repo: RepoName, digest: Digest) -> Result<R
     if upstream.is_some() && call.method == Method::GET {
         call.registry.metrics().proxy_hit(Cached::blob);
     }
-    if call.method == Method::HEAD && !keep(&call, blob.link_id).await? {
-        return Err(unknown());
+    if call.method == Method::HEAD {
+        let meta = call.registry.meta();
+        let grace_ms = call.registry.blob_grace_ms();
+        if !meta.keep_link(blob.link_id, grace_ms).await? {
+            return Err(unknown());
+        }
     }
     let is_known = call.header(&IF_NONE_MATCH).is_some();
     if !is_known && let Some(address) = address(&call, &blob).await? {
@@ -160,19 +164,6 @@ async fn address(call: &Call, blob: &BlobRow) -> Result<Option<String>, Error> {
         call.note.edit().cache = Some("redirect");
     }
     Ok(address)
-}
-
-/// Makes true for a while what a client is told: that it need not push the blob. Gives whether it is
-/// still there.
-async fn keep(call: &Call, link_id: i64) -> Result<bool, Error> {
-    let meta = call.registry.meta();
-    let grace_ms = call.registry.blob_grace_ms();
-    match meta.review_due(link_id).await? {
-        Some(due_ms) if due_ms < meta.now_ms() + grace_ms / 2 => {
-            meta.change(Bump { link_id, grace_ms }).await
-        }
-        _ => Ok(true),
-    }
 }
 
 /// What a `Range` header asks for.

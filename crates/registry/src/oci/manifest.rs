@@ -56,7 +56,7 @@ pub(super) async fn pull(
     ]);
     let body = match call.method {
         // Some push an image only if they are told that it is not there.
-        Method::HEAD if !heal::has_manifest(&call.registry, &found).await? => {
+        Method::HEAD if !stays(&call, &found, &reference).await? => {
             return Err(meta::unknown_manifest(&repo, &reference));
         }
         Method::HEAD => Body::empty(),
@@ -66,6 +66,21 @@ pub(super) async fn pull(
         }
     };
     Ok(with_body(StatusCode::OK, &headers, body))
+}
+
+/// Whether a manifest is whole, and there for a while. One that was asked for by a tag has that.
+async fn stays(call: &Call, found: &ManifestRow, reference: &Reference) -> Result<bool, Error> {
+    let registry = &call.registry;
+    if !heal::has_manifest(registry, found).await? {
+        return Ok(false);
+    }
+    match reference {
+        Reference::Tag(_) => Ok(true),
+        Reference::Digest(_) => {
+            let grace_ms = registry.untagged_grace_ms();
+            registry.meta().keep_manifest(found.id, grace_ms).await
+        }
+    }
 }
 
 /// A manifest that is here, or where its project is a copy of; and what is to be said about it.
@@ -148,7 +163,8 @@ pub(super) async fn push(
     let stored = large::put(&registry, put).await?;
     let warnings = [
         near_quota(repo.project(), &stored, limits.quota_warning_percent),
-        incomplete(&repo, &stored),
+        incomplete(&repo, stored.missing_blobs, "blobs"),
+        incomplete(&repo, stored.missing_manifests, "manifests"),
     ];
     let location = format!("/v2/{repo}/manifests/{digest}");
     let mut headers = vec![
@@ -175,9 +191,8 @@ fn near_quota(project: &str, stored: &Stored, percent: u64) -> Option<String> {
 }
 
 /// What is said to who pushes an image that cannot be pulled as a whole.
-fn incomplete(repo: &RepoName, stored: &Stored) -> Option<String> {
-    let missing = stored.missing;
-    let text = format!("{repo} lacks {missing} blobs of this manifest until they are pushed too");
+fn incomplete(repo: &RepoName, missing: i64, what: &str) -> Option<String> {
+    let text = format!("{repo} lacks {missing} {what} of this manifest until they are pushed too");
     (missing > 0).then(|| warning(&text))
 }
 
