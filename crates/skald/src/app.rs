@@ -154,7 +154,7 @@ fn serve(
     start: impl AsyncFnOnce(Parts) -> anyhow::Result<Process>,
 ) -> ExitCode {
     let environment = Environment::of_process();
-    let loaded = match load(args, &environment) {
+    let loaded = match load(target, args, &environment) {
         Ok(loaded) => loaded,
         Err(error) => return fail(target, &error.into(), EXIT_USAGE),
     };
@@ -173,11 +173,15 @@ fn serve(
     }
 }
 
-fn load(args: &ServeArgs, environment: &Environment) -> Result<Loaded<Config>, ConfigError> {
+fn load(
+    target: Target,
+    args: &ServeArgs,
+    environment: &Environment,
+) -> Result<Loaded<Config>, ConfigError> {
     let file = args.process.config.as_deref();
     let mut loaded: Loaded<Config> = server::load(file, environment)?;
     loaded.config.apply(args);
-    loaded.config.validate()?;
+    loaded.config.validate(target)?;
     // Not kept: opened again, and watched, when the process starts.
     open_overrides(&loaded.config, environment)?;
     Ok(loaded)

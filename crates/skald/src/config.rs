@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use model::Limits;
 use serde::{Deserialize, Serialize};
 use server::{ConfigError, RuntimeConfig};
+use storage::Backend;
 
 use crate::args::ServeArgs;
+use crate::target::Target;
 
 /// The whole configuration. Each binary takes what concerns it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,11 +78,11 @@ impl Config {
         }
     }
 
-    /// Checks what the types do not say.
+    /// Checks what the types do not say, for this process.
     ///
     /// # Errors
     /// With the first key that does not hold.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self, target: Target) -> Result<(), ConfigError> {
         let wrong = |text: String| Err(ConfigError::Invalid(text));
         if self.data_dir.as_os_str().is_empty() {
             return wrong("data_dir: must not be empty".to_owned());
@@ -94,11 +96,17 @@ impl Config {
         if let Err(error) = self.compactor.validate() {
             return wrong(error);
         }
-        self.validate_places()
+        self.validate_places(target)
     }
 
-    /// What removes garbage from a store must not meet what others keep there.
-    fn validate_places(&self) -> Result<(), ConfigError> {
+    /// What removes garbage from a store must not meet what others keep there. A process that has one
+    /// of the two stores knows where the other is only if that is said.
+    fn validate_places(&self, target: Target) -> Result<(), ConfigError> {
+        let is_said = self.storage.backend != Backend::Local
+            || !self.storage.local.directory.as_os_str().is_empty();
+        if target != Target::All && !is_said {
+            return Ok(());
+        }
         let logs = self.storage.place(&self.data_dir.join("store"));
         let images = self.data_dir.join("registry").join("store");
         let images = self.registry.storage.place(&images);
@@ -120,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_defaults_hold() {
-        Config::default().validate().unwrap();
+        Config::default().validate(Target::All).unwrap();
     }
 
     #[test]
@@ -128,7 +136,7 @@ mod tests {
         let refused = |logs: &Value, images: &Value| {
             let config = json!({"storage": logs, "registry": {"storage": images}});
             let config: Config = serde_json::from_value(config).unwrap();
-            let outcome = config.validate();
+            let outcome = config.validate(Target::All);
             outcome.is_err_and(|error| error.to_string().contains("registry.storage"))
         };
         let s3 = |s3: Value, prefix: &str| json!({"backend": "s3", "s3": s3, "prefix": prefix});
