@@ -15,7 +15,7 @@ use tests::registry::{
 use tests::wait_for;
 
 use crate::auth;
-use crate::between::Between;
+use crate::between::{Between, status};
 
 const TAG: &str = "/v2/hub/lib/app/manifests/v1";
 
@@ -206,6 +206,40 @@ async fn a_tag_follows_the_other_registry() -> anyhow::Result<()> {
         .status(Method::DELETE, "/v2/lib/app/manifests/v1");
     assert_eq!(gone.await?, 202);
     assert_eq!(client.get(TAG).await?, None);
+    Ok(())
+}
+
+/// Who pins digests needs no tag.
+#[tokio::test]
+async fn what_is_pulled_by_its_digest_stays_and_what_is_not_goes() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "100ms"),
+        ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "6s"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+    ];
+    let (upstream, between, cache) = pair(&env).await?;
+    let (there, client) = (upstream.client(), cache.client());
+    let mut paths = Vec::new();
+    for tag in ["pulled", "other"] {
+        let image = there.push_image("lib/app", tag, tag.as_bytes()).await?;
+        let path = format!("/v2/hub/lib/app/manifests/{}", sha256(&image));
+        assert_eq!(client.get(&path).await?, Some(image));
+        assert!(client.get(&blob(&sha256(tag.as_bytes()))).await?.is_some());
+        paths.push(path);
+    }
+    between.set(status("500 Internal Server Error", ""));
+    let artifacts = "/projects/hub/repositories/lib%2Fapp/artifacts";
+    wait_for("the other to go", Duration::from_secs(30), || async {
+        client.get(&paths[0]).await.ok()?;
+        let (_, left) = client
+            .manage(Method::GET, artifacts, Value::Null)
+            .await
+            .ok()?;
+        (left.as_array()?.len() == 1).then_some(())
+    })
+    .await?;
+    assert!(client.get(&paths[0]).await?.is_some());
+    assert!(client.get(&blob(&sha256(b"pulled"))).await?.is_some());
     Ok(())
 }
 

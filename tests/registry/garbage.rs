@@ -173,6 +173,30 @@ async fn a_manifest_stays_for_its_grace_after_somebody_was_told_that_it_is_there
     Ok(())
 }
 
+/// Its tag has moved on, and what is rescheduled asks for the digest.
+#[tokio::test]
+async fn what_a_cluster_runs_stays() -> anyhow::Result<()> {
+    let env = [NO_GRACE[0], NO_GRACE[2], NO_GRACE[3]];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let image = client.push_image("app", "latest", &bytes(104, 500)).await?;
+    let running = json!({"images": [format!("registry.example/app@{}", sha256(&image))]});
+    let said = client.manage(Method::PUT, "/running/prod", running);
+    assert_eq!(said.await?.0, 200);
+    let next = client.push_image("app", "latest", &bytes(105, 500)).await?;
+    client.push_image("app", "latest", &bytes(106, 500)).await?;
+    let path = |image: &[u8]| format!("/v2/app/manifests/{}", sha256(image));
+    wait_for("the next to go", Duration::from_secs(20), || async {
+        let status = client.status(Method::GET, &path(&next)).await.ok()?;
+        (status == 404).then_some(())
+    })
+    .await?;
+    assert_eq!(client.get(&path(&image)).await?.as_ref(), Some(&image));
+    let layer = format!("/v2/app/blobs/{}", sha256(&bytes(104, 500)));
+    assert_eq!(client.get(&layer).await?, Some(bytes(104, 500)));
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_index_of_what_was_lost_is_refused_and_of_what_never_was_there_is_warned_of()
 -> anyhow::Result<()> {

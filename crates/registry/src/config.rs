@@ -337,7 +337,8 @@ pub struct GcConfig {
     pub enabled: bool,
     /// How often is looked for what is due.
     pub interval: DurationNs,
-    /// How long a manifest stays that lost its last tag or index. One that never had any stays.
+    /// How long a manifest stays that lost its last tag or index, or that a cache has without any and
+    /// that nobody pulls. One that was pushed without any stays.
     pub untagged_grace: DurationNs,
     /// How long a blob stays that no manifest needs: a push has to finish within this time.
     pub blob_grace: DurationNs,

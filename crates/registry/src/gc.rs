@@ -49,10 +49,11 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let mut swept = Instant::now();
     let mut cut: Option<Instant> = None;
     loop {
-        let is_scheduled = scheduled_round(registry, stop).await;
+        // A round leaves alone what caches were asked for.
         if let Err(error) = registry.meta().write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");
         }
+        let is_scheduled = scheduled_round(registry, stop).await;
         // A process of an earlier version that still runs beside this one leaves them open.
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");

@@ -10,7 +10,7 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::data::bury;
 use super::error::{Failure, unavailable};
-use super::link::{self, Kind, reviewed};
+use super::link::{self, Kind, review, reviewed};
 use super::lost;
 use super::manifest;
 use super::outbox::{Event, tell};
@@ -100,6 +100,11 @@ impl Change for Review {
 }
 
 impl Review {
+    /// What is due by then is looked at.
+    fn horizon_ms(&self, tx: &Tx<'_>) -> i64 {
+        tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0))
+    }
+
     /// Looks at what is due; gives whether there was anything.
     async fn step(&self, tx: &mut Tx<'_>, removed: &mut Removed) -> Result<bool, Failure> {
         let left = self.limit - i64::try_from(removed.looked_at).unwrap_or(i64::MAX);
@@ -110,7 +115,7 @@ impl Review {
         let due = bound!(
             "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 AND kind <> $3 \
              ORDER BY not_before_ms LIMIT $2",
-            tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0)),
+            self.horizon_ms(tx),
             left.max(0),
             spared,
         );
@@ -144,7 +149,8 @@ impl Review {
         found.fetch_one(&mut *tx.conn).await?.try_get(0)
     }
 
-    /// A manifest goes unless a tag or an index has it, it is about one that is there, or it runs.
+    /// A manifest goes unless a tag or an index has it, it is about one that is there, or it runs. Those
+    /// that are pulled from a cache, which has most of them by their digests only, stay for a while.
     async fn manifest(
         &self,
         tx: &mut Tx<'_>,
@@ -153,7 +159,10 @@ impl Review {
     ) -> Result<(), Failure> {
         reviewed(tx, Kind::Manifest, id).await?;
         let free = bound!(
-            "SELECT m.repo_id, m.digest, r.name FROM manifest m JOIN repo r ON r.id = m.repo_id \
+            "SELECT m.repo_id, m.digest, r.name, (SELECT u.pulled_ms FROM pull u \
+                 JOIN project p ON p.id = r.project_id \
+                 WHERE u.manifest_id = m.id AND p.upstream_id IS NOT NULL) \
+             FROM manifest m JOIN repo r ON r.id = m.repo_id \
              WHERE m.id = $1 \
              AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
              AND NOT EXISTS (SELECT 1 FROM manifest_child c \
@@ -165,10 +174,14 @@ impl Review {
         let Some(row) = free.fetch_optional(&mut *tx.conn).await? else {
             return Ok(());
         };
-        if let Some(ran_ms) = self.ran_ms(tx, id).await? {
+        let pulled_ms: Option<i64> = row.try_get(3)?;
+        let due_ms = pulled_ms.map(|at_ms| at_ms.saturating_add(self.graces.untagged_ms));
+        let ran_ms = self.ran_ms(tx, id).await?;
+        let due_ms =
+            due_ms.max(ran_ms.map(|at_ms| at_ms.saturating_add(self.graces.running_ms)));
+        if let Some(due_ms) = due_ms.filter(|due_ms| *due_ms > self.horizon_ms(tx)) {
             // A look ahead would come back to it for ever.
             if self.dry_run_ahead_ms.is_none() {
-                let due_ms = ran_ms.saturating_add(self.graces.running_ms);
                 link::review(tx, Kind::Manifest, id, due_ms).await?;
             }
             return Ok(());
