@@ -220,6 +220,12 @@ pub struct ProxyConfig {
     /// Blobs that are fetched at once; who asks for one more waits as long as for an answer, and is
     /// refused with 429.
     pub fetches_max: usize,
+    /// The same, from one registry: a slow one leaves the rest for others.
+    pub upstream_fetches_max: usize,
+    /// Bytes per second of a blob below which, for a minute, its fetch is given up; 0 is never.
+    pub fetch_bytes_per_second_min: ByteSize,
+    /// How long a blob goes on being fetched that nobody reads any more.
+    pub unread_timeout: DurationNs,
     /// How long a tag points to the same, once the other registry has said where.
     pub tag_lifetime: DurationNs,
     /// For how much longer it does for who asks, while the other registry is asked behind his back.
@@ -240,7 +246,10 @@ impl Default for ProxyConfig {
         Self {
             connect_timeout: DurationNs::from_secs(5),
             answer_timeout: DurationNs::from_secs(20),
-            fetches_max: 32,
+            fetches_max: 128,
+            upstream_fetches_max: 32,
+            fetch_bytes_per_second_min: ByteSize::kib(1),
+            unread_timeout: DurationNs::from_secs(30),
             tag_lifetime: DurationNs::from_secs(10),
             tag_stale_while_revalidate: DurationNs(0),
             unknown_lifetime: DurationNs::from_secs(10),

@@ -9,6 +9,7 @@
 mod ask;
 mod blob;
 pub(crate) mod challenge;
+mod fetches;
 mod manifest;
 mod spool;
 
@@ -19,10 +20,10 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
 
 use ask::{Asker, Failed};
 pub(crate) use blob::{Source, fetch, size_of};
+use fetches::Fetches;
 pub(crate) use manifest::find;
 use spool::{Coming, Room};
 
@@ -57,7 +58,7 @@ pub(crate) struct Proxy {
     room: Room,
     /// Blobs that are on their way.
     coming: Mutex<HashMap<String, Arc<Coming>>>,
-    fetches: Arc<Semaphore>,
+    fetches: Fetches,
     directory: PathBuf,
     metrics: Metrics,
 }
@@ -82,7 +83,7 @@ impl Proxy {
             unknown: Cache::new(UNKNOWN_MAX),
             room: Room::new(config.spool_bytes_max.0),
             coming: Mutex::default(),
-            fetches: Arc::new(Semaphore::new(config.fetches_max.max(1))),
+            fetches: Fetches::new(config),
             directory: directory.to_owned(),
             metrics,
         })

@@ -11,11 +11,11 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use http::Method;
 use http::header::CONTENT_LENGTH;
 use reqwest::Response;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::ask::Question;
-use super::spool::Coming;
-use super::{Failed, Proxy, fetcher, name_there};
+use super::fetches::FetchTurn;
+use super::spool::{Coming, Reader};
+use super::{Failed, fetcher, name_there};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::heal;
@@ -36,7 +36,7 @@ pub(crate) enum Source {
     /// Here.
     Stored(BlobRow),
     /// On its way.
-    Coming(Arc<Coming>),
+    Coming(Reader),
 }
 
 impl Source {
@@ -44,7 +44,7 @@ impl Source {
     pub(crate) async fn size(&self) -> Result<u64, Error> {
         match self {
             Self::Stored(row) => Ok(row.size),
-            Self::Coming(coming) => coming
+            Self::Coming(reader) => reader
                 .size()
                 .await
                 .map_err(|error| Failed::Down(error.to_string()).error(Code::BlobUnknown)),
@@ -60,9 +60,9 @@ impl Source {
                     None => Body::from_stream(registry.store().read(&row.data_key, range).await?),
                 }
             }
-            Self::Coming(coming) => {
+            Self::Coming(reader) => {
                 let metrics = registry.metrics().clone();
-                let bytes = Arc::clone(coming).read(range);
+                let bytes = reader.clone().read(range);
                 Body::from_stream(bytes.inspect_ok(move |bytes| {
                     metrics.proxy_sent(Cached::blob, bytes.len() as u64);
                 }))
@@ -123,7 +123,7 @@ async fn begin(
     let key = format!("{repo}@{digest}");
     let _turn = proxy.turn(&key).await?;
     if let Some(coming) = proxy.coming.lock().get(&key) {
-        return Ok(Source::Coming(Arc::clone(coming)));
+        return Ok(Source::Coming(coming.reader()));
     }
     // It leaves the map only when it is here.
     if let Some(row) = registry.meta().blob(repo, digest).await?
@@ -132,7 +132,7 @@ async fn begin(
         return Ok(Source::Stored(row));
     }
     proxy.metrics.proxy_missed(Cached::blob);
-    let permit = permit(proxy).await?;
+    let turn = proxy.fetches.enter(upstream).await?;
     let question = question(Method::GET, &name, digest);
     let answer = proxy.asker.ask(upstream, &question).await?;
     let size = answer.content_length();
@@ -141,6 +141,7 @@ async fn begin(
     let coming = Coming::open(&proxy.directory, size, place);
     let coming = coming.map_err(|error| Error::internal("keeping what comes", &error))?;
     let coming = Arc::new(coming);
+    let reader = coming.reader();
     proxy.coming.lock().insert(key.clone(), Arc::clone(&coming));
     let fetch = Fetch {
         registry: registry.clone(),
@@ -149,25 +150,26 @@ async fn begin(
         digest: digest.clone(),
         who: fetcher(who),
         key,
-        coming: Arc::clone(&coming),
+        coming,
         outcome: Err(format!("fetching {digest} was given up")),
-        _permit: permit,
+        _turn: turn,
     };
-    // It comes to its end also if who asked goes away.
+    // It may come to its end also if who asked goes away.
     tokio::spawn(fetch.run(answer));
-    Ok(Source::Coming(coming))
+    Ok(Source::Coming(reader))
 }
 
-async fn permit(proxy: &Proxy) -> Result<OwnedSemaphorePermit, Failed> {
-    let wait_max = proxy.config.answer_timeout.as_std();
-    let permit = Arc::clone(&proxy.fetches).acquire_owned();
-    match tokio::time::timeout(wait_max, permit).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Failed::TooMany {
-            message: "registry.proxy.fetches_max: too many blobs are on their way".to_owned(),
-            after: Duration::from_secs(1),
-        }),
-    }
+/// Why it is not fetched any more.
+fn unread(unread_max: Duration) -> Error {
+    let message = format!("registry.proxy.unread_timeout: nobody has read it for {unread_max:?}");
+    Error::new(Code::Unavailable, message)
+}
+
+fn stalled(rate_min: u64) -> Error {
+    let message = format!(
+        "registry.proxy.fetch_bytes_per_second_min: it comes with less than {rate_min} bytes per second"
+    );
+    Error::new(Code::Unavailable, message)
 }
 
 /// A blob that is being fetched.
@@ -182,7 +184,7 @@ struct Fetch {
     coming: Arc<Coming>,
     /// What its readers are told at the end.
     outcome: Result<(), String>,
-    _permit: OwnedSemaphorePermit,
+    _turn: FetchTurn,
 }
 
 /// However it ends, nobody waits for it any more.
@@ -219,6 +221,9 @@ impl Fetch {
         let (registry, meta) = (&self.registry, self.registry.meta());
         let upload = new_upload(&self.repo, self.digest.algorithm());
         let uuid = upload.uuid.clone();
+        let config = &registry.config().proxy;
+        let unread_max = config.unread_timeout.as_std();
+        let rate_min = config.fetch_bytes_per_second_min.0;
         meta.change(Begin {
             upload: upload.clone(),
             who: self.who.clone(),
@@ -230,7 +235,11 @@ impl Fetch {
             let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
             let spooled = self.spooled(answer);
             let pieces = spooled.map_err(|error| error.to_string()).boxed();
-            receiving.take(registry, pieces, None).await?;
+            tokio::select! {
+                taken = receiving.take(registry, pieces, None) => taken?,
+                () = self.coming.unread(unread_max) => return Err(unread(unread_max)),
+                () = self.coming.stalled(rate_min) => return Err(stalled(rate_min)),
+            };
             receiving.finish(registry, &self.digest).await?;
             let received = receiving.received();
             let who = self.who.clone();

@@ -24,6 +24,8 @@ use crate::logs::new_id;
 /// Bytes that are read at once.
 const READ_BYTES: u64 = 256 << 10;
 
+/// For how long it may be that little comes.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Bytes that room is given in.
 const ROOM_BYTES: u64 = 64 << 10;
 
@@ -103,6 +105,23 @@ pub(crate) struct Coming {
     /// Bytes, if the other registry has said how many.
     size: Option<u64>,
     progress: watch::Sender<Progress>,
+    /// How many read it.
+    readers: watch::Sender<usize>,
+}
+
+/// Somebody who reads it, or is about to.
+pub(crate) struct Reader(Arc<Coming>);
+
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        self.0.reader()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.readers.send_modify(|readers| *readers -= 1);
+    }
 }
 
 /// How far it is.
@@ -140,6 +159,7 @@ impl Coming {
             place: Mutex::new(place),
             size,
             progress: watch::Sender::new(Progress::default()),
+            readers: watch::Sender::new(0),
         })
     }
 
@@ -169,25 +189,65 @@ impl Coming {
         self.progress.send_modify(|progress| progress.ended = ended);
     }
 
+    /// One more who reads it.
+    pub(super) fn reader(self: &Arc<Self>) -> Reader {
+        self.readers.send_modify(|readers| *readers += 1);
+        Reader(Arc::clone(self))
+    }
+
+    /// Ends once nobody has read it for so long.
+    pub(super) async fn unread(&self, for_long: Duration) {
+        let mut readers = self.readers.subscribe();
+        // It has the other end itself, so there is always an answer.
+        while readers.wait_for(|readers| *readers == 0).await.is_ok() {
+            let again = readers.wait_for(|readers| *readers > 0);
+            if tokio::time::timeout(for_long, again).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends once less than so many bytes per second have come for a while.
+    pub(super) async fn stalled(&self, bytes_per_second_min: u64) {
+        let bytes_min = bytes_per_second_min.saturating_mul(STALLED_AFTER.as_secs());
+        loop {
+            let before = self.progress.borrow().received;
+            tokio::time::sleep(STALLED_AFTER).await;
+            if self.progress.borrow().received - before < bytes_min {
+                return;
+            }
+        }
+    }
+
+    async fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.file);
+        let read = spawn_blocking(move || {
+            let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes.into())
+        });
+        read.await.map_err(io::Error::other)?
+    }
+}
+
+impl Reader {
     /// How many bytes it has; waits for all of them where that has not been said.
     pub(crate) async fn size(&self) -> io::Result<u64> {
-        if let Some(size) = self.size {
+        if let Some(size) = self.0.size {
             return Ok(size);
         }
-        let mut progress = self.progress.subscribe();
+        let mut progress = self.0.progress.subscribe();
         let ended = progress.wait_for(|progress| progress.ended.is_some()).await;
         ended.map_err(io::Error::other)?.readable()
     }
 
     /// Its bytes, as they come.
-    pub(crate) fn read(
-        self: Arc<Self>,
-        range: Range<u64>,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send {
-        let progress = self.progress.subscribe();
+    pub(crate) fn read(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let progress = self.0.progress.subscribe();
         futures::stream::try_unfold(
             (self, progress, range),
-            async |(coming, mut progress, range)| {
+            async |(reader, mut progress, range)| {
                 if range.is_empty() {
                     return Ok(None);
                 }
@@ -201,21 +261,10 @@ impl Coming {
                 if end <= range.start {
                     return Err(io::Error::other("it is shorter than was said"));
                 }
-                let bytes = coming.read_at(range.start..end).await?;
-                Ok(Some((bytes, (coming, progress, end..range.end))))
+                let bytes = reader.0.read_at(range.start..end).await?;
+                Ok(Some((bytes, (reader, progress, end..range.end))))
             },
         )
-    }
-
-    async fn read_at(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let file = Arc::clone(&self.file);
-        let read = spawn_blocking(move || {
-            let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, range.start)?;
-            Ok(bytes.into())
-        });
-        read.await.map_err(io::Error::other)?
     }
 }
 
@@ -268,20 +317,20 @@ mod tests {
     async fn everybody_gets_everything_while_it_comes() {
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
         let coming = coming(Some(1_000_000)).await;
-        let early = tokio::spawn(all(Arc::clone(&coming).read(0..1_000_000)));
+        let early = tokio::spawn(all(coming.reader().read(0..1_000_000)));
         for piece in bytes.chunks(70_001) {
             coming
                 .write(vec![Bytes::copy_from_slice(piece)])
                 .await
                 .unwrap();
         }
-        let part = all(Arc::clone(&coming).read(500..999_999)).await.unwrap();
+        let part = all(coming.reader().read(500..999_999)).await.unwrap();
         assert!(part == bytes[500..999_999]);
         assert!(!early.is_finished());
         coming.end(Ok(()));
         assert!(early.await.unwrap().unwrap() == bytes);
         assert_eq!(
-            all(Arc::clone(&coming).read(999_998..1_000_000))
+            all(coming.reader().read(999_998..1_000_000))
                 .await
                 .unwrap()
                 .len(),
@@ -296,13 +345,57 @@ mod tests {
             .write(vec![Bytes::from_static(b"wrong")])
             .await
             .unwrap();
-        let mut reader = Box::pin(Arc::clone(&coming).read(0..5));
+        let mut reader = Box::pin(coming.reader().read(0..5));
         assert_eq!(reader.next().await.unwrap().unwrap(), "wron");
         coming.end(Err("it is another".to_owned()));
         assert_eq!(
             reader.next().await.unwrap().unwrap_err().to_string(),
             "it is another"
         );
-        assert!(coming.size().await.is_err());
+        assert!(coming.reader().size().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_stalled_once_little_has_come_for_a_while() {
+        let coming = coming(None).await;
+        let stalled = |rate: u64| {
+            let coming = Arc::clone(&coming);
+            tokio::spawn(async move { coming.stalled(rate).await })
+        };
+        let (slow, quick) = (stalled(1), stalled(100));
+        let never = stalled(0);
+        for _ in 0..6 {
+            let bytes = Bytes::from(vec![0; STALLED_AFTER.as_secs() as usize]);
+            coming.write(vec![bytes]).await.unwrap();
+            tokio::time::sleep(STALLED_AFTER / 2).await;
+        }
+        assert!(quick.is_finished());
+        assert!(!slow.is_finished());
+        tokio::time::sleep(STALLED_AFTER * 2).await;
+        assert!(slow.is_finished());
+        assert!(!never.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_unread_once_the_last_reader_has_been_gone_for_long() {
+        let coming = coming(Some(5)).await;
+        let long = Duration::from_secs(30);
+        let first = coming.reader();
+        let second = first.clone();
+        let unread = tokio::spawn({
+            let coming = Arc::clone(&coming);
+            async move { coming.unread(long).await }
+        });
+        drop(first);
+        tokio::time::sleep(long * 2).await;
+        assert!(!unread.is_finished());
+        drop(second);
+        tokio::time::sleep(long / 2).await;
+        let third = coming.reader();
+        tokio::time::sleep(long).await;
+        assert!(!unread.is_finished());
+        drop(third);
+        tokio::time::sleep(long * 2).await;
+        assert!(unread.is_finished());
     }
 }
