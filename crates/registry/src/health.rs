@@ -56,8 +56,8 @@ pub(crate) async fn missing(registry: &Registry) -> Vec<String> {
     let mut missing = Vec::new();
     match meta {
         Ok(Ok(())) => {}
-        // Why not is in the log; it may have names that are not for everybody.
-        Ok(Err(_)) => missing.push("the database does not answer".to_owned()),
+        // More is in the log; it may have names that are not for everybody.
+        Ok(Err(error)) => missing.push(error.message),
         Err(_) => missing.push(format!("the database did not answer within {PATIENCE:?}")),
     }
     match store {

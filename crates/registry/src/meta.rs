@@ -31,6 +31,7 @@ mod listing;
 mod lost;
 mod manifest;
 mod member;
+mod outage;
 mod outbox;
 mod project;
 mod pull;
@@ -117,6 +118,7 @@ use crate::metrics::Metrics;
 use cache::{Changes, Shelves};
 use change::bound;
 use connect::Engine;
+use outage::{Outage, Try};
 use pull::Pulls;
 use revocation::Revocations;
 use writer::Writer;
@@ -129,6 +131,7 @@ pub(crate) struct Meta {
     clock: Clock,
     metrics: Metrics,
     changes: Arc<Changes>,
+    outage: Arc<Outage>,
     shelves: Arc<Shelves>,
     pulls: Arc<Pulls>,
     revocations: Arc<Revocations>,
@@ -172,6 +175,7 @@ impl Meta {
         schema::migrate(&writes, place.engine()).await?;
         let reads = connect::readers(place, config.readers).await?;
         let changes = Arc::new(Changes::default());
+        let outage = Arc::new(Outage::default());
         let is_shared = place.engine() == Engine::Postgres;
         let writer = Writer::start(
             writes,
@@ -180,6 +184,7 @@ impl Meta {
             clock.clone(),
             new_projects,
             Arc::clone(&changes),
+            Arc::clone(&outage),
         );
         Ok(Self {
             reads,
@@ -187,6 +192,7 @@ impl Meta {
             clock,
             metrics,
             changes,
+            outage,
             shelves: Arc::new(Shelves::new(cache, is_shared)),
             pulls: Arc::default(),
             revocations: Arc::default(),
@@ -228,9 +234,13 @@ impl Meta {
             .map_err(|error| error::unavailable(&error))
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and makes changes if it could not make one before.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
         self.rows(bound!("SELECT 1"), |_| Ok(())).await?;
+        if self.outage.is_noted() {
+            self.change(Try).await?;
+            self.outage.is_over();
+        }
         Ok(())
     }
 

@@ -54,8 +54,41 @@ impl From<sqlx::Error> for Failure {
 /// What a client is told when the engine fails.
 pub(super) fn unavailable(cause: &sqlx::Error) -> Error {
     tracing::error!(error = %cause, "the registry's database failed");
-    Error::new(
-        Code::Unavailable,
-        "the registry's database does not answer; try again",
-    )
+    let message = match Disk::of(cause) {
+        Some(Disk::Full) => "the disk of the registry's database is full: it takes no changes",
+        Some(Disk::Broken) => "the disk of the registry's database cannot be read or written",
+        None => "the registry's database does not answer; try again",
+    };
+    Error::new(Code::Unavailable, message)
+}
+
+/// Whether it is the disk, or that the engine is not there at all, so that no change would be made.
+pub(super) fn is_outage(cause: &sqlx::Error) -> bool {
+    cause.as_database_error().is_none() || Disk::of(cause).is_some()
+}
+
+/// What may be wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Full,
+    Broken,
+}
+
+impl Disk {
+    /// What the engine says of it, if it does.
+    fn of(cause: &sqlx::Error) -> Option<Self> {
+        let code = cause.as_database_error()?.code()?;
+        match code.as_ref() {
+            "53100" => Some(Self::Full),
+            "58030" => Some(Self::Broken),
+            // PostgreSQL's codes have five characters; those of SQLite are numbers with less, whose
+            // lowest byte is the kind.
+            code if code.len() < 5 => match code.parse::<u32>().ok()? & 0xff {
+                13 => Some(Self::Full),
+                10 => Some(Self::Broken),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::cache::{Changes, Touched};
 use super::change::{Change, Tx};
 use super::connect::Engine;
 use super::error::{Failure, unavailable};
+use super::outage::Outage;
 use super::project::NewProjects;
 use crate::config::DatabaseConfig;
 use crate::error::{Code, Error};
@@ -61,6 +62,7 @@ impl Writer {
         clock: Clock,
         new_projects: NewProjects,
         changes: Arc<Changes>,
+        outage: Arc<Outage>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
         let (denials, denied) = mpsc::channel(DENIALS_MAX);
@@ -74,6 +76,7 @@ impl Writer {
             new_projects,
             told: Arc::clone(&told),
             changes,
+            outage,
         };
         let task = tokio::spawn(far.run(Queues { waiting, denied }, Arc::clone(&stop)));
         Self {
@@ -236,6 +239,7 @@ struct Far {
     new_projects: NewProjects,
     told: Arc<Notify>,
     changes: Arc<Changes>,
+    outage: Arc<Outage>,
 }
 
 impl Far {
@@ -281,6 +285,7 @@ impl Far {
     }
 
     fn failed(&self, batch: Vec<Box<dyn Job>>, error: &sqlx::Error) {
+        self.outage.failed(error);
         batch
             .into_iter()
             .for_each(|job| job.failed(error, &self.changes));
