@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::units::DurationNs;
+
 use crate::batch::{BatchLimits, Batcher};
 use crate::config::{ClientConfig, Config};
 use crate::console::{Console, inspector};
@@ -15,6 +17,10 @@ use crate::stages::{Pipeline, StageError};
 use crate::streams::JobStreams;
 use crate::tail::generation::Unpacking;
 use crate::tail::restore::Names;
+
+/// How long the first line of a batch may wait for others where the process hands it to itself: there
+/// is no request to save, and who has just done something looks for it.
+const OWN_BATCH_WAIT: DurationNs = DurationNs::from_millis(200);
 
 /// The client of a dry run.
 const DRY_RUN: &str = "dry-run";
@@ -53,6 +59,7 @@ pub(super) fn recipients(
     if let Some((name, deliver)) = own {
         let config = ClientConfig {
             name: name.clone(),
+            batchwait: OWN_BATCH_WAIT,
             ..ClientConfig::default()
         };
         recipients.push(Recipient {
