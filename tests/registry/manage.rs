@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, code, image, sha256};
+use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, code, image, sha256, text};
 
 async fn used(client: &RegistryClient, project: &str) -> anyhow::Result<i64> {
     let (_, quotas) = client.manage(Method::GET, "/quotas", Value::Null).await?;
@@ -123,6 +123,28 @@ async fn a_tag_has_a_history_and_comes_back() -> anyhow::Result<()> {
     let last = client.request(Method::POST, &format!("/api/v2.0{undelete}"));
     assert_eq!(last.send().await?.status(), 200);
     assert_eq!(client.get(path).await?, Some(two));
+    let back = json!({"digest": one_digest});
+    assert_eq!(client.manage(Method::POST, &undelete, back).await?.0, 200);
+    // Also one that was removed by its digest, as clients do.
+    let one = client.get(path).await?;
+    let by_digest = path.replace("latest", one_digest.as_str().unwrap_or_default());
+    assert_eq!(client.status(Method::DELETE, &by_digest).await?, 202);
+    assert_eq!(client.status(Method::GET, &by_digest).await?, 404);
+    let (_, history) = client
+        .manage(Method::GET, &format!("{tag}/history"), Value::Null)
+        .await?;
+    assert_eq!(history[0]["available"], true, "{history}");
+    let checked = client.request(Method::POST, "/api/v2.0/system/fsck");
+    let checked = text(checked.json(&json!({})).send().await?).await;
+    assert!(
+        checked.contains("done") && !checked.contains("quota"),
+        "{checked}"
+    );
+    assert_eq!(
+        client.manage(Method::POST, &undelete, json!({})).await?.0,
+        200
+    );
+    assert_eq!(client.get(path).await?, one);
     let never = "/projects/team/repositories/app/tags/never/undelete";
     assert_eq!(client.manage(Method::POST, never, json!({})).await?.0, 404);
     Ok(())

@@ -67,7 +67,19 @@ async fn manifests_count_and_are_given_back_once() -> anyhow::Result<()> {
     let path = format!("/v2/small/app/manifests/{}", sha256(&exact));
     assert_eq!(client.status(Method::DELETE, &path).await?, 202);
     assert_eq!(client.status(Method::DELETE, &path).await?, 404);
+    // It can be brought back, and counts until then; pushed again it counts once.
+    assert_eq!(used(client).await?, 20_000);
+    let put = client.put_manifest("small/app", "exact", INDEX, &exact);
+    assert_eq!(put.await?.status(), 201);
+    assert_eq!(used(client).await?, 20_000);
+    let tag = "/v2/small/app/manifests/exact";
+    assert_eq!(client.status(Method::DELETE, tag).await?, 202);
+    // One without tags could not be brought back.
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
     assert_eq!(used(client).await?, of_both);
+    let put = client.put_manifest("small/app", "exact", INDEX, &exact);
+    assert_eq!(put.await?.status(), 201);
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
     for repository in ["app", "other"] {
         let path = format!("/projects/small/repositories/{repository}");
         let deleted = client.manage(Method::DELETE, &path, Value::Null);

@@ -30,6 +30,7 @@ mod search;
 mod selector;
 mod short;
 mod system;
+mod undelete;
 
 use axum::Router;
 use axum::extract::{Extension, FromRequest, FromRequestParts, Json, Request, State};

@@ -37,6 +37,7 @@ mod project;
 mod pull;
 mod quota;
 mod referrer;
+mod removed;
 mod retention;
 mod review;
 mod revocation;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::companions;
 use super::projects::found;
 use super::query::Asks;
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -410,7 +410,9 @@ async fn undelete(
                 })?
             }
         };
-        set(&admin, repo, tag, Digest::parse(&digest)?, "tag_undeleted").await
+        let digest = Digest::parse(&digest)?;
+        undelete::bring_back(&admin, &repo, &digest).await?;
+        set(&admin, repo, tag, digest, "tag_undeleted").await
     };
     let done = done.await;
     admin.outcome(done)

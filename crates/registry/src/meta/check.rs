@@ -47,13 +47,16 @@ pub(crate) struct WrongQuota {
     pub(crate) counted: i64,
 }
 
-/// The bytes of a project's blobs, each counted once, and of its manifests; `q` is its quota.
+/// The bytes of a project's blobs, each counted once, and of its manifests, also of those that can be
+/// brought back; `q` is its quota.
 macro_rules! counted {
     () => {
         "(SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blob b WHERE EXISTS \
          (SELECT 1 FROM repo_blob l WHERE l.project_id = q.project_id AND l.blob_id = b.id)) \
          + (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT) FROM manifest m \
-         JOIN repo r ON r.id = m.repo_id WHERE r.project_id = q.project_id)"
+         JOIN repo r ON r.id = m.repo_id WHERE r.project_id = q.project_id) \
+         + (SELECT CAST(COALESCE(SUM(x.size), 0) AS BIGINT) FROM removed_manifest x \
+         JOIN repo r ON r.id = x.repo_id WHERE r.project_id = q.project_id)"
     };
 }
 

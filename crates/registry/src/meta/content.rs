@@ -16,6 +16,7 @@ use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
 use super::outbox::{Event, tell, tell_each};
 use super::project::find_repo;
+use super::removed::{self, Forgotten};
 use super::review::Graces;
 use super::rules::check_mutable;
 use super::search::visible;
@@ -361,6 +362,7 @@ impl Change for DeleteRepo {
                 is_last: false,
             });
         }
+        removed::forget(tx, Forgotten::Repo { repo_id: repo.repo }).await?;
         for sql in [
             "DELETE FROM tag_history WHERE repo_id = $1",
             "DELETE FROM repo WHERE id = $1",

@@ -161,6 +161,7 @@ impl Meta {
         let found = bound!(
             "SELECT 1 FROM blob WHERE data_key = $1 \
              UNION ALL SELECT 1 FROM manifest WHERE data_key = $1 \
+             UNION ALL SELECT 1 FROM removed_manifest WHERE data_key = $1 \
              UNION ALL SELECT 1 FROM upload WHERE data_key = $1 \
              UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
             data_key,

@@ -27,7 +27,7 @@ pub(crate) struct Moved {
     /// Where it pointed from then on; nowhere if it was removed.
     pub(crate) digest: Option<String>,
     pub(crate) old_digest: Option<String>,
-    /// Whether the manifest is still there, so that the tag could be brought back.
+    /// Whether the manifest is still there, or removed so lately that the tag could be brought back.
     pub(crate) available: bool,
 }
 
@@ -35,7 +35,9 @@ pub(crate) struct Moved {
 const HISTORY: Source = Source {
     columns: "h.at_ms, h.actor, h.digest, h.old_digest, \
          (SELECT COUNT(*) FROM manifest m \
-         WHERE m.repo_id = h.repo_id AND m.digest = COALESCE(h.digest, h.old_digest))",
+         WHERE m.repo_id = h.repo_id AND m.digest = COALESCE(h.digest, h.old_digest)) \
+         + (SELECT COUNT(*) FROM removed_manifest x \
+         WHERE x.repo_id = h.repo_id AND x.digest = COALESCE(h.digest, h.old_digest))",
     from: "FROM tag_history h JOIN repo r ON r.id = h.repo_id WHERE r.name = $1 AND h.name = $2",
     order: "h.id DESC",
 };

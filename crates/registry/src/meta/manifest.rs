@@ -19,6 +19,7 @@ use super::lost;
 use super::outbox::{Event, tell, tell_each};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
+use super::removed::{self, Forgotten};
 use super::review::Graces;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
@@ -280,6 +281,8 @@ impl PutManifest {
             link::adopt(tx, repo, &digests(&self.manifest.blobs)).await?;
         }
         let (links, missing) = self.links(tx, repo_id).await?;
+        let digest = self.digest.as_str();
+        removed::forget(tx, Forgotten::One { repo_id, digest }).await?;
         self.check_children(tx, repo_id).await?;
         let size = i64::try_from(self.bytes.len()).unwrap_or(i64::MAX);
         match self.is_copy {
@@ -520,6 +523,10 @@ impl Change for DeleteManifest {
             self.refuse_part(tx, repo_id).await?;
         }
         let tags = tag::take_all(tx, &target).await?;
+        if !tags.is_empty() && self.graces.blob_ms > 0 {
+            let until_ms = tx.now_ms + self.graces.blob_ms;
+            removed::remember(tx, manifest_id, until_ms).await?;
+        }
         remove(tx, &target, &self.graces).await?;
         let event = Event {
             digest: Some(target.digest.to_owned()),

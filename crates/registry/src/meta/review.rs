@@ -14,6 +14,7 @@ use super::link::{self, Kind, review, reviewed};
 use super::lost;
 use super::manifest;
 use super::outbox::{Event, tell};
+use super::removed::{self, Forgotten};
 use super::tag::Target;
 use crate::error::Error;
 use crate::name::RepoName;
@@ -240,7 +241,7 @@ impl Review {
 }
 
 /// Gives up uploads that nobody continued, and forgets what no push that still runs can have been
-/// told.
+/// told, and manifests that cannot be brought back any more.
 pub(crate) struct ExpireUploads {
     pub(crate) age_ms: i64,
     pub(crate) limit: i64,
@@ -262,6 +263,7 @@ impl Change for ExpireUploads {
         );
         let rows = taken.fetch_all(&mut *tx.conn).await?;
         lost::forget(tx, self.age_ms, LOST_MAX).await?;
+        removed::forget(tx, Forgotten::Old { limit: LOST_MAX }).await?;
         for row in &rows {
             let (key, written, size): (String, String, i64) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
