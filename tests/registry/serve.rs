@@ -246,6 +246,10 @@ async fn lines_say_what_was_waited_for() -> anyhow::Result<()> {
         "registry_storage_action_seconds_count{action=\"read\"}",
         "registry_meta_query_seconds_count{op=\"put_manifest\"} 1",
         "registry_upload_sessions 0",
+        "# TYPE registry_http_request_latency_seconds summary",
+        "registry_http_request_latency_seconds{quantile=\"0.99\"}",
+        "# TYPE registry_http_request_size_bytes histogram",
+        "registry_http_response_size_bytes_bucket{",
     ] {
         assert!(metrics.contains(name), "{name} is missing in:\n{metrics}");
     }

@@ -10,8 +10,8 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use server::Registry;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use server::{Registry, Summary};
 
 use project::ProjectBytes;
 pub(crate) use proxy::Cached;
@@ -78,6 +78,11 @@ struct HandlerLabels {
     method: MethodLabel,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandlerLabel {
+    handler: &'static str,
+}
+
 /// What is asked of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names are the label's values")]
@@ -139,8 +144,14 @@ impl InFlight {
             .durations
             .get_or_create(&HandlerLabels { handler, method });
         durations.observe(took.as_secs_f64());
-        self.0.request_bytes.inc_by(bytes.0);
-        self.0.response_bytes.inc_by(bytes.1);
+        self.0.latency.observe(took.as_secs_f64());
+        for (sizes, bytes) in [
+            (&self.0.request_bytes, bytes.0),
+            (&self.0.response_bytes, bytes.1),
+        ] {
+            let sizes = sizes.get_or_create(&HandlerLabel { handler });
+            sizes.observe(bytes as f64);
+        }
     }
 }
 
@@ -155,8 +166,9 @@ impl Drop for InFlight {
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<HandlerLabels, Histogram>,
-    request_bytes: Counter,
-    response_bytes: Counter,
+    latency: Summary,
+    request_bytes: Family<HandlerLabel, Histogram>,
+    response_bytes: Family<HandlerLabel, Histogram>,
     in_flight: Gauge,
     log_lines_dropped: Counter,
     audit_files_lost: Counter,
@@ -180,11 +192,13 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let new_histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS_SECONDS);
+        let new_sizes: fn() -> Histogram = || Histogram::new(exponential_buckets(1024.0, 4.0, 13));
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(new_histogram),
-            request_bytes: Counter::default(),
-            response_bytes: Counter::default(),
+            latency: Summary::default(),
+            request_bytes: Family::new_with_constructor(new_sizes),
+            response_bytes: Family::new_with_constructor(new_sizes),
             in_flight: Gauge::default(),
             log_lines_dropped: Counter::default(),
             audit_files_lost: Counter::default(),
@@ -252,6 +266,11 @@ impl Metrics {
             "registry_http_request_duration_seconds",
             "Time from the headers of a request to the last byte of its answer",
             self.durations.clone(),
+        );
+        registry.register(
+            "registry_http_request_latency_seconds",
+            "The same of the last requests, whatever they asked for",
+            self.latency.clone(),
         );
         registry.register(
             "registry_http_request_size_bytes",

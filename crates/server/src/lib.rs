@@ -39,7 +39,7 @@ pub use listen::{
     BindError, ClientCertificates, ConnectionLimits, ListenAddr, Listener, TlsConfig, TlsError,
 };
 pub use memory::{give_back_freed, tune_allocator};
-pub use metrics::{Metrics, Registry};
+pub use metrics::{Metrics, Registry, Summary};
 pub use modules::{Module, ModuleError, Modules, StopReason, stop_signal};
 pub use overrides::{LimitError, Overrides, OverridesError, RuntimeConfig};
 pub use telemetry::{

@@ -1,6 +1,7 @@
 //! The metrics of a process and how they are scraped.
 
 mod process;
+mod summary;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;
 
 pub use prometheus_client::registry::Registry;
+pub use summary::Summary;
 
 use crate::version::{REVISION, VERSION};
 
@@ -47,7 +49,7 @@ impl Metrics {
         if let Err(error) = encode(&mut text, &self.0.lock()) {
             tracing::error!(%error, "cannot encode metrics");
         }
-        text
+        summary::name_type(&text)
     }
 }
 
