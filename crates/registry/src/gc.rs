@@ -48,12 +48,13 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
     let mut swept = Instant::now();
     let mut cut: Option<Instant> = None;
+    let mut attempt = 1;
     loop {
         // A round leaves alone what caches were asked for.
         if let Err(error) = registry.meta().write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");
         }
-        let is_scheduled = scheduled_round(registry, stop).await;
+        let is_scheduled = scheduled_round(registry, stop, &mut attempt).await;
         // A process of an earlier version that still runs beside this one leaves them open.
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
             tracing::warn!(?error, "passwords of other registries were not sealed");
@@ -126,12 +127,17 @@ impl Time {
     }
 }
 
-/// Does what is due now, as far as it is time for it; gives whether there is a schedule.
-async fn scheduled_round(registry: &Registry, stop: &CancellationToken) -> bool {
-    let job = Job::gc("collect");
+/// Does what is due now, as far as it is time for it; gives whether there is a schedule. `attempt` counts
+/// the rounds that failed.
+async fn scheduled_round(registry: &Registry, stop: &CancellationToken, attempt: &mut u32) -> bool {
+    let job = Job::gc("collect").attempt(*attempt);
     let (time, collected) = match Time::of(registry).await {
         Ok(time) => (time, round(registry, time.untagged(), stop).await),
         Err(error) => (Time::Always, Err(error)),
+    };
+    *attempt = match collected {
+        Ok(_) => 1,
+        Err(_) => attempt.saturating_add(1),
     };
     match collected {
         // Rounds come every few seconds; those that find nothing are no news.

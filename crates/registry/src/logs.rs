@@ -11,6 +11,7 @@ mod job;
 mod note;
 mod observe;
 mod ship;
+mod trace;
 
 pub(crate) use job::{Done, Job};
 pub(crate) use note::Note;
@@ -49,6 +50,9 @@ pub struct LogConfig {
     /// How many renamed files of the audit trail are kept. When one goes, it is not known whether an
     /// agent has collected it: that is logged and counted.
     pub audit_files_max: usize,
+    /// What the cluster is called that this serves, as the label `cluster` of the lines that
+    /// `skald serve` collects; empty is none.
+    pub cluster: String,
 }
 
 impl Default for LogConfig {
@@ -58,6 +62,7 @@ impl Default for LogConfig {
             file_size_max: ByteSize::mib(64),
             files_max: 3,
             audit_files_max: 63,
+            cluster: String::new(),
         }
     }
 }

@@ -6,12 +6,14 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::note::Noted;
+use super::trace::Trace;
 
 /// What is known of a request when it comes.
 #[derive(Clone, Debug)]
 pub(super) struct Begun {
     pub(super) at: Instant,
     pub(super) rid: String,
+    pub(super) trace: Option<Trace>,
     pub(super) method: http::Method,
     pub(super) path: String,
     pub(super) remote: String,
@@ -41,6 +43,10 @@ struct Line<'a> {
     level: &'static str,
     kind: &'static str,
     rid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<&'a str>,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'static str>,
@@ -95,7 +101,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         let micros = until.saturating_duration_since(begun.at).as_micros();
         micros as f64 / 1000.0
     };
-    let ua = begun.ua.as_deref();
+    let (ua, trace) = (begun.ua.as_deref(), begun.trace.as_ref());
     let line = Line {
         v: 1,
         ts: format!("{:.3}", jiff::Timestamp::now()),
@@ -106,6 +112,8 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         },
         kind: "access",
         rid: &begun.rid,
+        trace_id: trace.map(|trace| trace.trace_id.as_str()),
+        span_id: trace.map(|trace| trace.span_id.as_str()),
         method: begun.method.as_str(),
         route: noted.route,
         path: &begun.path,

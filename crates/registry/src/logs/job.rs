@@ -25,6 +25,8 @@ pub(crate) struct Job {
     /// The request that asked for it, if one did.
     rid: Option<String>,
     id: String,
+    /// Which try it is since it worked last.
+    attempt: u32,
     begun: Instant,
 }
 
@@ -61,6 +63,7 @@ struct Line<'a> {
     level: &'static str,
     kind: &'static str,
     job_id: &'a str,
+    attempt: u32,
     policy: &'static str,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +113,7 @@ impl Job {
             blob: None,
             rid: None,
             id: new_id(),
+            attempt: 1,
             begun: Instant::now(),
         }
     }
@@ -130,6 +134,12 @@ impl Job {
         i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// The same, after others failed.
+    pub(crate) fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
     fn line(&self, outcome: Result<&Done, &Error>, node: &str) -> String {
         let line = Line {
             v: 1,
@@ -140,6 +150,7 @@ impl Job {
             },
             kind: self.kind,
             job_id: &self.id,
+            attempt: self.attempt,
             policy: self.policy,
             state: match outcome {
                 Ok(_) => "done",

@@ -22,6 +22,7 @@ use server::http::REQUEST_ID_HEADER;
 
 use super::access::{self, Begun, Ended};
 use super::note::Note;
+use super::trace::Trace;
 use crate::cost::Cost;
 use crate::error::ErrorCode;
 use crate::forwarded::{FORWARDED_FOR, client};
@@ -61,6 +62,7 @@ pub(crate) async fn observe(
     let begun = Begun {
         at: Instant::now(),
         rid: request_id(&parts.headers),
+        trace: Trace::of(&parts.headers),
         method: parts.method.clone(),
         path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
         remote: remote.map_or_else(String::new, |remote| remote.to_string()),

@@ -38,8 +38,9 @@ impl Build {
         let mut config = agent::Config::for_paths(&jobs, positions);
         let registry = &self.parts.config.registry;
         if registry.enabled && registry.log.to == LogTarget::Files {
+            let log = &registry.log;
             let files = registry::Registry::log_files(&self.parts.log_dir());
-            let job = registry_logs::job(&files, &server::hostname())?;
+            let job = registry_logs::job(&files, &server::hostname(), &log.cluster)?;
             config.scrape_configs.push(job);
         }
         if config.scrape_configs.is_empty() {

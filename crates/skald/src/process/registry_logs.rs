@@ -13,8 +13,9 @@ const METADATA: [&str; 9] = [
     "rid", "project", "repo", "ref", "digest", "user", "actor", "action", "event",
 ];
 
-/// The job that collects these files of a registry. `config/agent.yaml` shows the same.
-pub(super) fn job(files: &[PathBuf], node: &str) -> anyhow::Result<ScrapeConfig> {
+/// The job that collects these files of a registry, which may serve a cluster that has a name.
+/// `config/agent.yaml` shows the same.
+pub(super) fn job(files: &[PathBuf], node: &str, cluster: &str) -> anyhow::Result<ScrapeConfig> {
     let same = |names: &[&str]| -> Map<String, Value> {
         let pair = |name: &&str| ((*name).to_owned(), Value::from(*name));
         names.iter().map(pair).collect()
@@ -22,10 +23,12 @@ pub(super) fn job(files: &[PathBuf], node: &str) -> anyhow::Result<ScrapeConfig>
     let mut extracted = same(&METADATA);
     extracted.extend(same(&["ts", "kind", "level"]));
     let targets = files.iter().map(|file| {
-        json!({
-            "targets": ["localhost"],
-            "labels": {"service": "registry", "node": node, "__path__": file.to_string_lossy()},
-        })
+        let mut labels =
+            json!({"service": "registry", "node": node, "__path__": file.to_string_lossy()});
+        if !cluster.is_empty() {
+            labels["cluster"] = cluster.into();
+        }
+        json!({"targets": ["localhost"], "labels": labels})
     });
     let job = json!({
         "job_name": "registry",
@@ -46,7 +49,15 @@ mod tests {
 
     #[test]
     fn the_job_is_one() {
-        let job = job(&[PathBuf::from("/a/registry-access.log")], "n1").unwrap();
+        let file = [PathBuf::from("/a/registry-access.log")];
+        for (cluster, labels) in [("", 3), ("east", 4)] {
+            let job = job(&file, "n1", cluster).unwrap();
+            let group = job.static_configs.first().unwrap();
+            assert_eq!(group.labels.len(), labels);
+            let label = group.labels.get("cluster").map(String::as_str);
+            assert_eq!(label.unwrap_or_default(), cluster);
+        }
+        let job = job(&file, "n1", "").unwrap();
         assert_eq!(job.pipeline_stages.len(), 4);
         let config = agent::Config {
             scrape_configs: vec![job],
