@@ -31,6 +31,7 @@ mod listing;
 mod lost;
 mod manifest;
 mod member;
+mod missing;
 mod outage;
 mod outbox;
 mod project;

@@ -16,6 +16,7 @@ use super::data;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
 use super::lost;
+use super::missing;
 use super::outbox::{Event, tell, tell_each};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
@@ -31,8 +32,6 @@ use crate::who::Who;
 
 /// Bytes of annotations that are in the row of a manifest whose own bytes are not.
 const ANNOTATION_BYTES_MAX: usize = 16 << 10;
-/// Blobs or manifests that one answer names as missing.
-const MISSING_NAMED_MAX: usize = 10;
 
 /// A manifest that is there.
 #[derive(Clone, Debug)]
@@ -210,7 +209,7 @@ impl Change for PutManifest {
                 tell(tx, &self.who, &event).await?;
             }
         }
-        let (missing_blobs, missing_manifests) = missing(tx, manifest_id).await?;
+        let (missing_blobs, missing_manifests) = missing::count(tx, manifest_id).await?;
         let missing = missing_blobs + missing_manifests;
         let event = Event {
             digest: Some(target.digest.to_owned()),
@@ -227,18 +226,6 @@ impl Change for PutManifest {
             missing_manifests,
         })
     }
-}
-
-/// How many blobs, and manifests, of those that a manifest names are not there.
-async fn missing(tx: &mut Tx<'_>, manifest_id: i64) -> Result<(i64, i64), sqlx::Error> {
-    let counted = bound!(
-        "SELECT (SELECT COUNT(*) FROM manifest_missing WHERE manifest_id = $1), \
-         (SELECT COUNT(*) FROM manifest_child c WHERE c.manifest_id = $1 AND NOT EXISTS \
-             (SELECT 1 FROM manifest m WHERE m.repo_id = c.repo_id AND m.digest = c.digest))",
-        manifest_id,
-    );
-    let row = counted.fetch_one(&mut *tx.conn).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 impl PutManifest {
@@ -402,7 +389,7 @@ impl PutManifest {
         }
         if !self.allow_missing_blobs {
             let digests: Vec<&str> = missing.iter().map(|blob| blob.digest.as_str()).collect();
-            self.refuse_missing("blobs", &digests)?;
+            missing::refuse(&self.repo, "blobs", &digests)?;
         }
         Ok((links, missing))
     }
@@ -411,9 +398,9 @@ impl PutManifest {
     /// that it need not push it, and would end with an image that nobody can pull.
     async fn refuse_lost(&self, tx: &mut Tx<'_>, id: i64) -> Result<(), Failure> {
         let blobs = lost::blobs(tx, &self.repo, id).await?;
-        self.refuse_missing("blobs", &blobs)?;
+        missing::refuse(&self.repo, "blobs", &blobs)?;
         let manifests = lost::manifests(tx, &self.repo, id).await?;
-        Ok(self.refuse_missing("manifests", &manifests)?)
+        Ok(missing::refuse(&self.repo, "manifests", &manifests)?)
     }
 
     async fn check_children(&self, tx: &mut Tx<'_>, repo_id: i64) -> Result<(), Failure> {
@@ -432,22 +419,7 @@ impl PutManifest {
                 missing.retain(|digest| *digest != there);
             }
         }
-        Ok(self.refuse_missing("manifests", &missing)?)
-    }
-
-    fn refuse_missing(&self, what: &str, missing: &[impl AsRef<str>]) -> Result<(), Error> {
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let named = missing.iter().map(AsRef::as_ref);
-        let named: Vec<&str> = named.take(MISSING_NAMED_MAX).collect();
-        let message = format!(
-            "{} lacks {} {what} of this manifest, push them first: {}",
-            self.repo,
-            missing.len(),
-            named.join(", ")
-        );
-        Err(Error::new(Code::ManifestBlobUnknown, message).with_detail("missing", named))
+        Ok(missing::refuse(&self.repo, "manifests", &missing)?)
     }
 }
 
