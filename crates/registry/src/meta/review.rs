@@ -178,8 +178,7 @@ impl Review {
         let pulled_ms: Option<i64> = row.try_get(3)?;
         let due_ms = pulled_ms.map(|at_ms| at_ms.saturating_add(self.graces.untagged_ms));
         let ran_ms = self.ran_ms(tx, id).await?;
-        let due_ms =
-            due_ms.max(ran_ms.map(|at_ms| at_ms.saturating_add(self.graces.running_ms)));
+        let due_ms = due_ms.max(ran_ms.map(|at_ms| at_ms.saturating_add(self.graces.running_ms)));
         if let Some(due_ms) = due_ms.filter(|due_ms| *due_ms > self.horizon_ms(tx)) {
             // A look ahead would come back to it for ever.
             if self.dry_run_ahead_ms.is_none() {
