@@ -22,13 +22,13 @@ impl ByteSet {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
-        [0u8, 64, 128, 192]
+        [0, 64, 128, 192]
             .into_iter()
             .zip(self.0)
             .flat_map(|(first, word)| {
                 let mut left = word;
                 std::iter::from_fn(move || {
-                    let byte = (left != 0).then(|| first + left.trailing_zeros() as u8)?;
+                    let byte = (left != 0).then(|| first | left.trailing_zeros() as u8)?;
                     left &= left - 1;
                     Some(byte)
                 })

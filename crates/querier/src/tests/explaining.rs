@@ -1,6 +1,7 @@
 //! Explanations, protobuf, limits of requests: what an answer may be instead.
 
 use axum::body::Body;
+use chunk::LinesPolicy;
 use http::Request;
 use model::units::ByteSize;
 use model::{Entries, LabelSet};
@@ -47,7 +48,8 @@ async fn a_log_query_says_what_it_reads_before_and_after() {
 
 #[tokio::test]
 async fn what_outlines_rule_out_is_not_read() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
+    bed.lines = LinesPolicy::Structured;
     let mut random = 1u64;
     let mut entries = Entries::default();
     for row in 0..6_000 {
