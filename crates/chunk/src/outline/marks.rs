@@ -46,7 +46,7 @@ fn gram(a: u8, b: u8, c: u8) -> u32 {
 /// be sharper.
 fn pair(a: u8, b: u8) -> impl Iterator<Item = u32> {
     let pair = u32::from(reduced(a)) << 8 | u32::from(reduced(b));
-    (1..=PAIR_PLACES).map(move |place| PAIR * place | pair)
+    (1..=PAIR_PLACES).map(move |place| (PAIR * place) | pair)
 }
 
 /// Places, one byte each while there are more to come.
