@@ -10,7 +10,7 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::data::bury;
 use super::error::{Failure, unavailable};
-use super::link::{self, Kind, review, reviewed};
+use super::link::{self, Kind, reviewed};
 use super::lost;
 use super::manifest;
 use super::outbox::{Event, tell};
