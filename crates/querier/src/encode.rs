@@ -351,7 +351,7 @@ mod tests {
     fn numbers_and_times_print_as_gos() {
         let mut out = String::new();
         for value in [
-            1442722652326825.25,
+            1_442_722_652_326_825.0 + 0.25,
             1e21,
             0.1,
             f64::NAN,
