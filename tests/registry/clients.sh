@@ -67,6 +67,8 @@ start() {
     psql "$REGISTRY_POSTGRES/postgres" -qc "CREATE DATABASE clients_$$_${scheme}_$auth"
     env+=(SKALD_REGISTRY_DATABASE_URL="$REGISTRY_POSTGRES/clients_$$_${scheme}_$auth")
   fi
+  # A store belongs to one database.
+  [ -z "${SKALD_REGISTRY_STORAGE_BACKEND:-}" ] || env+=(SKALD_REGISTRY_STORAGE_PREFIX="clients-$$-$scheme-$auth")
   # Where there are accounts, a push makes no project unless that is allowed.
   env "${env[@]}" SKALD_REGISTRY_AUTH="$auth" SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH=always \
     "$REGISTRY_BINARY" --data-dir "$data" \
