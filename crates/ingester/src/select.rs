@@ -58,11 +58,7 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Logs);
         let query =
             logs::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
-        let selected = Selection {
-            selectors: vec![query.matchers()],
-            shard: request.shard,
-            is_limited: true,
-        };
+        let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
             .await
@@ -76,11 +72,7 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Samples);
         let query =
             samples::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
-        let selected = Selection {
-            selectors: vec![query.matchers()],
-            shard: request.shard,
-            is_limited: true,
-        };
+        let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
             .await
@@ -93,11 +85,7 @@ impl Select for Ingester {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Patterns);
         let query = patterns::Query::parse(&request)?;
-        let selected = Selection {
-            selectors: vec![query.matchers()],
-            shard: request.shard,
-            is_limited: true,
-        };
+        let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
             .await
@@ -144,6 +132,17 @@ struct Selection {
     /// Whether there may be no more than `cardinality_limit`, rows of which pass or not: after a
     /// flush the querier counts them so.
     is_limited: bool,
+}
+
+impl Selection {
+    /// The streams of a query for rows.
+    fn limited(matchers: Vec<Matcher>, shard: Shard) -> Self {
+        Self {
+            selectors: vec![matchers],
+            shard,
+            is_limited: true,
+        }
+    }
 }
 
 /// A query that looks at one stream after the other.

@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use chunk::Projection;
-use futures::StreamExt;
 use logql::pipeline::Pipeline;
 use logql::syntax::ast::LogExpr;
 use model::{Code, CodedError, Direction, Reservation, TimeRange};
 use parking_lot::Mutex;
-use proto::role::{LogRow, SelectLogs};
+use proto::role::{LogRow, Select, SelectLogs};
 use scan::{Deletes, LogScan, Prefilter, scan_logs};
 
 use crate::deletes::Deleting;
@@ -98,34 +96,21 @@ async fn recent_lines(
         deletions: deleting.deletions.clone(),
         shard: context.shard,
     };
-    let asked = Instant::now();
-    let answers = recent::ask(context, |ingester| {
+    let ask = |ingester: Arc<dyn Select>| {
         let request = request.clone();
         async move { ingester.select_logs(request).await }
-    })
-    .await?;
-    let mut covered = Covered::default();
-    for answer in answers {
-        covered.add(&answer.coverage);
-        let ingester = &answer.coverage.ingester;
-        QueryStats::add(&context.stats.ingesters_reached, 1);
-        let mut batches = answer.batches;
-        while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
-            QueryStats::add(&context.stats.ingester_batches, 1);
-            for stream in batch? {
-                QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
-                let fingerprint = stream.stream_fingerprint;
-                covered.add_stream(context, fingerprint)?;
-                for row in stream.rows {
-                    top.push(fingerprint, row, Origin::Recent)
-                        .map_err(|error| context.over_budget(&error))?;
-                }
-            }
+    };
+    recent::gather(context, ask, |_, stream, covered| {
+        QueryStats::add(&context.stats.ingester_lines, stream.rows.len() as u64);
+        let fingerprint = stream.stream_fingerprint;
+        covered.add_stream(context, fingerprint)?;
+        for row in stream.rows {
+            top.push(fingerprint, row, Origin::Recent)
+                .map_err(|error| context.over_budget(&error))?;
         }
-    }
-    let waited_ns = asked.elapsed().as_nanos() as u64;
-    QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
-    Ok(covered)
+        Ok(())
+    })
+    .await
 }
 
 /// What the workers of a query share.

@@ -9,14 +9,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::{Code, CodedError};
 use parking_lot::Mutex;
-use proto::role::{Coverage, Select};
+use proto::role::{Coverage, Select, Selected};
 
 use crate::query::Context;
+use crate::stats::QueryStats;
 
 /// The ingesters to ask now.
 #[derive(Clone)]
@@ -199,6 +201,39 @@ where
     }
     answers.sort_unstable_by_key(|(at, _)| *at);
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+/// Asks every ingester and hands `take` what each gives, batch by batch, with the number of its
+/// answer. Returns what the answers cover, with what `take` added to it.
+///
+/// # Errors
+/// As [`ask`], if an ingester breaks off, or what `take` says.
+pub(crate) async fn gather<T, F, Fut>(
+    context: &Context,
+    question: F,
+    mut take: impl FnMut(usize, T, &mut Covered) -> Result<(), CodedError>,
+) -> Result<Covered, CodedError>
+where
+    F: Fn(Arc<dyn Select>) -> Fut,
+    Fut: Future<Output = Result<Selected<T>, CodedError>>,
+{
+    let asked = Instant::now();
+    let mut covered = Covered::default();
+    for (number, answer) in ask(context, question).await?.into_iter().enumerate() {
+        covered.add(&answer.coverage);
+        let ingester = &answer.coverage.ingester;
+        QueryStats::add(&context.stats.ingesters_reached, 1);
+        let mut batches = answer.batches;
+        while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
+            QueryStats::add(&context.stats.ingester_batches, 1);
+            for found in batch? {
+                take(number, found, &mut covered)?;
+            }
+        }
+    }
+    let waited_ns = asked.elapsed().as_nanos() as u64;
+    QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
+    Ok(covered)
 }
 
 fn too_few(readers: &Readers, failures_max: usize, failed: &[String]) -> CodedError {

@@ -1,11 +1,10 @@
 //! Patterns of lines that ingesters have.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
 
-use futures::StreamExt;
 use model::{BudgetError, CodedError, Reservation};
-use proto::role::{SelectPatterns, StreamPatterns};
+use proto::role::{Select, SelectPatterns, StreamPatterns};
 use scan::PatternRows;
 
 use super::Counting;
@@ -86,34 +85,21 @@ impl Counting {
             lines_max: context.querier.config.pattern_lines as u64,
             hashes: context.querier.readers().copies > 1,
         };
-        let asked = Instant::now();
-        let answers = recent::ask(context, |ingester| {
+        let ask = |ingester: Arc<dyn Select>| {
             let request = request.clone();
             async move { ingester.select_patterns(request).await }
-        })
-        .await?;
-        let mut covered = Covered::default();
+        };
         let mut recent = Recent {
             streams: HashMap::new(),
             memory: context.memory.reservation(),
         };
-        for answer in answers {
-            covered.add(&answer.coverage);
-            let ingester = &answer.coverage.ingester;
-            QueryStats::add(&context.stats.ingesters_reached, 1);
-            let mut batches = answer.batches;
-            while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
-                QueryStats::add(&context.stats.ingester_batches, 1);
-                for stream in batch? {
-                    self.lines.leave_out(stream.left_out);
-                    recent
-                        .add(context, &stream, counts)
-                        .map_err(|error| context.over_budget(&error))?;
-                }
-            }
-        }
-        let waited_ns = asked.elapsed().as_nanos() as u64;
-        QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
+        let covered = recent::gather(context, ask, |_, stream, _| {
+            self.lines.leave_out(stream.left_out);
+            recent
+                .add(context, &stream, counts)
+                .map_err(|error| context.over_budget(&error))
+        })
+        .await?;
         Ok((covered, recent))
     }
 }

@@ -7,12 +7,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::time::Instant;
+use std::sync::Arc;
 
-use futures::StreamExt;
 use logql::metric::{Leaf, RangeAccumulator, Steps};
 use model::{BudgetError, CodedError, Reservation, TimeRange};
-use proto::role::{AddUp, SampleRows, SelectSamples};
+use proto::role::{AddUp, SampleRows, Select, SelectSamples};
 
 use crate::deletes::Deleting;
 use crate::query::Context;
@@ -98,31 +97,18 @@ impl Question<'_> {
                 step_ns: self.steps.step_ns,
             }),
         };
-        let asked = Instant::now();
-        let answers = recent::ask(context, |ingester| {
+        let ask = |ingester: Arc<dyn Select>| {
             let request = request.clone();
             async move { ingester.select_samples(request).await }
+        };
+        let mut recent = Recent::new(context);
+        let covered = recent::gather(context, ask, |number, samples, covered| {
+            covered.add_stream(context, samples.stream_fingerprint)?;
+            recent
+                .add(context, number, &samples, sum)
+                .map_err(|error| context.over_budget(&error))
         })
         .await?;
-        let mut covered = Covered::default();
-        let mut recent = Recent::new(context);
-        for (number, answer) in answers.into_iter().enumerate() {
-            covered.add(&answer.coverage);
-            let ingester = &answer.coverage.ingester;
-            QueryStats::add(&context.stats.ingesters_reached, 1);
-            let mut batches = answer.batches;
-            while let Some(batch) = context.awaited.of(ingester, batches.next()).await {
-                QueryStats::add(&context.stats.ingester_batches, 1);
-                for samples in batch? {
-                    covered.add_stream(context, samples.stream_fingerprint)?;
-                    recent
-                        .add(context, number, &samples, sum)
-                        .map_err(|error| context.over_budget(&error))?;
-                }
-            }
-        }
-        let waited_ns = asked.elapsed().as_nanos() as u64;
-        QueryStats::add(&context.stats.ingester_wait_ns, waited_ns.max(1));
         Ok((covered, recent))
     }
 }
