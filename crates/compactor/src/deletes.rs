@@ -125,7 +125,10 @@ impl Compactor {
         requests.retain(|request| {
             request.created_ns.saturating_add(wait_ns) <= now_ns && self.catalog.obeys(request)
         });
-        let mut due = Due::new(tenant, requests);
+        // Compiling them may take a second or two.
+        let of = tenant.clone();
+        let compiling = tokio::task::spawn_blocking(move || Due::new(&of, requests));
+        let mut due = compiling.await.map_err(|_| CompactError::Worker)?;
         due.damaged += deletes.damaged.len();
         Ok(due)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use model::{Budget, CodedError, LabelSet, Limits, TenantId};
 use parking_lot::Mutex;
+use scan::CompiledDeletes;
 use storage::{Catalog, Clock, key};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -150,6 +151,7 @@ pub(crate) struct Inner {
     /// One for each query that may use a processor.
     pub(crate) query_places: Arc<Admission>,
     pub(crate) query_memory: Arc<Budget>,
+    pub(crate) compiled_deletes: Arc<CompiledDeletes>,
     /// Cancelled when the replay is complete.
     pub(crate) replayed: CancellationToken,
     /// Whether there is so much to replay that blocks are encoded in the quickest way.
@@ -201,6 +203,7 @@ impl Ingester {
             // Who is counted by `queries_max` may wait.
             query_places: Admission::new(or_cores(config.query_workers, cores), usize::MAX),
             query_memory: Budget::new("query_memory_max", config.query_memory_max.0),
+            compiled_deletes: Arc::default(),
             replayed: CancellationToken::new(),
             is_long_replay: AtomicBool::new(false),
             stopping: CancellationToken::new(),

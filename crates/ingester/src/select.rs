@@ -56,8 +56,9 @@ impl Select for Ingester {
     async fn select_logs(&self, request: SelectLogs) -> Result<Selected<LogRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Logs);
-        let query =
-            logs::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
+        let deletes = inner.deletes(&request.deletions).await?;
+        let (now_ns, pushdown) = (inner.clock.now_ns(), inner.config.pushdown.into());
+        let query = logs::Query::parse(&request, deletes, now_ns, pushdown)?;
         let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
@@ -70,8 +71,9 @@ impl Select for Ingester {
     ) -> Result<Selected<SampleRows>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Samples);
-        let query =
-            samples::Query::parse(&request, inner.clock.now_ns(), inner.config.pushdown.into())?;
+        let deletes = inner.deletes(&request.deletions).await?;
+        let (now_ns, pushdown) = (inner.clock.now_ns(), inner.config.pushdown.into());
+        let query = samples::Query::parse(&request, deletes, now_ns, pushdown)?;
         let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
@@ -84,7 +86,8 @@ impl Select for Ingester {
     ) -> Result<Selected<StreamPatterns>, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Patterns);
-        let query = patterns::Query::parse(&request)?;
+        let deletes = inner.deletes(&request.deletions).await?;
+        let query = patterns::Query::parse(&request, deletes)?;
         let selected = Selection::limited(query.matchers(), request.shard);
         inner
             .run(request.tenant, selected, request.range, query)
@@ -99,7 +102,7 @@ impl Select for Ingester {
         inner.metrics.query(QueryKind::Series);
         let query = series::Query {
             parts: request.parts,
-            deletes: deletes(&request.deletions)?,
+            deletes: inner.deletes(&request.deletions).await?,
         };
         let selected = Selection {
             selectors: series::parse(&request.selectors)?,
@@ -117,7 +120,8 @@ impl Select for Ingester {
     async fn tail(&self, request: TailRequest) -> Result<Tailing, CodedError> {
         let inner = self.inner();
         inner.metrics.query(QueryKind::Tail);
-        tailing::tail(inner, &request)
+        let deletes = inner.deletes(&request.deletions).await?;
+        tailing::tail(inner, &request, deletes)
     }
 }
 
@@ -275,6 +279,28 @@ impl<T> Output<'_, T> {
 }
 
 impl Inner {
+    /// Compiles what an answer leaves out.
+    async fn deletes(&self, asked: &[Deletion]) -> Result<Deletes, CodedError> {
+        if asked.is_empty() {
+            return Ok(Deletes::default());
+        }
+        let compiled = match self.compiled_deletes.known(parts(asked)) {
+            Some(known) => known,
+            None => {
+                let (compiled, asked) = (Arc::clone(&self.compiled_deletes), asked.to_vec());
+                let compiling =
+                    tokio::task::spawn_blocking(move || compiled.compile(parts(&asked)));
+                let failed =
+                    |_| CodedError::new(Code::Internal, "compiling deletions ended abnormally");
+                compiling.await.map_err(failed)?
+            }
+        };
+        compiled
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(wrong)
+    }
+
     /// Takes the snapshot and runs a query over it.
     async fn run<S: Scan>(
         self: &Arc<Self>,
@@ -355,12 +381,11 @@ impl Inner {
     }
 }
 
-/// Compiles what an answer leaves out.
-fn deletes(deletions: &[Deletion]) -> Result<Deletes, CodedError> {
-    let parts = deletions
+/// Deletions as they are compiled.
+fn parts(asked: &[Deletion]) -> impl Iterator<Item = (&str, TimeRange, i64)> {
+    asked
         .iter()
-        .map(|deletion| (deletion.query.as_str(), deletion.range, deletion.created_ns));
-    Deletes::new(parts).map_err(wrong)
+        .map(|asked| (asked.query.as_str(), asked.range, asked.created_ns))
 }
 
 /// An error of the query's text.

@@ -53,7 +53,7 @@ pub const MAX_PARSERS: u32 = 32;
 /// # Errors
 /// If the text is no query, or one that makes no sense.
 pub fn parse(query: &str) -> Result<Expr, ParseError> {
-    parse_checked(query, true)
+    parse_checked(query, true).map(|(parsed, _)| parsed)
 }
 
 /// Parses a query whose stages are not looked at more closely than the grammar does: who only wants
@@ -62,16 +62,16 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// If the text is no query.
 pub fn parse_unbuilt(query: &str) -> Result<Expr, ParseError> {
-    parse_text(query, true)
+    parse_text(query, true).map(|(parsed, _)| parsed)
 }
 
-fn parse_checked(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
+fn parse_checked(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
     let parsed = parse_text(query, is_selective)?;
-    check::stages(&parsed)?;
+    check::stages(&parsed.0)?;
     Ok(parsed)
 }
 
-fn parse_text(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
+fn parse_text(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
     if query.len() >= MAX_QUERY_BYTES {
         return Err(ParseError::semantic(format!(
             "input size too long ({} > {MAX_QUERY_BYTES})",
@@ -94,14 +94,15 @@ pub fn parse_log(query: &str) -> Result<LogExpr, ParseError> {
 }
 
 /// Parses a query that gives lines and may select all streams, such as `{app=~".*"}`: what a
-/// request to delete lines may say.
+/// request to delete lines may say. The number is that of the states that its regular expressions
+/// have, each of which takes about a hundred bytes when it is compiled.
 ///
 /// # Errors
 /// As [`parse_log`], but for selectors that leave nothing out.
-pub fn parse_log_of_any_streams(query: &str) -> Result<LogExpr, ParseError> {
+pub fn parse_log_of_any_streams(query: &str) -> Result<(LogExpr, u64), ParseError> {
     match parse_checked(query, false)? {
-        Expr::Log(log) => Ok(log),
-        Expr::Metric(_) => Err(ParseError::wrong_kind("only log selector is supported")),
+        (Expr::Log(log), states) => Ok((log, states)),
+        (Expr::Metric(_), _) => Err(ParseError::wrong_kind("only log selector is supported")),
     }
 }
 
@@ -149,7 +150,7 @@ pub fn require_selective(matchers: &[Matcher]) -> Result<(), ParseError> {
 }
 
 fn parse_matchers(query: &str, is_selective: bool) -> Result<Vec<Matcher>, ParseError> {
-    let parsed = parse_text(query, is_selective)?;
+    let (parsed, _) = parse_text(query, is_selective)?;
     // Of more than a selector nobody looks at what it is.
     match &parsed {
         Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => {

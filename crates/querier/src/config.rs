@@ -32,8 +32,11 @@ pub struct Config {
     pub pattern_lines: usize,
     /// Rule groups that a tenant may have.
     pub rule_groups_per_tenant: usize,
-    /// Requests to delete lines that a tenant may have.
+    /// Requests to delete lines that a tenant may have in force.
     pub delete_requests_per_tenant: usize,
+    /// How large the requests of a tenant may be that are in force: bytes of their text, and states
+    /// of their regular expressions, each of which takes about a hundred bytes of memory.
+    pub delete_requests_weight_per_tenant: u64,
     /// Whether the header `X-Loki-Query-Limits` may tighten the limits of a request's tenant.
     pub per_request_limits_enabled: bool,
 }
@@ -67,6 +70,7 @@ impl Default for Config {
             pattern_lines: 1_000_000,
             rule_groups_per_tenant: 1000,
             delete_requests_per_tenant: 1000,
+            delete_requests_weight_per_tenant: 1_000_000,
             per_request_limits_enabled: false,
         }
     }

@@ -3,7 +3,8 @@
 //! storage has are looked at by the same rules. A request that is withdrawn brings its lines back,
 //! as long as the compactor has not taken them out of the data.
 
-use logql::syntax;
+use std::sync::Arc;
+
 use model::{Code, CodedError, DeletionMode, TenantId, TimeRange};
 use proto::role::Deletion;
 use scan::Deletes;
@@ -23,11 +24,16 @@ pub(crate) struct Deleting {
 
 /// Whether a request makes no sense to this version: nothing is deleted because of it.
 pub(crate) fn is_damaged(request: &DeleteRequest) -> bool {
-    compiled(request, request.range()).is_err()
+    Deletes::weight(&request.query).is_err()
 }
 
-fn compiled(request: &DeleteRequest, range: TimeRange) -> Result<Deletes, String> {
-    Deletes::new([(request.query.as_str(), range, request.created_ns)])
+/// A request about those of its lines that are in a range.
+fn within(request: &DeleteRequest, range: TimeRange) -> Deletion {
+    Deletion {
+        query: request.query.clone(),
+        range,
+        created_ns: request.created_ns,
+    }
 }
 
 fn refused(message: &str) -> CodedError {
@@ -61,9 +67,7 @@ impl Querier {
         end_ns: i64,
     ) -> Result<u128, CodedError> {
         self.check_deletion_mode(tenant)?;
-        if syntax::parse_log_of_any_streams(query).is_err() {
-            return Err(refused("invalid query expression"));
-        }
+        let weight = Deletes::weight(query).map_err(|_| refused("invalid query expression"))?;
         let now_ns = self.now_ns();
         if end_ns > now_ns {
             return Err(refused("deletes in the future are not allowed"));
@@ -73,16 +77,7 @@ impl Querier {
                 "start time can't be greater than or equal to end time",
             ));
         }
-        let max = self.config.delete_requests_per_tenant;
-        let kept = self.read_deletes(tenant).await?;
-        if kept.requests.len() + kept.damaged.len() >= max {
-            return Err(CodedError::new(
-                Code::ResourceExhausted,
-                format!(
-                    "too many delete requests: delete_requests_per_tenant is {max}, tenant {tenant}"
-                ),
-            ));
-        }
+        self.check_room_for(tenant, weight).await?;
         let request = DeleteRequest {
             id: key::new_id(now_ns),
             query: query.to_owned(),
@@ -91,9 +86,53 @@ impl Querier {
             created_ns: now_ns,
             processed_ns: None,
         };
+        let asked = Arc::from([within(&request, request.range())]);
+        if let Some(Err(error)) = self.compiled(asked).await?.pop() {
+            return Err(refused(&error));
+        }
         self.catalog().add_delete(tenant, &request).await?;
         self.raise_cache_generation(tenant).await?;
         Ok(request.id)
+    }
+
+    /// Whether a tenant may have another request, of this weight. Those that were carried out long
+    /// ago do not count.
+    async fn check_room_for(&self, tenant: &TenantId, weight: u64) -> Result<(), CodedError> {
+        let kept = self.read_deletes(tenant).await?;
+        let requests = kept.requests.iter();
+        let in_force = requests.filter(|request| self.catalog().obeys(request));
+        let (mut count, mut weights) = (kept.damaged.len() + 1, weight);
+        for request in in_force {
+            count += 1;
+            weights = weights.saturating_add(Deletes::weight(&request.query).unwrap_or(0));
+        }
+        let refused = |name: &str, max: u64| {
+            let text = format!("too many delete requests: {name} is {max}, tenant {tenant}");
+            Err(CodedError::new(Code::ResourceExhausted, text))
+        };
+        let max = self.config.delete_requests_per_tenant;
+        if count > max {
+            return refused("delete_requests_per_tenant", max as u64);
+        }
+        let max = self.config.delete_requests_weight_per_tenant;
+        if weights > max {
+            return refused("delete_requests_weight_per_tenant", max);
+        }
+        Ok(())
+    }
+
+    /// What each of the deletions leaves out, or why it makes no sense.
+    async fn compiled(
+        &self,
+        asked: Arc<[Deletion]>,
+    ) -> Result<Vec<Result<Deletes, String>>, CodedError> {
+        let compiled = Arc::clone(&self.compiled_deletes);
+        if let Some(known) = compiled.known(parts(&asked)) {
+            return Ok(known);
+        }
+        let compiling = tokio::task::spawn_blocking(move || compiled.compile(parts(&asked)));
+        let failed = |_| CodedError::new(Code::Internal, "compiling deletions ended abnormally");
+        compiling.await.map_err(failed)
     }
 
     /// The requests of a tenant, the oldest first, and those that cannot be read.
@@ -162,23 +201,33 @@ impl Querier {
         }
         let known = self.catalog().known_deletes(tenant).await?;
         let requests = known.requests.iter();
-        let mut deleting = Deleting::default();
-        for request in requests.filter(|request| self.catalog().obeys(request)) {
+        let touching = requests.filter_map(|request| {
             let range = request.range().intersect(&range);
-            // What makes no sense to this version is listed as damaged, and stops no query.
-            if !range.is_empty()
-                && let Ok(stored) = compiled(request, range)
-            {
-                deleting.stored.extend(stored);
-                deleting.deletions.push(Deletion {
-                    query: request.query.clone(),
-                    range,
-                    created_ns: request.created_ns,
-                });
-            }
+            let is_obeyed = !range.is_empty() && self.catalog().obeys(request);
+            is_obeyed.then(|| within(request, range))
+        });
+        let asked: Arc<[Deletion]> = touching.collect();
+        if asked.is_empty() {
+            return Ok(Deleting::default());
         }
-        Ok(deleting)
+        let compiled = self.compiled(Arc::clone(&asked)).await?;
+        // What makes no sense to this version is listed as damaged, and stops no query.
+        let both = asked.iter().cloned().zip(compiled);
+        let (deletions, stored): (_, Vec<Deletes>) = both
+            .filter_map(|(deletion, stored)| Some((deletion, stored.ok()?)))
+            .unzip();
+        Ok(Deleting {
+            deletions,
+            stored: stored.into_iter().collect(),
+        })
     }
+}
+
+/// Deletions as they are compiled.
+fn parts(asked: &[Deletion]) -> impl Iterator<Item = (&str, TimeRange, i64)> {
+    asked
+        .iter()
+        .map(|asked| (asked.query.as_str(), asked.range, asked.created_ns))
 }
 
 impl Context {

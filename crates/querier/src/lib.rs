@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Budget, CodedError, Limits, TenantId, TimeRange};
+use scan::CompiledDeletes;
 use server::Overrides;
 use storage::{Catalog, Clock};
 
@@ -87,6 +88,7 @@ pub struct Querier {
     tails: Arc<Tails>,
     results: Results,
     generations: Generations,
+    compiled_deletes: Arc<CompiledDeletes>,
     metrics: Metrics,
 }
 
@@ -123,6 +125,7 @@ impl Querier {
             scan_threads,
             tails: Arc::default(),
             generations: Generations::new(started_ns),
+            compiled_deletes: Arc::default(),
             metrics,
             config,
         })

@@ -5,14 +5,18 @@
 //! was stored. Counters know nothing of that, so streams that a deletion touches are looked at row
 //! by row ([`StreamDeletes::shape`]).
 
+mod compiled;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use logql::pipeline::{LineReader, Pipeline, StreamPipeline};
 use logql::syntax;
+use logql::syntax::ast::LogExpr;
 use model::{LabelSet, Matcher, RowLabels, TimeRange};
 
 use crate::{LogStages, SampleShape, SampleStages};
+pub use compiled::CompiledDeletes;
 
 /// Deletions of one tenant, compiled.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +24,16 @@ pub struct Deletes(Vec<Delete>);
 
 #[derive(Clone, Debug)]
 struct Delete {
+    rows: Arc<Rows>,
+    range: TimeRange,
+}
+
+/// Which rows a deletion is about, at any time.
+#[derive(Debug)]
+struct Rows {
     matchers: Vec<Matcher>,
     /// `None` if all rows of the streams are deleted.
     pipeline: Option<Pipeline>,
-    range: TimeRange,
 }
 
 /// Those deletions that touch a stream.
@@ -40,11 +50,21 @@ impl Deletes {
         deletions: impl IntoIterator<Item = (&'a str, TimeRange, i64)>,
     ) -> Result<Self, String> {
         let compile = |(query, range, created_ns)| {
-            Delete::new(query, range, created_ns)
-                .map_err(|error| format!("deletion {query}: {error}"))
+            let rows = Arc::new(Rows::new(query, created_ns)?);
+            Ok(Delete { rows, range })
         };
         let deletes: Result<Vec<Delete>, String> = deletions.into_iter().map(compile).collect();
         deletes.map(Self)
+    }
+
+    /// How large a deletion is that has this query: bytes of its text, and states of its regular
+    /// expressions, each of which takes about a hundred bytes when it is compiled.
+    ///
+    /// # Errors
+    /// If the query is wrong.
+    pub fn weight(query: &str) -> Result<u64, String> {
+        let (_, states) = parse(query)?;
+        Ok(states.saturating_add(query.len() as u64))
     }
 
     /// Adds other deletions of the tenant.
@@ -68,7 +88,7 @@ impl Deletes {
     #[must_use]
     pub fn cover(&self, labels: &LabelSet, min_ns: i64, max_ns: i64) -> bool {
         self.touching(labels, min_ns, max_ns)
-            .any(|delete| delete.pipeline.is_none() && delete.range.covers(min_ns, max_ns))
+            .any(|delete| delete.rows.pipeline.is_none() && delete.range.covers(min_ns, max_ns))
     }
 
     /// As [`Self::cover`], of those rows that are in a range.
@@ -82,7 +102,7 @@ impl Deletes {
     #[must_use]
     pub fn for_stream(&self, labels: &LabelSet, min_ns: i64, max_ns: i64) -> StreamDeletes {
         let runner = |delete: &Delete| {
-            let pipeline = delete.pipeline.as_ref();
+            let pipeline = delete.rows.pipeline.as_ref();
             (
                 delete.range,
                 pipeline.map(|pipeline| pipeline.for_stream(labels)),
@@ -106,6 +126,7 @@ impl Deletes {
         let touches = move |delete: &&Delete| {
             delete.range.overlaps(min_ns, max_ns)
                 && delete
+                    .rows
                     .matchers
                     .iter()
                     .all(|matcher| matcher.matches(labels))
@@ -114,20 +135,34 @@ impl Deletes {
     }
 }
 
-impl Delete {
-    fn new(query: &str, range: TimeRange, now_ns: i64) -> Result<Self, String> {
-        let log = syntax::parse_log_of_any_streams(query).map_err(|error| error.to_string())?;
-        let pipeline = if log.stages.is_empty() {
-            None
-        } else {
-            Some(Pipeline::new(&log, now_ns).map_err(|error| error.to_string())?)
-        };
-        Ok(Self {
-            matchers: log.matchers,
-            pipeline,
-            range,
-        })
+impl FromIterator<Self> for Deletes {
+    fn from_iter<I: IntoIterator<Item = Self>>(parts: I) -> Self {
+        Self(parts.into_iter().flat_map(|part| part.0).collect())
     }
+}
+
+impl Rows {
+    fn new(query: &str, now_ns: i64) -> Result<Self, String> {
+        let (log, _) = parse(query)?;
+        let pipeline = match log.stages.is_empty() {
+            true => None,
+            false => {
+                let pipeline = Pipeline::new(&log, now_ns);
+                Some(pipeline.map_err(|error| wrong(query, &error))?)
+            }
+        };
+        let matchers = log.matchers;
+        Ok(Self { matchers, pipeline })
+    }
+}
+
+/// The deletion's query, and how many states its regular expressions have.
+fn parse(query: &str) -> Result<(LogExpr, u64), String> {
+    syntax::parse_log_of_any_streams(query).map_err(|error| wrong(query, &error))
+}
+
+fn wrong(query: &str, error: &dyn std::fmt::Display) -> String {
+    format!("deletion {query}: {error}")
 }
 
 impl StreamDeletes {

@@ -39,7 +39,7 @@ mod source;
 
 pub use accumulate::Accumulate;
 pub use context::{Context, ScanStats};
-pub use deletes::{Deletes, StreamDeletes, Undeleted};
+pub use deletes::{CompiledDeletes, Deletes, StreamDeletes, Undeleted};
 pub use error::{ScanError, out_of_memory};
 pub use logs::{LogRow, LogScan, LogStages, scan_logs};
 pub use patterns::{LinesLeft, PatternRows, PatternScan, PatternSink, scan_patterns};

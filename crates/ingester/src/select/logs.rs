@@ -37,6 +37,7 @@ impl Query {
     /// Reads and compiles the query.
     pub(super) fn parse(
         request: &SelectLogs,
+        deletes: Deletes,
         now_ns: i64,
         pushdown: Pushdown,
     ) -> Result<Self, CodedError> {
@@ -46,7 +47,7 @@ impl Query {
             pipeline: Pipeline::new(&left, now_ns).map_err(wrong)?,
             matchers: left.matchers,
             prefilter,
-            deletes: super::deletes(&request.deletions)?,
+            deletes,
             range: request.range,
             direction: request.direction,
             limit: request.limit as usize,

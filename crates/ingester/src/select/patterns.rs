@@ -26,10 +26,10 @@ pub(super) struct Query {
 
 impl Query {
     /// Reads the question.
-    pub(super) fn parse(request: &SelectPatterns) -> Result<Self, CodedError> {
+    pub(super) fn parse(request: &SelectPatterns, deletes: Deletes) -> Result<Self, CodedError> {
         Ok(Self {
             matchers: logql::syntax::parse_open_selector(&request.selector).map_err(wrong)?,
-            deletes: super::deletes(&request.deletions)?,
+            deletes,
             range: request.range,
             step_ns: request.step_ns,
             lines: LinesLeft::new(request.lines_max),

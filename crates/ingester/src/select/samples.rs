@@ -40,6 +40,7 @@ impl Query {
     /// Reads and compiles the query.
     pub(super) fn parse(
         request: &SelectSamples,
+        deletes: Deletes,
         now_ns: i64,
         pushdown: Pushdown,
     ) -> Result<Self, CodedError> {
@@ -60,7 +61,7 @@ impl Query {
             extractor: extractor.map_err(wrong)?,
             aggregation: left,
             prefilter,
-            deletes: super::deletes(&request.deletions)?,
+            deletes,
             pushdown,
             range: request.range,
             add_up: request.add_up,

@@ -26,10 +26,13 @@ struct State {
 }
 
 /// Starts a tail.
-pub(super) fn tail(inner: &Arc<Inner>, request: &TailRequest) -> Result<Tailing, CodedError> {
+pub(super) fn tail(
+    inner: &Arc<Inner>,
+    request: &TailRequest,
+    deletes: Deletes,
+) -> Result<Tailing, CodedError> {
     let log = logql::syntax::parse_log(&request.query).map_err(wrong)?;
     let pipeline = Pipeline::new(&log, inner.clock.now_ns()).map_err(wrong)?;
-    let deletes = super::deletes(&request.deletions)?;
     let too_many = |TooManyTails| {
         let text = "too many tails, see tails_max of the ingester";
         CodedError::new(Code::ResourceExhausted, text)

@@ -63,8 +63,9 @@ struct Parser<'a> {
     passed: Option<ParseError>,
 }
 
-/// Parses a whole query, whose selectors must leave something out if `is_selective`.
-pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError> {
+/// Parses a whole query, whose selectors must leave something out if `is_selective`. Also says how
+/// many states its regular expressions have.
+pub(crate) fn parse(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
     let mut parser = Parser {
         tokens: lexer::tokens(query),
         at: 0,
@@ -101,8 +102,8 @@ pub(crate) fn parse(query: &str, is_selective: bool) -> Result<Expr, ParseError>
         .min_by_key(|(i, late)| (late.start, std::cmp::Reverse(*i)));
     match (worst, found) {
         (Some((_, late)), _) => Err(late.error),
-        (None, Operand::Log(log)) => Ok(Expr::Log(*log)),
-        (None, Operand::Metric(metric, _)) => Ok(Expr::Metric(*metric)),
+        (None, Operand::Log(log)) => Ok((Expr::Log(*log), parser.regexes.states())),
+        (None, Operand::Metric(metric, _)) => Ok((Expr::Metric(*metric), parser.regexes.states())),
         (None, Operand::BadNumber(_) | Operand::Faulty) => {
             Err(ParseError::semantic("invalid query"))
         }

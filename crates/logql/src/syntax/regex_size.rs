@@ -30,6 +30,11 @@ pub(crate) struct RegexSizes {
 }
 
 impl RegexSizes {
+    /// About how many states there are so far.
+    pub(crate) fn states(&self) -> u64 {
+        self.states
+    }
+
     /// Adds an expression that is asked whether it matches. What is none is refused elsewhere.
     pub(crate) fn add(&mut self, pattern: &str) -> Result<(), ParseError> {
         self.add_states(estimated(pattern).map_or(0, |(states, _)| states))

@@ -37,7 +37,7 @@ pub(super) async fn create(
     let query = params
         .get("query")
         .ok_or_else(|| ApiError::invalid("query not set"))?;
-    let selected = syntax::parse_log_of_any_streams(query)
+    let (selected, _) = syntax::parse_log_of_any_streams(query)
         .map_err(|_| ApiError::invalid("invalid query expression"))?;
     let start = params
         .get("start")

@@ -183,3 +183,38 @@ async fn a_request_that_is_damaged_or_makes_no_sense_is_listed_and_stops_no_quer
     assert_eq!((listed.requests.len(), listed.damaged), (1, vec![2]));
     assert!(crate::deletes::is_damaged(&listed.requests[0]));
 }
+
+#[tokio::test]
+async fn requests_in_force_are_bounded_by_number_and_by_what_compiling_them_takes() {
+    let mut bed = Bed::new();
+    bed.config.delete_requests_per_tenant = 3;
+    bed.config.delete_requests_weight_per_tenant = 6_000;
+    let querier = bed.querier();
+    let tenant = tenant();
+    let ask = |query: &'static str| {
+        let (querier, tenant) = (Arc::clone(&querier), tenant.clone());
+        async move {
+            let asked = querier.delete_lines(&tenant, query, START_NS, START_NS + SECOND);
+            asked.await.map_err(|error| error.to_string())
+        }
+    };
+    let large = r#"{app="web"} |~ "[a-z]{1000}x+""#;
+    ask(large).await.unwrap();
+    let refused = ask(r#"{app="web"} |~ "[a-z]{200}y+""#).await.unwrap_err();
+    assert!(
+        refused.contains("delete_requests_weight_per_tenant is 6000"),
+        "{refused}"
+    );
+    let second = ask(r#"{app="web"} |= "a""#).await.unwrap();
+    ask(r#"{app="web"} |= "b""#).await.unwrap();
+    let refused = ask(r#"{app="web"} |= "c""#).await.unwrap_err();
+    assert!(
+        refused.contains("delete_requests_per_tenant is 3"),
+        "{refused}"
+    );
+
+    // Those that were carried out make room once they are no longer obeyed.
+    bed.catalog.finish_delete(&tenant, second).await.unwrap();
+    bed.later_ns.store(25 * 3600 * SECOND, Ordering::SeqCst);
+    ask(r#"{app="web"} |= "c""#).await.unwrap();
+}

@@ -141,7 +141,7 @@ fn each(
 }
 
 fn not_deleted(rows: &[Row], deleted: &str) -> Vec<Row> {
-    let log = logql::syntax::parse_log_of_any_streams(deleted).unwrap();
+    let (log, _) = logql::syntax::parse_log_of_any_streams(deleted).unwrap();
     let pipeline = Pipeline::new(&log, NOW_NS).unwrap();
     let mut stages = pipeline.for_stream(&stream());
     let mut is_left =
