@@ -15,8 +15,8 @@ pub struct Config {
     pub block_bytes: ByteSize,
     /// How blocks are compressed.
     pub codec: BlockCodec,
-    /// Raw bytes of all heads together above which the largest are cut. Pushes wait when there is
-    /// an eighth more.
+    /// Raw bytes of all heads together, and of what tells copies of rows with the newest time of
+    /// their stream, above which the largest are cut. Pushes wait when there is an eighth more.
     pub head_memory_max: ByteSize,
     /// Bytes of heads and of blocks that are not in the store yet above which pushes wait.
     pub memory_max: ByteSize,

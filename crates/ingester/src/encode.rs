@@ -69,7 +69,12 @@ impl Inner {
             let _pass = self.cutter.pass.lock().await;
             let mut chosen = std::mem::take(&mut *self.cutter.full.lock());
             if self.memory.excess() > 0 {
-                chosen.extend(self.largest());
+                let largest = self.largest();
+                for (_, stream) in &largest {
+                    stream.forget_newest();
+                }
+                self.memory.freed();
+                chosen.extend(largest);
             }
             if let Err(error) = self.encode_streams(chosen).await {
                 self.metrics.encode_failures.inc();

@@ -342,7 +342,7 @@ impl Inner {
     ) -> Result<Arc<Stream>, StreamLimit> {
         let make = || {
             let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
-            Stream::new(id, labels.clone(), self.clock.now_ns())
+            Stream::new(id, labels.clone(), self.clock.now_ns(), &self.metrics)
         };
         let (stream, is_new) = tenant.stream(labels, limit, make)?;
         if is_new {

@@ -18,7 +18,9 @@
 //!   so a replay after a crash at any moment neither loses a row nor stores one twice.
 //! * A query sees a row here or in the store, never both, never neither: the snapshot of its
 //!   streams and what it says of the store are taken under the lock under which a flush lets go.
-//! * A row is refused alone, and said so; a row that is there already is success.
+//! * A row is refused alone, and said so; a row that is there already is success. A copy of a row
+//!   in memory is found while there is memory for that; one that is not lies in another part than
+//!   the row, where queries and the compactor find it.
 //! * Heads, blocks, queue, log, tails and queries are bounded; a push that finds no room waits a
 //!   little and is refused. A log that cannot be written refuses pushes until it can.
 //!

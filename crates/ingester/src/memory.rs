@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::{Code, CodedError};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -69,6 +70,11 @@ impl Memory {
         self.changed.notify_waiters();
     }
 
+    /// Something else than rows was freed.
+    pub(crate) fn freed(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Bytes in encoded blocks.
     fn encoded(&self) -> usize {
         usize::try_from(self.encoded.load(Ordering::Relaxed)).unwrap_or(0)
@@ -93,9 +99,10 @@ impl Memory {
         parked > self.all_max / 2
     }
 
-    /// Bytes that are not encoded yet.
+    /// Bytes that are not encoded yet, and those that tell copies of streams' newest rows.
     fn raw(&self) -> usize {
-        usize::try_from(self.raw.load(Ordering::Relaxed)).unwrap_or(0)
+        let newest = self.metrics.newest_rows_bytes.get();
+        usize::try_from(self.raw.load(Ordering::Relaxed) + newest).unwrap_or(0)
     }
 
     /// Whether there is nothing.
@@ -148,6 +155,39 @@ impl Memory {
             let text = "the ingester has no memory for more rows until it has flushed some";
             CodedError::new(Code::Unavailable, text)
         })
+    }
+}
+
+/// Bytes that a gauge counts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    all: Gauge,
+    bytes: usize,
+}
+
+impl Counted {
+    /// None yet.
+    pub(crate) fn new(all: Gauge) -> Self {
+        Self { all, bytes: 0 }
+    }
+
+    /// How many there are.
+    pub(crate) fn get(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many there are now.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        if bytes != self.bytes {
+            self.all.inc_by(bytes as i64 - self.bytes as i64);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -101,6 +101,7 @@ struct KindLabels {
 pub struct Metrics {
     pub(crate) streams: Gauge,
     pub(crate) head_bytes: Gauge,
+    pub(crate) newest_rows_bytes: Gauge,
     pub(crate) blocks: Gauge,
     pub(crate) block_bytes: Gauge,
     pub(crate) rows: Counter,
@@ -159,6 +160,7 @@ impl Metrics {
         Self {
             streams: Gauge::default(),
             head_bytes: Gauge::default(),
+            newest_rows_bytes: Gauge::default(),
             blocks: Gauge::default(),
             block_bytes: Gauge::default(),
             rows: Counter::default(),
@@ -193,6 +195,11 @@ impl Metrics {
             "head_bytes",
             "Raw bytes that are not encoded yet",
             m.head_bytes.clone(),
+        );
+        r.register(
+            "newest_rows_bytes",
+            "Bytes that tell copies of rows with the newest time of their stream",
+            m.newest_rows_bytes.clone(),
         );
         r.register(
             "blocks",

@@ -197,6 +197,7 @@ mod tests {
     const DAY: i64 = TimeRange::DAY_NS;
 
     fn cuts(streams: &[Vec<i64>]) -> Vec<Cut> {
+        let metrics = crate::Metrics::unregistered();
         let rules = Rules {
             window_ns: i64::MAX,
             rate_bytes: 0,
@@ -207,7 +208,7 @@ mod tests {
         let mut cuts = Vec::new();
         for (number, times) in streams.iter().enumerate() {
             let labels = LabelSet::from_pairs([("n", format!("{number:03}"))]);
-            let stream = Arc::new(Stream::new(number as u64, labels, 0));
+            let stream = Arc::new(Stream::new(number as u64, labels, 0, &metrics));
             let mut rows = Entries::default();
             for time in times {
                 rows.push(*time, b"0123456789", &LabelSet::default());

@@ -5,6 +5,7 @@
 //! under its lock, so that a query that takes it sees every row once.
 
 mod lookup;
+mod newest;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::block::BlockRun;
 use crate::head::{self, Head, Run};
+use crate::metrics::Metrics;
 use crate::wal::StreamRef;
 use order::Order;
 pub(crate) use order::{Accepted, Appended, Rules};
@@ -113,8 +115,9 @@ impl StreamSnapshot {
 
 impl Stream {
     /// A stream without rows.
-    pub(crate) fn new(id: u64, labels: LabelSet, now_ns: i64) -> Self {
+    pub(crate) fn new(id: u64, labels: LabelSet, now_ns: i64, metrics: &Metrics) -> Self {
         let state = State {
+            order: Order::new(metrics.newest_rows_bytes.clone()),
             last_push_ns: now_ns,
             ..State::default()
         };
@@ -158,10 +161,20 @@ impl Stream {
         Ok((state.replay(rows), state.replayed.bytes()))
     }
 
-    /// Bytes of both heads.
+    /// Bytes of both heads, and of what tells copies of the newest rows.
     pub(crate) fn head_bytes(&self) -> usize {
         let state = self.lock();
-        state.live.bytes() + state.replayed.bytes()
+        state.live.bytes() + state.replayed.bytes() + state.order.newest.bytes()
+    }
+
+    /// Forgets what tells copies of the newest rows, as memory is short. A head has each row once,
+    /// so what comes from now on goes to another part than what is there: rows of several parts are
+    /// compared by queries, and by the compactor.
+    pub(crate) fn forget_newest(&self) {
+        let mut state = self.lock();
+        state.seal(true, u64::MAX);
+        state.seal(false, u64::MAX);
+        state.order.newest.forget();
     }
 
     /// Cuts the heads that belong to `epoch` or before. Their rows stay visible as parts.

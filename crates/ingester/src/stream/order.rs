@@ -5,13 +5,13 @@
 //! a batch again after a failure must not be told that it is out of order; or it lies within the
 //! tenant's window, and is accepted; or it is refused.
 
-use std::collections::HashSet;
-
 use model::{Entries, EntryRef, row_hash};
+use prometheus_client::metrics::gauge::Gauge;
 use proto::role::RefusalReason;
 
 use super::State;
 use super::lookup::Lookup;
+use super::newest::Newest;
 
 /// What applies to a push.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +54,21 @@ pub(crate) struct Appended {
     pub(crate) head_bytes: usize,
 }
 
-/// Time and identity of a stream's newest rows, and its rate.
+/// A stream's newest rows, and its rate.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    newest_ns: Option<i64>,
-    /// Hashes of the rows with that time.
-    same_time: HashBag,
+    pub(super) newest: Newest,
     bucket: Bucket,
+}
+
+impl Order {
+    /// That of a stream without rows. `newest_bytes` are those of all streams' newest rows.
+    pub(super) fn new(newest_bytes: Gauge) -> Self {
+        Self {
+            newest: Newest::new(newest_bytes),
+            bucket: Bucket::default(),
+        }
+    }
 }
 
 /// Row numbers by what becomes of them.
@@ -126,17 +134,16 @@ impl State {
         };
         let mut over_rate = refused.iter().map(|(row, _)| *row as usize).peekable();
         let mut lookup = Lookup::default();
-        // The last row in order whose hash is not in `same_time` yet: mostly nobody asks for it.
+        // The last row in order whose hash is not among the newest yet: mostly nobody asks for it.
         let mut unhashed: Option<EntryRef<'_>> = None;
         for (i, row) in rows.iter().enumerate() {
             if over_rate.next_if_eq(&i).is_some() {
                 continue;
             }
-            let newest_ns = match self.order.newest_ns {
+            let newest_ns = match self.order.newest.time_ns() {
                 Some(newest_ns) if row.timestamp_ns <= newest_ns => newest_ns,
                 _ => {
-                    self.order.newest_ns = Some(row.timestamp_ns);
-                    self.order.same_time.clear();
+                    self.order.newest.begin(row.timestamp_ns);
                     unhashed = Some(row);
                     verdicts.in_order.push(i);
                     continue;
@@ -144,15 +151,12 @@ impl State {
             };
             if let Some(before) = unhashed.take() {
                 self.order
-                    .same_time
+                    .newest
                     .insert(row_hash(before.line, before.metadata));
             }
             if row.timestamp_ns == newest_ns {
-                if self
-                    .order
-                    .same_time
-                    .insert(row_hash(row.line, row.metadata))
-                {
+                let hash = row_hash(row.line, row.metadata);
+                if self.order.newest.insert(hash) {
                     verdicts.in_order.push(i);
                 } else {
                     verdicts.duplicates += 1;
@@ -177,7 +181,7 @@ impl State {
         }
         if let Some(before) = unhashed {
             self.order
-                .same_time
+                .newest
                 .insert(row_hash(before.line, before.metadata));
         }
         if !refused.is_empty() {
@@ -194,20 +198,14 @@ impl State {
         let mut lookup = Lookup::default();
         let mut in_order = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
-            let newest_ns = self.order.newest_ns;
+            let newest_ns = self.order.newest.time_ns();
             if newest_ns.is_none_or(|newest_ns| row.timestamp_ns > newest_ns) {
-                self.order.newest_ns = Some(row.timestamp_ns);
-                self.order.same_time.clear();
-                self.order
-                    .same_time
-                    .insert(row_hash(row.line, row.metadata));
+                self.order.newest.begin(row.timestamp_ns);
+                self.order.newest.insert(row_hash(row.line, row.metadata));
                 in_order.push(i);
             } else if newest_ns == Some(row.timestamp_ns) {
-                if self
-                    .order
-                    .same_time
-                    .insert(row_hash(row.line, row.metadata))
-                {
+                let hash = row_hash(row.line, row.metadata);
+                if self.order.newest.insert(hash) {
                     in_order.push(i);
                 }
             } else if !lookup.contains(self, row) {
@@ -278,42 +276,5 @@ impl Bucket {
             }
         }
         refused
-    }
-}
-
-/// A set of hashes that is mostly of one.
-#[derive(Debug, Default)]
-pub(super) struct HashBag {
-    few: Vec<u64>,
-    many: HashSet<u64, foldhash::fast::RandomState>,
-}
-
-impl HashBag {
-    const FEW: usize = 16;
-
-    /// Empties the set, and keeps no more memory than a few need.
-    pub(super) fn clear(&mut self) {
-        self.few.clear();
-        if self.many.capacity() > 0 {
-            self.many = HashSet::default();
-        }
-    }
-
-    /// Whether the set has the hash.
-    pub(super) fn contains(&self, hash: u64) -> bool {
-        self.few.contains(&hash) || self.many.contains(&hash)
-    }
-
-    /// Adds a hash; whether it is new.
-    pub(super) fn insert(&mut self, hash: u64) -> bool {
-        if self.contains(hash) {
-            return false;
-        }
-        if self.few.len() < Self::FEW {
-            self.few.push(hash);
-        } else {
-            self.many.insert(hash);
-        }
-        true
     }
 }

@@ -13,7 +13,12 @@ fn rows(rows: &[(i64, &str)]) -> Entries {
 }
 
 fn stream() -> Arc<Stream> {
-    Arc::new(Stream::new(1, LabelSet::from_pairs([("app", "web")]), 0))
+    counted(&Metrics::unregistered())
+}
+
+fn counted(metrics: &Metrics) -> Arc<Stream> {
+    let labels = LabelSet::from_pairs([("app", "web")]);
+    Arc::new(Stream::new(1, labels, 0, metrics))
 }
 
 const STRICT: Rules = Rules {
@@ -126,6 +131,70 @@ fn a_batch_pushed_again_is_dropped_wherever_its_rows_are() {
     stream.drop_committed();
     assert!(stream.forget(1));
     assert_eq!(stream.append(&batch, &STRICT).unwrap_err(), Forgotten);
+}
+
+/// So many rows of one time.
+fn of_one_time(time_ns: i64, count: usize) -> Entries {
+    let lines: Vec<String> = (0..count).map(|i| i.to_string()).collect();
+    let of_line = |line: &String| (time_ns, line.clone());
+    let all: Vec<(i64, String)> = lines.iter().map(of_line).collect();
+    let all: Vec<(i64, &str)> = all.iter().map(|(time, line)| (*time, &**line)).collect();
+    rows(&all)
+}
+
+#[test]
+fn what_tells_copies_of_the_newest_rows_is_counted_until_they_are_not_the_newest() {
+    let metrics = Metrics::unregistered();
+    let bytes = || metrics.newest_rows_bytes.get();
+    let stream = counted(&metrics);
+    stream.append(&of_one_time(1, 10), &STRICT).unwrap();
+    assert_eq!(bytes(), 0, "a few cost nothing");
+    stream.append(&of_one_time(1, 1000), &STRICT).unwrap();
+    assert!((8_000..40_000).contains(&bytes()), "{}", bytes());
+    assert_eq!(
+        stream
+            .append(&of_one_time(1, 1000), &STRICT)
+            .unwrap()
+            .duplicates,
+        1000
+    );
+    stream.append(&rows(&[(2, "a")]), &STRICT).unwrap();
+    assert_eq!(bytes(), 0);
+    stream.replay(&of_one_time(2, 1000), 0).unwrap();
+    assert!(bytes() > 8_000);
+    drop(stream);
+    assert_eq!(bytes(), 0);
+}
+
+#[test]
+fn a_copy_that_is_not_told_lies_in_another_part() {
+    let metrics = Metrics::unregistered();
+    let stream = counted(&metrics);
+    stream.append(&of_one_time(1, 100), &STRICT).unwrap();
+    stream.replay(&rows(&[(1, "replayed")]), 0).unwrap();
+    stream.forget_newest();
+    assert_eq!(
+        (metrics.newest_rows_bytes.get(), stream.head_bytes()),
+        (0, 0)
+    );
+    // Of the first few it is still known that they were there.
+    let again = stream.append(&of_one_time(1, 100), &STRICT).unwrap();
+    assert!((1..100).contains(&again.duplicates), "{again:?}");
+    stream.replay(&rows(&[(1, "replayed")]), 0).unwrap();
+    let mut cuts = Vec::new();
+    stream.cut(1, &mut cuts);
+    for cut in &cuts {
+        let lines = cut
+            .runs
+            .iter()
+            .flat_map(|run| run.iter().map(|row| row.line.to_vec()));
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort();
+        let all = lines.len();
+        lines.dedup();
+        assert_eq!(lines.len(), all, "a part has a row once");
+    }
+    assert_eq!(cuts.len(), 4);
 }
 
 #[test]

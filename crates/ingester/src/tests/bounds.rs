@@ -76,6 +76,33 @@ async fn heads_are_cut_when_memory_is_short_and_the_log_is_replayed_within_bound
     assert_eq!(life.read(&tenant).await, expected);
 }
 
+#[tokio::test]
+async fn rows_of_one_time_take_no_memory_that_does_not_count() {
+    let mut bed = Bed::new();
+    bed.config.head_memory_max = ByteSize::kib(64);
+    bed.config.block_bytes = ByteSize::kib(16);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let rows = |from: i64| -> Vec<Row> {
+        let lines = (from..from + 500).map(|i| i.to_string());
+        lines.map(|line| row("a", NOW_NS, line)).collect()
+    };
+    let metrics = &life.ingester.inner().metrics;
+    for from in (0..20_000).step_by(500) {
+        life.push(&tenant, &rows(from)).await.unwrap();
+        let bytes = metrics.head_bytes.get() + metrics.newest_rows_bytes.get();
+        assert!(bytes < 150 << 10, "{bytes}");
+    }
+    // Copies that nothing tells any more, and of rows that are in the store.
+    life.push(&tenant, &rows(100)).await.unwrap();
+    assert_eq!(life.recent(&tenant).await.1.len(), 20_000);
+    life.ingester.flush().await.unwrap();
+    life.push(&tenant, &rows(19_800)).await.unwrap();
+    let mut all = life.read(&tenant).await;
+    all.dedup();
+    assert_eq!(all.len(), 20_300);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_push_without_memory_waits_and_is_refused() {
     let mut bed = Bed::new();
