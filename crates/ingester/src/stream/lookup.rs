@@ -9,14 +9,30 @@ use super::State;
 use crate::block::BlockRun;
 use crate::head::{self, rows_at};
 
+/// Bytes that one push may decode of blocks. Rows of what is left out pass for new: queries and the
+/// compactor find that they are copies.
+const DECODED_BYTES_MAX: u64 = 32 << 20;
+
 /// Looks rows of one push up in all that a stream has in memory. What it decodes of blocks is kept
 /// for the next row of the push.
-#[derive(Default)]
 pub(super) struct Lookup {
     at_ns: Option<i64>,
     /// Hashes of the rows with that time.
     hashes: HashSet<u64, foldhash::fast::RandomState>,
     blocks: Vec<Decoded>,
+    /// Bytes that may still be decoded.
+    left_bytes: u64,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self {
+            at_ns: None,
+            hashes: HashSet::default(),
+            blocks: Vec::new(),
+            left_bytes: DECODED_BYTES_MAX,
+        }
+    }
 }
 
 /// A run of a block, as far as it was decoded.
@@ -61,7 +77,7 @@ impl Lookup {
                 continue;
             };
             let mut decoded = std::mem::take(slot);
-            if let Some(rows) = decoded.rows_at(run, at_ns) {
+            if let Some(rows) = decoded.rows_at(run, at_ns, &mut self.left_bytes) {
                 self.collect_from(rows, at_ns);
             }
             if let Some(slot) = self.blocks.get_mut(number) {
@@ -80,18 +96,18 @@ impl Lookup {
 impl Decoded {
     /// All rows of the run if one of them has the time. The times alone are cheap, and mostly say
     /// that there is none.
-    fn rows_at(&mut self, run: &BlockRun, at_ns: i64) -> Option<&Entries> {
-        let open = || run.block.encoded.open();
+    fn rows_at(&mut self, run: &BlockRun, at_ns: i64, left_bytes: &mut u64) -> Option<&Entries> {
+        let mut decode = |columns: Projection| {
+            let bytes = run.block.encoded.meta().decoded_bytes(run.run, columns);
+            *left_bytes = left_bytes.checked_sub(bytes)?;
+            run.block.encoded.open().rows(run.run, columns, None).ok()
+        };
         if self.times.is_none() {
-            let decoded = open().rows(run.run, Projection::TIMESTAMPS, None).ok()?;
-            self.times = Some(decoded.timestamps_ns().to_vec());
+            self.times = Some(decode(Projection::TIMESTAMPS)?.timestamps_ns().to_vec());
         }
         self.times.as_ref()?.binary_search(&at_ns).ok()?;
         if self.rows.is_none() {
-            self.rows = open()
-                .rows(run.run, Projection::ALL, None)
-                .ok()?
-                .to_entries();
+            self.rows = decode(Projection::ALL)?.to_entries();
         }
         self.rows.as_ref().filter(|rows| head::span(rows).is_some())
     }
