@@ -4,6 +4,9 @@
 //! copy of a row that is still in memory, and dropped without a word, because a client that pushes
 //! a batch again after a failure must not be told that it is out of order; or it lies within the
 //! tenant's window, and is accepted; or it is refused.
+//!
+//! If the clock is set back, a stream may have rows of a time to come. Until that has come, rows must
+//! be in order among those that were pushed since then.
 
 use model::{Entries, EntryRef, row_hash};
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +15,10 @@ use proto::role::RefusalReason;
 use super::State;
 use super::lookup::Lookup;
 use super::newest::Newest;
+
+/// How far in the future a stream's newest row is if the clock was set back. A clock that is only a
+/// little ahead of this one gives no such rows.
+const AHEAD_MIN_NS: i64 = 60 * 1_000_000_000;
 
 /// What applies to a push.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +65,8 @@ pub(crate) struct Appended {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     pub(super) newest: Newest,
+    /// The newest time since the clock was set back behind that of the newest rows.
+    set_back_ns: Option<i64>,
     bucket: Bucket,
 }
 
@@ -66,8 +75,33 @@ impl Order {
     pub(super) fn new(newest_bytes: Gauge) -> Self {
         Self {
             newest: Newest::new(newest_bytes),
-            bucket: Bucket::default(),
+            ..Self::default()
         }
+    }
+
+    /// Takes in a row that is older than the newest rows, which are of `newest_ns`, if it may be.
+    fn take_late(
+        &mut self,
+        timestamp_ns: i64,
+        newest_ns: i64,
+        rules: &Rules,
+    ) -> Result<(), RefusalReason> {
+        let must_follow_ns = match self.set_back_ns {
+            Some(set_back_ns) => set_back_ns,
+            None if newest_ns.saturating_sub(rules.now_ns) > AHEAD_MIN_NS => i64::MIN,
+            None => newest_ns,
+        };
+        if must_follow_ns.saturating_sub(timestamp_ns) > rules.window_ns {
+            let newest_ns = must_follow_ns;
+            return Err(match rules.window_ns {
+                0 => RefusalReason::OutOfOrder { newest_ns },
+                _ => RefusalReason::TooFarBehind { newest_ns },
+            });
+        }
+        if must_follow_ns < newest_ns {
+            self.set_back_ns = Some(must_follow_ns.max(timestamp_ns));
+        }
+        Ok(())
     }
 }
 
@@ -144,6 +178,7 @@ impl State {
                 Some(newest_ns) if row.timestamp_ns <= newest_ns => newest_ns,
                 _ => {
                     self.order.newest.begin(row.timestamp_ns);
+                    self.order.set_back_ns = None;
                     unhashed = Some(row);
                     verdicts.in_order.push(i);
                     continue;
@@ -166,17 +201,15 @@ impl State {
             // Rows that were accepted in order are added when all are judged.
             if lookup.contains(self, row) || contains(rows, &verdicts.in_order, row) {
                 verdicts.duplicates += 1;
-            } else if newest_ns.saturating_sub(row.timestamp_ns) <= rules.window_ns {
-                self.live.insert(row);
-                lookup.added(row);
-                verdicts.late.push(i);
-            } else {
-                let reason = if rules.window_ns == 0 {
-                    RefusalReason::OutOfOrder { newest_ns }
-                } else {
-                    RefusalReason::TooFarBehind { newest_ns }
-                };
-                verdicts.refused.push((i as u32, reason));
+                continue;
+            }
+            match self.order.take_late(row.timestamp_ns, newest_ns, rules) {
+                Ok(()) => {
+                    self.live.insert(row);
+                    lookup.added(row);
+                    verdicts.late.push(i);
+                }
+                Err(reason) => verdicts.refused.push((i as u32, reason)),
             }
         }
         if let Some(before) = unhashed {

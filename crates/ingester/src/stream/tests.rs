@@ -105,6 +105,26 @@ fn a_window_lets_older_rows_in_and_says_when_they_are_too_old() {
 }
 
 #[test]
+fn rows_after_a_clock_was_set_back_are_in_order_among_themselves() {
+    const HOUR: i64 = 3600 * 1_000_000_000;
+    let stream = stream();
+    let push = |now_ns: i64, offsets: &[i64]| {
+        let batch: Vec<(i64, &str)> = offsets.iter().map(|at| (now_ns + at, "a")).collect();
+        let rules = Rules { now_ns, ..STRICT };
+        let refused = stream.append(&rows(&batch), &rules).unwrap().refused;
+        let numbers: Vec<u32> = refused.into_iter().map(|(row, _)| row).collect();
+        numbers
+    };
+    assert_eq!(push(2 * HOUR, &[0, 10]), [0; 0]);
+    assert_eq!(push(HOUR, &[0, 5, 3, 7]), [2]);
+    // Almost there, and past it.
+    assert_eq!(push(2 * HOUR - 1000, &[0, 5]), [0; 0]);
+    assert_eq!(push(2 * HOUR + 20, &[0, -5]), [1]);
+    let times: Vec<i64> = all(&stream).iter().map(|row| row.0).collect();
+    assert!(times.is_sorted() && times.len() == 8, "{times:?}");
+}
+
+#[test]
 fn a_batch_pushed_again_is_dropped_wherever_its_rows_are() {
     let stream = stream();
     let batch = rows(&[(1, "a"), (2, "b"), (2, "c"), (2, "b"), (3, "d")]);
