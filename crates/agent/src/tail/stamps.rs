@@ -13,6 +13,10 @@ use super::source::{origin, place};
 /// Pieces of a file that may wait for an acknowledgement; with more, reading waits for one.
 const PIECES_MAX: usize = 4096;
 
+/// How far the clock may be behind the latest time that was given before it counts as set back.
+/// Ingesters take rows as in order that are behind such times by less.
+const BEHIND_MAX_NS: i64 = 120 * 1_000_000_000;
+
 /// A part of a file that was read at once. While it is held here it is told by origins, so that
 /// pieces of several files can lie beside each other; as it is noted, by offsets in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +42,13 @@ fn yes() -> bool {
 pub(crate) struct LastStamp(i64);
 
 impl LastStamp {
-    /// A time after all that were given.
+    /// A time after all that were given, unless the clock was set back.
     pub(crate) fn next(&mut self, wall_ns: i64) -> i64 {
-        self.0 = wall_ns.max(self.0.saturating_add(1));
+        let after = self.0.saturating_add(1);
+        self.0 = match after.saturating_sub(wall_ns) > BEHIND_MAX_NS {
+            true => wall_ns,
+            false => wall_ns.max(after),
+        };
         self.0
     }
 
@@ -177,6 +185,26 @@ mod tests {
         assert_eq!(a.stamp(12, 5000, &mut last), 1012);
         a.end(20);
         assert_eq!(a.stamp(20, 5000, &mut last), 5000);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_far_is_followed() {
+        let (mut last, mut stamps) = (LastStamp::default(), Stamps::default());
+        let now_ns = 1_000 * BEHIND_MAX_NS;
+        let stamp = |at, wall_ns, stamps: &mut Stamps, last: &mut LastStamp| {
+            let stamp_ns = stamps.stamp(at, wall_ns, last);
+            stamps.end(at + 10);
+            stamp_ns
+        };
+        assert_eq!(stamp(0, now_ns, &mut stamps, &mut last), now_ns);
+        let little = now_ns - BEHIND_MAX_NS / 2;
+        assert_eq!(stamp(10, little, &mut stamps, &mut last), now_ns + 1);
+        let far = now_ns - 2 * BEHIND_MAX_NS;
+        assert_eq!(stamp(20, far, &mut stamps, &mut last), far);
+        assert_eq!(stamp(30, far, &mut stamps, &mut last), far + 1);
+        // What has its time from before the step does not bring the old times back.
+        assert_eq!(stamp(0, far, &mut stamps, &mut last), now_ns);
+        assert_eq!(stamp(40, far + 5, &mut stamps, &mut last), far + 5);
     }
 
     #[test]
