@@ -384,6 +384,7 @@ fn start_client(
         },
         saved,
         metrics: metrics.client(&recipient.host),
+        told: Default::default(),
     };
     let (of_courier, token) = (inbox.clone(), give_up.clone());
     let courier = tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! Tries until a batch is taken or refused for good.
 
+mod told;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::{Deliver, DeliverError};
 use crate::batch::{Batch, BatchId};
 use crate::metrics::{ClientMetrics, DropReason};
 use crate::positions::Saved;
+use told::Told;
 
 /// Waits between tries.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct Courier {
     /// Waits for what the book has of a batch; not if nothing is saved.
     pub(crate) saved: Option<Saved>,
     pub(crate) metrics: ClientMetrics,
+    /// What was told of losses.
+    pub(crate) told: Told,
 }
 
 /// The tenant and the lane of batches that go one after the other.
@@ -157,7 +162,7 @@ impl Courier {
         }
     }
 
-    /// Counts and tells what is lost: which lines of which files.
+    /// Counts what is lost, and tells of each file now and then which lines.
     fn drop(
         &self,
         batch: &Batch,
@@ -172,6 +177,9 @@ impl Courier {
         self.metrics
             .sent(batch.entries - entries, batch.bytes - bytes);
         for span in &batch.spans {
+            let Some(untold) = self.told.tell(&span.path) else {
+                continue;
+            };
             tracing::error!(
                 client = %self.client,
                 tenant,
@@ -180,6 +188,7 @@ impl Courier {
                 to_line_at_offset = span.last,
                 dropped = entries,
                 of = batch.entries,
+                untold_before = untold,
                 reason = reason.name(),
                 %error,
                 "lines between these offsets were refused and are dropped"

@@ -112,6 +112,7 @@ async fn run(
         backoff,
         saved: None,
         metrics: metrics.client("host"),
+        told: Default::default(),
     };
     let (sender, receiver) = mpsc::channel(100);
     for batch in batches {
