@@ -361,10 +361,22 @@ fn marks(runs: &[Run<'_>]) -> Vec<Mark> {
     marks
 }
 
+/// How hard a frame is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    Little,
+    /// Text of many rows becomes a twelfth smaller by it, for several times the work.
+    Much,
+}
+
+/// The level of zstd for [`Effort::Much`].
+const MUCH_EFFORT_LEVEL: i32 = 5;
+
 /// Collects frames.
 pub(crate) struct Body {
     codec: Codec,
-    compressor: Compressor,
+    little: Compressor,
+    much: Compressor,
     pool: Vec<u8>,
     /// All but the pool.
     frames: Vec<FrameMeta>,
@@ -375,7 +387,8 @@ impl Body {
     fn new(codec: Codec) -> Self {
         Self {
             codec,
-            compressor: Compressor::default(),
+            little: Compressor::default(),
+            much: Compressor::at_level(MUCH_EFFORT_LEVEL),
             pool: Vec::new(),
             frames: Vec::new(),
             bytes: Vec::new(),
@@ -389,6 +402,10 @@ impl Body {
     }
 
     pub(crate) fn add(&mut self, raw: &[u8]) -> Blob {
+        self.add_with(raw, Effort::Little)
+    }
+
+    pub(crate) fn add_with(&mut self, raw: &[u8], effort: Effort) -> Blob {
         if raw.is_empty() {
             return Blob::default();
         }
@@ -404,7 +421,7 @@ impl Body {
             };
         }
         let add_frame = |raw: &[u8]| {
-            let frame = self.append_frame(raw);
+            let frame = self.append_frame(raw, effort);
             self.frames.push(frame);
             Span {
                 frame: self.frames.len() as u32,
@@ -417,9 +434,13 @@ impl Body {
         }
     }
 
-    fn append_frame(&mut self, raw: &[u8]) -> FrameMeta {
+    fn append_frame(&mut self, raw: &[u8], effort: Effort) -> FrameMeta {
         let start = self.bytes.len();
-        let codec = self.compressor.append(self.codec, raw, &mut self.bytes);
+        let compressor = match effort {
+            Effort::Little => &mut self.little,
+            Effort::Much => &mut self.much,
+        };
+        let codec = compressor.append(self.codec, raw, &mut self.bytes);
         let stored = self.bytes.get(start..).unwrap_or_default();
         FrameMeta {
             offset: start as u64,
@@ -434,7 +455,7 @@ impl Body {
     fn finish(mut self) -> (Vec<FrameMeta>, Bytes) {
         let others = std::mem::take(&mut self.bytes);
         let pool = std::mem::take(&mut self.pool);
-        let pool = self.append_frame(&pool);
+        let pool = self.append_frame(&pool, Effort::Little);
         let shift = u64::from(pool.len);
         self.bytes.reserve_exact(others.len());
         self.bytes.extend_from_slice(&others);

@@ -16,7 +16,7 @@ pub const MAX_RAW_BYTES: usize = 64 << 20;
 pub enum Codec {
     /// Not at all.
     Stored,
-    /// Zstandard, for columns at level 1: higher levels gain about 1 % on them and cost a multiple.
+    /// Zstandard, for most columns at level 1: higher levels gain about 1 % on them and cost a multiple.
     #[default]
     Zstd,
     /// LZ4 blocks: larger, faster to read.

@@ -132,7 +132,7 @@ impl WalConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockCodec {
-    /// Zstandard, level 1.
+    /// Zstandard, level 1; dictionaries and templates at level 5.
     #[default]
     Zstd,
     /// LZ4: larger, and quicker to read.

@@ -1,6 +1,6 @@
 //! Payloads on their way to the body.
 
-use crate::encode::{Body, FRAME_BYTES};
+use crate::encode::{Body, Effort, FRAME_BYTES};
 use crate::format::{Grams, planes_of, width_of};
 use crate::meta::Blob;
 use crate::shape::{Integers, Order, Payload, Planes, SHORT_TEXT_BYTES, SPLIT_PLANES};
@@ -24,6 +24,14 @@ impl Heat {
     /// Whether a search looks into it first.
     fn is_searched(self) -> bool {
         matches!(self, Self::Dictionary | Self::Template | Self::Text)
+    }
+
+    /// Dictionaries and templates repeat themselves the most.
+    fn effort(self) -> Effort {
+        match self {
+            Self::Dictionary | Self::Template => Effort::Much,
+            _ => Effort::Little,
+        }
     }
 }
 
@@ -163,9 +171,9 @@ impl Payloads {
                 *blob = Some(together.part(start, len));
             }
         }
-        for (at, (_, bytes)) in order {
+        for (at, (heat, bytes)) in order {
             if let Some(blob @ None) = blobs.get_mut(at) {
-                *blob = Some(body.add(bytes));
+                *blob = Some(body.add_with(bytes, heat.effort()));
             }
         }
         blobs.into_iter().map(Option::unwrap_or_default).collect()
