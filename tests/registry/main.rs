@@ -27,6 +27,7 @@ mod manage;
 mod manifests;
 mod metadata;
 mod page;
+mod parts;
 mod projects;
 mod promote;
 mod quota;

@@ -54,7 +54,7 @@ pub struct Registry {
     process: Option<Process>,
     launch: Launch,
     client: RegistryClient,
-    _s3: Option<S3>,
+    s3: Option<S3>,
     directory: TempDir,
 }
 
@@ -132,7 +132,7 @@ impl Registry {
             process: Some(launch.start().await?),
             launch,
             client: client(listen),
-            _s3: s3,
+            s3,
             directory,
         })
     }
@@ -159,7 +159,7 @@ impl Registry {
             log: directory.path().join("registry.out"),
             ..self.launch.clone()
         };
-        if self._s3.is_none() {
+        if self.s3.is_none() {
             let name = "SKALD_REGISTRY_STORAGE_LOCAL_DIRECTORY";
             launch = launch.with_env(name, &store.display().to_string());
         }
@@ -167,7 +167,7 @@ impl Registry {
             process: Some(launch.start().await?),
             launch,
             client: RegistryClient::new(&format!("http://{listen}")),
-            _s3: None,
+            s3: None,
             directory,
         }))
     }
@@ -182,6 +182,16 @@ impl Registry {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The S3-compatible server that its bytes are on.
+    ///
+    /// # Errors
+    /// If they are on another's, or in files.
+    pub fn s3(&self) -> anyhow::Result<&S3> {
+        self.s3
+            .as_ref()
+            .context("the registry has no S3 of its own")
     }
 
     /// The process.

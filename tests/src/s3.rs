@@ -1,5 +1,7 @@
 //! An S3-compatible server in this process, on a directory (s3s).
 
+mod open;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,6 +12,8 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use open::{Files, Open};
 
 /// The key that clients sign with.
 pub const ACCESS_KEY: &str = "skald-test";
@@ -23,6 +27,7 @@ pub const BUCKET: &str = "logs";
 pub struct S3 {
     address: SocketAddr,
     task: JoinHandle<()>,
+    open: Open,
 }
 
 impl S3 {
@@ -33,7 +38,11 @@ impl S3 {
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory.join(BUCKET))?;
         let files = s3s_fs::FileSystem::new(directory).map_err(|error| anyhow!("{error:?}"))?;
-        let mut service = S3ServiceBuilder::new(files);
+        let open = Open::default();
+        let mut service = S3ServiceBuilder::new(Files {
+            files,
+            open: open.clone(),
+        });
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = service.build();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -48,7 +57,11 @@ impl S3 {
                 });
             }
         });
-        Ok(Self { address, task })
+        Ok(Self {
+            address,
+            task,
+            open,
+        })
     }
 
     /// Variables that make a process keep its data here.
@@ -62,6 +75,21 @@ impl S3 {
             ("SKALD_STORAGE_S3_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("SKALD_STORAGE_S3_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
         ]
+    }
+
+    /// The keys of uploads in parts that were begun and neither finished nor aborted.
+    pub async fn open_uploads(&self) -> Vec<String> {
+        self.open.keys().await
+    }
+
+    /// Begins one as somebody else does.
+    pub async fn begin_upload(&self, key: &str) {
+        self.open.begin(key.to_owned(), "others".to_owned()).await;
+    }
+
+    /// Has who begins an upload in parts not be told what it is called, or again.
+    pub fn keep_uploads_silent(&self, is_silent: bool) {
+        self.open.keep_silent(is_silent);
     }
 
     /// `http://127.0.0.1:port`

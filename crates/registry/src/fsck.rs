@@ -65,6 +65,8 @@ enum Finding {
     ManifestDamaged { digest: String, repository: String },
     /// Bytes that no row names.
     Orphan { data_key: String },
+    /// An upload in parts that no row names.
+    OrphanUpload { data_key: String, upload_id: String },
     /// A project is charged for another sum than its blobs have.
     QuotaWrong {
         project: String,
@@ -149,7 +151,8 @@ impl Check {
         self.blobs().await?;
         self.manifests().await?;
         self.quotas(who).await?;
-        self.orphans().await
+        self.orphans().await?;
+        self.orphan_uploads().await
     }
 
     async fn tell(&self, finding: &Finding) -> Result<(), Error> {
@@ -354,6 +357,22 @@ impl Check {
             self.found(&finding).await?;
             if self.options.repair {
                 registry.meta().change(Bury { data_key }).await?;
+                self.looked.repaired += 1;
+            }
+        }
+        Ok(())
+    }
+    async fn orphan_uploads(&mut self) -> Result<(), Error> {
+        let registry = self.registry.clone();
+        let mut uploads = std::pin::pin!(gc::orphan_uploads(&registry));
+        while let Some(upload) = uploads.try_next().await? {
+            let finding = Finding::OrphanUpload {
+                data_key: upload.key.clone(),
+                upload_id: upload.id.clone(),
+            };
+            self.found(&finding).await?;
+            if self.options.repair {
+                registry.store().abort(&upload).await?;
                 self.looked.repaired += 1;
             }
         }

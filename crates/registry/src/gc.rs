@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
+use storage::OpenUpload;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -69,15 +70,12 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if may_sweep && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
             let job = Job::gc("sweep");
-            let orphans = sweep(registry).await.map(|orphans| Done {
-                orphans: Some(orphans),
-                ..Done::default()
-            });
-            if let Err(error) = &orphans {
+            let outcome = sweep(registry).await;
+            if let Err(error) = &outcome {
                 registry.metrics().sweep_failed();
                 tracing::error!(?error, "the sweep of the store was broken off");
             }
-            registry.logs().job(&job, orphans.as_ref());
+            registry.logs().job(&job, outcome.as_ref());
         }
         let pause = match is_scheduled {
             true => config.interval.as_std().min(SCHEDULE_POLL),
@@ -331,10 +329,19 @@ async fn remove_dead(registry: &Registry) -> Result<Option<Freed>, Error> {
     Ok(Some(freed))
 }
 
-/// Has bytes removed that no row names; gives how many there were. Nothing is, if the store is not this
-/// database's or so much of it seems to be garbage that the database may be the one that is wrong.
-async fn sweep(registry: &Registry) -> Result<u64, Error> {
+/// Removes what a crash left in the store, if that is this database's.
+async fn sweep(registry: &Registry) -> Result<Done, Error> {
     mark::check(registry.meta(), registry.store().as_ref()).await?;
+    Ok(Done {
+        orphans: Some(sweep_objects(registry).await?),
+        uploads: Some(sweep_uploads(registry).await?),
+        ..Done::default()
+    })
+}
+
+/// Has bytes removed that no row names; gives how many there were. Nothing is, if so much of the store
+/// seems to be garbage that the database may be the one that is wrong.
+async fn sweep_objects(registry: &Registry) -> Result<u64, Error> {
     let (mut objects_count, mut orphans_count) = (0_u64, 0_u64);
     let mut orphans = Vec::new();
     let mut objects = std::pin::pin!(objects(registry).await?);
@@ -377,4 +384,31 @@ pub(crate) async fn objects(
         let is_orphan = changed_ms <= old && !meta.knows_data(data_key).await?;
         Ok(Some((data_key.to_owned(), is_orphan)))
     }))
+}
+
+/// Aborts uploads in parts that no row names; gives how many there were.
+async fn sweep_uploads(registry: &Registry) -> Result<u64, Error> {
+    let mut aborted = 0;
+    let mut uploads = std::pin::pin!(orphan_uploads(registry));
+    while let Some(upload) = uploads.try_next().await? {
+        registry.store().abort(&upload).await?;
+        aborted += 1;
+    }
+    Ok(aborted)
+}
+
+/// Uploads in parts under keys of ours that nobody can continue: the process was killed before it had
+/// written down what the store calls them. Their rows expire before they do.
+pub(crate) fn orphan_uploads(
+    registry: &Registry,
+) -> impl Stream<Item = Result<OpenUpload, Error>> + use<'_> {
+    let meta = registry.meta();
+    let old = meta.now_ms() - registry.config().upload.expiry.0 / 1_000_000;
+    let uploads = registry.store().open_uploads().map_err(Error::from);
+    uploads.try_filter_map(move |upload| async move {
+        let is_ours = store::owner(&upload.key) == Some(upload.key.as_str());
+        let may_be = is_ours && upload.begun_ms <= old;
+        let is_orphan = may_be && !meta.knows_upload_of(&upload.key).await?;
+        Ok(is_orphan.then_some(upload))
+    })
 }

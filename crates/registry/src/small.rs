@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use storage::OpenUpload;
 
 use crate::error::Error;
 use crate::meta::{Meta, Upload};
@@ -219,6 +220,14 @@ impl Store for SmallStore {
             false => written,
         });
         self.store.remove(key, written).await
+    }
+
+    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
+        self.store.open_uploads()
+    }
+
+    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError> {
+        self.store.abort(upload).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use rand::RngExt;
-use storage::{Backend, StorageConfig};
+use storage::{Backend, OpenUpload, StorageConfig};
 
 use crate::error::{Code, Error, StartError};
 use crate::metrics::Metrics;
@@ -118,6 +118,12 @@ pub(crate) trait Store: Send + Sync {
 
     /// Removes an object, if it is there; `written` is of an upload that was not finished.
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError>;
+
+    /// The uploads in parts that are open below [`DATA`], also those that are nothing of ours.
+    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>>;
+
+    /// Aborts an upload in parts, if it is open; nothing else of its object is touched.
+    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError>;
 
     /// Whether it answers.
     async fn probe(&self) -> Result<(), StoreError>;

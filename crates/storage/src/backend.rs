@@ -1,11 +1,13 @@
 //! From a configuration to an object store.
 
 mod local;
+mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, BoxStream, StreamExt};
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -17,6 +19,8 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use crate::config::{Backend, Secret, StorageConfig};
 use crate::error::StorageError;
 pub(crate) use local::LocalReads;
+pub use uploads::OpenUpload;
+use uploads::UploadLister;
 
 /// An object store, and what reads parts of its objects quicker than it does.
 pub(crate) struct Opened {
@@ -54,6 +58,7 @@ pub struct PartStore {
     /// Objects in parts.
     pub parts: Arc<dyn MultipartStore>,
     signer: Option<Arc<dyn Signer>>,
+    lister: Option<UploadLister>,
 }
 
 impl PartStore {
@@ -65,22 +70,38 @@ impl PartStore {
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
         match config.backend {
             Backend::Local => Err(refused("a directory knows no parts")),
-            Backend::S3 => Self::new(s3(config)?, config),
-            Backend::Gcs => Self::new(gcs(config)?, config),
-            Backend::Azure => Self::new(azure(config)?, config),
+            Backend::S3 => {
+                let may_sign = !config.s3.anonymous;
+                let options = may_sign.then(|| client_options(config.s3.allow_http));
+                Self::new(s3(config)?, config, options)
+            }
+            Backend::Gcs => {
+                let may_sign = !config.gcs.anonymous;
+                let options = may_sign.then(|| client_options(config.gcs.allow_http));
+                Self::new(gcs(config)?, config, options)
+            }
+            // There are parts only, which go after a week.
+            Backend::Azure => Self::new(azure(config)?, config, None),
         }
     }
 
+    /// `listed` is for who asks for its open uploads, if it has such and may be asked.
     fn new(
-        store: impl ObjectStore + MultipartStore + Signer,
+        store: impl ObjectStore + MultipartStore + Signer + Clone,
         config: &StorageConfig,
+        listed: Option<ClientOptions>,
     ) -> Result<Self, StorageError> {
         let prefix = object_store::path::Path::parse(&config.prefix).map_err(refused)?;
+        let lister = listed.map(|options| {
+            let timeout = config.requests.timeout.as_std();
+            UploadLister::new(Arc::new(store.clone()), prefix.clone(), &options, timeout)
+        });
         let store = Arc::new(PrefixStore::new(store, prefix));
         Ok(Self {
             objects: store.clone(),
             parts: store.clone(),
             signer: Some(store),
+            lister: lister.transpose().map_err(refused)?,
         })
     }
 
@@ -94,6 +115,19 @@ impl PartStore {
             objects,
             parts,
             signer: None,
+            lister: None,
+        }
+    }
+
+    /// The uploads in parts below a directory that are open; none if the store does not list them.
+    #[must_use]
+    pub fn open_uploads(
+        &self,
+        directory: &str,
+    ) -> BoxStream<'static, object_store::Result<OpenUpload>> {
+        match &self.lister {
+            Some(lister) => lister.list(directory),
+            None => stream::empty().boxed(),
         }
     }
 
@@ -155,7 +189,7 @@ fn set<B>(builder: B, value: Option<&str>, setter: impl FnOnce(B, String) -> B) 
 
 fn s3(
     config: &StorageConfig,
-) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
+) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let s3 = &config.s3;
     if s3.bucket.is_empty() {
         return Err(refused("s3.bucket is not set"));
@@ -191,7 +225,7 @@ fn s3(
 
 fn gcs(
     config: &StorageConfig,
-) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
+) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let gcs = &config.gcs;
     if gcs.bucket.is_empty() {
         return Err(refused("gcs.bucket is not set"));
@@ -219,7 +253,7 @@ fn gcs(
 
 fn azure(
     config: &StorageConfig,
-) -> Result<impl ObjectStore + MultipartStore + Signer + use<>, StorageError> {
+) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let azure = &config.azure;
     if azure.container.is_empty() {
         return Err(refused("azure.container is not set"));

@@ -41,7 +41,7 @@ mod store;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 
-pub use backend::PartStore;
+pub use backend::{OpenUpload, PartStore};
 pub use cache::ByteCache;
 pub use catalog::{Catalog, Claim, DeleteRequests, add_to_index};
 pub use clock::Clock;

@@ -45,6 +45,9 @@ pub(crate) struct Done {
     /// Objects of the store that no row named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) orphans: Option<u64>,
+    /// Uploads in parts that no row named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uploads: Option<u64>,
     /// What was not as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) findings: Option<u64>,

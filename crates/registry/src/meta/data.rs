@@ -170,6 +170,16 @@ impl Meta {
         row.map(|row| row.is_some())
             .map_err(|error| unavailable(&error))
     }
+
+    /// Whether somebody may continue an upload that writes these bytes, or is about to give it up.
+    pub(crate) async fn knows_upload_of(&self, data_key: &str) -> Result<bool, Error> {
+        let found = bound!(
+            "SELECT 1 FROM upload WHERE data_key = $1 \
+             UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
+            data_key,
+        );
+        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+    }
 }
 
 /// Forgets bytes that were removed.

@@ -17,6 +17,7 @@ use futures::StreamExt;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
+use storage::OpenUpload;
 
 use super::{Appender, Bodies, DATA, FAN_OUT_CHARS, MARK, Store, StoreError};
 use end::End;
@@ -173,6 +174,15 @@ impl Store for LocalStore {
             Err(StoreError::Lost { .. }) => Ok(()),
             other => other,
         }
+    }
+
+    /// A file has no parts.
+    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
+        stream::empty().boxed()
+    }
+
+    async fn abort(&self, _upload: &OpenUpload) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
-use storage::PartStore;
+use storage::{OpenUpload, PartStore};
 
 use super::{Appender, Bodies, DATA, MARK, Store, StoreError, TAIL, new_id};
 
@@ -153,11 +153,7 @@ impl Store for ObjectStore {
         if let Some(written) = written {
             let written = parse(key, written)?;
             if let Some(id) = &written.upload_id {
-                match self.0.parts.abort_multipart(&Path::from(key), id).await {
-                    // One that is gone already is as good.
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(failed("aborting", key)(error)),
-                }
+                self.abort_parts(key, id).await?;
             }
             let tails = Path::from(tails(key));
             let mut listed = self.0.objects.list(Some(&tails));
@@ -167,6 +163,15 @@ impl Store for ObjectStore {
             self.delete(&tails).await?;
         }
         self.delete(&Path::from(key)).await
+    }
+
+    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
+        let listed = self.0.open_uploads(DATA);
+        listed.map_err(failed("listing uploads", DATA)).boxed()
+    }
+
+    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError> {
+        self.abort_parts(&upload.key, &upload.id).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -228,6 +233,14 @@ impl ObjectStore {
         }
         buffer.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
         Ok(buffer)
+    }
+
+    async fn abort_parts(&self, key: &str, id: &String) -> Result<(), StoreError> {
+        match self.0.parts.abort_multipart(&Path::from(key), id).await {
+            // One that is gone already is as good.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("aborting", key)(error)),
+        }
     }
 
     async fn delete(&self, path: &Path) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use storage::OpenUpload;
 
 use super::{Appender, Bodies, Store, StoreError};
 use crate::cost::{Cost, Part, Timer};
@@ -88,6 +89,15 @@ impl Store for TimedStore {
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError> {
         let _timer = self.timer(StoreAction::remove);
         self.store.remove(key, written).await
+    }
+
+    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
+        self.store.open_uploads()
+    }
+
+    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError> {
+        let _timer = self.timer(StoreAction::remove);
+        self.store.abort(upload).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
