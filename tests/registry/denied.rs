@@ -64,6 +64,37 @@ async fn guessing_at_once_does_not_help_and_locks_nobody_else_out() -> anyhow::R
     .await
 }
 
+/// Names that anybody can make up are in no line where somebody adds up by them.
+#[tokio::test]
+async fn what_is_refused_is_named_by_its_path_only() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let path = "/v2/madeup/app/manifests/v1";
+    for (client, status) in [(registry.client(), 401), (&dev, 403), (&admin, 404)] {
+        assert_eq!(client.status(Method::GET, path).await?, status);
+    }
+    let access = registry.directory().join("data/log/registry-access.log");
+    let lines = wait_for("the lines", Duration::from_secs(20), async || {
+        let text = std::fs::read_to_string(&access).ok()?;
+        let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+        let lines = lines.ok()?.into_iter().filter(|line| line["path"] == path);
+        let lines: Vec<Value> = lines.collect();
+        (lines.len() == 3).then_some(lines)
+    })
+    .await?;
+    for (line, project) in lines
+        .iter()
+        .zip([json!(null), json!(null), json!("madeup")])
+    {
+        assert_eq!(
+            (&line["route"], &line["action"]),
+            (&json!("manifest"), &json!("pull"))
+        );
+        assert_eq!(line["project"], project, "{line}");
+    }
+    Ok(())
+}
+
 /// Statuses of wrong passwords of `admin` that a proxy passes on from an address.
 async fn guess_from(registry: &Registry, address: &str, times: usize) -> anyhow::Result<Vec<u16>> {
     let mut statuses = Vec::new();

@@ -44,7 +44,12 @@ impl Call {
             Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
         })?;
         let (target, namespace) = in_namespace(&registry, target, &parts.method, &query.0).await?;
-        describe(&seen.note, &target, &parts.method);
+        {
+            let (route, action) = words(&target, &parts.method);
+            let mut noted = seen.note.edit();
+            noted.route = Some(route);
+            noted.action = Some(action);
+        }
         let caller = admit(&registry, seen, &target, &parts).await;
         let caller = caller.map_err(|error| {
             let scope = scope(&target, &parts.method);
@@ -148,6 +153,7 @@ async fn admit(
         Some(repo) => {
             let action = action(target, &parts.method);
             auth::authorize(registry, &caller, repo, action, seen).await?;
+            describe(&seen.note, target);
             let is_change = !matches!(parts.method, Method::GET | Method::HEAD);
             if action != Action::Pull && is_change {
                 settings::check_writable(registry)?;
@@ -191,12 +197,9 @@ fn scope(target: &Target, method: &Method) -> Option<String> {
     Some(format!("repository:{repo}:{actions}"))
 }
 
-/// Notes what a request asks for.
-fn describe(note: &Note, target: &Target, method: &Method) {
+/// Notes what a request asks for, once its caller may. Whoever likes can make up names.
+fn describe(note: &Note, target: &Target) {
     let mut noted = note.edit();
-    let (route, action) = words(target, method);
-    noted.route = Some(route);
-    noted.action = Some(action);
     if let Some(repo) = target.repo() {
         noted.project = Some(repo.project().to_owned());
         noted.repo = Some(repo.as_str().to_owned());
