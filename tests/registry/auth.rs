@@ -194,6 +194,18 @@ async fn tokens_say_what_they_allow() -> anyhow::Result<()> {
     }
     let keys = registry.client().json("/service/keys").await?;
     assert_eq!(keys["keys"][0]["crv"], "Ed25519");
+    // Once for each of the three.
+    let denied = "/api/v2.0/audit-logs?sort=id&q=event=token_denied";
+    let denied = admin.json(denied).await?;
+    let told = |record: &Value| record["record"]["reason"].as_str().map(str::to_owned);
+    let told: Vec<_> = denied.as_array().into_iter().flatten().map(told).collect();
+    assert_eq!(told.len(), 6, "{denied}");
+    for (reason, expected) in told.iter().flatten().zip([
+        "dev may not delete team/app: the role in project team is developer, and it takes maintainer",
+        "dev may not pull other/app: there is no role in project other, and it takes limitedGuest",
+    ]) {
+        assert_eq!(reason, expected);
+    }
     Ok(())
 }
 

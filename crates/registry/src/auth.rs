@@ -518,6 +518,18 @@ async fn why_not(
     })
 }
 
+/// Why a caller may not do something with a repository.
+async fn may_not(
+    registry: &Registry,
+    caller: &Caller,
+    repo: &RepoName,
+    action: Action,
+) -> Result<String, Error> {
+    let why = why_not(registry, caller, repo.project(), action).await?;
+    let (who, name) = (caller.name(), action.name());
+    Ok(format!("{who} may not {name} {repo}: {why}"))
+}
+
 /// Refuses what a caller may not do with a repository, and says so in the audit trail.
 pub(crate) async fn authorize(
     registry: &Registry,
@@ -537,8 +549,7 @@ pub(crate) async fn authorize(
             Err(Error::new(Code::Unauthorized, message))
         }
         _ => {
-            let why = why_not(registry, caller, repo.project(), action).await?;
-            let message = format!("{} may not {name} {repo}: {why}", caller.name());
+            let message = may_not(registry, caller, repo, action).await?;
             let event = Event::new("access_denied", "repository", repo.as_str()).in_repo(repo);
             let error = Error::new(Code::Denied, message).with_event(event);
             Err(error.told(registry.meta(), &caller.who(seen)).await)

@@ -14,12 +14,15 @@ use super::{Action, Caller, SERVICE, allows, identify, login, refresh};
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::{Seen, new_id};
+use crate::meta::{Event, Tell};
 use crate::metrics::TokenResult;
 use crate::name::RepoName;
 use crate::registry::Registry;
 
 /// Scopes that one token may have.
 const SCOPES_MAX: usize = 100;
+/// Repositories of one token that the audit trail tells were refused.
+const REFUSALS_TOLD_MAX: usize = 10;
 /// Bytes of the form that a token is asked for with, which is read before anybody has logged in.
 const FORM_BYTES_MAX: usize = 16 << 10;
 /// Where a proxy says what its client called.
@@ -102,7 +105,7 @@ async fn by_get(
             return Err(Error::new(Code::Unauthorized, message));
         }
         let params = params.map(|Query(params)| params).unwrap_or_default();
-        give(&registry, caller, revision, &params).await
+        give(&registry, caller, revision, &params, &seen).await
     };
     answer(given.await, &registry, &headers, &seen)
 }
@@ -143,7 +146,7 @@ async fn by_post(
                 return Err(error.with_status(StatusCode::BAD_REQUEST));
             }
         };
-        give(&registry, caller, revision, &params).await
+        give(&registry, caller, revision, &params, &seen).await
     };
     answer(given.await, &registry, &headers, &seen)
 }
@@ -177,13 +180,15 @@ async fn give(
     caller: Caller,
     revision: i64,
     params: &Params,
+    seen: &Seen,
 ) -> Result<serde_json::Value, Error> {
     let scopes = params.iter().filter(|(name, _)| name == "scope");
     let scopes = scopes.flat_map(|(_, scopes)| scopes.split_whitespace());
-    let mut access = Vec::new();
+    let (mut access, mut refused) = (Vec::new(), Vec::new());
     for scope in scopes.take(SCOPES_MAX) {
-        access.extend(granted(registry, &caller, scope).await?);
+        access.extend(granted(registry, &caller, scope, &mut refused).await?);
     }
+    tell_refused(registry, &caller, &refused, seen).await?;
     let now_s = registry.meta().now_ms() / 1000;
     let claims = Claims::new(SERVICE, now_s, registry.token_lifetime(), new_id());
     let claims = Claims {
@@ -225,12 +230,35 @@ async fn refresh_token(
     }
 }
 
-/// What of a scope, `repository:name:pull,push`, the caller may do. What is no scope of ours gives
-/// nothing.
+/// Tells what a caller asked for and may not do. The token says only what it may, and what it is good
+/// for is not asked again; who has not logged in is no news.
+async fn tell_refused(
+    registry: &Registry,
+    caller: &Caller,
+    refused: &[(RepoName, Action)],
+    seen: &Seen,
+) -> Result<(), Error> {
+    if !matches!(caller, Caller::Account(_) | Caller::Robot { .. }) {
+        return Ok(());
+    }
+    for (repo, action) in refused.iter().take(REFUSALS_TOLD_MAX) {
+        let event = Event {
+            reason: Some(super::may_not(registry, caller, repo, *action).await?),
+            ..Event::new("token_denied", "repository", repo.as_str()).in_repo(repo)
+        };
+        let who = caller.who(seen);
+        registry.meta().change(Tell { who, event }).await?;
+    }
+    Ok(())
+}
+
+/// What of a scope, `repository:name:pull,push`, the caller may do, and the first that is named of what
+/// it may not. What is no scope of ours gives nothing.
 async fn granted(
     registry: &Registry,
     caller: &Caller,
     scope: &str,
+    refused: &mut Vec<(RepoName, Action)>,
 ) -> Result<Option<Access>, Error> {
     let Some((kind, rest)) = scope.split_once(':') else {
         return Ok(None);
@@ -247,11 +275,16 @@ async fn granted(
             let Ok(repo) = RepoName::parse(name) else {
                 return Ok(None);
             };
+            let mut missing = None;
             for action in Action::ALL.into_iter().filter(|action| asked(*action)) {
-                if allows(registry, caller, &repo, action).await? {
-                    allowed.push(action.name().to_owned());
+                match allows(registry, caller, &repo, action).await? {
+                    true => allowed.push(action.name().to_owned()),
+                    false => missing = missing.or(Some(action)),
                 }
             }
+            // Who asks for all takes what there is.
+            let is_named = |action: &Action| actions.split(',').any(|a| a == action.name());
+            refused.extend(missing.filter(is_named).map(|action| (repo, action)));
         }
         "registry" if name == "catalog" && caller.is_admin() => {
             allowed.push("*".to_owned());
