@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{INDEX, Kind, Registry, RegistryClient, bytes};
+use tests::registry::{INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, sha256};
 use tests::wait_for;
 
 /// More than one part.
@@ -106,5 +106,41 @@ async fn many_tags_expire_but_those_that_are_held() -> anyhow::Result<()> {
         assert_eq!(gone, Some(COUNT - 15));
         assert_eq!(tags(client, "team/app").await?.len(), left);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_manifest_with_very_many_tags_goes_with_all_of_them() -> anyhow::Result<()> {
+    const TAGS: usize = 350;
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let manifest = client.push_image("team/app", "v0", &bytes(1, 10)).await?;
+    let digest = sha256(&manifest);
+    let names: Vec<String> = (1..TAGS).map(|number| format!("tag=v{number}")).collect();
+    for names in names.chunks(50) {
+        let reference = format!("{digest}?{}", names.join("&"));
+        let put = client.put_manifest("team/app", &reference, MANIFEST, &manifest);
+        assert_eq!(put.await?.status(), 201);
+    }
+    assert_eq!(tags(client, "team/app").await?.len(), TAGS);
+
+    let path = format!("/v2/team/app/manifests/{digest}");
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
+    assert_eq!(tags(client, "team/app").await?.len(), 0);
+    for number in [0, 255, 256, TAGS - 1] {
+        let history = "/api/v2.0/projects/team/repositories/app/tags";
+        let history = client.json(&format!("{history}/v{number}/history")).await?;
+        let last = &history[0];
+        assert_eq!(
+            (&last["digest"], &last["old_digest"]),
+            (&Value::Null, &json!(digest))
+        );
+    }
+    wait_for("the records", Duration::from_secs(20), async || {
+        (told(&registry, "delete_artifact").ok()? == TAGS).then_some(())
+    })
+    .await?;
+    let removed = "/api/v2.0/audit-logs?page_size=1&q=operation=delete,resource=team/app:v349";
+    assert_eq!(client.json(removed).await?[0]["record"]["ref"], "v349");
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
 use super::change::{Change, Tx, bound, first};
@@ -91,29 +91,44 @@ fn resource(event: &Event) -> String {
     }
 }
 
-/// Keeps a record.
+/// Values of a record.
+const WIDTH: usize = 9;
+
+/// The place of a record in a statement that keeps many.
+fn place(at: usize) -> String {
+    let value = |n: usize| format!("${}", at * WIDTH + n);
+    let rest: Vec<String> = (3..=WIDTH).map(value).collect();
+    let project = format!("(SELECT id FROM project WHERE name = {})", value(2));
+    format!("({}, {project}, {})", value(1), rest.join(", "))
+}
+
+/// Keeps records of what happened, with their lines.
 pub(super) async fn keep(
     tx: &mut Tx<'_>,
     who: &Who,
-    event: &Event,
-    line: &str,
+    events: &[Event],
+    lines: &[String],
 ) -> Result<(), sqlx::Error> {
-    bound!(
+    let places: Vec<String> = (0..events.len()).map(place).collect();
+    let sql = format!(
         "INSERT INTO audit (at_ms, project_id, actor, event, operation, done, resource_type, \
-         resource, line) \
-         VALUES ($1, (SELECT id FROM project WHERE name = $2), $3, $4, $5, $6, $7, $8, $9)",
-        tx.now_ms,
-        event.project.as_deref(),
-        who.name.as_str(),
-        event.event,
-        operation(event.event),
-        i64::from(event.reason.is_none()),
-        event.resource_type,
-        resource(event),
-        line,
-    )
-    .execute(&mut *tx.conn)
-    .await?;
+         resource, line) VALUES {}",
+        places.join(", ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for (event, line) in events.iter().zip(lines) {
+        query = query
+            .bind(tx.now_ms)
+            .bind(event.project.as_deref())
+            .bind(who.name.as_str())
+            .bind(event.event)
+            .bind(operation(event.event))
+            .bind(i64::from(event.reason.is_none()))
+            .bind(event.resource_type)
+            .bind(resource(event))
+            .bind(line.as_str());
+    }
+    query.execute(&mut *tx.conn).await?;
     Ok(())
 }
 

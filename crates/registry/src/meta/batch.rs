@@ -27,6 +27,18 @@ pub(super) fn batches<T: Copy>(values: impl IntoIterator<Item = T>) -> Vec<Vec<T
     batches
 }
 
+/// Cuts values into pieces for a statement each, of a power of two each, for who cannot bear a value
+/// that is repeated.
+pub(super) fn pieces<T>(mut values: &[T]) -> Vec<&[T]> {
+    let mut pieces = Vec::new();
+    while let Some(log) = values.len().checked_ilog2() {
+        let (piece, rest) = values.split_at(VALUES_MAX.min(1 << log));
+        pieces.push(piece);
+        values = rest;
+    }
+    pieces
+}
+
 /// The statement `sql` with its first value and a batch of digests behind it.
 pub(super) fn with_digests<'q>(
     sql: String,
@@ -65,6 +77,19 @@ mod tests {
             let mut values = all.concat();
             values.dedup();
             assert_eq!(values, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn pieces_have_few_sizes_and_each_value_once() {
+        assert!(pieces(&[0; 0]).is_empty());
+        assert_eq!(pieces(&[1, 2, 3]), [&[1, 2][..], &[3]]);
+        for count in [1, 2, 255, 256, 257, 5000] {
+            let values: Vec<usize> = (0..count).collect();
+            let all = pieces(&values);
+            assert!(all.iter().all(|piece| piece.len().is_power_of_two()));
+            assert!(all.iter().all(|piece| piece.len() <= VALUES_MAX));
+            assert_eq!(all.concat(), values);
         }
     }
 

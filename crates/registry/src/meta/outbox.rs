@@ -3,8 +3,9 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
+use super::batch::{pieces, places};
 use super::change::{Change, Tx, bound};
 use super::diff::{Fields, diff};
 use super::error::{Failure, unavailable};
@@ -113,12 +114,7 @@ struct Line<'a> {
 
 /// Tells of something that the transaction does.
 pub(super) async fn tell(tx: &mut Tx<'_>, who: &Who, event: &Event) -> Result<(), sqlx::Error> {
-    let line = event.line(who, tx.now_ms);
-    tx.tells = true;
-    bound!("INSERT INTO outbox (line) VALUES ($1)", line.as_str())
-        .execute(&mut *tx.conn)
-        .await?;
-    audit::keep(tx, who, event, &line).await
+    tell_all(tx, who, std::slice::from_ref(event)).await
 }
 
 /// Tells of something that the transaction does to a manifest: once for each of these tags, that each
@@ -129,17 +125,35 @@ pub(super) async fn tell_each(
     event: Event,
     tags: &[impl AsRef<str>],
 ) -> Result<(), sqlx::Error> {
-    for tag in tags {
-        let event = Event {
-            reference: Some(tag.as_ref().to_owned()),
-            ..event.clone()
-        };
-        tell(tx, who, &event).await?;
+    if tags.is_empty() {
+        return tell(tx, who, &event).await;
     }
-    match tags.is_empty() {
-        true => tell(tx, who, &event).await,
-        false => Ok(()),
+    let of = |tag: &str| Event {
+        reference: Some(tag.to_owned()),
+        ..event.clone()
+    };
+    let events: Vec<Event> = tags.iter().map(|tag| of(tag.as_ref())).collect();
+    tell_all(tx, who, &events).await
+}
+
+/// Writes records: many at once, as there may be very many tags.
+async fn tell_all(tx: &mut Tx<'_>, who: &Who, events: &[Event]) -> Result<(), sqlx::Error> {
+    tx.tells = true;
+    for events in pieces(events) {
+        let lines = events.iter().map(|event| event.line(who, tx.now_ms));
+        let lines: Vec<String> = lines.collect();
+        let sql = format!(
+            "INSERT INTO outbox (line) VALUES {}",
+            places(0, lines.len(), 1)
+        );
+        let query = sqlx::query(AssertSqlSafe(sql));
+        let query = lines
+            .iter()
+            .fold(query, |query, line| query.bind(line.as_str()));
+        query.execute(&mut *tx.conn).await?;
+        audit::keep(tx, who, events, &lines).await?;
     }
+    Ok(())
 }
 
 /// Tells of something that was refused, and so changed nothing.

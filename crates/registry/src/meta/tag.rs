@@ -164,24 +164,28 @@ pub(super) async fn above(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Takes all tags from a manifest that is about to go; gives their names.
+/// Takes all tags from a manifest that is about to go; gives their names. There may be very many.
 pub(super) async fn take_all(
     tx: &mut Tx<'_>,
     target: &Target<'_>,
 ) -> Result<Vec<String>, sqlx::Error> {
+    bound!(
+        "INSERT INTO tag_history (repo_id, name, digest, old_digest, actor, at_ms) \
+         SELECT repo_id, name, CAST(NULL AS TEXT), CAST($1 AS TEXT), CAST($2 AS TEXT), \
+         CAST($3 AS BIGINT) FROM tag WHERE manifest_id = $4",
+        target.digest,
+        target.who.name.as_str(),
+        tx.now_ms,
+        target.manifest_id,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
     let taken = bound!(
         "DELETE FROM tag WHERE manifest_id = $1 RETURNING name",
         target.manifest_id,
     );
     let rows = taken.fetch_all(&mut *tx.conn).await?;
-    let names: Vec<String> = rows
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
-    for name in &names {
-        record(tx, target, name, None, Some(target.digest)).await?;
-    }
-    Ok(names)
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Removes a tag; the manifest stays for as long as something else points to it, and the grace.
