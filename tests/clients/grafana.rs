@@ -336,6 +336,8 @@ pub(crate) async fn split_queries_name_shards(site: &Site) -> anyhow::Result<()>
 pub(crate) async fn live_lines_come_over_a_socket(site: &Site) -> anyhow::Result<()> {
     let query = "query=%7Bapp%3D%22live%22%7D%20%7C%3D%20%60keep%60";
     let mut socket = Socket::open(site, &format!("/loki/api/v1/tail?{query}")).await?;
+    // A tail without lines is not taken for a dead connection by what is in between.
+    socket.ping().await?;
     let now_ns = now_ns();
     let value = |number: i64, line: &str| json!([(now_ns + number).to_string(), line]);
     let labels = json!({"app": "live"});

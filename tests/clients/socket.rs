@@ -31,13 +31,25 @@ impl Socket {
     /// The next frame of lines.
     pub(crate) async fn frame(&mut self) -> anyhow::Result<Value> {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.0.next());
-            let message = next.await.context("no frame in time")?;
-            match message.context("the socket was closed")?? {
+            match self.next().await? {
                 Message::Text(text) => return Ok(serde_json::from_str(&text)?),
                 Message::Close(frame) => anyhow::bail!("closed: {frame:?}"),
                 _ => {}
             }
         }
+    }
+
+    /// Waits for the server to ask whether the client is there, before there are any lines.
+    pub(crate) async fn ping(&mut self) -> anyhow::Result<()> {
+        match self.next().await? {
+            Message::Ping(_) => Ok(()),
+            other => anyhow::bail!("{other:?} came instead of a ping"),
+        }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Message> {
+        let next = tokio::time::timeout(PATIENCE, self.0.next());
+        let message = next.await.context("no message in time")?;
+        Ok(message.context("the socket was closed")??)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Subscriptions at the ingesters begin before history is read, so nothing falls between the two;
 //! what both have, or what several replicas have, is sent once. Ingesters that join later are
-//! subscribed to as well. A client that reads too slowly is told how many lines it missed.
+//! subscribed to as well. A client that reads too slowly is told how many lines it missed. One that
+//! is gone without a word is found out by pings, which also keep proxies from cutting quiet tails.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::StreamExt;
 use http::request::Parts;
 use model::{Code, CodedError, Direction, Shard, TenantId, TimeRange};
@@ -20,7 +22,7 @@ use proto::role::{LogRow, TailBatch, TailRequest};
 use server::http::{ApiError, Tenants};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::Querier;
 use crate::check;
@@ -34,6 +36,10 @@ const RESUBSCRIBE: Duration = Duration::from_secs(2);
 const REMEMBERED_ROWS_MAX: usize = 100_000;
 /// Batches between ingesters and the socket.
 const BATCHES_MAX: usize = 256;
+/// How often a client is asked whether it is there.
+const PING: Duration = Duration::from_secs(5);
+/// How long a client may give no sign, or take nothing of a message.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The longest that `delay_for` may be.
 const DELAY_S_MAX: i64 = 5;
 
@@ -188,20 +194,30 @@ async fn serve(
         rows.retain(|row| seen.insert(row));
         waiting.push(rows, 0, Instant::now());
     }
-    let mut renew = tokio::time::interval(RESUBSCRIBE);
-    renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renew = every(RESUBSCRIBE);
+    let mut ping = every(PING);
+    let mut heard = Instant::now();
     loop {
         if let Some(frame) = waiting.take_due(&query.encoding) {
-            socket
-                .send(Message::Text(frame.into()))
-                .await
-                .map_err(|e| CodedError::new(Code::Cancelled, e.to_string()))?;
+            send(socket, Message::Text(frame.into())).await?;
         }
         tokio::select! {
+            // What the client said comes before the question whether it is there.
+            biased;
             message = socket.recv() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => heard = Instant::now(),
             },
+            _ = ping.tick() => {
+                if heard.elapsed() > SILENCE_MAX {
+                    return Err(CodedError::new(Code::Cancelled, "the client gives no sign"));
+                }
+                send(socket, Message::Ping(Bytes::new())).await?;
+            }
+            _ = renew.tick() => {
+                let start_ns = querier.now_ns() - 5_000_000_000;
+                subscriptions.renew(querier, query, start_ns, &sender).await?;
+            }
             Some(batch) = live.recv() => {
                 let TailBatch { streams, dropped } = batch?;
                 let mut rows: Vec<_> = streams.into_iter().flat_map(|stream| stream.rows).collect();
@@ -209,12 +225,21 @@ async fn serve(
                 waiting.push(rows, dropped, Instant::now() + query.delay);
             }
             () = waiting.due() => {}
-            _ = renew.tick() => {
-                let start_ns = querier.now_ns() - 5_000_000_000;
-                subscriptions.renew(querier, query, start_ns, &sender).await?;
-            }
         }
     }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), CodedError> {
+    let sent = tokio::time::timeout(SILENCE_MAX, socket.send(message)).await;
+    let ended = |why: String| CodedError::new(Code::Cancelled, why);
+    sent.map_err(|_| ended("the client takes nothing".to_owned()))?
+        .map_err(|error| ended(error.to_string()))
 }
 
 fn history_of(query: &TailQuery, now_ns: i64) -> RangeQuery {
@@ -394,7 +419,6 @@ fn frame(rows: &[LogRow], dropped: u64, encoding: &Encoding) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use model::{LabelSet, RowLabels};
 
     use super::*;
