@@ -557,6 +557,21 @@ impl BlockMeta {
         ranges
     }
 
+    /// Whether all frames that lie in a part of the object are as they were written.
+    #[must_use]
+    pub fn is_intact(&self, part: &Range<u64>, bytes: &[u8]) -> bool {
+        self.frames.iter().all(|frame| {
+            let start = self.body_off + frame.offset;
+            let end = start + u64::from(frame.len);
+            if start < part.start || part.end < end {
+                return true;
+            }
+            let inside = (start - part.start) as usize..(end - part.start) as usize;
+            let stored = bytes.get(inside);
+            stored.is_some_and(|stored| codec::frame::checksum(stored) == frame.crc)
+        })
+    }
+
     pub(crate) fn body_len(&self) -> u64 {
         self.frames
             .last()

@@ -246,6 +246,13 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
+    /// Whether the end of an object, from `meta_off` to its last byte, is as it was written.
+    #[must_use]
+    pub fn is_intact(meta_bytes: &Bytes) -> bool {
+        let container = Container::parse(meta_bytes.clone(), MAGIC, VERSION);
+        container.is_ok_and(|container| container.is_intact())
+    }
+
     /// Reads the end of an object, from `meta_off` to its last byte.
     ///
     /// # Errors

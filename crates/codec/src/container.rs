@@ -233,6 +233,19 @@ impl Container {
         })
     }
 
+    /// Whether all sections are as they were written; nothing is decompressed.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.sections
+            .iter()
+            .all(|section| frame::checksum(&self.stored(section)) == section.crc)
+    }
+
+    fn stored(&self, section: &Section) -> Bytes {
+        let start = (section.offset - self.trailer.meta_off) as usize;
+        self.bytes.slice(start..start + section.len as usize)
+    }
+
     /// The trailer.
     #[must_use]
     pub fn trailer(&self) -> &Trailer {
@@ -264,8 +277,7 @@ impl Container {
             .binary_search_by_key(&(kind, ordinal), |section| (section.kind, section.ordinal))
             .map_err(|_| CodecError::Missing)?;
         let section = self.sections.get(at).ok_or(CodecError::Missing)?;
-        let start = (section.offset - self.trailer.meta_off) as usize;
-        let stored = self.bytes.slice(start..start + section.len as usize);
+        let stored = self.stored(section);
         Decompressor::default().read(
             section.codec,
             &stored,

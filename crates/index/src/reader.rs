@@ -95,6 +95,13 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether a file is as it was written.
+    #[must_use]
+    pub fn is_intact(file: &Bytes) -> bool {
+        let container = Container::parse(file.clone(), MAGIC, VERSION);
+        container.is_ok_and(|container| container.is_intact())
+    }
+
     /// Reads a file.
     ///
     /// # Errors

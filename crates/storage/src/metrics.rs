@@ -107,6 +107,7 @@ pub struct Metrics {
     retries: Family<OperationLabels, Counter>,
     pub(crate) hedged: Counter,
     pub(crate) hedges_won: Counter,
+    pub(crate) read_again: Counter,
     bytes: Family<OperationLabels, Counter>,
     seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
@@ -134,6 +135,7 @@ impl Metrics {
             retries: Family::default(),
             hedged: Counter::default(),
             hedges_won: Counter::default(),
+            read_again: Counter::default(),
             bytes: Family::default(),
             seconds: Family::new_with_constructor(request_seconds),
             in_flight: Gauge::default(),
@@ -172,6 +174,11 @@ impl Metrics {
             "hedged_reads_won",
             "Second reads that answered first",
             metrics.hedges_won.clone(),
+        );
+        storage.register(
+            "read_again",
+            "Reads made again because what was read was missing, short or not what was written",
+            metrics.read_again.clone(),
         );
         storage.register(
             "bytes",

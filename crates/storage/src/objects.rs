@@ -93,7 +93,9 @@ impl Objects {
         let load = async {
             let end = object.meta_off.saturating_add(object.meta_len);
             let region = object.meta_off..end;
-            let read = self.read(object, std::slice::from_ref(&region)).await?;
+            let is_intact = |_, bytes: &Bytes| ObjectMeta::is_intact(bytes);
+            let read = self.read(object, std::slice::from_ref(&region), is_intact);
+            let read = read.await?;
             let bytes = read.into_iter().next().unwrap_or_default();
             let corrupt =
                 |reason: &dyn std::fmt::Display| StorageError::corrupt(&object.key, reason);
@@ -175,14 +177,19 @@ impl Objects {
     ) -> Result<(), StorageError> {
         let missing = wanted.map(|(block, ranges)| (block, block.missing(ranges)));
         let missing: Vec<_> = missing.filter(|(_, ranges)| !ranges.is_empty()).collect();
-        let ranges = missing
+        let parts = missing
             .iter()
-            .flat_map(|(_, ranges)| ranges.iter().cloned());
-        let ranges: Vec<Range<u64>> = ranges.collect();
+            .flat_map(|(block, ranges)| ranges.iter().map(|range| (block.meta(), range.clone())));
+        let (metas, ranges): (Vec<&Arc<BlockMeta>>, Vec<Range<u64>>) = parts.unzip();
         if ranges.is_empty() {
             return Ok(());
         }
-        let mut read = self.read(object, &ranges).await?.into_iter();
+        let is_intact = |number: usize, bytes: &Bytes| {
+            let part = metas.get(number).zip(ranges.get(number));
+            part.is_none_or(|(meta, range)| meta.is_intact(range, bytes))
+        };
+        let read = self.read(object, &ranges, is_intact).await?;
+        let mut read = read.into_iter();
         for (block, ranges) in missing {
             let pieces = ranges.into_iter().zip(&mut read);
             let pieces = pieces.map(|(range, bytes)| Piece {
@@ -200,13 +207,17 @@ impl Objects {
         &self,
         object: &ObjectRef,
         parts: &[Range<u64>],
+        is_intact: impl Fn(usize, &Bytes) -> bool,
     ) -> Result<Vec<Bytes>, StorageError> {
         let file = FileId {
             kind: FileKind::Data,
             id: object.id,
         };
         let len = object.meta_off.saturating_add(object.meta_len);
-        self.store.get_parts(file, &object.key, len, parts).await
+        let store = &self.store;
+        store
+            .get_parts(file, &object.key, len, parts, is_intact)
+            .await
     }
 
     /// Takes in that a block need not be read for a search: it has no such line.
@@ -262,7 +273,8 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Faults, FaultyStore};
+    use crate::disk::DiskCache;
+    use crate::testing::{Faults, FaultyStore, Spoil};
     use crate::{Catalog, Clock, ManifestEntry, Metrics, Snapshot, StorageConfig};
     use chunk::{EncodeOptions, ObjectWriter, Projection, Run, encode_block};
     use model::{Entries, LabelSet, MatchOp, Matcher, TenantId, TimeRange};
@@ -272,6 +284,10 @@ mod tests {
     const START_NS: i64 = DAY * TimeRange::DAY_NS;
 
     fn catalog(dir: &std::path::Path) -> (Catalog, Faults) {
+        catalog_of(dir, |store| store)
+    }
+
+    fn catalog_of(dir: &std::path::Path, with: impl FnOnce(Store) -> Store) -> (Catalog, Faults) {
         let local = LocalFileSystem::new_with_prefix(dir).unwrap();
         let faults = Faults::default();
         let store = Store::with_object_store(
@@ -280,7 +296,7 @@ mod tests {
             Metrics::unregistered(),
         );
         let clock = Clock::new(|| START_NS + 3_600_000_000_000);
-        let catalog = Catalog::new(store, &StorageConfig::default(), clock);
+        let catalog = Catalog::new(with(store), &StorageConfig::default(), clock);
         (catalog, faults)
     }
 
@@ -408,6 +424,46 @@ mod tests {
         let light = again.undecoded();
         assert!(light.heap_bytes() <= again.heap_bytes());
         assert_eq!(light.found(&search).map(|rows| rows.count()), Some(1));
+    }
+
+    /// With and without a cache on the local disk, which must not keep what was spoilt.
+    #[tokio::test]
+    async fn what_goes_wrong_on_the_way_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _) = catalog(dir.path());
+        let tenant = TenantId::single();
+        let entry = ManifestEntry::new("ingester-0", START_NS);
+        let published = writer.publish(&tenant, DAY, &object(7), entry).await;
+        published.unwrap();
+        let range = TimeRange::new(START_NS, START_NS + 10);
+        let spoils = [Spoil::Flip, Spoil::Cut, Spoil::Lose];
+        let cases = spoils
+            .into_iter()
+            .flat_map(|spoil| [(spoil, false), (spoil, true)]);
+        for (spoil, has_disk) in cases {
+            // The index, the meta region and the block, in this order.
+            for reads in 0..3 {
+                let pages = tempfile::tempdir().unwrap();
+                let disk = DiskCache::open(pages.path(), 1 << 30, Metrics::unregistered()).unwrap();
+                let open = || {
+                    catalog_of(dir.path(), |store| match has_disk {
+                        true => store.with_disk(disk.clone()),
+                        false => store,
+                    })
+                };
+                let (reader, faults) = open();
+                let snapshot = reader.snapshot(&tenant, range, &[]).await.unwrap();
+                faults.spoil_after(reads, spoil);
+                let found = read(&reader, &snapshot, "a").await;
+                assert_eq!(found.unwrap(), entries("alpha", 5000), "{spoil:?} {reads}");
+                // Pages are larger than parts, so that others may have what is spoilt.
+                let again = reader.store().metrics().read_again.get();
+                assert!(again == 1 || has_disk, "{spoil:?} {reads}");
+                // What is kept on the disk is no worse.
+                let found = read(&open().0, &snapshot, "a").await;
+                assert_eq!(found.unwrap(), entries("alpha", 5000), "{spoil:?} {reads}");
+            }
+        }
     }
 
     #[tokio::test]

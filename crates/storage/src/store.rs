@@ -26,6 +26,9 @@ use crate::range::{GAP_BYTES, coalesce, cut_out};
 
 /// Ranges of one call that are read at once.
 const RANGES_AT_ONCE: usize = 16;
+/// How long to wait before something is read again that is not as it should be: what answers may be
+/// a replica of the store that lags.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Writes get this much more time per byte: a second per MiB.
 const WRITE_NS_PER_BYTE: u64 = 1_000_000_000 >> 20;
 
@@ -254,11 +257,58 @@ impl Store {
     }
 
     /// As [`Self::get_ranges`], of a file that never changes and is `len` bytes long: from the local
-    /// disk what is there.
+    /// disk what is there. What is missing, too short or not intact by what `is_intact` says of the
+    /// part's number and bytes is read once more from a store that is far away, as it may have gone
+    /// wrong on the way. What is not intact then either is for the caller to find.
     ///
     /// # Errors
     /// As [`Self::get_range`].
     pub(crate) async fn get_parts(
+        &self,
+        file: FileId,
+        key: &str,
+        len: u64,
+        parts: &[Range<u64>],
+        is_intact: impl Fn(usize, &Bytes) -> bool,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        let is_near = self.reads.is_some();
+        let mut read = match self.get_or_keep(file, key, len, parts).await {
+            Err(StorageError::Corrupt { .. } | StorageError::NotFound { .. }) if !is_near => {
+                self.note_again(key).await;
+                return self.get_or_keep(file, key, len, parts).await;
+            }
+            other => other?,
+        };
+        let numbered = read.iter().enumerate();
+        let damaged: Vec<usize> = match is_near {
+            true => Vec::new(),
+            false => numbered
+                .filter(|(number, bytes)| !is_intact(*number, bytes))
+                .map(|(number, _)| number)
+                .collect(),
+        };
+        if !damaged.is_empty() {
+            self.forget(vec![file]).await;
+            self.note_again(key).await;
+            let wanted = damaged.iter().filter_map(|number| parts.get(*number));
+            let wanted: Vec<Range<u64>> = wanted.cloned().collect();
+            let again = self.get_ranges(key, &wanted).await?;
+            for (number, bytes) in damaged.into_iter().zip(again) {
+                if let Some(part) = read.get_mut(number) {
+                    *part = bytes;
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    async fn note_again(&self, key: &str) {
+        self.metrics.read_again.inc();
+        tracing::warn!(key, "not what was written is read; trying once more");
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+
+    async fn get_or_keep(
         &self,
         file: FileId,
         key: &str,
@@ -283,7 +333,7 @@ impl Store {
         self.disk.as_ref().map(DiskCache::files).unwrap_or_default()
     }
 
-    /// Drops what the local disk has of files that are no more.
+    /// Drops what the local disk has of files.
     pub(crate) async fn forget(&self, files: Vec<FileId>) {
         if let Some(disk) = self.disk.as_ref().filter(|_| !files.is_empty()) {
             disk.forget(files).await;

@@ -4,7 +4,7 @@ mod conformance;
 mod faulty;
 
 pub use conformance::conformance;
-pub use faulty::{Faults, FaultyStore};
+pub use faulty::{Faults, FaultyStore, Spoil};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -87,7 +87,9 @@ impl Catalog {
         let whole = 0..file.size_bytes;
         let whole = std::slice::from_ref(&whole);
         let store = &self.0.store;
-        let read = store.get_parts(id, key, file.size_bytes, whole).await?;
+        let is_intact = |_, bytes: &Bytes| Index::is_intact(bytes);
+        let read = store.get_parts(id, key, file.size_bytes, whole, is_intact);
+        let read = read.await?;
         Ok(read.into_iter().next().unwrap_or_default())
     }
 

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 
 /// What goes wrong, adjustable while the store is in use. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,19 @@ struct Inner {
     dies_after_effect: AtomicU64,
     delay_us: AtomicU64,
     delay_next_us: AtomicU64,
+    /// What becomes of a read, and how many come before it.
+    spoiled: Mutex<Option<(Spoil, u64)>>,
+}
+
+/// What goes wrong with a read that seems to succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoil {
+    /// A bit of it is another.
+    Flip,
+    /// The last bytes are missing.
+    Cut,
+    /// The object is not found.
+    Lose,
 }
 
 impl Default for Inner {
@@ -37,6 +51,7 @@ impl Default for Inner {
             dies_after_effect: AtomicU64::new(0),
             delay_us: AtomicU64::new(0),
             delay_next_us: AtomicU64::new(0),
+            spoiled: Mutex::new(None),
         }
     }
 }
@@ -76,6 +91,22 @@ impl Faults {
     /// The next request takes so much longer.
     pub fn delay_next(&self, delay: Duration) {
         self.0.delay_next_us.store(micros(delay), Ordering::SeqCst);
+    }
+
+    /// One read goes wrong, after so many others.
+    pub fn spoil_after(&self, reads: u64, spoil: Spoil) {
+        *self.0.spoiled.lock() = Some((spoil, reads));
+    }
+
+    fn spoiled(&self) -> Option<Spoil> {
+        let mut spoiled = self.0.spoiled.lock();
+        match spoiled.as_mut() {
+            Some((_, before)) if *before > 0 => {
+                *before -= 1;
+                None
+            }
+            _ => spoiled.take().map(|(spoil, _)| spoil),
+        }
     }
 
     /// Requests made so far.
@@ -182,7 +213,15 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let fate = self.faults.before().await?;
-        fate.answer(self.inner.get_opts(location, options).await)
+        let read = fate.answer(self.inner.get_opts(location, options).await)?;
+        match self.faults.spoiled() {
+            None => Ok(read),
+            Some(Spoil::Lose) => Err(Error::NotFound {
+                path: location.to_string(),
+                source: "lost".into(),
+            }),
+            Some(spoil) => spoilt(read, spoil).await,
+        }
     }
 
     fn delete_stream(
@@ -223,6 +262,26 @@ impl ObjectStore for FaultyStore {
         let fate = self.faults.before().await?;
         fate.answer(self.inner.copy_opts(from, to, options).await)
     }
+}
+
+async fn spoilt(read: GetResult, spoil: Spoil) -> Result<GetResult> {
+    let (meta, range) = (read.meta.clone(), read.range.clone());
+    let (attributes, extensions) = (read.attributes.clone(), read.extensions.clone());
+    let mut bytes = read.bytes().await?.to_vec();
+    let middle = bytes.len() / 2;
+    if spoil == Spoil::Cut {
+        bytes.truncate(middle);
+    } else if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    let bytes = futures::future::ready(Ok(bytes.into()));
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(futures::stream::once(bytes).boxed()),
+        meta,
+        range,
+        attributes,
+        extensions,
+    })
 }
 
 impl FaultyStore {
