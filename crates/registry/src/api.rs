@@ -194,7 +194,7 @@ impl FromRequestParts<Registry> for Admin {
         });
         let challenged = |error| {
             Refusal(
-                auth::challenge(error, registry, &parts.headers, None),
+                auth::log_in_challenge(error, registry, &parts.headers),
                 seen.rid.clone(),
             )
         };

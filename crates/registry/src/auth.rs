@@ -29,7 +29,7 @@ pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
-pub(crate) use service::{challenge, routes};
+pub(crate) use service::{challenge, log_in_challenge, routes};
 use throttle::{Guesser, Throttle};
 use token::{Access, UNKNOWN_KEY};
 pub(crate) use token::{Claims, Keys, SigningKey};

@@ -263,16 +263,19 @@ impl Registry {
         self.0.health.is_stopping()
     }
 
-    /// What is to be shown once, to the one who started the registry for the first time.
+    /// What is to be shown once, to the one who started the registry for the first time. The password
+    /// itself only if nobody else reads it: output that is no terminal may be collected as a log.
     #[must_use]
-    pub fn first_login(&self) -> Option<String> {
+    pub fn first_login(&self, shows_password: bool) -> Option<String> {
         let admin = self.0.first_admin.as_ref()?;
-        Some(format!(
-            "registry: log in as {} with the password {} (also in {})",
-            admin.name,
-            admin.password,
-            admin.file.display()
-        ))
+        let (name, file) = (&admin.name, admin.file.display());
+        Some(match shows_password {
+            true => format!(
+                "registry: log in as {name} with the password {} (also in {file})",
+                admin.password
+            ),
+            false => format!("registry: log in as {name} with the password in {file}"),
+        })
     }
 
     /// The files of its log, which an agent may collect.

@@ -36,9 +36,11 @@ pub(crate) fn routes() -> Router<Registry> {
         .route("/service/keys", get(keys))
 }
 
-/// What a client is told that has to show more: where to get a token, and for what.
+/// What a client is told that has to show more: where to get a token, and for what. A name and
+/// password are taken as well, but not asked for: Docker's client uses every scheme that it is
+/// offered, and fails for want of a password where it has a token.
 pub(crate) fn challenge(
-    mut error: Error,
+    error: Error,
     registry: &Registry,
     headers: &HeaderMap,
     scope: Option<String>,
@@ -54,8 +56,18 @@ pub(crate) fn challenge(
             value.push_str(",error=\"insufficient_scope\"");
         }
     }
-    error = error.with_header(WWW_AUTHENTICATE, &value);
-    error.with_header(WWW_AUTHENTICATE, &format!("Basic realm=\"{SERVICE}\""))
+    error.with_header(WWW_AUTHENTICATE, &value)
+}
+
+/// What somebody is told who has to log in with name and password, or may show a token: browsers ask
+/// for the former.
+pub(crate) fn log_in_challenge(error: Error, registry: &Registry, headers: &HeaderMap) -> Error {
+    let is_asked = error.code == Code::Unauthorized;
+    let error = challenge(error, registry, headers, None);
+    match is_asked && registry.config().auth != AuthMode::None {
+        true => error.with_header(WWW_AUTHENTICATE, &format!("Basic realm=\"{SERVICE}\"")),
+        false => error,
+    }
 }
 
 /// What clients reach the registry by.
@@ -169,7 +181,7 @@ fn answer(
     });
     match given {
         Ok(token) => ([(CACHE_CONTROL, "no-store")], Json(token)).into_response(),
-        Err(error) => challenge(error, registry, headers, None).answer(&seen.rid),
+        Err(error) => log_in_challenge(error, registry, headers).answer(&seen.rid),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The roles of a process, each from its configuration and what it needs of the others.
 
+use std::io::IsTerminal;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ impl Build {
             health: self.health.clone(),
         };
         let registry = Registry::open(config.registry.clone(), deps).await?;
-        if let Some(notice) = registry.first_login() {
+        if let Some(notice) = registry.first_login(std::io::stdout().is_terminal()) {
             // To the one who started it, and not into the log, which others read.
             println!("{notice}");
         }
