@@ -5,6 +5,7 @@
 #   bash tests/registry/clients.sh
 #
 # Wants Debian's skopeo, umoci, buildah, podman and openssl; says so and does nothing without them.
+# Docker's client is tried if it is there.
 # Variables SKALD_REGISTRY_... reach the registry, so that the same is tried on another store.
 # REGISTRY_POSTGRES is the URL of a server, without a database, on which each registry gets one.
 # REGISTRY_BINARY is a registry that was built already.
@@ -61,7 +62,8 @@ refused() {
 
 # start SCHEME AUTH: a registry, and what clients are told of it.
 start() {
-  local scheme=$1 auth=$2 data="$home/data-$1-$2" env=()
+  local scheme=$1 auth=$2 env=()
+  data="$home/data-$1-$2"
   [ "$scheme" = http ] || env=(SKALD_REGISTRY_TLS_CERT_FILE="$tls/cert.pem" SKALD_REGISTRY_TLS_KEY_FILE="$tls/key.pem")
   if [ -n "${REGISTRY_POSTGRES:-}" ]; then
     psql "$REGISTRY_POSTGRES/postgres" -qc "CREATE DATABASE clients_$$_${scheme}_$auth"
@@ -125,6 +127,23 @@ buildah_and_podman() {
   buildah "${store[@]}" rmi -a -f >/dev/null
 }
 
+# Docker's client talks to registries by itself for lists of images; it shares with its server how it
+# logs in. Asks twice: without a name for what is public, and after a login.
+docker_lists() {
+  export DOCKER_CONFIG="$home/docker-$1"
+  mkdir -p "$DOCKER_CONFIG"
+  if [ "$2" = local ]; then
+    refused docker manifest inspect --insecure "$at/team/app:v1"
+    curl -fsS -u "admin:$(<"$data/registry/admin-password")" -X PUT -H 'content-type: application/json' \
+      -d '{"metadata":{"public":"true"}}' "http://$at/api/v2.0/projects/team"
+    docker manifest inspect --insecure "$at/team/app:v1" >/dev/null
+    docker login -u admin --password-stdin "$at" <"$data/registry/admin-password" >/dev/null 2>&1
+  fi
+  docker manifest create --insecure "$at/team/list:1" "$at/team/app:v1" >/dev/null
+  docker manifest push --insecure --purge "$at/team/list:1" >/dev/null
+  docker manifest inspect --insecure "$at/team/list:1" | grep -q '"manifests"'
+}
+
 for scheme in http tls; do
   for auth in none local; do
     start "$scheme" "$auth"
@@ -132,6 +151,10 @@ for scheme in http tls; do
     echo "ok: skopeo and umoci, $scheme, auth: $auth"
     buildah_and_podman
     echo "ok: buildah and podman, $scheme, auth: $auth"
+    if [ "$scheme" = http ] && command -v docker >/dev/null; then
+      docker_lists "$scheme-$auth" "$auth"
+      echo "ok: docker, $scheme, auth: $auth"
+    fi
     stop
   done
 done
