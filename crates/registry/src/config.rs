@@ -235,6 +235,9 @@ pub struct ProxyConfig {
     /// Bytes of all blobs that are on their way, on the disk until those who asked have read them.
     /// Who asks for one more waits as long as for an answer, and is refused with 429.
     pub spool_bytes_max: ByteSize,
+    /// The part of that which blobs of one registry take at most, in percent: a slow one leaves the
+    /// rest for others. A larger blob is not fetched.
+    pub upstream_spool_percent_max: u64,
     /// How long a registry that has failed is not asked about what is here.
     pub pause: DurationNs,
     /// The longest that a registry is not asked because it says so, with 429.
@@ -254,6 +257,7 @@ impl Default for ProxyConfig {
             tag_stale_while_revalidate: DurationNs(0),
             unknown_lifetime: DurationNs::from_secs(10),
             spool_bytes_max: ByteSize::mib(32 << 10),
+            upstream_spool_percent_max: 50,
             pause: DurationNs::from_secs(10),
             pause_max: DurationNs::from_secs(600),
         }

@@ -1,4 +1,4 @@
-//! Large manifests, whose bytes are in the store.
+//! Manifests on their way in and out, whatever their size.
 //!
 //! A manifest up to `registry.database.manifest_bytes_max` is in its row. The bytes of a larger one are
 //! put into the store before, under a key that is reserved while nothing names it: all other changes
@@ -8,12 +8,69 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::heal;
-use crate::meta::{Content, ManifestRow, PutManifest, Release, Reserve, Stored};
-use crate::name::Reference;
+use crate::manifest::{self, Manifest};
+use crate::meta::{Condition, Content, ManifestRow, PutManifest, Release, Reserve, Stored};
+use crate::name::{Reference, RepoName};
 use crate::registry::Registry;
 use crate::store::{self, StoreError};
+use crate::who::Who;
+
+/// Bytes of a manifest that were read.
+pub(crate) struct ReadManifest {
+    pub(crate) media_type: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) bytes: Bytes,
+}
+
+impl ReadManifest {
+    /// Reads the bytes of a manifest that is said to be of this type.
+    ///
+    /// # Errors
+    /// If they are none, or name more than one may.
+    pub(crate) fn of(
+        registry: &Registry,
+        media_type: Option<&str>,
+        bytes: Bytes,
+    ) -> Result<Self, Error> {
+        let descriptors_max = registry.config().limits.descriptors_max;
+        let (media_type, manifest) = manifest::read(media_type, &bytes, descriptors_max)?;
+        Ok(Self {
+            media_type,
+            manifest,
+            bytes,
+        })
+    }
+
+    /// What puts it into a repository as a push does: without a tag, and whatever is there.
+    pub(crate) fn pushed(
+        self,
+        registry: &Registry,
+        who: Who,
+        repo: RepoName,
+        digest: Digest,
+    ) -> PutManifest {
+        let limits = &registry.config().limits;
+        PutManifest {
+            repo,
+            digest,
+            media_type: self.media_type,
+            manifest: self.manifest,
+            bytes: self.bytes,
+            data_key: None,
+            broken_key: None,
+            tags: Vec::new(),
+            condition: Condition::default(),
+            who,
+            allow_missing_manifests: limits.allow_missing_manifests,
+            allow_missing_blobs: limits.allow_missing_blobs,
+            untagged_grace_ms: registry.untagged_grace_ms(),
+            is_copy: false,
+        }
+    }
+}
 
 /// Puts a manifest into its repository.
 pub(crate) async fn put(registry: &Registry, mut put: PutManifest) -> Result<Stored, Error> {

@@ -11,6 +11,7 @@ mod blob;
 pub(crate) mod challenge;
 mod fetches;
 mod manifest;
+mod shares;
 mod spool;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use quick_cache::sync::Cache;
 use ask::{Asker, Failed};
 pub(crate) use blob::{Source, fetch, size_of};
 use fetches::Fetches;
+use manifest::Said;
 pub(crate) use manifest::find;
 use spool::{Coming, Room};
 
@@ -52,8 +54,8 @@ pub(crate) struct Proxy {
     turns: Turns,
     /// When it was asked where tags point.
     checked: Cache<String, Instant>,
-    /// What is not there, why, and when that was said.
-    unknown: Cache<String, (Instant, String)>,
+    /// What is not there, or not for us, why, and when that was said.
+    unknown: Cache<String, (Instant, Said)>,
     /// For blobs that are on their way.
     room: Room,
     /// Blobs that are on their way.
@@ -81,7 +83,7 @@ impl Proxy {
             turns: Turns::default(),
             checked: Cache::new(CHECKED_MAX),
             unknown: Cache::new(UNKNOWN_MAX),
-            room: Room::new(config.spool_bytes_max.0),
+            room: Room::new(config.spool_bytes_max.0, config.upstream_spool_percent_max),
             coming: Mutex::default(),
             fetches: Fetches::new(config),
             directory: directory.to_owned(),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
-use tests::registry::{Kind, Registry, RegistryClient, bytes, code, header, sha256, text};
+use reqwest::{Method, Response};
+use serde_json::json;
+use tests::registry::{Kind, Registry, RegistryClient, bytes, code, file_of, header, sha256, text};
 use tests::wait_for;
 
 use super::{EAGER, TAG, blob, connect, known, pair, pull, used};
@@ -187,5 +188,96 @@ async fn what_lies_or_breaks_off_is_not_kept() -> anyhow::Result<()> {
     between.set(Mode::Open);
     assert_eq!(began(client, &path).await?.bytes().await?, layer);
     assert_eq!(began(client, &by_digest).await?.bytes().await?, manifest);
+    Ok(())
+}
+
+/// What another registry does not let a cache have is not told as if it were not there.
+#[tokio::test]
+async fn a_registry_that_does_not_let_us_in_is_said_to() -> anyhow::Result<()> {
+    let (_upstream, between, cache, manifest) = cached().await?;
+    let client = cache.client();
+    for refusal in ["401 Unauthorized", "403 Forbidden"] {
+        between.set(status(refusal, ""));
+        let reason = format!("v1, or does not have it: {}", &refusal[..3]);
+        let given = stale(client, &reason).await?;
+        assert_eq!(given.bytes().await?, manifest);
+        let cold = pull(client, "/v2/hub/lib/app/manifests/v2").await?;
+        assert_eq!(cold.status(), 502);
+        let why = text(cold).await;
+        assert!(why.contains("up wants a login"), "{why}");
+        assert!(why.contains("set-registry-login"), "{why}");
+    }
+
+    let (upstream, admin) = auth::start().await?;
+    auth::member(&upstream, &admin, "reader", "guest").await?;
+    admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let cache = Registry::start(Kind::Files, &EAGER).await?;
+    let wrong = known(upstream.client().base(), "reader", "not the password");
+    connect(cache.client(), "hub", wrong).await?;
+    let right = known(upstream.client().base(), "reader", "a long enough password");
+    let right = json!({"name": "up2", "url": right["url"], "credential": right["credential"]});
+    connect(cache.client(), "hub2", right).await?;
+    for (path, expected, reason) in [
+        (
+            "/v2/hub/team/app/manifests/v1",
+            502,
+            "up does not take the login of reader",
+        ),
+        // Who may log in is told the same of what is not there and of what is not for him.
+        (
+            "/v2/hub2/other/app/manifests/v1",
+            404,
+            "or its login may not pull it",
+        ),
+    ] {
+        let refused = pull(cache.client(), path).await?;
+        assert_eq!(refused.status(), expected, "{path}");
+        let why = text(refused).await;
+        assert!(why.contains(reason), "{why}");
+    }
+    Ok(())
+}
+
+/// A copy of database and store is made in peace while the registry is read-only.
+#[tokio::test]
+async fn nothing_is_kept_while_the_registry_is_read_only() -> anyhow::Result<()> {
+    let (upstream, _between, cache, first) = cached().await?;
+    let (there, client) = (upstream.client(), cache.client());
+    let set = async |read_only: bool| {
+        let set = json!({"read_only": read_only});
+        client.manage(Method::PUT, "/configurations", set).await
+    };
+    assert_eq!(set(true).await?.0, 200);
+    let (before, layer) = (used(client).await?, bytes(2, 3_000_000));
+    let second = there.push_image("lib/app", "v1", &layer).await?;
+    let by_digest = format!("/v2/hub/lib/app/manifests/{}", sha256(&second));
+    for _ in 0..2 {
+        for path in [TAG, &by_digest] {
+            assert_eq!(client.get(path).await?.as_ref(), Some(&second), "{path}");
+            assert_eq!(client.status(Method::HEAD, path).await?, 200);
+        }
+        assert_eq!(
+            client.get(&blob(&sha256(&layer))).await?.as_ref(),
+            Some(&layer)
+        );
+    }
+    // What was here is here.
+    let old = format!("/v2/hub/lib/app/manifests/{}", sha256(&first));
+    assert_eq!(client.get(&old).await?.as_ref(), Some(&first));
+    assert_eq!(used(client).await?, before);
+    let store = cache.directory().join("data/registry/store");
+    assert!(file_of(&store, &layer).is_err());
+
+    assert_eq!(set(false).await?.0, 200);
+    assert_eq!(client.get(TAG).await?.as_ref(), Some(&second));
+    assert_eq!(
+        client.get(&blob(&sha256(&layer))).await?.as_ref(),
+        Some(&layer)
+    );
+    wait_for("the layer to be kept", Duration::from_secs(20), || async {
+        file_of(&store, &layer).is_ok().then_some(())
+    })
+    .await?;
+    assert!(used(client).await? > before);
     Ok(())
 }

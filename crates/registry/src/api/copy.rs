@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::response::IntoResponse;
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::LOCATION;
 
@@ -15,9 +14,8 @@ use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::large;
-use crate::manifest;
-use crate::meta::{Condition, ManifestRow, Mount, PutManifest, unknown_manifest};
+use crate::large::{self, ReadManifest};
+use crate::meta::{ManifestRow, Mount, PutManifest, unknown_manifest};
 use crate::name::{Reference, RepoName, Tag};
 
 /// Manifests that one copy takes along: those of an index, and what refers to any of them.
@@ -129,7 +127,7 @@ impl Copying<'_> {
     ) -> Result<(), Error> {
         let without_tags = |digest| Next::Divide(digest, Vec::new());
         let referrers = self.referrers(&digest).await?;
-        let parts = self.read(&row).await?.1.manifests;
+        let parts = self.read(&row).await?.manifest.manifests;
         waiting.extend(referrers.into_iter().map(without_tags));
         // Before them, as one may be the other.
         for tag in companions::of(&self.admin.registry, &self.from, &digest).await? {
@@ -152,12 +150,10 @@ impl Copying<'_> {
             .await
     }
 
-    async fn read(&self, row: &ManifestRow) -> Result<(String, manifest::Manifest, Bytes), Error> {
+    async fn read(&self, row: &ManifestRow) -> Result<ReadManifest, Error> {
         let registry = &self.admin.registry;
         let bytes = large::bytes(registry, row).await?;
-        let descriptors_max = registry.config().limits.descriptors_max;
-        let (media_type, read) = manifest::read(Some(&row.media_type), &bytes, descriptors_max)?;
-        Ok((media_type, read, bytes))
+        ReadManifest::of(registry, Some(&row.media_type), bytes)
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
@@ -180,8 +176,8 @@ impl Copying<'_> {
     /// Puts a manifest where it is copied to, with its blobs and with tags.
     async fn put(&self, row: &ManifestRow, digest: &Digest, tags: Vec<Tag>) -> Result<(), Error> {
         let registry = &self.admin.registry;
-        let (media_type, manifest, bytes) = self.read(row).await?;
-        for blob in &manifest.blobs {
+        let read = self.read(row).await?;
+        for blob in &read.manifest.blobs {
             let mount = Mount {
                 repo: self.to.clone(),
                 digest: blob.digest.clone(),
@@ -191,22 +187,10 @@ impl Copying<'_> {
             };
             registry.meta().change(mount).await?;
         }
-        let limits = &registry.config().limits;
+        let (who, to) = (self.admin.who(), self.to.clone());
         let put = PutManifest {
-            repo: self.to.clone(),
-            digest: digest.clone(),
-            media_type,
-            manifest,
-            bytes,
-            data_key: None,
-            broken_key: None,
             tags,
-            condition: Condition::default(),
-            who: self.admin.who(),
-            allow_missing_manifests: limits.allow_missing_manifests,
-            allow_missing_blobs: limits.allow_missing_blobs,
-            untagged_grace_ms: registry.untagged_grace_ms(),
-            is_copy: false,
+            ..read.pushed(registry, who, to, digest.clone())
         };
         large::put(registry, put).await.map(|_| ())
     }

@@ -3,9 +3,8 @@
 use super::Admin;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::large;
-use crate::manifest;
-use crate::meta::{Condition, PutManifest};
+use crate::large::{self, ReadManifest};
+use crate::meta::PutManifest;
 use crate::name::{Reference, RepoName};
 
 /// Has a manifest be there again, if it was removed and its blobs are still there.
@@ -23,24 +22,12 @@ pub(super) async fn bring_back(
         return Ok(());
     };
     let bytes = large::bytes(registry, &row).await?;
-    let descriptors_max = registry.config().limits.descriptors_max;
-    let (media_type, manifest) = manifest::read(Some(&row.media_type), &bytes, descriptors_max)?;
+    let read = ReadManifest::of(registry, Some(&row.media_type), bytes)?;
     let put = PutManifest {
-        repo: repo.clone(),
-        digest: digest.clone(),
-        media_type,
-        manifest,
-        bytes,
-        data_key: None,
-        broken_key: None,
-        tags: Vec::new(),
-        condition: Condition::default(),
-        who: admin.who(),
         // What an index lacked then, it may lack again.
         allow_missing_manifests: true,
         allow_missing_blobs: false,
-        untagged_grace_ms: registry.untagged_grace_ms(),
-        is_copy: false,
+        ..read.pushed(registry, admin.who(), repo.clone(), digest.clone())
     };
     large::put(registry, put).await.map(|_| ())
 }

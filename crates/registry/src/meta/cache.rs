@@ -257,7 +257,7 @@ mod tests {
         let shelf = Shelves::new(&config, false).manifests;
         let row = |bytes: usize| {
             Arc::new(ManifestRow {
-                id: 0,
+                id: None,
                 digest: String::new(),
                 media_type: String::new(),
                 size: bytes as u64,

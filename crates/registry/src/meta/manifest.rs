@@ -36,7 +36,8 @@ const ANNOTATION_BYTES_MAX: usize = 16 << 10;
 /// A manifest that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct ManifestRow {
-    pub(crate) id: i64,
+    /// The number of its row; none if it has no row, or has none any more.
+    pub(crate) id: Option<i64>,
     pub(crate) digest: String,
     pub(crate) media_type: String,
     pub(crate) size: u64,
@@ -80,7 +81,7 @@ pub(crate) fn unknown(repo: &RepoName, reference: &Reference) -> Error {
 
 fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
     Ok(ManifestRow {
-        id: row.try_get(0)?,
+        id: Some(row.try_get(0)?),
         digest: row.try_get(1)?,
         media_type: row.try_get(2)?,
         size: row.try_get::<i64, _>(3)?.unsigned_abs(),

@@ -87,8 +87,7 @@ pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<
 
 fn removed(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
     Ok(ManifestRow {
-        // It has none any more.
-        id: 0,
+        id: None,
         digest: row.try_get(0)?,
         media_type: row.try_get(1)?,
         size: row.try_get::<i64, _>(2)?.unsigned_abs(),

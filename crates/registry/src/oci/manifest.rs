@@ -17,8 +17,7 @@ use super::call::Call;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::heal;
-use crate::large;
-use crate::manifest;
+use crate::large::{self, ReadManifest};
 use crate::meta::{self, Condition, DeleteManifest, DeleteTag, ManifestRow, PutManifest, Stored};
 use crate::name::{Reference, RepoName, Tag};
 use crate::proxy;
@@ -61,7 +60,9 @@ pub(super) async fn pull(
         }
         Method::HEAD => Body::empty(),
         _ => {
-            call.registry.meta().pulled(found.id);
+            if let Some(id) = found.id {
+                call.registry.meta().pulled(id);
+            }
             large::body(&call.registry, &found).await?
         }
     };
@@ -74,12 +75,12 @@ async fn stays(call: &Call, found: &ManifestRow, reference: &Reference) -> Resul
     if !heal::has_manifest(registry, found).await? {
         return Ok(false);
     }
-    match reference {
-        Reference::Tag(_) => Ok(true),
-        Reference::Digest(_) => {
+    match (reference, found.id) {
+        (Reference::Digest(_), Some(id)) => {
             let grace_ms = registry.untagged_grace_ms();
-            registry.meta().keep_manifest(found.id, grace_ms).await
+            registry.meta().keep_manifest(id, grace_ms).await
         }
+        (Reference::Tag(_), _) | (_, None) => Ok(true),
     }
 }
 
@@ -120,15 +121,14 @@ pub(super) async fn push(
     let body = registry.room().gather(body, bytes_max).await;
     let setting = "registry.limits.manifest_size_max";
     let body = body.map_err(|missing| missing.error("a manifest", setting, bytes_max))?;
-    let bytes = body.bytes.clone();
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    let (media_type, manifest) = manifest::read(content_type, &bytes, limits.descriptors_max)?;
+    let read = ReadManifest::of(&registry, content_type, body.bytes.clone())?;
     let digest = match &reference {
-        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
+        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &read.bytes),
         Reference::Digest(expected) => {
-            let digest = Digest::of(expected.algorithm(), &bytes);
+            let digest = Digest::of(expected.algorithm(), &read.bytes);
             if digest != *expected {
                 let message = format!("the manifest's digest is {digest}, not {expected}");
                 return Err(Error::new(Code::DigestInvalid, message));
@@ -139,26 +139,15 @@ pub(super) async fn push(
     {
         let mut noted = note.edit();
         noted.digest = Some(digest.as_str().to_owned());
-        noted.media_type = Some(media_type.clone());
+        noted.media_type = Some(read.media_type.clone());
         let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
         noted.reference = Some(names.join(",")).filter(|names| !names.is_empty());
     }
-    let subject = manifest.subject.clone();
+    let subject = read.manifest.subject.clone();
     let put = PutManifest {
-        repo: repo.clone(),
-        digest: digest.clone(),
-        media_type,
-        manifest,
-        bytes,
-        data_key: None,
-        broken_key: None,
         tags: tags.clone(),
         condition,
-        who,
-        allow_missing_manifests: limits.allow_missing_manifests,
-        allow_missing_blobs: limits.allow_missing_blobs,
-        untagged_grace_ms: registry.untagged_grace_ms(),
-        is_copy: false,
+        ..read.pushed(&registry, who, repo.clone(), digest.clone())
     };
     let stored = large::put(&registry, put).await?;
     let warnings = [

@@ -43,10 +43,14 @@ const REDIRECTS_MAX: usize = 5;
 /// Why another registry gave nothing.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// It does not have it, or not for us.
+    /// It does not have it.
     Unknown(String),
+    /// It does not have it, or does not say so to us: many answer the same to who may not know.
+    Hidden(String),
     /// It was asked too often.
     TooMany { message: String, after: Duration },
+    /// It does not let us in: it wants a login, or another one.
+    Refused(String),
     /// It failed, or does not answer.
     Down(String),
     /// Something here.
@@ -63,12 +67,12 @@ impl Failed {
     /// What a client is told; `unknown` is the code of what it asked for.
     pub(super) fn error(self, unknown: Code) -> Error {
         match self {
-            Self::Unknown(message) => Error::new(unknown, message),
+            Self::Unknown(message) | Self::Hidden(message) => Error::new(unknown, message),
             Self::TooMany { message, after } => {
                 let seconds = after.as_secs().max(1).to_string();
                 Error::new(Code::TooManyRequests, message).with_header(RETRY_AFTER, &seconds)
             }
-            Self::Down(message) => {
+            Self::Refused(message) | Self::Down(message) => {
                 Error::new(Code::Unavailable, message).with_status(StatusCode::BAD_GATEWAY)
             }
             Self::Own(error) => error,
@@ -92,6 +96,8 @@ pub(super) struct Question<'a> {
 #[derive(Clone)]
 struct Login {
     value: HeaderValue,
+    /// Whether somebody has looked at it: who gives out a token has.
+    is_checked: bool,
     until: Instant,
 }
 
@@ -200,9 +206,6 @@ impl Asker {
         let what = format!("{}/{}", question.repo, question.what);
         match status {
             StatusCode::NOT_FOUND => Failed::Unknown(format!("{name} has no {what}")),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failed::Unknown(format!(
-                "{name} does not have {what}, or its login may not pull it: {status}"
-            )),
             StatusCode::TOO_MANY_REQUESTS => {
                 let after = retry_after(answer.headers()).unwrap_or(self.pause);
                 Failed::TooMany {
@@ -214,10 +217,38 @@ impl Asker {
         }
     }
 
+    /// What it means that a registry does not let us in with a login, or without.
+    fn denial(
+        upstream: &Upstream,
+        question: &Question<'_>,
+        status: StatusCode,
+        login: Option<&Login>,
+    ) -> Failed {
+        let (text, what) = (
+            &upstream.text,
+            format!("{}/{}", question.repo, question.what),
+        );
+        let is_known =
+            login.is_some_and(|login| login.is_checked || status == StatusCode::FORBIDDEN);
+        match is_known {
+            true => Failed::Hidden(format!(
+                "{} does not have {what}, or its login may not pull it: {status}",
+                text.name
+            )),
+            false => Failed::Refused(refused(upstream, &what, status)),
+        }
+    }
+
     fn remember(&self, upstream: &Upstream, failed: &Failed) {
         let (after, message, is_asked_for) = match failed {
             Failed::TooMany { message, after } => (*after, message, true),
             Failed::Down(message) => (self.pause, message, false),
+            // It may be so of one repository only.
+            Failed::Hidden(reason) | Failed::Refused(reason) => {
+                let upstream = &upstream.text.name;
+                tracing::warn!(upstream, reason, "an upstream does not let a cache in");
+                return;
+            }
             Failed::Unknown(_) | Failed::Own(_) => return,
         };
         tracing::warn!(
@@ -242,15 +273,21 @@ impl Asker {
         let key = format!("{}:{}:{}", upstream.id, upstream.updated_ms, question.repo);
         let login = self.logins.get(&key);
         let login = login.filter(|login| login.until > Instant::now());
-        let answer = self.send(upstream, question, login.as_ref()).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let mut answer = self.send(upstream, question, login.as_ref()).await?;
+        let mut shown = login;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && let Some(login) = self.log_in(upstream, question, answer.headers()).await?
+        {
+            self.logins.insert(key, login.clone());
+            answer = self.send(upstream, question, Some(&login)).await?;
+            shown = Some(login);
         }
-        let Some(login) = self.log_in(upstream, question, answer.headers()).await? else {
-            return Ok(answer);
-        };
-        self.logins.insert(key, login.clone());
-        self.send(upstream, question, Some(&login)).await
+        match answer.status() {
+            status if is_denial(status) => {
+                Err(Self::denial(upstream, question, status, shown.as_ref()))
+            }
+            _ => Ok(answer),
+        }
     }
 
     async fn send(
@@ -321,7 +358,7 @@ impl Asker {
                 let pair = format!("{}:{}", text.username, password.0);
                 let is_known = !text.username.is_empty();
                 let value = format!("Basic {}", STANDARD.encode(pair));
-                Ok(login(&value, BASIC_LIFETIME).filter(|_| is_known))
+                Ok(login(&value, false, BASIC_LIFETIME).filter(|_| is_known))
             }
             Some(Challenge::Bearer {
                 realm,
@@ -373,6 +410,10 @@ impl Asker {
             request = request.basic_auth(&text.username, Some(password));
         }
         let answer = self.answer(upstream, request).await?;
+        if is_denial(answer.status()) {
+            let what = format!("{scope}, of {realm}");
+            return Err(Failed::Refused(refused(upstream, &what, answer.status())));
+        }
         if !answer.status().is_success() {
             let question = Question {
                 method: Method::GET,
@@ -388,7 +429,8 @@ impl Asker {
         let token = given.token.or(given.access_token).unwrap_or_default();
         let lifetime = given.expires_in.map_or(TOKEN_LIFETIME, Duration::from_secs);
         let lifetime = lifetime.saturating_sub(TOKEN_MARGIN);
-        login(&format!("Bearer {token}"), lifetime.min(BASIC_LIFETIME))
+        let lifetime = lifetime.min(BASIC_LIFETIME);
+        login(&format!("Bearer {token}"), true, lifetime)
             .ok_or_else(|| down("its token cannot be shown".to_owned()))
     }
 }
@@ -402,11 +444,33 @@ struct Given {
     expires_in: Option<u64>,
 }
 
-fn login(value: &str, lifetime: Duration) -> Option<Login> {
+fn login(value: &str, is_checked: bool, lifetime: Duration) -> Option<Login> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
-    let until = Instant::now() + lifetime;
-    Some(Login { value, until })
+    Some(Login {
+        value,
+        is_checked,
+        until: Instant::now() + lifetime,
+    })
+}
+
+fn is_denial(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// What is to be done about a registry that does not let us in.
+fn refused(upstream: &Upstream, what: &str, status: StatusCode) -> String {
+    let (name, user) = (&upstream.text.name, &upstream.text.username);
+    match user.is_empty() {
+        true => format!(
+            "{name} wants a login for {what}, or does not have it: {status}; an administrator gives \
+             it one with skald registry set-registry-login"
+        ),
+        false => format!(
+            "{name} does not take the login of {user} for {what}: {status}; an administrator gives \
+             it another one with skald registry set-registry-login"
+        ),
+    }
 }
 
 /// All bytes of an answer that is not too large.

@@ -16,7 +16,7 @@ use super::ask::Question;
 use super::fetches::FetchTurn;
 use super::spool::{Coming, Reader};
 use super::{Failed, fetcher, name_there};
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Code, Error};
 use crate::heal;
 use crate::logs::{Done, Job};
@@ -137,7 +137,9 @@ async fn begin(
     let answer = proxy.asker.ask(upstream, &question).await?;
     let size = answer.content_length();
     let wait_max = proxy.config.answer_timeout.as_std();
-    let place = proxy.room.reserve(size.unwrap_or(0), wait_max).await?;
+    let room = &proxy.room;
+    let place = room.reserve(upstream.id, size.unwrap_or(0), wait_max);
+    let place = place.await?;
     let coming = Coming::open(&proxy.directory, size, place);
     let coming = coming.map_err(|error| Error::internal("keeping what comes", &error))?;
     let coming = Arc::new(coming);
@@ -199,7 +201,11 @@ impl Drop for Fetch {
 impl Fetch {
     async fn run(mut self, answer: Response) {
         let job = Job::proxy(&self.repo, &self.digest).asked_by(&self.who.rid);
-        let stored = self.store(answer).await;
+        // What is not to be kept goes to who asked all the same.
+        let stored = match self.registry.settings().is_read_only() {
+            true => self.pass(answer).await,
+            false => self.store(answer).await,
+        };
         // Who reads it learns of what went wrong with its bytes, not of what did with keeping them.
         self.outcome = match &stored {
             Err(error) if error.code != Code::Denied => Err(error.message.clone()),
@@ -221,9 +227,6 @@ impl Fetch {
         let (registry, meta) = (&self.registry, self.registry.meta());
         let upload = new_upload(&self.repo, self.digest.algorithm());
         let uuid = upload.uuid.clone();
-        let config = &registry.config().proxy;
-        let unread_max = config.unread_timeout.as_std();
-        let rate_min = config.fetch_bytes_per_second_min.0;
         meta.change(Begin {
             upload: upload.clone(),
             who: self.who.clone(),
@@ -235,11 +238,7 @@ impl Fetch {
             let mut receiving = Receiving::resume(registry, upload, algorithm).await?;
             let spooled = self.spooled(answer);
             let pieces = spooled.map_err(|error| error.to_string()).boxed();
-            tokio::select! {
-                taken = receiving.take(registry, pieces, None) => taken?,
-                () = self.coming.unread(unread_max) => return Err(unread(unread_max)),
-                () = self.coming.stalled(rate_min) => return Err(stalled(rate_min)),
-            };
+            self.wanted(receiving.take(registry, pieces, None)).await?;
             receiving.finish(registry, &self.digest).await?;
             let received = receiving.received();
             let who = self.who.clone();
@@ -260,10 +259,50 @@ impl Fetch {
                 tracing::debug!(?error, "the upload of what came was gone already");
             }
         }
-        stored.map_err(|mut error| {
-            error.message = format!("from {}: {}", self.upstream, error.message);
-            error
-        })
+        stored.map_err(|error| self.named(error))
+    }
+
+    /// Has it come for its readers only; gives how many bytes it has.
+    async fn pass(&self, answer: Response) -> Result<u64, Error> {
+        let passed = async {
+            let mut hasher = Hasher::new(self.digest.algorithm());
+            let (mut spooled, mut came) = (std::pin::pin!(self.spooled(answer)), 0);
+            while let Some(piece) = spooled.next().await {
+                let bytes = piece.map_err(|error| {
+                    let message = format!("it broke off after {came} bytes: {error}");
+                    Error::new(Code::Unavailable, message)
+                })?;
+                came += bytes.len() as u64;
+                hasher.update(&bytes);
+            }
+            let found = hasher.digest();
+            match found == self.digest {
+                true => Ok(came),
+                false => {
+                    let message = format!("the {came} bytes that came have the digest {found}");
+                    Err(Error::new(Code::DigestInvalid, message))
+                }
+            }
+        };
+        self.wanted(passed).await.map_err(|error| self.named(error))
+    }
+
+    /// What comes, as long as somebody reads it and it comes fast enough.
+    async fn wanted<T>(&self, coming: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let config = &self.registry.config().proxy;
+        let unread_max = config.unread_timeout.as_std();
+        let rate_min = config.fetch_bytes_per_second_min.0;
+        tokio::select! {
+            came = coming => came,
+            () = self.coming.unread(unread_max) => Err(unread(unread_max)),
+            () = self.coming.stalled(rate_min) => Err(stalled(rate_min)),
+        }
+    }
+
+    /// An error that says where it came from.
+    fn named(&self, mut error: Error) -> Error {
+        error.message = format!("from {}: {}", self.upstream, error.message);
+        error
     }
 
     /// The bytes that come, each of which is there for readers before it is given.

@@ -1,23 +1,20 @@
 //! How many blobs are fetched at once: from one registry, so that a slow one does not take what the
 //! others need, and from all of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Failed;
+use super::shares::Shares;
 use crate::config::ProxyConfig;
 use crate::meta::Upstream;
 
 /// Blobs that are being fetched.
 pub(super) struct Fetches {
     all: Arc<Semaphore>,
-    /// By the numbers of registries; those that are not asked leave it again.
-    each: Mutex<HashMap<i64, Arc<Semaphore>>>,
-    each_max: usize,
+    each: Shares,
     wait_max: Duration,
 }
 
@@ -31,15 +28,14 @@ impl Fetches {
     pub(super) fn new(config: &ProxyConfig) -> Self {
         Self {
             all: Arc::new(Semaphore::new(config.fetches_max.max(1))),
-            each: Mutex::default(),
-            each_max: config.upstream_fetches_max.max(1),
+            each: Shares::new(config.upstream_fetches_max.max(1)),
             wait_max: config.answer_timeout.as_std(),
         }
     }
 
     /// Waits, but not for ever, until one may be fetched from a registry.
     pub(super) async fn enter(&self, upstream: &Upstream) -> Result<FetchTurn, Failed> {
-        let each = self.wait(self.of(upstream.id)).await;
+        let each = self.wait(self.each.of(upstream.id)).await;
         let each = each.ok_or_else(|| {
             let name = &upstream.text.name;
             too_many("upstream_fetches_max", &format!(" from {name}"))
@@ -50,14 +46,6 @@ impl Fetches {
             _each: each,
             _all: all,
         })
-    }
-
-    /// What those take turns with who fetch from a registry.
-    fn of(&self, upstream_id: i64) -> Arc<Semaphore> {
-        let mut each = self.each.lock();
-        each.retain(|_, turns| Arc::strong_count(turns) > 1);
-        let turns = each.entry(upstream_id);
-        Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(self.each_max))))
     }
 
     async fn wait(&self, turns: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
@@ -103,6 +91,5 @@ mod tests {
         assert!(enter(&well).await.is_none(), "of all there are enough");
         drop((first, second, third));
         assert!(enter(&well).await.is_some());
-        assert_eq!(fetches.each.lock().len(), 1);
     }
 }

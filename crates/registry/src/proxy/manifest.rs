@@ -13,9 +13,8 @@ use super::{Failed, fetcher, name_there};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::heal;
-use crate::large;
-use crate::manifest;
-use crate::meta::{Condition, ManifestRow, PutManifest, Upstream, unknown_manifest};
+use crate::large::{self, ReadManifest};
+use crate::meta::{Content, ManifestRow, PutManifest, Upstream, unknown_manifest};
 use crate::metrics::Cached;
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
@@ -31,6 +30,17 @@ pub(crate) struct Found {
     pub(crate) cache: &'static str,
     /// Why it may not be the newest.
     pub(crate) warning: Option<String>,
+}
+
+impl Found {
+    /// One of which nothing is to be said.
+    fn as_it_is(row: Arc<ManifestRow>, cache: &'static str) -> Self {
+        Self {
+            row,
+            cache,
+            warning: None,
+        }
+    }
 }
 
 /// A manifest of a repository that is a copy of another registry's.
@@ -73,6 +83,33 @@ struct Wanted {
     who: Who,
 }
 
+/// What a registry said of what it does not give.
+#[derive(Clone)]
+pub(super) struct Said {
+    message: String,
+    as_failed: fn(String) -> Failed,
+}
+
+impl Said {
+    /// None if it may give it the next time.
+    fn of(failed: &Failed) -> Option<Self> {
+        let (message, as_failed): (_, fn(String) -> Failed) = match failed {
+            Failed::Unknown(message) => (message, Failed::Unknown),
+            Failed::Hidden(message) => (message, Failed::Hidden),
+            Failed::Refused(message) => (message, Failed::Refused),
+            Failed::TooMany { .. } | Failed::Down(_) | Failed::Own(_) => return None,
+        };
+        Some(Self {
+            message: message.clone(),
+            as_failed,
+        })
+    }
+
+    fn failed(self) -> Failed {
+        (self.as_failed)(self.message)
+    }
+}
+
 /// A manifest as it came.
 struct Came {
     digest: Digest,
@@ -90,17 +127,6 @@ impl Wanted {
         })
     }
 
-    /// What is here after it was fetched.
-    async fn fetched(&self, reference: &Reference, cache: &'static str) -> Result<Found, Failed> {
-        let row = self.here(reference).await?;
-        let row = row.ok_or_else(|| unknown_manifest(&self.repo, reference))?;
-        Ok(Found {
-            row,
-            cache,
-            warning: None,
-        })
-    }
-
     /// What a tag is called here.
     fn key(&self, tag: &Tag) -> String {
         format!("{}:{}", self.repo, tag.as_str())
@@ -112,7 +138,7 @@ impl Wanted {
         checked.insert(self.key(tag), Instant::now());
     }
 
-    /// Asks for something, unless it was said just now that it is not there: clients that were told a
+    /// Asks for something, unless it was said just now that it is not there, or not for us: clients that were told a
     /// wrong name ask again and again.
     async fn unless_unknown<T>(
         &self,
@@ -122,15 +148,16 @@ impl Wanted {
         let (proxy, upstream) = (self.registry.proxy(), &self.upstream);
         let key = format!("{}:{}:{key}", upstream.id, upstream.updated_ms);
         let lifetime = proxy.config.unknown_lifetime.as_std();
-        if let Some((at, message)) = proxy.unknown.get(&key)
+        if let Some((at, said)) = proxy.unknown.get(&key)
             && at.elapsed() < lifetime
         {
-            return Err(Failed::Unknown(message));
+            return Err(said.failed());
         }
         let answer = ask.await;
-        if let Err(Failed::Unknown(message)) = &answer {
-            let said = (Instant::now(), message.clone());
-            proxy.unknown.insert(key, said);
+        if let Err(failed) = &answer
+            && let Some(said) = Said::of(failed)
+        {
+            proxy.unknown.insert(key, (Instant::now(), said));
         }
         answer
     }
@@ -138,15 +165,18 @@ impl Wanted {
     async fn by_digest(&self, digest: &Digest) -> Result<Found, Failed> {
         let reference = Reference::Digest(digest.clone());
         let key = format!("{}@{digest}", self.repo);
-        if self.here(&reference).await?.is_some() {
-            return self.fetched(&reference, "hit").await;
+        if let Some(row) = self.here(&reference).await? {
+            return Ok(Found::as_it_is(row, "hit"));
         }
         let _turn = self.registry.proxy().turn(&key).await?;
-        if self.here(&reference).await?.is_none() {
-            let came = self.unless_unknown(&key, self.get(&reference)).await?;
-            self.put(came, None).await?;
-        }
-        self.fetched(&reference, "miss").await
+        let row = match self.here(&reference).await? {
+            Some(row) => row,
+            None => {
+                let came = self.unless_unknown(&key, self.get(&reference)).await?;
+                self.take(came, None).await?
+            }
+        };
+        Ok(Found::as_it_is(row, "miss"))
     }
 
     async fn by_tag(&self, tag: &Tag) -> Result<Found, Failed> {
@@ -156,29 +186,34 @@ impl Wanted {
         let is_young = |age| proxy.checked.get(&key).is_some_and(|at| at.elapsed() < age);
         let lifetime = proxy.config.tag_lifetime.as_std();
         let revalidated = lifetime + proxy.config.tag_stale_while_revalidate.as_std();
-        if is_young(revalidated) && self.here(&reference).await?.is_some() {
+        if is_young(revalidated)
+            && let Some(row) = self.here(&reference).await?
+        {
             if !is_young(lifetime)
                 && let Some(turn) = proxy.turns.try_enter(&key)
             {
                 self.revalidate(turn, tag, &key);
             }
-            return self.fetched(&reference, "hit").await;
+            return Ok(Found::as_it_is(row, "hit"));
         }
         let turn = proxy.turn(&key).await;
         let is_checked = proxy.checked.get(&key).is_some_and(|at| at >= arrived);
-        if is_checked && self.here(&reference).await?.is_some() {
-            return self.fetched(&reference, "hit").await;
+        if is_checked && let Some(row) = self.here(&reference).await? {
+            return Ok(Found::as_it_is(row, "hit"));
         }
         let refreshed = match turn {
             Ok(_turn) => self.unless_unknown(&key, self.refresh(tag)).await,
             Err(failed) => Err(failed),
         };
         let failed = match refreshed {
-            Ok(cache) => return self.fetched(&reference, cache).await,
+            Ok((row, cache)) => return Ok(Found::as_it_is(row, cache)),
             Err(failed) => failed,
         };
         let reason = match &failed {
-            Failed::TooMany { message, .. } | Failed::Down(message) => message.clone(),
+            Failed::TooMany { message, .. }
+            | Failed::Hidden(message)
+            | Failed::Refused(message)
+            | Failed::Down(message) => message.clone(),
             Failed::Unknown(_) | Failed::Own(_) => return Err(failed),
         };
         let row = self.here(&reference).await?.ok_or(failed)?;
@@ -201,31 +236,34 @@ impl Wanted {
         });
     }
 
-    /// Has a tag point where it points there; says whether anything was fetched for that.
-    async fn refresh(&self, tag: &Tag) -> Result<&'static str, Failed> {
+    /// Has a tag point where it points there; gives what is there, and whether it was fetched for that.
+    async fn refresh(&self, tag: &Tag) -> Result<(Arc<ManifestRow>, &'static str), Failed> {
         let reference = Reference::Tag(tag.clone());
         let current = self.here(&reference).await?;
         let there = self.digest_there(tag, current.is_some()).await?;
         let is_current = |row: &Arc<ManifestRow>| {
             Some(row.digest.as_str()) == there.as_ref().map(Digest::as_str)
         };
-        let cache = if current.as_ref().is_some_and(is_current) {
-            "hit"
-        } else {
-            let known = there.map(Reference::Digest);
-            let known_row = match &known {
-                Some(known) => self.here(known).await?,
-                None => None,
-            };
-            let (came, cache) = match known_row {
-                Some(row) => (Came::again(&self.registry, &row).await?, "hit"),
-                None => (self.get(&known.unwrap_or(reference)).await?, "miss"),
-            };
-            self.put(came, Some(tag)).await?;
-            cache
+        let found = match current.filter(is_current) {
+            Some(row) => (row, "hit"),
+            None => {
+                let known = there.map(Reference::Digest);
+                let known_row = match &known {
+                    Some(known) => self.here(known).await?,
+                    None => None,
+                };
+                let (came, cache) = match known_row {
+                    Some(row) => (Came::again(&self.registry, &row).await?, "hit"),
+                    None => (self.get(&known.unwrap_or(reference)).await?, "miss"),
+                };
+                (self.take(came, Some(tag)).await?, cache)
+            }
         };
-        self.note_checked(tag);
-        Ok(cache)
+        // While nothing is kept, what is here is not what is there.
+        if found.0.id.is_some() {
+            self.note_checked(tag);
+        }
+        Ok(found)
     }
 
     /// Where a tag points there, if that is said without the manifest.
@@ -277,42 +315,47 @@ impl Wanted {
         })
     }
 
-    /// Keeps a manifest that came, and points a tag to it.
-    async fn put(&self, came: Came, tag: Option<&Tag>) -> Result<(), Failed> {
+    /// Keeps a manifest that came, and points a tag to it; nothing is while the registry is read-only.
+    async fn take(&self, came: Came, tag: Option<&Tag>) -> Result<Arc<ManifestRow>, Failed> {
         let name = &self.upstream.text.name;
-        let descriptors_max = self.registry.config().limits.descriptors_max;
-        let read = manifest::read(came.media_type.as_deref(), &came.bytes, descriptors_max);
-        let (media_type, manifest) = read.map_err(|error| {
-            let (digest, why) = (&came.digest, error.message);
+        let digest = came.digest;
+        let read = ReadManifest::of(&self.registry, came.media_type.as_deref(), came.bytes);
+        let read = read.map_err(|error| {
+            let why = error.message;
             Failed::Down(format!(
                 "{name} has a manifest {digest} that cannot be kept: {why}"
             ))
         })?;
+        if self.registry.settings().is_read_only() {
+            return Ok(Arc::new(ManifestRow {
+                id: None,
+                digest: digest.as_str().to_owned(),
+                media_type: read.media_type,
+                size: read.bytes.len() as u64,
+                content: Content::Here(read.bytes),
+                is_damaged: false,
+            }));
+        }
+        let (who, repo) = (self.who.clone(), self.repo.clone());
         let put = PutManifest {
-            repo: self.repo.clone(),
-            digest: came.digest,
-            media_type,
-            manifest,
-            bytes: came.bytes,
-            data_key: None,
-            broken_key: None,
             tags: tag.into_iter().cloned().collect(),
-            condition: Condition::default(),
-            who: self.who.clone(),
             allow_missing_manifests: true,
             allow_missing_blobs: true,
-            untagged_grace_ms: self.registry.untagged_grace_ms(),
             is_copy: true,
+            ..read.pushed(&self.registry, who, repo, digest.clone())
         };
         match large::put(&self.registry, put).await {
             // A rule says that the tag stays where it is, whatever is there. It need not be fetched
             // again with the next pull.
             Err(error) if error.code == Code::PreconditionFailed => {
                 tag.into_iter().for_each(|tag| self.note_checked(tag));
-                Err(Failed::Down(error.message))
+                return Err(Failed::Down(error.message));
             }
-            done => Ok(done.map(|_| ())?),
-        }
+            done => done?,
+        };
+        let reference = Reference::Digest(digest);
+        let row = self.here(&reference).await?;
+        Ok(row.ok_or_else(|| unknown_manifest(&self.repo, &reference))?)
     }
 }
 

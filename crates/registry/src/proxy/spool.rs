@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 
 use super::Failed;
+use super::shares::Shares;
 use crate::error::{Code, Error};
 use crate::logs::new_id;
 
@@ -29,72 +30,125 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Bytes that room is given in.
 const ROOM_BYTES: u64 = 64 << 10;
 
-/// Room on the disk for all that is on its way.
-#[derive(Clone)]
+/// Room on the disk for all that is on its way, of which what comes from one registry may take a part.
 pub(super) struct Room {
-    free: Arc<Semaphore>,
-    /// Pieces of it.
-    all: u32,
+    all: Arc<Semaphore>,
+    each: Shares,
+    /// Pieces that one registry may take.
+    each_max: u32,
 }
 
 /// Some of it, until it is dropped.
 pub(super) struct Place {
-    room: Room,
-    held: OwnedSemaphorePermit,
+    all: Held,
+    share: Held,
 }
+
+/// Pieces of a room, or of a registry's share.
+struct Held {
+    free: Arc<Semaphore>,
+    pieces: OwnedSemaphorePermit,
+    /// The setting that says how many there are.
+    setting: &'static str,
+}
+
+const ALL: &str = "spool_bytes_max";
+const SHARE: &str = "upstream_spool_percent_max";
 
 fn pieces_of(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX)
 }
 
 impl Room {
-    /// Room for so many bytes.
-    pub(super) fn new(bytes_max: u64) -> Self {
+    /// Room for so many bytes, and the part of it that is for one registry at most.
+    pub(super) fn new(bytes_max: u64, upstream_percent_max: u64) -> Self {
         let all = pieces_of(bytes_max).max(1);
-        let permits = usize::try_from(all).unwrap_or(usize::MAX);
+        let each = u64::from(all) * upstream_percent_max.min(100) / 100;
+        let each_max = u32::try_from(each).unwrap_or(u32::MAX).max(1);
+        let permits = |pieces| usize::try_from(pieces).unwrap_or(usize::MAX);
+        let permits_max = Semaphore::MAX_PERMITS;
         Self {
-            free: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-            all,
+            all: Arc::new(Semaphore::new(permits(all).min(permits_max))),
+            each: Shares::new(permits(each_max)),
+            each_max,
         }
     }
 
-    /// Waits for room for so many bytes, but not for ever.
-    pub(super) async fn reserve(&self, bytes: u64, wait_max: Duration) -> Result<Place, Failed> {
+    /// Waits for room for so many bytes of a registry, but not for ever.
+    pub(super) async fn reserve(
+        &self,
+        upstream_id: i64,
+        bytes: u64,
+        wait_max: Duration,
+    ) -> Result<Place, Failed> {
         let pieces = pieces_of(bytes);
-        if pieces > self.all {
-            let message =
-                format!("registry.proxy.spool_bytes_max: there is no room for {bytes} bytes");
+        if pieces > self.each_max {
+            let message = format!(
+                "registry.proxy.{ALL}, registry.proxy.{SHARE}: there is no room for {bytes} bytes"
+            );
             return Err(Failed::Own(Error::new(Code::Unavailable, message)));
         }
-        let held = Arc::clone(&self.free).acquire_many_owned(pieces);
-        match tokio::time::timeout(wait_max, held).await {
-            Ok(Ok(held)) => Ok(Place {
-                room: self.clone(),
-                held,
-            }),
+        let place = async {
+            let share = Held::wait(self.each.of(upstream_id), pieces, SHARE).await;
+            let all = Held::wait(Arc::clone(&self.all), pieces, ALL).await;
+            Some(Place {
+                share: share?,
+                all: all?,
+            })
+        };
+        match tokio::time::timeout(wait_max, place).await {
+            Ok(Some(place)) => Ok(place),
             _ => Err(Failed::TooMany {
-                message: full(),
+                message: full(self.narrow(upstream_id, pieces)),
                 after: Duration::from_secs(1),
             }),
         }
     }
+
+    /// The setting that is in the way of so many pieces now.
+    fn narrow(&self, upstream_id: i64, pieces: u32) -> &'static str {
+        let free = self.each.of(upstream_id).available_permits();
+        match u32::try_from(free).is_ok_and(|free| free < pieces) {
+            true => SHARE,
+            false => ALL,
+        }
+    }
 }
 
-fn full() -> String {
-    "registry.proxy.spool_bytes_max: too many bytes are on their way".to_owned()
+fn full(setting: &str) -> String {
+    format!("registry.proxy.{setting}: too many bytes are on their way")
+}
+
+impl Held {
+    async fn wait(free: Arc<Semaphore>, pieces: u32, setting: &'static str) -> Option<Self> {
+        let held = Arc::clone(&free).acquire_many_owned(pieces).await;
+        Some(Self {
+            free,
+            pieces: held.ok()?,
+            setting,
+        })
+    }
+
+    /// Makes it so many pieces, if they are free now. Who waited here could wait for somebody who
+    /// waits for him.
+    fn grow(&mut self, pieces: u32) -> io::Result<()> {
+        let held = u32::try_from(self.pieces.num_permits()).unwrap_or(u32::MAX);
+        let more = pieces.saturating_sub(held);
+        if more > 0 {
+            let more = Arc::clone(&self.free).try_acquire_many_owned(more);
+            let more = more.map_err(|_| io::Error::other(full(self.setting)))?;
+            self.pieces.merge(more);
+        }
+        Ok(())
+    }
 }
 
 impl Place {
-    /// Makes it one for so many bytes, if there is room now. Who waited here could wait for somebody
-    /// who waits for him.
+    /// Makes it one for so many bytes, if there is room now.
     fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        let held = u32::try_from(self.held.num_permits()).unwrap_or(u32::MAX);
-        let more = pieces_of(bytes).saturating_sub(held);
-        if more > 0 {
-            let more = Arc::clone(&self.room.free).try_acquire_many_owned(more);
-            self.held.merge(more.map_err(|_| io::Error::other(full()))?);
-        }
-        Ok(())
+        let pieces = pieces_of(bytes);
+        self.share.grow(pieces)?;
+        self.all.grow(pieces)
     }
 }
 
@@ -280,20 +334,29 @@ mod tests {
     }
 
     async fn coming_in(room: &Room, size: Option<u64>) -> Result<Arc<Coming>, Failed> {
+        coming_from(1, room, size).await
+    }
+
+    async fn coming_from(
+        upstream_id: i64,
+        room: &Room,
+        size: Option<u64>,
+    ) -> Result<Arc<Coming>, Failed> {
         let directory = tempfile::tempdir().unwrap();
-        let place = room.reserve(size.unwrap_or(0), Duration::ZERO).await?;
+        let place = room.reserve(upstream_id, size.unwrap_or(0), Duration::ZERO);
+        let place = place.await?;
         let coming = Arc::new(Coming::open(directory.path(), size, place).unwrap());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         Ok(coming)
     }
 
     async fn coming(size: Option<u64>) -> Arc<Coming> {
-        coming_in(&Room::new(1 << 30), size).await.unwrap()
+        coming_in(&Room::new(1 << 30, 100), size).await.unwrap()
     }
 
     #[tokio::test]
     async fn all_together_have_a_bound() {
-        let room = Room::new(3 * ROOM_BYTES);
+        let room = Room::new(3 * ROOM_BYTES, 100);
         let first = coming_in(&room, Some(2 * ROOM_BYTES)).await.unwrap();
         let full = coming_in(&room, Some(2 * ROOM_BYTES)).await;
         assert!(matches!(full.err(), Some(Failed::TooMany { .. })));
@@ -311,6 +374,24 @@ mod tests {
         unsaid.write(piece()).await.unwrap();
         drop(unsaid);
         coming_in(&room, Some(3 * ROOM_BYTES)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_registry_leaves_room_for_others() {
+        let room = Room::new(4 * ROOM_BYTES, 50);
+        let never = coming_in(&room, Some(3 * ROOM_BYTES)).await;
+        let never = never.err().unwrap().error(Code::BlobUnknown);
+        assert!(never.message.contains("upstream_spool_percent_max"));
+        let slow = coming_in(&room, Some(2 * ROOM_BYTES)).await.unwrap();
+        let full = coming_in(&room, Some(1)).await;
+        let full = full.err().unwrap().error(Code::BlobUnknown);
+        assert!(full.message.contains("upstream_spool_percent_max"));
+        let well = coming_from(2, &room, Some(2 * ROOM_BYTES)).await.unwrap();
+        let full = coming_from(3, &room, Some(1)).await;
+        let full = full.err().unwrap().error(Code::BlobUnknown);
+        assert!(full.message.contains("proxy.spool_bytes_max"));
+        drop((slow, well));
+        coming_from(3, &room, Some(1)).await.unwrap();
     }
 
     #[tokio::test]
