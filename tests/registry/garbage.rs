@@ -387,3 +387,53 @@ async fn what_runs_stays_also_without_a_tag() -> anyhow::Result<()> {
     assert_eq!(there("team/index", &sha256(&index)).await?, 200);
     Ok(())
 }
+
+/// The tag of a signature of a manifest, as cosign names it.
+fn signature(manifest: &[u8]) -> String {
+    format!("{}.sig", sha256(manifest).replace(':', "-"))
+}
+
+/// What tags are about goes with it, whoever has it removed.
+#[tokio::test]
+async fn signatures_go_with_what_they_sign() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &NO_GRACE).await?;
+    let client = registry.client();
+    let part = client.push_image("team/app", "part", &bytes(1, 10)).await?;
+    let other = client
+        .push_image("team/app", "other", &bytes(2, 10))
+        .await?;
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &part)]});
+    let index = index.to_string().into_bytes();
+    let put = client.put_manifest("team/app", "v1", INDEX, &index).await?;
+    assert_eq!(put.status(), 201);
+    for (seed, signed) in (3..).zip([&part, &other, &index]) {
+        let tag = signature(signed);
+        client
+            .push_image("team/app", &tag, &bytes(seed, 10))
+            .await?;
+    }
+    let held = json!({"kind": "immutable", "tags": signature(&other)});
+    let made = client.manage(Method::POST, "/projects/team/rules", held);
+    assert_eq!(made.await?.0, 201);
+    let path = |reference: &str| format!("/v2/team/app/manifests/{reference}");
+    let untagged = client.status(Method::DELETE, &path("part")).await?;
+    assert_eq!(untagged, 202);
+
+    for removed in [&index, &other] {
+        let removed = client
+            .status(Method::DELETE, &path(&sha256(removed)))
+            .await?;
+        assert_eq!(removed, 202);
+    }
+    assert_eq!(client.get(&path(&signature(&index))).await?, None);
+    // What the index named goes a little later, and its signature with it.
+    wait_for("the signature to go", Duration::from_secs(20), async || {
+        let gone = client.get(&path(&signature(&part))).await.ok()?;
+        gone.is_none().then_some(())
+    })
+    .await?;
+    assert_eq!(client.get(&path(&sha256(&part))).await?, None);
+    assert!(client.get(&path(&signature(&other))).await?.is_some());
+    Ok(())
+}

@@ -13,6 +13,7 @@ mod blob;
 mod cache;
 mod change;
 mod check;
+mod companion;
 mod connect;
 mod content;
 mod data;

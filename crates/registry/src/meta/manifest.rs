@@ -12,6 +12,7 @@ use super::Meta;
 use super::batch::{batches, places, with_digests};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::companion;
 use super::data;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
@@ -501,6 +502,7 @@ impl Change for DeleteManifest {
             removed::remember(tx, manifest_id, until_ms).await?;
         }
         remove(tx, &target, &self.graces).await?;
+        companion::remove(tx, &self.repo, &target).await?;
         let event = Event {
             digest: Some(target.digest.to_owned()),
             ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)

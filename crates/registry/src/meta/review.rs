@@ -8,6 +8,7 @@ use sqlx::Row;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
+use super::companion;
 use super::data::bury;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, reviewed};
@@ -195,11 +196,13 @@ impl Review {
             who: &who,
             grace_ms: self.graces.untagged_ms,
         };
+        let repo = RepoName::parse(&name)?;
         manifest::remove(tx, &target, &self.graces).await?;
+        companion::remove(tx, &repo, &target).await?;
         removed.manifests += 1;
         let event = Event {
             digest: Some(digest.clone()),
-            ..Event::new("gc_deleted", "artifact", &digest).in_repo(&RepoName::parse(&name)?)
+            ..Event::new("gc_deleted", "artifact", &digest).in_repo(&repo)
         };
         Ok(tell(tx, &who, &event).await?)
     }
