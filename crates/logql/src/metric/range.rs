@@ -12,8 +12,10 @@ use super::{EvalError, Series, Steps, raw};
 use crate::syntax::ast::{RangeAggregation, RangeOp};
 
 mod partial;
+mod values;
 
 pub use partial::{Borders, Partial};
+use values::CellValues;
 
 /// A series of one accumulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +53,7 @@ struct Store {
     folds: Vec<(i64, Fold)>,
     /// How many there were after the last compaction.
     compact_len: usize,
+    values: CellValues,
     samples: Vec<(i64, f64)>,
     reserved_bytes: u64,
 }
@@ -104,6 +107,7 @@ impl RangeAccumulator {
             cell: NO_CELL,
             folds: Vec::new(),
             compact_len: 0,
+            values: CellValues::default(),
             samples: Vec::new(),
             reserved_bytes: 0,
         });
@@ -128,6 +132,19 @@ impl RangeAccumulator {
     /// # Errors
     /// If there is no memory for it.
     pub fn add(&mut self, id: SeriesId, time_ns: i64, value: f64) -> Result<(), BudgetError> {
+        self.add_at(id, time_ns, &[value])
+    }
+
+    /// Adds samples of one series at one time.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn add_at(
+        &mut self,
+        id: SeriesId,
+        time_ns: i64,
+        values: &[f64],
+    ) -> Result<(), BudgetError> {
         let Some(store) = self.series.get_mut(id.0 as usize) else {
             return Ok(());
         };
@@ -140,9 +157,16 @@ impl RangeAccumulator {
         match self.fold {
             Some(kind) => {
                 let source = self.source;
-                store.fold(kind.start(Place { time_ns, source }, value));
+                let place = Place { time_ns, source };
+                for value in values {
+                    store.fold(kind.start(place, *value));
+                }
             }
-            None => store.samples.push((time_ns, value)),
+            None if self.op == RangeOp::Quantile => store.values.push(store.cell.number, values),
+            None => {
+                let samples = values.iter().map(|value| (time_ns, *value));
+                store.samples.extend(samples);
+            }
         }
         store.account(&mut self.reservation)
     }
@@ -191,9 +215,27 @@ impl RangeAccumulator {
     /// the function has to see samples one by one.
     #[must_use]
     pub fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
-        if self.fold != Some(FoldKind::Sum) {
-            return None;
+        match self.fold {
+            Some(FoldKind::Sum) => self.borders_until(min_ns, max_ns, most),
+            _ => None,
         }
+    }
+
+    /// As [`Self::cuts`], of samples that may be added at the next of these times in place of their
+    /// own, but each for itself. `None` as well if the function looks at times.
+    #[must_use]
+    pub fn value_cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        let looks_at_times = matches!(
+            self.op,
+            RangeOp::First | RangeOp::Last | RangeOp::RateCounter
+        );
+        match looks_at_times {
+            true => None,
+            false => self.borders_until(min_ns, max_ns, most),
+        }
+    }
+
+    fn borders_until(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
         let mut cuts = Vec::new();
         let mut time_ns = min_ns;
         while cuts.len() < most {
@@ -217,6 +259,7 @@ impl RangeAccumulator {
             let id = self.series(&theirs.labels)?;
             if let Some(store) = self.series.get_mut(id.0 as usize) {
                 store.folds.extend(theirs.folds);
+                store.values.append(&theirs.values, 0);
                 store.samples.extend(theirs.samples);
                 store.cell = NO_CELL;
                 store.compact_if_long();
@@ -242,7 +285,8 @@ impl RangeAccumulator {
             }
             let points = match self.fold {
                 Some(_) => self.folded(&mut store),
-                None => self.sampled(&mut store, is_cancelled)?,
+                None if self.op == RangeOp::Quantile => self.quantiles(&store, is_cancelled)?,
+                None => self.rates(&mut store, is_cancelled)?,
             };
             let (labels, before) = (store.labels, store.reserved_bytes);
             self.reservation.shrink(before);
@@ -284,7 +328,41 @@ impl RangeAccumulator {
         points
     }
 
-    fn sampled(
+    fn quantiles(
+        &self,
+        store: &Store,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<(i64, f64)>, EvalError> {
+        let cells = store.values.by_cell();
+        let (mut from, mut to) = (0, 0);
+        let mut points = Vec::new();
+        let mut values = Vec::new();
+        for i in 0..self.steps.len() {
+            // A window may have as many values as the query.
+            if is_cancelled() {
+                return Err(EvalError::Cancelled);
+            }
+            let (first, last) = self.cells.window(i);
+            while cells.get(to).is_some_and(|(cell, _)| *cell <= last) {
+                to += 1;
+            }
+            while from < to && cells.get(from).is_some_and(|(cell, _)| *cell < first) {
+                from += 1;
+            }
+            values.clear();
+            let inside = cells.get(from..to).unwrap_or_default();
+            inside
+                .iter()
+                .for_each(|(_, of_cell)| values.extend_from_slice(of_cell));
+            if !values.is_empty() {
+                let value = raw::quantile(self.quantile, &mut values);
+                points.push((self.steps.time_ns(i), value));
+            }
+        }
+        Ok(points)
+    }
+
+    fn rates(
         &self,
         store: &mut Store,
         is_cancelled: &dyn Fn() -> bool,
@@ -294,7 +372,6 @@ impl RangeAccumulator {
         let samples = &store.samples;
         let (mut from, mut to) = (0, 0);
         let mut points = Vec::new();
-        let mut values = Vec::new();
         for (i, time_ns) in self.steps.iter().enumerate() {
             // A window may have as many samples as the query.
             if is_cancelled() {
@@ -308,17 +385,11 @@ impl RangeAccumulator {
             while from < to && samples.get(from).is_some_and(|(time, _)| *time <= begin_ns) {
                 from += 1;
             }
-            let Some(inside) = samples.get(from..to).filter(|inside| !inside.is_empty()) else {
-                continue;
-            };
-            let value = if self.op == RangeOp::Quantile {
-                values.clear();
-                values.extend(inside.iter().map(|(_, value)| *value));
-                raw::quantile(self.quantile, &mut values)
-            } else {
-                raw::counter_rate(inside, end_ns, self.range_ns)
-            };
-            points.push((self.steps.time_ns(i), value));
+            let inside = samples.get(from..to).unwrap_or_default();
+            if !inside.is_empty() {
+                let value = raw::counter_rate(inside, end_ns, self.range_ns);
+                points.push((self.steps.time_ns(i), value));
+            }
         }
         Ok(points)
     }
@@ -377,6 +448,7 @@ impl Store {
 
     fn account(&mut self, reservation: &mut Reservation) -> Result<(), BudgetError> {
         let bytes = self.folds.capacity() * size_of::<(i64, Fold)>()
+            + self.values.heap_bytes()
             + self.samples.capacity() * size_of::<(i64, f64)>();
         let bytes = bytes as u64;
         if bytes > self.reserved_bytes {

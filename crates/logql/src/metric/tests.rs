@@ -336,6 +336,9 @@ fn sums_stand_for_samples_between_cuts() {
         cuts(&query("max_over_time", "| unwrap x", 2), 11, 12, 9),
         None
     );
+    let value_cuts = |op| query(op, "| unwrap x", 2).value_cuts(11 * SECOND, 12 * SECOND, 9);
+    assert_eq!(value_cuts("max_over_time"), Some(vec![12 * SECOND]));
+    assert_eq!(value_cuts("last_over_time"), None);
     let id = sum.series(&labels("a=b")).unwrap();
     sum.add(id, 15 * SECOND, 7.0).unwrap();
     sum.add(id, 40 * SECOND, 7.0).unwrap();

@@ -7,7 +7,7 @@
 
 use model::{BudgetError, LabelSet, Reservation};
 
-use super::{Fold, RangeAccumulator, Store};
+use super::{CellValues, Fold, RangeAccumulator, Store};
 
 /// Bytes that a series of a partial takes besides its labels and amounts.
 const SERIES_BYTES: usize = 64;
@@ -39,12 +39,17 @@ enum Amounts {
     /// The most frequent of summaries, in half of the room.
     Sums(Box<[(i64, f64)]>),
     Folds(Box<[(i64, Fold)]>),
-    /// Times and values, where there is no summary.
+    /// Where there is no summary.
+    Values(CellValues),
+    /// Times and values, where there is no summary either and times matter.
     Samples(Box<[(i64, f64)]>),
 }
 
 impl Amounts {
     fn of(store: Store, base: i64) -> Self {
+        if !store.values.is_empty() {
+            return Self::Values(store.values.counted_from(base));
+        }
         if store.folds.is_empty() {
             return Self::Samples(store.samples.into());
         }
@@ -66,6 +71,7 @@ impl Amounts {
         match self {
             Self::Sums(sums) => size_of_val(&**sums),
             Self::Folds(folds) => size_of_val(&**folds),
+            Self::Values(values) => values.heap_bytes(),
             Self::Samples(samples) => size_of_val(&**samples),
         }
     }
@@ -149,6 +155,7 @@ impl RangeAccumulator {
                     let folds = folds.iter().map(|(number, fold)| (base + number, *fold));
                     store.folds.extend(folds);
                 }
+                Amounts::Values(values) => store.values.append(values, base),
                 Amounts::Samples(samples) => store.samples.extend_from_slice(samples),
             }
             store.cell = super::NO_CELL;
