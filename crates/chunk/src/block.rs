@@ -19,11 +19,16 @@ use crate::{ChunkError, EncodedBlock, Part, Projection, RowSet, RunMetadata, Run
 mod held;
 mod lines;
 mod patterns;
+mod reduction;
+mod samples;
 mod templates;
 mod times;
 
 pub use patterns::LinePatterns;
-pub use templates::{KeptParts, LineTemplate, ReducedLines, Reduction};
+pub use reduction::{KeptParts, Reduction};
+use samples::Remembered;
+pub use samples::RunSamples;
+pub use templates::{LineTemplate, ReducedLines};
 use times::CoarseTimes;
 pub use times::RowTimes;
 
@@ -70,6 +75,8 @@ pub struct Block {
     pub(crate) found: Mutex<VecDeque<Found>>,
     /// What was kept of all lines last, the latest first.
     reduced: Mutex<VecDeque<(Reduction, Arc<ReducedLines>)>>,
+    /// Which samples queries took from rows.
+    remembered: Mutex<Remembered>,
     /// Patterns of all lines.
     patterns: OnceLock<Arc<LinePatterns>>,
     /// Who has it reduces the lines; others that want to, wait.
@@ -93,6 +100,7 @@ impl Block {
             was_searched: AtomicBool::new(false),
             found: Mutex::default(),
             reduced: Mutex::default(),
+            remembered: Mutex::default(),
             patterns: OnceLock::new(),
             reducing: Mutex::default(),
             columns: meta.columns.iter().map(|_| OnceLock::new()).collect(),

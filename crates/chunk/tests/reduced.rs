@@ -39,7 +39,8 @@ fn only_after(meta: &BlockMeta, before: &str) -> Reduction {
                 number: None,
             })
     };
-    meta.templates().unwrap().iter().map(kept).collect()
+    let kept = meta.templates().unwrap().iter().map(kept).collect();
+    Reduction::new(before.into(), kept)
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn equal_lines_have_one_number_and_runs_and_readers_share_them() {
         only_after(block.meta(), "took="),
         only_after(block.meta(), "user="),
     );
-    assert!(took.iter().all(Option::is_some) && took != user);
+    assert!(took.kept().iter().all(Option::is_some) && took != user);
 
     let before = block.heap_bytes();
     let kept = block.reduced_lines(&took).unwrap();
@@ -77,6 +78,8 @@ fn equal_lines_have_one_number_and_runs_and_readers_share_them() {
     assert_eq!(numbers.len(), kept.count());
     assert!(kept.count() <= 9, "{}", kept.count());
     assert!(Arc::ptr_eq(&kept, &block.reduced_lines(&took).unwrap()));
+    assert_eq!(block.known_reduction("took="), Some(took));
+    assert_eq!(block.known_reduction("user="), None);
 
     // Nearly all are different, and the few that are not may have numbers of their own.
     let users = block.reduced_lines(&user).unwrap();
@@ -111,10 +114,14 @@ fn a_number_that_is_wanted_is_taken_out_of_the_line() {
         ..EncodeOptions::default()
     };
     let block = encode(&[(LabelSet::default(), entries)], &options).open();
-    let mut took = only_after(block.meta(), "took=");
-    took.iter_mut()
+    let took = only_after(block.meta(), "took=");
+    assert!(!took.has_numbers());
+    let mut kept = took.kept().to_vec();
+    kept.iter_mut()
         .flatten()
         .for_each(|kept| kept.number = Some(0));
+    let took = Reduction::new("took= as a number".into(), kept);
+    assert!(took.has_numbers());
     let lines = block.reduced_lines(&took).unwrap();
     let (mut numbers, mut texts) = (0, 0);
     for row in 0..ROWS {

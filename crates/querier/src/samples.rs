@@ -223,6 +223,7 @@ impl Shared {
             shape: self.shape,
             prefilter: &self.prefilter,
             reader: self.context.pushdown().reader(reader),
+            known_by: Some(self.extractor.known_by()),
             hashes,
         }
     }
@@ -268,8 +269,11 @@ impl Shared {
         }
         let mut stages = self.extractor.for_stream(&unit.labels);
         let mut sink = Sink::new(sum, None);
+        let objects = self.context.querier.catalog().objects();
+        let held = objects.held(run.object.id, run.block);
         let plan = plan_samples(
             &meta,
+            held.as_deref(),
             run.run as usize,
             &self.scan(unit, false),
             &mut stages,

@@ -82,7 +82,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Whether it pays to remember what became of each of the reduced lines of a block for so many rows:
 /// lines repeat, and those of other runs are not many more than the rows.
-pub(crate) fn has_few(lines: &ReducedLines, rows: usize) -> bool {
+fn has_few(lines: &ReducedLines, rows: usize) -> bool {
     lines.count() < lines.len() && lines.count() / REMEMBERED_PER_ROW_MAX < rows
 }
 
@@ -524,9 +524,13 @@ fn decode_block(
     let is_lazy = wanted.is_lazy && is_structured && block.is_worth_a_walk();
     let reduction = match wanted.reader {
         // Who would have asked for lines gets them all, and has to find them.
-        Some(reader) if is_lazy || !wanted.is_lazy => {
-            reduction(reader, block.meta(), meta, wanted.is_searched())?
-        }
+        Some(reader) if is_lazy || !wanted.is_lazy => reduction(
+            reader,
+            block.meta(),
+            Some(block),
+            meta,
+            wanted.is_searched(),
+        )?,
         _ => None,
     };
     if is_lazy {

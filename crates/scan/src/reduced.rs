@@ -1,6 +1,8 @@
 //! Lines of structured blocks with nothing but what the stages read.
 
-use chunk::{BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, RunMeta};
+use std::sync::Arc;
+
+use chunk::{Block, BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, RunMeta};
 use logql::pipeline::{LineReader, TemplateText};
 
 /// A run with fewer of the rows of its block is not worth going through them for it alone.
@@ -8,13 +10,14 @@ const SHARE_MIN: u64 = 8;
 
 /// What to keep of the lines of a run, if that is less than all and their metadata does not matter.
 /// What is kept of all lines of a block serves all its runs, but not what is kept of lines that were
-/// searched for.
+/// searched for. A block that is `held` may know it.
 ///
 /// # Errors
 /// If the block is damaged.
 pub(crate) fn reduction(
     reader: &LineReader,
     block: &BlockMeta,
+    held: Option<&Block>,
     run: &RunMeta,
     is_searched: bool,
 ) -> Result<Option<Reduction>, ChunkError> {
@@ -24,12 +27,13 @@ pub(crate) fn reduction(
     if block.layout() == Layout::Plain || is_read || is_alone {
         return Ok(None);
     }
+    if let Some(known) = held.and_then(|block| block.known_reduction(reader.known_by())) {
+        return Ok(Some(known));
+    }
     let templates = block.templates()?;
-    let reduction: Reduction = templates
-        .iter()
-        .map(|template| kept(reader, *template))
-        .collect();
-    Ok(reduction.iter().any(Option::is_some).then_some(reduction))
+    let kept = templates.iter().map(|template| kept(reader, *template));
+    let reduction = Reduction::new(Arc::clone(reader.known_by()), kept.collect());
+    Ok(reduction.is_any().then_some(reduction))
 }
 
 /// Whether a run has enough of the rows of its block to go through all of them for it alone.

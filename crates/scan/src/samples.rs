@@ -1,8 +1,9 @@
 //! Samples of one stream.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use chunk::{BlockMeta, Projection, Reduction};
+use chunk::{Block, BlockMeta, Projection, Reduction};
 use logql::pipeline::{LineReader, StreamExtractor};
 use model::{Direction, LabelSet, TimeRange};
 
@@ -53,6 +54,9 @@ pub struct SampleScan<'a> {
     /// What the stages read of a line, if that is not all of it; see
     /// [`Extractor::reader`](logql::pipeline::Extractor::reader).
     pub reader: Option<&'a LineReader>,
+    /// A text that only those scans have that take the same samples from the same rows; blocks
+    /// remember these. Nothing is remembered without.
+    pub known_by: Option<&'a Arc<str>>,
     /// Whether hashes of the rows are wanted; then samples are given one by one only.
     pub hashes: bool,
 }
@@ -102,6 +106,25 @@ pub trait SampleSink {
         let _ = (min_ns, max_ns, most);
         None
     }
+
+    /// As [`Self::cuts`], of samples that may be given as if they were at the next of these times, but
+    /// one by one.
+    fn value_cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        let _ = (min_ns, max_ns, most);
+        None
+    }
+
+    /// Samples of one series at one time.
+    fn samples_at(
+        &mut self,
+        labels: &LabelSet,
+        timestamp_ns: i64,
+        values: &[f64],
+    ) -> ControlFlow<()> {
+        values
+            .iter()
+            .try_for_each(|value| self.sample(labels, timestamp_ns, *value, None))
+    }
 }
 
 /// Gives the samples of a stream, in no particular order.
@@ -138,12 +161,14 @@ pub enum SamplePlan {
 
 /// Gives the samples of a run to the sink from its counters, if they say enough, or says what has
 /// to be fetched of its block. Only for a run that no other source of its stream overlaps; of
-/// others everything has to be fetched, to compare their rows.
+/// others everything has to be fetched, to compare their rows. `held` is the block as far as it is in
+/// memory.
 ///
 /// # Errors
 /// If the block is damaged.
 pub fn plan_samples<S: SampleStages>(
     block: &BlockMeta,
+    held: Option<&Block>,
     run: usize,
     scan: &SampleScan<'_>,
     stages: &mut S,
@@ -157,7 +182,7 @@ pub fn plan_samples<S: SampleStages>(
         return Ok(SamplePlan::Counted);
     }
     if let (Some(reader), false) = (samples.reader(), samples.is_bulk())
-        && let Some(reduction) = reduction(reader, block, run, !scan.prefilter.is_empty())?
+        && let Some(reduction) = reduction(reader, block, held, run, !scan.prefilter.is_empty())?
     {
         return Ok(SamplePlan::Reduce(reduction));
     }

@@ -336,7 +336,7 @@ proptest! {
         }
         let passes = |line: &[u8]| !prefilter || (line.contains(&b'a') && !line.contains(&b'1'));
         let prefilter = Prefilter::from(search);
-        let scan = SampleScan { range, shape, prefilter: &prefilter, reader: None, hashes };
+        let scan = SampleScan { range, shape, prefilter: &prefilter, reader: None, known_by: None, hashes };
         let mut found = Sums::of_step(step_ns);
         let mut stages = Counter::new(value, &keys, needs_a);
         with_context(|context| {
@@ -398,6 +398,7 @@ fn count(sources: &[Source], keys: &[&'static str], found: &mut Sums) -> ScanSta
         shape,
         prefilter: &prefilter,
         reader: None,
+        known_by: None,
         hashes: false,
     };
     let mut stages = Counter::new(SampleValue::Rows, keys, false);
@@ -448,10 +449,11 @@ fn plan(rows: &[Row], keys: &[&'static str], sink: &mut Sums) -> SamplePlan {
         shape,
         prefilter: &prefilter,
         reader: None,
+        known_by: None,
         hashes: false,
     };
     let mut stages = Counter::new(SampleValue::Rows, keys, false);
-    plan_samples(opened(rows).meta(), 0, &scan, &mut stages, sink).unwrap()
+    plan_samples(opened(rows).meta(), None, 0, &scan, &mut stages, sink).unwrap()
 }
 
 #[test]

@@ -26,17 +26,20 @@ impl Block {
     }
 
     /// The block with the same pieces, what its rows and bytes are counted by, what searches found, what was
-    /// kept of lines and their patterns, and nothing else decoded.
+    /// kept of lines, what queries made of them and their patterns, and nothing else decoded.
     #[must_use]
     pub fn undecoded(&self) -> Self {
         let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.lock();
+        let remembered = remembered.unwrap_or_else(PoisonError::into_inner);
         Self {
             coarse_times: self.coarse_times.clone(),
             ends: self.ends.clone(),
             found: Mutex::new(found.clone()),
             reduced: Mutex::new(reduced.clone()),
+            remembered: Mutex::new(remembered.clone()),
             patterns: self.patterns.clone(),
             ..Self::new(Arc::clone(&self.meta), pieces.clone())
         }
@@ -52,10 +55,15 @@ impl Block {
         let coarse = self.coarse_times.get();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
-        let reduced = reduced.iter().map(|(_, lines)| lines.heap_bytes());
+        let reduced = reduced
+            .iter()
+            .map(|(reduction, lines)| reduction.heap_bytes() + lines.heap_bytes());
+        let remembered = self.remembered.lock();
+        let remembered = remembered.unwrap_or_else(PoisonError::into_inner);
         size_of::<Self>()
             + pieces.sum::<usize>()
             + reduced.sum::<usize>()
+            + remembered.heap_bytes()
             + self.patterns.get().map_or(0, |found| found.heap_bytes())
             + self.frames.len() * size_of::<OnceLock<bytes::Bytes>>()
             + frames.map(bytes::Bytes::len).sum::<usize>()

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use super::Block;
+use super::{Block, Reduction};
 use crate::shape::{Column, Template};
 use crate::values::ReducedCursor;
 use crate::{BlockMeta, ChunkError, FoundLines, RowSet};
@@ -51,22 +51,6 @@ impl<'a> LineTemplate<'a> {
         column.is_none_or(|column| column.stamp.may_have(byte))
     }
 }
-
-/// What to keep of a template's lines: text with those of its placeholders that are kept, and which
-/// of its placeholders they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptParts {
-    /// Text with placeholders, no two next to each other.
-    pub text: Vec<u8>,
-    /// Per placeholder the number of the one in the template, ascending.
-    pub placeholders: Vec<usize>,
-    /// Which of the placeholders is wanted as a number: where it is a decimal number, the line has
-    /// another in its place, the same in all lines, and [`ReducedLines::value`] is the number.
-    pub number: Option<usize>,
-}
-
-/// Per template of a block what to keep of its lines; `None` keeps all.
-pub type Reduction = Vec<Option<KeptParts>>;
 
 /// What was kept of the lines of some rows. Short as it is, it is often the same for many rows, and
 /// most of these share it: it has a number of its own, by which who looks at it can remember it.
@@ -179,28 +163,6 @@ impl BlockMeta {
             .map(|template| LineTemplate { template, columns })
             .collect())
     }
-
-    /// The bytes of the object that [`Block::reduced_lines`] needs.
-    ///
-    /// # Errors
-    /// If the block is damaged.
-    pub fn reduced_ranges(&self, reduction: &Reduction) -> Result<Vec<Range<u64>>, ChunkError> {
-        let Some(shape) = self.shape()? else {
-            return Ok(Vec::new());
-        };
-        let group = &shape.lines;
-        let mut of_column = vec![false; group.columns.len()];
-        for (number, template) in group.templates.iter().enumerate() {
-            let kept = reduction.get(number).and_then(Option::as_ref);
-            for (place, slot) in template.slots.iter().enumerate() {
-                let is_kept = kept.is_none_or(|kept| kept.placeholders.contains(&place));
-                if let (true, Some(column)) = (is_kept, of_column.get_mut(*slot as usize)) {
-                    *column = true;
-                }
-            }
-        }
-        Ok(self.columns_ranges(shape, &of_column))
-    }
 }
 
 impl Block {
@@ -226,6 +188,14 @@ impl Block {
         Ok(lines)
     }
 
+    /// What was said to keep of the lines before, by the text by which it is known.
+    #[must_use]
+    pub fn known_reduction(&self, known_by: &str) -> Option<Reduction> {
+        let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = reduced.iter().map(|(known, _)| known);
+        known.find(|known| known.known_by() == known_by).cloned()
+    }
+
     fn known_reduced(&self, reduction: &Reduction) -> Option<Arc<ReducedLines>> {
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = reduced.iter().filter(|(known, _)| known == reduction);
@@ -247,12 +217,12 @@ impl Block {
             return Err(self.damaged_lines("lines without templates"));
         };
         let most = self.meta().raw_bytes() as usize;
-        let mut cursor = ReducedCursor::new(store.lines(), reduction, most)?;
+        let mut cursor = ReducedCursor::new(store.lines(), reduction.kept(), most)?;
         let (mut found, mut same) = (FoundLines::default(), Same::default());
         let mut numbers = Vec::with_capacity(rows.len());
         let mut whole = RowSet::none(rows.len());
-        let has_whole = reduction.iter().any(Option::is_none);
-        let has_numbers = reduction.iter().flatten().any(|kept| kept.number.is_some());
+        let has_whole = reduction.kept().iter().any(Option::is_none);
+        let has_numbers = reduction.has_numbers();
         let mut values = Vec::with_capacity(if has_numbers { rows.len() } else { 0 });
         for row in 0..rows.end {
             let start = found.lines.len();
@@ -267,6 +237,7 @@ impl Block {
             }
             let is_whole = has_whole
                 && reduction
+                    .kept()
                     .get(cursor.template_of(row))
                     .is_none_or(Option::is_none);
             if is_whole {

@@ -90,6 +90,7 @@ impl Query {
             shape: deletes.shape(self.shape),
             prefilter: &self.prefilter,
             reader: reader.filter(|_| deletes.is_empty()),
+            known_by: None,
             hashes,
         };
         let mut stages = deletes.before(self.extractor.for_stream(&stream.labels));

@@ -5,6 +5,7 @@
 //! left out can neither be wanted nor go wrong.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::names::push_sanitized;
 use super::wanted::Wanted;
@@ -18,6 +19,8 @@ pub struct LineReader {
     names: Vec<String>,
     /// The label of which nothing matters but which number it is, if it is a decimal number.
     number: Option<String>,
+    /// All of that as text.
+    known_by: Arc<str>,
 }
 
 /// What is read of the lines of a template.
@@ -113,20 +116,28 @@ impl LineReader {
             Parser::Idle => Vec::new(),
             _ => names?.to_vec(),
         };
-        Some(Self {
+        Some(Self::new(parser, names, None))
+    }
+
+    fn new(parser: Parser, names: Vec<String>, number: Option<String>) -> Self {
+        Self {
+            known_by: format!("{parser:?} {names:?} {number:?}").into(),
             parser,
             names,
-            number: None,
-        })
+            number,
+        }
+    }
+
+    /// A text that only those have that read the same.
+    #[must_use]
+    pub fn known_by(&self) -> &Arc<str> {
+        &self.known_by
     }
 
     /// The same for stages to which a label means a number and nothing else, see
     /// [`ReducedText::number`].
     pub(super) fn with_number(self, label: &str) -> Self {
-        Self {
-            number: Some(label.to_owned()),
-            ..self
-        }
+        Self::new(self.parser, self.names, Some(label.to_owned()))
     }
 
     /// Whether the label of errors is among what is read.
@@ -372,11 +383,8 @@ mod tests {
     use super::*;
 
     fn reduced(parser: Parser, names: &[&str], text: &str) -> Option<(String, Vec<usize>)> {
-        let reader = LineReader {
-            parser,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            number: None,
-        };
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let reader = LineReader::new(parser, names, None);
         let text = text.replace('#', "\u{1}");
         let template = TemplateText {
             text: text.as_bytes(),
@@ -392,11 +400,7 @@ mod tests {
     fn a_label_is_a_number_where_no_other_pair_may_be_it() {
         let number = |parser: Parser, text: &str| {
             let names = vec!["b".to_owned(), "a_n".to_owned()];
-            let reader = LineReader {
-                parser,
-                names,
-                number: None,
-            };
+            let reader = LineReader::new(parser, names, None);
             let text = text.replace('#', "\u{1}");
             let template = TemplateText {
                 text: text.as_bytes(),

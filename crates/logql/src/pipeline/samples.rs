@@ -24,6 +24,7 @@ pub struct Extractor {
     reader: Option<LineReader>,
     /// A label that means a number and nothing else, and what is read where that is so.
     number: Option<(String, LineReader)>,
+    known_by: Arc<str>,
 }
 
 /// What makes a sample of a row that passed the stages.
@@ -84,7 +85,9 @@ impl Extractor {
         let reader = LineReader::of(&aggregation.log.stages, &wanted).filter(|_| !reads_all);
         let number = number(aggregation, grouping);
         let number = number.zip(reader.clone());
+        let (op, stages) = (aggregation.op, &aggregation.log.stages);
         Ok(Self {
+            known_by: format!("{op:?} {stages:?} {unwrap:?} {grouping:?}").into(),
             number: number.map(|(label, reader)| (label.to_owned(), reader.with_number(label))),
             reader,
             program: Arc::new(draft.finish(wanted, now_ns)),
@@ -105,6 +108,13 @@ impl Extractor {
             Some((label, reader)) if stream.get(label).is_none() => Some(reader),
             _ => self.reader.as_ref(),
         }
+    }
+
+    /// A text that only those have that take the same samples from the rows of a stream, but for what
+    /// templates make of the time; where [`Self::reader`] has something there are no templates.
+    #[must_use]
+    pub fn known_by(&self) -> &Arc<str> {
+        &self.known_by
     }
 
     /// A runner for the rows of one stream.

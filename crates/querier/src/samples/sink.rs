@@ -83,4 +83,19 @@ impl SampleSink for Sink<'_> {
     fn cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
         self.sum.cuts(min_ns, max_ns, most)
     }
+
+    fn value_cuts(&self, min_ns: i64, max_ns: i64, most: usize) -> Option<Vec<i64>> {
+        self.sum.value_cuts(min_ns, max_ns, most)
+    }
+
+    fn samples_at(
+        &mut self,
+        labels: &LabelSet,
+        timestamp_ns: i64,
+        values: &[f64],
+    ) -> ControlFlow<()> {
+        let id = self.sum.series(labels);
+        let added = id.and_then(|id| self.sum.add_at(id, timestamp_ns, values));
+        self.checked(added)
+    }
 }

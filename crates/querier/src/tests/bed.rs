@@ -425,6 +425,7 @@ impl Select for FakeIngester {
                     shape: deletes.shape(SampleShape::of(aggregation)),
                     prefilter: &prefilter,
                     reader: None,
+                    known_by: None,
                     hashes,
                 };
                 let mut stages = deletes.before(extractor.for_stream(&labels));

@@ -42,6 +42,11 @@ impl Groups {
         number
     }
 
+    /// The numbers of groups with these labels.
+    pub(super) fn numbers(&mut self, labels: &[LabelSet]) -> Vec<u32> {
+        labels.iter().map(|labels| self.number(labels)).collect()
+    }
+
     fn add(&mut self, number: u32, time: i64, value: f64) {
         if let Some(group) = self.groups.get_mut(number as usize) {
             group.times.push(time);
@@ -55,6 +60,13 @@ impl Groups {
         match group.map(|group| (group.times.last(), group.values.last_mut())) {
             Some((Some(last), Some(sum))) if *last == time => *sum += value,
             _ => self.add(number, time, value),
+        }
+    }
+
+    /// Adds a value without its time.
+    pub(super) fn push(&mut self, number: u32, value: f64) {
+        if let Some(group) = self.groups.get_mut(number as usize) {
+            group.values.push(value);
         }
     }
 }
@@ -112,7 +124,7 @@ impl<S: SampleStages> Samples<'_, S> {
 
     /// What becomes of a reduced line, asked of the stages unless it is remembered by its number.
     #[inline]
-    pub(super) fn outcome(
+    fn outcome(
         &mut self,
         number: usize,
         time: i64,
@@ -151,6 +163,17 @@ impl<S: SampleStages> Samples<'_, S> {
     /// Gives the samples, which may be sums.
     pub(super) fn give_sums(&mut self) -> ControlFlow<()> {
         self.give_each(false)
+    }
+
+    /// Gives values that have no times of their own as samples of one time.
+    pub(super) fn give_values(&mut self, time_ns: i64) -> ControlFlow<()> {
+        let groups = self.groups.groups.iter_mut();
+        for group in groups.filter(|group| !group.values.is_empty()) {
+            self.sink
+                .samples_at(&group.labels, time_ns, &group.values)?;
+            group.values.clear();
+        }
+        ControlFlow::Continue(())
     }
 
     fn give_each(&mut self, are_ones: bool) -> ControlFlow<()> {

@@ -120,6 +120,7 @@ fn each(
     for laid in &prepared.laid {
         let ways = [
             (Way::Held, "held"),
+            (Way::Held, "held, and remembered"),
             (Way::Fetched, "fetched"),
             (Way::Off, "off"),
         ];
@@ -333,6 +334,7 @@ impl Numbers<'_> {
                 shape: deletes.shape(shape),
                 prefilter,
                 reader: reader.filter(|_| is_whole),
+                known_by: Some(extractor.known_by()),
                 hashes: false,
             };
             let mut stages = deletes.before(extractor.for_stream(&stream()));
@@ -373,7 +375,7 @@ fn fetched_of<S: scan::SampleStages>(
     if !is_planned {
         return stored.fetched(&everything);
     }
-    match plan_samples(meta, run, scan, stages, sink).unwrap() {
+    match plan_samples(meta, None, run, scan, stages, sink).unwrap() {
         SamplePlan::Counted => None,
         _ if meta.runs().len() > 1 => stored.fetched(&everything),
         SamplePlan::Fetch(projection) => stored.fetched(&Wanted {
