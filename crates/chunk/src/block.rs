@@ -28,7 +28,7 @@ pub use patterns::LinePatterns;
 pub use reduction::{KeptParts, Reduction};
 use samples::Remembered;
 pub use samples::RunSamples;
-pub use templates::{LineTemplate, ReducedLines};
+pub use templates::{LineTemplate, ReducedLines, WholeLines};
 use times::CoarseTimes;
 pub use times::RowTimes;
 
@@ -74,7 +74,7 @@ pub struct Block {
     /// What was found last, the latest first.
     pub(crate) found: Mutex<VecDeque<Found>>,
     /// What was kept of all lines last, the latest first.
-    reduced: Mutex<VecDeque<(Reduction, Arc<ReducedLines>)>>,
+    reduced: Mutex<VecDeque<(Reduction, WholeLines, Arc<ReducedLines>)>>,
     /// Which samples queries took from rows.
     remembered: Mutex<Remembered>,
     /// Patterns of all lines.

@@ -58,7 +58,7 @@ mod values;
 
 pub use block::{
     Block, KeptParts, LinePatterns, LineTemplate, Piece, ReducedLines, Reduction, RowTimes,
-    RunSamples,
+    RunSamples, WholeLines,
 };
 pub use codec::Codec;
 pub use encode::{

@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chunk::{BlockMeta, EncodeOptions, KeptParts, LineTemplate, LinesPolicy, Reduction};
+use chunk::{
+    BlockMeta, EncodeOptions, KeptParts, LineTemplate, LinesPolicy, Reduction, WholeLines,
+};
 use model::{Entries, LabelSet};
 
 mod sample;
@@ -63,7 +65,7 @@ fn equal_lines_have_one_number_and_runs_and_readers_share_them() {
     assert!(took.kept().iter().all(Option::is_some) && took != user);
 
     let before = block.heap_bytes();
-    let kept = block.reduced_lines(&took).unwrap();
+    let kept = block.reduced_lines(&took, WholeLines::Kept).unwrap();
     assert!(block.heap_bytes() > before);
     for row in 0..2 * ROWS {
         let expected = (row % ROWS % 9).to_string();
@@ -77,17 +79,23 @@ fn equal_lines_have_one_number_and_runs_and_readers_share_them() {
     let numbers: HashSet<usize> = (0..2 * ROWS).map(|row| kept.number(row)).collect();
     assert_eq!(numbers.len(), kept.count());
     assert!(kept.count() <= 9, "{}", kept.count());
-    assert!(Arc::ptr_eq(&kept, &block.reduced_lines(&took).unwrap()));
+    assert!(Arc::ptr_eq(
+        &kept,
+        &block.reduced_lines(&took, WholeLines::Kept).unwrap()
+    ));
     assert_eq!(block.known_reduction("took="), Some(took));
     assert_eq!(block.known_reduction("user="), None);
 
     // Nearly all are different, and the few that are not may have numbers of their own.
-    let users = block.reduced_lines(&user).unwrap();
+    let users = block.reduced_lines(&user, WholeLines::Kept).unwrap();
     assert!((ROWS..=2 * ROWS).contains(&users.count()));
     assert_eq!(users.get(users.number(ROWS + 5)), b"35");
     // Two are remembered, also by a block that has nothing else decoded.
     let again = block.undecoded();
-    assert!(Arc::ptr_eq(&users, &again.reduced_lines(&user).unwrap()));
+    assert!(Arc::ptr_eq(
+        &users,
+        &again.reduced_lines(&user, WholeLines::Kept).unwrap()
+    ));
     let some = block.reduced_lines_of(&user, 10..20, None).unwrap();
     let texts: Vec<&[u8]> = (0..10).map(|at| some.get(some.number(at))).collect();
     let expected: Vec<String> = (10..20).map(|row| (row * 7).to_string()).collect();
@@ -122,7 +130,7 @@ fn a_number_that_is_wanted_is_taken_out_of_the_line() {
         .for_each(|kept| kept.number = Some(0));
     let took = Reduction::new("took= as a number".into(), kept);
     assert!(took.has_numbers());
-    let lines = block.reduced_lines(&took).unwrap();
+    let lines = block.reduced_lines(&took, WholeLines::Kept).unwrap();
     let (mut numbers, mut texts) = (0, 0);
     for row in 0..ROWS {
         let text = lines.get(lines.number(row));
@@ -146,4 +154,14 @@ fn a_number_that_is_wanted_is_taken_out_of_the_line() {
     assert!(numbers > ROWS / 2 && texts > 0, "{numbers}, {texts}");
     let some = block.reduced_lines_of(&took, 10..20, None).unwrap();
     assert_eq!(some.value(1), lines.value(11));
+    let lean = block.reduced_lines(&took, WholeLines::LeftOut).unwrap();
+    for row in 0..ROWS {
+        let (number, kept) = (lean.number(row), lines.number(row));
+        assert_eq!(lean.is_whole(number), lines.is_whole(kept), "{row}");
+        assert_eq!(lean.lacks(row..row + 1), lean.is_whole(number), "{row}");
+        if !lean.is_whole(number) {
+            let both = (lean.get(number), lean.value(row));
+            assert_eq!(both, (lines.get(kept), lines.value(row)), "{row}");
+        }
+    }
 }

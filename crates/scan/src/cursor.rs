@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use chunk::{
     Block, BlockMeta, ChunkError, FoundLines, Layout, MetadataReader, Projection, ReducedLines,
-    RowSet, RunRows,
+    RowSet, RunRows, WholeLines,
 };
 use logql::pipeline::LineReader;
 use model::{Direction, Entries, LabelSet, TimeRange, row_hash};
 
-use crate::reduced::reduction;
+use crate::reduced::{lines_of_run, reduction};
 use crate::{Context, Prefilter, ScanError, Source};
 
 /// How often lines of a source are put together for some rows, before all are.
@@ -553,10 +553,18 @@ fn decode_block(
     let selected = found.as_ref().map(|found| found.among(of_block.clone()));
     let reduced = match (&reduction, &found) {
         (None, _) => None,
-        (Some(reduction), None) => Some(Reduced {
-            lines: block.reduced_lines(reduction)?,
+        // Who asks for lines later needs none that are read whole.
+        (Some(reduction), None) if is_lazy => Some(Reduced {
+            lines: block.reduced_lines(reduction, WholeLines::LeftOut)?,
             first_row: of_block.start,
         }),
+        (Some(reduction), None) => {
+            let (lines, first) = lines_of_run(reduction, block, meta)?;
+            Some(Reduced {
+                lines,
+                first_row: first + rows.first_row(),
+            })
+        }
         (Some(reduction), found) => Some(Reduced {
             lines: Arc::new(block.reduced_lines_of(
                 reduction,

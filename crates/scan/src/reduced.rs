@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use chunk::{Block, BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, Reduction, RunMeta};
+use chunk::{
+    Block, BlockMeta, ChunkError, KeptParts, Layout, LineTemplate, ReducedLines, Reduction,
+    RunMeta, WholeLines,
+};
 use logql::pipeline::{LineReader, TemplateText};
 
 /// A run with fewer of the rows of its block is not worth going through them for it alone.
@@ -34,6 +37,29 @@ pub(crate) fn reduction(
     let kept = templates.iter().map(|template| kept(reader, *template));
     let reduction = Reduction::new(Arc::clone(reader.known_by()), kept.collect());
     Ok(reduction.is_any().then_some(reduction))
+}
+
+/// What is kept of the lines of a run, and which of these is of its first row. Lines that are read
+/// whole are put together only if the run has such: other runs of the block may have many.
+///
+/// # Errors
+/// If the block is damaged, or needed bytes were not fetched.
+pub(crate) fn lines_of_run(
+    reduction: &Reduction,
+    block: &Block,
+    run: &RunMeta,
+) -> Result<(Arc<ReducedLines>, usize), ChunkError> {
+    let rows = run.row_range();
+    let lines = block.reduced_lines(reduction, WholeLines::LeftOut)?;
+    if !lines.lacks(rows.clone()) {
+        return Ok((lines, rows.start));
+    }
+    if is_worth_a_walk(block.meta(), run) {
+        let lines = block.reduced_lines_of(reduction, rows, None)?;
+        return Ok((Arc::new(lines), 0));
+    }
+    let lines = block.reduced_lines(reduction, WholeLines::Kept)?;
+    Ok((lines, rows.start))
 }
 
 /// Whether a run has enough of the rows of its block to go through all of them for it alone.

@@ -57,7 +57,7 @@ impl Block {
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         let reduced = reduced
             .iter()
-            .map(|(reduction, lines)| reduction.heap_bytes() + lines.heap_bytes());
+            .map(|(reduction, _, lines)| reduction.heap_bytes() + lines.heap_bytes());
         let remembered = self.remembered.lock();
         let remembered = remembered.unwrap_or_else(PoisonError::into_inner);
         size_of::<Self>()

@@ -66,6 +66,18 @@ pub struct ReducedLines {
     whole: Option<RowSet>,
 }
 
+/// The number of a line that is read whole and was left out.
+const LEFT_OUT: u32 = u32::MAX;
+
+/// What becomes of lines that are read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WholeLines {
+    /// They are put together.
+    Kept,
+    /// They are left out: in their place nothing is kept.
+    LeftOut,
+}
+
 impl ReducedLines {
     /// The number of what was kept of the line of row `at`.
     #[must_use]
@@ -104,12 +116,21 @@ impl ReducedLines {
         self.lines.get(number)
     }
 
-    /// Whether this is all of the line.
+    /// Whether the line is read whole.
     #[must_use]
     pub fn is_whole(&self, number: usize) -> bool {
-        self.whole
-            .as_ref()
-            .is_some_and(|whole| whole.contains(number))
+        number == LEFT_OUT as usize
+            || self
+                .whole
+                .as_ref()
+                .is_some_and(|whole| whole.contains(number))
+    }
+
+    /// Whether the line of one of these rows was left out.
+    #[must_use]
+    pub fn lacks(&self, rows: Range<usize>) -> bool {
+        let numbers = self.numbers.get(rows).unwrap_or_default();
+        numbers.contains(&LEFT_OUT)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -171,20 +192,24 @@ impl Block {
     ///
     /// # Errors
     /// If the block is plain or damaged, or needed bytes were not fetched.
-    pub fn reduced_lines(&self, reduction: &Reduction) -> Result<Arc<ReducedLines>, ChunkError> {
-        if let Some(lines) = self.known_reduced(reduction) {
+    pub fn reduced_lines(
+        &self,
+        reduction: &Reduction,
+        whole: WholeLines,
+    ) -> Result<Arc<ReducedLines>, ChunkError> {
+        if let Some(lines) = self.known_reduced(reduction, whole) {
             return Ok(lines);
         }
         // Not the lock of what is known: who asks for the weight of the block must not wait so long.
         let _turn = self.reducing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lines) = self.known_reduced(reduction) {
+        if let Some(lines) = self.known_reduced(reduction, whole) {
             return Ok(lines);
         }
         let rows = 0..self.meta().rows() as usize;
-        let lines = Arc::new(self.reduced_lines_of(reduction, rows, None)?);
+        let lines = Arc::new(self.reduce(reduction, rows, None, whole)?);
         let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         reduced.truncate(REDUCED_MAX - 1);
-        reduced.push_front((reduction.clone(), Arc::clone(&lines)));
+        reduced.push_front((reduction.clone(), whole, Arc::clone(&lines)));
         Ok(lines)
     }
 
@@ -192,14 +217,15 @@ impl Block {
     #[must_use]
     pub fn known_reduction(&self, known_by: &str) -> Option<Reduction> {
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = reduced.iter().map(|(known, _)| known);
+        let mut known = reduced.iter().map(|(known, ..)| known);
         known.find(|known| known.known_by() == known_by).cloned()
     }
 
-    fn known_reduced(&self, reduction: &Reduction) -> Option<Arc<ReducedLines>> {
+    fn known_reduced(&self, reduction: &Reduction, whole: WholeLines) -> Option<Arc<ReducedLines>> {
         let reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = reduced.iter().filter(|(known, _)| known == reduction);
-        known.next().map(|(_, lines)| Arc::clone(lines))
+        let mut known = reduced.iter();
+        let known = known.find(|(known, lines, _)| (known, *lines) == (reduction, whole));
+        known.map(|(.., lines)| Arc::clone(lines))
     }
 
     /// Of some rows of a structured block what is kept of their lines; of those among them that are
@@ -212,6 +238,16 @@ impl Block {
         reduction: &Reduction,
         rows: Range<usize>,
         selected: Option<&RowSet>,
+    ) -> Result<ReducedLines, ChunkError> {
+        self.reduce(reduction, rows, selected, WholeLines::Kept)
+    }
+
+    fn reduce(
+        &self,
+        reduction: &Reduction,
+        rows: Range<usize>,
+        selected: Option<&RowSet>,
+        whole_lines: WholeLines,
     ) -> Result<ReducedLines, ChunkError> {
         let Some(store) = self.store()? else {
             return Err(self.damaged_lines("lines without templates"));
@@ -226,8 +262,15 @@ impl Block {
         let mut values = Vec::with_capacity(if has_numbers { rows.len() } else { 0 });
         for row in 0..rows.end {
             let start = found.lines.len();
-            let is_wanted =
-                row >= rows.start && selected.is_none_or(|selected| selected.contains(row));
+            let is_whole = has_whole
+                && reduction
+                    .kept()
+                    .get(cursor.template_of(row))
+                    .is_none_or(Option::is_none);
+            let is_left_out = is_whole && whole_lines == WholeLines::LeftOut;
+            let is_wanted = row >= rows.start
+                && !is_left_out
+                && selected.is_none_or(|selected| selected.contains(row));
             let value = cursor.next(row, is_wanted, &mut found.lines)?;
             if row < rows.start {
                 continue;
@@ -235,11 +278,10 @@ impl Block {
             if has_numbers {
                 values.push(value.unwrap_or(f64::NAN));
             }
-            let is_whole = has_whole
-                && reduction
-                    .kept()
-                    .get(cursor.template_of(row))
-                    .is_none_or(Option::is_none);
+            if is_left_out {
+                numbers.push(LEFT_OUT);
+                continue;
+            }
             if is_whole {
                 whole.insert(found.ends.len());
             } else if let Some(number) = same.find(&found, start) {
@@ -254,7 +296,7 @@ impl Block {
             lines: found,
             numbers,
             values,
-            whole: has_whole.then_some(whole),
+            whole: (has_whole && whole_lines == WholeLines::Kept).then_some(whole),
         })
     }
 }

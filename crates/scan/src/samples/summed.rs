@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, ReducedLines, RunMeta, RunSamples};
+use chunk::{Block, ReducedLines, RunMeta, RunSamples, WholeLines};
 use model::{Direction, LabelSet};
 
 use super::SampleStages;
 use super::visitor::Samples;
 use crate::logs::windows;
-use crate::reduced::reduction;
+use crate::reduced::{lines_of_run, reduction};
 use crate::{CHECK_ROWS, Context, ScanError};
 
 /// Until when samples count for the same steps, and how they are given.
@@ -46,17 +46,20 @@ impl<S: SampleStages> Samples<'_, S> {
         };
         let known_by = self.scan.known_by;
         let known = known_by.and_then(|text| block.samples_of(number, text));
-        let lines = match known.is_some() && !reduction.has_numbers() {
-            true => None,
-            false => Some(block.reduced_lines(&reduction)?),
+        let lines = match (&known, reduction.has_numbers()) {
+            (Some(_), false) => None,
+            (Some(_), true) => {
+                let numbers = block.reduced_lines(&reduction, WholeLines::LeftOut)?;
+                Some((numbers, run.row_range().start))
+            }
+            (None, _) => Some(lines_of_run(&reduction, block, run)?),
         };
         let (rows, ends) = self.rows_until(block, number, run, &cuts)?;
         let (samples, first) = match (known, &lines) {
             (Some(known), _) => (known, 0),
-            (None, Some(lines)) if lines.count() < lines.len() => {
-                let first_row = run.row_range().start;
-                let of_block = first_row + rows.start..first_row + rows.end;
-                let found = Arc::new(self.samples_of(lines, of_block, context)?);
+            (None, Some((lines, at))) if lines.count() < lines.len() => {
+                let of_lines = at + rows.start..at + rows.end;
+                let found = Arc::new(self.samples_of(lines, of_lines, context)?);
                 if let (Some(text), true) = (known_by, rows.len() == run.rows as usize) {
                     block.remember_samples(number, Arc::clone(text), Arc::clone(&found));
                 }
@@ -73,7 +76,6 @@ impl<S: SampleStages> Samples<'_, S> {
             samples,
             first,
             lines,
-            first_row: run.row_range().start,
         };
         let mut next = rows.start;
         for (time_ns, end) in cuts.times_ns.iter().zip(ends) {
@@ -121,7 +123,7 @@ impl<S: SampleStages> Samples<'_, S> {
         Ok((start..end, ends))
     }
 
-    /// Which samples some rows of a block are: the stages see each line once.
+    /// Which samples some rows are: the stages see each line once.
     fn samples_of(
         &mut self,
         lines: &ReducedLines,
@@ -176,7 +178,7 @@ impl<S: SampleStages> Samples<'_, S> {
             };
             let group = of_run.groups.get(series as usize).copied();
             let lines = of_run.lines.as_ref();
-            let number = lines.and_then(|lines| lines.value(of_run.first_row + row));
+            let number = lines.and_then(|(lines, at)| lines.value(at + row));
             let value = number.unwrap_or(value);
             let group = group.unwrap_or_default();
             match are_sums {
@@ -196,10 +198,9 @@ struct OfRun {
     first: usize,
     /// The group of each series.
     groups: Vec<u32>,
-    /// Lines of which a number was taken out that counts as the value.
-    lines: Option<Arc<ReducedLines>>,
-    /// The row of the block that is the first of the run.
-    first_row: usize,
+    /// Lines of which a number was taken out that counts as the value, and which of them is that of
+    /// the first row of the run.
+    lines: Option<(Arc<ReducedLines>, usize)>,
 }
 
 /// Samples that differ.
