@@ -308,8 +308,12 @@ fn group(stream: &StreamKey, mut runs: Vec<RunRef>, units: &mut Vec<Unit>) {
     }
 }
 
+/// Bytes of lines for which it is worth to change threads.
+const WORTH_BYTES: u64 = 2 << 20;
+
 /// Takes the next units to work on at once: what they cost besides their rows is shared. Not so many
-/// that other workers have nothing to do, nor, but for one, of more bytes of lines than `bytes_max`.
+/// that other workers have nothing to do, unless they are small, nor, but for one, of more bytes of
+/// lines than `bytes_max`.
 pub(crate) fn take_units(
     units: &mut VecDeque<Unit>,
     most: usize,
@@ -317,13 +321,13 @@ pub(crate) fn take_units(
     bytes_max: u64,
 ) -> Vec<Unit> {
     let share = units.len() / (workers.max(1) * 2);
-    let most = share.clamp(1, most.max(1)).min(units.len());
     let mut bytes = 0;
-    let fit = units.iter().take(most).take_while(|unit| {
+    let fit = units.iter().take(most).enumerate();
+    let fit = fit.take_while(|(taken, unit)| {
         bytes += unit.raw_bytes();
-        bytes <= bytes_max
+        *taken == 0 || bytes <= bytes_max && (*taken < share || bytes <= WORTH_BYTES)
     });
-    let count = fit.count().max(1).min(most);
+    let count = fit.count();
     units.drain(..count).collect()
 }
 
@@ -426,5 +430,32 @@ mod tests {
             .map(|u| (u.min_ts_ns, u.max_ts_ns, u.blocks.len()))
             .collect();
         assert_eq!(spans, [(0, 12, 3), (20, 30, 1), (31, 31, 1)]);
+    }
+
+    #[test]
+    fn workers_take_a_share_but_small_units_together() {
+        let unit = |raw_bytes: u64| Unit {
+            labels: LabelSet::default(),
+            fingerprint: 0,
+            min_ts_ns: 0,
+            max_ts_ns: 0,
+            blocks: vec![RunRef {
+                raw_bytes,
+                ..run(0, 0)
+            }],
+        };
+        let counts = |raw_bytes: u64, most: usize, bytes_max: u64| {
+            let mut units: VecDeque<Unit> = (0..20).map(|_| unit(raw_bytes)).collect();
+            let taken = || take_units(&mut units, most, 2, bytes_max).len();
+            let taken = std::iter::repeat_with(taken);
+            taken.take_while(|count| *count > 0).collect::<Vec<_>>()
+        };
+        let (large, small) = (WORTH_BYTES, WORTH_BYTES / 4);
+        let halves = [5, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1];
+        assert_eq!(counts(large, 64, u64::MAX), halves);
+        assert_eq!(counts(small, 64, u64::MAX), [5, 4, 4, 4, 3]);
+        assert_eq!(counts(small, 2, u64::MAX), [2; 10]);
+        assert_eq!(counts(large, 64, 2 * large)[..3], [2; 3]);
+        assert_eq!(counts(large, 64, 1), [1; 20]);
     }
 }
