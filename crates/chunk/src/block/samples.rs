@@ -66,18 +66,24 @@ impl Remembered {
     }
 
     fn keep(&mut self, key: Key, samples: Arc<RunSamples>, most: usize) {
-        self.bytes += samples.heap_bytes();
+        self.bytes += bytes_of(&key, &samples);
         self.all.push_back((key, samples));
         while self.bytes > most
-            && let Some((_, oldest)) = self.all.pop_front()
+            && let Some((key, oldest)) = self.all.pop_front()
         {
-            self.bytes -= oldest.heap_bytes();
+            self.bytes -= bytes_of(&key, &oldest);
         }
     }
 
+    /// Bytes held.
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes + self.all.len() * size_of::<(Key, Arc<RunSamples>)>()
     }
+}
+
+/// What was asked counts with each run, although runs share it: it may be long.
+fn bytes_of((_, known_by): &Key, samples: &RunSamples) -> usize {
+    known_by.len() + samples.heap_bytes()
 }
 
 impl Block {
