@@ -1,4 +1,4 @@
-//! Manifests and chart of the agent.
+//! Manifests and charts.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -140,6 +140,23 @@ async fn a_registry_is_ready_when_it_says_so_itself() -> anyhow::Result<()> {
         container["readinessProbe"]["httpGet"],
         json!({"path": "/readyz", "port": "registry"})
     );
+    Ok(())
+}
+
+#[test]
+fn the_chart_of_the_registry_gives_the_same_as_its_manifest() -> anyhow::Result<()> {
+    let values: Value = serde_yaml::from_str(&read("helm/skald-registry/values.yaml")?)?;
+    let chart: Value = serde_yaml::from_str(&read("helm/skald-registry/Chart.yaml")?)?;
+    assert_eq!(chart["apiVersion"], "v2");
+    let template = read("helm/skald-registry/templates/registry.yaml")?;
+    let mut ours = documents(&render(&template, &values)?)?;
+    let mut plain = documents(&read("kubernetes/registry.yaml")?)?;
+    for all in [&mut ours, &mut plain] {
+        let set = all.iter_mut().find(|one| one["kind"] == "StatefulSet");
+        let set = set.context("no StatefulSet")?;
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = Value::Null;
+    }
+    assert_eq!(ours, plain);
     Ok(())
 }
 

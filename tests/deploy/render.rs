@@ -35,7 +35,11 @@ fn evaluated(expression: &str, values: &Value) -> anyhow::Result<String> {
         .try_fold(values, |value, key| value.get(key));
     let value = value.with_context(|| format!("values.yaml has no {path}"))?;
     if !is_yaml {
-        return Ok(value.as_str().context("not a text")?.to_owned());
+        return match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            other => bail!("{path} is {other}, which is no text"),
+        };
     }
     // JSON is YAML.
     let yaml = serde_json::to_string_pretty(value)?;
