@@ -7,11 +7,16 @@ use serde_json::{Value, json};
 use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256, text};
 use tests::wait_for;
 
-const PASSWORD: &str = "a long enough password";
+pub(crate) const PASSWORD: &str = "a long enough password";
 
 /// A registry with accounts, and its administrator.
 pub(crate) async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
-    let registry = Registry::start(Kind::Files, &[LOCAL]).await?;
+    start_with(&[]).await
+}
+
+/// The same with these variables of the environment.
+pub(crate) async fn start_with(env: &[(&str, &str)]) -> anyhow::Result<(Registry, RegistryClient)> {
+    let registry = Registry::start(Kind::Files, &[&[LOCAL], env].concat()).await?;
     let file = registry.directory().join("data/registry/admin-password");
     let password = std::fs::read_to_string(&file)?;
     let admin = registry.client().login("admin", password.trim());

@@ -14,6 +14,8 @@ use tests::wait_for;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::auth::{self, PASSWORD};
+
 /// Garbage goes in the next round.
 const NO_GRACE: [(&str, &str); 4] = [
     ("SKALD_REGISTRY_GC_INTERVAL", "100ms"),
@@ -93,6 +95,49 @@ async fn those_that_are_on_their_way_have_a_bound_together() -> anyhow::Result<(
         put(client, "app", "large", &large).await.ok()
     })
     .await
+}
+
+#[tokio::test]
+async fn who_sends_much_leaves_room_to_others() -> anyhow::Result<()> {
+    let bound = ("SKALD_REGISTRY_LIMITS_BODY_BYTES_MAX", "3MB");
+    let (registry, admin) = auth::start_with(&[bound]).await?;
+    let client = registry.client();
+    let (account, project) = ("eve", json!({"project_name": "app"}));
+    let user = json!({"username": account, "password": PASSWORD});
+    assert_eq!(admin.manage(Method::POST, "/users", user).await?.0, 201);
+    let eve = client.login(account, PASSWORD);
+    let token = async |client: &RegistryClient| {
+        let given = client.json("/service/token?service=registry").await?;
+        anyhow::Ok(given["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let nobodys = token(client).await?;
+    let asked = client.request(Method::POST, "/api/v2.0/projects");
+    let asked = asked.bearer_auth(nobodys).json(&project).send().await?;
+    assert_eq!(asked.status(), 401);
+
+    let addr = client.base().trim_start_matches("http://");
+    let head = format!(
+        "POST /api/v2.0/projects HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 500000\r\n\r\n",
+        token(&eve).await?
+    );
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut one = TcpStream::connect(addr).await?;
+        one.write_all(head.as_bytes()).await?;
+        // What is refused is not read to its end.
+        let _ = one.write_all(&[b' '; 499_998]).await;
+        slow.push(one);
+    }
+    wait_for("a refusal", Duration::from_secs(30), async || {
+        let large = json!({"filler": "x".repeat(499_000)});
+        let asked = eve.manage(Method::POST, "/projects", large).await;
+        asked.is_ok_and(|(status, _)| status == 429).then_some(())
+    })
+    .await?;
+    let made = admin.manage(Method::POST, "/projects", project).await?;
+    assert_eq!(made.0, 201, "{made:?}");
+    put(&admin, "app/a", "small", &index("small", 500_000)).await
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ use tower::{ServiceExt, service_fn};
 
 use crate::auth::{self, Action, Caller, Role};
 use crate::error::{Code, Error};
+use crate::gather::Sender;
 use crate::logs::Seen;
 use crate::meta::{self, Event, Reach, Tell};
 use crate::registry::Registry;
@@ -189,7 +190,7 @@ impl FromRequestParts<Registry> for Admin {
         };
         let caller = auth::identify(registry, &parts.headers, &seen).await;
         let caller = caller.and_then(|caller| match caller {
-            Caller::Anonymous => Err(Error::new(Code::Unauthorized, "log in first")),
+            caller if caller.is_nobody() => Err(Error::new(Code::Unauthorized, "log in first")),
             caller => Ok(caller),
         });
         let challenged = |error| {
@@ -200,9 +201,11 @@ impl FromRequestParts<Registry> for Admin {
         };
         let query = axum::extract::Query::try_from_uri(&parts.uri);
         let query = query.map_err(|error| Refusal(wrong(error.body_text()), seen.rid.clone()))?;
+        let caller = caller.map_err(challenged)?;
+        parts.extensions.insert(caller.sender());
         Ok(Self {
             registry: registry.clone(),
-            caller: caller.map_err(challenged)?,
+            caller,
             query: query.0,
             uri: parts.uri.clone(),
             has_names: parts.headers.get(IS_NAME).is_some_and(|is| is == "true"),
@@ -409,8 +412,12 @@ async fn read<T: DeserializeOwned>(
     rid: &str,
 ) -> Result<Option<T>, Refusal> {
     let refused = |error| Refusal(error, rid.to_owned());
-    let (parts, body) = request.into_parts();
-    let body = registry.room().gather(body, BODY_BYTES_MAX).await;
+    let (mut parts, body) = request.into_parts();
+    // Nothing is read from somebody who was not looked at yet.
+    let sender = parts.extensions.remove::<Sender>();
+    let sender =
+        sender.ok_or_else(|| refused(Error::internal("the request", &"nobody sent it")))?;
+    let body = registry.room().gather(body, BODY_BYTES_MAX, sender).await;
     let body = body.map_err(|missing| {
         refused(missing.error("a request", "the management API", BODY_BYTES_MAX))
     })?;

@@ -36,6 +36,7 @@ pub(crate) use token::{Claims, Keys, SigningKey};
 
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
+use crate::gather::Sender;
 use crate::logs::Seen;
 use crate::meta::{Account, EnsureKey, Event, Meta, Reach, Robot, Subject, Tell};
 use crate::name::RepoName;
@@ -114,6 +115,23 @@ impl Caller {
             remote: seen.remote.clone(),
             rid: seen.rid.clone(),
         }
+    }
+
+    /// Whether it is nobody in particular, also if it shows a token that everybody gets.
+    pub(crate) fn is_nobody(&self) -> bool {
+        match self {
+            Self::Anonymous => true,
+            Self::Token { kind, .. } => *kind == Kind::Anonymous,
+            Self::Everyone | Self::Account(_) | Self::Robot { .. } => false,
+        }
+    }
+
+    /// Whose room the bodies of its requests take.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender(match self {
+            Self::Everyone => None,
+            caller => Some(caller.name().to_owned()),
+        })
     }
 
     /// When it may do nothing any more, in seconds since 1970.

@@ -298,7 +298,8 @@ pub struct LimitConfig {
     /// The largest manifest.
     pub manifest_size_max: ByteSize,
     /// Bytes of manifests and of requests of the management API that are being sent, all together; a
-    /// request that brings more is refused with 429.
+    /// request that brings more is refused with 429. Where callers have names, none has more of it than
+    /// it leaves to the others.
     pub body_bytes_max: ByteSize,
     /// Different blobs or manifests that one manifest may name: each is looked up while other
     /// changes wait.

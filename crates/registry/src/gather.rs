@@ -1,25 +1,49 @@
 //! Bodies that are gathered in memory before they can be understood: manifests, and requests of the
-//! management API. A client may take its time to send one, so what all have there together is bounded.
+//! management API. A client may take its time to send one, so what all have there together is bounded,
+//! and nobody has more of it than is left to the others: whoever comes next finds room.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use model::units::ByteSize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 
 use crate::error::{Code, Error};
 
 /// Room for the bytes of all bodies. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct Room {
+    bytes_max: usize,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// Bytes of a room that are taken.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_sender: HashMap<String, usize>,
+}
+
+/// Who sends a body; none where nobody says who it is, and all have the same room.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender(pub(crate) Option<String>);
 
 /// A body, which takes room until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) bytes: Bytes,
-    _taken: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// What one body takes of a room, which it leaves when it is dropped.
+#[derive(Debug)]
+struct Share {
+    room: Room,
+    sender: Sender,
+    bytes: usize,
 }
 
 /// Why there is no body.
@@ -56,33 +80,73 @@ impl Missing {
 
 impl Room {
     pub(crate) fn new(bytes_max: ByteSize) -> Self {
-        let bytes_max = bytes_max.as_usize().min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(bytes_max)))
+        Self {
+            bytes_max: bytes_max.as_usize(),
+            taken: Arc::default(),
+        }
     }
 
     /// All bytes of a body that has no more than so many. Room is taken as they come, and who finds
     /// none is refused: if it waited, all who have a part could wait for each other.
-    pub(crate) async fn gather(&self, body: Body, bytes_max: usize) -> Result<Gathered, Missing> {
-        let mut taken = self.take(0)?;
+    pub(crate) async fn gather(
+        &self,
+        body: Body,
+        bytes_max: usize,
+        sender: Sender,
+    ) -> Result<Gathered, Missing> {
+        let mut share = Share {
+            room: self.clone(),
+            sender,
+            bytes: 0,
+        };
         let mut bytes = BytesMut::new();
         let mut pieces = body.into_data_stream();
         while let Some(piece) = pieces.try_next().await.map_err(Missing::Broken)? {
             if piece.len() > bytes_max - bytes.len() {
                 return Err(Missing::TooLarge);
             }
-            taken.merge(self.take(piece.len())?);
+            share.grow(piece.len())?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Gathered {
             bytes: bytes.freeze(),
-            _taken: taken,
+            _share: share,
         })
     }
+}
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Missing> {
-        let bytes = u32::try_from(bytes).map_err(|_| Missing::NoRoom)?;
-        let taken = Arc::clone(&self.0).try_acquire_many_owned(bytes);
-        taken.map_err(|_| Missing::NoRoom)
+impl Share {
+    fn grow(&mut self, bytes: usize) -> Result<(), Missing> {
+        let mut taken = self.room.taken.lock();
+        let all = taken.all.saturating_add(bytes);
+        let left = self.room.bytes_max.checked_sub(all);
+        let left = left.ok_or(Missing::NoRoom)?;
+        if let Sender(Some(sender)) = &self.sender {
+            let before = taken.by_sender.get(sender).copied().unwrap_or_default();
+            if before + bytes > left {
+                return Err(Missing::NoRoom);
+            }
+            taken.by_sender.insert(sender.clone(), before + bytes);
+        }
+        taken.all = all;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.room.taken.lock();
+        taken.all -= self.bytes;
+        let Sender(Some(sender)) = &self.sender else {
+            return;
+        };
+        if let Some(before) = taken.by_sender.get_mut(sender) {
+            *before -= self.bytes;
+            if *before == 0 {
+                taken.by_sender.remove(sender);
+            }
+        }
     }
 }
 
@@ -103,19 +167,40 @@ mod tests {
     #[tokio::test]
     async fn bodies_have_room_for_all_of_them_together() {
         let room = Room::new(ByteSize(10));
-        let first = room.gather(body(&["abc", "def"]), 6).await.unwrap();
+        let gather = |pieces: &[&'static str]| room.gather(body(pieces), 6, Sender(None));
+        let first = gather(&["abc", "def"]).await.unwrap();
         assert_eq!(first.bytes, "abcdef");
-        let refused = room.gather(body(&["abc", "de"]), 6).await;
+        let refused = gather(&["abc", "de"]).await;
         assert!(matches!(refused, Err(Missing::NoRoom)));
-        let second = room.gather(body(&["a", "bcd"]), 6).await.unwrap();
+        let second = gather(&["a", "bcd"]).await.unwrap();
         assert_eq!(second.bytes, "abcd");
         drop(first);
         // What was refused has left its room.
-        let third = room.gather(body(&["abcdef"]), 6).await.unwrap();
+        let third = gather(&["abcdef"]).await.unwrap();
         assert_eq!(third.bytes, "abcdef");
         drop((second, third));
-        let large = room.gather(body(&["abcd", "efg"]), 6).await;
+        let large = gather(&["abcd", "efg"]).await;
         assert!(matches!(large, Err(Missing::TooLarge)));
-        assert_eq!(room.0.available_permits(), 10);
+        assert_eq!(room.taken.lock().all, 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_has_more_than_is_left_to_others() {
+        let room = Room::new(ByteSize(12));
+        let gather = |name: &str, pieces: &[&'static str]| {
+            room.gather(body(pieces), 12, Sender(Some(name.to_owned())))
+        };
+        let first = gather("a", &["abc", "def"]).await.unwrap();
+        assert!(matches!(gather("a", &["g"]).await, Err(Missing::NoRoom)));
+        let refused = gather("b", &["ab", "cd"]).await;
+        assert!(matches!(refused, Err(Missing::NoRoom)));
+        let second = gather("b", &["abc"]).await.unwrap();
+        let third = gather("c", &["a"]).await.unwrap();
+        drop(first);
+        // There is more room for all that are still there.
+        let fourth = gather("b", &["d"]).await.unwrap();
+        drop((second, third, fourth));
+        let taken = room.taken.lock();
+        assert_eq!((taken.all, taken.by_sender.len()), (0, 0));
     }
 }

@@ -109,6 +109,7 @@ pub(super) async fn push(
     let tags = tags(&call, &reference)?;
     let is_told_tags = call.param("tag").is_some();
     let condition = condition(&call);
+    let sender = call.caller.sender();
     let Call {
         registry,
         who,
@@ -118,7 +119,7 @@ pub(super) async fn push(
     } = call;
     let limits = &registry.config().limits;
     let bytes_max = limits.manifest_size_max.as_usize();
-    let body = registry.room().gather(body, bytes_max).await;
+    let body = registry.room().gather(body, bytes_max, sender).await;
     let setting = "registry.limits.manifest_size_max";
     let body = body.map_err(|missing| missing.error("a manifest", setting, bytes_max))?;
     let content_type = headers
