@@ -62,24 +62,26 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// If the text is no query.
 pub fn parse_unbuilt(query: &str) -> Result<Expr, ParseError> {
-    parse_text(query, true).map(|(parsed, _)| parsed)
+    parse_text(query, true, 0).map(|(parsed, _)| parsed)
 }
 
 fn parse_checked(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
-    let parsed = parse_text(query, is_selective)?;
+    let parsed = parse_text(query, is_selective, 0)?;
     check::stages(&parsed.0)?;
     Ok(parsed)
 }
 
-fn parse_text(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
-    if query.len() >= MAX_QUERY_BYTES {
-        return Err(ParseError::semantic(format!(
-            "input size too long ({} > {MAX_QUERY_BYTES})",
-            query.len()
-        ))
-        .beyond("query_bytes_max", MAX_QUERY_BYTES as u64));
+fn parse_text(query: &str, is_selective: bool, states: u64) -> Result<(Expr, u64), ParseError> {
+    check_bytes(query.len())?;
+    parser::parse(query, is_selective, states)
+}
+
+fn check_bytes(bytes: usize) -> Result<(), ParseError> {
+    if bytes < MAX_QUERY_BYTES {
+        return Ok(());
     }
-    parser::parse(query, is_selective)
+    let text = format!("input size too long ({bytes} > {MAX_QUERY_BYTES})");
+    Err(ParseError::semantic(text).beyond("query_bytes_max", MAX_QUERY_BYTES as u64))
 }
 
 /// Parses a query that gives lines.
@@ -126,16 +128,23 @@ pub fn parse_open_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
 /// # Errors
 /// As [`parse`], and if there is more than a selector.
 pub fn parse_selector(query: &str) -> Result<Vec<Matcher>, ParseError> {
-    parse_matchers(query, true)
+    parse_matchers(query, true, 0).map(|(matchers, _)| matchers)
 }
 
-/// Parses a stream selector that may leave nothing out, such as `{}` and `{app=~".*"}`. Whether it
-/// does is for [`require_selective`] to say.
+/// Parses stream selectors of one request, which together are bounded as a query is. They may leave
+/// nothing out, such as `{}` and `{app=~".*"}`; whether they do is for [`require_selective`] to say.
 ///
 /// # Errors
-/// As [`parse_selector`], but for selectors that leave nothing out.
-pub fn parse_selector_of_any_streams(query: &str) -> Result<Vec<Matcher>, ParseError> {
-    parse_matchers(query, false)
+/// As [`parse_selector`] but for that, for the first that is wrong or too much.
+pub fn parse_selectors_of_any_streams(queries: &[&str]) -> Result<Vec<Vec<Matcher>>, ParseError> {
+    check_bytes(queries.iter().map(|query| query.len()).sum())?;
+    let mut states = 0;
+    let parse = |query: &&str| {
+        let (matchers, more) = parse_matchers(query, false, states)?;
+        states = more;
+        Ok(matchers)
+    };
+    queries.iter().map(parse).collect()
 }
 
 /// Whether a selector leaves streams out, whatever streams there are.
@@ -149,13 +158,17 @@ pub fn require_selective(matchers: &[Matcher]) -> Result<(), ParseError> {
     }
 }
 
-fn parse_matchers(query: &str, is_selective: bool) -> Result<Vec<Matcher>, ParseError> {
-    let (parsed, _) = parse_text(query, is_selective)?;
+fn parse_matchers(
+    query: &str,
+    is_selective: bool,
+    states: u64,
+) -> Result<(Vec<Matcher>, u64), ParseError> {
+    let (parsed, states) = parse_text(query, is_selective, states)?;
     // Of more than a selector nobody looks at what it is.
     match &parsed {
         Expr::Log(LogExpr { matchers, stages }) if stages.is_empty() => {
             check::stages(&parsed)?;
-            Ok(matchers.clone())
+            Ok((matchers.clone(), states))
         }
         _ => Err(ParseError::wrong_kind("only label matchers are supported")),
     }

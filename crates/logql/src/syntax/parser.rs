@@ -63,15 +63,19 @@ struct Parser<'a> {
     passed: Option<ParseError>,
 }
 
-/// Parses a whole query, whose selectors must leave something out if `is_selective`. Also says how
-/// many states its regular expressions have.
-pub(crate) fn parse(query: &str, is_selective: bool) -> Result<(Expr, u64), ParseError> {
+/// Parses a whole query, whose selectors must leave something out if `is_selective`. `states` is how
+/// many its request has had before it in regular expressions; returned is how many it has with it.
+pub(crate) fn parse(
+    query: &str,
+    is_selective: bool,
+    states: u64,
+) -> Result<(Expr, u64), ParseError> {
     let mut parser = Parser {
         tokens: lexer::tokens(query),
         at: 0,
         depth: 0,
         late: Vec::new(),
-        regexes: RegexSizes::default(),
+        regexes: RegexSizes::after(states),
         passed: None,
     };
     let found = parser.expression(0).and_then(|found| match parser.kind() {

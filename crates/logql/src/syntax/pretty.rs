@@ -74,13 +74,23 @@ fn leading_filters(stages: &[Stage]) -> Vec<&LineFilter> {
 
 /// Line filters that follow each other: together while they fit, each further one on its own line.
 fn line_filters(filters: &[&LineFilter], level: usize) -> String {
-    let texts: Vec<String> = filters.iter().map(ToString::to_string).collect();
-    match (one_line(texts.join(" "), level), filters.split_last()) {
-        (Err(_), Some((last, before))) if !before.is_empty() => {
-            format!("{}\n{}{last}", line_filters(before, level), indent(level))
+    let mut filters = filters.iter();
+    let first = filters.next().map(ToString::to_string).unwrap_or_default();
+    let (Ok(mut text) | Err(mut text)) = one_line(first, level);
+    let mut fits = true;
+    for filter in filters {
+        if fits {
+            match one_line(format!("{} {filter}", text.trim_start()), level) {
+                Ok(longer) => {
+                    text = longer;
+                    continue;
+                }
+                Err(_) => fits = false,
+            }
         }
-        (Ok(line) | Err(line), _) => line,
+        text.push_str(&format!("\n{}{filter}", indent(level)));
     }
+    text
 }
 
 fn metric_expr(metric: &MetricExpr, level: usize) -> String {

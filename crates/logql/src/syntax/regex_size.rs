@@ -30,6 +30,11 @@ pub(crate) struct RegexSizes {
 }
 
 impl RegexSizes {
+    /// Goes on after so many states.
+    pub(crate) fn after(states: u64) -> Self {
+        Self { states }
+    }
+
     /// About how many states there are so far.
     pub(crate) fn states(&self) -> u64 {
         self.states
@@ -123,6 +128,19 @@ mod tests {
             let error = parse(&query).unwrap_err().to_string();
             assert!(error.contains("too large together"), "{error}");
         }
+    }
+
+    #[test]
+    fn selectors_of_one_request_count_together() {
+        let selector = |at: usize| format!(r#"{{a=~"\\pL{{40}}{at}"}}"#);
+        let texts: Vec<String> = (0..100).map(selector).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let parse = crate::syntax::parse_selectors_of_any_streams;
+        assert!(parse(&texts[..2]).is_ok());
+        let error = parse(&texts).unwrap_err().to_string();
+        assert!(error.contains("too large together"), "{error}");
+        let long = format!(r#"{{a="{}"}}"#, "x".repeat(1000));
+        assert!(parse(&vec![long.as_str(); 200]).is_err());
     }
 
     #[test]

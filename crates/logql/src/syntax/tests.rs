@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use self::trees::{log_expr, metric_expr};
 use super::ast::*;
-use super::{MAX_QUERY_BYTES, parse, parse_log, parse_selector, pretty};
+use super::{MAX_QUERY_BYTES, parse, parse_log, parse_selector, parse_unbuilt, pretty};
 
 fn error(query: &str) -> String {
     match parse(query) {
@@ -295,6 +295,19 @@ fn the_highest_trees_can_be_walked() {
         assert!(!pretty(expr).is_empty());
         assert_eq!(parse(&expr.to_string()).as_ref(), Ok(expr));
     }
+}
+
+#[test]
+fn thousands_of_line_filters_are_laid_out_in_one_pass() {
+    let query = format!(r#"{{a="b"}}{}"#, r#"|="x""#.repeat(15_000));
+    let text = pretty(&parse_unbuilt(&query).unwrap());
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(r#"{a="b"}"#));
+    let first = lines.next().unwrap_or_default();
+    assert!(
+        first.len() > 80 && lines.all(|line| line == r#"  |= "x""#),
+        "{first}"
+    );
 }
 
 #[test]

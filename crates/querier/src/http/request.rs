@@ -140,17 +140,19 @@ impl ApiRequest {
         if texts.len() == 1 && texts.iter().all(is_all) {
             return Ok(Vec::new());
         }
-        let parse = |text: &str| {
-            let matchers = syntax::parse_selector_of_any_streams(text);
-            let matchers = matchers.map_err(|error| refused(&error))?;
-            match matchers.is_empty() {
-                true => Err(CodedError::new(
-                    Code::InvalidArgument,
-                    format!("0 matchers in group: {text}"),
-                )),
-                false => Ok(matchers),
-            }
-        };
-        texts.into_iter().map(parse).collect()
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let selectors = syntax::parse_selectors_of_any_streams(&texts);
+        let selectors = selectors.map_err(|error| refused(&error))?;
+        match selectors
+            .iter()
+            .zip(&texts)
+            .find(|(matchers, _)| matchers.is_empty())
+        {
+            Some((_, text)) => Err(CodedError::new(
+                Code::InvalidArgument,
+                format!("0 matchers in group: {text}"),
+            )),
+            None => Ok(selectors),
+        }
     }
 }

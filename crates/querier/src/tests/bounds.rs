@@ -329,10 +329,19 @@ const BLOCKS: i64 = 20;
 
 /// Blocks one after the other in time.
 async fn many_blocks() -> Bed {
+    many_blocks_of(0).await
+}
+
+/// The same with lines that are so much longer.
+async fn many_blocks_of(more_bytes: usize) -> Bed {
     let bed = Bed::new();
     for block in 0..BLOCKS {
-        let seconds = block * 10..block * 10 + 10;
-        bed.store(&tenant(), block as u128 + 1, "app=web", &rows(seconds))
+        let mut longer = Entries::default();
+        for row in rows(block * 10..block * 10 + 10).iter() {
+            let line = [row.line, &vec![b' '; more_bytes]].concat();
+            assert!(longer.push(row.timestamp_ns, &line, row.metadata));
+        }
+        bed.store(&tenant(), block as u128 + 1, "app=web", &longer)
             .await;
     }
     bed
@@ -376,7 +385,8 @@ async fn a_query_that_nobody_waits_for_reads_and_scans_no_more_blocks() {
         QUERY,
         r#"sum(count_over_time({app="web"} |= "line" | logfmt [24h]))"#,
     ] {
-        let bed = many_blocks().await;
+        // Of small blocks a worker takes many at once.
+        let bed = many_blocks_of(50_000).await;
         let querier = bed.querier();
         // Scans wait for cores, so the query stops where blocks are open and not scanned.
         let threads = querier.scan_threads();
