@@ -19,8 +19,8 @@ const SHORT_RUNS_MAX: usize = 16;
 /// Late runs that are joined when there are more.
 const LATE_RUNS_MAX: usize = 8;
 /// What a row costs besides its line: time, end, id of metadata.
-const ROW_BYTES: usize = 16;
-/// What a label of structured metadata costs besides its text.
+pub(crate) const ROW_BYTES: usize = 16;
+/// What a label costs besides its text.
 const LABEL_BYTES: usize = 64;
 
 /// A sorted run that queries may share.

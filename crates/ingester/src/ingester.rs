@@ -19,6 +19,7 @@ use crate::encode::Cutter;
 use crate::epoch::Epochs;
 use crate::error::StartError;
 use crate::flush::{FlushRequest, REQUESTS_MAX};
+use crate::losses::Losses;
 use crate::memory::Memory;
 use crate::metrics::{FlushReason, Metrics};
 use crate::outgoing::{Departures, Failing, Line};
@@ -130,6 +131,7 @@ pub(crate) struct Inner {
     pub(crate) memory: Memory,
     pub(crate) cutter: Cutter,
     pub(crate) tails: Arc<Tails>,
+    pub(crate) losses: Losses,
     pub(crate) epochs: Epochs,
     next_stream: AtomicU64,
     /// When the first row after the last flush came; 0 if none did.
@@ -188,6 +190,7 @@ impl Ingester {
             memory: Memory::new(&config, deps.metrics.clone()),
             cutter: Cutter::default(),
             tails: Arc::new(Tails::new(&config, deps.metrics.clone())),
+            losses: Losses::default(),
             epochs: Epochs::new(now_ns),
             next_stream: AtomicU64::new(wal.first_stream()),
             oldest_ns: AtomicI64::new(0),

@@ -36,6 +36,7 @@ mod flush;
 pub mod fuzz;
 mod head;
 mod ingester;
+mod losses;
 mod memory;
 mod metrics;
 mod outgoing;

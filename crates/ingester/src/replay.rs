@@ -7,7 +7,8 @@
 //! own, with their own epoch, because a flush during the replay must not claim more than was
 //! replayed. When memory is full the replay waits for the cutter, and flushes.
 //!
-//! What is damaged is left out, with the rows of streams that only damaged records name, and said.
+//! What is damaged is left out, with the rows of streams that only damaged records name, and said:
+//! in the log, and in answers that may lack it (`replay/missing.rs`).
 //!
 //! Of a long log the blocks have the plain layout, which takes a third of the time to encode: until
 //! the replay is over answers are not complete.
@@ -18,6 +19,7 @@
 //! replayed is accepted, which strict order would have refused: the only leniency.
 
 mod definitions;
+mod missing;
 
 use std::collections::HashMap;
 use std::io;
@@ -33,8 +35,9 @@ use crate::ingester::Inner;
 use crate::memory::Memory;
 use crate::tenant::Tenant;
 use crate::wal::segment::{self, Next, SegmentReader};
-use crate::wal::{Left, RUN_SHIFT, Record, Sealed};
+use crate::wal::{Left, LostRows, Record, Sealed};
 use definitions::Definitions;
+use missing::Missing;
 
 /// Bytes of rows that are read before they are added.
 const BATCH_BYTES: usize = 8 << 20;
@@ -66,6 +69,10 @@ struct Batch {
     /// Whether something could not be read, and its bytes as far as they are known.
     is_damaged: bool,
     damaged_bytes: u64,
+    /// What damaged records say of their rows.
+    lost: Vec<LostRows>,
+    /// Whether the last record of rows, if there is one, comes before something damaged.
+    ends_damaged: Option<bool>,
     /// Set with the last batch.
     end: Option<End>,
 }
@@ -88,6 +95,7 @@ struct Replay<'a> {
     definitions: Option<Definitions>,
     /// Rows of the segment whose streams nobody names.
     lost_rows: u64,
+    missing: Missing,
     /// The highest number of which everything up to it was replayed.
     seq: u64,
     /// Rows that no flush has taken yet.
@@ -105,6 +113,7 @@ impl Inner {
             watermarks: Watermarks::new(),
             definitions: None,
             lost_rows: 0,
+            missing: Missing::default(),
             seq: left.done,
             unflushed: 0,
         };
@@ -124,6 +133,9 @@ impl Inner {
                 () = replay.segment(*number, *len) => {}
             }
         }
+        replay.end_run(u64::MAX);
+        self.losses
+            .doubt(|tenant| self.tenants.get(tenant).is_some());
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.replay.seconds.set(seconds);
         if !left.segments.is_empty() {
@@ -148,9 +160,11 @@ impl Replay<'_> {
         let mut sealed = Sealed {
             number,
             max_seq: 0,
-            bytes: file.map_or(0, |file| file.len()),
+            bytes: file.as_ref().map_or(0, |file| file.len()),
             is_damaged: false,
         };
+        let written = file.and_then(|file| file.modified());
+        self.missing.begin(number, written.ok());
         let metrics = &self.inner.metrics.replay;
         match opened {
             Ok(reader) => self.records(reader, &mut sealed).await,
@@ -163,6 +177,7 @@ impl Replay<'_> {
                 metrics.damaged.inc();
                 tracing::error!(segment = number, %error, "a segment of the log cannot be read");
                 sealed.is_damaged = true;
+                self.missing.is_open = true;
             }
         }
         // An unreadable segment goes with those before it.
@@ -191,11 +206,13 @@ impl Replay<'_> {
                 .read_bytes
                 .inc_by(batch.bytes as i64);
             labels.extend(batch.streams);
+            self.missing.heads.extend(batch.lost);
             for record in batch.rows {
                 sealed.max_seq = sealed.max_seq.max(record.seq);
                 self.record(record, &mut labels).await;
             }
             self.make_room().await;
+            self.missing.is_open = batch.ends_damaged.unwrap_or(self.missing.is_open);
             let metrics = &self.inner.metrics.replay;
             metrics.damaged_bytes.inc_by(batch.damaged_bytes);
             sealed.is_damaged |= batch.is_damaged;
@@ -238,7 +255,7 @@ impl Replay<'_> {
                     labels.extend(self.definition(stream).await);
                 }
                 let Some(labels) = labels.get(&stream) else {
-                    self.lost_rows += entries.len() as u64;
+                    self.lose_unnamed(&tenant, &entries);
                     continue;
                 };
                 self.add(&owner, labels, &entries);
@@ -249,26 +266,6 @@ impl Replay<'_> {
             self.inner.metrics.replay.skipped_rows.inc_by(rows);
         }
         self.seq = self.seq.max(seq);
-    }
-
-    /// Says how many records are gone between the one before and this: within a run each has the next
-    /// number.
-    fn note_missing(&self, seq: u64) {
-        let run = seq >> RUN_SHIFT;
-        let before = match self.seq >> RUN_SHIFT == run {
-            true => self.seq,
-            false => run << RUN_SHIFT,
-        };
-        let records = seq.saturating_sub(before + 1);
-        // Without the state nobody knows what was removed because it is in the store.
-        if records > 0 && !self.left.is_state_lost {
-            tracing::error!(
-                records,
-                before = seq,
-                "records of the log are missing, what was acknowledged in them is lost"
-            );
-            self.inner.metrics.replay.lost_records.inc_by(records);
-        }
     }
 
     /// A stream that its segment does not name before its rows: what did so is damaged. Every
@@ -351,7 +348,7 @@ impl Replay<'_> {
         let epoch = inner.epochs.replay();
         let (bytes, head_bytes, stream) = loop {
             // Streams that were accepted once are not limited again.
-            let Ok(stream) = inner.stream(tenant, labels, 0) else {
+            let Ok(stream) = inner.stream(tenant, labels, None) else {
                 return;
             };
             if let Ok((bytes, head_bytes)) = stream.replay(entries, epoch) {
@@ -415,9 +412,12 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
                 at,
                 left_out,
                 error,
+                lost,
             }) => {
                 tracing::error!(segment, at, left_out, %error, "a segment of the log is damaged; what is there is lost");
                 batch.is_damaged = true;
+                batch.ends_damaged = Some(true);
+                batch.lost.extend(lost);
                 batch.damaged_bytes += left_out;
                 batch.bytes += left_out as usize;
                 continue;
@@ -425,6 +425,7 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
             Err(error) => {
                 tracing::error!(segment, %error, "a segment of the log cannot be read");
                 batch.is_damaged = true;
+                batch.ends_damaged = Some(true);
                 batch.end = Some(End::Whole);
                 break;
             }
@@ -438,6 +439,7 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
             Record::Rows(rows) => match rows.decode() {
                 Ok(entries) => {
                     batch.raw_bytes += entries.iter().map(Entries::heap_bytes).sum::<usize>();
+                    batch.ends_damaged = Some(false);
                     let ids = rows.parts.iter().map(|(id, _)| *id);
                     let parts = ids.zip(entries).collect();
                     batch.rows.push(Decoded {
@@ -450,6 +452,8 @@ fn read_batch(reader: &mut SegmentReader, segment: u64) -> Batch {
                     let seq = rows.seq;
                     tracing::error!(segment, seq, %error, "a record of the log is damaged");
                     batch.is_damaged = true;
+                    batch.ends_damaged = Some(true);
+                    batch.lost.push(rows.lost());
                     batch.damaged_bytes += len as u64;
                 }
             },

@@ -350,6 +350,7 @@ impl Inner {
                 holding,
                 committed,
                 ingester: inner.id.clone(),
+                lost: inner.losses.of(&tenant, range, &limits),
             };
             if covered.send(coverage).is_err() {
                 return;

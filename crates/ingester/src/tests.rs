@@ -3,6 +3,7 @@
 mod bed;
 mod bounds;
 mod crashes;
+mod losses;
 mod queries;
 mod samples;
 mod trouble;

@@ -40,7 +40,7 @@ pub(crate) use body::Part;
 pub use disk::{Disk, DiskFile, OsDisk};
 pub(crate) use queue::{Append, Reservation, StreamRef};
 pub(crate) use received::ReceivedBody;
-pub(crate) use record::{Body, RECORD_RAW_TARGET, ROW_BYTES_MAX, Record};
+pub(crate) use record::{Body, LostRows, RECORD_RAW_TARGET, ROW_BYTES_MAX, Record};
 
 use crate::config::WalConfig;
 use crate::error::{StartError, WalError};

@@ -13,7 +13,8 @@ use model::{
 };
 
 use crate::role::{
-    Coverage, Deletion, LogRow, LogRows, Refusal, RefusalReason, SelectLogs, TailBatch, TailRequest,
+    Coverage, Deletion, LogRow, LogRows, LostRows, Refusal, RefusalReason, SelectLogs, TailBatch,
+    TailRequest,
 };
 use crate::skald as wire;
 
@@ -184,6 +185,11 @@ pub(crate) fn coverage_to_wire(coverage: &Coverage) -> wire::Coverage {
     };
     wire::Coverage {
         holding: coverage
+    let lost = |lost: &LostRows| wire::LostRows {
+        segment: lost.segment,
+        rows: lost.rows,
+        records: lost.records,
+    };
             .holding
             .iter()
             .map(|id| format!("{id:032x}"))
@@ -192,6 +198,7 @@ pub(crate) fn coverage_to_wire(coverage: &Coverage) -> wire::Coverage {
         ingester: coverage.ingester.clone(),
     }
 }
+        lost: coverage.lost.iter().map(lost).collect(),
 
 pub(crate) fn coverage_from_wire(coverage: wire::Coverage) -> Result<Coverage, CodedError> {
     let id = |text: &String| {
@@ -199,6 +206,11 @@ pub(crate) fn coverage_from_wire(coverage: wire::Coverage) -> Result<Coverage, C
     };
     Ok(Coverage {
         holding: coverage.holding.iter().map(id).collect::<Result<_, _>>()?,
+    let lost = |lost: &wire::LostRows| LostRows {
+        segment: lost.segment,
+        rows: lost.rows,
+        records: lost.records,
+    };
         committed: coverage
             .committed
             .iter()
@@ -207,6 +219,7 @@ pub(crate) fn coverage_from_wire(coverage: wire::Coverage) -> Result<Coverage, C
         ingester: coverage.ingester,
     })
 }
+        lost: coverage.lost.iter().map(lost).collect(),
 
 pub(crate) fn log_rows_to_wire(rows: &LogRows) -> wire::LogRows {
     let mut message = wire::LogRows {
@@ -475,6 +488,11 @@ mod tests {
         };
         assert_eq!(
             coverage_from_wire(coverage_to_wire(&coverage)).unwrap(),
+            lost: vec![LostRows {
+                segment: 3,
+                rows: 500,
+                records: 2,
+            }],
             coverage
         );
     }

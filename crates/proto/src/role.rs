@@ -150,6 +150,19 @@ pub struct Coverage {
     pub ingester: String,
 }
 
+    /// What was acknowledged and may be missing in the answer, because it was lost.
+    pub lost: Vec<LostRows>,
+}
+
+/// Rows that an ingester has lost with a part of its write-ahead log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostRows {
+    /// The segment that had them.
+    pub segment: u64,
+    /// How many, as far as that is known.
+    pub rows: u64,
+    /// Records, each of a push or a part of one, of which it is not known how many they had.
+    pub records: u64,
 /// Rows that a tenant has asked to delete. Answers are as if they were not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {

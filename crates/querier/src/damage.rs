@@ -1,4 +1,4 @@
-//! What of storage is damaged or gone, so that trying again does not help. A query leaves it out and
+//! What of storage, or of the logs of ingesters, is damaged or gone, so that trying again does not help. A query leaves it out and
 //! its answer says so. What may be read later, as when the store does not answer, fails the query.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,13 @@ pub(crate) struct Damage {
 }
 
 impl Damage {
+    pub(crate) fn of_log(ingester: &str, segment: u64) -> Self {
+        Self {
+            key: format!("segment {segment} of the write-ahead log of {ingester}"),
+            reason: "it cannot be read as it was written".to_owned(),
+        }
+    }
+
     pub(crate) fn of_index(key: String, error: &IndexError) -> Self {
         let reason = error.to_string();
         Self { key, reason }
@@ -101,6 +108,13 @@ pub(crate) enum Lost {
         /// Objects that it refers to.
         objects: u64,
     },
+    /// Rows of a write-ahead log.
+    Log {
+        /// How many, as far as that is known.
+        rows: u64,
+        /// Pushes, or parts of some, of which it is not known.
+        pushes: u64,
+    },
 }
 
 impl Lost {
@@ -129,6 +143,8 @@ struct Parts {
     streams: BTreeSet<u32>,
     /// Streams and objects of a whole file.
     file: Option<(u64, u64)>,
+    /// Rows of a log, and pushes of which it is not known how many they had.
+    log: Option<(u64, u64)>,
 }
 
 impl Missing {
@@ -141,6 +157,7 @@ impl Missing {
             Lost::Run { block, run, rows } => _ = parts.runs.insert((block, run), rows),
             Lost::Stream(number) => _ = parts.streams.insert(number),
             Lost::File { streams, objects } => parts.file = Some((streams, objects)),
+            Lost::Log { rows, pushes } => parts.log = parts.log.max(Some((rows, pushes))),
         }
         is_new
     }
@@ -169,6 +186,15 @@ impl Parts {
     fn text(&self) -> String {
         if let Some((streams, objects)) = self.file {
             return format!("what it lists, up to {streams} streams in {objects} objects");
+        }
+        match self.log {
+            Some((0, 0)) => return "nobody knows how many lines".to_owned(),
+            Some((rows, 0)) => return format!("up to {rows} lines"),
+            Some((0, pushes)) => return format!("the lines of {pushes} pushes"),
+            Some((rows, pushes)) => {
+                return format!("up to {rows} lines, and those of {pushes} pushes");
+            }
+            None => {}
         }
         if !self.streams.is_empty() {
             return format!("up to {} streams", self.streams.len());

@@ -17,6 +17,7 @@ use model::{Code, CodedError};
 use parking_lot::Mutex;
 use proto::role::{Coverage, Select, Selected};
 
+use crate::damage::{Damage, Lost};
 use crate::query::Context;
 use crate::stats::QueryStats;
 
@@ -153,6 +154,7 @@ impl Awaited {
 /// If a request is refused as wrong, or more ingesters fail than may.
 pub(crate) async fn ask<T, F, Fut>(context: &Context, question: F) -> Result<Vec<T>, CodedError>
 where
+    T: Covers,
     F: Fn(Arc<dyn Select>) -> Fut,
     Fut: Future<Output = Result<T, CodedError>>,
 {
@@ -200,6 +202,9 @@ where
         }
     }
     answers.sort_unstable_by_key(|(at, _)| *at);
+    let without = readers.ingesters.len() - answers.len();
+    let coverages = answers.iter().map(|(_, answer)| answer.coverage());
+    tell_losses(context, failures_max.saturating_sub(without), coverages);
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
@@ -236,6 +241,44 @@ where
     Ok(covered)
 }
 
+/// An answer that says what it covers.
+pub(crate) trait Covers {
+    /// What it covers.
+    fn coverage(&self) -> &Coverage;
+}
+
+impl<T> Covers for Selected<T> {
+    fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+}
+
+impl<T> Covers for (Coverage, T) {
+    fn coverage(&self) -> &Coverage {
+        &self.0
+    }
+}
+
+/// Says what ingesters have lost, unless every row is in another that has lost nothing: of so many
+/// all may be lost.
+fn tell_losses<'a>(
+    context: &Context,
+    losers_max: usize,
+    coverages: impl Iterator<Item = &'a Coverage>,
+) {
+    let losers: Vec<_> = coverages.filter(|one| !one.lost.is_empty()).collect();
+    if losers.len() <= losers_max {
+        return;
+    }
+    for coverage in losers {
+        for lost in &coverage.lost {
+            let damage = Damage::of_log(&coverage.ingester, lost.segment);
+            let (rows, pushes) = (lost.rows, lost.records);
+            context.leave_out(&damage, Lost::Log { rows, pushes });
+        }
+    }
+}
+
 fn too_few(readers: &Readers, failures_max: usize, failed: &[String]) -> CodedError {
     CodedError::new(
         Code::Unavailable,
@@ -260,6 +303,7 @@ mod tests {
                 holding: vec![holding],
                 committed: vec![(7, sequence)],
                 ingester: "a".to_owned(),
+                lost: Vec::new(),
             });
         }
         assert_eq!(covered.at_least.get(&7), Some(&5));

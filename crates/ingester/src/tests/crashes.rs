@@ -218,7 +218,7 @@ async fn damage_in_the_middle_costs_what_it_hits() {
     );
 }
 
-fn flip(file: &std::path::Path, at: usize) {
+pub(super) fn flip(file: &std::path::Path, at: usize) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[at] ^= 1;
     std::fs::write(file, &bytes).unwrap();

@@ -25,6 +25,7 @@ use model::{Entries, LabelSet, TenantId};
 use super::RUN_SHIFT;
 use super::body::{self, Part};
 use super::received::ReceivedBody;
+use crate::head;
 
 /// Bytes before the payload's first: length and checksum.
 pub(crate) const FRAME_LEN: usize = 8;
@@ -37,6 +38,8 @@ pub(crate) const RECORD_BYTES_MAX: usize = 96 << 20;
 pub(crate) const RECORD_RAW_TARGET: usize = 4 << 20;
 /// A body uncompressed, at most: a record may have one line that is much longer than the target.
 pub(super) const BODY_BYTES_MAX: usize = 80 << 20;
+/// Rows of a record, at most: each counts as so many bytes at least.
+const RECORD_ROWS_MAX: u64 = (RECORD_RAW_TARGET / head::ROW_BYTES) as u64 + 1;
 /// The longest row that fits.
 pub(crate) const ROW_BYTES_MAX: usize = 64 << 20;
 
@@ -243,6 +246,15 @@ impl RowsHead {
         let rows: Vec<usize> = self.parts.iter().map(|(_, rows)| *rows).collect();
         self.body.decode(&rows)
     }
+
+    /// What is lost if they cannot be decoded.
+    pub(crate) fn lost(&self) -> LostRows {
+        LostRows {
+            seq: self.seq,
+            tenant: self.tenant.clone(),
+            rows: self.parts.iter().map(|(_, rows)| *rows as u64).sum(),
+        }
+    }
 }
 
 impl Packed {
@@ -296,20 +308,72 @@ fn parse_streams(reader: &mut Reader<'_>) -> Result<Vec<(u64, LabelSet)>, CodecE
     Ok(streams)
 }
 
-fn parse_rows(kind: u8, reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
-    let seq = reader.u64()?;
-    let tenant = TenantId::new(reader.text()?);
-    let tenant = tenant.map_err(|_| CodecError::Invalid("not a tenant"))?;
-    let packed = (kind == KIND_ROWS).then(|| Packed::read(reader));
-    let packed = packed.transpose()?;
-    let count = reader.items("parts of a record", usize::MAX)?;
-    let mut parts = Vec::with_capacity(count.min(1 << 16));
-    for _ in 0..count {
-        parts.push((
-            reader.varint()?,
-            reader.count("rows of a part", BODY_BYTES_MAX)?,
-        ));
+/// What the beginning of a damaged record says of its rows. Nobody vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LostRows {
+    /// The record's number.
+    pub(crate) seq: u64,
+    /// Whose rows.
+    pub(crate) tenant: TenantId,
+    /// How many.
+    pub(crate) rows: u64,
+}
+
+impl LostRows {
+    /// Reads kind and payload, which may be cut off.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u8().ok()?;
+        if kind != KIND_ROWS && kind != KIND_RECEIVED {
+            return None;
+        }
+        let Parts {
+            seq, tenant, parts, ..
+        } = Parts::read(kind, &mut reader).ok()?;
+        let rows = parts.iter().map(|(_, rows)| *rows as u64).sum();
+        (rows <= RECORD_ROWS_MAX).then_some(Self { seq, tenant, rows })
     }
+}
+
+/// A record of rows but for its body.
+struct Parts {
+    seq: u64,
+    tenant: TenantId,
+    packed: Option<(Codec, usize)>,
+    parts: Vec<(u64, usize)>,
+}
+
+impl Parts {
+    fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let seq = reader.u64()?;
+        let tenant = TenantId::new(reader.text()?);
+        let tenant = tenant.map_err(|_| CodecError::Invalid("not a tenant"))?;
+        let packed = (kind == KIND_ROWS).then(|| Packed::read(reader));
+        let packed = packed.transpose()?;
+        let count = reader.items("parts of a record", usize::MAX)?;
+        let mut parts = Vec::with_capacity(count.min(1 << 16));
+        for _ in 0..count {
+            parts.push((
+                reader.varint()?,
+                reader.count("rows of a part", BODY_BYTES_MAX)?,
+            ));
+        }
+        Ok(Self {
+            seq,
+            tenant,
+            packed,
+            parts,
+        })
+    }
+}
+
+fn parse_rows(kind: u8, reader: &mut Reader<'_>) -> Result<RowsHead, CodecError> {
+    let Parts {
+        seq,
+        tenant,
+        packed,
+        parts,
+    } = Parts::read(kind, reader)?;
     let body = match packed {
         Some((codec, raw_len)) => Body::Packed(Packed::rest(codec, raw_len, reader)?),
         None => Body::Received(ReceivedBody {

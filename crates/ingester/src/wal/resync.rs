@@ -39,7 +39,7 @@ impl Search<'_> {
             // The heads of the last offsets reach into the next window, or behind the end.
             window.clear();
             window.resize(window_bytes + HEAD_LEN, 0);
-            let len = self.read(&mut window, start)?;
+            let len = read_at(self.file, &mut window, start)?;
             if len == 0 {
                 break;
             }
@@ -74,7 +74,7 @@ impl Search<'_> {
         let mut at = at + FRAME_LEN as u64;
         while left > 0 {
             piece.truncate(left);
-            let read = self.read(&mut piece, at)?;
+            let read = read_at(self.file, &mut piece, at)?;
             if read < piece.len() {
                 return Ok(false);
             }
@@ -84,22 +84,22 @@ impl Search<'_> {
         }
         Ok(found == crc)
     }
+}
 
-    /// Reads so many bytes, or those that there are.
-    fn read(&self, mut bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
-        let mut len = 0;
-        while !bytes.is_empty() {
-            match self.file.read_at(bytes, at) {
-                Ok(0) => break,
-                Ok(read) => {
-                    len += read;
-                    at += read as u64;
-                    bytes = bytes.split_at_mut(read).1;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+/// Reads so many bytes, or those that there are.
+pub(super) fn read_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
+    let mut len = 0;
+    while !bytes.is_empty() {
+        match file.read_at(bytes, at) {
+            Ok(0) => break,
+            Ok(read) => {
+                len += read;
+                at += read as u64;
+                bytes = bytes.split_at_mut(read).1;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        Ok(len)
     }
+    Ok(len)
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use codec::{CodecError, Reader};
 
-use super::record::{self, FRAME_LEN, RECORD_BYTES_MAX, Record};
+use super::record::{self, FRAME_LEN, LostRows, RECORD_BYTES_MAX, Record};
 use super::resync::{self, Search};
 
 const MAGIC: [u8; 4] = *b"LGWL";
@@ -32,6 +32,8 @@ const VERSION_PACKED: u16 = 2;
 const VERSION_UNSEEDED: u16 = 1;
 /// Bytes of a header.
 pub(crate) const HEADER_LEN: usize = 64;
+/// Bytes of a damaged record that are read to know what it had.
+const LOST_BYTES_MAX: u64 = 1 << 20;
 const CRC_AT: usize = HEADER_LEN - 4;
 
 /// The start of a segment.
@@ -148,6 +150,8 @@ pub(crate) enum Next {
         left_out: u64,
         /// What does not hold.
         error: CodecError,
+        /// What the record that should be there says of its rows, as far as that can be read.
+        lost: Option<LostRows>,
     },
 }
 
@@ -246,6 +250,7 @@ impl SegmentReader {
                 at,
                 left_out: len as u64,
                 error,
+                lost: LostRows::read(&self.buffer),
             },
         })
     }
@@ -308,12 +313,21 @@ impl SegmentReader {
         if next.is_none() && fault.is_cut_off && !self.end_is_known {
             return Ok(Next::Torn { left_out });
         }
-        let error = fault.error;
         Ok(Next::Damaged {
             at,
             left_out,
-            error,
+            error: fault.error,
+            lost: self.lost(at, left_out)?,
         })
+    }
+
+    /// What the damaged record that begins here says of its rows.
+    fn lost(&self, at: u64, left_out: u64) -> io::Result<Option<LostRows>> {
+        let len = left_out.saturating_sub(FRAME_LEN as u64);
+        let mut bytes = vec![0; len.min(LOST_BYTES_MAX) as usize];
+        let file = self.file.get_ref();
+        let read = resync::read_at(file, &mut bytes, at + FRAME_LEN as u64)?;
+        Ok(bytes.get(..read).and_then(LostRows::read))
     }
 
     /// Reads exactly so many bytes; `false` if the file ends before.

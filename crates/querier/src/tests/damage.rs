@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use storage::key::{data_key, index_key};
 
-use super::bed::{Bed, DAY, range_query, rows, tenant};
+use proto::role::{Coverage, LostRows};
+
+use super::bed::{Bed, DAY, FakeIngester, range_query, rows, tenant};
 use super::endpoints::get_json;
 use crate::{Answer, Querier};
 
@@ -63,6 +65,57 @@ async fn the_rest_of_a_query_says_what_is_missing() {
         }
     }
     assert_eq!(querier.metrics().damaged.get(), 2 * QUERIES.len() as u64);
+}
+
+#[tokio::test]
+async fn what_a_log_has_lost_is_missing_unless_a_replica_has_it() {
+    let mut bed = Bed::new();
+    let lost = |segment, rows, records| LostRows {
+        segment,
+        rows,
+        records,
+    };
+    let ingester = |name: &str, lost: &[LostRows]| {
+        let ingester = FakeIngester::with(&tenant(), "app=web", rows(1..41));
+        *ingester.coverage.lock() = Coverage {
+            ingester: name.to_owned(),
+            lost: lost.to_vec(),
+            ..Coverage::default()
+        };
+        Arc::new(ingester)
+    };
+    let (a, b) = ("ingester-a", "ingester-b");
+    bed.ingesters = vec![
+        ingester(a, &[lost(3, 500, 0), lost(4, 0, 2), lost(5, 7, 1)]),
+        ingester(b, &[]),
+    ];
+    let head = |segment: u64| {
+        format!(
+            "segment {segment} of the write-ahead log of {a} is damaged: it cannot be read as it was written; missing in this answer: "
+        )
+    };
+    let texts = [
+        head(3) + "up to 500 lines",
+        head(4) + "the lines of 2 pushes",
+        head(5) + "up to 7 lines, and those of 1 pushes",
+    ];
+    for text in QUERIES {
+        let (value, warnings) = asked(&bed.querier(), text).await;
+        assert_eq!(value, 40.0, "{text}");
+        assert_eq!(warnings, texts, "{text}");
+    }
+    // Each row is in two of three ingesters at least.
+    bed.failures_max = Some(1);
+    assert_eq!(
+        asked(&bed.querier(), QUERIES[0]).await.1,
+        Vec::<String>::new()
+    );
+    bed.ingesters.push(ingester(b, &[lost(1, 0, 0)]));
+    let (_, warnings) = asked(&bed.querier(), QUERIES[0]).await;
+    assert!(
+        warnings.len() == 4 && warnings[0].ends_with("nobody knows how many lines"),
+        "{warnings:?}"
+    );
 }
 
 #[tokio::test]
