@@ -209,7 +209,7 @@ impl Report {
             self.more_texts += 1;
             return;
         }
-        let text = text();
+        let text = model::shortened(text());
         match self.texts.iter_mut().find(|(told, _)| *told == text) {
             Some((_, count)) => *count += 1,
             None => self.texts.push((text, 1)),

@@ -133,11 +133,11 @@ pub struct CodedError {
 }
 
 impl CodedError {
-    /// An error of this kind.
+    /// An error of this kind. Of a message that quotes something long the middle is left out.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: shortened(message.into()),
             exceeded: None,
         }
     }
@@ -168,9 +168,44 @@ impl CodedError {
     }
 }
 
+/// Bytes that are shown of each end of a long message.
+const MESSAGE_END_BYTES: usize = 1 << 10;
+
+/// A message as it is shown and logged. A long one quotes what somebody sent: of that the middle is
+/// left out, as the end mostly says what is wrong with it.
+#[must_use]
+pub fn shortened(message: String) -> String {
+    if message.len() <= 2 * MESSAGE_END_BYTES {
+        return message;
+    }
+    let head = message.floor_char_boundary(MESSAGE_END_BYTES);
+    let tail = message.ceil_char_boundary(message.len() - MESSAGE_END_BYTES);
+    let (before, rest) = message.split_at(head);
+    let (middle, after) = rest.split_at(tail - head);
+    format!("{before}[{} bytes more]{after}", middle.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_message_both_ends_are_shown() {
+        let of = |count: usize| format!("stage '{}' : too long", "é".repeat(count));
+        let short = of(1010);
+        assert_eq!(
+            CodedError::new(Code::Internal, short.clone()).message,
+            short
+        );
+        let long = CodedError::new(Code::Internal, of(100_000)).message;
+        assert!(long.len() < 2 * MESSAGE_END_BYTES + 30, "{}", long.len());
+        assert!(long.starts_with("stage 'éé") && long.ends_with("é' : too long"));
+        let (_, rest) = long.split_once('[').unwrap();
+        let (left_out, _) = rest.split_once(" bytes more]").unwrap();
+        let left_out: usize = left_out.parse().unwrap();
+        let marker = format!("[{left_out} bytes more]").len();
+        assert_eq!(long.len() - marker + left_out, of(100_000).len());
+    }
 
     #[test]
     fn what_was_exceeded_has_one_line() {
