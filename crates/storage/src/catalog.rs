@@ -156,6 +156,24 @@ impl Catalog {
         self.catch_up_or_repair(&slot).await
     }
 
+    /// The number of the newest manifest entry of a day, as of `since_ns` or later. Asks the store if
+    /// nobody has since then.
+    ///
+    /// # Errors
+    /// As [`Self::latest`].
+    pub async fn newest_since(
+        &self,
+        tenant: &TenantId,
+        day: i64,
+        since_ns: i64,
+    ) -> Result<u64, StorageError> {
+        let known = self.0.slots.slot(tenant, day).known();
+        if known.checked_ns >= since_ns.max(1) {
+            return Ok(known.state.seq);
+        }
+        Ok(self.latest(tenant, day).await?.seq)
+    }
+
     /// As [`Self::catch_up`] to the end, for those who write.
     async fn catch_up_or_repair(&self, slot: &Slot) -> Result<Arc<PartitionState>, StorageError> {
         match self.catch_up(slot, None).await {
@@ -276,6 +294,23 @@ impl Catalog {
     /// If the store fails.
     pub async fn days(&self, tenant: &TenantId) -> Result<Vec<i64>, StorageError> {
         days::list_days(&self.0.store, tenant).await
+    }
+
+    /// The same, as of `since_ns` or later. Asks the store if nobody has since then.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn days_since(
+        &self,
+        tenant: &TenantId,
+        since_ns: i64,
+    ) -> Result<Vec<i64>, StorageError> {
+        let (store, now_ns) = (&self.0.store, self.0.clock.now_ns());
+        let listed = self
+            .0
+            .book
+            .listed_days(store, tenant, now_ns, since_ns.max(1));
+        Ok(listed.await?.within(i64::MIN..=i64::MAX))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What an earlier run of this process committed.
 //!
 //! It is not in this process's memory any more, and readers of the store may not have seen it yet.
-//! So for some time after the start manifests are asked for what there is.
+//! So for some time after the start manifests are asked for what there is, once: what this process
+//! has read of them since it started, for whatever reason, has all that an earlier run committed.
 
 use futures::{StreamExt, stream};
 use model::{TenantId, TimeRange};
@@ -35,7 +36,7 @@ impl Inner {
             return Vec::new();
         }
         // If the store cannot be read, the querier cannot read it either, and says so.
-        let there = match self.catalog.days(tenant).await {
+        let there = match self.catalog.days_since(tenant, self.started_ns).await {
             Ok(there) => there,
             Err(error) => {
                 tracing::debug!(%error, "cannot list manifests");
@@ -58,8 +59,9 @@ impl Inner {
         if there.binary_search(&day).is_err() {
             return Some((day, 0));
         }
-        match self.catalog.latest(tenant, day).await {
-            Ok(state) => Some((day, state.seq)),
+        let newest = self.catalog.newest_since(tenant, day, self.started_ns);
+        match newest.await {
+            Ok(seq) => Some((day, seq)),
             Err(error) => {
                 tracing::debug!(%error, day, "cannot read a manifest");
                 None

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::TenantId;
 use proptest::prelude::*;
 
-use super::bed::{Bed, DAY_NS, NOW_NS, Row, received, row, streams};
+use super::bed::{ALL, Bed, DAY_NS, NOW_NS, Row, received, row, streams};
 
 fn some_rows(from: i64, count: i64) -> Vec<Row> {
     let rows = from..from + count;
@@ -267,6 +267,28 @@ async fn segments_that_are_gone_or_empty_are_missed() {
     life.ingester.flush().await.unwrap();
     life.kill().await;
     assert!(!bed.has_segments());
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_committed_is_asked_for_once() {
+    let bed = Bed::new();
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    life.push(&tenant, &some_rows(1, 3)).await.unwrap();
+    life.ingester.flush().await.unwrap();
+    life.kill().await;
+    let life = bed.start().await;
+    let before = bed.faults.requests();
+    let (coverage, _) = life.recent(&tenant).await;
+    assert_eq!(coverage.committed.len(), 1);
+    // The days of the tenant, the files of the day's manifest, its entry.
+    assert_eq!(bed.faults.requests() - before, 3);
+    life.catalog
+        .snapshot(&tenant, ALL, &coverage.committed)
+        .await
+        .unwrap();
+    let (again, _) = life.recent(&tenant).await;
+    assert_eq!((again, bed.faults.requests() - before), (coverage, 3));
 }
 
 /// Something that happens to an ingester.

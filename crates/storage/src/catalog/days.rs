@@ -55,7 +55,7 @@ impl DayBook {
         Arc::clone(tenants.entry(tenant.clone()).or_default())
     }
 
-    /// A tenant's days as listed not before `fresh_ns`.
+    /// A tenant's days as listed not before `fresh_ns`. From now on the tenant is in use.
     pub(crate) async fn fresh_days(
         &self,
         store: &Store,
@@ -65,6 +65,18 @@ impl DayBook {
     ) -> Result<Arc<Days>, StorageError> {
         let days = self.days(tenant);
         days.touched_ns.store(now_ns, Ordering::Relaxed);
+        self.listed_days(store, tenant, now_ns, fresh_ns).await
+    }
+
+    /// The same, without counting as a use.
+    pub(crate) async fn listed_days(
+        &self,
+        store: &Store,
+        tenant: &TenantId,
+        now_ns: i64,
+        fresh_ns: i64,
+    ) -> Result<Arc<Days>, StorageError> {
+        let days = self.days(tenant);
         if days.listed_ns.load(Ordering::Relaxed) >= fresh_ns {
             return Ok(days);
         }
