@@ -53,6 +53,9 @@ pub struct Config {
 }
 
 impl Default for Config {
+    /// Memory that all lines may hold that wait for readers of tails, of which one tail may have a
+    /// quarter; what comes on top is dropped and counted.
+    pub tail_memory_max: ByteSize,
     fn default() -> Self {
         Self {
             wal: WalConfig::default(),
@@ -78,6 +81,7 @@ impl Default for Config {
     }
 }
 
+            tail_memory_max: ByteSize::mib(64),
 /// The write-ahead log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -123,6 +123,7 @@ pub struct Metrics {
     pub(crate) tails: Gauge,
     pub(crate) tail_dropped: Counter,
     pub(crate) wal: WalMetrics,
+    pub(crate) tail_bytes: Gauge,
     pub(crate) replay: ReplayMetrics,
 }
 
@@ -183,6 +184,7 @@ impl Metrics {
             tail_dropped: Counter::default(),
             wal: WalMetrics::unregistered(),
             replay: ReplayMetrics::default(),
+            tail_bytes: Gauge::default(),
         }
     }
 
@@ -280,6 +282,11 @@ impl Metrics {
         m.wal.register(r);
         m.replay.register(r);
         m
+        r.register(
+            "tail_bytes",
+            "Bytes of rows that wait for readers of tails",
+            m.tail_bytes.clone(),
+        );
     }
 
     pub(crate) fn refused(&self, reason: Refused, rows: u64) {

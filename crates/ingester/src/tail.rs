@@ -2,21 +2,28 @@
 //!
 //! The writer of the log hands over what it has made durable, in the order in which it was pushed.
 //! Each tail has a bounded queue of batches; the pipeline runs when the reader asks for more. A
-//! reader that is too slow loses rows and is told how many of the streams it selected.
+//! reader that is too slow loses rows and is told how many of the streams it selected. What waits is
+//! taken from memory that all tails share, of which no tail may have more than a quarter.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use model::{Matcher, StreamBatch, TenantId};
+use model::{Budget, Matcher, Reservation, StreamBatch, TenantId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::head::size_of;
 use crate::ingester::Inner;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 use crate::tenant::Tenant;
+
+/// The most that one tail may have of the memory of all.
+const SHARE_OF_ONE: u64 = 4;
+/// Bytes after which a reader gets no more batches at a time.
+const TAKEN_BYTES: usize = 1 << 20;
 
 /// All live tails.
 #[derive(Debug)]
@@ -25,6 +32,7 @@ pub(crate) struct Tails {
     count: AtomicUsize,
     tails_max: usize,
     rows_max: usize,
+    memory: Arc<Budget>,
     metrics: Metrics,
 }
 
@@ -37,10 +45,12 @@ pub(crate) struct Tail {
     ready: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TailQueue {
     batches: VecDeque<Arc<StreamBatch>>,
     rows: usize,
+    /// For the batches.
+    memory: Reservation,
     dropped: u64,
     is_closed: bool,
 }
@@ -66,6 +76,7 @@ impl Tails {
             count: AtomicUsize::new(0),
             tails_max: config.tails_max,
             rows_max: config.tail_rows_max.max(1),
+            memory: Budget::new("tail_memory_max", config.tail_memory_max.0),
             metrics,
         }
     }
@@ -83,10 +94,21 @@ impl Tails {
             .fetch_update(order, order, more)
             .map_err(|_| TooManyTails)?;
         self.metrics.tails.inc();
+        let share_bytes = self.memory.limit_bytes() / SHARE_OF_ONE;
+        let memory = self
+            .memory
+            .child("a tail's share of tail_memory_max", share_bytes);
+        let queue = TailQueue {
+            batches: VecDeque::new(),
+            rows: 0,
+            memory: memory.reservation(),
+            dropped: 0,
+            is_closed: false,
+        };
         let tail = Arc::new(Tail {
             matchers,
             start_ns,
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             ready: Notify::new(),
         });
         self.by_tenant
@@ -113,6 +135,12 @@ impl Tails {
             let dropped = tail.offer(batches, self.rows_max);
             self.metrics.tail_dropped.inc_by(dropped);
         }
+        self.publish_bytes();
+    }
+
+    fn publish_bytes(&self) {
+        let bytes = self.memory.used_bytes();
+        self.metrics.tail_bytes.set(bytes as i64);
     }
 
     /// Ends all tails when their readers have what is queued.
@@ -141,8 +169,9 @@ impl Tail {
                 continue;
             }
             let mut queue = self.queue.lock();
-            // A batch that is larger than the queue is let into an empty one.
-            if queue.rows > 0 && queue.rows + batch.entries.len() > rows_max {
+            // A batch of more rows than the queue may have is let into an empty one.
+            let is_full = queue.rows > 0 && queue.rows + batch.entries.len() > rows_max;
+            if is_full || queue.memory.grow(size_of(&batch.entries) as u64).is_err() {
                 dropped += rows as u64;
                 queue.dropped += rows as u64;
             } else {
@@ -169,17 +198,16 @@ impl TailReader {
         self.tail.start_ns
     }
 
-    /// What has come since the last call, waiting for something; `None` at the end.
+    /// Some of what has come since the last call, waiting for something; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Taken> {
         loop {
             {
                 let mut queue = self.tail.queue.lock();
                 if !queue.batches.is_empty() || queue.dropped > 0 {
-                    queue.rows = 0;
-                    return Some(Taken {
-                        batches: queue.batches.drain(..).collect(),
-                        dropped: std::mem::take(&mut queue.dropped),
-                    });
+                    let taken = queue.take();
+                    drop(queue);
+                    self.tails.publish_bytes();
+                    return Some(taken);
                 }
                 if queue.is_closed {
                     return None;
@@ -187,6 +215,35 @@ impl TailReader {
             }
             self.tail.ready.notified().await;
         }
+    }
+}
+
+impl TailQueue {
+    /// Nobody reads any more. Who publishes may have the tail for a moment longer.
+    fn clear(&mut self) {
+        self.batches.clear();
+        self.memory.shrink(u64::MAX);
+        self.rows = 0;
+    }
+
+    /// The first batches, and how many rows were dropped. What is taken is on its way: it counts no
+    /// more, and is little.
+    fn take(&mut self) -> Taken {
+        let mut taken = Taken {
+            batches: Vec::new(),
+            dropped: std::mem::take(&mut self.dropped),
+        };
+        let mut bytes = 0;
+        while bytes < TAKEN_BYTES
+            && let Some(batch) = self.batches.pop_front()
+        {
+            let of_batch = size_of(&batch.entries);
+            bytes += of_batch;
+            self.rows -= batch.entries.len();
+            self.memory.shrink(of_batch as u64);
+            taken.batches.push(batch);
+        }
+        taken
     }
 }
 
@@ -199,6 +256,9 @@ impl Drop for TailReader {
                 by_tenant.remove(&self.tenant);
             }
         }
+        drop(by_tenant);
+        self.tail.queue.lock().clear();
+        self.tails.publish_bytes();
         self.tails.count.fetch_sub(1, Ordering::Relaxed);
         self.tails.metrics.tails.dec();
     }
@@ -279,5 +339,34 @@ mod tests {
         assert!(reader.next().await.is_none());
         drop(reader);
         assert!(!tails.has(&tenant));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_readers_is_bounded_in_bytes() {
+        let metrics = Metrics::unregistered();
+        let bytes = || metrics.tail_bytes.get();
+        let config = Config {
+            tail_memory_max: model::units::ByteSize::kib(16),
+            ..Config::default()
+        };
+        let tails = Arc::new(Tails::new(&config, metrics.clone()));
+        let tenant = TenantId::single();
+        let open = || tails.open(&tenant, Vec::new(), 0).unwrap();
+        let mut readers: Vec<_> = (0..5).map(|_| open()).collect();
+        // 1,700 bytes each: two are in a quarter.
+        for from in [0, 100, 200, 300] {
+            tails.publish(&tenant, &[batch("web", from..from + 100)]);
+        }
+        assert_eq!(
+            (bytes(), metrics.tail_dropped.get()),
+            (9 * 1_700, (20 - 9) * 100)
+        );
+        let taken = readers[0].next().await.unwrap();
+        assert_eq!((taken.batches.len(), taken.dropped), (2, 200));
+        assert_eq!(bytes(), 7 * 1_700);
+        drop(readers);
+        assert_eq!(bytes(), 0);
+        tails.publish(&tenant, &[batch("web", 0..1)]);
+        assert_eq!(bytes(), 0);
     }
 }

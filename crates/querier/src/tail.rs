@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::request::Parts;
-use model::{Code, CodedError, Direction, Shard, TenantId, TimeRange};
+use model::{Code, CodedError, Direction, Reservation, Shard, TenantId, TimeRange};
 use parking_lot::Mutex;
 use proto::role::{LogRow, TailBatch, TailRequest};
 use server::http::{ApiError, Tenants};
@@ -34,12 +34,16 @@ use crate::query::RangeQuery;
 const RESUBSCRIBE: Duration = Duration::from_secs(2);
 /// Rows remembered to tell copies.
 const REMEMBERED_ROWS_MAX: usize = 100_000;
-/// Batches between ingesters and the socket.
-const BATCHES_MAX: usize = 256;
 /// How often a client is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
 /// How long a client may give no sign, or take nothing of a message.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Batches between ingesters and the socket: others wait at the ingesters.
+const BATCHES_MAX: usize = 4;
+/// Bytes of rows that wait for one client, at most.
+const WAITING_BYTES_MAX: u64 = 16 << 20;
+/// What a row costs besides its line.
+const ROW_BYTES: usize = 128;
 /// The longest that `delay_for` may be.
 const DELAY_S_MAX: i64 = 5;
 
@@ -181,7 +185,11 @@ async fn serve(
         .renew(querier, query, now_ns.min(query.start_ns), &sender)
         .await?;
     let mut seen = Seen::default();
-    let mut waiting = Waiting::new(querier.config.tail_buffer_rows.max(query.limit));
+    let memory = querier
+        .memory()
+        .child("a tail's share of querier.memory", WAITING_BYTES_MAX);
+    let rows_max = querier.config.tail_buffer_rows.max(query.limit);
+    let mut waiting = Waiting::new(rows_max, memory.reservation());
     let history = querier
         .range_query(
             std::slice::from_ref(&query.tenant),
@@ -342,20 +350,25 @@ struct Waiting {
     batches: VecDeque<(Instant, Vec<LogRow>, u64)>,
     rows: usize,
     rows_max: usize,
+    /// For the rows.
+    memory: Reservation,
 }
 
 impl Waiting {
-    fn new(rows_max: usize) -> Self {
+    fn new(rows_max: usize, memory: Reservation) -> Self {
         Self {
             batches: VecDeque::new(),
             rows: 0,
             rows_max,
+            memory,
         }
     }
 
     /// Adds rows; those that there is no room for count as dropped.
     fn push(&mut self, mut rows: Vec<LogRow>, mut dropped: u64, due: Instant) {
-        let kept = rows.len().min(self.rows_max.saturating_sub(self.rows));
+        let places = self.rows_max.saturating_sub(self.rows);
+        let fits = |row: &&LogRow| self.memory.grow(row_bytes(row)).is_ok();
+        let kept = rows.iter().take(places).take_while(fits).count();
         dropped += (rows.len() - kept) as u64;
         rows.truncate(kept);
         self.rows += kept;
@@ -378,6 +391,7 @@ impl Waiting {
         while self.batches.front().is_some_and(|(due, ..)| *due <= now) {
             if let Some((_, more, lost)) = self.batches.pop_front() {
                 self.rows -= more.len();
+                self.memory.shrink(more.iter().map(row_bytes).sum());
                 rows.extend(more);
                 dropped += lost;
             }
@@ -388,6 +402,10 @@ impl Waiting {
         rows.sort_by_key(|row| row.timestamp_ns);
         Some(frame(&rows, dropped, encoding))
     }
+}
+
+fn row_bytes(row: &LogRow) -> u64 {
+    (row.line.len() + ROW_BYTES) as u64
 }
 
 /// `{"streams":[…]}`, with `dropped_entries` if rows were lost.
@@ -419,7 +437,7 @@ fn frame(rows: &[LogRow], dropped: u64, encoding: &Encoding) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::{LabelSet, RowLabels};
+    use model::{Budget, LabelSet, RowLabels};
 
     use super::*;
 
@@ -448,7 +466,7 @@ mod tests {
 
     #[test]
     fn frames_are_in_time_order_and_say_what_was_lost() {
-        let mut waiting = Waiting::new(2);
+        let mut waiting = Waiting::new(2, Budget::new("all", 1 << 20).reservation());
         waiting.push(vec![row(2, 1)], 0, Instant::now());
         waiting.push(vec![row(1, 1), row(3, 1)], 3, Instant::now());
         let frame = waiting.take_due(&merged()).unwrap();
@@ -456,6 +474,19 @@ mod tests {
         assert_eq!(frame["streams"][0]["values"][0][0], "1");
         assert_eq!(frame["dropped_entries"][0]["labels"]["dropped"], "4");
         assert!(waiting.take_due(&merged()).is_none());
+        assert_eq!(waiting.memory.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn rows_that_wait_are_bounded_in_bytes() {
+        let memory = Budget::new("all", 2 * (ROW_BYTES as u64 + 1) + 1);
+        let mut waiting = Waiting::new(100, memory.reservation());
+        for _ in 0..2 {
+            waiting.push((0..5).map(|i| row(i, 1)).collect(), 0, Instant::now());
+            let frame = waiting.take_due(&merged()).unwrap();
+            assert!(frame.contains(r#"{"dropped":"3"}"#), "{frame}");
+        }
+        assert_eq!(memory.used_bytes(), 0);
     }
 
     #[test]

@@ -11,11 +11,14 @@ use proto::role::{LogRow, LogRows, TailBatch, TailRequest, Tailing};
 use scan::{Deletes, LogStages, Undeleted};
 
 use super::wrong;
+use crate::head::size_of;
 use crate::ingester::Inner;
 use crate::tail::{TailReader, TooManyTails};
 
 /// Streams whose pipelines a tail keeps.
 const PIPELINES_MAX: usize = 1024;
+/// Bytes of rows after which it begins anew with them: what they remember grows with what they see.
+const REMEMBERED_BYTES_MAX: usize = 4 << 20;
 
 /// A tail and what it has compiled.
 struct State {
@@ -23,6 +26,8 @@ struct State {
     pipeline: Pipeline,
     deletes: Deletes,
     streams: HashMap<u64, Undeleted<StreamPipeline>, foldhash::fast::RandomState>,
+    /// Bytes of rows that they have seen.
+    seen_bytes: usize,
 }
 
 /// Starts a tail.
@@ -46,6 +51,7 @@ pub(super) fn tail(
         pipeline,
         deletes,
         streams: HashMap::default(),
+        seen_bytes: 0,
     };
     let batches = futures::stream::unfold(state, |mut state| async move {
         let batch = state.next().await?;
@@ -79,9 +85,13 @@ impl State {
 
     fn rows(&mut self, pushed: &StreamBatch) -> LogRows {
         let stream_fingerprint = pushed.labels.fingerprint();
-        if self.streams.len() >= PIPELINES_MAX && !self.streams.contains_key(&stream_fingerprint) {
+        let is_full =
+            self.streams.len() >= PIPELINES_MAX && !self.streams.contains_key(&stream_fingerprint);
+        if is_full || self.seen_bytes > REMEMBERED_BYTES_MAX {
             self.streams.clear();
+            self.seen_bytes = 0;
         }
+        self.seen_bytes += size_of(&pushed.entries);
         let stages = self.streams.entry(stream_fingerprint);
         let stages = stages.or_insert_with(|| {
             let deletes = self.deletes.for_stream(&pushed.labels, i64::MIN, i64::MAX);
