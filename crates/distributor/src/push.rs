@@ -461,6 +461,13 @@ fn refusals(
         );
         return Some(Rejection::new(429, message));
     }
+    if let Some(RefusalReason::StreamMemory) = of_stream.first().map(|row| row.reason) {
+        let message = format!(
+            "no memory for the new stream {text}: the ingester has as many as fit \
+             ingester.stream_memory_max, user: '{tenant}'"
+        );
+        return Some(Rejection::new(429, message));
+    }
     let mut message = String::new();
     for row in of_stream.iter().take(NAMED_ROWS_MAX) {
         let Some(entry) = entries.get(row.row) else {
@@ -496,6 +503,7 @@ fn reason_of(reason: RefusalReason) -> Reason {
         RefusalReason::OutOfOrder { .. } => Reason::OutOfOrder,
         RefusalReason::TooFarBehind { .. } => Reason::TooFarBehind,
         RefusalReason::StreamLimit { .. } => Reason::StreamLimit,
+        RefusalReason::StreamMemory => Reason::StreamMemory,
         RefusalReason::StreamRateLimit { .. } => Reason::PerStreamRateLimit,
     }
 }
@@ -516,6 +524,7 @@ fn why(
             time::rfc3339_seconds(newest_ns.saturating_sub(limits.out_of_order_window.0))
         ),
         RefusalReason::StreamLimit { .. } => "maximum active stream limit exceeded".to_owned(),
+        RefusalReason::StreamMemory => "no memory for more streams".to_owned(),
         RefusalReason::StreamRateLimit { limit } => format!(
             "Per stream rate limit exceeded (limit: {}/sec) while attempting to ingest for stream \
              '{stream}' totaling {}, consider splitting a stream via additional labels or contact \

@@ -31,11 +31,12 @@ pub(crate) enum Reason {
     OutOfOrder,
     TooFarBehind,
     StreamLimit,
+    StreamMemory,
     PerStreamRateLimit,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::MissingLabels,
         Self::MissingEnforcedLabels,
         Self::MaxLabelNamesPerSeries,
@@ -56,6 +57,7 @@ impl Reason {
         Self::OutOfOrder,
         Self::TooFarBehind,
         Self::StreamLimit,
+        Self::StreamMemory,
         Self::PerStreamRateLimit,
     ];
 
@@ -81,6 +83,7 @@ impl Reason {
             Self::OutOfOrder => "out_of_order",
             Self::TooFarBehind => "too_far_behind",
             Self::StreamLimit => "stream_limit",
+            Self::StreamMemory => "stream_memory",
             Self::PerStreamRateLimit => "per_stream_rate_limit",
         }
     }
@@ -137,6 +140,7 @@ impl Reason {
             Self::MissingLabels
             | Self::DuplicateLabelNames
             | Self::InvalidStructuredMetadata
+            | Self::StreamMemory
             | Self::RequestTooLarge
             | Self::BlockedIngestion => return None,
         };

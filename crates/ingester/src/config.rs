@@ -35,6 +35,9 @@ pub struct Config {
     pub flush_idle: DurationNs,
     /// The longest pause between attempts of a flush that fails.
     pub flush_backoff_max: DurationNs,
+    /// Memory that streams may take, their rows aside: labels and what is known of each. What is
+    /// pushed to a new stream is refused when there is more.
+    pub stream_memory_max: ByteSize,
     /// Forget a stream that has nothing in memory when nothing was pushed to it for so long.
     pub stream_idle: DurationNs,
     /// Queries that scan at once; 0 is the number of cores.
@@ -50,12 +53,12 @@ pub struct Config {
     pub tails_max: usize,
     /// Lines that may wait for a slow reader of a tail; what comes on top is dropped and counted.
     pub tail_rows_max: usize,
-}
-
-impl Default for Config {
     /// Memory that all lines may hold that wait for readers of tails, of which one tail may have a
     /// quarter; what comes on top is dropped and counted.
     pub tail_memory_max: ByteSize,
+}
+
+impl Default for Config {
     fn default() -> Self {
         Self {
             wal: WalConfig::default(),
@@ -70,6 +73,7 @@ impl Default for Config {
             flush_bytes: ByteSize::mib(16),
             flush_idle: DurationNs::from_secs(30),
             flush_backoff_max: DurationNs::from_secs(30),
+            stream_memory_max: ByteSize::mib(1 << 10),
             stream_idle: DurationNs::from_secs(1800),
             query_workers: 0,
             pushdown: true,
@@ -77,11 +81,11 @@ impl Default for Config {
             queries_max: 256,
             tails_max: 256,
             tail_rows_max: 10_000,
+            tail_memory_max: ByteSize::mib(64),
         }
     }
 }
 
-            tail_memory_max: ByteSize::mib(64),
 /// The write-ahead log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -167,7 +167,8 @@ pub(crate) fn size_of(rows: &Entries) -> usize {
     rows.lines().len() + rows.len() * ROW_BYTES + sets
 }
 
-fn set_bytes(set: &LabelSet) -> usize {
+/// Bytes of a set of labels.
+pub(crate) fn set_bytes(set: &LabelSet) -> usize {
     set.len() * LABEL_BYTES + set.text_len()
 }
 

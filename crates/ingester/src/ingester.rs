@@ -256,7 +256,8 @@ impl Ingester {
         Ok(())
     }
 
-    /// What does not work although it is ready: the log, or flushes. `None` if all works.
+    /// What does not work although it is ready: the log, flushes, or new streams. `None` if all
+    /// works.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let inner = self.inner();
@@ -268,7 +269,14 @@ impl Ingester {
                 "flushes fail, see the log: {retried} of a tenant's day are tried again, {stuck} cannot succeed by that and their tenants' pushes are refused"
             )
         });
-        let troubles: Vec<String> = log.into_iter().chain(flushes).collect();
+        let streams = (!inner.has_stream_memory()).then(|| {
+            format!(
+                "new streams are refused: ingester.stream_memory_max is {}",
+                inner.config.stream_memory_max
+            )
+        });
+        let troubles = log.into_iter().chain(flushes).chain(streams);
+        let troubles: Vec<String> = troubles.collect();
         (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
@@ -336,22 +344,29 @@ impl Ingester {
 }
 
 impl Inner {
-    /// The stream with these labels, new or not.
+    /// The stream with these labels, new or not. Without a limit it may be new whatever there is.
     pub(crate) fn stream(
         &self,
         tenant: &Arc<Tenant>,
         labels: &LabelSet,
-        limit: u64,
+        limit: Option<u64>,
     ) -> Result<Arc<Stream>, StreamLimit> {
         let make = || {
             let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
             Stream::new(id, labels.clone(), self.clock.now_ns(), &self.metrics)
         };
-        let (stream, is_new) = tenant.stream(labels, limit, make)?;
+        let has_memory = limit.is_none() || self.has_stream_memory();
+        let (stream, is_new) = tenant.stream(labels, limit.unwrap_or(0), has_memory, make)?;
         if is_new {
             self.metrics.streams.inc();
         }
         Ok(stream)
+    }
+
+    /// Whether there may be more streams.
+    fn has_stream_memory(&self) -> bool {
+        let bytes = u64::try_from(self.metrics.stream_bytes.get()).unwrap_or(0);
+        bytes < self.config.stream_memory_max.0
     }
 
     /// Remembers that there is something to flush, and since when.

@@ -41,6 +41,7 @@ label_values! {
         OutOfOrder = "out_of_order",
         TooFarBehind = "too_far_behind",
         StreamLimit = "stream_limit",
+        StreamMemory = "stream_memory",
         StreamRate = "stream_rate_limit",
     }
 }
@@ -100,6 +101,7 @@ struct KindLabels {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(crate) streams: Gauge,
+    pub(crate) stream_bytes: Gauge,
     pub(crate) head_bytes: Gauge,
     pub(crate) newest_rows_bytes: Gauge,
     pub(crate) blocks: Gauge,
@@ -121,9 +123,9 @@ pub struct Metrics {
     flush_stuck: Gauge,
     queries: Family<KindLabels, Counter>,
     pub(crate) tails: Gauge,
+    pub(crate) tail_bytes: Gauge,
     pub(crate) tail_dropped: Counter,
     pub(crate) wal: WalMetrics,
-    pub(crate) tail_bytes: Gauge,
     pub(crate) replay: ReplayMetrics,
 }
 
@@ -160,6 +162,7 @@ impl Metrics {
     pub fn unregistered() -> Self {
         Self {
             streams: Gauge::default(),
+            stream_bytes: Gauge::default(),
             head_bytes: Gauge::default(),
             newest_rows_bytes: Gauge::default(),
             blocks: Gauge::default(),
@@ -181,10 +184,10 @@ impl Metrics {
             flush_stuck: Gauge::default(),
             queries: Family::default(),
             tails: Gauge::default(),
+            tail_bytes: Gauge::default(),
             tail_dropped: Counter::default(),
             wal: WalMetrics::unregistered(),
             replay: ReplayMetrics::default(),
-            tail_bytes: Gauge::default(),
         }
     }
 
@@ -193,6 +196,11 @@ impl Metrics {
         let m = Self::unregistered();
         let r = registry.sub_registry_with_prefix("skald_ingester");
         r.register("streams", "Streams in memory", m.streams.clone());
+        r.register(
+            "stream_bytes",
+            "Bytes of streams in memory: labels and what is known of each, without rows",
+            m.stream_bytes.clone(),
+        );
         r.register(
             "head_bytes",
             "Raw bytes that are not encoded yet",
@@ -275,6 +283,11 @@ impl Metrics {
         r.register("queries", "Queries answered from memory", m.queries.clone());
         r.register("tails", "Live tails", m.tails.clone());
         r.register(
+            "tail_bytes",
+            "Bytes of rows that wait for readers of tails",
+            m.tail_bytes.clone(),
+        );
+        r.register(
             "tail_rows_dropped",
             "Rows that slow tails missed",
             m.tail_dropped.clone(),
@@ -282,11 +295,6 @@ impl Metrics {
         m.wal.register(r);
         m.replay.register(r);
         m
-        r.register(
-            "tail_bytes",
-            "Bytes of rows that wait for readers of tails",
-            m.tail_bytes.clone(),
-        );
     }
 
     pub(crate) fn refused(&self, reason: Refused, rows: u64) {

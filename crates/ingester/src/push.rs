@@ -167,6 +167,14 @@ struct Outcome {
     full: Vec<Arc<Stream>>,
 }
 
+/// Why rows of a new stream are refused, for metrics and for who pushes.
+fn beyond(limit: StreamLimit) -> (Refused, RefusalReason) {
+    match limit {
+        StreamLimit::Count(limit) => (Refused::StreamLimit, RefusalReason::StreamLimit { limit }),
+        StreamLimit::Memory => (Refused::StreamMemory, RefusalReason::StreamMemory),
+    }
+}
+
 impl Inner {
     /// Whether a push of a tenant may come now.
     fn admit(&self, tenant: &TenantId) -> Result<(), CodedError> {
@@ -264,10 +272,10 @@ impl Inner {
                         Accepted::None => {}
                     }
                 }
-                Err(StreamLimit(limit)) => {
+                Err(limit) => {
                     let rows = batch.entries.len() as u32;
-                    self.metrics.refused(Refused::StreamLimit, u64::from(rows));
-                    let reason = RefusalReason::StreamLimit { limit };
+                    let (refused, reason) = beyond(limit);
+                    self.metrics.refused(refused, u64::from(rows));
                     outcome
                         .refusals
                         .extend((0..rows).map(|row| refuse((row, reason))));
@@ -286,7 +294,7 @@ impl Inner {
         rules: &Rules,
     ) -> Result<(Arc<Stream>, Appended), StreamLimit> {
         loop {
-            let stream = self.stream(tenant, &batch.labels, limit)?;
+            let stream = self.stream(tenant, &batch.labels, Some(limit))?;
             // A stream that is forgotten at this very moment is made anew by the next look-up.
             if let Ok(appended) = stream.append(&batch.entries, rules) {
                 return Ok((stream, appended));
@@ -308,6 +316,7 @@ impl Inner {
                 RefusalReason::OutOfOrder { .. } => Refused::OutOfOrder,
                 RefusalReason::TooFarBehind { .. } => Refused::TooFarBehind,
                 RefusalReason::StreamLimit { .. } => Refused::StreamLimit,
+                RefusalReason::StreamMemory => Refused::StreamMemory,
                 RefusalReason::StreamRateLimit { .. } => Refused::StreamRate,
             };
             self.metrics.refused(reason, 1);

@@ -19,10 +19,14 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::block::BlockRun;
 use crate::head::{self, Head, Run};
+use crate::memory::Counted;
 use crate::metrics::Metrics;
 use crate::wal::StreamRef;
 use order::Order;
 pub(crate) use order::{Accepted, Appended, Rules};
+
+/// What a stream costs besides its labels: itself, what the log knows of it, its place in the map.
+const STREAM_BYTES: usize = size_of::<Stream>() + size_of::<StreamRef>() + 128;
 
 /// A stream of a tenant.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub(crate) struct Stream {
     pub(crate) fingerprint: u64,
     lines: LinesMemory,
     state: Mutex<State>,
+    _bytes: Counted,
 }
 
 /// What changes.
@@ -121,7 +126,10 @@ impl Stream {
             last_push_ns: now_ns,
             ..State::default()
         };
+        let mut bytes = Counted::new(metrics.stream_bytes.clone());
+        bytes.set(STREAM_BYTES + head::set_bytes(&labels));
         Self {
+            _bytes: bytes,
             fingerprint: labels.fingerprint(),
             key: Arc::new(StreamRef::new(id, labels)),
             lines: LinesMemory::default(),

@@ -59,9 +59,14 @@ pub(crate) struct Waiting {
     pub(crate) streams: Vec<Arc<Stream>>,
 }
 
-/// The tenant has as many streams as it may.
+/// Why there may be no more streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamLimit(pub(crate) u64);
+pub(crate) enum StreamLimit {
+    /// The tenant has as many as it may.
+    Count(u64),
+    /// There is no memory for more.
+    Memory,
+}
 
 impl Tenant {
     fn new(id: TenantId) -> Self {
@@ -79,17 +84,18 @@ impl Tenant {
         self.shards.get(fingerprint as usize % SHARDS)
     }
 
-    /// The stream with these labels, made with `make` if it is new and the tenant may have it. A
-    /// limit of 0 is none.
+    /// The stream with these labels, made with `make` if it is new and the tenant may have it, of
+    /// which there is only a question if there is memory. A limit of 0 is none.
     pub(crate) fn stream(
         &self,
         labels: &LabelSet,
         limit: u64,
+        has_memory: bool,
         make: impl FnOnce() -> Stream,
     ) -> Result<(Arc<Stream>, bool), StreamLimit> {
         let fingerprint = labels.fingerprint();
         let Some(shard) = self.shard(fingerprint) else {
-            return Err(StreamLimit(limit));
+            return Err(StreamLimit::Count(limit));
         };
         let mut shard = shard.lock();
         if let Some(streams) = shard.get(&fingerprint)
@@ -97,11 +103,14 @@ impl Tenant {
         {
             return Ok((Arc::clone(stream), false));
         }
+        if !has_memory {
+            return Err(StreamLimit::Memory);
+        }
         let more = |count: u64| (limit == 0 || count < limit).then_some(count + 1);
         let order = Ordering::Relaxed;
         self.streams
             .fetch_update(order, order, more)
-            .map_err(|_| StreamLimit(limit))?;
+            .map_err(|_| StreamLimit::Count(limit))?;
         let stream = Arc::new(make());
         shard
             .entry(fingerprint)

@@ -149,6 +149,7 @@ pub(crate) fn refusal_to_wire(refusal: &Refusal) -> wire::Refusal {
             (wire::RefusalReason::TooFarBehind, newest_ns, 0)
         }
         RefusalReason::StreamLimit { limit } => (wire::RefusalReason::StreamLimit, 0, limit),
+        RefusalReason::StreamMemory => (wire::RefusalReason::StreamMemory, 0, 0),
         RefusalReason::StreamRateLimit { limit } => {
             (wire::RefusalReason::StreamRateLimit, 0, limit)
         }
@@ -168,6 +169,7 @@ pub(crate) fn refusal_from_wire(refusal: &wire::Refusal) -> Result<Refusal, Code
         wire::RefusalReason::OutOfOrder => RefusalReason::OutOfOrder { newest_ns },
         wire::RefusalReason::TooFarBehind => RefusalReason::TooFarBehind { newest_ns },
         wire::RefusalReason::StreamLimit => RefusalReason::StreamLimit { limit },
+        wire::RefusalReason::StreamMemory => RefusalReason::StreamMemory,
         wire::RefusalReason::StreamRateLimit => RefusalReason::StreamRateLimit { limit },
         wire::RefusalReason::Unspecified => return Err(malformed("no reason of a refusal")),
     };
@@ -183,43 +185,43 @@ pub(crate) fn coverage_to_wire(coverage: &Coverage) -> wire::Coverage {
         day: *day,
         sequence: *sequence,
     };
-    wire::Coverage {
-        holding: coverage
     let lost = |lost: &LostRows| wire::LostRows {
         segment: lost.segment,
         rows: lost.rows,
         records: lost.records,
     };
+    wire::Coverage {
+        holding: coverage
             .holding
             .iter()
             .map(|id| format!("{id:032x}"))
             .collect(),
         committed: coverage.committed.iter().map(committed).collect(),
         ingester: coverage.ingester.clone(),
+        lost: coverage.lost.iter().map(lost).collect(),
     }
 }
-        lost: coverage.lost.iter().map(lost).collect(),
 
 pub(crate) fn coverage_from_wire(coverage: wire::Coverage) -> Result<Coverage, CodedError> {
     let id = |text: &String| {
         u128::from_str_radix(text, 16).map_err(|_| malformed("an object id is no number"))
     };
-    Ok(Coverage {
-        holding: coverage.holding.iter().map(id).collect::<Result<_, _>>()?,
     let lost = |lost: &wire::LostRows| LostRows {
         segment: lost.segment,
         rows: lost.rows,
         records: lost.records,
     };
+    Ok(Coverage {
+        holding: coverage.holding.iter().map(id).collect::<Result<_, _>>()?,
         committed: coverage
             .committed
             .iter()
             .map(|c| (c.day, c.sequence))
             .collect(),
         ingester: coverage.ingester,
+        lost: coverage.lost.iter().map(lost).collect(),
     })
 }
-        lost: coverage.lost.iter().map(lost).collect(),
 
 pub(crate) fn log_rows_to_wire(rows: &LogRows) -> wire::LogRows {
     let mut message = wire::LogRows {
@@ -469,6 +471,7 @@ mod tests {
             RefusalReason::OutOfOrder { newest_ns: -1 },
             RefusalReason::TooFarBehind { newest_ns: 7 },
             RefusalReason::StreamLimit { limit: 3 },
+            RefusalReason::StreamMemory,
             RefusalReason::StreamRateLimit { limit: 4 },
         ] {
             let refusal = Refusal {
@@ -485,14 +488,14 @@ mod tests {
             holding: vec![u128::MAX, 1],
             committed: vec![(-3, 9)],
             ingester: "a".to_owned(),
-        };
-        assert_eq!(
-            coverage_from_wire(coverage_to_wire(&coverage)).unwrap(),
             lost: vec![LostRows {
                 segment: 3,
                 rows: 500,
                 records: 2,
             }],
+        };
+        assert_eq!(
+            coverage_from_wire(coverage_to_wire(&coverage)).unwrap(),
             coverage
         );
     }

@@ -77,6 +77,8 @@ pub enum RefusalReason {
         /// The limit.
         limit: u64,
     },
+    /// The stream is new and the ingester has no memory for more.
+    StreamMemory,
     /// The stream has more bytes per second than one stream may.
     StreamRateLimit {
         /// The limit in bytes per second.
@@ -148,8 +150,6 @@ pub struct Coverage {
     pub committed: Vec<(i64, u64)>,
     /// Who answers.
     pub ingester: String,
-}
-
     /// What was acknowledged and may be missing in the answer, because it was lost.
     pub lost: Vec<LostRows>,
 }
@@ -163,6 +163,8 @@ pub struct LostRows {
     pub rows: u64,
     /// Records, each of a push or a part of one, of which it is not known how many they had.
     pub records: u64,
+}
+
 /// Rows that a tenant has asked to delete. Answers are as if they were not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {

@@ -7,7 +7,7 @@ use axum::http::{Request, StatusCode};
 use futures::StreamExt;
 use model::units::{ByteSize, DurationNs};
 use model::{Code, Direction, Parts, Shard, TenantId};
-use proto::role::{Select, SelectLogs, SelectSeries};
+use proto::role::{RefusalReason, Select, SelectLogs, SelectSeries};
 use tower::ServiceExt;
 
 use super::bed::{ALL, Bed, Life, NOW_NS, Row, row};
@@ -170,6 +170,41 @@ async fn idle_streams_are_forgotten_when_they_are_flushed() {
     assert_eq!(streams.get(), 0);
     assert_eq!(life.push(&tenant, &long_rows(50, 1)).await.unwrap(), []);
     assert_eq!(life.read(&tenant).await.len(), 51);
+}
+
+#[tokio::test]
+async fn new_streams_are_refused_when_all_take_too_much_memory() {
+    let mut bed = Bed::new();
+    bed.config.stream_idle = DurationNs(-1);
+    bed.config.stream_memory_max = ByteSize::kib(16);
+    let life = bed.start().await;
+    let tenant = TenantId::single();
+    let bytes = &life.ingester.inner().metrics.stream_bytes;
+    let refused = life.push(&tenant, &long_rows(0, 50)).await.unwrap();
+    assert!((10..40).contains(&refused.len()), "{}", refused.len());
+    assert!(
+        refused
+            .iter()
+            .all(|row| row.reason == RefusalReason::StreamMemory)
+    );
+    assert!(
+        (16 << 10..20 << 10).contains(&bytes.get()),
+        "{}",
+        bytes.get()
+    );
+    let trouble = life.ingester.trouble().unwrap();
+    assert!(trouble.contains("stream_memory_max"), "{trouble}");
+    // What is pushed to those that are there is not refused, nor is what was accepted once.
+    let again = life.push(&tenant, &long_rows(50, 50)).await.unwrap();
+    assert_eq!(again.len(), refused.len());
+    let rows = life.read(&tenant).await;
+    life.kill().await;
+    bed.config.stream_memory_max = ByteSize::kib(1);
+    let life = bed.start().await;
+    assert_eq!(life.read(&tenant).await, rows);
+    life.ingester.flush().await.unwrap();
+    assert_eq!(life.ingester.inner().metrics.stream_bytes.get(), 0);
+    assert_eq!(life.push(&tenant, &long_rows(0, 1)).await.unwrap(), []);
 }
 
 #[tokio::test]
