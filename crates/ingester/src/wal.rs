@@ -22,7 +22,7 @@ mod received;
 pub(crate) mod record;
 mod resync;
 pub(crate) mod segment;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -11,6 +11,7 @@
 //! must be valid, times may be anything.
 
 pub mod convert;
+pub mod fuzz;
 pub mod remote;
 pub mod role;
 pub mod service;

@@ -27,6 +27,7 @@ use crate::error::StorageError;
 use crate::metrics::{CacheName, Metrics};
 use crate::range::SPAN_BYTES_MAX;
 use files::Files;
+pub(crate) use files::fuzz as fuzz_records;
 use table::Table;
 
 /// Bytes of a page: about what a search reads of a block.

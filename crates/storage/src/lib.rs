@@ -31,6 +31,7 @@ mod config;
 mod delete_request;
 mod disk;
 mod error;
+pub mod fuzz;
 pub mod key;
 pub mod manifest;
 mod metrics;

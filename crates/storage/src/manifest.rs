@@ -13,6 +13,8 @@ mod state;
 pub(crate) use entry::id;
 pub use entry::{IndexFile, ManifestEntry, ObjectFile, Tombstone};
 pub use envelope::{FileKind, decode_checkpoint, decode_entry, encode_checkpoint, encode_entry};
-pub(crate) use envelope::{decode_claim, decode_delete, encode_claim, encode_delete, is_damaged};
+pub(crate) use envelope::{
+    decode_claim, decode_delete, encode_claim, encode_delete, fuzz as fuzz_envelopes, is_damaged,
+};
 pub(crate) use state::Check;
 pub use state::PartitionState;

@@ -55,10 +55,15 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        Ok(Self::of_slots(&bytes))
+    }
+
+    /// The newest valid slot.
+    pub(crate) fn of_slots(bytes: &[u8]) -> Option<Self> {
         let slots = bytes
             .chunks(SLOT_LEN as usize)
             .filter_map(|slot| Self::parse(slot).ok());
-        Ok(slots.max_by_key(|state| state.generation))
+        slots.max_by_key(|state| state.generation)
     }
 
     /// Writes the state into the slot that does not have the newest.
@@ -73,7 +78,8 @@ impl State {
         Ok(())
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    /// A slot.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SLOT_LEN as usize);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -83,6 +89,13 @@ impl State {
         bytes.extend_from_slice(&self.run.to_le_bytes());
         bytes.extend_from_slice(&self.intended.to_le_bytes());
         bytes.extend_from_slice(&self.done.to_le_bytes());
+        Self::sealed(&bytes)
+    }
+
+    /// A slot of these fields, whatever they are.
+    pub(crate) fn sealed(fields: &[u8]) -> Vec<u8> {
+        let mut bytes = fields.to_vec();
+        bytes.resize(USED_LEN - 4, 0);
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes.resize(SLOT_LEN as usize, 0);

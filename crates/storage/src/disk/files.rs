@@ -177,6 +177,18 @@ fn parse(slot: u32, record: &[u8]) -> Option<(PageKey, Place)> {
     is_page.then_some((PageKey { file, number }, Place { slot, len, crc }))
 }
 
+/// Reads records, and any bytes as the fields of some. One that is read is written as it was.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    for (slot, bytes) in (0u32..).zip(bytes.chunks(RECORD_BYTES)) {
+        let _ = parse(slot, bytes);
+        let fields = bytes.get(..RECORD_BYTES - 4).unwrap_or(bytes);
+        let sealed = [fields, &crc32c::crc32c(fields).to_le_bytes()].concat();
+        if let Some((key, place)) = parse(slot, &sealed) {
+            assert_eq!(record(key, place), sealed, "a record is not what it was");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

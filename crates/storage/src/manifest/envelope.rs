@@ -48,6 +48,10 @@ impl FileKind {
 fn encode(kind: FileKind, value: &impl Serialize) -> Result<Bytes, StorageError> {
     let json = serde_json::to_vec(value)
         .map_err(|error| StorageError::Invalid(format!("manifest: {error}")))?;
+    seal(kind, &json)
+}
+
+fn seal(kind: FileKind, json: &[u8]) -> Result<Bytes, StorageError> {
     let len = u32::try_from(json.len())
         .ok()
         .filter(|len| *len as usize <= JSON_LEN_MAX)
@@ -57,8 +61,8 @@ fn encode(kind: FileKind, value: &impl Serialize) -> Result<Bytes, StorageError>
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&kind.number().to_le_bytes());
     bytes.extend_from_slice(&len.to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&json).to_le_bytes());
-    bytes.extend_from_slice(&json);
+    bytes.extend_from_slice(&crc32c::crc32c(json).to_le_bytes());
+    bytes.extend_from_slice(json);
     Ok(bytes.into())
 }
 
@@ -159,6 +163,32 @@ pub(crate) fn encode_claim(claim: &ClaimFile) -> Result<Bytes, StorageError> {
 /// The claim in `bytes`, or what is wrong with them.
 pub(crate) fn decode_claim(bytes: &[u8]) -> Result<ClaimFile, String> {
     decode(FileKind::Claim, bytes)
+}
+
+/// Reads any bytes as a file of each kind, and as the text in one. What is read is written and read
+/// again as the same.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    fuzz_kind::<ManifestEntry>(FileKind::Entry, bytes);
+    fuzz_kind::<PartitionState>(FileKind::Checkpoint, bytes);
+    fuzz_kind::<DeleteRequest>(FileKind::DeleteRequest, bytes);
+    fuzz_kind::<ClaimFile>(FileKind::Claim, bytes);
+}
+
+fn fuzz_kind<T>(kind: FileKind, bytes: &[u8])
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let is_read = decode::<T>(kind, bytes).is_ok();
+    assert!(!(is_read && is_damaged(kind, bytes)), "damage that is read");
+    let Ok(sealed) = seal(kind, bytes) else {
+        return;
+    };
+    assert!(!is_damaged(kind, &sealed));
+    if let Ok(value) = decode::<T>(kind, &sealed) {
+        let again = encode(kind, &value).map_err(|error| error.to_string());
+        let again = again.and_then(|bytes| decode::<T>(kind, &bytes));
+        assert_eq!(again, Ok(value), "a file is not what it was");
+    }
 }
 
 #[cfg(test)]
