@@ -1,7 +1,7 @@
 //! The registry's port in TLS.
 
 use reqwest::Method;
-use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, header};
+use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, header, tls_file};
 
 #[tokio::test]
 async fn images_are_pushed_and_pulled_in_tls() -> anyhow::Result<()> {
@@ -67,5 +67,30 @@ async fn who_asks_in_tls_where_there_is_none_is_told() -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("does not speak TLS"), "{said}");
     assert!(said.contains("http://"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_trusted_by_who_is_given_it() -> anyhow::Result<()> {
+    let (cert, key) = (tls_file("own.pem"), tls_file("own-key.pem"));
+    let env = [
+        ("SKALD_REGISTRY_TLS_CERT_FILE", cert.as_str()),
+        ("SKALD_REGISTRY_TLS_KEY_FILE", key.as_str()),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let addr = registry.client().base().replace("http:", "https:");
+    let unnamed = addr.replace("127.0.0.1", "127.0.0.2");
+    let other = tls_file("ca.pem");
+    for (addr, trusted, is_trusted) in [
+        (&addr, Some(&cert), true),
+        (&addr, Some(&other), false),
+        (&addr, None, false),
+        (&unnamed, Some(&cert), false),
+    ] {
+        let mut args = vec!["registry", "--addr", addr, "projects"];
+        args.extend(trusted.into_iter().flat_map(|file| ["--ca-cert", file]));
+        let output = tests::command::run("skald", &args, &[]).await?;
+        assert_eq!(output.code == 0, is_trusted, "{args:?} {}", output.stderr);
+    }
     Ok(())
 }

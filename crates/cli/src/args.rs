@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::tls::TlsArgs;
+
 /// Where the server is and who asks.
 #[derive(Clone, Debug, Args)]
 pub struct ClientArgs {
@@ -67,6 +69,16 @@ pub struct ClientArgs {
     /// Print only the answer
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+impl ClientArgs {
+    pub(crate) fn tls(&self) -> TlsArgs<'_> {
+        TlsArgs {
+            ca_cert: self.ca_cert.as_deref(),
+            skip_verify: self.tls_skip_verify,
+            identity: self.cert.as_deref().zip(self.key.as_deref()),
+        }
+    }
 }
 
 /// A span of time.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::ClientArgs;
 use crate::error::CliError;
-use crate::writeln_stderr;
+use crate::{tls, writeln_stderr};
 
 /// Waits between two tries grow from this.
 const BACKOFF: Duration = Duration::from_millis(300);
@@ -93,23 +93,17 @@ impl Client {
     pub(crate) fn new(args: &ClientArgs) -> Result<Self, CliError> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tls_danger_accept_invalid_certs(args.tls_skip_verify);
-        if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-            let mut pem = std::fs::read(cert)?;
-            pem.extend(std::fs::read(key)?);
-            let identity = reqwest::Identity::from_pem(&pem)
-                .map_err(|error| usage(format!("{}: {error}", cert.display())))?;
-            builder = builder.identity(identity);
-        }
-        if let Some(file) = &args.ca_cert {
-            let named =
-                |reason: &dyn std::fmt::Display| usage(format!("{}: {reason}", file.display()));
-            let bundle = std::fs::read(file).map_err(|error| named(&error))?;
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(&bundle).map_err(|error| named(&error))?;
-            for certificate in certificates {
-                builder = builder.add_root_certificate(certificate);
+            .connect_timeout(CONNECT_TIMEOUT);
+        match tls::config(&args.tls())? {
+            Some(config) => builder = builder.tls_backend_preconfigured(config),
+            None => {
+                if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+                    let mut pem = std::fs::read(cert)?;
+                    pem.extend(std::fs::read(key)?);
+                    let identity = reqwest::Identity::from_pem(&pem)
+                        .map_err(|error| usage(format!("{}: {error}", cert.display())))?;
+                    builder = builder.identity(identity);
+                }
             }
         }
         let http = builder.build().map_err(|error| usage(error.to_string()))?;

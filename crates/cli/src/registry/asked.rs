@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::RegistryArgs;
 use crate::error::CliError;
+use crate::tls::{self, TlsArgs};
 
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
@@ -142,15 +143,14 @@ impl Client {
         };
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tls_danger_accept_invalid_certs(args.tls_skip_verify);
-        if let Some(file) = &args.ca_cert {
-            let named = |why: &dyn std::fmt::Display| usage(&format!("{}: {why}", file.display()));
-            let pem = std::fs::read(file).map_err(|error| named(&error))?;
-            let trusted = reqwest::Certificate::from_pem_bundle(&pem);
-            for certificate in trusted.map_err(|error| named(&error))? {
-                http = http.add_root_certificate(certificate);
-            }
+            .connect_timeout(CONNECT_TIMEOUT);
+        let tls = TlsArgs {
+            ca_cert: args.ca_cert.as_deref(),
+            skip_verify: args.tls_skip_verify,
+            identity: None,
+        };
+        if let Some(config) = tls::config(&tls)? {
+            http = http.tls_backend_preconfigured(config);
         }
         let addr = args.addr.trim_end_matches('/');
         let scheme = if addr.contains("://") { "" } else { "http://" };
