@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use tests::registry::{bytes, code};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_page_of_another_site_changes_nothing() -> anyhow::Result<()> {
@@ -42,5 +44,29 @@ async fn a_page_of_another_site_changes_nothing() -> anyhow::Result<()> {
         .header("sec-fetch-site", "same-origin")
         .header("origin", own);
     assert_eq!(copied.send().await?.status(), 201);
+    Ok(())
+}
+
+/// What a client calls the registry is said once.
+#[tokio::test]
+async fn a_request_of_http_1_1_says_what_it_calls_the_registry() -> anyhow::Result<()> {
+    let (registry, _) = crate::auth::start().await?;
+    let addr = registry.client().base().replace("http://", "");
+    for (head, status) in [
+        ("GET /v2/ HTTP/1.1\r\nhost: a\r\n", "HTTP/1.1 401"),
+        ("GET /v2/ HTTP/1.1\r\n", "HTTP/1.1 400"),
+        (
+            "GET /v2/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n",
+            "HTTP/1.1 400",
+        ),
+        ("GET /v2/ HTTP/1.0\r\n", "HTTP/1.0 401"),
+    ] {
+        let mut socket = TcpStream::connect(&addr).await?;
+        let request = format!("{head}connection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        assert!(answer.starts_with(status), "{head}: {answer}");
+    }
     Ok(())
 }

@@ -12,10 +12,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority;
+use http::{HeaderMap, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use rand::RngExt;
 use server::http::REQUEST_ID_HEADER;
@@ -24,7 +24,7 @@ use super::access::{self, Begun, Ended};
 use super::note::Note;
 use super::trace::Trace;
 use crate::cost::Cost;
-use crate::error::ErrorCode;
+use crate::error::{Code, Error, ErrorCode};
 use crate::forwarded::{FORWARDED_FOR, client};
 use crate::registry::Registry;
 
@@ -50,6 +50,7 @@ pub(crate) async fn observe(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    let is_host_clear = is_host_clear(&parts);
     name_host(&mut parts);
     let text = |name: &HeaderName| {
         let value = parts.headers.get(name)?.to_str().ok()?;
@@ -83,7 +84,12 @@ pub(crate) async fn observe(
         watch: None,
     });
     let cost = Cost::default();
-    let answered = next.run(Request::from_parts(parts, body));
+    let answered = async {
+        match is_host_clear {
+            true => next.run(Request::from_parts(parts, body)).await,
+            false => unclear_host().answer(&begun.rid),
+        }
+    };
     let mut answer = cost.clone().of(answered).await;
     let headers = answer.headers_mut();
     if let Ok(rid) = begun.rid.parse() {
@@ -108,6 +114,21 @@ pub(crate) async fn observe(
             watch: Some(watch),
         })
     })
+}
+
+/// Whether a request says once what its client calls the registry, as HTTP/1.1 wants it.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
+fn is_host_clear(parts: &Parts) -> bool {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    match parts.version {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
+fn unclear_host() -> Error {
+    let message = "a request of HTTP/1.1 has one header Host";
+    Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
 }
 
 /// HTTP/2 has what a client calls the registry in the address of the request only.
