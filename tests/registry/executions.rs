@@ -1,8 +1,11 @@
 //! Runs of garbage collection and of retention that are over can be asked for.
 
+use std::time::Duration;
+
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tests::registry::{RegistryClient, bytes, header};
+use tests::registry::{MANIFEST, RegistryClient, bytes, header, sha256};
+use tests::wait_for;
 
 use crate::auth::{member, start};
 
@@ -119,5 +122,66 @@ async fn runs_of_retention_are_remembered() -> anyhow::Result<()> {
     }
     let (status, _) = dev.manage(Method::GET, &executions, Value::Null).await?;
     assert_eq!(status, 403);
+    Ok(())
+}
+
+/// Runs that take long are under way while somebody looks, and stop when they are told to.
+#[tokio::test]
+async fn a_run_stops_when_it_is_told_to() -> anyhow::Result<()> {
+    let (_registry, admin) = start().await?;
+    for path in ["/system/gc/987654", "/retentions/1/executions/987654"] {
+        let method = if path.starts_with("/system") {
+            Method::PUT
+        } else {
+            Method::PATCH
+        };
+        let none = admin.manage(method, path, json!({"action": "stop"}));
+        assert_eq!(none.await?.0, 404, "{path}");
+    }
+    let manual = json!({"schedule": {"type": "Manual"}});
+    let over = run(&admin, "/system/gc/schedule", manual).await?;
+    for (word, status) in [("Stop", 200), ("Start", 400)] {
+        let stop = admin.manage(Method::PUT, &over, json!({"status": word}));
+        assert_eq!(stop.await?.0, status);
+    }
+    // One that is over stays as it is.
+    assert_eq!(get(&admin, &over).await?["job_status"], "Success");
+
+    const TAGS: usize = 3000;
+    let manifest = admin.push_image("team/app", "v0", &bytes(1, 10)).await?;
+    let names: Vec<String> = (1..TAGS).map(|number| format!("tag=v{number}")).collect();
+    for names in names.chunks(50) {
+        let reference = format!("{}?{}", sha256(&manifest), names.join("&"));
+        let put = admin.put_manifest("team/app", &reference, MANIFEST, &manifest);
+        assert_eq!(put.await?.status(), 201);
+    }
+    let rule = json!({"kind": "retention", "latestPushedK": 1});
+    let made = admin
+        .manage(Method::POST, "/projects/team/rules", rule)
+        .await?;
+    assert_eq!(made.0, 201);
+    let id = get(&admin, "/projects/team").await?["project_id"].clone();
+    let executions = format!("/retentions/{id}/executions");
+    let running = {
+        let (admin, executions) = (admin.clone(), executions.clone());
+        tokio::spawn(async move { run(&admin, &executions, json!({"dry_run": false})).await })
+    };
+    let path = wait_for("the run", Duration::from_secs(20), async || {
+        let runs = get(&admin, &executions).await.ok()?;
+        let id = runs[0]["id"].as_i64()?;
+        Some(format!("{executions}/{id}"))
+    })
+    .await?;
+    let stop = admin.manage(Method::PATCH, &path, json!({"action": "stop"}));
+    assert_eq!(stop.await?.0, 200);
+    assert_eq!(running.await??, path);
+    let status = get(&admin, &executions).await?[0]["status"].clone();
+    let left = admin.json("/v2/team/app/tags/list?n=10").await?;
+    let left = left["tags"].as_array().map(Vec::len);
+    match status.as_str() {
+        Some("Stopped") => assert_eq!(left, Some(10)),
+        // It was quicker.
+        _ => assert_eq!((status.as_str(), left), (Some("Success"), Some(1))),
+    }
     Ok(())
 }

@@ -129,3 +129,46 @@ async fn parts_of_an_index_are_told_with_it_and_go_after_it() -> anyhow::Result<
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_rule_that_is_disabled_holds_nothing_until_it_is_enabled() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let rule = json!({"kind": "immutable", "tags": "v*"});
+    let (status, made) = client
+        .manage(Method::POST, "/projects/team/rules", rule)
+        .await?;
+    assert_eq!(status, 201);
+    let rule = format!("/projects/team/rules/{}", made["id"]);
+    let in_harbors_words = format!("/projects/team/immutabletagrules/{}", made["id"]);
+    let push = async |seed| {
+        let config = json!({"architecture": "amd64", "os": "linux", "seed": seed}).to_string();
+        client.push_blob("team/app", config.as_bytes()).await?;
+        let image = tests::registry::image(config.as_bytes(), &[]).to_string();
+        let put = client.put_manifest("team/app", "v1", MANIFEST, image.as_bytes());
+        anyhow::Ok(put.await?.status().as_u16())
+    };
+    assert_eq!(push(1).await?, 412);
+    let switch = async |disabled: bool| {
+        let switch = json!({"disabled": disabled});
+        client.manage(Method::PATCH, &rule, switch).await
+    };
+    assert_eq!(switch(true).await?.0, 200);
+    assert_eq!(push(2).await?, 201);
+    let list = client
+        .json("/api/v2.0/projects/team/immutabletagrules")
+        .await?;
+    let mut shown = list[0].clone();
+    assert_eq!(shown["disabled"], true);
+    assert_eq!(switch(false).await?.0, 200);
+    assert_eq!(push(3).await?, 412);
+    shown["disabled"] = json!(true);
+    let put = client.manage(Method::PUT, &in_harbors_words, shown).await?;
+    assert_eq!(put.0, 200);
+    assert_eq!(push(4).await?, 201);
+    let none = json!({"disabled": true});
+    let none = client.manage(Method::PATCH, "/projects/team/rules/987654", none);
+    assert_eq!(none.await?.0, 404);
+    Ok(())
+}

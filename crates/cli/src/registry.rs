@@ -241,6 +241,11 @@ mod tests {
                 "GET",
                 "/retentions/7/executions?page_size=5",
             ),
+            ("stop-gc 7", "PUT", "/system/gc/7"),
+            ("stop-retention 7 8", "PATCH", "/retentions/7/executions/8"),
+            ("disable-rule team 7", "PATCH", "/projects/team/rules/7"),
+            ("enable-rule team 7", "PATCH", "/projects/team/rules/7"),
+            ("set-label 7 new", "PUT", "/labels/7"),
             ("repositories", "GET", "/repositories?page_size=1000"),
             ("search a&b", "GET", "/search?q=a%26b"),
             (

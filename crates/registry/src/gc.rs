@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Code, Error};
-use crate::execution;
+use crate::execution::{self, Run};
 use crate::forget;
 use crate::logs::{Done, Job};
 use crate::mark;
@@ -130,26 +130,47 @@ impl Time {
 async fn scheduled_round(registry: &Registry, stop: &CancellationToken, attempt: &mut u32) -> bool {
     let job = Job::gc("collect").attempt(*attempt);
     let (time, collected) = match Time::of(registry).await {
-        Ok(time) => (time, round(registry, time.untagged(), stop).await),
-        Err(error) => (Time::Always, Err(error)),
+        Ok(Time::Scheduled(untagged)) => {
+            let run = Run::begin(registry, Work::Gc, job, false, stop).await;
+            let collected = round(registry, Some(untagged), run.stop()).await;
+            let done = collected.as_ref().map(|collected| Done::from(*collected));
+            run.end(done.as_ref().map_err(|error| *error), Vec::new())
+                .await;
+            (Time::Scheduled(untagged), collected)
+        }
+        found => {
+            let (time, collected) = match found {
+                Ok(time) => (time, round(registry, time.untagged(), stop).await),
+                Err(error) => (Time::Always, Err(error)),
+            };
+            tell_of_round(registry, job, &collected).await;
+            (time, collected)
+        }
     };
     *attempt = match collected {
         Ok(_) => 1,
         Err(_) => attempt.saturating_add(1),
     };
-    match collected {
-        // Rounds come every few seconds; those that find nothing are no news.
-        Ok(collected)
-            if collected == Collected::default() && !matches!(time, Time::Scheduled(_)) => {}
-        Ok(collected) => {
-            execution::tell(registry, Work::Gc, &job, Ok(&collected.into()), Vec::new()).await;
-        }
-        Err(error) => {
-            tracing::warn!(?error, "a round of garbage collection was broken off");
-            execution::tell(registry, Work::Gc, &job, Err(&error), Vec::new()).await;
-        }
+    if let Err(error) = collected {
+        tracing::warn!(?error, "a round of garbage collection was broken off");
     }
     time != Time::Always
+}
+
+/// Rounds come every few seconds; those that find nothing are no news.
+async fn tell_of_round(registry: &Registry, job: Job, collected: &Result<Collected, Error>) {
+    let done = match collected {
+        Ok(collected) if *collected == Collected::default() => return,
+        Ok(collected) => Ok(Done::from(*collected)),
+        Err(error) => Err(error),
+    };
+    execution::tell(
+        registry,
+        Work::Gc,
+        job,
+        done.as_ref().map_err(|error| *error),
+    )
+    .await;
 }
 
 /// What a round removed.
@@ -187,6 +208,7 @@ pub(crate) async fn asked(
         check_writable(registry)?;
     }
     let job = Job::gc("collect").asked_by(rid);
+    let run = Run::begin(registry, Work::Gc, job, dry_run, &CancellationToken::new()).await;
     let collected = match dry_run {
         true => self::dry_run(registry, untagged)
             .await
@@ -194,14 +216,14 @@ pub(crate) async fn asked(
                 removed,
                 freed_bytes: 0,
             }),
-        false => round(registry, Some(untagged), &CancellationToken::new()).await,
+        false => round(registry, Some(untagged), run.stop()).await,
     };
     let done = collected.as_ref().map(|collected| Done {
         dry_run,
         ..Done::from(*collected)
     });
     let outcome = done.as_ref().map_err(|error| *error);
-    let id = execution::tell(registry, Work::Gc, &job, outcome, Vec::new()).await;
+    let id = run.end(outcome, Vec::new()).await;
     Ok((collected?, id))
 }
 

@@ -77,7 +77,9 @@ pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub use error::MetaError;
-pub(crate) use execution::{EXECUTION_COLUMNS, Execution, Remember, Task, Work};
+pub(crate) use execution::{
+    EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Work,
+};
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, SetTag};
@@ -104,7 +106,9 @@ pub(crate) use robots::{
     ACCOUNT_COLUMNS, ACCOUNT_NAMES, AccountFate, AccountInfo, CreateRobot, Profile, ROBOT_COLUMNS,
     ROBOT_PROJECT, RobotFate, RobotInfo, UpdateAccount, UpdateRobot,
 };
-pub(crate) use rules::{AddRule, ChangeRule, DeleteRule, NumberedRule, ReplaceRetention};
+pub(crate) use rules::{
+    AddRule, ChangeRule, DeleteRule, NumberedRule, ReplaceRetention, SwitchRule,
+};
 pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::{ChangeSettings, Identify};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::execution;
+use crate::execution::Run;
 use crate::logs::{Done, Job};
 use crate::meta::{
     Expire, Expired, ExpiredPart, Expiring, NumberedRule, TakeRetentionTurn, Task, Work,
@@ -34,7 +34,7 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         }
         // What is due then is done once the registry may be changed again.
         if !registry.settings().is_read_only()
-            && let Err(error) = retain_due(registry).await
+            && let Err(error) = retain_due(registry, stop).await
         {
             tracing::warn!(?error, "retention was broken off");
         }
@@ -42,14 +42,15 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
 }
 
 /// Does what the rules of projects say whose time has come.
-async fn retain_due(registry: &Registry) -> Result<(), Error> {
+async fn retain_due(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
     for project in registry.meta().due_retentions().await? {
         let turn = TakeRetentionTurn {
             project: project.clone(),
         };
         if registry.meta().change(turn).await? {
             let job = Job::retention(&project);
-            retain(registry, &job, Who::system("retention"), project, false).await?;
+            let who = Who::system("retention");
+            retain(registry, job, who, project, false, stop).await?;
         }
     }
     Ok(())
@@ -59,13 +60,15 @@ async fn retain_due(registry: &Registry) -> Result<(), Error> {
 /// the number of the run, if it is remembered.
 pub(crate) async fn retain(
     registry: &Registry,
-    job: &Job,
+    job: Job,
     who: Who,
     project: String,
     dry_run: bool,
+    stop: &CancellationToken,
 ) -> Result<(Vec<(String, String)>, Option<i64>), Error> {
     let work = Work::Retention(project.clone());
-    let outcome = follow(registry, who, project, dry_run).await;
+    let run = Run::begin(registry, work, job, dry_run, stop).await;
+    let outcome = follow(registry, who, project, dry_run, run.stop()).await;
     let done = outcome.as_ref().map(|(gone, _)| Done {
         dry_run,
         tags: Some(gone.len() as u64),
@@ -74,7 +77,7 @@ pub(crate) async fn retain(
     let tasks = outcome.as_ref().map(|(gone, totals)| tasks(gone, totals));
     let tasks = tasks.unwrap_or_default();
     let told = done.as_ref().map_err(|error| *error);
-    let id = execution::tell(registry, work, job, told, tasks).await;
+    let id = run.end(told, tasks).await;
     Ok((outcome?.0, id))
 }
 
@@ -84,6 +87,7 @@ async fn follow(
     who: Who,
     project: String,
     dry_run: bool,
+    stop: &CancellationToken,
 ) -> Result<(Vec<(String, String)>, Vec<(RepoName, u64)>), Error> {
     let (mut rules, mut expiring) = expired(registry, &project).await?;
     let totals = expiring.totals.clone();
@@ -97,6 +101,7 @@ async fn follow(
             who: &who,
             project: &project,
             rules: &rules,
+            stop,
         };
         if round.expire(expiring, &mut gone).await? {
             break;
@@ -141,10 +146,11 @@ struct Round<'a> {
     who: &'a Who,
     project: &'a str,
     rules: &'a [NumberedRule],
+    stop: &'a CancellationToken,
 }
 
 impl Round<'_> {
-    /// Removes tags, a part after the other; gives whether it came to the end.
+    /// Removes tags, a part after the other; gives whether it came to the end, or is to stop.
     async fn expire(
         &self,
         expiring: Expiring,
@@ -152,6 +158,9 @@ impl Round<'_> {
     ) -> Result<bool, Error> {
         let mut seen = expiring.seen;
         for tags in expiring.tags.chunks(TAGS_MAX) {
+            if self.stop.is_cancelled() {
+                return Ok(true);
+            }
             let expire = Expire {
                 who: self.who.clone(),
                 project: self.project.to_owned(),

@@ -37,6 +37,9 @@ pub(crate) struct Rule {
     /// Tags: a glob.
     #[serde(default = "all")]
     pub(crate) tags: String,
+    /// Whether it is as if it were not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) disabled: bool,
     /// Of a retention: what is kept.
     #[serde(flatten)]
     pub(crate) keep: Keep,
@@ -103,6 +106,7 @@ impl Kind {
 /// A rule whose globs were read.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
+    is_empty: bool,
     repositories: Arc<GlobMatcher>,
     tags: Arc<GlobMatcher>,
 }
@@ -110,7 +114,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// Whether a tag of a repository, named without its project, is in it.
     pub(crate) fn has(&self, repository: &str, tag: &str) -> bool {
-        self.repositories.is_match(repository) && self.tags.is_match(tag)
+        !self.is_empty && self.repositories.is_match(repository) && self.tags.is_match(tag)
     }
 }
 
@@ -147,6 +151,7 @@ impl Rule {
             _ => {}
         }
         Ok(Scope {
+            is_empty: self.disabled,
             repositories: glob(&self.repositories)?,
             tags: glob(&self.tags)?,
         })

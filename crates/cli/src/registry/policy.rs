@@ -1,6 +1,7 @@
 //! Rules for tags, and labels.
 
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::asked::{Asked, ListArgs, project};
@@ -43,6 +44,20 @@ pub enum PolicyCommand {
         #[command(flatten)]
         kept: Kept,
     },
+    /// Have a rule of a project be as if it were not there
+    DisableRule {
+        /// The project
+        project: String,
+        /// The rule's number
+        id: i64,
+    },
+    /// Have a rule of a project hold again
+    EnableRule {
+        /// The project
+        project: String,
+        /// The rule's number
+        id: i64,
+    },
     /// Remove a rule of a project
     DeleteRule {
         /// The project
@@ -71,6 +86,13 @@ pub enum PolicyCommand {
         #[command(flatten)]
         list: ListArgs,
     },
+    /// Have a run of the retention of a project stop
+    StopRetention {
+        /// The project's number
+        project_id: i64,
+        /// The run's number
+        run: i64,
+    },
     /// Set the retention of a project to a policy in Harbor's words, in JSON from standard input
     SetRetention {
         /// The project's number
@@ -97,6 +119,19 @@ pub enum PolicyCommand {
         /// The number of the project that it is for
         #[arg(long)]
         project_id: Option<i64>,
+        /// What it means
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Its colour, such as `#48960C`
+        #[arg(long, default_value = "")]
+        color: String,
+    },
+    /// Change what a label is called, and what is said of it
+    SetLabel {
+        /// Its number
+        id: i64,
+        /// Its name
+        name: String,
         /// What it means
         #[arg(long, default_value = "")]
         description: String,
@@ -161,6 +196,11 @@ fn rule(name: &str, rule: Value) -> Asked {
     Asked::post(format!("{}/rules", project(name)), rule)
 }
 
+fn switched(name: &str, id: i64, disabled: bool) -> Asked {
+    let path = format!("{}/rules/{id}", project(name));
+    Asked::of(Method::PATCH, path, Some(json!({"disabled": disabled})))
+}
+
 impl PolicyCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         Ok(match self {
@@ -185,6 +225,8 @@ impl PolicyCommand {
             Self::DeleteRule { project: name, id } => {
                 Asked::delete(format!("{}/rules/{id}", project(&name)))
             }
+            Self::DisableRule { project, id } => switched(&project, id, true),
+            Self::EnableRule { project, id } => switched(&project, id, false),
             Self::RunRetention {
                 project: name,
                 dry_run,
@@ -194,6 +236,10 @@ impl PolicyCommand {
             ),
             Self::RetentionRuns { project_id, list } => {
                 Asked::list(format!("/retentions/{project_id}/executions"), list)
+            }
+            Self::StopRetention { project_id, run } => {
+                let path = format!("/retentions/{project_id}/executions/{run}");
+                Asked::of(Method::PATCH, path, Some(json!({"action": "stop"})))
             }
             Self::Retention { project_id } => Asked::get(format!("/retentions/{project_id}")),
             Self::SetRetention { project_id } => {
@@ -221,6 +267,15 @@ impl PolicyCommand {
                     "description": description, "color": color,
                 });
                 Asked::post("/labels", body)
+            }
+            Self::SetLabel {
+                id,
+                name,
+                description,
+                color,
+            } => {
+                let body = json!({"name": name, "description": description, "color": color});
+                Asked::put(format!("/labels/{id}"), body)
             }
             Self::DeleteLabel { id } => Asked::delete(format!("/labels/{id}")),
             Self::Label {

@@ -64,6 +64,11 @@ pub enum SystemCommand {
         #[arg(long)]
         keep_untagged: bool,
     },
+    /// Have a run of garbage collection stop
+    StopGc {
+        /// The run's number
+        run: i64,
+    },
     /// List the clusters that said what they run
     Running {
         /// What is printed
@@ -124,6 +129,9 @@ impl SystemCommand {
                 "/system/gc",
                 json!({"dry_run": dry_run, "delete_untagged": !keep_untagged}),
             ),
+            Self::StopGc { run } => {
+                Asked::put(format!("/system/gc/{run}"), json!({"status": "Stop"}))
+            }
             Self::Fsck { read_bytes, repair } => Asked::post(
                 "/system/fsck",
                 json!({"read_bytes": read_bytes, "repair": repair}),

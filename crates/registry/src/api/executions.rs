@@ -1,23 +1,26 @@
-//! Runs of garbage collection and of retention that are over, in Harbor's words.
+//! Runs of garbage collection and of retention, in Harbor's words.
 
 use axum::Json;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::query::{Asks, PAGES};
-use super::{Admin, Operations, Outcome, Path, retention};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, retention, wrong};
 use crate::error::{Code, Error};
-use crate::meta::{EXECUTION_COLUMNS, Execution, Task, time};
+use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, time};
 
 /// What can be asked of runs.
 pub(super) fn operations(all: Operations) -> Operations {
     let (gc, collection, log) = ("/system/gc", "/system/gc/{id}", "/system/gc/{id}/log");
     let executions = "/retentions/{id}/executions";
+    let execution = "/retentions/{id}/executions/{execution}";
     let tasks = "/retentions/{id}/executions/{execution}/tasks";
     let task = "/retentions/{id}/executions/{execution}/tasks/{task}";
     all.list(gc, "Runs of garbage collection, newest first", &RUNS, list)
         .get(collection, "A run of garbage collection", show)
+        .put(collection, "Have it stop", stop)
         .get(log, "What the log has of it", show_log)
         .list(
             executions,
@@ -25,6 +28,7 @@ pub(super) fn operations(all: Operations) -> Operations {
             &RUNS,
             list_retentions,
         )
+        .patch(execution, "Have a run stop", stop_retention)
         .list(tasks, "What a run did to repositories", &PAGES, list_tasks)
         .get(task, "What the log has of it", show_task)
 }
@@ -47,9 +51,11 @@ fn trigger(run: &Execution) -> &'static str {
 }
 
 fn status(run: &Execution) -> &'static str {
-    match run.has_failed {
-        true => "Error",
-        false => "Success",
+    match run.state {
+        State::Done => "Success",
+        State::Failed => "Error",
+        State::Running | State::Stopping => "Running",
+        State::Stopped => "Stopped",
     }
 }
 
@@ -106,6 +112,60 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
 async fn show_log(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let shown = collected(&admin, id).await;
     admin.outcome(shown.map(|run| plain(run.line)))
+}
+
+/// What clients send to have a run stop. For one of garbage collection they need send nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Stop {
+    status: Option<String>,
+    action: Option<String>,
+}
+
+impl Stop {
+    fn check(&self) -> Result<(), Error> {
+        let words = self.status.iter().chain(&self.action);
+        match words
+            .map(|word| word.to_lowercase())
+            .all(|word| word == "stop")
+        {
+            true => Ok(()),
+            false => Err(wrong("a run can be told to stop, and nothing else")),
+        }
+    }
+}
+
+/// Has a run stop, if there is one; one that is over stays as it is.
+async fn stop_run(admin: &Admin, project: Option<i64>, id: i64) -> Result<(), Error> {
+    let stop = StopExecution { project, id };
+    match admin.registry.meta().change(stop).await? {
+        true => Ok(()),
+        false => Err(unknown()),
+    }
+}
+
+async fn stop(admin: Admin, Path(id): Path<i64>, MaybeBody(asked): MaybeBody<Stop>) -> Outcome {
+    let stopped = async {
+        admin.require_admin()?;
+        asked.check()?;
+        stop_run(&admin, None, id).await
+    };
+    let stopped = stopped.await;
+    admin.outcome(stopped)
+}
+
+async fn stop_retention(
+    admin: Admin,
+    Path((project, id)): Path<(i64, i64)>,
+    Body(asked): Body<Stop>,
+) -> Outcome {
+    let stopped = async {
+        retention::project(&admin, project).await?;
+        asked.check()?;
+        stop_run(&admin, Some(project), id).await
+    };
+    let stopped = stopped.await;
+    admin.outcome(stopped)
 }
 
 async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome {

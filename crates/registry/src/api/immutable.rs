@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::projects::{found, owner};
 use super::query::PAGES;
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::meta::{AddRule, ChangeRule, DeleteRule};
@@ -58,13 +58,11 @@ fn template() -> String {
 
 impl TagRule {
     fn read(&self) -> Result<Rule, Error> {
-        if self.disabled {
-            return Err(wrong("a rule is not disabled; remove it instead"));
-        }
         let rule = Rule {
             kind: Kind::Immutable,
             repositories: self.scope_selectors.glob()?,
             tags: selector::tags(&self.tag_selectors)?,
+            disabled: self.disabled,
             keep: Keep::default(),
         };
         rule.scope()?;
@@ -74,7 +72,7 @@ impl TagRule {
     fn write(id: i64, rule: &Rule) -> Self {
         Self {
             id,
-            disabled: false,
+            disabled: rule.disabled,
             action: action(),
             template: template(),
             params: None,

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
@@ -100,13 +101,14 @@ struct PolicyRule {
 
 impl PolicyRule {
     fn read(&self) -> Result<Rule, Error> {
-        if self.disabled || self.action != "retain" {
-            return Err(wrong("rules retain and are not disabled".to_owned()));
+        if self.action != "retain" {
+            return Err(wrong("the action of rules is retain"));
         }
         let rule = Rule {
             kind: Kind::Retention,
             repositories: self.scope_selectors.glob()?,
             tags: selector::tags(&self.tag_selectors)?,
+            disabled: self.disabled,
             keep: self.keep()?,
         };
         rule.scope()?;
@@ -174,7 +176,7 @@ impl PolicyRule {
 
     fn of(rule: &Rule, template: &str, number: Option<Value>) -> Self {
         Self {
-            disabled: false,
+            disabled: rule.disabled,
             action: "retain".to_owned(),
             template: template.to_owned(),
             params: number
@@ -281,8 +283,15 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let (gone, run) =
-            retention::retain(registry, &job, who, project, execution.dry_run).await?;
+        let (gone, run) = retention::retain(
+            registry,
+            job,
+            who,
+            project,
+            execution.dry_run,
+            &CancellationToken::new(),
+        )
+        .await?;
         let body = json!({"id": run, "dry_run": execution.dry_run, "deleted": gone.len()});
         let location = run.map(|run| {
             let location = format!("{PREFIX}/retentions/{id}/executions/{run}");

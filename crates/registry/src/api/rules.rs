@@ -4,13 +4,14 @@ use axum::Json;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::projects::found;
 use super::query::Asks;
 use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::logs::Job;
-use crate::meta::{AddRule, Column, DeleteRule, Kind};
+use crate::meta::{AddRule, Column, DeleteRule, Kind, SwitchRule};
 use crate::retention;
 use crate::rule::Rule;
 
@@ -23,6 +24,7 @@ pub(super) fn operations(all: Operations) -> Operations {
     let run = "Remove tags that no retention keeps, or only look";
     all.list(rules, "Rules: immutable tags and retention", &RULES, list)
         .make(rules, "Add a rule", add)
+        .patch(rule, "Disable a rule, or enable it again", switch)
         .delete(rule, "Remove a rule", delete)
         .post("/projects/{project}/retention", run, retain)
 }
@@ -61,6 +63,33 @@ async fn add(admin: Admin, Path(project): Path<String>, Body(rule): Body<Rule>) 
     admin.outcome(added)
 }
 
+/// What can be changed of a rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    disabled: bool,
+}
+
+async fn switch(
+    admin: Admin,
+    Path((project, id)): Path<(String, i64)>,
+    Body(Switch { disabled }): Body<Switch>,
+) -> Outcome {
+    let switched = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let who = admin.who();
+        let switch = SwitchRule {
+            who,
+            project,
+            id,
+            disabled,
+        };
+        admin.registry.meta().change(switch).await
+    };
+    let switched = switched.await;
+    admin.outcome(switched)
+}
+
 async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome {
     let deleted = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
@@ -91,7 +120,15 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
         let (registry, who) = (&admin.registry, admin.who());
-        let (gone, _) = retention::retain(registry, &job, who, project, run.dry_run).await?;
+        let (gone, _) = retention::retain(
+            registry,
+            job,
+            who,
+            project,
+            run.dry_run,
+            &CancellationToken::new(),
+        )
+        .await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

@@ -1,4 +1,5 @@
-//! Runs of garbage collection and of retention that are over, as far as they are remembered.
+//! Runs of garbage collection and of retention: those under way, and those that are over as far as they
+//! are remembered. Who runs one says again and again that he does, and is told then if it is to stop.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,41 @@ pub(crate) struct Task {
     pub(crate) retained: u64,
 }
 
+/// How far a run is. The database has it as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Done,
+    Failed,
+    Running,
+    /// It is to stop, and has not yet.
+    Stopping,
+    Stopped,
+}
+
+impl State {
+    const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed,
+        Self::Running,
+        Self::Stopping,
+        Self::Stopped,
+    ];
+
+    fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// What a later version wrote went wrong, for all that is known here.
+    fn read(number: i64) -> Self {
+        let known = Self::ALL.into_iter().find(|state| state.number() == number);
+        known.unwrap_or(Self::Failed)
+    }
+}
+
+/// For how long it is believed that a run is under way of which nobody has said so again: its process
+/// may have been killed.
+const BELIEVED_MS: i64 = 60_000;
+
 /// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Execution {
@@ -47,8 +83,9 @@ pub(crate) struct Execution {
     pub(crate) dry_run: bool,
     /// In milliseconds since 1970.
     pub(crate) began_ms: i64,
+    /// When it ended, or was said last to be under way.
     pub(crate) ended_ms: i64,
-    pub(crate) has_failed: bool,
+    pub(crate) state: State,
     /// What the log has of it.
     pub(crate) line: String,
     pub(crate) tasks: Vec<Task>,
@@ -72,7 +109,8 @@ pub(crate) const EXECUTION_COLUMNS: &[Column] = &[
     Column::new(
         "job_status",
         Kind::Text,
-        "CASE WHEN e.failed = 1 THEN 'Error' ELSE 'Success' END",
+        "CASE e.failed WHEN 0 THEN 'Success' WHEN 2 THEN 'Running' WHEN 3 THEN 'Running' \
+         WHEN 4 THEN 'Stopped' ELSE 'Error' END",
     ),
     Column::new("creation_time", Kind::Moment, "e.began_ms"),
     Column::new("update_time", Kind::Moment, "e.ended_ms"),
@@ -86,7 +124,7 @@ fn execution(row: &AnyRow) -> Result<Execution, sqlx::Error> {
         dry_run: row.try_get::<i64, _>(2)? != 0,
         began_ms: row.try_get(3)?,
         ended_ms: row.try_get(4)?,
-        has_failed: row.try_get::<i64, _>(5)? != 0,
+        state: State::read(row.try_get(5)?),
         line: row.try_get(6)?,
         // What a later version wrote is as if it had not been said.
         tasks: serde_json::from_str(&tasks).unwrap_or_default(),
@@ -104,7 +142,15 @@ impl Meta {
         let kind = project.map_or("gc", |_| "retention");
         let of = Operand::Number(project.unwrap_or(0));
         let fixed = vec![Operand::from(kind), of];
-        self.list(&EXECUTIONS, fixed, listing, execution).await
+        let listed = self.list(&EXECUTIONS, fixed, listing, execution).await?;
+        let silent_ms = self.now_ms() - BELIEVED_MS;
+        Ok(listed.map(|mut run| {
+            let is_open = matches!(run.state, State::Running | State::Stopping);
+            if is_open && run.ended_ms < silent_ms {
+                run.state = State::Failed;
+            }
+            run
+        }))
     }
 
     /// One of them.
@@ -118,10 +164,10 @@ impl Meta {
     }
 }
 
-/// Remembers a run that is over.
+/// Remembers a run that begins or, without a number, that is over.
 pub(crate) struct Remember {
     pub(crate) work: Work,
-    /// Its number is made here.
+    /// Its number is made here if it is zero; else what is known of it becomes this.
     pub(crate) execution: Execution,
     /// Runs of this kind, or of this project, that are remembered.
     pub(crate) executions_max: i64,
@@ -141,6 +187,22 @@ impl Change for Remember {
             Work::Retention(name) => project_id(tx, name).await?,
         };
         let run = &self.execution;
+        // Texts and numbers can always be written.
+        let tasks = serde_json::to_string(&run.tasks).unwrap_or_default();
+        if run.id != 0 {
+            let ended = bound!(
+                "UPDATE execution SET dry_run = $1, ended_ms = $2, failed = $3, line = $4, tasks = $5 \
+                 WHERE id = $6",
+                i64::from(run.dry_run),
+                run.ended_ms,
+                run.state.number(),
+                run.line.as_str(),
+                tasks,
+                run.id,
+            );
+            ended.execute(&mut *tx.conn).await?;
+            return Ok(run.id);
+        }
         let made = bound!(
             "INSERT INTO execution (kind, project_id, asked, dry_run, began_ms, ended_ms, failed, \
              line, tasks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
@@ -150,10 +212,9 @@ impl Change for Remember {
             i64::from(run.dry_run),
             run.began_ms,
             run.ended_ms,
-            i64::from(run.has_failed),
+            run.state.number(),
             run.line.as_str(),
-            // Texts and numbers can always be written.
-            serde_json::to_string(&run.tasks).unwrap_or_default(),
+            tasks,
         );
         let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
         bound!(
@@ -167,6 +228,55 @@ impl Change for Remember {
         .execute(&mut *tx.conn)
         .await?;
         Ok(id)
+    }
+}
+
+/// Says that a run is under way.
+pub(crate) struct GoOn {
+    pub(crate) id: i64,
+}
+
+#[async_trait]
+impl Change for GoOn {
+    /// Whether it is to stop.
+    type Out = bool;
+    const NAME: &'static str = "go_on_execution";
+    const IS_DURABLE: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        let sql = "UPDATE execution SET ended_ms = $1 WHERE id = $2 RETURNING failed";
+        let row = bound!(sql, tx.now_ms, self.id)
+            .fetch_optional(&mut *tx.conn)
+            .await?;
+        let state = row.as_ref().map(first).transpose()?;
+        Ok(state == Some(State::Stopping.number()))
+    }
+}
+
+/// Has a run of garbage collection, or of the retention of a project, stop. One that is over stays as
+/// it is.
+pub(crate) struct StopExecution {
+    pub(crate) project: Option<i64>,
+    pub(crate) id: i64,
+}
+
+#[async_trait]
+impl Change for StopExecution {
+    /// Whether there is such a run.
+    type Out = bool;
+    const NAME: &'static str = "stop_execution";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        let stopped = bound!(
+            "UPDATE execution SET failed = CASE failed WHEN $1 THEN $2 ELSE failed END \
+             WHERE id = $3 AND kind = $4 AND project_id = $5",
+            State::Running.number(),
+            State::Stopping.number(),
+            self.id,
+            self.project.map_or("gc", |_| "retention"),
+            self.project.unwrap_or(0),
+        );
+        Ok(stopped.execute(&mut *tx.conn).await?.rows_affected() > 0)
     }
 }
 
@@ -189,7 +299,7 @@ mod tests {
                 dry_run: false,
                 began_ms,
                 ended_ms: began_ms + 1,
-                has_failed: false,
+                state: State::Done,
                 line: "{}".to_owned(),
                 tasks: Vec::new(),
             },
@@ -209,6 +319,10 @@ mod tests {
         assert!(meta.execution(None, ids[0]).await.unwrap().is_none());
         let last = meta.execution(None, ids[3]).await.unwrap().unwrap();
         assert_eq!((last.began_ms, last.ended_ms), (3, 4));
+        let stop = |id| StopExecution { project: None, id };
+        assert!(meta.change(stop(last.id)).await.unwrap());
+        let last = meta.execution(None, last.id).await.unwrap().unwrap();
+        assert_eq!(last.state, State::Done, "it was over");
         assert!(
             meta.executions(Some(1), &all)
                 .await
@@ -216,5 +330,42 @@ mod tests {
                 .rows
                 .is_empty()
         );
+    }
+
+    #[tokio::test]
+    async fn a_run_is_told_to_stop_and_is_not_believed_to_go_on_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let began_ms = meta.now_ms();
+        let run = |ended_ms| Remember {
+            work: Work::Gc,
+            execution: Execution {
+                id: 0,
+                is_asked: true,
+                dry_run: false,
+                began_ms,
+                ended_ms,
+                state: State::Running,
+                line: String::new(),
+                tasks: Vec::new(),
+            },
+            executions_max: 10,
+        };
+        let state = async |id| {
+            let found = meta.execution(None, id).await.unwrap();
+            found.map(|run| run.state)
+        };
+        let silent = meta.change(run(began_ms - BELIEVED_MS - 1)).await.unwrap();
+        assert_eq!(state(silent).await, Some(State::Failed));
+        let id = meta.change(run(began_ms)).await.unwrap();
+        assert_eq!(state(id).await, Some(State::Running));
+        assert!(!meta.change(GoOn { id }).await.unwrap());
+        let stop = |project, id| StopExecution { project, id };
+        assert!(!meta.change(stop(Some(1), id)).await.unwrap());
+        assert!(!meta.change(stop(None, id + 1)).await.unwrap());
+        assert!(meta.change(stop(None, id)).await.unwrap());
+        assert_eq!(state(id).await, Some(State::Stopping));
+        assert!(meta.change(GoOn { id }).await.unwrap());
     }
 }

@@ -234,24 +234,66 @@ impl Change for ChangeRule {
     const NAME: &'static str = "change_rule";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let project = project_id(tx, &self.project).await?;
-        let known = bound!(
-            "SELECT rule FROM project_rule WHERE project_id = $1 AND id = $2 AND kind = $3",
-            project,
-            self.id,
-            self.rule.kind.name(),
-        );
-        let known = known.fetch_optional(&mut *tx.conn).await?;
-        let known = told(&known.ok_or_else(unknown_rule)?)?;
-        let update = bound!(
-            "UPDATE project_rule SET rule = $2 WHERE id = $1",
-            self.id,
-            written(&self.rule),
-        );
-        update.execute(&mut *tx.conn).await?;
-        let event = policy(&self.project, self.id).changed(known, &self.rule);
-        Ok(tell(tx, &self.who, &event).await?)
+        let known = known(tx, &self.project, self.id).await?;
+        if known.kind != self.rule.kind {
+            return Err(unknown_rule().into());
+        }
+        update(tx, &self.project, self.id, &known, &self.rule, &self.who).await
     }
+}
+
+/// Has a rule be as if it were not there, or not any more.
+pub(crate) struct SwitchRule {
+    pub(crate) who: Who,
+    pub(crate) project: String,
+    pub(crate) id: i64,
+    pub(crate) disabled: bool,
+}
+
+#[async_trait]
+impl Change for SwitchRule {
+    type Out = ();
+    const NAME: &'static str = "switch_rule";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let known = known(tx, &self.project, self.id).await?;
+        let rule = Rule {
+            disabled: self.disabled,
+            ..known.clone()
+        };
+        update(tx, &self.project, self.id, &known, &rule, &self.who).await
+    }
+}
+
+/// A rule of a project.
+async fn known(tx: &mut Tx<'_>, project: &str, id: i64) -> Result<Rule, Failure> {
+    let project = project_id(tx, project).await?;
+    let sql = "SELECT id, rule FROM project_rule WHERE project_id = $1 AND id = $2";
+    let row = bound!(sql, project, id)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    let found = row.as_ref().map(numbered).transpose()?.flatten();
+    Ok(found.ok_or_else(unknown_rule)?.rule)
+}
+
+/// Makes a rule another one, and tells of it.
+async fn update(
+    tx: &mut Tx<'_>,
+    project: &str,
+    id: i64,
+    before: &Rule,
+    after: &Rule,
+    who: &Who,
+) -> Result<(), Failure> {
+    bound!(
+        "UPDATE project_rule SET rule = $2 WHERE id = $1",
+        id,
+        written(after),
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    let event = policy(project, id).changed(before, after);
+    Ok(tell(tx, who, &event).await?)
 }
 
 /// Removes a rule.
