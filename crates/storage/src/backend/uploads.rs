@@ -50,7 +50,7 @@ pub(super) struct UploadLister {
 }
 
 /// Where a page begins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Marker {
     key: String,
     id: String,
@@ -139,9 +139,12 @@ impl UploadLister {
         let Some(marker) = marker else {
             return Ok(None);
         };
-        let page = tokio::time::timeout(self.timeout, self.page(&below, marker)).await;
+        let page = tokio::time::timeout(self.timeout, self.page(&below, &marker)).await;
         let page = page.map_err(|_| failed("the store does not answer"))??;
         let next = page.next();
+        if next.as_ref() == Some(&marker) {
+            return Err(failed("the store's list of uploads does not end"));
+        }
         let uploads = page.uploads.into_iter().map(|listed| self.open(listed));
         let uploads: object_store::Result<Vec<_>> = uploads.collect();
         Ok(Some((uploads?, next)))
@@ -160,11 +163,11 @@ impl UploadLister {
         })
     }
 
-    async fn page(&self, below: &str, marker: Marker) -> object_store::Result<Page> {
+    async fn page(&self, below: &str, marker: &Marker) -> object_store::Result<Page> {
         let mut query = vec![("uploads", String::new()), ("prefix", below.to_owned())];
         if !marker.key.is_empty() {
-            query.push(("key-marker", marker.key));
-            query.push(("upload-id-marker", marker.id));
+            query.push(("key-marker", marker.key.clone()));
+            query.push(("upload-id-marker", marker.id.clone()));
         }
         let options = SignedUrlOptions::new().with_query(query);
         let bucket = Path::ROOT;
