@@ -23,8 +23,8 @@ use serde_json::Value;
 
 pub use accounts::{AccountCommand, Action, Switch};
 pub use apply::ApplyArgs;
-use asked::Client;
 pub use asked::ListArgs;
+use asked::{Asked, Client};
 pub use content::ContentCommand;
 pub use groups::GroupCommand;
 pub use policy::{Kept, PolicyCommand};
@@ -106,18 +106,33 @@ pub enum RegistryCommand {
     Apply(ApplyArgs),
 }
 
+/// What a command does.
+enum Work {
+    Ask(Asked),
+    Apply(ApplyArgs),
+}
+
+impl RegistryCommand {
+    fn work(self) -> Result<Work, CliError> {
+        Ok(Work::Ask(match self {
+            Self::Projects(command) => command.asked(),
+            Self::Accounts(command) => command.asked()?,
+            Self::Groups(command) => command.asked(),
+            Self::Content(command) => command.asked(),
+            Self::Policy(command) => command.asked()?,
+            Self::Upstreams(command) => command.asked()?,
+            Self::System(command) => command.asked()?,
+            Self::Apply(args) => return Ok(Work::Apply(args)),
+        }))
+    }
+}
+
 /// Runs a command and prints the answer.
 pub(crate) async fn run(args: RegistryArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let client = Client::new(&args)?;
-    let asked = match args.command {
-        RegistryCommand::Projects(command) => command.asked(),
-        RegistryCommand::Accounts(command) => command.asked()?,
-        RegistryCommand::Groups(command) => command.asked(),
-        RegistryCommand::Content(command) => command.asked(),
-        RegistryCommand::Policy(command) => command.asked()?,
-        RegistryCommand::Upstreams(command) => command.asked()?,
-        RegistryCommand::System(command) => command.asked()?,
-        RegistryCommand::Apply(args) => return apply::run(&client, &args, out).await,
+    let asked = match args.command.work()? {
+        Work::Ask(asked) => asked,
+        Work::Apply(args) => return apply::run(&client, &args, out).await,
     };
     if asked.rows_max.is_some() {
         let printed = client.pages(asked, |rows| {
@@ -178,7 +193,6 @@ mod tests {
     use clap::Parser;
     use serde_json::json;
 
-    use super::asked::Asked;
     use super::*;
 
     #[derive(Parser)]
@@ -189,15 +203,9 @@ mod tests {
 
     fn request(typed: &str) -> Asked {
         let words = std::iter::once("registry").chain(typed.split(' '));
-        match Typed::parse_from(words).args.command {
-            RegistryCommand::Projects(command) => command.asked(),
-            RegistryCommand::Accounts(command) => command.asked().unwrap(),
-            RegistryCommand::Groups(command) => command.asked(),
-            RegistryCommand::Content(command) => command.asked(),
-            RegistryCommand::Policy(command) => command.asked().unwrap(),
-            RegistryCommand::Upstreams(command) => command.asked().unwrap(),
-            RegistryCommand::System(command) => command.asked().unwrap(),
-            RegistryCommand::Apply(_) => panic!("{typed} is no single request"),
+        match Typed::parse_from(words).args.command.work().unwrap() {
+            Work::Ask(asked) => asked,
+            Work::Apply(_) => panic!("{typed} is no single request"),
         }
     }
 
