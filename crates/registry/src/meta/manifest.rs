@@ -499,7 +499,7 @@ impl Change for DeleteManifest {
         let tags = tag::take_all(tx, &target).await?;
         if !tags.is_empty() && self.graces.blob_ms > 0 {
             let until_ms = tx.now_ms + self.graces.blob_ms;
-            removed::remember(tx, manifest_id, until_ms).await?;
+            removed::remember(tx, &target, until_ms).await?;
         }
         remove(tx, &target, &self.graces).await?;
         companion::remove(tx, &self.repo, &target).await?;

@@ -9,6 +9,7 @@ use super::change::{Tx, bound};
 use super::data;
 use super::manifest::{Content, ManifestRow};
 use super::quota;
+use super::tag::Target;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
@@ -17,9 +18,16 @@ use crate::name::RepoName;
 /// for them until it is forgotten.
 pub(super) async fn remember(
     tx: &mut Tx<'_>,
-    manifest_id: i64,
+    target: &Target<'_>,
     until_ms: i64,
 ) -> Result<(), sqlx::Error> {
+    let manifest_id = target.manifest_id;
+    // A process of an earlier version may have pushed it again without forgetting it.
+    let before = Forgotten::One {
+        repo_id: target.repo_id,
+        digest: target.digest,
+    };
+    forget(tx, before).await?;
     bound!(
         "INSERT INTO removed_manifest (repo_id, digest, media_type, size, bytes, data_key, until_ms) \
          SELECT repo_id, digest, media_type, size, bytes, data_key, CAST($1 AS BIGINT) \
@@ -30,13 +38,24 @@ pub(super) async fn remember(
     .execute(&mut *tx.conn)
     .await?;
     let kept = bound!(
-        "UPDATE manifest SET data_key = NULL WHERE id = $1 \
-         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id)",
+        "SELECT size, (SELECT project_id FROM repo WHERE id = repo_id), data_key \
+         FROM manifest WHERE id = $1",
         manifest_id,
     );
     if let Some(row) = kept.fetch_optional(&mut *tx.conn).await? {
-        quota::add(tx, row.try_get(1)?, row.try_get(0)?).await?;
+        let size = row.try_get(0)?;
+        quota::add(tx, row.try_get(1)?, size).await?;
+        if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
+            // So that also a process of an earlier version takes them for known.
+            data::bury(tx, &data_key, None, size, until_ms).await?;
+        }
     }
+    bound!(
+        "UPDATE manifest SET data_key = NULL WHERE id = $1",
+        manifest_id
+    )
+    .execute(&mut *tx.conn)
+    .await?;
     Ok(())
 }
 
@@ -80,6 +99,7 @@ pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<
         quota::add(tx, row.try_get(1)?, -size).await?;
         if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
             data::bury(tx, &data_key, None, size, tx.now_ms).await?;
+            data::release(tx, &data_key).await?;
         }
     }
     Ok(())
@@ -108,5 +128,80 @@ impl Meta {
              WHERE r.name = $1 AND x.digest = $2 AND x.until_ms > $3";
         let found = bound!(sql, repo.as_str(), digest.as_str(), self.now_ms());
         Ok(self.rows(found, removed).await?.pop())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::super::change::{Change, first};
+    use super::super::connect::Place;
+    use super::super::error::Failure;
+    use super::super::manifest::DeleteManifest;
+    use super::super::open_for_tests;
+    use super::super::review::Graces;
+    use super::*;
+    use crate::who::Who;
+
+    const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    const REPO: &str = "INSERT INTO project (id, name, public, created_ms) VALUES (1, 'p', 1, 0); \
+         INSERT INTO quota (project_id, hard, used) VALUES (1, -1, 0); \
+         INSERT INTO repo (id, project_id, name, created_ms) VALUES (1, 1, 'p/a', 0)";
+    /// A push by a version that does not know what was removed.
+    const PUSH: &str = "INSERT INTO manifest (repo_id, digest, media_type, size, bytes, pushed_ms, data_key) \
+         VALUES (1, 'sha256:0000000000000000000000000000000000000000000000000000000000000000', \
+             'x', 30, x'00', 0, 'data/' || (SELECT used FROM quota)); \
+         INSERT INTO tag (repo_id, name, manifest_id, updated_ms) SELECT 1, 'v1', id, 0 FROM manifest; \
+         UPDATE quota SET used = used + 30";
+    const REMOVE_REPO: &str =
+        "DELETE FROM tag_history WHERE repo_id = 1; DELETE FROM repo WHERE id = 1";
+
+    struct Run(&'static str);
+
+    #[async_trait]
+    impl Change for Run {
+        type Out = ();
+        const NAME: &'static str = "run";
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+            sqlx::raw_sql(self.0).execute(&mut *tx.conn).await?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_earlier_versions_do_beside_this_one_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let number = async |sql| {
+            let found = meta.rows(bound!(sql), |row| first::<i64>(row)).await;
+            found.unwrap()[0]
+        };
+        meta.change(Run(REPO)).await.unwrap();
+        for _ in 0..2 {
+            meta.change(Run(PUSH)).await.unwrap();
+            let delete = DeleteManifest {
+                repo: RepoName::parse("p/a").unwrap(),
+                digest: Digest::parse(DIGEST).unwrap(),
+                spares_parts: false,
+                who: Who::system("test"),
+                graces: Graces {
+                    untagged_ms: 1000,
+                    blob_ms: 60_000,
+                    data_ms: 1000,
+                    running_ms: 1000,
+                },
+            };
+            meta.change(delete).await.unwrap();
+            assert_eq!(number("SELECT COUNT(*) FROM removed_manifest").await, 1);
+            assert_eq!(number("SELECT used FROM quota").await, 30);
+        }
+        let dead = meta.dead(10).await.unwrap();
+        let dead: Vec<&str> = dead.iter().map(|dead| dead.data_key.as_str()).collect();
+        assert_eq!(dead, ["data/0"]);
+        meta.change(Run(REMOVE_REPO)).await.unwrap();
+        assert_eq!(number("SELECT COUNT(*) FROM removed_manifest").await, 0);
     }
 }

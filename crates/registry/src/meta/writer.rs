@@ -26,6 +26,8 @@ use crate::error::{Code, Error};
 const DENIALS_MAX: usize = 16;
 /// How often a transaction that was lost to another process is made again.
 const REPETITIONS_MAX: u32 = 10;
+/// The same if what it inserts is there, which may also be so the next time.
+const DUPLICATES_MAX: u32 = 2;
 /// The longest pause before that; the first is shorter, and each may be twice as long as the one before.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -295,7 +297,7 @@ impl Far {
         let mut repetitions = 0;
         loop {
             match self.attempt(batch).await {
-                Err(error) if is_lost_race(&error) && repetitions < REPETITIONS_MAX => {
+                Err(error) if repetitions < repetitions_max(&error) => {
                     repetitions += 1;
                     tokio::time::sleep(pause(repetitions)).await;
                 }
@@ -414,13 +416,18 @@ fn pause(repetitions: u32) -> Duration {
     longest.mul_f64(rand::rng().random())
 }
 
-/// Whether PostgreSQL undid a transaction in favour of another (`serialization_failure`,
-/// `deadlock_detected`, and `unique_violation` by what the other inserted at the same time).
-fn is_lost_race(error: &sqlx::Error) -> bool {
+/// How often a transaction is made again that PostgreSQL undid, perhaps in favour of another
+/// (`serialization_failure`, `deadlock_detected`, and `unique_violation` by what the other inserted at the
+/// same time).
+fn repetitions_max(error: &sqlx::Error) -> u32 {
     let code = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
-    matches!(code.as_deref(), Some("40001" | "40P01" | "23505"))
+    match code.as_deref() {
+        Some("40001" | "40P01") => REPETITIONS_MAX,
+        Some("23505") => DUPLICATES_MAX,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
