@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
     CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, descriptor, file_of,
-    header, sha256, text,
+    header, image, sha256, text,
 };
 use tests::wait_for;
 
@@ -173,6 +173,65 @@ async fn a_manifest_stays_for_its_grace_after_somebody_was_told_that_it_is_there
     Ok(())
 }
 
+/// The index did not come, as its push was broken off.
+#[tokio::test]
+async fn what_never_had_a_tag_goes_too() -> anyhow::Result<()> {
+    let mut env = NO_GRACE.to_vec();
+    env.push(("SKALD_REGISTRY_GC_NEVER_TAGGED_GRACE", "5s"));
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let push = async |client: &RegistryClient, name: &str| {
+        let config = json!({"name": name}).to_string();
+        client.push_blob("app", config.as_bytes()).await?;
+        let image = image(config.as_bytes(), &[]).to_string().into_bytes();
+        let digest = sha256(&image);
+        let put = client
+            .put_manifest("app", &digest, MANIFEST, &image)
+            .await?;
+        anyhow::ensure!(put.status() == 201);
+        anyhow::Ok((image, format!("/v2/app/manifests/{digest}")))
+    };
+    let (part, part_path) = push(client, "part").await?;
+    let (_, pulled) = push(client, "pulled").await?;
+    let (_, lost) = push(client, "lost").await?;
+    let parts = [descriptor(MANIFEST, &part)];
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).to_string();
+    let put = client.put_manifest("app", "all", INDEX, index.as_bytes());
+    assert_eq!(put.await?.status(), 201);
+    wait_for("the lost one to go", Duration::from_secs(30), async || {
+        client.get(&pulled).await.ok()?;
+        let tried = client.request(Method::HEAD, &lost).send().await.ok()?;
+        (tried.status() == 404).then_some(())
+    })
+    .await?;
+    for path in [&pulled, &part_path] {
+        assert_eq!(client.status(Method::GET, path).await?, 200);
+    }
+    // For ever, unless it is said that all of them are to go.
+    env[4].1 = "0s";
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let (_, path) = push(client, "kept").await?;
+    let (part, _) = push(client, "part").await?;
+    let parts = [descriptor(MANIFEST, &part)];
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).to_string();
+    client
+        .put_manifest("app", "all", INDEX, index.as_bytes())
+        .await?;
+    let collect = async |asked: Value| {
+        let (status, done) = client.manage(Method::POST, "/system/gc", asked).await?;
+        anyhow::ensure!(status == 200, "{done}");
+        anyhow::Ok(done["manifests"].clone())
+    };
+    assert_eq!(collect(json!({"dry_run": false})).await?, 0);
+    let all = |dry_run: bool| json!({"dry_run": dry_run, "delete_untagged": true});
+    assert_eq!(collect(all(true)).await?, 1);
+    assert_eq!(client.status(Method::GET, &path).await?, 200);
+    assert_eq!(collect(all(false)).await?, 1);
+    assert_eq!(client.status(Method::GET, &path).await?, 404);
+    Ok(())
+}
+
 /// Its tag has moved on, and what is rescheduled asks for the digest.
 #[tokio::test]
 async fn what_a_cluster_runs_stays() -> anyhow::Result<()> {
@@ -333,10 +392,13 @@ async fn what_cannot_be_removed_is_in_nobodys_way() -> anyhow::Result<()> {
         (!path.exists()).then_some(())
     })
     .await?;
-    let metrics = registry.metrics().await?;
-    let failed = format!("registry_gc_removals_failed_total {STUCK}");
-    assert!(metrics.contains(&failed), "{metrics}");
-    Ok(())
+    let failed = format!("registry_gc_removals_failed_total {STUCK}\n");
+    let api = registry.process()?.api();
+    wait_for("all to be counted", Duration::from_secs(20), async || {
+        let (_, metrics) = api.get("/metrics", &[]).await.ok()?;
+        metrics.contains(&failed).then_some(())
+    })
+    .await
 }
 
 /// A tag that is moved does not take away what pods run that name it by its digest.

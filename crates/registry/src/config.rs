@@ -352,8 +352,11 @@ pub struct GcConfig {
     /// How often is looked for what is due.
     pub interval: DurationNs,
     /// How long a manifest stays that lost its last tag or index, or that a cache has without any and
-    /// that nobody pulls. One that was pushed without any stays.
+    /// that nobody pulls.
     pub untagged_grace: DurationNs,
+    /// How long a manifest stays that was pushed by its digest and never had a tag or an index, from its
+    /// last pull on; 0 is for ever.
+    pub never_tagged_grace: DurationNs,
     /// How long a blob stays that no manifest needs: a push has to finish within this time.
     pub blob_grace: DurationNs,
     /// How long retention and garbage collection leave alone what a cluster said that it runs.
@@ -382,6 +385,7 @@ impl Default for GcConfig {
             enabled: true,
             interval: DurationNs::from_secs(10),
             untagged_grace: DurationNs::from_secs(24 * 3600),
+            never_tagged_grace: DurationNs::from_secs(30 * 24 * 3600),
             blob_grace: DurationNs::from_secs(2 * 3600),
             running_lifetime: DurationNs::from_secs(24 * 3600),
             data_grace: DurationNs::from_secs(15 * 60),

@@ -22,7 +22,7 @@ use crate::forget;
 use crate::logs::{Done, Job};
 use crate::mark;
 use crate::meta::{
-    Bury, ExpireUploads, Forget, Postpone, Removed, Review, TakeGcTurn, Untagged, Work,
+    Bury, ExpireUploads, Forget, Postpone, Removed, Review, TakeGcTurn, Untag, Untagged, Work,
 };
 use crate::registry::Registry;
 use crate::settings::check_writable;
@@ -31,6 +31,8 @@ use crate::store;
 
 /// Things that one transaction looks at, so that pushes need not wait long.
 const REVIEWS_MAX: i64 = 64;
+/// Manifests that one transaction asks of whether anything has them.
+const MANIFESTS_MAX: i64 = 1000;
 /// Uploads that one transaction gives up.
 const UPLOADS_MAX: i64 = 64;
 /// Objects that are removed before the database is told.
@@ -244,6 +246,9 @@ async fn round(
     while !stop.is_cancelled() && meta.change(expire()).await? > 0 {}
     forget::audit(registry, stop).await?;
     let may_remove = || registry.config().gc.enabled && !registry.settings().is_read_only();
+    if untagged == Some(Untagged::All) && may_remove() {
+        untag(registry, stop).await?;
+    }
     while let Some(untagged) = untagged
         && may_remove()
         && !stop.is_cancelled()
@@ -275,6 +280,22 @@ async fn round(
         return Err(Error::new(Code::Unavailable, message));
     }
     Ok(total)
+}
+
+/// Has all manifests looked at that no tag and no index has.
+async fn untag(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
+    let mut after = Some(0);
+    while let Some(last) = after
+        && !stop.is_cancelled()
+    {
+        let some = Untag {
+            after: last,
+            limit: MANIFESTS_MAX,
+            grace_ms: registry.untagged_grace_ms(),
+        };
+        after = registry.meta().change(some).await?;
+    }
+    Ok(())
 }
 
 /// What would be removed if all that waits were due.

@@ -52,6 +52,7 @@ mod search;
 mod setting;
 mod small;
 mod tag;
+mod untagged;
 mod upload;
 mod upstream;
 mod writer;
@@ -113,6 +114,7 @@ pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::{ChangeSettings, Identify};
 pub(crate) use tag::{Condition, DeleteTag};
+pub(crate) use untagged::Untag;
 pub(crate) use upload::{
     Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over, unknown,
 };

@@ -302,6 +302,7 @@ impl Registry {
     pub(crate) fn graces(&self) -> Graces {
         Graces {
             untagged_ms: self.untagged_grace_ms(),
+            never_tagged_ms: self.0.config.gc.never_tagged_grace.0 / 1_000_000,
             blob_ms: self.blob_grace_ms(),
             data_ms: self.0.config.gc.data_grace.0 / 1_000_000,
             running_ms: self.0.config.gc.running_lifetime.0 / 1_000_000,

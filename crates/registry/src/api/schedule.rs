@@ -64,11 +64,13 @@ struct Parameters {
     delete_untagged: Option<bool>,
 }
 
-/// What becomes of manifests without a tag: they go, unless it is said that they do not.
+/// What becomes of manifests without a tag: they go, unless it is said that they do not; those that
+/// never had one go as soon only if it is said.
 pub(super) fn untagged(delete_untagged: Option<bool>) -> Untagged {
     match delete_untagged {
         Some(false) => Untagged::Stay,
-        Some(true) | None => Untagged::Go,
+        Some(true) => Untagged::All,
+        None => Untagged::Go,
     }
 }
 
@@ -122,7 +124,7 @@ pub(super) fn shown(registry: &Registry, schedule: Option<&GcSchedule>) -> Value
 
 /// What is said besides when, which Harbor has as a text.
 fn parameters(schedule: &GcSchedule) -> String {
-    let delete_untagged = schedule.untagged == Untagged::Go;
+    let delete_untagged = schedule.untagged != Untagged::Stay;
     json!({"delete_untagged": delete_untagged, "dry_run": false}).to_string()
 }
 
@@ -221,6 +223,12 @@ mod tests {
                 Some(Asked::Now),
                 true,
                 Untagged::Stay,
+            ),
+            (
+                json!({"schedule": {"type": "Manual"}, "parameters": {"delete_untagged": true}}),
+                Some(Asked::Now),
+                false,
+                Untagged::All,
             ),
             (
                 json!({"schedule": {"type": "monthly"}}),

@@ -16,7 +16,7 @@ use crate::who::Who;
 /// What the review queue has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A manifest that lost a tag or an index.
+    /// A manifest that lost a tag or an index, or never had one.
     Manifest,
     /// A repository's link to a blob that no manifest may need.
     Link,
@@ -48,7 +48,8 @@ pub(super) async fn review(
 ) -> Result<(), sqlx::Error> {
     bound!(
         "INSERT INTO gc_queue (kind, subject_id, not_before_ms) VALUES ($1, $2, $3) \
-         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+         ON CONFLICT (kind, subject_id) DO UPDATE \
+         SET not_before_ms = excluded.not_before_ms, never_tagged = 0",
         kind.name(),
         id,
         not_before_ms,

@@ -25,6 +25,7 @@ use super::removed::{self, Forgotten};
 use super::review::Graces;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
+use super::untagged;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::manifest::{Annotations, Descriptor, Manifest};
@@ -234,7 +235,8 @@ impl PutManifest {
     /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag.
     async fn keep(&self, tx: &mut Tx<'_>, id: i64) -> Result<i64, Failure> {
         bound!(
-            "UPDATE gc_queue SET not_before_ms = $1 WHERE kind = 'manifest' AND subject_id = $2",
+            "UPDATE gc_queue SET not_before_ms = $1 \
+             WHERE kind = 'manifest' AND subject_id = $2 AND not_before_ms < $1",
             tx.now_ms + self.untagged_grace_ms,
             id,
         )
@@ -344,9 +346,12 @@ impl PutManifest {
         if !self.is_copy {
             self.refuse_lost(tx, id).await?;
         }
-        if self.is_copy && self.tags.is_empty() {
+        if self.tags.is_empty() {
             let due_ms = tx.now_ms + self.untagged_grace_ms;
-            review(tx, Kind::Manifest, id, due_ms).await?;
+            match self.is_copy {
+                true => review(tx, Kind::Manifest, id, due_ms).await?,
+                false => untagged::expect(tx, id, due_ms).await?,
+            }
         }
         Ok(id)
     }
@@ -560,7 +565,8 @@ pub(super) async fn remove(
              JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.digest \
              WHERE c.manifest_id = $2 \
              UNION SELECT id FROM manifest WHERE repo_id = $3 AND subject = $4) d WHERE true \
-         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+         ON CONFLICT (kind, subject_id) DO UPDATE \
+         SET not_before_ms = excluded.not_before_ms, never_tagged = 0",
         tx.now_ms + target.grace_ms,
         id,
         target.repo_id,

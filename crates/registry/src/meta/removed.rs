@@ -189,6 +189,7 @@ mod tests {
                 who: Who::system("test"),
                 graces: Graces {
                     untagged_ms: 1000,
+                    never_tagged_ms: 0,
                     blob_ms: 60_000,
                     data_ms: 1000,
                     running_ms: 1000,

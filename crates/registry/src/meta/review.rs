@@ -17,6 +17,7 @@ use super::manifest;
 use super::outbox::{Event, tell};
 use super::removed::{self, Forgotten};
 use super::tag::Target;
+use super::untagged::{self, Untag};
 use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
@@ -51,18 +52,23 @@ impl Removed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Graces {
     pub(crate) untagged_ms: i64,
+    /// From the last push or pull of what never had a tag or an index; 0 is for ever.
+    pub(crate) never_tagged_ms: i64,
     pub(crate) blob_ms: i64,
     pub(crate) data_ms: i64,
     /// For so long what a cluster said that it runs.
     pub(crate) running_ms: i64,
 }
 
-/// What becomes of manifests that lost their last tag or index.
+/// What becomes of manifests that no tag and no index has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Untagged {
+    /// They go: those that lost the last one, and those that have waited in vain for the first.
     #[default]
     Go,
+    /// The latter go as soon as the former.
+    All,
     /// They wait until they are to go.
     Stay,
 }
@@ -95,6 +101,9 @@ impl Change for Review {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Removed, Failure> {
         let mut removed = Removed::default();
+        if self.dry_run_ahead_ms.is_some() && self.untagged == Untagged::All {
+            self.untag().apply(tx).await?;
+        }
         // What one thing leaves behind is due later; a look ahead has to follow it.
         while self.step(tx, &mut removed).await? && self.dry_run_ahead_ms.is_some() {}
         Ok(removed)
@@ -102,6 +111,15 @@ impl Change for Review {
 }
 
 impl Review {
+    /// What of the manifests may go if all without a tag do.
+    fn untag(&self) -> Untag {
+        Untag {
+            after: 0,
+            limit: self.limit,
+            grace_ms: self.graces.untagged_ms,
+        }
+    }
+
     /// What is due by then is looked at.
     fn horizon_ms(&self, tx: &Tx<'_>) -> i64 {
         tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0))
@@ -111,11 +129,11 @@ impl Review {
     async fn step(&self, tx: &mut Tx<'_>, removed: &mut Removed) -> Result<bool, Failure> {
         let left = self.limit - i64::try_from(removed.looked_at).unwrap_or(i64::MAX);
         let spared = match self.untagged {
-            Untagged::Go => "",
+            Untagged::Go | Untagged::All => "",
             Untagged::Stay => Kind::Manifest.name(),
         };
         let due = bound!(
-            "SELECT kind, subject_id FROM gc_queue WHERE not_before_ms <= $1 AND kind <> $3 \
+            "SELECT kind, subject_id, never_tagged FROM gc_queue WHERE not_before_ms <= $1 AND kind <> $3 \
              ORDER BY not_before_ms LIMIT $2",
             self.horizon_ms(tx),
             left.max(0),
@@ -126,7 +144,10 @@ impl Review {
             let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
             removed.looked_at += 1;
             match Kind::parse(&kind) {
-                Some(Kind::Manifest) => self.manifest(tx, id, removed).await?,
+                Some(Kind::Manifest) => {
+                    let was_tagged = row.try_get::<i64, _>(2)? == 0;
+                    self.manifest(tx, id, was_tagged, removed).await?;
+                }
                 Some(Kind::Link) => self.link(tx, id, removed).await?,
                 Some(Kind::Blob) => self.blob(tx, id, removed).await?,
                 None => tracing::warn!(kind, id, "the review queue has something unknown"),
@@ -151,20 +172,40 @@ impl Review {
         found.fetch_one(&mut *tx.conn).await?.try_get(0)
     }
 
-    /// A manifest goes unless a tag or an index has it, it is about one that is there, or it runs. Those
-    /// that are pulled from a cache, which has most of them by their digests only, stay for a while.
+    /// How long a manifest stays that nothing has, if it stays: those that run, those that are pulled
+    /// from a cache, which has most of them by their digests only, and those that never had a tag.
+    async fn due_ms(&self, tx: &mut Tx<'_>, id: i64, was_tagged: bool) -> Result<i64, sqlx::Error> {
+        let used = bound!(
+            "SELECT m.pushed_ms, COALESCE(u.pulled_ms, 0), p.upstream_id \
+             FROM manifest m JOIN repo r ON r.id = m.repo_id JOIN project p ON p.id = r.project_id \
+             LEFT JOIN pull u ON u.manifest_id = m.id WHERE m.id = $1",
+            id,
+        );
+        let row = used.fetch_one(&mut *tx.conn).await?;
+        let (pushed_ms, pulled_ms): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let is_cache = row.try_get::<Option<i64>, _>(2)?.is_some();
+        let used_ms = match (was_tagged, self.graces.never_tagged_ms) {
+            (true, _) if is_cache => pulled_ms.saturating_add(self.graces.untagged_ms),
+            (true, _) => 0,
+            (false, 0) => i64::MAX,
+            (false, grace_ms) => pushed_ms.max(pulled_ms).saturating_add(grace_ms),
+        };
+        let ran_ms = self.ran_ms(tx, id).await?;
+        let ran_ms = ran_ms.map_or(0, |at_ms| at_ms.saturating_add(self.graces.running_ms));
+        Ok(used_ms.max(ran_ms))
+    }
+
+    /// A manifest goes unless a tag or an index has it, it is about one that is there, or it is used.
     async fn manifest(
         &self,
         tx: &mut Tx<'_>,
         id: i64,
+        was_tagged: bool,
         removed: &mut Removed,
     ) -> Result<(), Failure> {
         reviewed(tx, Kind::Manifest, id).await?;
         let free = bound!(
-            "SELECT m.repo_id, m.digest, r.name, (SELECT u.pulled_ms FROM pull u \
-                 JOIN project p ON p.id = r.project_id \
-                 WHERE u.manifest_id = m.id AND p.upstream_id IS NOT NULL) \
-             FROM manifest m JOIN repo r ON r.id = m.repo_id \
+            "SELECT m.repo_id, m.digest, r.name FROM manifest m JOIN repo r ON r.id = m.repo_id \
              WHERE m.id = $1 \
              AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
              AND NOT EXISTS (SELECT 1 FROM manifest_child c \
@@ -176,14 +217,17 @@ impl Review {
         let Some(row) = free.fetch_optional(&mut *tx.conn).await? else {
             return Ok(());
         };
-        let pulled_ms: Option<i64> = row.try_get(3)?;
-        let due_ms = pulled_ms.map(|at_ms| at_ms.saturating_add(self.graces.untagged_ms));
-        let ran_ms = self.ran_ms(tx, id).await?;
-        let due_ms = due_ms.max(ran_ms.map(|at_ms| at_ms.saturating_add(self.graces.running_ms)));
-        if let Some(due_ms) = due_ms.filter(|due_ms| *due_ms > self.horizon_ms(tx)) {
+        let due_ms = self.due_ms(tx, id, was_tagged).await?;
+        if due_ms == i64::MAX {
+            return Ok(());
+        }
+        if due_ms > self.horizon_ms(tx) {
             // A look ahead would come back to it for ever.
             if self.dry_run_ahead_ms.is_none() {
-                link::review(tx, Kind::Manifest, id, due_ms).await?;
+                match was_tagged {
+                    true => link::review(tx, Kind::Manifest, id, due_ms).await?,
+                    false => untagged::expect(tx, id, due_ms).await?,
+                }
             }
             return Ok(());
         }

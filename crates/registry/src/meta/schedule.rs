@@ -80,7 +80,7 @@ impl Change for SetGcSchedule {
             return Err(Error::new(Code::Conflict, message).into());
         }
         let told = |kind: &str, cron: &str, untagged: Untagged| {
-            let delete_untagged = untagged == Untagged::Go;
+            let delete_untagged = untagged != Untagged::Stay;
             json!({"type": kind, "cron": cron, "delete_untagged": delete_untagged})
         };
         let was = before.as_ref();

@@ -1,0 +1,74 @@
+//! Manifests that were pushed by their digests only. A tag or an index is expected to follow; if none
+//! does, as after a push that was broken off, they go once nobody has pulled them for long.
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
+
+/// Has a manifest looked at that is new and has no tag.
+pub(super) async fn expect(
+    tx: &mut Tx<'_>,
+    manifest_id: i64,
+    not_before_ms: i64,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO gc_queue (kind, subject_id, not_before_ms, never_tagged) \
+         VALUES ('manifest', $1, $2, 1) ON CONFLICT (kind, subject_id) DO UPDATE \
+         SET not_before_ms = excluded.not_before_ms, never_tagged = excluded.never_tagged",
+        manifest_id,
+        not_before_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+/// Some manifests of all, which are to go if nothing has them, but for those that somebody has just
+/// pushed or pulled. What lost a tag or an index waits as long as it did before.
+pub(crate) struct Untag {
+    /// Those after this one, in the order of their ids.
+    pub(crate) after: i64,
+    pub(crate) limit: i64,
+    /// How long who pushed or pulled one has for a tag.
+    pub(crate) grace_ms: i64,
+}
+
+#[async_trait]
+impl Change for Untag {
+    /// The last of them.
+    type Out = Option<i64>;
+    const NAME: &'static str = "untag";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<i64>, Failure> {
+        let last = bound!(
+            "SELECT MAX(id) FROM (SELECT id FROM manifest WHERE id > $1 ORDER BY id LIMIT $2) m",
+            self.after,
+            self.limit,
+        );
+        let last: Option<i64> = last.fetch_one(&mut *tx.conn).await?.try_get(0)?;
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        bound!(
+            "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
+             SELECT 'manifest', m.id, CAST($1 AS BIGINT) FROM manifest m \
+             WHERE m.id > $2 AND m.id <= $3 AND m.pushed_ms <= $4 \
+             AND NOT EXISTS (SELECT 1 FROM pull u WHERE u.manifest_id = m.id AND u.pulled_ms > $4) \
+             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
+             AND NOT EXISTS (SELECT 1 FROM manifest_child c \
+                 WHERE c.repo_id = m.repo_id AND c.digest = m.digest) \
+             ON CONFLICT (kind, subject_id) DO UPDATE \
+             SET not_before_ms = excluded.not_before_ms, never_tagged = 0 \
+             WHERE gc_queue.never_tagged = 1",
+            tx.now_ms,
+            self.after,
+            last,
+            tx.now_ms.saturating_sub(self.grace_ms),
+        )
+        .execute(&mut *tx.conn)
+        .await?;
+        Ok(Some(last))
+    }
+}
