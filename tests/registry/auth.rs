@@ -142,6 +142,48 @@ async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Some ask for a token for nothing first.
+#[tokio::test]
+async fn a_token_lists_what_its_owner_may_pull() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let other = json!({"project_name": "other"});
+    admin.manage(Method::POST, "/projects", other).await?;
+    for repo in ["team/app", "other/app"] {
+        admin.push_image(repo, "v1", &bytes(3, 10)).await?;
+    }
+    let robot = json!({"name": "ci", "level": "system", "duration": -1, "permissions": [
+        {"kind": "project", "namespace": "team",
+         "access": [{"resource": "repository", "action": "pull"}]}]});
+    let (_, robot) = admin.manage(Method::POST, "/robots", robot).await?;
+    let text = |key: &str| robot[key].as_str().unwrap_or_default();
+    let robot = registry.client().login(text("name"), text("secret"));
+    let ask = async |client: &RegistryClient, scope: &str| {
+        let given = client
+            .json(&format!("/service/token?scope={scope}"))
+            .await?;
+        let token = given["token"].as_str().unwrap_or_default();
+        let asked = registry.client().request(Method::GET, "/v2/_catalog");
+        anyhow::Ok(asked.bearer_auth(token).send().await?)
+    };
+    let catalog = "registry:catalog:*";
+    for (client, seen) in [
+        (&admin, json!(["other/app", "team/app"])),
+        (&dev, json!(["team/app"])),
+        (&robot, json!(["team/app"])),
+    ] {
+        let refused = ask(client, "").await?;
+        assert_eq!(refused.status(), 401);
+        let challenge = header(&refused, "www-authenticate")?;
+        let wanted = format!("scope=\"{catalog}\",error=\"insufficient_scope\"");
+        assert!(challenge.contains(&wanted), "{challenge}");
+        let listed: Value = ask(client, catalog).await?.json().await?;
+        assert_eq!(listed["repositories"], seen);
+    }
+    assert_eq!(ask(registry.client(), catalog).await?.status(), 401);
+    Ok(())
+}
+
 #[tokio::test]
 async fn tokens_say_what_they_allow() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;

@@ -486,17 +486,24 @@ pub(crate) fn reach(caller: &Caller) -> Reach {
     }
 }
 
-/// The repositories that a caller may know of.
-pub(crate) fn listed(caller: &Caller) -> Reach {
+/// The repositories that a caller may know of. Who shows a token that says that it is for the catalog
+/// knows of what whom it was given to may pull.
+pub(crate) async fn listed(registry: &Registry, caller: &Caller) -> Result<Reach, Error> {
     match caller {
-        Caller::Token { access, .. }
-            if access
-                .iter()
-                .any(|access| access.kind == "registry" && access.name == "catalog") =>
-        {
-            Reach::All
+        Caller::Token { access, .. } => {
+            let is_catalog = |access: &Access| {
+                access.kind == "registry"
+                    && access.name == "catalog"
+                    && access.actions.iter().any(|name| name == "*")
+            };
+            if !access.iter().any(is_catalog) {
+                let message = "the list of repositories needs a token that is for it";
+                return Err(Error::new(Code::Unauthorized, message));
+            }
+            let owner = owner(registry, caller).await?;
+            Ok(owner.map_or(Reach::Projects(Vec::new()), |owner| reach(&owner)))
         }
-        caller => reach(caller),
+        caller => Ok(reach(caller)),
     }
 }
 

@@ -68,6 +68,12 @@ impl Call {
         })
     }
 
+    /// The same error with what tells its client which token would do.
+    pub(crate) fn challenge(&self, error: Error) -> Error {
+        let scope = scope(&self.target, &self.method);
+        auth::challenge(error, &self.registry, &self.headers, scope)
+    }
+
     /// The registry that a repository's project is a cache of.
     pub(crate) async fn upstream(&self, repo: &RepoName) -> Result<Option<Arc<Upstream>>, Error> {
         let upstream = self.registry.meta().upstream_of(repo.project()).await?;

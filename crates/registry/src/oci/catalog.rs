@@ -10,7 +10,8 @@ use crate::error::Error;
 
 pub(super) async fn list(call: Call) -> Result<Response, Error> {
     let page = Page::of(&call)?;
-    let reach = auth::listed(&call.caller);
+    let reach = auth::listed(&call.registry, &call.caller).await;
+    let reach = reach.map_err(|error| call.challenge(error))?;
     let wanted = page.lookahead();
     let found = call.registry.meta().repos(&reach, &page.last, wanted);
     let mut repos = found.await?;
