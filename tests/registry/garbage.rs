@@ -293,6 +293,125 @@ async fn an_index_of_what_was_lost_is_refused_and_of_what_never_was_there_is_war
     Ok(())
 }
 
+/// A blob that nothing needs, pushed when all else was there, so that its grace is over last.
+async fn wait_until_one_goes(client: &RegistryClient, repo: &str) -> anyhow::Result<()> {
+    let path = format!(
+        "/v2/{repo}/blobs/{}",
+        client.push_blob(repo, b"free").await?
+    );
+    wait_for("a blob to go", Duration::from_secs(30), || async {
+        (client.get(&path).await.ok()?.is_none()).then_some(())
+    })
+    .await
+}
+
+/// What goes as soon as nothing needs it, but not between its push and that of the manifest.
+const SHORT_GRACE: [(&str, &str); 4] = [
+    NO_GRACE[0],
+    ("SKALD_REGISTRY_GC_BLOB_GRACE", "3s"),
+    NO_GRACE[2],
+    NO_GRACE[3],
+];
+
+/// BuildKit's cache is an index of blobs.
+#[tokio::test]
+async fn blobs_that_an_index_names_stay_with_it() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &SHORT_GRACE).await?;
+    let client = registry.client();
+    let (layer, late) = (bytes(110, 500), bytes(111, 500));
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [
+            descriptor(LAYER, &layer),
+            descriptor("application/vnd.buildkit.cacheconfig.v0", &late),
+        ],
+    });
+    let index = index.to_string().into_bytes();
+    client.push_blob("team/cache", &layer).await?;
+    let put = client
+        .put_manifest("team/cache", "v1", INDEX, &index)
+        .await?;
+    assert_eq!(put.status(), 201);
+    let warning = header(&put, "warning")?;
+    assert!(warning.contains("team/cache lacks 1 "), "{warning}");
+    client.push_blob("team/cache", &late).await?;
+    let put = client
+        .put_manifest("team/cache", "v1", INDEX, &index)
+        .await?;
+    assert_eq!(
+        (put.status().as_u16(), put.headers().get("warning")),
+        (201, None)
+    );
+    wait_until_one_goes(client, "team/cache").await?;
+    let project = client.manage(Method::POST, "/projects", json!({"project_name": "other"}));
+    assert_eq!(project.await?.0, 201);
+    let copy = "/projects/other/repositories/cache/artifacts?from=team/cache:v1";
+    assert_eq!(client.manage(Method::POST, copy, Value::Null).await?.0, 201);
+    wait_until_one_goes(client, "other/cache").await?;
+    for blob in [&layer, &late] {
+        for repo in ["team/cache", "other/cache"] {
+            let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
+            assert_eq!(client.get(&path).await?.as_ref(), Some(blob), "{repo}");
+        }
+    }
+    let path = format!("/v2/team/cache/blobs/{}", sha256(&layer));
+    assert_eq!(client.status(Method::DELETE, &path).await?, 405);
+    let by_digest = format!("/v2/team/cache/manifests/{}", sha256(&index));
+    assert_eq!(client.status(Method::DELETE, &by_digest).await?, 202);
+    wait_for("its blobs to go", Duration::from_secs(30), || async {
+        (client.get(&path).await.ok()?.is_none()).then_some(())
+    })
+    .await
+}
+
+/// Who has no way to where they are pushes them on purpose.
+#[tokio::test]
+async fn foreign_layers_that_were_pushed_stay() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &SHORT_GRACE).await?;
+    let client = registry.client();
+    let (before, after, never) = (bytes(112, 500), bytes(113, 500), bytes(114, 500));
+    let config = b"{}";
+    let mut windows = image(config, &[]);
+    windows["layers"] = json!([
+        descriptor(
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            &before
+        ),
+        descriptor(
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            &after
+        ),
+        descriptor(
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            &never
+        ),
+    ]);
+    let windows = windows.to_string().into_bytes();
+    client.push_blob("team/win", config).await?;
+    client.push_blob("team/win", &before).await?;
+    let put = client
+        .put_manifest("team/win", "v1", MANIFEST, &windows)
+        .await?;
+    assert_eq!(
+        (put.status().as_u16(), put.headers().get("warning")),
+        (201, None)
+    );
+    client.push_blob("team/win", &after).await?;
+    wait_until_one_goes(client, "team/win").await?;
+    let project = client.manage(Method::POST, "/projects", json!({"project_name": "other"}));
+    assert_eq!(project.await?.0, 201);
+    let copy = "/projects/other/repositories/win/artifacts?from=team/win:v1";
+    assert_eq!(client.manage(Method::POST, copy, Value::Null).await?.0, 201);
+    wait_until_one_goes(client, "other/win").await?;
+    for blob in [&before, &after] {
+        for repo in ["team/win", "other/win"] {
+            let path = format!("/v2/{repo}/blobs/{}", sha256(blob));
+            assert_eq!(client.get(&path).await?.as_ref(), Some(blob), "{repo}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_would_go_and_nothing_goes() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;

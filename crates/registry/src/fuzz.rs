@@ -35,7 +35,8 @@ pub fn path(text: &str) -> Option<String> {
 pub fn manifest(content_type: Option<&str>, bytes: &[u8]) -> Option<(String, Vec<String>)> {
     let descriptors_max = LimitConfig::default().descriptors_max;
     let (media_type, manifest) = manifest::read(content_type, bytes, descriptors_max).ok()?;
-    let named = manifest.blobs.iter().chain(&manifest.manifests);
+    let named = manifest.blobs.iter().chain(&manifest.foreign);
+    let named = named.chain(&manifest.manifests);
     let digests = named.map(|descriptor| &descriptor.digest);
     let digests = digests.chain(&manifest.subject);
     let digests = digests.map(Digest::to_string).collect();

@@ -38,7 +38,9 @@ pub(crate) struct Descriptor {
 pub(crate) struct Manifest {
     /// Blobs that must be there: configuration and layers, each once.
     pub(crate) blobs: Vec<Descriptor>,
-    /// Manifests that an index names, each once.
+    /// Layers whose bytes are somewhere else, each once; some clients push them all the same.
+    pub(crate) foreign: Vec<Descriptor>,
+    /// What an index names, each once: manifests, but some clients name blobs there.
     pub(crate) manifests: Vec<Descriptor>,
     /// The manifest that this one is about.
     pub(crate) subject: Option<Digest>,
@@ -155,10 +157,11 @@ pub(crate) fn read(
         subject: subject.transpose()?.map(|descriptor| descriptor.digest),
         annotations: read.annotations,
         blobs: once(manifest.blobs),
+        foreign: once(manifest.foreign),
         manifests: once(manifest.manifests),
         ..manifest
     };
-    let named = manifest.blobs.len() + manifest.manifests.len();
+    let named = manifest.blobs.len() + manifest.foreign.len() + manifest.manifests.len();
     if named > descriptors_max {
         return Err(invalid(format!(
             "registry.limits.descriptors_max: a manifest names at most {descriptors_max} blobs or \
@@ -183,17 +186,17 @@ fn image(read: &Read) -> Result<Manifest, Error> {
     let config = config.ok_or_else(|| invalid("an image manifest has a `config`"))?;
     let layers = read.layers.as_deref();
     let layers = layers.ok_or_else(|| invalid("an image manifest has `layers`"))?;
-    // All are checked, also those that need not be there.
-    let mut blobs = vec![config.descriptor()?];
+    let (mut blobs, mut foreign) = (vec![config.descriptor()?], Vec::new());
     for Object(layer) in layers {
-        let descriptor = layer.descriptor()?;
-        if !layer.is_foreign() {
-            blobs.push(descriptor);
+        match layer.is_foreign() {
+            true => foreign.push(layer.descriptor()?),
+            false => blobs.push(layer.descriptor()?),
         }
     }
     let kind = read.artifact_type.clone().filter(|kind| !kind.is_empty());
     Ok(Manifest {
         blobs,
+        foreign,
         artifact_type: kind.or_else(|| config.media_type.clone()),
         ..Manifest::default()
     })
@@ -245,7 +248,7 @@ mod tests {
             "unknown": {"kept": true},
         });
         let manifest = read_value(OCI_MANIFEST, &image).unwrap();
-        assert_eq!(manifest.blobs.len(), 2);
+        assert_eq!((manifest.blobs.len(), manifest.foreign.len()), (2, 1));
         assert_eq!(
             manifest.artifact_type.as_deref(),
             Some("application/x.config")

@@ -109,9 +109,10 @@ impl Copying<'_> {
                 let message = format!("one copy takes at most {MANIFESTS_MAX} manifests along");
                 return Err(Error::new(Code::ManifestInvalid, message));
             }
-            // An index may name manifests that are not there.
-            if let Some(row) = self.find(&Reference::Digest(digest.clone())).await? {
-                self.divide(row, digest, tags, &mut waiting).await?;
+            match self.find(&Reference::Digest(digest.clone())).await? {
+                Some(row) => self.divide(row, digest, tags, &mut waiting).await?,
+                // An index may name blobs, or what is not there.
+                None => self.mount(&digest).await?,
             }
         }
         Ok(digest)
@@ -177,15 +178,8 @@ impl Copying<'_> {
     async fn put(&self, row: &ManifestRow, digest: &Digest, tags: Vec<Tag>) -> Result<(), Error> {
         let registry = &self.admin.registry;
         let read = self.read(row).await?;
-        for blob in &read.manifest.blobs {
-            let mount = Mount {
-                repo: self.to.clone(),
-                digest: blob.digest.clone(),
-                from: self.from.clone(),
-                grace_ms: registry.blob_grace_ms(),
-                who: self.admin.who(),
-            };
-            registry.meta().change(mount).await?;
+        for blob in read.manifest.blobs.iter().chain(&read.manifest.foreign) {
+            self.mount(&blob.digest).await?;
         }
         let (who, to) = (self.admin.who(), self.to.clone());
         let put = PutManifest {
@@ -193,6 +187,19 @@ impl Copying<'_> {
             ..read.pushed(registry, who, to, digest.clone())
         };
         large::put(registry, put).await.map(|_| ())
+    }
+
+    /// Has a blob where it is copied to, if it is there.
+    async fn mount(&self, digest: &Digest) -> Result<(), Error> {
+        let registry = &self.admin.registry;
+        let mount = Mount {
+            repo: self.to.clone(),
+            digest: digest.clone(),
+            from: self.from.clone(),
+            grace_ms: registry.blob_grace_ms(),
+            who: self.admin.who(),
+        };
+        registry.meta().change(mount).await.map(|_| ())
     }
 
     /// The tags of what is copied, with the one that it was found by.

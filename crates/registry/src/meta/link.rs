@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::batch::{batches, places};
+use super::batch::{batches, places, with_digests};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::lost;
+use super::missing;
 use super::project::{RepoId, ensure_repo};
 use super::quota;
 use crate::digest::Digest;
+use crate::manifest::Descriptor;
 use crate::name::RepoName;
 use crate::who::Who;
 
@@ -130,32 +132,80 @@ pub(super) async fn adopt(
     Ok(())
 }
 
+/// Has a manifest keep, of what it names and what need not be there, the blobs that its repository
+/// has or will have: layers that are foreign, and what an index names that is no manifest, as
+/// BuildKit's caches do.
+pub(super) async fn tie(
+    tx: &mut Tx<'_>,
+    repo_id: i64,
+    manifest_id: i64,
+    foreign: &[Descriptor],
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO manifest_blob (manifest_id, link_id) SELECT c.manifest_id, l.id \
+         FROM manifest_child c CROSS JOIN blob b CROSS JOIN repo_blob l \
+         WHERE c.manifest_id = $1 AND b.digest = c.digest \
+         AND l.blob_id = b.id AND l.repo_id = c.repo_id ON CONFLICT DO NOTHING",
+        manifest_id,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    for batch in batches(foreign) {
+        missing::await_blobs(tx, repo_id, manifest_id, &batch, true).await?;
+        let digests: Vec<&str> = batch.iter().map(|layer| layer.digest.as_str()).collect();
+        tie_waiting(tx, repo_id, &digests).await?;
+        forget_waiting(tx, repo_id, &digests).await?;
+    }
+    Ok(())
+}
+
 /// A repository's manifests that wait for a blob that it has now, as they said that it would be: one
 /// that says that it has another size goes on waiting.
 const COME: &str = "FROM manifest_missing x JOIN blob b ON b.digest = x.digest \
      JOIN repo_blob l ON l.blob_id = b.id AND l.repo_id = x.repo_id \
      WHERE x.repo_id = $1 AND (x.size IS NULL OR x.size = b.size) AND x.digest IN";
 
-/// Ties links that are new to the manifests that have been waiting for the blobs.
+/// Ties links that are new to the manifests that have been waiting for the blobs, or that name them.
 async fn expected(tx: &mut Tx<'_>, repo_id: i64, digests: &[&str]) -> Result<(), sqlx::Error> {
-    let places = places(1, digests.len(), 1);
-    let tie = format!(
-        "INSERT INTO manifest_blob (manifest_id, link_id) \
-         SELECT x.manifest_id, l.id {COME} ({places}) ON CONFLICT DO NOTHING"
-    );
-    let forget = format!(
-        "DELETE FROM manifest_missing WHERE (manifest_id, digest) IN \
-         (SELECT x.manifest_id, x.digest {COME} ({places}))"
-    );
-    for sql in [tie, forget] {
-        let query = bound!(AssertSqlSafe(sql), repo_id);
-        let query = digests
-            .iter()
-            .fold(query, |query, digest| query.bind(*digest));
-        if query.execute(&mut *tx.conn).await?.rows_affected() == 0 {
-            break;
-        }
+    if tie_waiting(tx, repo_id, digests).await? > 0 {
+        forget_waiting(tx, repo_id, digests).await?;
     }
+    let sql = format!(
+        "INSERT INTO manifest_blob (manifest_id, link_id) SELECT c.manifest_id, l.id \
+         FROM manifest_child c CROSS JOIN blob b CROSS JOIN repo_blob l \
+         WHERE c.repo_id = $1 AND c.digest IN ({}) AND b.digest = c.digest \
+         AND l.blob_id = b.id AND l.repo_id = c.repo_id ON CONFLICT DO NOTHING",
+        places(1, digests.len(), 1)
+    );
+    let tied = with_digests(sql, repo_id, digests);
+    tied.execute(&mut *tx.conn).await?;
+    Ok(())
+}
+
+/// Ties blobs to the manifests that wait for them; gives how many ties are new.
+async fn tie_waiting(tx: &mut Tx<'_>, repo_id: i64, digests: &[&str]) -> Result<u64, sqlx::Error> {
+    let sql = format!(
+        "INSERT INTO manifest_blob (manifest_id, link_id) \
+         SELECT x.manifest_id, l.id {COME} ({}) ON CONFLICT DO NOTHING",
+        places(1, digests.len(), 1)
+    );
+    let tied = with_digests(sql, repo_id, digests);
+    Ok(tied.execute(&mut *tx.conn).await?.rows_affected())
+}
+
+/// Nobody waits any more for blobs that are there.
+async fn forget_waiting(
+    tx: &mut Tx<'_>,
+    repo_id: i64,
+    digests: &[&str],
+) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "DELETE FROM manifest_missing WHERE (manifest_id, digest) IN \
+         (SELECT x.manifest_id, x.digest {COME} ({}))",
+        places(1, digests.len(), 1)
+    );
+    let forgotten = with_digests(sql, repo_id, digests);
+    forgotten.execute(&mut *tx.conn).await?;
     Ok(())
 }
 

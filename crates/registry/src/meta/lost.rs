@@ -60,11 +60,11 @@ pub(super) async fn blobs(
     manifest_id: i64,
 ) -> Result<Vec<String>, sqlx::Error> {
     let sql = "SELECT l.digest FROM manifest_missing x JOIN lost_blob l ON l.digest = x.digest \
-         WHERE l.repo = $1 AND x.manifest_id = $2 ORDER BY l.digest";
+         WHERE l.repo = $1 AND x.manifest_id = $2 AND x.optional = 0 ORDER BY l.digest";
     digests(tx, sql, repo, manifest_id).await
 }
 
-/// The lost manifests that an index of a repository names.
+/// What an index of a repository names and the repository lost, manifests or blobs.
 pub(super) async fn manifests(
     tx: &mut Tx<'_>,
     repo: &RepoName,
@@ -72,7 +72,9 @@ pub(super) async fn manifests(
 ) -> Result<Vec<String>, sqlx::Error> {
     let sql = "SELECT l.digest FROM manifest_child c JOIN lost_blob l ON l.digest = c.digest \
          WHERE l.repo = $1 AND c.manifest_id = $2 AND NOT EXISTS (SELECT 1 FROM manifest m \
-             WHERE m.repo_id = c.repo_id AND m.digest = c.digest) ORDER BY l.digest";
+             WHERE m.repo_id = c.repo_id AND m.digest = c.digest) \
+         AND NOT EXISTS (SELECT 1 FROM blob b JOIN repo_blob k ON k.blob_id = b.id \
+             WHERE b.digest = c.digest AND k.repo_id = c.repo_id) ORDER BY l.digest";
     digests(tx, sql, repo, index_id).await
 }
 

@@ -190,7 +190,7 @@ impl Change for PutManifest {
         );
         let found = found.fetch_optional(&mut *tx.conn).await?;
         let manifest_id = match found {
-            Some(row) => self.keep(tx, first(&row)?).await?,
+            Some(row) => self.keep(tx, repo, first(&row)?).await?,
             None => self.insert(tx, repo).await?,
         };
         let target = Target {
@@ -232,8 +232,10 @@ impl Change for PutManifest {
 }
 
 impl PutManifest {
-    /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag.
-    async fn keep(&self, tx: &mut Tx<'_>, id: i64) -> Result<i64, Failure> {
+    /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag. An
+    /// earlier version may not have kept all that it names.
+    async fn keep(&self, tx: &mut Tx<'_>, repo: RepoId, id: i64) -> Result<i64, Failure> {
+        link::tie(tx, repo.repo, id, &self.manifest.foreign).await?;
         bound!(
             "UPDATE gc_queue SET not_before_ms = $1 \
              WHERE kind = 'manifest' AND subject_id = $2 AND not_before_ms < $1",
@@ -269,7 +271,9 @@ impl PutManifest {
     async fn insert(&self, tx: &mut Tx<'_>, repo: RepoId) -> Result<i64, Failure> {
         let repo_id = repo.repo;
         if self.is_copy {
-            link::adopt(tx, repo, &digests(&self.manifest.blobs)).await?;
+            let named = self.manifest.blobs.iter().chain(&self.manifest.manifests);
+            let named: Vec<&str> = named.map(|one| one.digest.as_str()).collect();
+            link::adopt(tx, repo, &named).await?;
         }
         let (links, missing) = self.links(tx, repo_id).await?;
         let digest = self.digest.as_str();
@@ -316,19 +320,7 @@ impl PutManifest {
             made.execute(&mut *tx.conn).await?;
         }
         for batch in batches(missing) {
-            let sql = format!(
-                "INSERT INTO manifest_missing (manifest_id, repo_id, digest, size) VALUES {} \
-                 ON CONFLICT DO NOTHING",
-                places(0, batch.len(), 4)
-            );
-            let made = batch
-                .iter()
-                .fold(sqlx::query(AssertSqlSafe(sql)), |made, blob| {
-                    let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
-                    let made = made.bind(id).bind(repo_id);
-                    made.bind(blob.digest.as_str()).bind(size)
-                });
-            made.execute(&mut *tx.conn).await?;
+            missing::await_blobs(tx, repo_id, id, &batch, false).await?;
         }
         for batch in batches(&self.manifest.manifests) {
             let sql = format!(
@@ -343,6 +335,7 @@ impl PutManifest {
                 });
             made.execute(&mut *tx.conn).await?;
         }
+        link::tie(tx, repo_id, id, &self.manifest.foreign).await?;
         if !self.is_copy {
             self.refuse_lost(tx, id).await?;
         }
@@ -416,9 +409,11 @@ impl PutManifest {
         }
         let mut missing = digests(&self.manifest.manifests);
         for batch in batches(missing.clone()) {
+            let places = places(1, batch.len(), 1);
             let sql = format!(
-                "SELECT digest FROM manifest WHERE repo_id = $1 AND digest IN ({})",
-                places(1, batch.len(), 1)
+                "SELECT digest FROM manifest WHERE repo_id = $1 AND digest IN ({places}) \
+                 UNION SELECT b.digest FROM blob b CROSS JOIN repo_blob l \
+                 WHERE l.blob_id = b.id AND l.repo_id = $1 AND b.digest IN ({places})"
             );
             let found = with_digests(sql, repo_id, &batch);
             for row in found.fetch_all(&mut *tx.conn).await? {

@@ -27,6 +27,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0018.sql"),
     include_str!("schema/0019.sql"),
     include_str!("schema/0020.sql"),
+    include_str!("schema/0025.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
@@ -112,6 +113,8 @@ async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sq
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::connect::{Place, writer};
     use super::*;
 
@@ -123,23 +126,49 @@ mod tests {
          VALUES (1, 'sha256:a', 'x', 30, x'00', 0), (2, 'sha256:a', 'x', 30, x'00', 0), \
          (2, 'sha256:b', 'x', 4, x'00', 0)";
 
-    #[tokio::test]
-    async fn projects_are_charged_for_the_manifests_that_they_had() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = Place::File(directory.path().join("registry.db"));
+    /// An index that names a blob, of a version that took all that it names for manifests.
+    const CACHE_BEFORE: &str = "INSERT INTO project (id, name, public, created_ms) VALUES (1, 'p', 1, 0); \
+         INSERT INTO repo (id, project_id, name, created_ms) VALUES (1, 1, 'p/a', 0), (2, 1, 'p/b', 0); \
+         INSERT INTO blob (id, digest, size, data_key, created_ms) VALUES (5, 'sha256:l', 1, 'k', 0); \
+         INSERT INTO repo_blob (id, repo_id, blob_id, project_id, linked_ms) VALUES (6, 1, 5, 1, 0); \
+         INSERT INTO manifest (id, repo_id, digest, media_type, size, bytes, pushed_ms) \
+         VALUES (7, 1, 'sha256:i', 'x', 30, x'00', 0), (8, 2, 'sha256:i', 'x', 30, x'00', 0); \
+         INSERT INTO manifest_child (manifest_id, repo_id, digest) \
+         VALUES (7, 1, 'sha256:l'), (7, 1, 'sha256:m'), (8, 2, 'sha256:l')";
+
+    /// A database of an earlier version, with something in it, that is brought up to date.
+    async fn migrated(directory: &Path, steps: usize, before: &'static str) -> AnyPool {
+        let place = Place::File(directory.join("registry.db"));
         let pool = writer(&place).await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
-        for (at, step) in STEPS.iter().enumerate().take(5) {
+        for (at, step) in STEPS.iter().enumerate().take(steps) {
             begin(&mut connection, Engine::Sqlite).await.unwrap();
             let step = in_words_of(Engine::Sqlite, step);
             take(&mut connection, &step, at as i64 + 1).await.unwrap();
         }
-        run(&mut connection, BEFORE).await.unwrap();
+        run(&mut connection, before).await.unwrap();
         drop(connection);
         migrate(&pool, Engine::Sqlite).await.unwrap();
+        pool
+    }
+
+    #[tokio::test]
+    async fn projects_are_charged_for_the_manifests_that_they_had() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = migrated(directory.path(), 5, BEFORE).await;
         let used = sqlx::query("SELECT used FROM quota ORDER BY project_id");
         let used = used.fetch_all(&pool).await.unwrap();
         let used: Vec<i64> = used.iter().map(|row| row.get(0)).collect();
         assert_eq!(used, [1064, 0]);
+    }
+
+    #[tokio::test]
+    async fn blobs_that_indexes_name_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let pool = migrated(directory.path(), 18, CACHE_BEFORE).await;
+        let ties = sqlx::query("SELECT manifest_id, link_id FROM manifest_blob");
+        let ties = ties.fetch_all(&pool).await.unwrap();
+        let ties: Vec<(i64, i64)> = ties.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(ties, [(7, 6)]);
     }
 }
