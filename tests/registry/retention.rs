@@ -182,7 +182,12 @@ async fn what_runs_stays() -> anyhow::Result<()> {
     let running = json!({"images": [image(0), image(1), image(2)]});
     let said = client.manage(Method::PUT, "/running/prod", running);
     assert_eq!(said.await?.0, 200);
-    for wrong in [json!({"images": ["team/app:v1"]}), json!({})] {
+    for wrong in [
+        json!({"images": ["team/app:v1"]}),
+        json!({}),
+        json!({"images": []}),
+        json!({"images": [image(0)], "nothing": true}),
+    ] {
         let said = client.manage(Method::PUT, "/running/prod", wrong);
         assert_eq!(said.await?.0, 400);
     }
@@ -205,7 +210,8 @@ async fn what_runs_stays() -> anyhow::Result<()> {
         (Some(json!([])), json!([])),
     ] {
         if let Some(images) = images {
-            let said = client.manage(Method::PUT, "/running/prod", json!({"images": images}));
+            let said = json!({"images": images, "nothing": images == json!([])});
+            let said = client.manage(Method::PUT, "/running/prod", said);
             assert_eq!(said.await?.0, 200);
         }
         let run = json!({"dry_run": false});

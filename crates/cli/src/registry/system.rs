@@ -80,6 +80,9 @@ pub enum SystemCommand {
     SetRunning {
         /// The cluster
         cluster: String,
+        /// It runs nothing any more; standard input is not read
+        #[arg(long)]
+        nothing: bool,
     },
     /// Compare database and store while the registry goes on; fails if something is not as it
     /// should be
@@ -139,7 +142,13 @@ impl SystemCommand {
             Self::Keys { list } => Asked::list("/system/keys", list),
             Self::RotateKey => Asked::of(Method::POST, "/system/keys", None),
             Self::Running { list } => Asked::list("/running", list),
-            Self::SetRunning { cluster } => set_running(&cluster, &read_lines()?),
+            Self::SetRunning { cluster, nothing } => {
+                let lines = match nothing {
+                    true => None,
+                    false => Some(read_lines()?),
+                };
+                set_running(&cluster, lines.as_deref())?
+            }
         })
     }
 }
@@ -183,12 +192,20 @@ fn read_lines() -> Result<String, CliError> {
     Ok(lines)
 }
 
-/// Containers that have not begun yet have no image.
-fn set_running(cluster: &str, lines: &str) -> Asked {
+/// Containers that have not begun yet have no image. Lines without any are no cluster that runs
+/// nothing, but what is left of a command that failed.
+fn set_running(cluster: &str, lines: Option<&str>) -> Result<Asked, CliError> {
+    let path = format!("/running/{}", encoded(cluster));
+    let Some(lines) = lines else {
+        return Ok(Asked::put(path, json!({"images": [], "nothing": true})));
+    };
     let lines = lines.lines().map(str::trim);
     let images: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let path = format!("/running/{}", encoded(cluster));
-    Asked::put(path, json!({"images": images}))
+    if images.is_empty() {
+        let message = "standard input has no image; with --nothing the cluster runs none";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    Ok(Asked::put(path, json!({"images": images})))
 }
 
 #[cfg(test)]
@@ -222,11 +239,16 @@ mod tests {
 
     #[test]
     fn lines_are_images() {
-        let asked = set_running("prod", "a@sha256:1\n\n  b@sha256:2\n");
+        let asked = set_running("prod", Some("a@sha256:1\n\n  b@sha256:2\n")).unwrap();
         assert_eq!(asked.path, "/running/prod");
         assert_eq!(
             asked.body,
             Some(json!({"images": ["a@sha256:1", "b@sha256:2"]}))
         );
+        for nothing in ["", "\n \n"] {
+            assert!(set_running("prod", Some(nothing)).is_err());
+        }
+        let body = json!({"images": [], "nothing": true});
+        assert_eq!(set_running("prod", None).unwrap().body, Some(body));
     }
 }

@@ -15,7 +15,7 @@ const IMAGES_MAX: usize = 10_000;
 
 /// What can be done with what clusters run.
 pub(super) fn operations(all: Operations) -> Operations {
-    let change = "Say what a cluster runs; nothing is nothing any more";
+    let change = "Say what a cluster runs; of none, that it runs `nothing`";
     all.list("/running", "Clusters that said what they run", &PAGES, list)
         .put("/running/{cluster}", change, set)
 }
@@ -25,6 +25,9 @@ pub(super) fn operations(all: Operations) -> Operations {
 #[serde(deny_unknown_fields)]
 struct Running {
     images: Vec<String>,
+    /// Whether it is meant that there are none.
+    #[serde(default)]
+    nothing: bool,
 }
 
 /// The digest that a cluster names an image by.
@@ -53,6 +56,12 @@ async fn set(admin: Admin, Path(cluster): Path<String>, Body(running): Body<Runn
         }
         if running.images.len() > IMAGES_MAX {
             return Err(wrong(format!("a cluster has at most {IMAGES_MAX} images")));
+        }
+        // What lists them may have failed, and all that runs would go.
+        if running.images.is_empty() != running.nothing {
+            return Err(wrong(
+                "images are what the cluster runs; if that is none, nothing is true",
+            ));
         }
         let images = running.images.iter().map(|image| digest(image));
         let set = SetRunning {
