@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use globset::{Glob, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 use model::units::DurationNs;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ static MATCHERS: LazyLock<Cache<String, Arc<GlobMatcher>>> =
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) kind: Kind,
-    /// Repositories, without the project: a glob.
+    /// Repositories, without the project: a glob. A star of a retention ends at a slash, as Harbor's do,
+    /// and two do not; that of an immutable rule does not, so that it holds rather too much.
     #[serde(default = "all")]
     pub(crate) repositories: String,
     /// Tags: a glob.
@@ -45,25 +46,26 @@ pub(crate) struct Rule {
     pub(crate) keep: Keep,
 }
 
-/// What of its tags a retention keeps: all that one of these says.
+/// What of its tags a retention keeps: all that one of these says. What is counted is artifacts, as by
+/// Harbor, however many tags each has; and what is kept has all its tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Keep {
-    /// How many of the tags that were pushed last.
+    /// How many of the artifacts that were pushed last.
     #[serde(
         rename = "latestPushedK",
         alias = "mostRecentlyPushedCount",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) latest_pushed: Option<usize>,
-    /// How many of the tags that were pulled last; those that never were come after all others.
+    /// How many of the artifacts that were pulled last; those that never were come after all others.
     #[serde(
         rename = "latestPulledN",
         alias = "mostRecentlyPulledCount",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) latest_pulled: Option<usize>,
-    /// How many of the tags that were pushed or pulled last.
+    /// How many of the artifacts that were pushed or pulled last.
     #[serde(rename = "latestActiveK", skip_serializing_if = "Option::is_none")]
     pub(crate) latest_active: Option<usize>,
     /// Tags for so many days since their push.
@@ -150,9 +152,19 @@ impl Rule {
             }
             _ => {}
         }
+        let repositories = match self.kind {
+            Kind::Immutable => glob(&self.repositories)?,
+            Kind::Retention => {
+                glob(&self.repositories)?;
+                let mut up_to_slash = GlobBuilder::new(&self.repositories);
+                let up_to_slash = up_to_slash.literal_separator(true).build();
+                let up_to_slash = up_to_slash.map_err(|error| wrong(error.to_string()))?;
+                Arc::new(up_to_slash.compile_matcher())
+            }
+        };
         Ok(Scope {
             is_empty: self.disabled,
-            repositories: glob(&self.repositories)?,
+            repositories,
             tags: glob(&self.tags)?,
         })
     }
@@ -193,7 +205,7 @@ impl Candidate {
 }
 
 impl Keep {
-    /// Those of the tags of a retention that it keeps.
+    /// The digests of what a retention keeps, of the tags that it has in its scope.
     fn of<'t>(&self, mut tags: Vec<&'t Candidate>, now_ms: i64) -> HashSet<&'t str> {
         let mut kept = HashSet::new();
         let counts: [(Option<usize>, Moment); 3] = [
@@ -204,7 +216,7 @@ impl Keep {
         for (count, moment) in counts {
             let Some(count) = count else { continue };
             tags.sort_by_key(|tag| Reverse((moment(tag), tag.pushed_ms)));
-            kept.extend(tags.iter().take(count).map(|tag| tag.tag.as_str()));
+            kept.extend(first_artifacts(&tags, count));
         }
         let days = |days: Option<i64>| Some(days?.saturating_mul(DAY_MS));
         let within = |within: Option<DurationNs>| Some(within?.0 / 1_000_000);
@@ -222,14 +234,26 @@ impl Keep {
                 moment(tag).is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < age_max_ms)
             };
             let young = tags.iter().filter(|tag| is_young(tag));
-            kept.extend(young.map(|tag| tag.tag.as_str()));
+            kept.extend(young.map(|tag| tag.digest.as_str()));
         }
         kept
     }
 }
 
-/// The tags of one repository that go: those that a retention has in its scope and none keeps, if
-/// nobody runs them. Those that are about another artifact are not looked at; they follow it
+/// The digests of the first so many artifacts that tags point to.
+fn first_artifacts<'t>(tags: &[&'t Candidate], count: usize) -> HashSet<&'t str> {
+    let mut artifacts = HashSet::new();
+    for tag in tags {
+        if artifacts.len() >= count {
+            break;
+        }
+        artifacts.insert(tag.digest.as_str());
+    }
+    artifacts
+}
+
+/// The tags of one repository that go: those that a retention has in its scope and whose artifact none
+/// keeps, if nobody runs it. Those that are about another artifact are not looked at; they follow it
 /// ([`companion::followers`]).
 pub(crate) fn expired<'t>(
     rules: &[(Rule, Scope)],
@@ -250,8 +274,8 @@ pub(crate) fn expired<'t>(
         kept.extend(rule.keep.of(mine, now_ms));
     }
     let goes = |candidate: &&Candidate| {
-        let tag = candidate.tag.as_str();
-        scoped.contains(tag) && !kept.contains(tag) && !candidate.is_running
+        let is_kept = kept.contains(candidate.digest.as_str());
+        scoped.contains(candidate.tag.as_str()) && !is_kept && !candidate.is_running
     };
     tags.iter().filter(goes).collect()
 }
@@ -269,7 +293,7 @@ mod tests {
     fn tags(ages_days: &[(&str, i64)]) -> Vec<Candidate> {
         let candidate = |(tag, age): &(&str, i64)| Candidate {
             tag: (*tag).to_owned(),
-            digest: String::new(),
+            digest: format!("digest of {tag}"),
             pushed_ms: (100 - age) * DAY_MS,
             pulled_ms: None,
             is_running: false,
@@ -307,6 +331,58 @@ mod tests {
         let gone = expired(&rules, "app", &tags, 100 * DAY_MS);
         let gone: Vec<&str> = gone.iter().map(|gone| gone.tag.as_str()).collect();
         assert_eq!(gone, ["v1", "v3"]);
+    }
+
+    /// As a build that is told in several ways.
+    #[test]
+    fn what_is_counted_has_as_many_tags_as_it_has() {
+        let mut tags = tags(&[
+            ("v1", 9),
+            ("b-1", 9),
+            ("v2", 5),
+            ("b-2", 5),
+            ("v3", 1),
+            ("b-3", 1),
+        ]);
+        for tag in &mut tags {
+            tag.digest = tag.tag.chars().last().into_iter().collect();
+        }
+        let all = r#"{"kind":"retention","latestPushedK":2}"#;
+        let versions = r#"{"kind":"retention","tags":"v*","latestPushedK":2}"#;
+        let builds = r#"{"kind":"retention","tags":"b-*","latestPushedK":1}"#;
+        for (rules, gone) in [
+            (vec![all], vec!["v1", "b-1"]),
+            (vec![versions], vec!["v1"]),
+            // The second build is a version that stays.
+            (vec![versions, builds], vec!["v1", "b-1"]),
+        ] {
+            let rules: Vec<_> = rules.into_iter().map(rule).collect();
+            let expired = expired(&rules, "app", &tags, 100 * DAY_MS);
+            let expired: Vec<&str> = expired.iter().map(|tag| tag.tag.as_str()).collect();
+            assert_eq!(expired, gone);
+        }
+    }
+
+    #[test]
+    fn a_star_of_a_retention_ends_at_a_slash() {
+        for (glob, repository, retention, immutable) in [
+            ("*", "app", true, true),
+            ("*", "team/app", false, true),
+            ("**", "app", true, true),
+            ("**", "team/app", true, true),
+            ("team/**", "team/a/app", true, true),
+            ("{team/*,other}", "team/a/app", false, true),
+            ("{team/**,other}", "team/a/app", true, true),
+        ] {
+            for (kind, keep, has) in [
+                ("retention", r#","latestPushedK":1"#, retention),
+                ("immutable", "", immutable),
+            ] {
+                let json = format!(r#"{{"kind":"{kind}","repositories":"{glob}"{keep}}}"#);
+                let (_, scope) = rule(&json);
+                assert_eq!(scope.has(repository, "v1"), has, "{json} {repository}");
+            }
+        }
     }
 
     #[test]

@@ -257,18 +257,23 @@ mod tests {
                 "INSERT INTO project (name, public, created_ms) VALUES ('p', 1, 0) RETURNING id",
                 "INSERT INTO repo (project_id, name, created_ms) SELECT id, 'p/a', 0 FROM project \
                  RETURNING id",
-                "INSERT INTO manifest (repo_id, digest, media_type, size, bytes, pushed_ms) \
-                 SELECT id, 'sha256:0', 'x', 1, 'x', 0 FROM repo RETURNING id",
             ] {
                 made.push(first(&bound!(sql).fetch_one(&mut *tx.conn).await?)?);
             }
             for number in 0..10_i64 {
+                let manifest = bound!(
+                    "INSERT INTO manifest (repo_id, digest, media_type, size, bytes, pushed_ms) \
+                     VALUES ($1, $2, 'x', 1, 'x', 0) RETURNING id",
+                    made[1],
+                    format!("sha256:{number}"),
+                );
+                let manifest = first(&manifest.fetch_one(&mut *tx.conn).await?)?;
                 bound!(
                     "INSERT INTO tag (repo_id, name, manifest_id, updated_ms) \
                      VALUES ($1, $2, $3, $4)",
                     made[1],
                     format!("v{number}"),
-                    made[2],
+                    manifest,
                     number,
                 )
                 .execute(&mut *tx.conn)

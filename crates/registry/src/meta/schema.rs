@@ -28,6 +28,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0019.sql"),
     include_str!("schema/0020.sql"),
     include_str!("schema/0025.sql"),
+    include_str!("schema/0026.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
