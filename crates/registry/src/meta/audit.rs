@@ -142,7 +142,6 @@ impl Meta {
         listing: &Listing,
     ) -> Result<Listed<Record>, Error> {
         let viewer = Operand::Number(viewer.unwrap_or(-1));
-        let _turn = self.long_lists.acquire().await;
         self.list(&RECORDS, vec![viewer], listing, record).await
     }
 }

@@ -111,14 +111,12 @@ macro_rules! repo_updated {
     };
 }
 
-/// What is told of a repository.
+/// What is told of a repository, but how many manifests it has: to find that out of each that a list is
+/// made from takes long.
 macro_rules! repo_columns {
     () => {
         concat!(
-            "r.id, r.name, r.created_ms, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id AND ",
-            is_listed!(),
-            "), r.project_id, ",
+            "r.id, r.name, r.created_ms, r.project_id, ",
             repo_updated!()
         )
     };
@@ -206,11 +204,11 @@ fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
 fn repo(row: &sqlx::any::AnyRow) -> Result<RepoInfo, sqlx::Error> {
     Ok(RepoInfo {
         id: row.try_get(0)?,
-        project_id: row.try_get(4)?,
+        project_id: row.try_get(3)?,
         name: row.try_get(1)?,
         creation_time: time(row.try_get(2)?),
-        update_time: time(row.try_get(5)?),
-        artifact_count: row.try_get(3)?,
+        update_time: time(row.try_get(4)?),
+        artifact_count: 0,
     })
 }
 
@@ -227,7 +225,8 @@ impl Meta {
         listing: &Listing,
     ) -> Result<Listed<RepoInfo>, Error> {
         let project = Operand::from(project);
-        self.list(&REPOS, vec![project], listing, repo).await
+        let found = self.list(&REPOS, vec![project], listing, repo).await?;
+        self.counted(found).await
     }
 
     /// The repositories of projects within reach, as in a search.
@@ -238,13 +237,29 @@ impl Meta {
     ) -> Result<Listed<RepoInfo>, Error> {
         let mut listing = listing.clone();
         let viewer = vec![Operand::Number(view(reach, &mut listing))];
-        self.list(&ALL_REPOS, viewer, &listing, repo).await
+        let found = self.list(&ALL_REPOS, viewer, &listing, repo).await?;
+        self.counted(found).await
+    }
+
+    /// Repositories with how many manifests they have.
+    async fn counted(&self, mut found: Listed<RepoInfo>) -> Result<Listed<RepoInfo>, Error> {
+        let sql = concat!(
+            "SELECT COUNT(*) FROM manifest m WHERE m.repo_id = $1 AND ",
+            is_listed!()
+        );
+        let _turn = self.long_lists.acquire().await;
+        for repo in &mut found.rows {
+            let count = self.rows(bound!(sql, repo.id), first).await?;
+            repo.artifact_count = count.into_iter().next().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     /// A repository by its name.
     pub(crate) async fn repo(&self, name: &RepoName) -> Result<RepoInfo, Error> {
         let sql = concat!("SELECT ", repo_columns!(), " FROM repo r WHERE r.name = $1");
-        let found = self.rows(bound!(sql, name.as_str()), repo).await?.pop();
+        let rows = self.rows(bound!(sql, name.as_str()), repo).await?;
+        let found = self.counted(Listed { rows, total: 1 }).await?.rows.pop();
         found.ok_or_else(|| unknown_repo(name))
     }
 

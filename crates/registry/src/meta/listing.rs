@@ -210,7 +210,8 @@ impl Statement {
 }
 
 impl Meta {
-    /// What is asked for of a list. `fixed` are the values that its source speaks of.
+    /// What is asked for of a list. `fixed` are the values that its source speaks of. It may be made from
+    /// very many rows: who asks leaves half of the connections to those who pull.
     pub(super) async fn list<T>(
         &self,
         source: &Source,
@@ -242,6 +243,7 @@ impl Meta {
             from.sql,
             source.order_after(&listing.order)
         );
+        let _turn = self.long_lists.acquire().await;
         let rows = self.rows(page.query(), read).await?;
         let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         // A page that is not full is the last one.
