@@ -176,7 +176,7 @@ mod tests {
         let place = Place::File(directory.path().join("registry.db"));
         let meta = open_for_tests(&place).await;
         let number = async |sql| {
-            let found = meta.rows(bound!(sql), |row| first::<i64>(row)).await;
+            let found = meta.rows(bound!(sql), first).await;
             found.unwrap()[0]
         };
         meta.change(Run(REPO)).await.unwrap();

@@ -147,8 +147,8 @@ impl Place {
     /// Makes it one for so many bytes, if there is room now.
     fn grow(&mut self, bytes: u64) -> io::Result<()> {
         let pieces = pieces_of(bytes);
-        self.share.grow(pieces)?;
-        self.all.grow(pieces)
+        self.all.grow(pieces)?;
+        self.share.grow(pieces)
     }
 }
 
