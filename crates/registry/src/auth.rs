@@ -26,7 +26,7 @@ use http::header::AUTHORIZATION;
 pub(crate) use admin::FirstAdmin;
 use password::Passwords;
 pub(crate) use password::{generate, hash};
-pub(crate) use role::{Action, Permission, Role};
+pub(crate) use role::{Action, Permission, Role, Said};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, log_in_challenge, routes};

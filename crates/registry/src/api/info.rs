@@ -71,7 +71,7 @@ async fn statistics(admin: Admin) -> Outcome {
 async fn permissions(admin: Admin) -> Outcome {
     let shown = admin.require_admin().map(|()| {
         let given =
-            ACCESS.map(|(resource, action)| json!({"resource": resource, "action": action}));
+            ACCESS.map(|(resource, action, ..)| json!({"resource": resource, "action": action}));
         Json(json!({"project": given, "system": []}))
     });
     admin.outcome(shown)

@@ -1,7 +1,6 @@
 //! Robots: accounts of programs. What they may do is said in our words or in Harbor's.
 
 use axum::Json;
-use axum::body::Bytes;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::Deserialize;
@@ -9,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::projects::{named, owner};
 use super::query::{Asks, Shorthand, wanted};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
-use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, PREFIX, Path, wrong};
+use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role, Said};
 use crate::error::{Code, Error};
 use crate::meta::{
     CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test,
@@ -106,42 +105,54 @@ struct Wanted {
     actions: Vec<Action>,
     kind: Option<String>,
     namespace: Option<String>,
-    access: Vec<Access>,
+    access: Vec<Said>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Access {
-    resource: String,
-    action: String,
-    effect: Option<String>,
-}
-
-/// What a robot can be given in a project, in Harbor's words: resources and actions.
-pub(super) const ACCESS: [(&str, &str); 3] = [
-    ("repository", "pull"),
-    ("repository", "push"),
-    ("artifact", "delete"),
+/// What a robot can be given in a project, in Harbor's words: a resource, an action, and what that is
+/// here. What is not all of that, it has only beside what is.
+pub(super) const ACCESS: [(&str, &str, Action, bool); 21] = [
+    ("repository", "pull", Action::Pull, true),
+    ("repository", "push", Action::Push, true),
+    ("artifact", "delete", Action::Delete, true),
+    ("repository", "delete", Action::Delete, true),
+    ("repository", "read", Action::Pull, false),
+    ("repository", "list", Action::Pull, false),
+    ("artifact", "read", Action::Pull, false),
+    ("artifact", "list", Action::Pull, false),
+    ("artifact-addition", "read", Action::Pull, false),
+    ("accessory", "list", Action::Pull, false),
+    ("tag", "read", Action::Pull, false),
+    ("tag", "list", Action::Pull, false),
+    ("label", "read", Action::Pull, false),
+    ("label", "list", Action::Pull, false),
+    ("project", "read", Action::Pull, false),
+    ("artifact", "create", Action::Push, false),
+    ("tag", "create", Action::Push, false),
+    ("artifact-label", "create", Action::Push, false),
+    ("artifact-label", "delete", Action::Push, false),
+    ("repository", "update", Action::Push, false),
+    ("tag", "delete", Action::Delete, false),
 ];
 
-impl Access {
-    /// What it is here, and whether it is all of that.
-    fn action(&self) -> Option<(Action, bool)> {
-        if self
-            .effect
-            .as_deref()
-            .is_some_and(|effect| effect != "allow")
-        {
-            return None;
-        }
-        match (self.resource.as_str(), self.action.as_str()) {
-            ("repository", "pull") => Some((Action::Pull, true)),
-            ("repository", "push") => Some((Action::Push, true)),
-            ("repository" | "artifact", "delete") => Some((Action::Delete, true)),
-            ("repository" | "artifact" | "tag", "read" | "list") => Some((Action::Pull, false)),
-            ("tag", "create") => Some((Action::Push, false)),
-            _ => None,
-        }
-    }
+/// What something in Harbor's words is here, and whether it is all of that.
+fn meaning(said: &Said) -> Option<(Action, bool)> {
+    let is_allowed = said
+        .effect
+        .as_deref()
+        .is_none_or(|effect| effect == "allow");
+    let mut known = ACCESS.iter().filter(|_| is_allowed);
+    let found =
+        known.find(|(resource, action, ..)| (*resource, *action) == (&said.resource, &said.action));
+    found.map(|(_, _, action, whole)| (*action, *whole))
+}
+
+/// What of what was said is all of what it is here, each once.
+fn whole(access: &[Said]) -> Vec<Action> {
+    let is_given = |action: &Action| {
+        let mut given = access.iter().filter_map(meaning);
+        given.any(|given| given == (*action, true))
+    };
+    Action::ALL.into_iter().filter(is_given).collect()
 }
 
 impl Wanted {
@@ -156,20 +167,22 @@ impl Wanted {
         if project != "*" {
             check_component("a project", &project)?;
         }
-        let understood: Vec<_> = self.access.iter().map(Access::action).collect();
-        let whole = understood.iter().flatten().filter(|(_, whole)| *whole);
-        let whole = whole.map(|(action, _)| *action);
-        let mut actions: Vec<Action> = Vec::new();
-        for action in self.actions.into_iter().chain(whole) {
-            if !actions.contains(&action) {
-                actions.push(action);
-            }
+        if self.access.len() > ACCESS.len() {
+            return Err(wrong(format!(
+                "`access` has at most {} of them",
+                ACCESS.len()
+            )));
         }
-        for (access, understood) in self.access.iter().zip(understood) {
-            if !understood.is_some_and(|(action, _)| actions.contains(&action)) {
-                let Access {
+        let asked = [self.actions, whole(&self.access)].concat();
+        let actions = Action::ALL
+            .into_iter()
+            .filter(|action| asked.contains(action));
+        let actions: Vec<Action> = actions.collect();
+        for said in &self.access {
+            if !meaning(said).is_some_and(|(action, _)| actions.contains(&action)) {
+                let Said {
                     resource, action, ..
-                } = access;
+                } = said;
                 return Err(wrong(format!(
                     "a robot cannot have {resource}:{action} alone; there are repository:pull, \
                      repository:push and artifact:delete"
@@ -181,7 +194,11 @@ impl Wanted {
                 "a permission has `actions`, or `access` as Harbor has it",
             ));
         }
-        Ok(Permission { project, actions })
+        Ok(Permission {
+            project,
+            actions,
+            access: self.access,
+        })
     }
 }
 
@@ -256,17 +273,28 @@ fn secret(given: String) -> Result<String, Error> {
     }
 }
 
+/// What a robot may do in a project, in Harbor's words: as it was said, or the least that means it.
+fn said(permission: &Permission) -> Vec<Said> {
+    if whole(&permission.access) == permission.actions {
+        return permission.access.clone();
+    }
+    let least = ACCESS.iter().take(Action::ALL.len());
+    least
+        .filter(|(_, _, action, _)| permission.actions.contains(action))
+        .map(|(resource, action, ..)| Said {
+            resource: (*resource).to_owned(),
+            action: (*action).to_owned(),
+            effect: None,
+        })
+        .collect()
+}
+
 /// A robot in our words and in Harbor's.
 fn shown(robot: &RobotInfo) -> Value {
     let permission = |permission: &Permission| {
-        let access = |action: &Action| match action {
-            Action::Delete => json!({"resource": "artifact", "action": "delete"}),
-            other => json!({"resource": "repository", "action": other}),
-        };
-        let access: Vec<Value> = permission.actions.iter().map(access).collect();
         json!({
             "project": permission.project, "actions": permission.actions,
-            "kind": "project", "namespace": permission.project, "access": access,
+            "kind": "project", "namespace": permission.project, "access": said(permission),
         })
     };
     let permissions: Vec<Value> = robot.permissions.iter().map(permission).collect();
@@ -440,13 +468,9 @@ struct Secret {
 }
 
 /// Another secret: that of the request, or one that is made.
-async fn renew(admin: Admin, Path(id): Path<i64>, body: Bytes) -> Outcome {
+async fn renew(admin: Admin, Path(id): Path<i64>, MaybeBody(given): MaybeBody<Secret>) -> Outcome {
     let done = async {
         found(&admin, id).await?;
-        let given: Secret = match body.is_empty() {
-            true => Secret::default(),
-            false => serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?,
-        };
         let secret = secret(given.secret)?;
         let fate = RobotFate::Secret(hashed(secret.clone()).await?);
         change(&admin, id, fate).await?;

@@ -76,12 +76,24 @@ impl Role {
     }
 }
 
+/// What a robot was given in Harbor's words, of which several may be one action here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) resource: String,
+    pub(crate) action: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) effect: Option<String>,
+}
+
 /// What a robot may do, in one project or in all (`*`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Permission {
     pub(crate) project: String,
     pub(crate) actions: Vec<Action>,
+    /// How that was said; nothing if it was in our words.
+    #[serde(skip)]
+    pub(crate) access: Vec<Said>,
 }
 
 impl Permission {
@@ -112,6 +124,7 @@ mod tests {
         let permission = Permission {
             project: "a".to_owned(),
             actions: vec![Action::Pull],
+            access: Vec::new(),
         };
         assert!(permission.allows("a", Action::Pull));
         assert!(!permission.allows("a", Action::Push));

@@ -18,7 +18,7 @@ use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::member::{self, roles};
 use super::outbox::{Event, tell};
 use super::revocation::{Subject, revoke};
-use crate::auth::{Action, Permission};
+use crate::auth::{Action, Permission, Said};
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -82,7 +82,7 @@ pub(crate) struct AccountInfo {
 macro_rules! robot_columns {
     () => {
         "r.id, r.name, p.name, r.permissions, r.disabled, r.expires_ms, r.created_ms, \
-         r.description, COALESCE(r.updated_ms, r.created_ms)"
+         r.description, COALESCE(r.updated_ms, r.created_ms), r.access"
     };
 }
 
@@ -121,11 +121,19 @@ pub(crate) const ROBOT_COLUMNS: &[Column] = &[
 ];
 
 fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
+    let mut permissions = permissions(&row.try_get::<String, _>(3)?);
+    let said: Option<String> = row.try_get(9)?;
+    let said =
+        said.and_then(|json| serde_json::from_str::<BTreeMap<String, Vec<Said>>>(&json).ok());
+    let mut said = said.unwrap_or_default();
+    for permission in &mut permissions {
+        permission.access = said.remove(&permission.project).unwrap_or_default();
+    }
     Ok(RobotInfo {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         project: row.try_get(2)?,
-        permissions: permissions(&row.try_get::<String, _>(3)?),
+        permissions,
         is_disabled: row.try_get::<i64, _>(4)? != 0,
         expires_ms: row.try_get(5)?,
         created_ms: row.try_get(6)?,
@@ -238,7 +246,7 @@ impl Change for CreateRobot {
         let permissions = written(&self.permissions);
         let made = bound!(
             "INSERT INTO robot (project_id, name, secret, permissions, disabled, expires_ms, \
-             created_ms, description) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             created_ms, description, access) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
              ON CONFLICT (name) DO NOTHING RETURNING id",
             project,
             self.name.as_str(),
@@ -249,6 +257,7 @@ impl Change for CreateRobot {
                 .map(|lifetime| tx.now_ms.saturating_add(lifetime)),
             tx.now_ms,
             self.description.as_str(),
+            said(&self.permissions),
         );
         let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
             let message = format!("there is a robot {} already", self.name);
@@ -267,6 +276,16 @@ impl Change for CreateRobot {
 fn written(permissions: &[Permission]) -> String {
     // Names, numbers and words can always be written.
     serde_json::to_string(permissions).unwrap_or_default()
+}
+
+/// How they were said, by project.
+fn said(permissions: &[Permission]) -> String {
+    let said = permissions.iter();
+    let said: BTreeMap<&str, &[Said]> = said
+        .map(|permission| (permission.project.as_str(), permission.access.as_slice()))
+        .collect();
+    // As above.
+    serde_json::to_string(&said).unwrap_or_default()
 }
 
 /// Takes from robots of the system what they may do in a project that goes: another one of its name
@@ -394,7 +413,7 @@ impl UpdateRobot {
             } => bound!(
                 "UPDATE robot SET disabled = COALESCE($2, disabled), \
                  permissions = COALESCE($3, permissions), \
-                 description = COALESCE($6, description), \
+                 access = COALESCE($7, access), description = COALESCE($6, description), \
                  expires_ms = CASE WHEN $4 = 0 THEN expires_ms ELSE created_ms + $5 END \
                  WHERE id = $1",
                 self.id,
@@ -403,6 +422,7 @@ impl UpdateRobot {
                 i64::from(lifetime_ms.is_some()),
                 lifetime_ms.flatten(),
                 description.as_deref(),
+                permissions.as_deref().map(said),
             ),
             RobotFate::Secret(hash) => bound!(
                 "UPDATE robot SET secret = $2 WHERE id = $1",
