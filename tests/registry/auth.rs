@@ -142,6 +142,128 @@ async fn nobody_pulls_from_public_projects_only() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_is_public_is_seen_without_a_login() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    for (name, public) in [("open", true), ("closed", false)] {
+        let project = json!({"project_name": name, "public": public});
+        assert_eq!(
+            admin.manage(Method::POST, "/projects", project).await?.0,
+            201
+        );
+        admin
+            .push_image(&format!("{name}/app"), "v1", &bytes(1, 10))
+            .await?;
+    }
+    let given = registry.client().json("/service/token").await?;
+    let token = given["token"].as_str().unwrap_or_default();
+    for token in [None, Some(token)] {
+        let look = async |path: &str| {
+            let asked = registry
+                .client()
+                .request(Method::GET, &format!("/api/v2.0{path}"));
+            let asked = match token {
+                Some(token) => asked.bearer_auth(token),
+                None => asked,
+            };
+            anyhow::Ok(asked.send().await?)
+        };
+        let projects: Value = look("/projects").await?.json().await?;
+        assert_eq!(projects.as_array().map(Vec::len), Some(1), "{projects}");
+        assert_eq!(projects[0]["name"], "open");
+        let found: Value = look("/search?q=app").await?.json().await?;
+        assert_eq!(
+            found["repository"].as_array().map(Vec::len),
+            Some(1),
+            "{found}"
+        );
+        for rest in [
+            "",
+            "/repositories",
+            "/repositories/app",
+            "/repositories/app/artifacts/v1/tags",
+        ] {
+            let seen = look(&format!("/projects/open{rest}")).await?;
+            assert_eq!(seen.status(), 200, "{rest}");
+            let refused = look(&format!("/projects/closed{rest}")).await?;
+            assert_eq!(refused.status(), 401, "{rest}");
+            assert!(refused.headers().contains_key("www-authenticate"));
+        }
+        for path in [
+            "/projects/open/members",
+            "/projects/open/robots",
+            "/users",
+            "/quotas/open",
+        ] {
+            assert_eq!(look(path).await?.status(), 401, "{path}");
+        }
+    }
+    let nobody = registry.client();
+    let gone = nobody.manage(
+        Method::DELETE,
+        "/projects/open/repositories/app",
+        Value::Null,
+    );
+    assert_eq!(gone.await?.0, 401);
+    Ok(())
+}
+
+/// As Harbor's roles do.
+#[tokio::test]
+async fn roles_see_and_change_what_they_do_in_harbor() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let guest = member(&registry, &admin, "gus", "guest").await?;
+    let limited = member(&registry, &admin, "lim", "limitedGuest").await?;
+    let maintainer = member(&registry, &admin, "max", "maintainer").await?;
+    admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let robot = json!({"name": "ci", "level": "project", "duration": -1, "permissions": [
+        {"kind": "project", "namespace": "team",
+         "access": [{"resource": "repository", "action": "pull"}]}]});
+    let (_, made) = admin.manage(Method::POST, "/robots", robot.clone()).await?;
+    let one = format!("/robots/{}", made["id"]);
+    let look = async |client: &RegistryClient, path: &str| {
+        let looked = client.manage(Method::GET, path, Value::Null).await?;
+        anyhow::Ok(looked.0)
+    };
+    for (path, by_limited) in [
+        ("/projects/team/robots", 403),
+        (one.as_str(), 404),
+        ("/quotas/team", 200),
+        ("/permissions", 200),
+    ] {
+        assert_eq!(look(&guest, path).await?, 200, "{path}");
+        assert_eq!(look(&limited, path).await?, by_limited, "{path}");
+    }
+    for (method, path, body) in [
+        (Method::POST, "/robots", robot),
+        (Method::PUT, one.as_str(), json!({"disable": true})),
+        (Method::DELETE, one.as_str(), Value::Null),
+    ] {
+        let refused = maintainer.manage(method, path, body).await?.0;
+        assert!([403, 404].contains(&refused), "{path}: {refused}");
+    }
+    let public = json!({"public": "true"});
+    let path = "/projects/team/metadatas/public";
+    assert_eq!(
+        guest.manage(Method::PUT, path, public.clone()).await?.0,
+        403
+    );
+    assert_eq!(maintainer.manage(Method::PUT, path, public).await?.0, 200);
+    let path = "/projects/team/repositories/app";
+    assert_eq!(
+        guest.manage(Method::DELETE, path, Value::Null).await?.0,
+        403
+    );
+    assert_eq!(
+        maintainer
+            .manage(Method::DELETE, path, Value::Null)
+            .await?
+            .0,
+        200
+    );
+    Ok(())
+}
+
 /// Some ask for a token for nothing first.
 #[tokio::test]
 async fn a_token_lists_what_its_owner_may_pull() -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 //! describes it too ([`Operations`]).
 //!
 //! System administrators may do all of it. Who has the role of a project's administrator looks after
-//! the project's members and robots; who may pull sees what there is.
+//! the project's members and robots; who may pull sees what there is, also without a login.
 
 mod accounts;
 mod audit;
@@ -38,7 +38,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, LOCATION};
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use operations::Operations;
 use serde::de::DeserializeOwned;
 use tower::{ServiceExt, service_fn};
@@ -163,6 +163,7 @@ pub(crate) struct Admin {
     /// Whether the client says that it names projects by their names.
     has_names: bool,
 }
+    headers: HeaderMap,
 
 /// What a handler gives: an answer, or why not.
 type Outcome = Result<Response, Refusal>;
@@ -181,6 +182,23 @@ impl FromRequestParts<Registry> for Admin {
 
     async fn from_request_parts(
         parts: &mut Parts,
+/// What is said to who did not log in and should.
+fn unknown_caller() -> Error {
+    Error::new(Code::Unauthorized, "log in first")
+}
+
+/// Whether a request only looks at what public projects have too, which everybody may.
+fn is_open(parts: &Parts) -> bool {
+    let mut path = parts.uri.path().split('/').skip(1);
+    let is_open = match (path.next(), path.next(), path.next()) {
+        (Some("search" | "repositories"), None, _) => true,
+        (Some("projects"), _, None) => true,
+        (Some("projects"), Some(_), Some(what)) => what == "repositories",
+        _ => false,
+    };
+    is_open && matches!(parts.method, Method::GET | Method::HEAD)
+}
+
         registry: &Registry,
     ) -> Result<Self, Self::Rejection> {
         let seen = parts.extensions.get::<Seen>().cloned();
@@ -190,7 +208,7 @@ impl FromRequestParts<Registry> for Admin {
         };
         let caller = auth::identify(registry, &parts.headers, &seen).await;
         let caller = caller.and_then(|caller| match caller {
-            caller if caller.is_nobody() => Err(Error::new(Code::Unauthorized, "log in first")),
+            caller if caller.is_nobody() && !is_open(parts) => Err(unknown_caller()),
             caller => Ok(caller),
         });
         let challenged = |error| {
@@ -213,6 +231,7 @@ impl FromRequestParts<Registry> for Admin {
         })
     }
 }
+            headers: parts.headers.clone(),
 
 impl Admin {
     fn who(&self) -> Who {
@@ -282,6 +301,8 @@ impl Admin {
                 let message = format!(
                     "{} has not the role {least} in project {project}",
                     self.caller.name()
+            // Who logs in may see more.
+            _ if self.caller.is_nobody() => Err(unknown_caller()),
                 );
                 Err(Error::new(Code::Denied, message))
             }
@@ -346,6 +367,7 @@ impl Admin {
 fn made(things: &str, id: i64) -> impl IntoResponse + use<> {
     let location = format!("{PREFIX}/{things}/{id}");
     let number = Json(serde_json::json!({"id": id}));
+                let error = auth::challenge(error, &self.registry, &self.headers, None);
     (StatusCode::CREATED, [(LOCATION, location)], number)
 }
 

@@ -68,11 +68,8 @@ async fn statistics(admin: Admin) -> Outcome {
     admin.outcome(shown)
 }
 
-async fn permissions(admin: Admin) -> Outcome {
-    let shown = admin.require_admin().map(|()| {
-        let given =
-            ACCESS.map(|(resource, action, ..)| json!({"resource": resource, "action": action}));
-        Json(json!({"project": given, "system": []}))
-    });
-    admin.outcome(shown)
+async fn permissions(_admin: Admin) -> Json<Value> {
+    let given =
+        ACCESS.map(|(resource, action, ..)| json!({"resource": resource, "action": action}));
+    Json(json!({"project": given, "system": []}))
 }

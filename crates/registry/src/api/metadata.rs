@@ -53,7 +53,7 @@ async fn show(admin: Admin, Path((project, name)): Path<(String, String)>) -> Ou
 /// Sets a value. What is not kept here cannot be switched on; that it is off is true already.
 async fn set(admin: &Admin, project: String, name: &str, value: &str) -> Result<(), Error> {
     let project = owner(admin, project).await?;
-    let role = Some(Role::ProjectAdmin);
+    let role = Some(Role::Maintainer);
     admin.require_role(&project, role).await?;
     let is_public = match (name, value) {
         ("public", "true") => true,

@@ -339,7 +339,7 @@ pub(super) async fn owner(admin: &Admin, text: String) -> Result<String, Error> 
 async fn show_quota(admin: Admin, Path(project): Path<String>) -> Outcome {
     let shown = async {
         let name = owner(&admin, project).await?;
-        admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
+        admin.require_role(&name, Some(Role::LimitedGuest)).await?;
         Ok(Json(quota(&found(&admin, &name).await?)))
     };
     let shown = shown.await;

@@ -149,7 +149,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
 
 async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let deleted = async {
-        let role = Role::ProjectAdmin;
+        let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
         let repo = repo(&project, &repository)?;

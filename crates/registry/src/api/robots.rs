@@ -317,10 +317,14 @@ fn shown(robot: &RobotInfo) -> Value {
     })
 }
 
-/// A project's robots are its administrators' business, others the system's.
-async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
+/// Who may change a project's robots, and who may see them.
+const CHANGES: Role = Role::ProjectAdmin;
+const SEES: Role = Role::Guest;
+
+/// Refuses who has not the role in a project that one of its robots takes; others are the system's.
+async fn require(admin: &Admin, project: Option<&str>, role: Role) -> Result<(), Error> {
     match project {
-        Some(project) => admin.require_role(project, Some(Role::ProjectAdmin)).await,
+        Some(project) => admin.require_role(project, Some(role)).await,
         None => admin.require_admin(),
     }
 }
@@ -333,7 +337,7 @@ async fn list(admin: Admin) -> Outcome {
             (_, Some(Operand::Number(id))) if *id != 0 => Some(named(&admin, *id).await?),
             _ => None,
         };
-        require(&admin, project.as_deref()).await?;
+        require(&admin, project.as_deref(), SEES).await?;
         let robots = admin.registry.meta().robots(&listing).await?;
         Ok(admin.page(&listing, robots.map(|robot| shown(&robot))))
     };
@@ -344,7 +348,7 @@ async fn list(admin: Admin) -> Outcome {
 async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
     let listed = async {
         let name = owner(&admin, project).await?;
-        require(&admin, Some(&name)).await?;
+        require(&admin, Some(&name), SEES).await?;
         let mut listing = admin.listing(&ROBOTS)?;
         listing
             .filters
@@ -360,7 +364,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     let created = async {
         let permissions = permissions(&admin, request.permissions)?;
         let project = project_of(request.project, request.level.as_deref(), &permissions)?;
-        require(&admin, project.as_deref()).await?;
+        require(&admin, project.as_deref(), CHANGES).await?;
         check_component("a robot", &request.name)?;
         check_own(project.as_deref(), &permissions)?;
         let name = match &project {
@@ -380,7 +384,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             lifetime_ms: lifetime_ms(&admin, request.duration)?,
         };
         let id = admin.registry.meta().change(create).await?;
-        let robot = shown(&found(&admin, id).await?);
+        let robot = shown(&found(&admin, id, CHANGES).await?);
         // The only time that it is shown.
         let body = json!({
             "id": id, "name": name, "secret": secret,
@@ -398,13 +402,13 @@ async fn hashed(secret: String) -> Result<String, Error> {
     hashed.map_err(|error| Error::internal("hashing the secret", &error))?
 }
 
-/// A robot of which the caller looks after the project. Others are not told that there is one, nor
-/// of which project.
-async fn found(admin: &Admin, id: i64) -> Result<RobotInfo, Error> {
+/// A robot, for who has this role in its project. Others are not told that there is one, nor of which
+/// project.
+async fn found(admin: &Admin, id: i64, role: Role) -> Result<RobotInfo, Error> {
     let unknown = || Error::new(Code::NameUnknown, "there is no such robot");
     let robot = admin.registry.meta().robot_info(id).await?;
     let robot = robot.ok_or_else(unknown)?;
-    match require(admin, robot.project.as_deref()).await {
+    match require(admin, robot.project.as_deref(), role).await {
         Ok(()) => Ok(robot),
         Err(error) if matches!(error.code, Code::Denied | Code::NameUnknown) => {
             Err(unknown().with_event(Event::new("access_denied", "robot", &robot.name)))
@@ -420,7 +424,7 @@ async fn change(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
 }
 
 async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
-    let robot = found(&admin, id).await;
+    let robot = found(&admin, id, SEES).await;
     admin.outcome(robot.map(|robot| Json(shown(&robot))))
 }
 
@@ -435,7 +439,7 @@ struct Update {
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome {
     let done = async {
-        let robot = found(&admin, id).await?;
+        let robot = found(&admin, id, CHANGES).await?;
         check_description(request.description.as_deref().unwrap_or_default())?;
         let wanted = request.permissions;
         let permissions = wanted
@@ -470,7 +474,7 @@ struct Secret {
 /// Another secret: that of the request, or one that is made.
 async fn renew(admin: Admin, Path(id): Path<i64>, MaybeBody(given): MaybeBody<Secret>) -> Outcome {
     let done = async {
-        found(&admin, id).await?;
+        found(&admin, id, CHANGES).await?;
         let secret = secret(given.secret)?;
         let fate = RobotFate::Secret(hashed(secret.clone()).await?);
         change(&admin, id, fate).await?;
@@ -482,7 +486,7 @@ async fn renew(admin: Admin, Path(id): Path<i64>, MaybeBody(given): MaybeBody<Se
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let done = async {
-        found(&admin, id).await?;
+        found(&admin, id, CHANGES).await?;
         change(&admin, id, RobotFate::Delete).await
     };
     let done = done.await;
