@@ -240,6 +240,38 @@ async fn every_list_has_pages_and_says_how_long_it_is() -> anyhow::Result<()> {
     assert_eq!(quota[0]["ref"]["name"], "team");
     let unknown = status(&admin, Method::GET, "/projects?q=colour=red", Value::Null);
     assert_eq!(unknown.await?, 400, "who asks for less does not get all");
+    let asked = send(
+        &admin,
+        Method::GET,
+        "/projects?owner=me&name=team",
+        Value::Null,
+    )
+    .await?;
+    assert_eq!(asked.status(), 200);
+    let warning = header(&asked, "warning")?;
+    assert!(
+        warning.starts_with("299 - \"this list knows no parameter owner; "),
+        "{warning}"
+    );
+    let projects: Value = asked.json().await?;
+    assert_eq!(field(&projects, "name"), ["team"]);
+    let groups = get(&admin, "/usergroups/search?groupname=G1").await?;
+    assert_eq!(field(&groups, "group_name"), ["g1"]);
+    for (query, found) in [
+        ("q=type=IMAGE", 1),
+        ("q=type=CHART", 0),
+        ("q=media_type=application/vnd.oci.image.config.v1%2Bjson", 1),
+        ("q=size=[100~]", 1),
+        ("q=size=[~100]", 0),
+        ("sort=-size", 1),
+    ] {
+        let path = format!("/projects/team/repositories/r1/artifacts?{query}");
+        assert_eq!(
+            field(&get(&admin, &path).await?, "digest").len(),
+            found,
+            "{query}"
+        );
+    }
     Ok(())
 }
 

@@ -32,11 +32,13 @@ mod short;
 mod system;
 mod undelete;
 
+use std::sync::OnceLock;
+
 use axum::Router;
 use axum::extract::{Extension, FromRequest, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use http::header::{HeaderName, LOCATION};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use http::header::{HeaderName, LOCATION, WARNING};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use operations::Operations;
@@ -48,6 +50,7 @@ use crate::error::{Code, Error};
 use crate::gather::Sender;
 use crate::logs::Seen;
 use crate::meta::{self, Event, Reach, Tell};
+use crate::oci::warning;
 use crate::registry::Registry;
 use crate::settings;
 use crate::who::Who;
@@ -160,10 +163,12 @@ pub(crate) struct Admin {
     query: Vec<(String, String)>,
     /// Without what all paths begin with.
     uri: Uri,
+    headers: HeaderMap,
     /// Whether the client says that it names projects by their names.
     has_names: bool,
+    /// What its answer warns of.
+    warning: OnceLock<String>,
 }
-    headers: HeaderMap,
 
 /// What a handler gives: an answer, or why not.
 type Outcome = Result<Response, Refusal>;
@@ -177,11 +182,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl FromRequestParts<Registry> for Admin {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
 /// What is said to who did not log in and should.
 fn unknown_caller() -> Error {
     Error::new(Code::Unauthorized, "log in first")
@@ -199,6 +199,11 @@ fn is_open(parts: &Parts) -> bool {
     is_open && matches!(parts.method, Method::GET | Method::HEAD)
 }
 
+impl FromRequestParts<Registry> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
         registry: &Registry,
     ) -> Result<Self, Self::Rejection> {
         let seen = parts.extensions.get::<Seen>().cloned();
@@ -226,12 +231,13 @@ fn is_open(parts: &Parts) -> bool {
             caller,
             query: query.0,
             uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
             has_names: parts.headers.get(IS_NAME).is_some_and(|is| is == "true"),
+            warning: OnceLock::new(),
             seen,
         })
     }
 }
-            headers: parts.headers.clone(),
 
 impl Admin {
     fn who(&self) -> Who {
@@ -295,14 +301,14 @@ impl Admin {
             (Some(least), Some(role)) if role >= least => Ok(()),
             (None, Some(_)) => Ok(()),
             (None, None) if standing.is_public => Ok(()),
+            // Who logs in may see more.
+            _ if self.caller.is_nobody() => Err(unknown_caller()),
             (_, None) if !standing.is_public && !is_seen => Err(meta::unknown_project(project)),
             (least, _) => {
                 let least = least.map_or("a", Role::name);
                 let message = format!(
                     "{} has not the role {least} in project {project}",
                     self.caller.name()
-            // Who logs in may see more.
-            _ if self.caller.is_nobody() => Err(unknown_caller()),
                 );
                 Err(Error::new(Code::Denied, message))
             }
@@ -349,7 +355,11 @@ impl Admin {
     /// An outcome with the id of this request. That something was denied is told once it is answered.
     fn outcome<T: IntoResponse>(&self, result: Result<T, Error>) -> Outcome {
         match result {
-            Ok(answer) => Ok(answer.into_response()),
+            Ok(answer) => {
+                let said = self.warning.get();
+                let warning = said.map(|text| (WARNING, warning(text)));
+                Ok((AppendHeaders(warning), answer).into_response())
+            }
             Err(mut error) => {
                 if error.code == Code::Denied {
                     let denied = || Box::new(Event::new("access_denied", "api", ""));
@@ -357,6 +367,7 @@ impl Admin {
                 }
                 let untold = error.untold(|| self.who());
                 self.seen.note.edit().untold = untold;
+                let error = auth::challenge(error, &self.registry, &self.headers, None);
                 Err(Refusal(error, self.seen.rid.clone()))
             }
         }
@@ -367,7 +378,6 @@ impl Admin {
 fn made(things: &str, id: i64) -> impl IntoResponse + use<> {
     let location = format!("{PREFIX}/{things}/{id}");
     let number = Json(serde_json::json!({"id": id}));
-                let error = auth::challenge(error, &self.registry, &self.headers, None);
     (StatusCode::CREATED, [(LOCATION, location)], number)
 }
 

@@ -25,6 +25,7 @@ use axum::routing::any;
 use http::Method;
 use http::header::ALLOW;
 
+pub(crate) use answer::warning;
 pub(crate) use call::Call;
 pub(crate) use path::Target;
 pub(crate) use upload::{Receiving, new_upload};

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::query::{Asks, PAGES, Shorthand};
 use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 
@@ -19,6 +20,12 @@ pub(super) fn operations(all: Operations) -> Operations {
     let members = "/usergroups/{id}/members";
     let member = "/usergroups/{id}/members/{account}";
     all.list(groups, "Groups of accounts", &GROUPS, list)
+        .list(
+            "/usergroups/search",
+            "Groups with ?groupname= in their names",
+            &SEARCH,
+            search,
+        )
         .make(groups, "Make a group", create)
         .get(group, "A group", show)
         .delete(group, "Remove a group, and its roles", delete)
@@ -30,6 +37,13 @@ pub(super) fn operations(all: Operations) -> Operations {
 const GROUPS: Asks = Asks {
     columns: GROUP_COLUMNS,
     filters: &[Shorthand::Part("group_name", "group_name")],
+    others: &[],
+};
+
+/// Who gives groups roles learns of names and numbers only.
+const SEARCH: Asks = Asks {
+    columns: GROUP_COLUMNS,
+    filters: &[Shorthand::Part("groupname", "group_name")],
     others: &[],
 };
 
@@ -48,6 +62,20 @@ async fn list(admin: Admin) -> Outcome {
     };
     let listed = listed.await;
     admin.outcome(listed)
+}
+
+/// Names and numbers, for who gives groups roles.
+async fn search(admin: Admin) -> Outcome {
+    let found = async {
+        if !matches!(admin.caller, Caller::Account(_)) {
+            admin.require_admin()?;
+        }
+        let listing = admin.listing(&SEARCH)?;
+        let found = admin.registry.meta().groups(&listing).await?;
+        Ok(admin.page(&listing, found))
+    };
+    let found = found.await;
+    admin.outcome(found)
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {

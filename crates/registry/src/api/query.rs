@@ -1,6 +1,7 @@
 //! What of a list is asked for: `q`, `sort`, `page` and `page_size`, as Harbor's clients write them,
-//! and parameters of single lists. What is not understood is refused: who is given more than he
-//! asked for acts on the wrong things.
+//! and parameters of single lists. A filter or an order that is not understood is refused: who is given
+//! more than he asked for acts on the wrong things. A parameter that no list knows may be a new one of
+//! Harbor's clients: it changes nothing, and the answer warns of it.
 //!
 //! `q` has filters with commas between: `name=a` is the whole, `name=~a` a part, `size=[1~9]` a
 //! range of which either end may be missing, `name={a b}` one of several, and `labels=(1 2)` all of
@@ -80,8 +81,7 @@ impl Asks {
                     match known.find(|known| known.names().0 == name) {
                         Some(_) if value.is_empty() => {}
                         Some(filter) => listing.filters.push(self.shorthand(filter, value)?),
-                        None if self.others.contains(&name) => {}
-                        None => return Err(self.unknown_parameter(name)),
+                        None => {}
                     }
                 }
             }
@@ -93,17 +93,20 @@ impl Asks {
         Ok(listing)
     }
 
-    fn unknown_parameter(&self, name: &str) -> Error {
+    /// What is said of parameters that change nothing, if there are any.
+    fn ignored(&self, query: &[(String, String)]) -> Option<String> {
         let own = self.filters.iter().map(|filter| filter.names().0);
         let known: Vec<&str> = ["page", "page_size", "q", "sort"]
             .into_iter()
             .chain(own)
             .chain(self.others.iter().copied())
             .collect();
-        wrong(format!(
-            "this list knows no parameter {name}; there are {}",
-            known.join(", ")
-        ))
+        let names = query.iter().map(|(name, _)| name.as_str());
+        let ignored: Vec<&str> = names.filter(|name| !known.contains(name)).collect();
+        (!ignored.is_empty()).then(|| {
+            let (ignored, known) = (ignored.join(", "), known.join(", "));
+            format!("this list knows no parameter {ignored}; there are {known}")
+        })
     }
 
     /// A column by what a client calls it: `ProjectID` is `project_id`.
@@ -308,7 +311,11 @@ pub(super) fn moment_ms(text: &str) -> Option<i64> {
 impl Admin {
     /// What of a list is asked for.
     pub(super) fn listing(&self, asks: &Asks) -> Result<Listing, Error> {
-        asks.read(&self.query)
+        let listing = asks.read(&self.query)?;
+        if let Some(ignored) = asks.ignored(&self.query) {
+            let _ = self.warning.set(ignored);
+        }
+        Ok(listing)
     }
 
     /// A page of a list, with links to those before and after it.
@@ -440,7 +447,6 @@ mod tests {
             ("page", "0"),
             ("page", "x"),
             ("page_size", "-1"),
-            ("nam", "a"),
         ] {
             let refused = read(&PROJECTS, &[(name, value)]).unwrap_err();
             assert_eq!(
@@ -452,6 +458,25 @@ mod tests {
         assert!(read(&ARTIFACTS, &[("sort", "tags")]).is_err());
         let many = "name=a,".repeat(FILTERS_MAX + 1);
         assert!(read(&PROJECTS, &[("q", &many)]).is_err());
+    }
+
+    #[test]
+    fn parameters_that_are_not_known_change_nothing() {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let query = [
+            ("nam", "a"),
+            ("name", "b"),
+            ("owner", "c"),
+            ("with_detail", ""),
+        ];
+        let query: Vec<_> = query.iter().map(owned).collect();
+        assert_eq!(PROJECTS.read(&query).unwrap().filters.len(), 1);
+        let said = PROJECTS.ignored(&query).unwrap();
+        assert!(
+            said.starts_with("this list knows no parameter nam, owner; "),
+            "{said}"
+        );
+        assert_eq!(PROJECTS.ignored(&query[1..2]), None);
     }
 
     #[test]

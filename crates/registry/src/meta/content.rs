@@ -104,6 +104,15 @@ macro_rules! is_listed {
     };
 }
 
+/// Bytes of a manifest and of the blobs that it needs.
+macro_rules! artifact_size {
+    () => {
+        "m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
+         FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
+         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id)"
+    };
+}
+
 /// When a repository was pushed to last.
 macro_rules! repo_updated {
     () => {
@@ -156,11 +165,11 @@ const ARTIFACTS: Source = Source {
 };
 
 const ARTIFACTS_AND_PARTS: Source = Source {
-    columns: "m.id, m.digest, m.media_type, m.artifact_type, m.annotations, \
-     m.pushed_ms, m.size + (SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) \
-         FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id \
-         JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id), u.pulled_ms, \
-     r.id, r.project_id",
+    columns: concat!(
+        "m.id, m.digest, m.media_type, m.artifact_type, m.annotations, m.pushed_ms, ",
+        artifact_size!(),
+        ", u.pulled_ms, r.id, r.project_id"
+    ),
     from: "FROM manifest m JOIN repo r ON r.id = m.repo_id \
      LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1",
     order: "m.pushed_ms DESC, m.id DESC",
@@ -175,6 +184,16 @@ pub(crate) const ARTIFACT_COLUMNS: &[Column] = &[
     Column::new("labels", Kind::Number, "l.label_id")
         .many("EXISTS (SELECT 1 FROM manifest_label l WHERE l.manifest_id = m.id AND "),
     Column::new("manifest_media_type", Kind::Text, "m.media_type"),
+    Column::new("media_type", Kind::Text, "COALESCE(m.artifact_type, '')"),
+    Column::new(
+        "type",
+        Kind::Text,
+        "CASE COALESCE(m.artifact_type, '') WHEN '' THEN 'IMAGE' \
+         WHEN 'application/vnd.oci.image.config.v1+json' THEN 'IMAGE' \
+         WHEN 'application/vnd.docker.container.image.v1+json' THEN 'IMAGE' \
+         WHEN 'application/vnd.cncf.helm.config.v1+json' THEN 'CHART' ELSE 'UNKNOWN' END",
+    ),
+    Column::new("size", Kind::Number, artifact_size!()),
     Column::new("artifact_type", Kind::Text, "COALESCE(m.artifact_type, '')"),
     Column::new("push_time", Kind::Moment, "m.pushed_ms"),
     Column::new("pull_time", Kind::Moment, "COALESCE(u.pulled_ms, 0)"),

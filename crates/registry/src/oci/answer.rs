@@ -55,7 +55,7 @@ const WARNING_BYTES_MAX: usize = 1024;
 
 /// The value of the header `Warning`.
 /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#warnings>
-pub(super) fn warning(text: &str) -> String {
+pub(crate) fn warning(text: &str) -> String {
     let plain = text.chars().map(|char| match char {
         '"' | '\\' => '\'',
         ' '..='~' => char,
