@@ -27,10 +27,10 @@ const STEPS: &[&str] = &[
     include_str!("schema/0018.sql"),
     include_str!("schema/0019.sql"),
     include_str!("schema/0020.sql"),
-    include_str!("schema/0025.sql"),
-    include_str!("schema/0026.sql"),
-    include_str!("schema/0027.sql"),
     include_str!("schema/0021.sql"),
+    include_str!("schema/0022.sql"),
+    include_str!("schema/0023.sql"),
+    include_str!("schema/0024.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
