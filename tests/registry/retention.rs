@@ -66,6 +66,63 @@ async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is selected can also be all but something, and is told as it was said.
+#[tokio::test]
+async fn rules_in_harbors_words_have_exceptions() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for (repo, tag) in [("a", "v1"), ("a", "rc"), ("b", "v1")] {
+        let layer = format!("{repo} {tag}");
+        client
+            .push_image(&format!("team/{repo}"), tag, layer.as_bytes())
+            .await?;
+    }
+    let (_, project) = client
+        .manage(Method::GET, "/projects/team", Value::Null)
+        .await?;
+    let id = project["project_id"].clone();
+    let rule = |action: &str, template: &str, tags: &str, repositories: &str| {
+        json!({
+            "action": action, "template": template, "params": {template: 0},
+            "tag_selectors": [{"kind": "doublestar", "decoration": "excludes", "pattern": tags,
+                "extras": "{\"untagged\":true}"}],
+            "scope_selectors": {"repository": [{"kind": "doublestar",
+                "decoration": "repoExcludes", "pattern": repositories}]},
+        })
+    };
+    let policy = json!({
+        "algorithm": "or", "scope": {"level": "project", "ref": id},
+        "rules": [rule("retain", "latestPushedK", "v*", "b")],
+    });
+    let made = client
+        .manage(Method::POST, "/retentions", policy.clone())
+        .await?;
+    assert_eq!(made.0, 201, "{}", made.1);
+    let path = format!("/retentions/{id}");
+    let (_, told) = client.manage(Method::GET, &path, Value::Null).await?;
+    for field in ["tag_selectors", "scope_selectors"] {
+        assert_eq!(told["rules"][0][field], policy["rules"][0][field]);
+    }
+    let executions = format!("{path}/executions");
+    let run = client.manage(Method::POST, &executions, json!({"dry_run": false}));
+    assert_eq!(run.await?.0, 201);
+    for repo in ["a", "b"] {
+        let tags = client.json(&format!("/v2/team/{repo}/tags/list")).await?;
+        assert_eq!(tags["tags"], json!(["v1"]), "{repo}");
+    }
+    let rules = "/projects/team/immutabletagrules";
+    let rule = rule("immutable", "immutable_template", "v*", "b");
+    assert_eq!(
+        client.manage(Method::POST, rules, rule.clone()).await?.0,
+        201
+    );
+    let (_, told) = client.manage(Method::GET, rules, Value::Null).await?;
+    for field in ["tag_selectors", "scope_selectors"] {
+        assert_eq!(told[0][field], rule[field]);
+    }
+    Ok(())
+}
+
 /// Who asks for it to be done at no time is not surprised an hour later.
 #[tokio::test]
 async fn retention_is_done_when_its_policy_says() -> anyhow::Result<()> {

@@ -41,6 +41,15 @@ pub(crate) struct Rule {
     /// Whether it is as if it were not there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) disabled: bool,
+    /// Repositories that it is not for after all: a glob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) repositories_except: Option<String>,
+    /// Tags that it is not for after all: a glob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tags_except: Option<String>,
+    /// What Harbor's clients say of tags beside, for them only: what has no tag is garbage here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tags_extras: Option<String>,
     /// Of a retention: what is kept.
     #[serde(flatten)]
     pub(crate) keep: Keep,
@@ -110,13 +119,22 @@ impl Kind {
 pub(crate) struct Scope {
     is_empty: bool,
     repositories: Arc<GlobMatcher>,
+    repositories_except: Option<Arc<GlobMatcher>>,
     tags: Arc<GlobMatcher>,
+    tags_except: Option<Arc<GlobMatcher>>,
 }
 
 impl Scope {
     /// Whether a tag of a repository, named without its project, is in it.
     pub(crate) fn has(&self, repository: &str, tag: &str) -> bool {
-        !self.is_empty && self.repositories.is_match(repository) && self.tags.is_match(tag)
+        let is_excepted = |except: &Option<Arc<GlobMatcher>>, name: &str| {
+            except.as_ref().is_some_and(|except| except.is_match(name))
+        };
+        !self.is_empty
+            && self.repositories.is_match(repository)
+            && self.tags.is_match(tag)
+            && !is_excepted(&self.repositories_except, repository)
+            && !is_excepted(&self.tags_except, tag)
     }
 }
 
@@ -152,20 +170,33 @@ impl Rule {
             }
             _ => {}
         }
-        let repositories = match self.kind {
-            Kind::Immutable => glob(&self.repositories)?,
+        let repositories = |text: &str| match self.kind {
+            Kind::Immutable => glob(text),
             Kind::Retention => {
-                glob(&self.repositories)?;
-                let mut up_to_slash = GlobBuilder::new(&self.repositories);
+                glob(text)?;
+                let mut up_to_slash = GlobBuilder::new(text);
                 let up_to_slash = up_to_slash.literal_separator(true).build();
                 let up_to_slash = up_to_slash.map_err(|error| wrong(error.to_string()))?;
-                Arc::new(up_to_slash.compile_matcher())
+                Ok(Arc::new(up_to_slash.compile_matcher()))
             }
         };
+        if self
+            .tags_extras
+            .as_ref()
+            .is_some_and(|text| text.len() > GLOB_BYTES_MAX)
+        {
+            return Err(wrong(format!("extras have at most {GLOB_BYTES_MAX} bytes")));
+        }
+        let (tags_except, repositories_except) = (&self.tags_except, &self.repositories_except);
         Ok(Scope {
             is_empty: self.disabled,
-            repositories,
+            repositories: repositories(&self.repositories)?,
+            repositories_except: repositories_except
+                .as_deref()
+                .map(repositories)
+                .transpose()?,
             tags: glob(&self.tags)?,
+            tags_except: tags_except.as_deref().map(glob).transpose()?,
         })
     }
 }
@@ -413,6 +444,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_has_exceptions() {
+        for (json, repository, tag, has) in [
+            (r#""tags_except":"*-rc""#, "app", "v1", true),
+            (r#""tags_except":"*-rc""#, "app", "v1-rc", false),
+            (r#""repositories_except":"tmp/**""#, "app", "v1", true),
+            (r#""repositories_except":"tmp/**""#, "tmp/app", "v1", false),
+            (r#""tags":"v*","tags_except":"v1""#, "app", "latest", false),
+        ] {
+            let (_, scope) = rule(&format!(r#"{{"kind":"immutable",{json}}}"#));
+            assert_eq!(scope.has(repository, tag), has, "{json} {repository}:{tag}");
+        }
+    }
+
+    #[test]
     fn a_glob_is_read_once() {
         let (_, one) = rule(r#"{"kind":"immutable","tags":"v*"}"#);
         let (_, other) = rule(r#"{"kind":"immutable","repositories":"v*"}"#);
@@ -426,6 +471,8 @@ mod tests {
             r#"{"kind":"retention"}"#,
             r#"{"kind":"immutable","latestPushedK":1}"#,
             r#"{"kind":"immutable","tags":"[a"}"#,
+            r#"{"kind":"immutable","tags_except":"[a"}"#,
+            r#"{"kind":"retention","latestPushedK":1,"repositories_except":"[a"}"#,
         ] {
             let rule: Rule = serde_json::from_str(wrong).unwrap();
             assert!(rule.scope().is_err(), "{wrong}");

@@ -58,10 +58,15 @@ fn template() -> String {
 
 impl TagRule {
     fn read(&self) -> Result<Rule, Error> {
+        let repositories = self.scope_selectors.read()?;
+        let tags = selector::tags(&self.tag_selectors)?;
         let rule = Rule {
             kind: Kind::Immutable,
-            repositories: self.scope_selectors.glob()?,
-            tags: selector::tags(&self.tag_selectors)?,
+            repositories: repositories.glob,
+            repositories_except: repositories.except,
+            tags: tags.glob,
+            tags_except: tags.except,
+            tags_extras: tags.extras,
             disabled: self.disabled,
             keep: Keep::default(),
         };
@@ -76,8 +81,8 @@ impl TagRule {
             action: action(),
             template: template(),
             params: None,
-            tag_selectors: Selector::tags(&rule.tags),
-            scope_selectors: ScopeSelectors::of(&rule.repositories),
+            tag_selectors: selector::of_tags(rule),
+            scope_selectors: ScopeSelectors::of(rule),
         }
     }
 }

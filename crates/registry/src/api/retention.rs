@@ -15,7 +15,7 @@ use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
-use crate::meta::ReplaceRetention;
+use crate::meta::{NumberedRule, ReplaceRetention};
 use crate::retention;
 use crate::rule::{Keep, Kind, Rule};
 
@@ -87,6 +87,9 @@ struct Scope {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PolicyRule {
+    /// Of the rule that it is told of; several of these can be one.
+    #[serde(default)]
+    id: i64,
     #[serde(default)]
     disabled: bool,
     action: String,
@@ -104,10 +107,15 @@ impl PolicyRule {
         if self.action != "retain" {
             return Err(wrong("the action of rules is retain"));
         }
+        let repositories = self.scope_selectors.read()?;
+        let tags = selector::tags(&self.tag_selectors)?;
         let rule = Rule {
             kind: Kind::Retention,
-            repositories: self.scope_selectors.glob()?,
-            tags: selector::tags(&self.tag_selectors)?,
+            repositories: repositories.glob,
+            repositories_except: repositories.except,
+            tags: tags.glob,
+            tags_except: tags.except,
+            tags_extras: tags.extras,
             disabled: self.disabled,
             keep: self.keep()?,
         };
@@ -141,8 +149,8 @@ impl PolicyRule {
     }
 
     /// What one rule of ours is in Harbor's words: a rule for each thing that it keeps.
-    fn write(rule: &Rule) -> Vec<Self> {
-        let keep = &rule.keep;
+    fn write(numbered: &NumberedRule) -> Vec<Self> {
+        let keep = &numbered.rule.keep;
         let is_always = keep.days_since_push == Some(ALWAYS_DAYS);
         let days = keep.days_since_push.filter(|_| !is_always);
         let kept = [
@@ -164,18 +172,20 @@ impl PolicyRule {
                 keep.days_since_pull.map(|days| json!(days)),
             ),
         ];
-        let numbered = kept
+        let counted = kept
             .into_iter()
             .filter_map(|(template, number)| Some((template, Some(number?))));
         let always = is_always.then_some(("always", None));
-        numbered
+        counted
             .chain(always)
-            .map(|(template, number)| Self::of(rule, template, number))
+            .map(|(template, number)| Self::of(numbered, template, number))
             .collect()
     }
 
-    fn of(rule: &Rule, template: &str, number: Option<Value>) -> Self {
+    fn of(numbered: &NumberedRule, template: &str, number: Option<Value>) -> Self {
+        let rule = &numbered.rule;
         Self {
+            id: numbered.id,
             disabled: rule.disabled,
             action: "retain".to_owned(),
             template: template.to_owned(),
@@ -183,8 +193,8 @@ impl PolicyRule {
                 .map(|number| (template.to_owned(), number))
                 .into_iter()
                 .collect(),
-            tag_selectors: Selector::tags(&rule.tags),
-            scope_selectors: ScopeSelectors::of(&rule.repositories),
+            tag_selectors: selector::of_tags(rule),
+            scope_selectors: ScopeSelectors::of(rule),
         }
     }
 }
@@ -233,8 +243,8 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     let shown = async {
         let project = found(&admin, &project(&admin, id).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
-        let rules = rules.iter().map(|numbered| &numbered.rule);
-        let retention = rules.filter(|rule| rule.kind == Kind::Retention);
+        let rules = rules.iter();
+        let retention = rules.filter(|numbered| numbered.rule.kind == Kind::Retention);
         let cron = admin.registry.meta().retention_cron(project.id).await?;
         Ok(Json(Policy {
             id,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wrong;
 use crate::error::Error;
+use crate::rule::Rule;
 
 /// Repositories of a rule.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -18,51 +19,149 @@ pub(super) struct Selector {
     kind: String,
     decoration: String,
     pattern: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extras: Option<String>,
 }
 
-impl Selector {
-    /// The tags that a glob matches.
-    pub(super) fn tags(pattern: &str) -> Vec<Self> {
-        vec![Self::of("matches", pattern)]
+/// What some selectors say together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Selected {
+    /// What is selected: a glob.
+    pub(super) glob: String,
+    /// What of it is not: a glob.
+    pub(super) except: Option<String>,
+    pub(super) extras: Option<String>,
+}
+
+/// What matches is selected, or what does not.
+#[derive(Clone, Copy)]
+struct Decorations {
+    matches: &'static str,
+    excludes: &'static str,
+}
+
+const REPOSITORIES: Decorations = Decorations {
+    matches: "repoMatches",
+    excludes: "repoExcludes",
+};
+const TAGS: Decorations = Decorations {
+    matches: "matches",
+    excludes: "excludes",
+};
+
+impl Decorations {
+    /// What selectors say: at most one of each kind, and all if none says what.
+    fn read(self, selectors: &[Selector]) -> Result<Selected, Error> {
+        let Self { matches, excludes } = self;
+        let (mut glob, mut except, mut extras) = (None, None, None);
+        for selector in selectors {
+            let place = match selector.decoration.as_str() {
+                decoration if decoration == matches => &mut glob,
+                decoration if decoration == excludes => &mut except,
+                other => {
+                    let message = format!("decoration {other}: it is {matches} or {excludes}");
+                    return Err(wrong(message));
+                }
+            };
+            if selector.kind != "doublestar" || place.is_some() {
+                return Err(wrong(format!(
+                    "a rule has at most one selector that {matches} and one that {excludes}, of the \
+                     kind doublestar; {{a,b}} is a or b"
+                )));
+            }
+            *place = Some(selector.pattern.clone());
+            let said = selector.extras.clone().filter(|extras| !extras.is_empty());
+            extras = extras.or(said);
+        }
+        Ok(Selected {
+            glob: glob.unwrap_or_else(|| "**".to_owned()),
+            except,
+            extras,
+        })
     }
 
-    fn of(decoration: &str, pattern: &str) -> Self {
-        Self {
+    /// Selectors that say this.
+    fn write(self, glob: &str, except: Option<&str>, extras: Option<&str>) -> Vec<Selector> {
+        let selector = |decoration: &str, pattern: &str| Selector {
             kind: "doublestar".to_owned(),
             decoration: decoration.to_owned(),
             pattern: pattern.to_owned(),
-        }
+            extras: extras.map(str::to_owned),
+        };
+        let is_all_but = glob == "**" && except.is_some();
+        let glob = (!is_all_but).then(|| selector(self.matches, glob));
+        let except = except.map(|except| selector(self.excludes, except));
+        glob.into_iter().chain(except).collect()
     }
 }
 
 impl ScopeSelectors {
-    /// The repositories that a glob matches.
-    pub(super) fn of(pattern: &str) -> Self {
+    /// The repositories of a rule.
+    pub(super) fn of(rule: &Rule) -> Self {
+        let except = rule.repositories_except.as_deref();
         Self {
-            repository: vec![Selector::of("repoMatches", pattern)],
+            repository: REPOSITORIES.write(&rule.repositories, except, None),
         }
     }
 
-    /// Their glob.
-    pub(super) fn glob(&self) -> Result<String, Error> {
-        glob(&self.repository, "repoMatches")
+    /// What they select.
+    pub(super) fn read(&self) -> Result<Selected, Error> {
+        REPOSITORIES.read(&self.repository)
     }
 }
 
-/// The glob of the tags that are selected.
-pub(super) fn tags(selectors: &[Selector]) -> Result<String, Error> {
-    glob(selectors, "matches")
+/// What selectors of tags select.
+pub(super) fn tags(selectors: &[Selector]) -> Result<Selected, Error> {
+    TAGS.read(selectors)
 }
 
-/// The one glob of some selectors; all if there is none.
-fn glob(selectors: &[Selector], decoration: &str) -> Result<String, Error> {
-    match selectors {
-        [] => Ok("**".to_owned()),
-        [one] if one.kind == "doublestar" && one.decoration == decoration => {
-            Ok(one.pattern.clone())
+/// The tags of a rule.
+pub(super) fn of_tags(rule: &Rule) -> Vec<Selector> {
+    let (except, extras) = (rule.tags_except.as_deref(), rule.tags_extras.as_deref());
+    TAGS.write(&rule.tags, except, extras)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(decoration: &str, pattern: &str) -> Selector {
+        Selector {
+            kind: "doublestar".to_owned(),
+            decoration: decoration.to_owned(),
+            pattern: pattern.to_owned(),
+            extras: None,
         }
-        _ => Err(wrong(format!(
-            "a rule has one selector of the kind doublestar that {decoration}"
-        ))),
+    }
+
+    #[test]
+    fn what_is_selected_is_told_as_it_was_said() {
+        for (said, glob, except) in [
+            (vec![("matches", "v*")], "v*", None),
+            (vec![("excludes", "v*")], "**", Some("v*")),
+            (
+                vec![("matches", "v*"), ("excludes", "v1")],
+                "v*",
+                Some("v1"),
+            ),
+        ] {
+            let selectors: Vec<Selector> =
+                said.iter().map(|(how, glob)| selector(how, glob)).collect();
+            let read = tags(&selectors).unwrap();
+            assert_eq!((read.glob.as_str(), read.except.as_deref()), (glob, except));
+            let told = TAGS.write(&read.glob, read.except.as_deref(), None);
+            let told: Vec<(&str, &str)> = told
+                .iter()
+                .map(|one| (one.decoration.as_str(), one.pattern.as_str()))
+                .collect();
+            assert_eq!(told, said);
+        }
+        assert_eq!(tags(&[]).unwrap().glob, "**");
+        for wrong in [
+            vec![selector("matches", "a"), selector("matches", "b")],
+            vec![selector("repoMatches", "a")],
+        ] {
+            assert!(tags(&wrong).is_err());
+        }
     }
 }
