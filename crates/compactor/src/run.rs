@@ -39,7 +39,9 @@ struct Last {
 impl Last {
     fn next(&mut self, now_ns: i64, old_interval_ns: i64, sweep_interval_ns: i64) -> Cycle {
         let due = |last: &mut Option<i64>, interval_ns: i64| {
-            let is_due = last.is_none_or(|last| now_ns.saturating_sub(last) >= interval_ns);
+            // What was last done in a time to come was done before the clock was set back.
+            let is_due = last
+                .is_none_or(|last| last > now_ns || now_ns.saturating_sub(last) >= interval_ns);
             if is_due {
                 *last = Some(now_ns);
             }
@@ -269,5 +271,8 @@ mod tests {
         assert_eq!(next(1049), (false, false));
         assert_eq!(next(1050), (false, true));
         assert_eq!(next(1100), (true, true));
+        // The clock was set back.
+        assert_eq!(next(500), (true, true));
+        assert_eq!(next(549), (false, false));
     }
 }
