@@ -213,7 +213,7 @@ impl Report {
             self.more_texts += 1;
             return;
         }
-        let text = model::shortened(text());
+        let text = text();
         match self.texts.iter_mut().find(|(told, _)| *told == text) {
             Some((_, count)) => *count += 1,
             None => self.texts.push((text, 1)),

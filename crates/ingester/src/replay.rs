@@ -22,6 +22,7 @@ mod definitions;
 mod missing;
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -160,7 +161,7 @@ impl Replay<'_> {
         let mut sealed = Sealed {
             number,
             max_seq: 0,
-            bytes: file.as_ref().map_or(0, |file| file.len()),
+            bytes: file.as_ref().map_or(0, Metadata::len),
             is_damaged: false,
         };
         let written = file.and_then(|file| file.modified());
