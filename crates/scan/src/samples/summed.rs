@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use chunk::{Block, ReducedLines, RunMeta, RunSamples, WholeLines};
+use chunk::{Block, ReducedLines, Reduction, RunMeta, RunSamples, WholeLines};
 use model::{Direction, LabelSet};
 
 use super::SampleStages;
@@ -44,39 +44,14 @@ impl<S: SampleStages> Samples<'_, S> {
         let Some(reduction) = reduction(reader, block.meta(), Some(block), run, false)? else {
             return Ok(false);
         };
-        let known_by = self.scan.known_by;
-        let known = known_by.and_then(|text| block.samples_of(number, text));
-        let lines = match (&known, reduction.has_numbers()) {
-            (Some(_), false) => None,
-            (Some(_), true) => {
-                let numbers = block.reduced_lines(&reduction, WholeLines::LeftOut)?;
-                Some((numbers, run.row_range().start))
-            }
-            (None, _) => Some(lines_of_run(&reduction, block, run)?),
-        };
         let (rows, ends) = self.rows_until(block, number, run, &cuts)?;
-        let (samples, first) = match (known, &lines) {
-            (Some(known), _) => (known, 0),
-            (None, Some((lines, at))) if lines.count() < lines.len() => {
-                let of_lines = at + rows.start..at + rows.end;
-                let found = Arc::new(self.samples_of(lines, of_lines, context)?);
-                if let (Some(text), true) = (known_by, rows.len() == run.rows as usize) {
-                    block.remember_samples(number, Arc::clone(text), Arc::clone(&found));
-                }
-                (found, rows.start)
-            }
-            _ => return Ok(false),
+        let of_run = self.samples_of_run(block, number, rows.clone(), &reduction, context)?;
+        let Some(of_run) = of_run else {
+            return Ok(false);
         };
         context.stats.sources += 1;
         context.stats.rows += rows.len() as u64;
         context.stats.processed_rows += rows.len() as u64;
-        let lines = lines.filter(|_| reduction.has_numbers());
-        let of_run = OfRun {
-            groups: self.groups.numbers(&samples.series),
-            samples,
-            first,
-            lines,
-        };
         let mut next = rows.start;
         for (time_ns, end) in cuts.times_ns.iter().zip(ends) {
             for part in windows(next..end, Direction::Forward, CHECK_ROWS, CHECK_ROWS) {
@@ -121,6 +96,49 @@ impl<S: SampleStages> Samples<'_, S> {
         let ends = ends.collect::<Result<Vec<usize>, _>>()?;
         let end = ends.last().map_or(start, |end| (*end).max(start));
         Ok((start..end, ends))
+    }
+
+    /// Which samples some rows of a run are, as the block remembers or as the stages say. `None` if
+    /// their lines do not repeat.
+    fn samples_of_run(
+        &mut self,
+        block: &Block,
+        number: usize,
+        rows: Range<usize>,
+        reduction: &Reduction,
+        context: &mut Context<'_>,
+    ) -> Result<Option<OfRun>, ScanError> {
+        let Some(run) = block.meta().runs().get(number) else {
+            return Ok(None);
+        };
+        let known_by = self.scan.known_by;
+        let known = known_by.and_then(|text| block.samples_of(number, text));
+        let (samples, first, lines) = match known {
+            Some(known) if reduction.has_numbers() => {
+                let numbers = block.reduced_lines(reduction, WholeLines::LeftOut)?;
+                (known, 0, Some((numbers, run.row_range().start)))
+            }
+            Some(known) => (known, 0, None),
+            None => {
+                let (lines, at) = lines_of_run(reduction, block, run)?;
+                if lines.count() == lines.len() {
+                    return Ok(None);
+                }
+                let found = self.samples_of(&lines, at + rows.start..at + rows.end, context)?;
+                let found = Arc::new(found);
+                if let (Some(text), true) = (known_by, rows.len() == run.rows as usize) {
+                    block.remember_samples(number, Arc::clone(text), Arc::clone(&found));
+                }
+                let has_numbers = reduction.has_numbers();
+                (found, rows.start, has_numbers.then_some((lines, at)))
+            }
+        };
+        Ok(Some(OfRun {
+            groups: self.groups.numbers(&samples.series),
+            samples,
+            first,
+            lines,
+        }))
     }
 
     /// Which samples some rows are: the stages see each line once.
