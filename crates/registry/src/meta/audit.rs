@@ -92,7 +92,7 @@ fn resource(event: &Event) -> String {
 }
 
 /// Values of a record.
-const WIDTH: usize = 9;
+pub(super) const WIDTH: usize = 9;
 
 /// The place of a record in a statement that keeps many.
 fn place(at: usize) -> String {

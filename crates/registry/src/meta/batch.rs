@@ -27,14 +27,16 @@ pub(super) fn batches<T: Copy>(values: impl IntoIterator<Item = T>) -> Vec<Vec<T
     batches
 }
 
-/// Cuts values into pieces for a statement each, of a power of two each, for who cannot bear a value
-/// that is repeated.
-pub(super) fn pieces<T>(mut values: &[T]) -> Vec<&[T]> {
+/// Cuts rows of `width` values into pieces for a statement each, of a power of two each, for who cannot
+/// bear a row that is repeated. No statement has many values: to bind one takes SQLite as long as there
+/// are others.
+pub(super) fn pieces<T>(mut rows: &[T], width: usize) -> Vec<&[T]> {
+    let rows_max = 1 << (VALUES_MAX / width.max(1)).max(1).ilog2();
     let mut pieces = Vec::new();
-    while let Some(log) = values.len().checked_ilog2() {
-        let (piece, rest) = values.split_at(VALUES_MAX.min(1 << log));
+    while let Some(log) = rows.len().checked_ilog2() {
+        let (piece, rest) = rows.split_at(rows_max.min(1 << log));
         pieces.push(piece);
-        values = rest;
+        rows = rest;
     }
     pieces
 }
@@ -81,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn pieces_have_few_sizes_and_each_value_once() {
-        assert!(pieces(&[0; 0]).is_empty());
-        assert_eq!(pieces(&[1, 2, 3]), [&[1, 2][..], &[3]]);
-        for count in [1, 2, 255, 256, 257, 5000] {
+    fn pieces_have_few_sizes_and_each_row_once() {
+        assert!(pieces(&[0; 0], 1).is_empty());
+        assert_eq!(pieces(&[1, 2, 3], 1), [&[1, 2][..], &[3]]);
+        for (count, width, largest) in [(5000, 1, 256), (5000, 9, 16), (3, 9, 2), (2, 300, 1)] {
             let values: Vec<usize> = (0..count).collect();
-            let all = pieces(&values);
+            let all = pieces(&values, width);
             assert!(all.iter().all(|piece| piece.len().is_power_of_two()));
-            assert!(all.iter().all(|piece| piece.len() <= VALUES_MAX));
+            assert_eq!(all.iter().map(|piece| piece.len()).max(), Some(largest));
             assert_eq!(all.concat(), values);
         }
     }

@@ -139,7 +139,7 @@ pub(super) async fn tell_each(
 /// Writes records: many at once, as there may be very many tags.
 async fn tell_all(tx: &mut Tx<'_>, who: &Who, events: &[Event]) -> Result<(), sqlx::Error> {
     tx.tells = true;
-    for events in pieces(events) {
+    for events in pieces(events, audit::WIDTH) {
         let lines = events.iter().map(|event| event.line(who, tx.now_ms));
         let lines: Vec<String> = lines.collect();
         let sql = format!(
