@@ -23,7 +23,7 @@ async fn a_page_shows_what_there_is_and_loads_nothing_of_others() -> anyhow::Res
     }
     // A browser asks who it is that looks.
     let asked = client
-        .request(Method::GET, "/api/v2.0/projects")
+        .request(Method::GET, "/api/v2.0/users/current")
         .send()
         .await?;
     let challenges = asked.headers().get_all("www-authenticate");

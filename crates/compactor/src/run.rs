@@ -40,8 +40,8 @@ impl Last {
     fn next(&mut self, now_ns: i64, old_interval_ns: i64, sweep_interval_ns: i64) -> Cycle {
         let due = |last: &mut Option<i64>, interval_ns: i64| {
             // What was last done in a time to come was done before the clock was set back.
-            let is_due = last
-                .is_none_or(|last| last > now_ns || now_ns.saturating_sub(last) >= interval_ns);
+            let is_due =
+                last.is_none_or(|last| last > now_ns || now_ns.saturating_sub(last) >= interval_ns);
             if is_due {
                 *last = Some(now_ns);
             }

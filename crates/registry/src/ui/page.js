@@ -131,8 +131,9 @@ async function show() {
 }
 
 async function begin() {
-  await show();
+  // A browser asks for name and password here. Who gives none sees what is public.
   const who = await ask("/users/current").catch(() => null);
+  await show();
   if (who) document.getElementById("who").textContent = who.username;
 }
 
