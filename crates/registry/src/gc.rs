@@ -39,8 +39,9 @@ const UPLOADS_MAX: i64 = 64;
 const REMOVALS_MAX: i64 = 100;
 /// Orphans that one sweep has removed.
 const ORPHANS_MAX: usize = 100_000;
-/// What a dry run looks at.
-const DRY_RUN_MAX: i64 = 10_000;
+/// Things that a dry run looks at. It does, and takes back, what would be done, while which no change
+/// is made.
+pub(crate) const DRY_RUN_MAX: i64 = 1000;
 /// The longest pause between two looks whether the time of a schedule has come.
 const SCHEDULE_POLL: Duration = Duration::from_secs(10);
 /// The shortest pause between two rounds.

@@ -22,6 +22,8 @@ use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
+/// Manifests that a dry run looks for that have no tag.
+const DRY_RUN_UNTAG_MAX: i64 = 10_000;
 /// Lost blobs and manifests that one transaction forgets.
 const LOST_MAX: i64 = 1000;
 
@@ -115,7 +117,7 @@ impl Review {
     fn untag(&self) -> Untag {
         Untag {
             after: 0,
-            limit: self.limit,
+            limit: DRY_RUN_UNTAG_MAX,
             grace_ms: self.graces.untagged_ms,
         }
     }
