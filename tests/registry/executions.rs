@@ -71,7 +71,8 @@ async fn runs_of_retention_are_remembered() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
     let dev = member(&registry, &admin, "dev", "developer").await?;
     for (repo, tag) in [("team/app", "v1"), ("team/app", "v2"), ("team/b", "v1")] {
-        admin.push_image(repo, tag, &bytes(1, 10)).await?;
+        let layer = format!("{repo}:{tag}");
+        admin.push_image(repo, tag, layer.as_bytes()).await?;
     }
     let project = get(&admin, "/projects/team").await?;
     let id = &project["project_id"];

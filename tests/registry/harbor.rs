@@ -363,7 +363,7 @@ async fn artifacts_tags_and_rules_are_found_where_harbor_has_them() -> anyhow::R
     rule["tag_selectors"] = json!([selector("matches", "v*")]);
     assert_eq!(status(&admin, Method::PUT, &path, rule.clone()).await?, 200);
     assert_eq!(admin.status(Method::DELETE, stable).await?, 202);
-    rule["tag_selectors"] = json!([selector("excludes", "v*")]);
+    rule["tag_selectors"] = json!([selector("matches", "v*"), selector("matches", "w*")]);
     assert_eq!(status(&admin, Method::PUT, &path, rule).await?, 400);
     assert_eq!(
         status(&admin, Method::DELETE, &path, Value::Null).await?,
