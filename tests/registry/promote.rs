@@ -6,8 +6,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, descriptor, header, sha256, sha512,
-    text,
+    INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, descriptor, header, image, sha256,
+    sha512, text,
 };
 use tests::wait_for;
 
@@ -123,7 +123,52 @@ async fn who_copies_may_read_there_and_push_here_and_has_room() -> anyhow::Resul
     let small = json!({"project_name": "small", "storage_limit": 10});
     assert_eq!(ask(&admin, Method::POST, "/projects", small).await?.0, 201);
     assert_eq!(copy(&admin, "small", "team/app:v1").await?, 403);
+    // A robot that may pull there and push here.
+    let right = |project: &str, actions: &[&str]| json!({"project": project, "actions": actions});
+    let robot = json!({"name": "cp", "level": "system", "duration": -1,
+        "permissions": [right("closed", &["pull"]), right("team", &["push"])]});
+    let (_, robot) = ask(&admin, Method::POST, "/robots", robot).await?;
+    let text = |key: &str| robot[key].as_str().unwrap_or_default();
+    let robot = registry.client().login(text("name"), text("secret"));
+    assert_eq!(copy(&robot, "team", "closed/app:v1").await?, 201);
+    assert_eq!(copy(&robot, "closed", "closed/app:v1").await?, 403);
+    // Nobody would push what is not there.
+    let broken = image(b"not there", &[]).to_string().into_bytes();
+    let put = admin.put_manifest("team/broken", "v1", MANIFEST, &broken);
+    assert_eq!(put.await?.status(), 201);
+    assert_eq!(copy(&admin, "closed", "team/broken:v1").await?, 400);
     Ok(())
+}
+
+#[tokio::test]
+async fn of_a_copy_that_is_refused_nothing_stays() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "100ms"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "5s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let mut parts = Vec::new();
+    for seed in 0..4 {
+        let part = client
+            .push_image("dev/app", "part", &bytes(seed, 4000))
+            .await?;
+        parts.push(descriptor(MANIFEST, &part));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).to_string();
+    let put = client.put_manifest("dev/app", "v1", INDEX, index.as_bytes());
+    assert_eq!(put.await?.status(), 201);
+    let small = json!({"project_name": "small", "storage_limit": 12_000});
+    assert_eq!(ask(client, Method::POST, "/projects", small).await?.0, 201);
+    let copy = "/projects/small/repositories/app/artifacts?from=dev/app:v1";
+    assert_eq!(ask(client, Method::POST, copy, Value::Null).await?.0, 403);
+    wait_for("its parts to go", Duration::from_secs(60), async || {
+        let quota = ask(client, Method::GET, "/quotas/small", Value::Null)
+            .await
+            .ok()?;
+        (quota.1["used"]["storage"] == 0).then_some(())
+    })
+    .await
 }
 
 #[tokio::test]

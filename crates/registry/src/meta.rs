@@ -114,7 +114,7 @@ pub(crate) use running::SetRunning;
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
 pub(crate) use setting::{ChangeSettings, Identify};
 pub(crate) use tag::{Condition, DeleteTag};
-pub(crate) use untagged::Untag;
+pub(crate) use untagged::{GiveUp, Untag};
 pub(crate) use upload::{
     Begin, Cancel, Commit, Extend, ExtendSmall, Move, Upload, taken_over, unknown,
 };

@@ -11,12 +11,14 @@ use http::header::LOCATION;
 use super::companions;
 use super::repositories::{WITH_FROM, repo};
 use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
-use crate::auth::Role;
+use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::large::{self, ReadManifest};
-use crate::meta::{ManifestRow, Mount, PutManifest, unknown_manifest};
+use crate::meta::{GiveUp, ManifestRow, Mount, PutManifest, Stored, unknown_manifest};
 use crate::name::{Reference, RepoName, Tag};
+use crate::registry::Registry;
+use crate::who::Who;
 
 /// Manifests that one copy takes along: those of an index, and what refers to any of them.
 const MANIFESTS_MAX: usize = 1000;
@@ -44,7 +46,8 @@ fn source(from: &str) -> Result<(RepoName, Reference), Error> {
 
 async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
     let copied = async {
-        admin.require_role(&project, Some(Role::Developer)).await?;
+        let role = Role::Developer;
+        admin.require_action(&project, Action::Push, role).await?;
         admin.require_writable()?;
         admin.listing(&WITH_FROM)?;
         let (from, reference) = source(admin.param("from").unwrap_or_default())?;
@@ -56,11 +59,20 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
         }
         super::projects::found(&admin, &project).await?;
         let copying = Copying {
-            admin: &admin,
+            registry: admin.registry.clone(),
+            who: admin.who(),
             from,
             to,
         };
-        let digest = copying.run(&reference).await?;
+        // What has begun does not end because its client goes away.
+        let copied = tokio::spawn(copying.run(reference)).await;
+        let copied = copied.unwrap_or_else(|error| Err(Error::internal("copying", &error)));
+        let (digest, missing) = copied?;
+        if missing > 0 {
+            let _ = admin
+                .warning
+                .set(format!("{missing} manifests of this one were not there"));
+        }
         let path = format!("{PREFIX}{}/{digest}", admin.uri.path());
         Ok((StatusCode::CREATED, [(LOCATION, path)]).into_response())
     };
@@ -76,29 +88,55 @@ enum Next {
     Put(Arc<ManifestRow>, Digest, Vec<Tag>),
 }
 
-struct Copying<'a> {
-    admin: &'a Admin,
+struct Copying {
+    registry: Registry,
+    who: Who,
     from: RepoName,
     to: RepoName,
 }
 
-impl Copying<'_> {
+impl Copying {
+    /// Copies an artifact as a whole; gives its digest, and how many manifests it lacks. Of one that is
+    /// refused on the way, what was put goes.
+    async fn run(self, reference: Reference) -> Result<(Digest, i64), Error> {
+        let mut put = Vec::new();
+        let copied = self.copy(&reference, &mut put).await;
+        if copied.is_err() {
+            let give_up = GiveUp {
+                who: self.who.clone(),
+                repo: self.to.clone(),
+                digests: put,
+                graces: self.registry.graces(),
+                can_come_back: false,
+            };
+            if let Err(error) = self.registry.meta().change(give_up).await {
+                tracing::info!(repo = %self.to, ?error, "what was copied in vain goes later");
+            }
+        }
+        copied
+    }
+
     /// Copies an artifact, all that it is made of and all that refers to it; what a manifest names
     /// is there before it is. Each is put as it was found, whatever becomes of it meanwhile.
-    async fn run(&self, reference: &Reference) -> Result<Digest, Error> {
+    async fn copy(
+        &self,
+        reference: &Reference,
+        put: &mut Vec<Digest>,
+    ) -> Result<(Digest, i64), Error> {
         let root = self.find(reference).await?;
         let root = root.ok_or_else(|| unknown_manifest(&self.from, reference))?;
-        let digest = Digest::parse(&root.digest)?;
-        let tags = self.tags(&digest, reference).await?;
-        let mut seen = HashSet::from([digest.clone()]);
-        let mut waiting = Vec::new();
-        self.divide(root, digest.clone(), tags, &mut waiting)
-            .await?;
+        let whole = Digest::parse(&root.digest)?;
+        let tags = self.tags(&whole, reference).await?;
+        let mut seen = HashSet::from([whole.clone()]);
+        let (mut waiting, mut missing) = (Vec::new(), 0);
+        self.divide(root, whole.clone(), tags, &mut waiting).await?;
         while let Some(next) = waiting.pop() {
             let (digest, tags) = match next {
                 Next::Divide(digest, tags) => (digest, tags),
                 Next::Put(row, digest, tags) => {
-                    self.put(&row, &digest, tags).await?;
+                    let stored = self.put(&row, &digest, tags).await?;
+                    missing += stored.missing_manifests;
+                    put.push(digest);
                     continue;
                 }
             };
@@ -115,7 +153,7 @@ impl Copying<'_> {
                 None => self.mount(&digest).await?,
             }
         }
-        Ok(digest)
+        Ok((whole, missing))
     }
 
     /// Has a manifest put after its parts, and what refers to it after it.
@@ -131,7 +169,7 @@ impl Copying<'_> {
         let parts = self.read(&row).await?.manifest.manifests;
         waiting.extend(referrers.into_iter().map(without_tags));
         // Before them, as one may be the other.
-        for tag in companions::of(&self.admin.registry, &self.from, &digest).await? {
+        for tag in companions::of(&self.registry, &self.from, &digest).await? {
             let found = self.find(&Reference::Tag(tag.clone())).await?;
             if let Some(found) = found {
                 waiting.push(Next::Divide(Digest::parse(&found.digest)?, vec![tag]));
@@ -144,22 +182,18 @@ impl Copying<'_> {
     }
 
     async fn find(&self, reference: &Reference) -> Result<Option<Arc<ManifestRow>>, Error> {
-        self.admin
-            .registry
-            .meta()
-            .manifest(&self.from, reference)
-            .await
+        self.registry.meta().manifest(&self.from, reference).await
     }
 
     async fn read(&self, row: &ManifestRow) -> Result<ReadManifest, Error> {
-        let registry = &self.admin.registry;
+        let registry = &self.registry;
         let bytes = large::bytes(registry, row).await?;
         ReadManifest::of(registry, Some(&row.media_type), bytes)
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
         let limit = u32::try_from(MANIFESTS_MAX).unwrap_or(u32::MAX);
-        let (meta, bounds) = (self.admin.registry.meta(), (limit, ANNOTATION_BYTES));
+        let (meta, bounds) = (self.registry.meta(), (limit, ANNOTATION_BYTES));
         let (mut all, mut last) = (Vec::new(), String::new());
         loop {
             let found = meta.referrers(&self.from, subject, "", &last, bounds);
@@ -175,36 +209,43 @@ impl Copying<'_> {
     }
 
     /// Puts a manifest where it is copied to, with its blobs and with tags.
-    async fn put(&self, row: &ManifestRow, digest: &Digest, tags: Vec<Tag>) -> Result<(), Error> {
-        let registry = &self.admin.registry;
+    async fn put(
+        &self,
+        row: &ManifestRow,
+        digest: &Digest,
+        tags: Vec<Tag>,
+    ) -> Result<Stored, Error> {
+        let registry = &self.registry;
         let read = self.read(row).await?;
         for blob in read.manifest.blobs.iter().chain(&read.manifest.foreign) {
             self.mount(&blob.digest).await?;
         }
-        let (who, to) = (self.admin.who(), self.to.clone());
+        let (who, to) = (self.who.clone(), self.to.clone());
         let put = PutManifest {
             tags,
+            // Nobody pushes later what is not there.
+            allow_missing_blobs: false,
             ..read.pushed(registry, who, to, digest.clone())
         };
-        large::put(registry, put).await.map(|_| ())
+        large::put(registry, put).await
     }
 
     /// Has a blob where it is copied to, if it is there.
     async fn mount(&self, digest: &Digest) -> Result<(), Error> {
-        let registry = &self.admin.registry;
+        let registry = &self.registry;
         let mount = Mount {
             repo: self.to.clone(),
             digest: digest.clone(),
             from: self.from.clone(),
             grace_ms: registry.blob_grace_ms(),
-            who: self.admin.who(),
+            who: self.who.clone(),
         };
         registry.meta().change(mount).await.map(|_| ())
     }
 
     /// The tags of what is copied, with the one that it was found by.
     async fn tags(&self, digest: &Digest, found_by: &Reference) -> Result<Vec<Tag>, Error> {
-        let artifact = self.admin.registry.meta().artifact(&self.from, digest);
+        let artifact = self.registry.meta().artifact(&self.from, digest);
         let tags = artifact.await?.map(|artifact| artifact.tags);
         let tags = tags.unwrap_or_default();
         let mut tags: Vec<Tag> = tags

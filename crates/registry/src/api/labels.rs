@@ -7,7 +7,7 @@ use super::projects::named;
 use super::query::{Asks, Shorthand};
 use super::repositories::artifact;
 use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
-use crate::auth::Role;
+use crate::auth::{Action, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
     CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel, unknown_label,
@@ -167,7 +167,8 @@ async fn set(
     id: i64,
     has: bool,
 ) -> Result<(), Error> {
-    admin.require_role(&project, Some(Role::Developer)).await?;
+    let role = Role::Developer;
+    admin.require_action(&project, Action::Push, role).await?;
     let (repo, digest) = artifact(admin, &project, &repository, &reference).await?;
     let label = admin.registry.meta().label(id).await?;
     usable(&label, &repo)?;

@@ -4,8 +4,17 @@
 use async_trait::async_trait;
 use sqlx::Row;
 
+use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
+use super::manifest;
+use super::outbox::{Event, tell};
+use super::removed;
+use super::review::Graces;
+use super::tag::Target;
+use crate::digest::Digest;
+use crate::name::RepoName;
+use crate::who::Who;
 
 /// Has a manifest looked at that is new and has no tag.
 pub(super) async fn expect(
@@ -23,6 +32,70 @@ pub(super) async fn expect(
     .execute(&mut *tx.conn)
     .await?;
     Ok(())
+}
+
+/// Removes manifests that were put into a repository for something that was refused then: those that
+/// nothing has had yet.
+pub(crate) struct GiveUp {
+    pub(crate) who: Who,
+    pub(crate) repo: RepoName,
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) graces: Graces,
+    /// Whether they were removed before, and can be brought back as they could then.
+    pub(crate) can_come_back: bool,
+}
+
+#[async_trait]
+impl Change for GiveUp {
+    type Out = ();
+    const NAME: &'static str = "give_up";
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repo(&self.repo)
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        // What came last names what came before.
+        for digest in self.digests.iter().rev() {
+            self.remove(tx, digest).await?;
+        }
+        Ok(())
+    }
+}
+
+impl GiveUp {
+    async fn remove(&self, tx: &mut Tx<'_>, digest: &Digest) -> Result<(), Failure> {
+        let found = bound!(
+            "SELECT r.id, m.id FROM repo r JOIN manifest m ON m.repo_id = r.id \
+             JOIN gc_queue q ON q.kind = 'manifest' AND q.subject_id = m.id \
+             WHERE r.name = $1 AND m.digest = $2 AND q.never_tagged = 1 \
+             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
+             AND NOT EXISTS (SELECT 1 FROM manifest_child c \
+                 WHERE c.repo_id = m.repo_id AND c.digest = m.digest)",
+            self.repo.as_str(),
+            digest.as_str(),
+        );
+        let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
+            return Ok(());
+        };
+        let target = Target {
+            repo_id: row.try_get(0)?,
+            manifest_id: row.try_get(1)?,
+            digest: digest.as_str(),
+            who: &self.who,
+            grace_ms: self.graces.untagged_ms,
+        };
+        if self.can_come_back && self.graces.blob_ms > 0 {
+            let until_ms = tx.now_ms + self.graces.blob_ms;
+            removed::remember(tx, &target, until_ms).await?;
+        }
+        manifest::remove(tx, &target, &self.graces).await?;
+        let event = Event {
+            digest: Some(target.digest.to_owned()),
+            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
+        };
+        Ok(tell(tx, &self.who, &event).await?)
+    }
 }
 
 /// Some manifests of all, which are to go if nothing has them, but for those that somebody has just
