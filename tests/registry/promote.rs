@@ -172,6 +172,82 @@ async fn of_a_copy_that_is_refused_nothing_stays() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn what_is_brought_back_is_whole() -> anyhow::Result<()> {
+    let env = [("SKALD_REGISTRY_GC_INTERVAL", "100ms")];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let tags = async |repo: &str| {
+        let list = client.json(&format!("/v2/{repo}/tags/list")).await?;
+        anyhow::Ok(list["tags"].clone())
+    };
+    let undelete = |repo: &str, tag: &str| {
+        let path = format!("/projects/dev/repositories/{repo}/tags/{tag}/undelete");
+        async move { client.manage(Method::POST, &path, json!({})).await }
+    };
+    let delete = async |path: String| client.status(Method::DELETE, &path).await;
+    // A signature that was removed before stays away.
+    let image = client.push_image("dev/app", "v1", &bytes(1, 500)).await?;
+    let about = sha256(&image).replace(':', "-");
+    let [att, sig] = [".att", ".sig"].map(|ending| format!("{about}{ending}"));
+    for (seed, tag) in [(2, &att), (3, &sig)] {
+        client.push_image("dev/app", tag, &bytes(seed, 500)).await?;
+    }
+    assert_eq!(delete(format!("/v2/dev/app/manifests/{att}")).await?, 202);
+    assert_eq!(
+        delete(format!("/v2/dev/app/manifests/{}", sha256(&image))).await?,
+        202
+    );
+    assert_eq!(tags("dev/app").await?, json!([]));
+    let back = undelete("app", "v1").await?;
+    assert_eq!(back.0, 200, "{back:?}");
+    assert_eq!(tags("dev/app").await?, json!([sig, "v1"]));
+
+    // An index with what it names, each removed by its digest.
+    let part = client
+        .push_image("dev/multi", "part", &bytes(4, 500))
+        .await?;
+    assert_eq!(
+        delete("/v2/dev/multi/manifests/part".to_owned()).await?,
+        202
+    );
+    let parts = [descriptor(MANIFEST, &part)];
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).to_string();
+    let put = client.put_manifest("dev/multi", "all", INDEX, index.as_bytes());
+    assert_eq!(put.await?.status(), 201);
+    for digest in [sha256(index.as_bytes()), sha256(&part)] {
+        assert_eq!(
+            delete(format!("/v2/dev/multi/manifests/{digest}")).await?,
+            202
+        );
+    }
+    let rule = json!({"kind": "immutable", "tags": "all"});
+    let rules = "/projects/dev/rules";
+    client
+        .push_image("dev/multi", "all", &bytes(5, 500))
+        .await?;
+    let (_, rule) = ask(client, Method::POST, rules, rule).await?;
+    let digest = json!({"digest": sha256(index.as_bytes())});
+    let path = "/projects/dev/repositories/multi/tags/all/undelete";
+    assert_eq!(
+        ask(client, Method::POST, path, digest.clone()).await?.0,
+        412
+    );
+    let part_path = format!("/v2/dev/multi/manifests/{}", sha256(&part));
+    assert_eq!(client.status(Method::GET, &part_path).await?, 404);
+    let rule = format!("{rules}/{}", rule["id"]);
+    assert_eq!(
+        ask(client, Method::DELETE, &rule, Value::Null).await?.0,
+        200
+    );
+    let back = ask(client, Method::POST, path, digest).await?;
+    assert_eq!(back.0, 200, "{back:?}");
+    let pulled = client.get("/v2/dev/multi/manifests/all").await?;
+    assert_eq!(pulled.as_deref(), Some(index.as_bytes()));
+    assert_eq!(client.get(&part_path).await?, Some(part));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_else_is_where_harbor_has_it() -> anyhow::Result<()> {
     let (registry, admin) = crate::auth::start().await?;
     let dev = crate::auth::member(&registry, &admin, "dev", "developer").await?;

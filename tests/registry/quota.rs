@@ -74,9 +74,9 @@ async fn manifests_count_and_are_given_back_once() -> anyhow::Result<()> {
     assert_eq!(used(client).await?, 20_000);
     let tag = "/v2/small/app/manifests/exact";
     assert_eq!(client.status(Method::DELETE, tag).await?, 202);
-    // One without tags could not be brought back.
+    // Also one without tags may be a part of what is brought back.
     assert_eq!(client.status(Method::DELETE, &path).await?, 202);
-    assert_eq!(used(client).await?, of_both);
+    assert_eq!(used(client).await?, 20_000);
     let put = client.put_manifest("small/app", "exact", INDEX, &exact);
     assert_eq!(put.await?.status(), 201);
     assert_eq!(client.status(Method::DELETE, &path).await?, 202);

@@ -394,25 +394,18 @@ async fn undelete(
     MaybeBody(request): MaybeBody<Undelete>,
 ) -> Outcome {
     let done = async {
-        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let (developer, maintainer) = (Role::Developer, Role::Maintainer);
+        admin
+            .require_action(&project, Action::Push, developer)
+            .await?;
+        admin
+            .require_action(&project, Action::Delete, maintainer)
+            .await?;
         admin.require_writable()?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
-        let digest = match request.digest {
-            Some(digest) => digest,
-            None => {
-                let newest = Listing::newest();
-                let meta = admin.registry.meta();
-                let mut history = meta.tag_history(&repo, &tag, &newest).await?;
-                let last = history.rows.pop();
-                last.and_then(|moved| moved.old_digest).ok_or_else(|| {
-                    let message = format!("tag {} pointed nowhere before", tag.as_str());
-                    Error::new(Code::ManifestUnknown, message)
-                })?
-            }
-        };
-        let digest = Digest::parse(&digest)?;
-        undelete::bring_back(&admin, &repo, &digest).await?;
-        set(&admin, repo, tag, digest, "tag_undeleted").await
+        let digest = request.digest.map(|digest| Digest::parse(&digest));
+        let undelete = undelete::Undelete::new(&admin, repo);
+        undelete.run(tag, digest.transpose()?).await
     };
     let done = done.await;
     admin.outcome(done)

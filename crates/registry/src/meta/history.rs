@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::administer::time;
 use super::cache::Touched;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
@@ -70,6 +70,48 @@ impl Meta {
     ) -> Result<Listed<Moved>, Error> {
         let fixed = vec![Operand::from(repo.as_str()), Operand::from(tag.as_str())];
         self.list(&HISTORY, fixed, listing, moved).await
+    }
+}
+
+/// Tags of one answer that were taken.
+const TAKEN_MAX: i64 = 100;
+
+impl Meta {
+    /// When a tag was set, moved or removed last, in milliseconds since 1970; 0 if that is not known.
+    pub(crate) async fn moved_ms(&self, repo: &RepoName, tag: &Tag) -> Result<i64, Error> {
+        let found = bound!(
+            "SELECT h.at_ms FROM tag_history h JOIN repo r ON r.id = h.repo_id \
+             WHERE r.name = $1 AND h.name = $2 ORDER BY h.id DESC LIMIT 1",
+            repo.as_str(),
+            tag.as_str(),
+        );
+        Ok(self.rows(found, first).await?.pop().unwrap_or(0))
+    }
+
+    /// Tags that begin so, were removed at that time or later and were not set since, each with the
+    /// digest where it pointed.
+    pub(crate) async fn taken_tags(
+        &self,
+        repo: &RepoName,
+        begin: &str,
+        since_ms: i64,
+    ) -> Result<Vec<(String, String)>, Error> {
+        // What begins so, and goes on with a dot or not at all, comes before that.
+        let end = format!("{begin}/");
+        let found = bound!(
+            "SELECT h.name, h.old_digest FROM tag_history h JOIN repo r ON r.id = h.repo_id \
+             WHERE r.name = $1 AND h.name >= $2 AND h.name < $3 AND h.at_ms >= $4 \
+             AND h.digest IS NULL AND h.old_digest IS NOT NULL AND h.id = \
+             (SELECT MAX(x.id) FROM tag_history x WHERE x.repo_id = h.repo_id AND x.name = h.name) \
+             ORDER BY h.name LIMIT $5",
+            repo.as_str(),
+            begin,
+            end,
+            since_ms,
+            TAKEN_MAX,
+        );
+        let taken = |row: &AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        self.rows(found, taken).await
     }
 }
 
@@ -190,7 +232,6 @@ impl Change for ForgetHistory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::first;
     use super::super::connect::Place;
     use super::super::open_for_tests;
     use super::*;

@@ -277,11 +277,11 @@ impl PutManifest {
         }
         let (links, missing) = self.links(tx, repo_id).await?;
         let digest = self.digest.as_str();
-        removed::forget(tx, Forgotten::One { repo_id, digest }).await?;
+        let is_back = removed::forget(tx, Forgotten::One { repo_id, digest }).await?;
         self.check_children(tx, repo_id).await?;
         let size = i64::try_from(self.bytes.len()).unwrap_or(i64::MAX);
-        match self.is_copy {
-            // Who pulls it needs it, also where no more blobs are kept.
+        match self.is_copy || is_back {
+            // Who pulls it needs it, also where no more blobs are kept; what comes back was paid for.
             true => quota::add(tx, repo.project, size).await?,
             false => quota::charge(tx, repo.project, "this manifest", size).await?,
         }
@@ -497,7 +497,7 @@ impl Change for DeleteManifest {
             self.refuse_part(tx, repo_id).await?;
         }
         let tags = tag::take_all(tx, &target).await?;
-        if !tags.is_empty() && self.graces.blob_ms > 0 {
+        if self.graces.blob_ms > 0 {
             let until_ms = tx.now_ms + self.graces.blob_ms;
             removed::remember(tx, &target, until_ms).await?;
         }

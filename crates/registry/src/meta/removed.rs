@@ -1,5 +1,5 @@
-//! Manifests that were removed by their digests while tags pointed to them. They are not there for
-//! anybody, but for as long as their blobs are a tag can be brought back to them.
+//! Manifests that were removed by their digests. They are not there for anybody, but for as long as their
+//! blobs are a tag can be brought back to them, or to an index of which they are parts.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -69,8 +69,8 @@ pub(super) enum Forgotten<'a> {
     Repo { repo_id: i64 },
 }
 
-/// Forgets some, and gives their projects back what they were charged.
-pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<(), sqlx::Error> {
+/// Forgets some, and gives their projects back what they were charged; gives whether there were any.
+pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<bool, sqlx::Error> {
     macro_rules! sql {
         ($which:literal) => {
             concat!(
@@ -94,7 +94,8 @@ pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<
         }
         Forgotten::Repo { repo_id } => bound!(sql!("repo_id = $1"), repo_id),
     };
-    for row in taken.fetch_all(&mut *tx.conn).await? {
+    let taken = taken.fetch_all(&mut *tx.conn).await?;
+    for row in &taken {
         let size: i64 = row.try_get(0)?;
         quota::add(tx, row.try_get(1)?, -size).await?;
         if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
@@ -102,7 +103,7 @@ pub(super) async fn forget(tx: &mut Tx<'_>, forgotten: Forgotten<'_>) -> Result<
             data::release(tx, &data_key).await?;
         }
     }
-    Ok(())
+    Ok(!taken.is_empty())
 }
 
 fn removed(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
