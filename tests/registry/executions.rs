@@ -44,6 +44,7 @@ async fn runs_of_garbage_collection_are_remembered() -> anyhow::Result<()> {
             (&run["job_kind"], &run["job_status"]),
             (&json!("MANUAL"), &json!("Success"))
         );
+        assert_eq!(run["schedule"]["type"], "Manual");
         let parameters = run["job_parameters"].as_str().unwrap_or_default();
         let parameters: Value = serde_json::from_str(parameters)?;
         assert_eq!(parameters["dry_run"], dry_run);

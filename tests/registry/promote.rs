@@ -49,6 +49,15 @@ async fn an_artifact_is_copied_with_all_that_belongs_to_it() -> anyhow::Result<(
     let put = client.put_manifest("dev/app", &reference, MANIFEST, &signature);
     assert_eq!(put.await?.status(), 201);
 
+    let about = "/projects/dev/repositories/app/artifacts/v1/accessories";
+    let (_, about) = ask(client, Method::GET, about, Value::Null).await?;
+    assert_eq!(about[0]["digest"], json!(reference));
+    assert_eq!(about[0]["subject_artifact_digest"], json!(sha256(&index)));
+    let given = "/projects/dev/repositories/app/artifacts/v1/labels";
+    let given = ask(client, Method::GET, given, Value::Null).await?;
+    assert_eq!(given, (200, json!([])));
+    let (_, may) = ask(client, Method::GET, "/projects/dev/_deletable", Value::Null).await?;
+    assert_eq!(may["deletable"], false);
     let to = "/api/v2.0/projects/prod/repositories/a%252Fapp/artifacts";
     let copy = async |from: &str| {
         let post = client.request(Method::POST, &format!("{to}?from={from}"));

@@ -5,6 +5,7 @@
 //! them, several in a transaction (`writer`), so that one `fsync` acknowledges many. SQL is the
 //! subset that both engines have.
 
+mod accessory;
 mod account;
 mod administer;
 mod audit;

@@ -74,7 +74,8 @@ fn collection(run: &Execution) -> Value {
         "job_name": "GARBAGE_COLLECTION",
         "job_kind": trigger(run),
         "job_parameters": parameters.to_string(),
-        "schedule": {"type": trigger(run), "cron": ""},
+        // Harbor spells it in another way here.
+        "schedule": {"type": if run.is_asked { "Manual" } else { "Schedule" }, "cron": ""},
         "job_status": status(run),
         "deleted": false,
         "creation_time": time(run.began_ms),

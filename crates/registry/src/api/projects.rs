@@ -18,7 +18,7 @@ use crate::settings::Creators;
 /// What can be done with projects and their quotas.
 pub(super) fn operations(all: Operations) -> Operations {
     let (project, summary) = ("/projects/{project}", "/projects/{project}/summary");
-    let quota = "/quotas/{project}";
+    let (deletable, quota) = ("/projects/{project}/_deletable", "/quotas/{project}");
     all.list(
         "/projects",
         "Projects that the caller may see",
@@ -30,6 +30,11 @@ pub(super) fn operations(all: Operations) -> Operations {
     .put(project, "Change a project", update)
     .delete(project, "Remove an empty project", delete)
     .get(summary, "What a project has, in numbers", self::summary)
+    .get(
+        deletable,
+        "Whether a project can be removed",
+        self::deletable,
+    )
     .list(
         "/quotas",
         "Bytes that projects have and may have",
@@ -200,6 +205,21 @@ async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
                 json!({"hard": {"storage": project.hard}, "used": {"storage": project.used}});
         }
         Ok(Json(summary))
+    };
+    let shown = shown.await;
+    admin.outcome(shown)
+}
+
+async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome {
+    let shown = async {
+        let name = owner(&admin, name).await?;
+        admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
+        let count = found(&admin, &name).await?.repo_count;
+        let message = match count {
+            0 => String::new(),
+            _ => format!("project {name} has {count} repositories"),
+        };
+        Ok(Json(json!({"deletable": count == 0, "message": message})))
     };
     let shown = shown.await;
     admin.outcome(shown)

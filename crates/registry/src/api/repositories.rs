@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::companions;
 use super::projects::found;
-use super::query::Asks;
+use super::query::{Asks, PAGES};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
@@ -29,6 +29,8 @@ pub(super) fn operations(all: Operations) -> Operations {
     let artifact = "/projects/{project}/repositories/{repository}/artifacts/{reference}";
     let tags = "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags";
     let tagged = "/projects/{project}/repositories/{repository}/artifacts/{reference}/tags/{tag}";
+    let labels = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels";
+    let about = "/projects/{project}/repositories/{repository}/artifacts/{reference}/accessories";
     let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
@@ -54,6 +56,13 @@ pub(super) fn operations(all: Operations) -> Operations {
     .get(artifact, "An artifact", show_artifact)
     .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
     .list(tags, "The tags of an artifact", &TAGS, self::tags)
+    .list(labels, "The labels of an artifact", &PAGES, self::labels)
+    .list(
+        about,
+        "What is about an artifact: signatures and the like",
+        &ACCESSORIES,
+        accessories,
+    )
     .delete(tagged, "Take a tag from an artifact", delete_tag)
     .make(tags, "Give an artifact another tag", tag)
     .list(history, "Where a tag pointed", &HISTORY, self::history)
@@ -87,6 +96,16 @@ const TAGS: Asks = Asks {
     ],
     filters: &[],
     others: WITH,
+};
+const ACCESSORIES: Asks = Asks {
+    columns: &[
+        Column::shown("type", Kind::Text),
+        Column::shown("digest", Kind::Text),
+        Column::shown("size", Kind::Number),
+        Column::shown("creation_time", Kind::Moment),
+    ],
+    filters: &[],
+    others: &[],
 };
 const HISTORY: Asks = Asks {
     columns: HISTORY_COLUMNS,
@@ -234,6 +253,26 @@ async fn info(
 async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
     let shown = info(&admin, place).await.map(Json);
     admin.outcome(shown)
+}
+
+async fn accessories(
+    admin: Admin,
+    Path((project, repository, reference)): Path<(String, String, String)>,
+) -> Outcome {
+    let listed = async {
+        admin.require_role(&project, None).await?;
+        let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
+        let found = admin.registry.meta().accessories(&repo, &digest).await?;
+        admin.listed(&ACCESSORIES, found)
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+    let listed = info(&admin, place).await;
+    let listed = listed.and_then(|artifact| admin.listed(&PAGES, artifact.labels));
+    admin.outcome(listed)
 }
 
 async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {

@@ -1,0 +1,75 @@
+//! Manifests that are about others, as Harbor shows them.
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Meta;
+use super::administer::time;
+use super::change::bound;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::name::RepoName;
+
+/// Those of one manifest that are shown.
+const SHOWN_MAX: i64 = 1000;
+
+/// A manifest with a subject.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Accessory {
+    pub(crate) id: i64,
+    pub(crate) artifact_id: i64,
+    pub(crate) subject_artifact_id: i64,
+    pub(crate) subject_artifact_repo: String,
+    pub(crate) subject_artifact_digest: String,
+    pub(crate) digest: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) size: i64,
+    pub(crate) creation_time: String,
+}
+
+/// What Harbor calls what has a type and a subject.
+fn kind(artifact_type: Option<&str>) -> &'static str {
+    match artifact_type.unwrap_or_default() {
+        "application/vnd.dev.cosign.artifact.sig.v1+json" => "signature.cosign",
+        "application/vnd.cncf.notary.signature" => "signature.notation",
+        _ => "subject.accessory",
+    }
+}
+
+fn accessory(row: &AnyRow) -> Result<Accessory, sqlx::Error> {
+    let id = row.try_get(0)?;
+    let artifact_type: Option<String> = row.try_get(2)?;
+    Ok(Accessory {
+        id,
+        artifact_id: id,
+        digest: row.try_get(1)?,
+        kind: kind(artifact_type.as_deref()),
+        size: row.try_get(3)?,
+        creation_time: time(row.try_get(4)?),
+        subject_artifact_id: row.try_get(5)?,
+        subject_artifact_digest: row.try_get(6)?,
+        subject_artifact_repo: row.try_get(7)?,
+    })
+}
+
+impl Meta {
+    /// What has a manifest as its subject, oldest first.
+    pub(crate) async fn accessories(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+    ) -> Result<Vec<Accessory>, Error> {
+        let found = bound!(
+            "SELECT m.id, m.digest, m.artifact_type, m.size, m.pushed_ms, s.id, s.digest, r.name \
+             FROM repo r JOIN manifest s ON s.repo_id = r.id \
+             JOIN manifest m ON m.repo_id = r.id AND m.subject = s.digest \
+             WHERE r.name = $1 AND s.digest = $2 ORDER BY m.id LIMIT $3",
+            repo.as_str(),
+            subject.as_str(),
+            SHOWN_MAX,
+        );
+        self.rows(found, accessory).await
+    }
+}
