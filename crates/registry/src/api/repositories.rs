@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{
     ARTIFACT_COLUMNS, Artifact, Column, Condition, DeleteManifest, DeleteRepo, DeleteTag,
-    HISTORY_COLUMNS, Kind, Listing, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
+    HISTORY_COLUMNS, Kind, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
