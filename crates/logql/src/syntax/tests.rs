@@ -183,6 +183,27 @@ fn behind_a_selector_that_breaks_off_faults_of_meaning_are_found() {
 }
 
 #[test]
+fn behind_a_selector_that_breaks_off_nothing_is_looked_for_beyond_what_is_no_token() {
+    for (query, text) in [
+        (r#"rate({a=""" x"#, "col 11: literal not terminated"),
+        (
+            r#"sum(rate({a="b" /* [5m]))"#,
+            "col 17: comment not terminated",
+        ),
+        (
+            r#"rate({a="b" "c" 'd"#,
+            "col 13: syntax error: unexpected STRING, expecting } or ,",
+        ),
+    ] {
+        assert_eq!(
+            error(query),
+            format!("parse error at line 1, {text}"),
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn faults_of_meaning_have_loki_s_words() {
     for (query, text) in [
         ("{a=~\"(\"}", "error parsing regexp: missing closing ): `(`"),
@@ -368,6 +389,7 @@ proptest! {
     fn no_sequence_of_words_panics(words in prop::collection::vec(prop::sample::select(vec![
         "{", "}", "(", ")", "[5m]", "a", "=", "\"x\"", "|", "|=", "!=", "json", "rate", "sum", "by",
         ",", "5", "5s", "or", "and", "on", "unwrap", "drop", "--strict", "-", "label_replace(", "#",
+        "\"", "`", "'", "/*",
     ]), 0..24)) {
         let _ = parse(&words.concat());
         let _ = parse(&words.join(" "));

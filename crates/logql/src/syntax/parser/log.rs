@@ -26,7 +26,11 @@ impl Parser<'_> {
             whole => return whole.map(|()| matchers),
         };
         let broken = self.faulty_number().unwrap_or(broken);
-        while in_range && *self.kind() != Kind::End && !self.follows_selector(is_enclosed) {
+        // Behind a token that is wrong there is none, as behind the end.
+        while in_range
+            && !matches!(self.kind(), Kind::End | Kind::Bad(_))
+            && !self.follows_selector(is_enclosed)
+        {
             self.advance();
         }
         match self.follows_selector(is_enclosed) {
