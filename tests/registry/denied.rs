@@ -155,7 +155,7 @@ async fn a_header_that_the_proxy_passes_on_says_nothing() -> anyhow::Result<()> 
 #[tokio::test]
 async fn a_robots_number_tells_nothing_to_who_may_not_see_it() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
-    let dev = member(&registry, &admin, "dev", "developer").await?;
+    let dev = member(&registry, &admin, "dev", "limitedGuest").await?;
     let closed = json!({"project_name": "closed"});
     assert_eq!(
         admin.manage(Method::POST, "/projects", closed).await?.0,

@@ -301,10 +301,8 @@ async fn what_else_is_where_harbor_has_it() -> anyhow::Result<()> {
         let run = json!({"schedule": {"type": kind}, "parameters": {"dry_run": true}});
         assert_eq!(ask(&admin, Method::POST, schedule, run).await?.0, status);
     }
-    for path in [schedule, "/permissions"] {
-        let refused = ask(&dev, Method::GET, path, Value::Null).await?;
-        assert_eq!(refused.0, 403, "{path}");
-    }
+    let refused = ask(&dev, Method::GET, schedule, Value::Null).await?;
+    assert_eq!(refused.0, 403);
     let given = get(&admin, "/permissions").await?["project"].clone();
     let permissions = json!([{"kind": "project", "namespace": "team", "access": given}]);
     let robot = json!({"name": "all", "level": "project", "permissions": permissions});
