@@ -157,6 +157,8 @@ async fn a_run_stops_when_it_is_told_to() -> anyhow::Result<()> {
         let put = admin.put_manifest("team/app", &reference, MANIFEST, &manifest);
         assert_eq!(put.await?.status(), 201);
     }
+    // The newest image is another.
+    admin.push_image("team/app", "w", &bytes(2, 10)).await?;
     let rule = json!({"kind": "retention", "latestPushedK": 1});
     let made = admin
         .manage(Method::POST, "/projects/team/rules", rule)
