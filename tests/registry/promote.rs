@@ -10,6 +10,8 @@ use tests::registry::{
     sha512, text,
 };
 use tests::wait_for;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 async fn ask(
     client: &RegistryClient,
@@ -109,6 +111,43 @@ async fn an_artifact_is_copied_with_all_that_belongs_to_it() -> anyhow::Result<(
     );
     let other = format!("dev/app@{}", sha512(&index));
     assert_eq!(copy(&other).await?.status(), 404);
+    Ok(())
+}
+
+/// As when a proxy in between waits no longer.
+#[tokio::test]
+async fn a_copy_comes_to_its_end_without_its_client() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut parts = Vec::new();
+    for number in 0..20 {
+        let tag = format!("p{number}");
+        let image = client.push_image("dev/app", &tag, tag.as_bytes()).await?;
+        parts.push(descriptor(MANIFEST, &image));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts});
+    let index = index.to_string().into_bytes();
+    let put = client.put_manifest("dev/app", "v1", INDEX, &index).await?;
+    assert_eq!(put.status(), 201);
+    let project = json!({"project_name": "prod"});
+    assert_eq!(
+        ask(client, Method::POST, "/projects", project).await?.0,
+        201
+    );
+    let address = client.base().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await?;
+    let path = "/api/v2.0/projects/prod/repositories/app/artifacts?from=dev/app:v1";
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    wait_for("the copy to begin", Duration::from_secs(30), || async {
+        client.get("/v2/prod/app/tags/list").await.ok()?
+    })
+    .await?;
+    drop(stream);
+    let copied = wait_for("the copy's end", Duration::from_secs(60), || async {
+        client.get("/v2/prod/app/manifests/v1").await.ok()?
+    });
+    assert_eq!(copied.await?, index);
     Ok(())
 }
 
