@@ -29,7 +29,7 @@ enum Next {
     /// Looks for a manifest, and for what it names.
     Divide(Digest),
     /// Puts one whose parts are there.
-    Put(ReadManifest, Digest),
+    Put(Box<ReadManifest>, Digest),
 }
 
 impl Undelete {
@@ -138,7 +138,7 @@ impl Undelete {
                     let parts: Vec<Next> = parts
                         .map(|part| Next::Divide(part.digest.clone()))
                         .collect();
-                    waiting.push(Next::Put(read, part));
+                    waiting.push(Next::Put(Box::new(read), part));
                     waiting.extend(parts);
                 }
                 Next::Put(read, part) => {
