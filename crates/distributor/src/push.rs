@@ -415,7 +415,8 @@ fn outcome(
             Some(fault)
         }
         (Some(fault), None) => Some(fault),
-        (None, Some(text)) => Some(Rejection::invalid(text)),
+        // Whole: agents read how many lines were refused from its end.
+        (None, Some(text)) => Some(Rejection::new(400, text)),
         // What is wrong with rows is more important than that others are not taken now.
         (None, None) => report.blocked(limits.block_ingestion_status_code),
     };
