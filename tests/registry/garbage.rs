@@ -578,7 +578,12 @@ fn signature(manifest: &[u8]) -> String {
 /// What tags are about goes with it, whoever has it removed.
 #[tokio::test]
 async fn signatures_go_with_what_they_sign() -> anyhow::Result<()> {
-    let registry = Registry::start(Kind::Files, &NO_GRACE).await?;
+    // Blobs stay until their manifests come.
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "1s"),
+        ("SKALD_REGISTRY_GC_UNTAGGED_GRACE", "0s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
     let client = registry.client();
     let part = client.push_image("team/app", "part", &bytes(1, 10)).await?;
     let other = client
