@@ -523,19 +523,17 @@ fn decode_block(
     // Asked once: what others decode meanwhile may change the answer.
     let is_lazy = wanted.is_lazy && is_structured && block.is_worth_a_walk();
     let reduction = match wanted.reader {
-        // Who would have asked for lines gets them all, and has to find them.
-        Some(reader) if is_lazy || !wanted.is_lazy => reduction(
-            reader,
-            block.meta(),
-            Some(block),
-            meta,
-            wanted.is_searched(),
-        )?,
+        // Who would have asked for lines gets them all, and has to find them, unless that is done.
+        Some(reader) if is_lazy || !wanted.is_lazy => {
+            let is_searched = wanted.is_searched();
+            reduction(reader, block.meta(), Some(block), meta, is_searched)?
+        }
+        Some(reader) if !wanted.is_searched() => block.known_reduction(reader.known_by()),
         _ => None,
     };
     if is_lazy {
         (columns.lines, columns.lengths) = (false, false);
-    } else if reduction.is_some() {
+    } else if reduction.is_some() && !wanted.is_lazy {
         columns = Projection::TIMESTAMPS;
     }
     let found = match (&wanted.found, wanted.is_searched() && is_structured) {
@@ -553,8 +551,8 @@ fn decode_block(
     let selected = found.as_ref().map(|found| found.among(of_block.clone()));
     let reduced = match (&reduction, &found) {
         (None, _) => None,
-        // Who asks for lines later needs none that are read whole.
-        (Some(reduction), None) if is_lazy => Some(Reduced {
+        // Who looks at lines later needs none that are read whole.
+        (Some(reduction), None) if wanted.is_lazy => Some(Reduced {
             lines: block.reduced_lines(reduction, WholeLines::LeftOut)?,
             first_row: of_block.start,
         }),
