@@ -29,7 +29,7 @@ impl Rejection {
 
     /// 400: the request is wrong and will stay wrong.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(400, model::shortened(message.into()))
+        Self::new(400, message)
     }
 
     /// The tenant's pushes, or some of its streams, are not taken for some time.

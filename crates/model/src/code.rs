@@ -173,8 +173,7 @@ const MESSAGE_END_BYTES: usize = 1 << 10;
 
 /// A message as it is shown and logged. A long one quotes what somebody sent: of that the middle is
 /// left out, as the end mostly says what is wrong with it.
-#[must_use]
-pub fn shortened(message: String) -> String {
+fn shortened(message: String) -> String {
     if message.len() <= 2 * MESSAGE_END_BYTES {
         return message;
     }

@@ -24,7 +24,7 @@ mod time;
 pub mod units;
 
 pub use budget::{Budget, BudgetError, Reservation};
-pub use code::{Code, CodedError, Exceeded, shortened};
+pub use code::{Code, CodedError, Exceeded};
 pub use entries::{
     Entries, EntriesIter, Entry, EntryRef, KnownSets, RowLabels, StreamBatch, row_hash,
 };
