@@ -415,8 +415,7 @@ fn outcome(
             Some(fault)
         }
         (Some(fault), None) => Some(fault),
-        // Whole: agents read how many lines were refused from its end.
-        (None, Some(text)) => Some(Rejection::new(400, text)),
+        (None, Some(text)) => Some(Rejection::invalid(text)),
         // What is wrong with rows is more important than that others are not taken now.
         (None, None) => report.blocked(limits.block_ingestion_status_code),
     };
