@@ -1,7 +1,6 @@
 //! Range aggregations: samples of ingesters and storage, each row once, added up per series.
 
 mod recent;
-mod sink;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,8 +12,8 @@ use logql::syntax::ast::RangeAggregation;
 use model::{Code, CodedError, TimeRange};
 use parking_lot::Mutex;
 use scan::{
-    Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, ScanError, Source, plan_samples,
-    scan_samples,
+    Accumulate, Deletes, Prefilter, SamplePlan, SampleScan, SampleShape, ScanError, Source,
+    plan_samples, scan_samples,
 };
 
 use crate::query::Context;
@@ -24,7 +23,6 @@ use crate::stats::QueryStats;
 use crate::stored::{Lines, OpenBlocks, OpenUnit, Unit, Wanted, sliced, take_units};
 use crate::workers;
 use recent::{Question, Recent};
-use sink::Sink;
 
 /// Units of which a worker scans one after the other before it asks for more.
 const UNITS_AT_ONCE: usize = 64;
@@ -268,7 +266,7 @@ impl Shared {
             return Ok(Some(everything));
         }
         let mut stages = self.extractor.for_stream(&unit.labels);
-        let mut sink = Sink::new(sum, None);
+        let mut sink = Accumulate::new(sum);
         let objects = self.context.querier.catalog().objects();
         let held = objects.held(run.object.id, run.block);
         let plan = plan_samples(
@@ -279,7 +277,7 @@ impl Shared {
             &mut stages,
             &mut sink,
         );
-        sink.result(&self.context)?;
+        sink.finish().map_err(|error| self.context.ended(error))?;
         let plan = match plan {
             Err(ScanError::Block { error, .. }) => Err(run.damaged(&error)),
             other => other.map_err(|error| self.context.ended(error).into()),
@@ -447,7 +445,11 @@ fn add_samples(
     let recent = shared.recent_of(unit);
     let mut scan = shared.scan(unit, recent.is_some());
     sum.take_from(unit.fingerprint, false);
-    let mut sink = Sink::new(sum, recent);
+    let is_known = |time_ns, row_hash| recent.is_some_and(|recent| recent.has(time_ns, row_hash));
+    let mut sink = match recent {
+        Some(_) => Accumulate::except(sum, &is_known),
+        None => Accumulate::new(sum),
+    };
     // As the plan looked at it: of other rows only what it says was fetched.
     let deletes = shared
         .deletes
@@ -456,6 +458,6 @@ fn add_samples(
     scan.reader = scan.reader.filter(|_| deletes.is_empty());
     let mut stages = deletes.before(shared.extractor.for_stream(&unit.labels));
     scan_samples(sources, &scan, &mut stages, scanning, &mut sink)?;
-    QueryStats::add(&shared.context.stats.duplicates, sink.duplicates);
-    sink.failed.map_or(Ok(()), |error| Err(error.into()))
+    QueryStats::add(&shared.context.stats.duplicates, sink.finish()?);
+    Ok(())
 }

@@ -102,7 +102,8 @@ impl SampleSink for Accumulate<'_> {
             self.counted += 1;
             return ControlFlow::Continue(());
         }
-        let added = self.add(labels, &[timestamp_ns], Values::Each(&[value]));
+        let id = self.series(labels);
+        let added = id.and_then(|id| self.sum.add(id, timestamp_ns, value));
         self.flow(added)
     }
 
