@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tests::registry::{MANIFEST, RegistryClient, bytes, header, sha256};
+use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, header, sha256};
 use tests::wait_for;
 
 use crate::auth::{member, start};
@@ -64,6 +64,36 @@ async fn runs_of_garbage_collection_are_remembered() -> anyhow::Result<()> {
     }
     let other = "/system/gc/987654/log";
     assert_eq!(admin.manage(Method::GET, other, Value::Null).await?.0, 404);
+    Ok(())
+}
+
+/// Rounds that come by themselves are many, and push out none that somebody asked for.
+#[tokio::test]
+async fn runs_that_somebody_asked_for_stay_in_the_list() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "50ms"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "0s"),
+        ("SKALD_REGISTRY_LIMITS_EXECUTIONS_MAX", "2"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let manual = json!({"schedule": {"type": "Manual"}});
+    let asked = run(client, "/system/gc/schedule", manual).await?;
+    let mut kinds = Vec::new();
+    let mut newest = get(client, &asked).await?["id"].as_i64();
+    for round in 1..=4 {
+        client.push_blob("app", &bytes(round, 500)).await?;
+        let runs = wait_for("a round", Duration::from_secs(20), async || {
+            let runs = get(client, "/system/gc").await.ok()?;
+            (runs[0]["id"].as_i64() > newest).then_some(runs)
+        });
+        let runs = runs.await?;
+        newest = runs[0]["id"].as_i64();
+        let kind = |run: &Value| run["job_kind"].as_str().unwrap_or_default().to_owned();
+        kinds = runs.as_array().into_iter().flatten().map(kind).collect();
+    }
+    assert_eq!(kinds, ["SCHEDULE", "SCHEDULE", "MANUAL"]);
+    assert_eq!(get(client, &asked).await?["job_kind"], "MANUAL");
     Ok(())
 }
 

@@ -311,7 +311,8 @@ pub struct LimitConfig {
     pub tags_per_push_max: usize,
     /// Permissions of one robot, each for a project.
     pub robot_permissions_max: usize,
-    /// Runs of garbage collection, and of the retention of each project, that can be asked for.
+    /// Runs of garbage collection, and of the retention of each project, that can be asked for: so many
+    /// that somebody started or scheduled, and so many others.
     pub executions_max: i64,
     /// Projects that have metrics of their own; more count as one.
     pub metric_projects_max: usize,

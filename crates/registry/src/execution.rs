@@ -16,6 +16,15 @@ const TASKS_MAX: usize = 1000;
 /// How often it is said that a run is under way, and looked whether it is to stop.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// What is told of a run.
+#[derive(Default)]
+struct Told {
+    line: String,
+    tasks: Vec<Task>,
+    /// Whether nothing came of it.
+    is_nothing: bool,
+}
+
 /// A run under way.
 pub(crate) struct Run {
     registry: Registry,
@@ -44,9 +53,7 @@ impl Run {
             stop: stop.child_token(),
             pulse: None,
         };
-        run.id = run
-            .remember(State::Running, dry_run, String::new(), Vec::new())
-            .await;
+        run.id = run.remember(State::Running, dry_run, Told::default()).await;
         if let Some(id) = run.id {
             let (registry, stop) = (registry.clone(), run.stop.clone());
             run.pulse = Some(tokio::spawn(beat(registry, id, stop)));
@@ -76,7 +83,12 @@ impl Run {
         tasks.sort_by_key(|task| task.total == task.retained);
         tasks.truncate(TASKS_MAX);
         let dry_run = outcome.is_ok_and(|done| done.dry_run);
-        self.remember(state, dry_run, line, tasks).await
+        let told = Told {
+            line,
+            tasks,
+            is_nothing: state == State::Done && outcome.is_ok_and(Done::is_nothing),
+        };
+        self.remember(state, dry_run, told).await
     }
 
     fn fall_silent(&mut self) {
@@ -85,25 +97,20 @@ impl Run {
         }
     }
 
-    async fn remember(
-        &self,
-        state: State,
-        dry_run: bool,
-        line: String,
-        tasks: Vec<Task>,
-    ) -> Option<i64> {
+    async fn remember(&self, state: State, dry_run: bool, told: Told) -> Option<i64> {
         let now_ms = self.registry.meta().now_ms();
         let remember = Remember {
             work: self.work.clone(),
             execution: Execution {
                 id: self.id.unwrap_or(0),
-                is_asked: self.job.is_asked(),
+                trigger: self.job.trigger(),
+                is_nothing: told.is_nothing,
                 dry_run,
                 began_ms: now_ms.saturating_sub(self.job.elapsed_ms()),
                 ended_ms: now_ms,
                 state,
-                line,
-                tasks,
+                line: told.line,
+                tasks: told.tasks,
             },
             executions_max: self.registry.config().limits.executions_max,
         };

@@ -134,6 +134,7 @@ async fn scheduled_round(registry: &Registry, stop: &CancellationToken, attempt:
     let job = Job::gc("collect").attempt(*attempt);
     let (time, collected) = match Time::of(registry).await {
         Ok(Time::Scheduled(untagged)) => {
+            let job = job.scheduled();
             let run = Run::begin(registry, Work::Gc, job, false, stop).await;
             let collected = round(registry, Some(untagged), run.stop()).await;
             let done = collected.as_ref().map(|collected| Done::from(*collected));

@@ -80,7 +80,7 @@ pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, u
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub use error::MetaError;
 pub(crate) use execution::{
-    EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Work,
+    EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Trigger, Work,
 };
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};

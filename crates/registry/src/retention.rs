@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::execution::Run;
 use crate::logs::{Done, Job};
 use crate::meta::{
-    Expire, Expired, ExpiredPart, Expiring, NumberedRule, TakeRetentionTurn, Task, Work,
+    Expire, Expired, ExpiredPart, Expiring, NumberedRule, TakeRetentionTurn, Task, Trigger, Work,
     unknown_project,
 };
 use crate::name::RepoName;
@@ -47,8 +47,11 @@ async fn retain_due(registry: &Registry, stop: &CancellationToken) -> Result<(),
         let turn = TakeRetentionTurn {
             project: project.clone(),
         };
-        if registry.meta().change(turn).await? {
-            let job = Job::retention(&project);
+        if let Some(trigger) = registry.meta().change(turn).await? {
+            let job = match trigger {
+                Trigger::Scheduled => Job::retention(&project).scheduled(),
+                Trigger::Own | Trigger::Asked => Job::retention(&project),
+            };
             let who = Who::system("retention");
             retain(registry, job, who, project, false, stop).await?;
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::query::{Asks, PAGES};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, retention, wrong};
 use crate::error::{Code, Error};
-use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, time};
+use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, Trigger, time};
 
 /// What can be asked of runs.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -44,9 +44,9 @@ fn unknown() -> Error {
 }
 
 fn trigger(run: &Execution) -> &'static str {
-    match run.is_asked {
-        true => "MANUAL",
-        false => "SCHEDULE",
+    match run.trigger {
+        Trigger::Asked => "MANUAL",
+        Trigger::Scheduled | Trigger::Own => "SCHEDULE",
     }
 }
 
@@ -69,13 +69,17 @@ fn collection(run: &Execution) -> Value {
         "purged_blobs": done["blobs"],
         "freed_space": done["freed_bytes"],
     });
+    // Harbor spells it in another way here.
+    let kind = match run.trigger {
+        Trigger::Asked => "Manual",
+        Trigger::Scheduled | Trigger::Own => "Schedule",
+    };
     json!({
         "id": run.id,
         "job_name": "GARBAGE_COLLECTION",
         "job_kind": trigger(run),
         "job_parameters": parameters.to_string(),
-        // Harbor spells it in another way here.
-        "schedule": {"type": if run.is_asked { "Manual" } else { "Schedule" }, "cron": ""},
+        "schedule": {"type": kind, "cron": ""},
         "job_status": status(run),
         "deleted": false,
         "creation_time": time(run.began_ms),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Logs, new_id};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::meta::Trigger;
 use crate::name::RepoName;
 
 /// A piece of work under way.
@@ -24,6 +25,8 @@ pub(crate) struct Job {
     blob: Option<(String, String)>,
     /// The request that asked for it, if one did.
     rid: Option<String>,
+    /// Whether somebody said that it is done at this time.
+    is_scheduled: bool,
     id: String,
     /// Which try it is since it worked last.
     attempt: u32,
@@ -57,6 +60,36 @@ pub(crate) struct Done {
     /// Bytes that left the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) freed_bytes: Option<u64>,
+}
+
+impl Done {
+    /// Whether nothing came of it.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let Self {
+            dry_run: _,
+            manifests,
+            links,
+            blobs,
+            tags,
+            orphans,
+            uploads,
+            findings,
+            bytes,
+            freed_bytes,
+        } = self;
+        let counts = [
+            manifests,
+            links,
+            blobs,
+            tags,
+            orphans,
+            uploads,
+            findings,
+            bytes,
+            freed_bytes,
+        ];
+        counts.iter().all(|count| count.unwrap_or(0) == 0)
+    }
 }
 
 #[derive(Serialize)]
@@ -115,6 +148,7 @@ impl Job {
             project: None,
             blob: None,
             rid: None,
+            is_scheduled: false,
             id: new_id(),
             attempt: 1,
             begun: Instant::now(),
@@ -127,9 +161,19 @@ impl Job {
         self
     }
 
-    /// Whether a request asked for it.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.rid.is_some()
+    /// The same, at a time that somebody said.
+    pub(crate) fn scheduled(mut self) -> Self {
+        self.is_scheduled = true;
+        self
+    }
+
+    /// Why it is done.
+    pub(crate) fn trigger(&self) -> Trigger {
+        match (&self.rid, self.is_scheduled) {
+            (Some(_), _) => Trigger::Asked,
+            (None, true) => Trigger::Scheduled,
+            (None, false) => Trigger::Own,
+        }
     }
 
     /// Milliseconds since it began.

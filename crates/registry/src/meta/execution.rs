@@ -39,6 +39,17 @@ pub(crate) struct Task {
     pub(crate) retained: u64,
 }
 
+/// Why something is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A request asked for it.
+    Asked,
+    /// It is the time that somebody said.
+    Scheduled,
+    /// Nobody said anything.
+    Own,
+}
+
 /// How far a run is. The database has it as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -78,8 +89,9 @@ const BELIEVED_MS: i64 = 60_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Execution {
     pub(crate) id: i64,
-    /// Whether somebody asked for it.
-    pub(crate) is_asked: bool,
+    pub(crate) trigger: Trigger,
+    /// Whether nothing came of it.
+    pub(crate) is_nothing: bool,
     pub(crate) dry_run: bool,
     /// In milliseconds since 1970.
     pub(crate) began_ms: i64,
@@ -91,8 +103,23 @@ pub(crate) struct Execution {
     pub(crate) tasks: Vec<Task>,
 }
 
+impl Execution {
+    /// Runs that are counted apart: those that somebody wanted, those that were nobody's wish, and those
+    /// of the latter of which nothing came. The database has it as a number.
+    fn class(&self) -> i64 {
+        match (self.trigger, self.is_nothing) {
+            (Trigger::Asked | Trigger::Scheduled, _) => 0,
+            (Trigger::Own, false) => 1,
+            (Trigger::Own, true) => IDLE,
+        }
+    }
+}
+
+/// The class of runs of which the last is enough to see that there are such.
+const IDLE: i64 = 2;
+
 const EXECUTIONS: Source = Source {
-    columns: "e.id, e.asked, e.dry_run, e.began_ms, e.ended_ms, e.failed, e.line, e.tasks",
+    columns: "e.id, e.asked, e.dry_run, e.began_ms, e.ended_ms, e.failed, e.line, e.tasks, e.class",
     from: "FROM execution e WHERE e.kind = $1 AND e.project_id = $2",
     order: "e.id DESC",
 };
@@ -118,9 +145,15 @@ pub(crate) const EXECUTION_COLUMNS: &[Column] = &[
 
 fn execution(row: &AnyRow) -> Result<Execution, sqlx::Error> {
     let tasks: String = row.try_get(7)?;
+    let (asked, class): (i64, i64) = (row.try_get(1)?, row.try_get(8)?);
     Ok(Execution {
         id: row.try_get(0)?,
-        is_asked: row.try_get::<i64, _>(1)? != 0,
+        trigger: match (asked, class) {
+            (0, 0) => Trigger::Scheduled,
+            (0, _) => Trigger::Own,
+            _ => Trigger::Asked,
+        },
+        is_nothing: class == IDLE,
         dry_run: row.try_get::<i64, _>(2)? != 0,
         began_ms: row.try_get(3)?,
         ended_ms: row.try_get(4)?,
@@ -169,7 +202,8 @@ pub(crate) struct Remember {
     pub(crate) work: Work,
     /// Its number is made here if it is zero; else what is known of it becomes this.
     pub(crate) execution: Execution,
-    /// Runs of this kind, or of this project, that are remembered.
+    /// Runs of this kind, or of this project, that are remembered: so many that somebody wanted, and so
+    /// many others.
     pub(crate) executions_max: i64,
 }
 
@@ -191,43 +225,60 @@ impl Change for Remember {
         let tasks = serde_json::to_string(&run.tasks).unwrap_or_default();
         if run.id != 0 {
             let ended = bound!(
-                "UPDATE execution SET dry_run = $1, ended_ms = $2, failed = $3, line = $4, tasks = $5 \
-                 WHERE id = $6",
+                "UPDATE execution SET dry_run = $1, ended_ms = $2, failed = $3, line = $4, tasks = $5, \
+                 class = $6 WHERE id = $7",
                 i64::from(run.dry_run),
                 run.ended_ms,
                 run.state.number(),
                 run.line.as_str(),
                 tasks,
+                run.class(),
                 run.id,
             );
             ended.execute(&mut *tx.conn).await?;
+            self.forget(tx, project).await?;
             return Ok(run.id);
         }
         let made = bound!(
             "INSERT INTO execution (kind, project_id, asked, dry_run, began_ms, ended_ms, failed, \
-             line, tasks) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+             line, tasks, class) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
             self.work.kind(),
             project,
-            i64::from(run.is_asked),
+            i64::from(run.trigger == Trigger::Asked),
             i64::from(run.dry_run),
             run.began_ms,
             run.ended_ms,
             run.state.number(),
             run.line.as_str(),
             tasks,
+            run.class(),
         );
         let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        self.forget(tx, project).await?;
+        Ok(id)
+    }
+}
+
+impl Remember {
+    /// Forgets the older ones of the class of this run.
+    async fn forget(&self, tx: &mut Tx<'_>, project: i64) -> Result<(), sqlx::Error> {
+        let class = self.execution.class();
+        let kept = match class {
+            IDLE => 1,
+            _ => self.executions_max.max(1),
+        };
         bound!(
-            "DELETE FROM execution WHERE kind = $1 AND project_id = $2 AND id <= \
-             (SELECT id FROM execution WHERE kind = $1 AND project_id = $2 \
-             ORDER BY id DESC LIMIT 1 OFFSET $3)",
+            "DELETE FROM execution WHERE kind = $1 AND project_id = $2 AND class = $3 AND id <= \
+             (SELECT id FROM execution WHERE kind = $1 AND project_id = $2 AND class = $3 \
+             ORDER BY id DESC LIMIT 1 OFFSET $4)",
             self.work.kind(),
             project,
-            self.executions_max.max(1),
+            class,
+            kept,
         )
         .execute(&mut *tx.conn)
         .await?;
-        Ok(id)
+        Ok(())
     }
 }
 
@@ -287,6 +338,59 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn runs_that_nobody_wanted_push_out_none_that_somebody_did() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let remember = |id, trigger, is_nothing| Remember {
+            work: Work::Gc,
+            execution: Execution {
+                id,
+                trigger,
+                is_nothing,
+                dry_run: false,
+                began_ms: 1,
+                ended_ms: 2,
+                state: State::Done,
+                line: String::new(),
+                tasks: Vec::new(),
+            },
+            executions_max: 2,
+        };
+        let mut ids = Vec::new();
+        for (trigger, is_nothing) in [
+            (Trigger::Asked, true),
+            (Trigger::Scheduled, true),
+            (Trigger::Own, false),
+            (Trigger::Own, true),
+            (Trigger::Own, false),
+            (Trigger::Own, true),
+            (Trigger::Own, false),
+        ] {
+            // What comes of a run is known when it is over.
+            let id = meta.change(remember(0, trigger, false)).await.unwrap();
+            meta.change(remember(id, trigger, is_nothing))
+                .await
+                .unwrap();
+            ids.push(id);
+        }
+        let all = Listing {
+            limit: 10,
+            ..Listing::default()
+        };
+        let listed = meta.executions(None, &all).await.unwrap().rows;
+        let listed: Vec<_> = listed.iter().map(|run| (run.id, run.trigger)).collect();
+        let expected = [
+            (ids[6], Trigger::Own),
+            (ids[5], Trigger::Own),
+            (ids[4], Trigger::Own),
+            (ids[1], Trigger::Scheduled),
+            (ids[0], Trigger::Asked),
+        ];
+        assert_eq!(listed, expected);
+    }
+
+    #[tokio::test]
     async fn the_newest_runs_are_remembered() {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::File(directory.path().join("registry.db"));
@@ -295,7 +399,8 @@ mod tests {
             work: Work::Gc,
             execution: Execution {
                 id: 0,
-                is_asked: true,
+                trigger: Trigger::Asked,
+                is_nothing: false,
                 dry_run: false,
                 began_ms,
                 ended_ms: began_ms + 1,
@@ -342,7 +447,8 @@ mod tests {
             work: Work::Gc,
             execution: Execution {
                 id: 0,
-                is_asked: true,
+                trigger: Trigger::Asked,
+                is_nothing: false,
                 dry_run: false,
                 began_ms,
                 ended_ms,

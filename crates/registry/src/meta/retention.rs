@@ -8,6 +8,7 @@ use super::Meta;
 use super::administer::project_id;
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
+use super::execution::Trigger;
 use super::schedule;
 use crate::error::Error;
 
@@ -80,11 +81,11 @@ pub(crate) struct TakeRetentionTurn {
 
 #[async_trait]
 impl Change for TakeRetentionTurn {
-    /// Whether it was taken here.
-    type Out = bool;
+    /// Why it is done now, if the turn was taken here.
+    type Out = Option<Trigger>;
     const NAME: &'static str = "take_retention_turn";
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<Trigger>, Failure> {
         let project = project_id(tx, &self.project).await?;
         let found = bound!(
             "SELECT cron, due_ms FROM retention WHERE project_id = $1",
@@ -92,15 +93,19 @@ impl Change for TakeRetentionTurn {
         );
         let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
             set_cron(tx, project, HOURLY).await?;
-            return Ok(false);
+            return Ok(None);
         };
         let (cron, due_ms): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
         if due_ms.is_none_or(|due_ms| due_ms > tx.now_ms) {
-            return Ok(false);
+            return Ok(None);
         }
         // Turns that nobody was there to take are made up for once.
         set_cron(tx, project, &cron).await?;
-        Ok(true)
+        // Who says that it is done every hour says nothing new.
+        Ok(Some(match cron.as_str() {
+            HOURLY => Trigger::Own,
+            _ => Trigger::Scheduled,
+        }))
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
         assert_eq!(meta.retention_cron(id).await.unwrap(), HOURLY);
         // The first look finds out when; an hour is to pass from there.
         assert_eq!(meta.due_retentions().await.unwrap(), ["team"]);
-        assert!(!meta.change(turn()).await.unwrap());
+        assert_eq!(meta.change(turn()).await.unwrap(), None);
         assert!(meta.due_retentions().await.unwrap().is_empty());
 
         let replace = |cron: &str| ReplaceRetention {
@@ -161,14 +166,15 @@ mod tests {
         };
         meta.change(replace("")).await.unwrap();
         assert!(meta.due_retentions().await.unwrap().is_empty());
-        assert!(!meta.change(turn()).await.unwrap());
+        assert_eq!(meta.change(turn()).await.unwrap(), None);
         assert_eq!(meta.retention_cron(id).await.unwrap(), "");
         assert!(meta.change(replace("every day")).await.is_err());
         meta.change(replace("* * * * * *")).await.unwrap();
         while meta.due_retentions().await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        assert!(meta.change(turn()).await.unwrap());
+        let taken = meta.change(turn()).await.unwrap();
+        assert_eq!(taken, Some(Trigger::Scheduled));
 
         meta.change(replace("")).await.unwrap();
         let rules = meta.rules(id).await.unwrap();

@@ -31,6 +31,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0022.sql"),
     include_str!("schema/0023.sql"),
     include_str!("schema/0024.sql"),
+    include_str!("schema/0025.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
