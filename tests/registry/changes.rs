@@ -284,7 +284,7 @@ async fn a_record_says_what_changed_of_rules_and_settings() -> anyhow::Result<()
             custom(yearly),
             "gc_schedule_changed",
             Value::Null,
-            json!({"type": "Custom", "cron": yearly, "delete_untagged": true}),
+            json!({"type": "Custom", "cron": yearly}),
         ),
         (
             schedule,

@@ -335,7 +335,7 @@ async fn what_else_is_where_harbor_has_it() -> anyhow::Result<()> {
     assert_eq!(seen.await?.0, 200, "members see them");
 
     let schedule = "/system/gc/schedule";
-    assert_eq!(get(&admin, schedule).await?["schedule"]["type"], "Custom");
+    assert_eq!(get(&admin, schedule).await?["schedule"]["type"], "None");
     for (kind, status) in [("Manual", 201), ("Daily", 400)] {
         let run = json!({"schedule": {"type": kind}, "parameters": {"dry_run": true}});
         assert_eq!(ask(&admin, Method::POST, schedule, run).await?.0, status);

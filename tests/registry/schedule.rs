@@ -46,14 +46,15 @@ async fn garbage_waits_for_its_time() -> anyhow::Result<()> {
     };
     client.push_blob("app", &bytes(1, 500)).await?;
     gone(&bytes(1, 500)).await?;
-    assert_eq!(shown(&client).await?["type"], "Custom");
+    assert_eq!(shown(&client).await?, json!({"type": "None", "cron": ""}));
 
     // Never, as far as this test goes.
     let yearly = "0 0 0 1 jan *";
     let now = jiff::Timestamp::now().to_string();
     let year: i32 = now.get(..4).unwrap_or_default().parse()?;
+    // One takes the place of the other, as in Harbor.
+    assert_eq!(set(&client, Method::POST, "Daily", "").await?, 201);
     assert_eq!(set(&client, Method::POST, "Custom", yearly).await?, 201);
-    assert_eq!(set(&client, Method::POST, "Daily", "").await?, 409);
     let next = format!("{}-01-01T00:00:00.000Z", year + 1);
     let expected = json!({"type": "Custom", "cron": yearly, "next_scheduled_time": next,
         "last_run_time": null});
@@ -81,12 +82,13 @@ async fn garbage_waits_for_its_time() -> anyhow::Result<()> {
     );
     gone(&bytes(3, 500)).await?;
     assert!(shown(&client).await?["last_run_time"].is_string());
-    for (kind, cron) in [
-        ("Hourly", "0 0 * * * *"),
-        ("Daily", "0 0 0 * * *"),
-        ("Weekly", "0 0 0 * * 0"),
+    for (kind, said, cron) in [
+        ("Hourly", "", "0 0 * * * *"),
+        ("Daily", "", "0 0 0 * * *"),
+        ("Daily", "0 30 2 * * *", "0 30 2 * * *"),
+        ("Weekly", "", "0 0 0 * * 0"),
     ] {
-        assert_eq!(set(&client, Method::PUT, kind, "").await?, 200);
+        assert_eq!(set(&client, Method::PUT, kind, said).await?, 200);
         let shown = shown(&client).await?;
         assert_eq!(
             (&shown["type"], &shown["cron"]),
@@ -96,6 +98,34 @@ async fn garbage_waits_for_its_time() -> anyhow::Result<()> {
     assert_eq!(set(&client, Method::PUT, "None", "").await?, 200);
     client.push_blob("app", &bytes(4, 500)).await?;
     gone(&bytes(4, 500)).await?;
+    Ok(())
+}
+
+/// Clients compare what they said with what they read.
+#[tokio::test]
+async fn parameters_of_a_schedule_are_read_as_they_were_said() -> anyhow::Result<()> {
+    let (_registry, admin) = start().await?;
+    for parameters in [
+        json!({"workers": 2}),
+        json!({"workers": 1, "delete_untagged": true}),
+        json!({"delete_untagged": false}),
+        json!({}),
+    ] {
+        let schedule = json!({"type": "Daily", "cron": "0 0 0 * * *"});
+        let body = json!({"schedule": schedule, "parameters": parameters});
+        assert_eq!(admin.manage(Method::PUT, SCHEDULE, body).await?.0, 200);
+        let (_, shown) = admin.manage(Method::GET, SCHEDULE, json!(null)).await?;
+        let read = shown["job_parameters"].as_str().unwrap_or_default();
+        let read: Value = serde_json::from_str(read)?;
+        for name in ["workers", "delete_untagged"] {
+            assert_eq!(read[name], parameters[name], "{parameters} {name}");
+        }
+    }
+    let body = json!({"schedule": {"type": "Daily"}, "parameters": {"workers": 11}});
+    assert_eq!(admin.manage(Method::PUT, SCHEDULE, body).await?.0, 400);
+    // What was said last is no more.
+    assert_eq!(set(&admin, Method::POST, "None", "").await?, 201);
+    assert_eq!(shown(&admin).await?["type"], "None");
     Ok(())
 }
 
@@ -117,7 +147,14 @@ async fn what_is_no_schedule_is_refused() -> anyhow::Result<()> {
             "{kind} {cron}"
         );
     }
-    assert_eq!(shown(&admin).await?["cron"], "@every 10s");
+    assert_eq!(shown(&admin).await?["type"], "None");
+    let (_, state) = admin
+        .manage(Method::GET, "/system/gc/backlog", json!(null))
+        .await?;
+    assert_eq!(
+        (&state["enabled"], &state["interval_seconds"]),
+        (&json!(true), &json!(10))
+    );
     let off = [("SKALD_REGISTRY_GC_ENABLED", "false")];
     let registry = Registry::start(Kind::Files, &off).await?;
     let client = registry.client();

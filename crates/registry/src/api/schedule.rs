@@ -21,15 +21,14 @@ pub(super) fn operations(all: Operations) -> Operations {
         .make(
             schedule,
             "Have garbage collected by a schedule: Hourly, Daily, Weekly or Custom with cron; \
-             Manual collects now",
+             None is all the time, Manual collects now",
             create,
         )
-        .put(
-            schedule,
-            "The same, in place of the schedule that there is; None is all the time",
-            replace,
-        )
+        .put(schedule, "The same", replace)
 }
+
+/// Workers that Harbor has at most for a run.
+const WORKERS_MAX: i64 = 10;
 
 /// What Harbor's clients send.
 #[derive(Debug, Deserialize)]
@@ -49,6 +48,17 @@ impl Request {
         let parameters = self.parameters.as_ref();
         untagged(parameters.and_then(|parameters| parameters.delete_untagged))
     }
+
+    /// What the client wants to read again; there are no workers here.
+    fn workers(&self) -> Result<Option<i64>, Error> {
+        let parameters = self.parameters.as_ref();
+        match parameters.and_then(|parameters| parameters.workers) {
+            Some(workers) if !(1..=WORKERS_MAX).contains(&workers) => Err(wrong(format!(
+                "parameters.workers={workers}: it is 1 to {WORKERS_MAX}"
+            ))),
+            workers => Ok(workers),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +72,7 @@ struct Schedule {
 struct Parameters {
     dry_run: Option<bool>,
     delete_untagged: Option<bool>,
+    workers: Option<i64>,
 }
 
 /// What becomes of manifests without a tag: they go, unless it is said that they do not; those that
@@ -88,12 +99,16 @@ enum Asked {
 impl Schedule {
     /// What it asks for; capitals do not count.
     fn asked(&self) -> Result<Asked, Error> {
-        let at = |kind, cron: &str| Ok(Asked::At(kind, cron.to_owned()));
+        let said = self.cron.as_deref().map_or("", str::trim);
+        let at = |kind, usual: &str| {
+            let cron = if said.is_empty() { usual } else { said };
+            Ok(Asked::At(kind, cron.to_owned()))
+        };
         match self.kind.to_lowercase().as_str() {
             "hourly" => at("Hourly", "0 0 * * * *"),
             "daily" => at("Daily", "0 0 0 * * *"),
             "weekly" => at("Weekly", "0 0 0 * * 0"),
-            "custom" => at("Custom", self.cron.as_deref().unwrap_or_default()),
+            "custom" => at("Custom", ""),
             "manual" => Ok(Asked::Now),
             "none" => Ok(Asked::Always),
             _ => Err(wrong(format!(
@@ -104,15 +119,10 @@ impl Schedule {
     }
 }
 
-/// A schedule as it is shown; without one, what is done instead.
+/// A schedule as it is shown.
 pub(super) fn shown(registry: &Registry, schedule: Option<&GcSchedule>) -> Value {
-    let config = &registry.config().gc;
-    match schedule {
-        _ if !config.enabled => json!({"type": "None", "cron": ""}),
-        None => {
-            let seconds = config.interval.0 / 1_000_000_000;
-            json!({"type": "Custom", "cron": format!("@every {seconds}s")})
-        }
+    match schedule.filter(|_| registry.config().gc.enabled) {
+        None => json!({"type": "None", "cron": ""}),
         Some(schedule) => json!({
             "type": schedule.kind,
             "cron": schedule.cron,
@@ -124,8 +134,12 @@ pub(super) fn shown(registry: &Registry, schedule: Option<&GcSchedule>) -> Value
 
 /// What is said besides when, which Harbor has as a text.
 fn parameters(schedule: &GcSchedule) -> String {
-    let delete_untagged = schedule.untagged != Untagged::Stay;
-    json!({"delete_untagged": delete_untagged, "dry_run": false}).to_string()
+    json!({
+        "delete_untagged": schedule.untagged.said(),
+        "workers": schedule.workers,
+        "dry_run": false,
+    })
+    .to_string()
 }
 
 async fn show(admin: Admin) -> Outcome {
@@ -147,13 +161,10 @@ async fn show(admin: Admin) -> Outcome {
 }
 
 /// Does what is asked for.
-async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, Error> {
+async fn set(admin: &Admin, request: Request, status: StatusCode) -> Result<Response, Error> {
     admin.require_admin()?;
     let registry = &admin.registry;
-    let status = match is_new {
-        true => StatusCode::CREATED,
-        false => StatusCode::OK,
-    };
+    let workers = request.workers()?;
     let schedule = match request.schedule.asked()? {
         Asked::Now => {
             let (rid, untagged) = (&admin.seen.rid, request.untagged());
@@ -175,7 +186,7 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
     let set = SetGcSchedule {
         who: admin.who(),
         untagged: request.untagged(),
-        is_new: is_new && schedule.is_some(),
+        workers,
         schedule,
     };
     registry.meta().change(set).await?;
@@ -183,12 +194,12 @@ async fn set(admin: &Admin, request: Request, is_new: bool) -> Result<Response, 
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
-    let done = set(&admin, request, true).await;
+    let done = set(&admin, request, StatusCode::CREATED).await;
     admin.outcome(done)
 }
 
 async fn replace(admin: Admin, Body(request): Body<Request>) -> Outcome {
-    let done = set(&admin, request, false).await;
+    let done = set(&admin, request, StatusCode::OK).await;
     admin.outcome(done)
 }
 
@@ -202,6 +213,12 @@ mod tests {
             (
                 json!({"schedule": {"type": "Daily", "cron": ""}, "parameters": null}),
                 Some(Asked::At("Daily", "0 0 0 * * *".to_owned())),
+                false,
+                Untagged::Go,
+            ),
+            (
+                json!({"schedule": {"type": "Daily", "cron": "0 30 2 * * *"}}),
+                Some(Asked::At("Daily", "0 30 2 * * *".to_owned())),
                 false,
                 Untagged::Go,
             ),

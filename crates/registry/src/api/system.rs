@@ -38,7 +38,11 @@ async fn backlog(admin: Admin) -> Outcome {
         let meta = admin.registry.meta();
         let backlog = meta.backlog().await?;
         let schedule = meta.gc_schedule().await?;
+        let config = &admin.registry.config().gc;
         Ok(Json(json!({
+            "enabled": config.enabled,
+            // Without a schedule.
+            "interval_seconds": config.interval.0 / 1_000_000_000,
             "schedule": schedule::shown(&admin.registry, schedule.as_ref()),
             "candidates": backlog.reviews,
             "dead_objects": backlog.dead,

@@ -75,6 +75,17 @@ pub(crate) enum Untagged {
     Stay,
 }
 
+impl Untagged {
+    /// What was said to have it so: that they go or stay, or nothing.
+    pub(crate) fn said(self) -> Option<bool> {
+        match self {
+            Self::Go => None,
+            Self::All => Some(true),
+            Self::Stay => Some(false),
+        }
+    }
+}
+
 /// Looks at what is due.
 pub(crate) struct Review {
     pub(crate) graces: Graces,

@@ -25,6 +25,8 @@ pub(crate) struct GcSchedule {
     pub(crate) cron: String,
     #[serde(default)]
     pub(crate) untagged: Untagged,
+    #[serde(default)]
+    pub(crate) workers: Option<i64>,
     /// In milliseconds since 1970, as all that follows.
     pub(crate) due_ms: i64,
     pub(crate) taken_ms: Option<i64>,
@@ -64,8 +66,8 @@ pub(crate) struct SetGcSchedule {
     /// What Harbor calls it, and when; without it garbage is collected all the time.
     pub(crate) schedule: Option<(String, String)>,
     pub(crate) untagged: Untagged,
-    /// Whether nothing may have been said yet.
-    pub(crate) is_new: bool,
+    /// A number that the client wants to read again.
+    pub(crate) workers: Option<i64>,
 }
 
 #[async_trait]
@@ -75,14 +77,7 @@ impl Change for SetGcSchedule {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let before = read(setting::read(tx, NAME).await?);
-        if self.is_new && before.is_some() {
-            let message = "garbage is collected by a schedule already; change it with PUT";
-            return Err(Error::new(Code::Conflict, message).into());
-        }
-        let told = |kind: &str, cron: &str, untagged: Untagged| {
-            let delete_untagged = untagged != Untagged::Stay;
-            json!({"type": kind, "cron": cron, "delete_untagged": delete_untagged})
-        };
+        let told = |kind: &str, cron: &str, untagged: Untagged| json!({"type": kind, "cron": cron, "delete_untagged": untagged.said()});
         let was = before.as_ref();
         let was = was.map(|was| told(&was.kind, &was.cron, was.untagged));
         let is = self.schedule.as_ref();
@@ -97,6 +92,7 @@ impl Change for SetGcSchedule {
                     kind: kind.clone(),
                     cron: cron.clone(),
                     untagged: self.untagged,
+                    workers: self.workers,
                     due_ms: after(cron, tx.now_ms)?,
                     taken_ms: before.as_ref().and_then(|before| before.taken_ms),
                     made_ms: before.map_or(tx.now_ms, |before| before.made_ms),
@@ -144,12 +140,12 @@ mod tests {
     use super::super::open_for_tests;
     use super::*;
 
-    fn set(cron: &str, is_new: bool) -> SetGcSchedule {
+    fn set(cron: &str) -> SetGcSchedule {
         SetGcSchedule {
             who: Who::system("test"),
             schedule: Some(("Custom".to_owned(), cron.to_owned())),
             untagged: Untagged::Go,
-            is_new,
+            workers: None,
         }
     }
 
@@ -159,9 +155,7 @@ mod tests {
         let place = Place::File(directory.path().join("registry.db"));
         let (one, other) = (open_for_tests(&place).await, open_for_tests(&place).await);
         assert!(!one.change(TakeGcTurn).await.unwrap());
-        one.change(set("* * * * * *", true)).await.unwrap();
-        let again = other.change(set("* * * * * *", true)).await.unwrap_err();
-        assert_eq!(again.code, Code::Conflict);
+        one.change(set("* * * * * *")).await.unwrap();
         let due_ms = other.gc_schedule().await.unwrap().unwrap().due_ms;
         while one.now_ms() < due_ms {
             tokio::task::yield_now().await;
@@ -170,17 +164,17 @@ mod tests {
         let taken = one.change(TakeGcTurn).await.unwrap();
         let at = one.gc_schedule().await.unwrap().unwrap();
         assert!(taken && at.due_ms > due_ms && at.taken_ms >= Some(due_ms));
-        one.change(set("0 0 0 1 1 *", false)).await.unwrap();
+        one.change(set("0 0 0 1 1 *")).await.unwrap();
         assert!(!other.change(TakeGcTurn).await.unwrap());
         let kept = other.gc_schedule().await.unwrap().unwrap();
         assert_eq!((kept.taken_ms, kept.made_ms), (at.taken_ms, at.made_ms));
         let none = SetGcSchedule {
             schedule: None,
-            ..set("", false)
+            ..set("")
         };
         one.change(none).await.unwrap();
         assert_eq!(other.gc_schedule().await.unwrap(), None);
-        let wrong = one.change(set("0 0 0 * *", false)).await.unwrap_err();
+        let wrong = one.change(set("0 0 0 * *")).await.unwrap_err();
         assert_eq!(wrong.status, http::StatusCode::BAD_REQUEST);
     }
 }
