@@ -28,6 +28,8 @@ async fn runs_of_garbage_collection_are_remembered() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
     let dev = member(&registry, &admin, "dev", "projectAdmin").await?;
     let schedule = "/system/gc/schedule";
+    // Whose grace is not over.
+    admin.push_blob("team/app", &bytes(1, 700)).await?;
     let mut paths = Vec::new();
     for dry_run in [true, false] {
         let manual = json!({"schedule": {"type": "Manual"}, "parameters": {"dry_run": dry_run}});
@@ -48,6 +50,8 @@ async fn runs_of_garbage_collection_are_remembered() -> anyhow::Result<()> {
         let parameters = run["job_parameters"].as_str().unwrap_or_default();
         let parameters: Value = serde_json::from_str(parameters)?;
         assert_eq!(parameters["dry_run"], dry_run);
+        let freed = if dry_run { 700 } else { 0 };
+        assert_eq!(parameters["freed_space"], freed);
         let log = admin.request(Method::GET, &format!("/api/v2.0{path}/log"));
         let log = log.send().await?;
         assert!(header(&log, "content-type")?.starts_with("text/plain"));

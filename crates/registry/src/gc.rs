@@ -39,9 +39,6 @@ const UPLOADS_MAX: i64 = 64;
 const REMOVALS_MAX: i64 = 100;
 /// Orphans that one sweep has removed.
 const ORPHANS_MAX: usize = 100_000;
-/// Things that a dry run looks at. It does, and takes back, what would be done, while which no change
-/// is made.
-pub(crate) const DRY_RUN_MAX: i64 = 1000;
 /// The longest pause between two looks whether the time of a schedule has come.
 const SCHEDULE_POLL: Duration = Duration::from_secs(10);
 /// The shortest pause between two rounds.
@@ -214,12 +211,15 @@ pub(crate) async fn asked(
     let job = Job::gc("collect").asked_by(rid);
     let run = Run::begin(registry, Work::Gc, job, dry_run, &CancellationToken::new()).await;
     let collected = match dry_run {
-        true => self::dry_run(registry, untagged)
-            .await
-            .map(|removed| Collected {
+        true => {
+            let removed = registry
+                .meta()
+                .preview(untagged, registry.graces(), run.stop());
+            removed.await.map(|removed| Collected {
                 removed,
                 freed_bytes: 0,
-            }),
+            })
+        }
         false => round(registry, Some(untagged), run.stop()).await,
     };
     let done = collected.as_ref().map(|collected| Done {
@@ -300,22 +300,11 @@ async fn untag(registry: &Registry, stop: &CancellationToken) -> Result<(), Erro
     Ok(())
 }
 
-/// What would be removed if all that waits were due.
-async fn dry_run(registry: &Registry, untagged: Untagged) -> Result<Removed, Error> {
-    let review = Review {
-        limit: DRY_RUN_MAX,
-        dry_run_ahead_ms: Some(i64::MAX),
-        ..review(registry, untagged)
-    };
-    registry.meta().change(review).await
-}
-
 fn review(registry: &Registry, untagged: Untagged) -> Review {
     Review {
         graces: registry.graces(),
         untagged,
         limit: REVIEWS_MAX,
-        dry_run_ahead_ms: None,
     }
 }
 

@@ -36,6 +36,7 @@ mod member;
 mod missing;
 mod outage;
 mod outbox;
+mod preview;
 mod project;
 mod pull;
 mod quota;
@@ -147,6 +148,7 @@ pub(crate) struct Meta {
     revocations: Arc<Revocations>,
     /// Whether other processes have the same database.
     is_shared: bool,
+    place: Place,
     /// Long lists that are made at once.
     long_lists: Arc<Semaphore>,
 }
@@ -207,6 +209,7 @@ impl Meta {
             pulls: Arc::default(),
             revocations: Arc::default(),
             is_shared,
+            place: place.clone(),
             long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
         })
     }

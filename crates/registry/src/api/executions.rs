@@ -67,7 +67,7 @@ fn collection(run: &Execution) -> Value {
         "dry_run": run.dry_run,
         "purged_manifests": done["manifests"],
         "purged_blobs": done["blobs"],
-        "freed_space": done["freed_bytes"],
+        "freed_space": done[if run.dry_run { "bytes" } else { "freed_bytes" }],
     });
     // Harbor spells it in another way here.
     let kind = match run.trigger {

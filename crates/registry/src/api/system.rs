@@ -75,9 +75,8 @@ async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
             "id": id,
             "dry_run": request.dry_run,
             "looked_at": removed.looked_at,
-            // A dry run ends before others wait for long.
-            "complete": !request.dry_run || removed.looked_at < gc::DRY_RUN_MAX.unsigned_abs(),
             "manifests": removed.manifests,
+            "manifest_bytes": removed.manifest_bytes,
             "links": removed.links,
             "blobs": removed.blobs,
             "bytes": removed.bytes,

@@ -28,11 +28,6 @@ pub(crate) trait Change: Send + Sync + 'static {
     /// wait by themselves, and for each other, so that they are in nobody else's way.
     const IS_DENIAL: bool = false;
 
-    /// Whether it stays made. If not, it only shows what it would do.
-    fn is_kept(&self) -> bool {
-        true
-    }
-
     /// What it makes untrue of what is kept in memory, once it is made.
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Nothing

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::pool::PoolOptions;
-use sqlx::{Any, AnyPool, ConnectOptions};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection};
 
 /// How long a request may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +37,15 @@ impl Place {
             Self::File(_) => Engine::Sqlite,
             Self::Server(_) => Engine::Postgres,
         }
+    }
+
+    /// A connection of one's own, for a long look. What it makes that is temporary goes with it.
+    pub(super) async fn own(&self) -> Result<AnyConnection, sqlx::Error> {
+        let mut connection = AnyConnection::connect_with(&self.options()?).await?;
+        if self.engine() == Engine::Sqlite {
+            sqlx::raw_sql(SQLITE_LOOK).execute(&mut connection).await?;
+        }
+        Ok(connection)
     }
 
     fn options(&self) -> Result<AnyConnectOptions, sqlx::Error> {
@@ -69,6 +78,7 @@ const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FUL
      PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000; PRAGMA cache_size = -16384;";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192; \
      PRAGMA query_only = ON;";
+const SQLITE_LOOK: &str = "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;";
 
 async fn pool(
     place: &Place,

@@ -17,13 +17,11 @@ use super::manifest;
 use super::outbox::{Event, tell};
 use super::removed::{self, Forgotten};
 use super::tag::Target;
-use super::untagged::{self, Untag};
+use super::untagged;
 use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
 
-/// Manifests that a dry run looks for that have no tag.
-const DRY_RUN_UNTAG_MAX: i64 = 10_000;
 /// Lost blobs and manifests that one transaction forgets.
 const LOST_MAX: i64 = 1000;
 
@@ -33,6 +31,8 @@ pub(crate) struct Removed {
     /// Things that were looked at.
     pub(crate) looked_at: u64,
     pub(crate) manifests: u64,
+    /// Bytes of the manifests themselves.
+    pub(crate) manifest_bytes: u64,
     pub(crate) links: u64,
     pub(crate) blobs: u64,
     /// Bytes of the blobs.
@@ -44,6 +44,7 @@ impl Removed {
     pub(crate) fn add(&mut self, more: &Self) {
         self.looked_at += more.looked_at;
         self.manifests += more.manifests;
+        self.manifest_bytes += more.manifest_bytes;
         self.links += more.links;
         self.blobs += more.blobs;
         self.bytes += more.bytes;
@@ -92,8 +93,6 @@ pub(crate) struct Review {
     pub(crate) untagged: Untagged,
     /// Things that one transaction looks at.
     pub(crate) limit: i64,
-    /// Look only, at what will be due within this time.
-    pub(crate) dry_run_ahead_ms: Option<i64>,
 }
 
 #[async_trait]
@@ -108,39 +107,8 @@ impl Change for Review {
         }
     }
 
-    fn is_kept(&self) -> bool {
-        self.dry_run_ahead_ms.is_none()
-    }
-
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Removed, Failure> {
         let mut removed = Removed::default();
-        if self.dry_run_ahead_ms.is_some() && self.untagged == Untagged::All {
-            self.untag().apply(tx).await?;
-        }
-        // What one thing leaves behind is due later; a look ahead has to follow it.
-        while self.step(tx, &mut removed).await? && self.dry_run_ahead_ms.is_some() {}
-        Ok(removed)
-    }
-}
-
-impl Review {
-    /// What of the manifests may go if all without a tag do.
-    fn untag(&self) -> Untag {
-        Untag {
-            after: 0,
-            limit: DRY_RUN_UNTAG_MAX,
-            grace_ms: self.graces.untagged_ms,
-        }
-    }
-
-    /// What is due by then is looked at.
-    fn horizon_ms(&self, tx: &Tx<'_>) -> i64 {
-        tx.now_ms.saturating_add(self.dry_run_ahead_ms.unwrap_or(0))
-    }
-
-    /// Looks at what is due; gives whether there was anything.
-    async fn step(&self, tx: &mut Tx<'_>, removed: &mut Removed) -> Result<bool, Failure> {
-        let left = self.limit - i64::try_from(removed.looked_at).unwrap_or(i64::MAX);
         let spared = match self.untagged {
             Untagged::Go | Untagged::All => "",
             Untagged::Stay => Kind::Manifest.name(),
@@ -148,8 +116,8 @@ impl Review {
         let due = bound!(
             "SELECT kind, subject_id, never_tagged FROM gc_queue WHERE not_before_ms <= $1 AND kind <> $3 \
              ORDER BY not_before_ms LIMIT $2",
-            self.horizon_ms(tx),
-            left.max(0),
+            tx.now_ms,
+            self.limit,
             spared,
         );
         let due = due.fetch_all(&mut *tx.conn).await?;
@@ -159,16 +127,18 @@ impl Review {
             match Kind::parse(&kind) {
                 Some(Kind::Manifest) => {
                     let was_tagged = row.try_get::<i64, _>(2)? == 0;
-                    self.manifest(tx, id, was_tagged, removed).await?;
+                    self.manifest(tx, id, was_tagged, &mut removed).await?;
                 }
-                Some(Kind::Link) => self.link(tx, id, removed).await?,
-                Some(Kind::Blob) => self.blob(tx, id, removed).await?,
+                Some(Kind::Link) => self.link(tx, id, &mut removed).await?,
+                Some(Kind::Blob) => self.blob(tx, id, &mut removed).await?,
                 None => tracing::warn!(kind, id, "the review queue has something unknown"),
             }
         }
-        Ok(!due.is_empty())
+        Ok(removed)
     }
+}
 
+impl Review {
     /// When a cluster last said that it runs a manifest, or one that it names, if that still counts.
     async fn ran_ms(&self, tx: &mut Tx<'_>, id: i64) -> Result<Option<i64>, sqlx::Error> {
         let found = bound!(
@@ -218,7 +188,7 @@ impl Review {
     ) -> Result<(), Failure> {
         reviewed(tx, Kind::Manifest, id).await?;
         let free = bound!(
-            "SELECT m.repo_id, m.digest, r.name FROM manifest m JOIN repo r ON r.id = m.repo_id \
+            "SELECT m.repo_id, m.digest, r.name, m.size FROM manifest m JOIN repo r ON r.id = m.repo_id \
              WHERE m.id = $1 \
              AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
              AND NOT EXISTS (SELECT 1 FROM manifest_child c \
@@ -234,13 +204,10 @@ impl Review {
         if due_ms == i64::MAX {
             return Ok(());
         }
-        if due_ms > self.horizon_ms(tx) {
-            // A look ahead would come back to it for ever.
-            if self.dry_run_ahead_ms.is_none() {
-                match was_tagged {
-                    true => link::review(tx, Kind::Manifest, id, due_ms).await?,
-                    false => untagged::expect(tx, id, due_ms).await?,
-                }
+        if due_ms > tx.now_ms {
+            match was_tagged {
+                true => link::review(tx, Kind::Manifest, id, due_ms).await?,
+                false => untagged::expect(tx, id, due_ms).await?,
             }
             return Ok(());
         }
@@ -257,6 +224,7 @@ impl Review {
         manifest::remove(tx, &target, &self.graces).await?;
         companion::remove(tx, &repo, &target).await?;
         removed.manifests += 1;
+        removed.manifest_bytes += row.try_get::<i64, _>(3)?.unsigned_abs();
         let event = Event {
             digest: Some(digest.clone()),
             ..Event::new("gc_deleted", "artifact", &digest).in_repo(&repo)

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sqlx::AnyConnection;
 use sqlx::Row;
 
 use super::Meta;
@@ -75,11 +76,20 @@ pub(super) async fn check_mutable(
     repo: &RepoName,
     tags: &[impl AsRef<str>],
 ) -> Result<(), Failure> {
+    hold_none(tx.conn, repo, tags).await
+}
+
+/// The same, for who only wants to know.
+pub(super) async fn hold_none(
+    connection: &mut AnyConnection,
+    repo: &RepoName,
+    tags: &[impl AsRef<str>],
+) -> Result<(), Failure> {
     if tags.is_empty() {
         return Ok(());
     }
     let found = bound!(IMMUTABLE, repo.project());
-    for row in found.fetch_all(&mut *tx.conn).await? {
+    for row in found.fetch_all(connection).await? {
         if let Some(found) = numbered(&row)? {
             refuse_held(repo, &found, tags)?;
         }

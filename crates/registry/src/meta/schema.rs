@@ -38,7 +38,7 @@ const STEPS: &[&str] = &[
 const POSTGRES_LOCK: &str = "SELECT pg_advisory_xact_lock(7206214)";
 
 /// Words that the engines spell differently.
-fn in_words_of(engine: Engine, sql: &str) -> String {
+pub(super) fn in_words_of(engine: Engine, sql: &str) -> String {
     let (id, bytes, text) = match engine {
         Engine::Sqlite => ("INTEGER PRIMARY KEY AUTOINCREMENT", "BLOB", "TEXT"),
         Engine::Postgres => (

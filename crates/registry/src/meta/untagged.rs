@@ -98,6 +98,18 @@ impl GiveUp {
     }
 }
 
+/// Manifests that no tag and no index has, and that nobody has pushed or pulled since a moment.
+macro_rules! unclaimed {
+    () => {
+        "FROM manifest m WHERE m.pushed_ms <= $1 \
+         AND NOT EXISTS (SELECT 1 FROM pull u WHERE u.manifest_id = m.id AND u.pulled_ms > $1) \
+         AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
+         AND NOT EXISTS (SELECT 1 FROM manifest_child c \
+             WHERE c.repo_id = m.repo_id AND c.digest = m.digest)"
+    };
+}
+pub(super) use unclaimed;
+
 /// Some manifests of all, which are to go if nothing has them, but for those that somebody has just
 /// pushed or pulled. What lost a tag or an index waits as long as it did before.
 pub(crate) struct Untag {
@@ -125,20 +137,18 @@ impl Change for Untag {
             return Ok(None);
         };
         bound!(
-            "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
-             SELECT 'manifest', m.id, CAST($1 AS BIGINT) FROM manifest m \
-             WHERE m.id > $2 AND m.id <= $3 AND m.pushed_ms <= $4 \
-             AND NOT EXISTS (SELECT 1 FROM pull u WHERE u.manifest_id = m.id AND u.pulled_ms > $4) \
-             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id) \
-             AND NOT EXISTS (SELECT 1 FROM manifest_child c \
-                 WHERE c.repo_id = m.repo_id AND c.digest = m.digest) \
-             ON CONFLICT (kind, subject_id) DO UPDATE \
-             SET not_before_ms = excluded.not_before_ms, never_tagged = 0 \
-             WHERE gc_queue.never_tagged = 1",
+            concat!(
+                "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
+                 SELECT 'manifest', m.id, CAST($2 AS BIGINT) ",
+                unclaimed!(),
+                " AND m.id > $3 AND m.id <= $4 ON CONFLICT (kind, subject_id) DO UPDATE \
+                 SET not_before_ms = excluded.not_before_ms, never_tagged = 0 \
+                 WHERE gc_queue.never_tagged = 1"
+            ),
+            tx.now_ms.saturating_sub(self.grace_ms),
             tx.now_ms,
             self.after,
             last,
-            tx.now_ms.saturating_sub(self.grace_ms),
         )
         .execute(&mut *tx.conn)
         .await?;

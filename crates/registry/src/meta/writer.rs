@@ -158,10 +158,7 @@ impl<C: Change> Job for Pending<C> {
         match self.change.apply(tx).await {
             Ok(out) => {
                 self.outcome = Some(Ok(out));
-                Ok(match self.change.is_kept() {
-                    true => Ran::Keep,
-                    false => Ran::Undo,
-                })
+                Ok(Ran::Keep)
             }
             Err(Failure::Refused(error)) => {
                 self.outcome = Some(Err(error));
@@ -172,9 +169,7 @@ impl<C: Change> Job for Pending<C> {
     }
 
     fn committed(self: Box<Self>, changes: &Changes) {
-        if let Some(Ok(out)) = &self.outcome
-            && self.change.is_kept()
-        {
+        if let Some(Ok(out)) = &self.outcome {
             // Before anybody can know of it.
             changes.made(self.change.touches(out));
         }
