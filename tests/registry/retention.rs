@@ -7,6 +7,51 @@ use serde_json::{Value, json};
 use tests::registry::{INDEX, Kind, MANIFEST, Registry, bytes, descriptor, sha256};
 use tests::wait_for;
 
+/// What a rule is for is what all its selectors select.
+#[tokio::test]
+async fn several_selectors_select_together() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    for (seed, tag) in (1..).zip(["v1", "x-rc", "v2-rc", "v3-rc", "v0-rc"]) {
+        client.push_image("team/app", tag, &bytes(seed, 10)).await?;
+    }
+    let (_, project) = client
+        .manage(Method::GET, "/projects/team", Value::Null)
+        .await?;
+    let id = project["project_id"].clone();
+    let selector = |decoration: &str, pattern: &str| json!({"kind": "doublestar", "decoration": decoration, "pattern": pattern});
+    let tags = json!([
+        selector("matches", "v*"),
+        selector("matches", "*-rc"),
+        selector("excludes", "v0*"),
+        selector("excludes", "w*"),
+    ]);
+    let repositories = json!([selector("repoMatches", "a*"), selector("repoMatches", "*p")]);
+    let policy = json!({
+        "algorithm": "or",
+        "scope": {"level": "project", "ref": id},
+        "trigger": {"kind": "Schedule", "settings": {"cron": ""}},
+        "rules": [{
+            "action": "retain", "template": "latestPushedK", "params": {"latestPushedK": 1},
+            "tag_selectors": tags,
+            "scope_selectors": {"repository": repositories},
+        }],
+    });
+    let made = client.manage(Method::POST, "/retentions", policy);
+    assert_eq!(made.await?.0, 201);
+    let path = format!("/retentions/{id}");
+    let (_, shown) = client.manage(Method::GET, &path, Value::Null).await?;
+    let rule = &shown["rules"][0];
+    assert_eq!(rule["tag_selectors"], tags);
+    assert_eq!(rule["scope_selectors"]["repository"], repositories);
+    let executions = format!("{path}/executions");
+    let run = client.manage(Method::POST, &executions, json!({}));
+    assert_eq!(run.await?.1["deleted"], 1);
+    let left = client.json("/v2/team/app/tags/list").await?;
+    assert_eq!(left["tags"], json!(["v0-rc", "v1", "v3-rc", "x-rc"]));
+    Ok(())
+}
+
 #[tokio::test]
 async fn retention_is_understood_in_harbors_words() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;

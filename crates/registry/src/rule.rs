@@ -1,29 +1,20 @@
 //! Rules of a project: tags that must not move, and tags that may go.
 
 pub(crate) mod companion;
+mod globs;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::{Arc, LazyLock};
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
 use model::units::DurationNs;
-use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::globs::Globs;
+use self::globs::{GLOB_BYTES_MAX, Matchers};
 use crate::error::{Code, Error};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
-/// Bytes of a glob.
-const GLOB_BYTES_MAX: usize = 256;
-/// Globs that are remembered once they were read.
-const MATCHERS_MAX: usize = 1000;
-
-/// Globs by their texts: each push that moves a tag asks the rules of its project, and to read a glob
-/// takes longer than the push does.
-static MATCHERS: LazyLock<Cache<String, Arc<GlobMatcher>>> =
-    LazyLock::new(|| Cache::new(MATCHERS_MAX));
 
 /// A rule, as it is given and kept. The names of what is retained are Harbor's templates and, for
 /// moments, zot's; zot's names of counts are known too.
@@ -31,22 +22,22 @@ static MATCHERS: LazyLock<Cache<String, Arc<GlobMatcher>>> =
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) kind: Kind,
-    /// Repositories, without the project: a glob. A star of a retention ends at a slash, as Harbor's do,
+    /// Repositories, without the project: globs that they match, all of them. A star of a retention ends at a slash, as Harbor's do,
     /// and two do not; that of an immutable rule does not, so that it holds rather too much.
-    #[serde(default = "all")]
-    pub(crate) repositories: String,
-    /// Tags: a glob.
-    #[serde(default = "all")]
-    pub(crate) tags: String,
+    #[serde(default = "Globs::all")]
+    pub(crate) repositories: Globs,
+    /// Tags: the same.
+    #[serde(default = "Globs::all")]
+    pub(crate) tags: Globs,
     /// Whether it is as if it were not there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) disabled: bool,
-    /// Repositories that it is not for after all: a glob.
+    /// Repositories that it is not for after all: those that match one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) repositories_except: Option<String>,
-    /// Tags that it is not for after all: a glob.
+    pub(crate) repositories_except: Option<Globs>,
+    /// Tags that it is not for after all: the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) tags_except: Option<String>,
+    pub(crate) tags_except: Option<Globs>,
     /// What Harbor's clients say of tags beside, for them only: what has no tag is garbage here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tags_extras: Option<String>,
@@ -91,8 +82,8 @@ pub(crate) struct Keep {
     pub(crate) pulled_within: Option<DurationNs>,
 }
 
-fn all() -> String {
-    "**".to_owned()
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
 }
 
 /// What a rule is for.
@@ -118,21 +109,23 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     is_empty: bool,
-    repositories: Arc<GlobMatcher>,
-    repositories_except: Option<Arc<GlobMatcher>>,
-    tags: Arc<GlobMatcher>,
-    tags_except: Option<Arc<GlobMatcher>>,
+    repositories: Matchers,
+    repositories_except: Option<Matchers>,
+    tags: Matchers,
+    tags_except: Option<Matchers>,
 }
 
 impl Scope {
     /// Whether a tag of a repository, named without its project, is in it.
     pub(crate) fn has(&self, repository: &str, tag: &str) -> bool {
-        let is_excepted = |except: &Option<Arc<GlobMatcher>>, name: &str| {
-            except.as_ref().is_some_and(|except| except.is_match(name))
+        let is_excepted = |except: &Option<Matchers>, name: &str| {
+            except
+                .as_ref()
+                .is_some_and(|except| except.any_matches(name))
         };
         !self.is_empty
-            && self.repositories.is_match(repository)
-            && self.tags.is_match(tag)
+            && self.repositories.all_match(repository)
+            && self.tags.all_match(tag)
             && !is_excepted(&self.repositories_except, repository)
             && !is_excepted(&self.tags_except, tag)
     }
@@ -144,42 +137,21 @@ impl Rule {
     /// # Errors
     /// If one is none, or the rule says nothing or too much.
     pub(crate) fn scope(&self) -> Result<Scope, Error> {
-        let wrong = |message: String| {
-            Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
-        };
-        let glob = |text: &str| {
-            if text.len() > GLOB_BYTES_MAX {
-                return Err(wrong(format!("a glob has at most {GLOB_BYTES_MAX} bytes")));
-            }
-            MATCHERS.get_or_insert_with(text, || {
-                let glob = Glob::new(text).map_err(|error| wrong(error.to_string()))?;
-                Ok(Arc::new(glob.compile_matcher()))
-            })
-        };
         let keeps = self.keep != Keep::default();
         match self.kind {
             Kind::Retention if !keeps => {
                 return Err(wrong(
                     "latestPushedK, latestPulledN, latestActiveK, nDaysSinceLastPush, \
-                     nDaysSinceLastPull, pushedWithin or pulledWithin says what is kept"
-                        .into(),
+                     nDaysSinceLastPull, pushedWithin or pulledWithin says what is kept",
                 ));
             }
             Kind::Immutable if keeps => {
-                return Err(wrong("an immutable rule keeps all its tags".into()));
+                return Err(wrong("an immutable rule keeps all its tags"));
             }
             _ => {}
         }
-        let repositories = |text: &str| match self.kind {
-            Kind::Immutable => glob(text),
-            Kind::Retention => {
-                glob(text)?;
-                let mut up_to_slash = GlobBuilder::new(text);
-                let up_to_slash = up_to_slash.literal_separator(true).build();
-                let up_to_slash = up_to_slash.map_err(|error| wrong(error.to_string()))?;
-                Ok(Arc::new(up_to_slash.compile_matcher()))
-            }
-        };
+        let repositories = |globs: &Globs| globs.matchers(self.kind == Kind::Retention);
+        let tags = |globs: &Globs| globs.matchers(false);
         if self
             .tags_extras
             .as_ref()
@@ -191,12 +163,9 @@ impl Rule {
         Ok(Scope {
             is_empty: self.disabled,
             repositories: repositories(&self.repositories)?,
-            repositories_except: repositories_except
-                .as_deref()
-                .map(repositories)
-                .transpose()?,
-            tags: glob(&self.tags)?,
-            tags_except: tags_except.as_deref().map(glob).transpose()?,
+            repositories_except: repositories_except.as_ref().map(repositories).transpose()?,
+            tags: tags(&self.tags)?,
+            tags_except: tags_except.as_ref().map(tags).transpose()?,
         })
     }
 }
@@ -313,6 +282,8 @@ pub(crate) fn expired<'t>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn rule(json: &str) -> (Rule, Scope) {
@@ -451,6 +422,13 @@ mod tests {
             (r#""repositories_except":"tmp/**""#, "app", "v1", true),
             (r#""repositories_except":"tmp/**""#, "tmp/app", "v1", false),
             (r#""tags":"v*","tags_except":"v1""#, "app", "latest", false),
+            (r#""tags":["v*","*-rc"]"#, "app", "v1-rc", true),
+            (r#""tags":["v*","*-rc"]"#, "app", "v1", false),
+            (r#""tags":["v*","*-rc"]"#, "app", "w-rc", false),
+            (r#""tags_except":["v*","*-rc"]"#, "app", "w", true),
+            (r#""tags_except":["v*","*-rc"]"#, "app", "w-rc", false),
+            (r#""repositories":["a/**","**/b"]"#, "a/b", "v1", true),
+            (r#""repositories":["a/**","**/b"]"#, "a/c", "v1", false),
         ] {
             let (_, scope) = rule(&format!(r#"{{"kind":"immutable",{json}}}"#));
             assert_eq!(scope.has(repository, tag), has, "{json} {repository}:{tag}");
@@ -461,7 +439,7 @@ mod tests {
     fn a_glob_is_read_once() {
         let (_, one) = rule(r#"{"kind":"immutable","tags":"v*"}"#);
         let (_, other) = rule(r#"{"kind":"immutable","repositories":"v*"}"#);
-        assert!(Arc::ptr_eq(&one.tags, &other.repositories));
+        assert!(Arc::ptr_eq(&one.tags.0[0], &other.repositories.0[0]));
         assert!(one.has("app", "v1") && !one.has("app", "latest"));
     }
 

@@ -58,13 +58,14 @@ fn template() -> String {
 
 impl TagRule {
     fn read(&self) -> Result<Rule, Error> {
-        let repositories = self.scope_selectors.read()?;
-        let tags = selector::tags(&self.tag_selectors)?;
+        // Harbor reads no more than the first.
+        let repositories = self.scope_selectors.read()?.single()?;
+        let tags = selector::tags(&self.tag_selectors)?.single()?;
         let rule = Rule {
             kind: Kind::Immutable,
-            repositories: repositories.glob,
+            repositories: repositories.globs,
             repositories_except: repositories.except,
-            tags: tags.glob,
+            tags: tags.globs,
             tags_except: tags.except,
             tags_extras: tags.extras,
             disabled: self.disabled,

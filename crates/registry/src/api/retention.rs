@@ -111,9 +111,9 @@ impl PolicyRule {
         let tags = selector::tags(&self.tag_selectors)?;
         let rule = Rule {
             kind: Kind::Retention,
-            repositories: repositories.glob,
+            repositories: repositories.globs,
             repositories_except: repositories.except,
-            tags: tags.glob,
+            tags: tags.globs,
             tags_except: tags.except,
             tags_extras: tags.extras,
             disabled: self.disabled,

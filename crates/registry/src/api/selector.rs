@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wrong;
 use crate::error::Error;
-use crate::rule::Rule;
+use crate::rule::{Globs, Rule};
 
 /// Repositories of a rule.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,11 +26,24 @@ pub(super) struct Selector {
 /// What some selectors say together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selected {
-    /// What is selected: a glob.
-    pub(super) glob: String,
-    /// What of it is not: a glob.
-    pub(super) except: Option<String>,
+    /// What is selected: what matches all of these.
+    pub(super) globs: Globs,
+    /// What of it is not: what matches one of these.
+    pub(super) except: Option<Globs>,
     pub(super) extras: Option<String>,
+}
+
+impl Selected {
+    /// The same, for who would read the first of several only: that would be another rule.
+    pub(super) fn single(self) -> Result<Self, Error> {
+        let except = self.except.as_ref().map_or(0, Globs::count);
+        match self.globs.count().max(except) {
+            0 | 1 => Ok(self),
+            count => Err(wrong(format!(
+                "{count} selectors of one decoration: here a rule has one of each; {{a,b}} is a or b"
+            ))),
+        }
+    }
 }
 
 /// What matches is selected, or what does not.
@@ -50,55 +63,58 @@ const TAGS: Decorations = Decorations {
 };
 
 impl Decorations {
-    /// What selectors say: at most one of each kind, and all if none says what.
+    /// What selectors say: what all of them select, and all if none says what.
     fn read(self, selectors: &[Selector]) -> Result<Selected, Error> {
         let Self { matches, excludes } = self;
-        let (mut glob, mut except, mut extras) = (None, None, None);
+        let (mut globs, mut except, mut extras) = (Vec::new(), Vec::new(), None);
         for selector in selectors {
-            let place = match selector.decoration.as_str() {
-                decoration if decoration == matches => &mut glob,
+            let patterns = match selector.decoration.as_str() {
+                decoration if decoration == matches => &mut globs,
                 decoration if decoration == excludes => &mut except,
                 other => {
                     let message = format!("decoration {other}: it is {matches} or {excludes}");
                     return Err(wrong(message));
                 }
             };
-            if selector.kind != "doublestar" || place.is_some() {
-                return Err(wrong(format!(
-                    "a rule has at most one selector that {matches} and one that {excludes}, of the \
-                     kind doublestar; {{a,b}} is a or b"
-                )));
+            if selector.kind != "doublestar" {
+                let message = format!("kind {}: a selector is a doublestar", selector.kind);
+                return Err(wrong(message));
             }
-            *place = Some(selector.pattern.clone());
+            patterns.push(selector.pattern.clone());
             let said = selector.extras.clone().filter(|extras| !extras.is_empty());
             extras = extras.or(said);
         }
         Ok(Selected {
-            glob: glob.unwrap_or_else(|| "**".to_owned()),
-            except,
+            globs: match globs.is_empty() {
+                true => Globs::all(),
+                false => globs.into_iter().collect(),
+            },
+            except: (!except.is_empty()).then(|| except.into_iter().collect()),
             extras,
         })
     }
 
     /// Selectors that say this.
-    fn write(self, glob: &str, except: Option<&str>, extras: Option<&str>) -> Vec<Selector> {
+    fn write(self, globs: &Globs, except: Option<&Globs>, extras: Option<&str>) -> Vec<Selector> {
         let selector = |decoration: &str, pattern: &str| Selector {
             kind: "doublestar".to_owned(),
             decoration: decoration.to_owned(),
             pattern: pattern.to_owned(),
             extras: extras.map(str::to_owned),
         };
-        let is_all_but = glob == "**" && except.is_some();
-        let glob = (!is_all_but).then(|| selector(self.matches, glob));
-        let except = except.map(|except| selector(self.excludes, except));
-        glob.into_iter().chain(except).collect()
+        let is_all_but = *globs == Globs::all() && except.is_some();
+        let globs = globs.iter().filter(|_| !is_all_but);
+        let globs = globs.map(|glob| selector(self.matches, glob));
+        let except = except.into_iter().flat_map(Globs::iter);
+        let except = except.map(|glob| selector(self.excludes, glob));
+        globs.chain(except).collect()
     }
 }
 
 impl ScopeSelectors {
     /// The repositories of a rule.
     pub(super) fn of(rule: &Rule) -> Self {
-        let except = rule.repositories_except.as_deref();
+        let except = rule.repositories_except.as_ref();
         Self {
             repository: REPOSITORIES.write(&rule.repositories, except, None),
         }
@@ -117,12 +133,14 @@ pub(super) fn tags(selectors: &[Selector]) -> Result<Selected, Error> {
 
 /// The tags of a rule.
 pub(super) fn of_tags(rule: &Rule) -> Vec<Selector> {
-    let (except, extras) = (rule.tags_except.as_deref(), rule.tags_extras.as_deref());
+    let (except, extras) = (rule.tags_except.as_ref(), rule.tags_extras.as_deref());
     TAGS.write(&rule.tags, except, extras)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn selector(decoration: &str, pattern: &str) -> Selector {
@@ -136,32 +154,42 @@ mod tests {
 
     #[test]
     fn what_is_selected_is_told_as_it_was_said() {
-        for (said, glob, except) in [
-            (vec![("matches", "v*")], "v*", None),
-            (vec![("excludes", "v*")], "**", Some("v*")),
+        for (said, globs, except) in [
+            (vec![("matches", "v*")], json!("v*"), json!(null)),
+            (vec![("excludes", "v*")], json!("**"), json!("v*")),
             (
                 vec![("matches", "v*"), ("excludes", "v1")],
-                "v*",
-                Some("v1"),
+                json!("v*"),
+                json!("v1"),
+            ),
+            (
+                vec![("matches", "v*"), ("matches", "*-rc")],
+                json!(["v*", "*-rc"]),
+                json!(null),
+            ),
+            (
+                vec![("excludes", "v*"), ("excludes", "*-rc")],
+                json!("**"),
+                json!(["v*", "*-rc"]),
             ),
         ] {
             let selectors: Vec<Selector> =
                 said.iter().map(|(how, glob)| selector(how, glob)).collect();
             let read = tags(&selectors).unwrap();
-            assert_eq!((read.glob.as_str(), read.except.as_deref()), (glob, except));
-            let told = TAGS.write(&read.glob, read.except.as_deref(), None);
+            assert_eq!((json!(read.globs), json!(read.except)), (globs, except));
+            let told = TAGS.write(&read.globs, read.except.as_ref(), None);
             let told: Vec<(&str, &str)> = told
                 .iter()
                 .map(|one| (one.decoration.as_str(), one.pattern.as_str()))
                 .collect();
             assert_eq!(told, said);
         }
-        assert_eq!(tags(&[]).unwrap().glob, "**");
-        for wrong in [
-            vec![selector("matches", "a"), selector("matches", "b")],
-            vec![selector("repoMatches", "a")],
-        ] {
-            assert!(tags(&wrong).is_err());
-        }
+        assert_eq!(tags(&[]).unwrap().globs, Globs::all());
+        assert!(tags(&[selector("repoMatches", "a")]).is_err());
+        let two = |how: &str| tags(&[selector(how, "a"), selector(how, "b")]).unwrap();
+        assert!(two("matches").single().is_err());
+        assert!(two("excludes").single().is_err());
+        let each = [selector("matches", "a"), selector("excludes", "b")];
+        assert!(tags(&each).unwrap().single().is_ok());
     }
 }
