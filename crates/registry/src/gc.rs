@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Code, Error};
 use crate::execution::{self, Run};
+use crate::foreign;
 use crate::forget;
 use crate::logs::{Done, Job};
 use crate::mark;
@@ -47,6 +48,13 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Runs until the stop.
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
+    while let Err(error) = foreign::tie(registry, stop).await {
+        tracing::warn!(?error, "foreign layers were not tied to their manifests");
+        tokio::select! {
+            () = tokio::time::sleep(config.interval.as_std().max(PAUSE_MIN)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
     let mut swept = Instant::now();
     let mut cut: Option<Instant> = None;
     let mut attempt = 1;

@@ -24,6 +24,7 @@ mod cron;
 mod digest;
 mod error;
 mod execution;
+mod foreign;
 mod forget;
 mod forwarded;
 mod fsck;

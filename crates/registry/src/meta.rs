@@ -22,6 +22,7 @@ mod diff;
 mod error;
 mod execution;
 mod expire;
+mod foreign;
 mod group;
 mod history;
 mod keep;
@@ -84,6 +85,7 @@ pub(crate) use execution::{
     EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Trigger, Work,
 };
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
+pub(crate) use foreign::{ForeignIsTied, TieForeign};
 pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, SetTag};
 pub(crate) use keys::{EnsureKey, RotateKey};

@@ -81,7 +81,7 @@ pub(crate) fn unknown(repo: &RepoName, reference: &Reference) -> Error {
     Error::new(Code::ManifestUnknown, message).with_detail("reference", reference.to_string())
 }
 
-fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
+pub(super) fn manifest_row(row: &AnyRow) -> Result<ManifestRow, sqlx::Error> {
     Ok(ManifestRow {
         id: Some(row.try_get(0)?),
         digest: row.try_get(1)?,

@@ -32,6 +32,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0023.sql"),
     include_str!("schema/0024.sql"),
     include_str!("schema/0025.sql"),
+    include_str!("schema/0026.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
@@ -164,6 +165,17 @@ mod tests {
         let used = used.fetch_all(&pool).await.unwrap();
         let used: Vec<i64> = used.iter().map(|row| row.get(0)).collect();
         assert_eq!(used, [1064, 0]);
+    }
+
+    #[tokio::test]
+    async fn what_had_manifests_may_have_loose_layers() {
+        for (before, loose) in [(CACHE_BEFORE, 1), ("", 0)] {
+            let directory = tempfile::tempdir().unwrap();
+            let pool = migrated(directory.path(), 24, before).await;
+            let sql = "SELECT COUNT(*) FROM setting WHERE name = 'loose_foreign_layers'";
+            let found = sqlx::query(sql).fetch_one(&pool).await.unwrap();
+            assert_eq!(found.get::<i64, _>(0), loose);
+        }
     }
 
     #[tokio::test]
