@@ -50,6 +50,10 @@ async fn ranges() -> anyhow::Result<()> {
             ("bytes=500-", 500, 2048),
             ("bytes=-500", 1548, 2048),
             ("bytes=2000-5000", 2000, 2048),
+            // All of it is a part too.
+            ("bytes=0-", 0, 2048),
+            ("bytes=0-2047", 0, 2048),
+            ("bytes=-5000", 0, 2048),
         ] {
             let part = client.request(Method::GET, &path).header("range", range);
             let part = part.send().await?;

@@ -120,9 +120,10 @@ async fn send(
     let asked = call
         .header(&RANGE)
         .filter(|_| same && call.method == Method::GET);
-    let range = match asked.map_or(Asked::Whole, |value| asked_range(value, size)) {
-        Asked::Whole => 0..size,
-        Asked::Part(range) => range,
+    let (status, range) = match asked.map_or(Asked::Whole, |value| asked_range(value, size)) {
+        Asked::Whole => (StatusCode::OK, 0..size),
+        // Also if that is all: who asks for a part looks for its place in the answer.
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Asked::Nothing => {
             let message = format!("the blob has {size} bytes, none of them in this range");
             let size = format!("bytes */{size}");
@@ -133,11 +134,6 @@ async fn send(
     headers.push((CONTENT_LENGTH, length.as_str()));
     let last = range.end.saturating_sub(1);
     let content_range = format!("bytes {}-{last}/{size}", range.start);
-    let is_whole = range == (0..size);
-    let status = match asked {
-        Some(_) if !is_whole => StatusCode::PARTIAL_CONTENT,
-        _ => StatusCode::OK,
-    };
     if status == StatusCode::PARTIAL_CONTENT {
         headers.push((CONTENT_RANGE, content_range.as_str()));
     }
