@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::Meta;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
-use super::outbox::Event;
+use super::outbox::{Event, with_tag};
 use crate::error::Error;
 use crate::who::Who;
 
@@ -117,18 +118,51 @@ pub(super) async fn keep(
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for (event, line) in events.iter().zip(lines) {
-        query = query
-            .bind(tx.now_ms)
-            .bind(event.project.as_deref())
-            .bind(who.name.as_str())
-            .bind(event.event)
-            .bind(operation(event.event))
-            .bind(i64::from(event.reason.is_none()))
-            .bind(event.resource_type)
-            .bind(resource(event))
-            .bind(line.as_str());
+        query = values(query, tx.now_ms, who, event, line);
     }
     query.execute(&mut *tx.conn).await?;
+    Ok(())
+}
+
+/// The values of a record, in the order of their columns.
+fn values<'q>(
+    query: Query<'q, Any, AnyArguments>,
+    at_ms: i64,
+    who: &'q Who,
+    event: &'q Event,
+    line: &'q str,
+) -> Query<'q, Any, AnyArguments> {
+    query
+        .bind(at_ms)
+        .bind(event.project.as_deref())
+        .bind(who.name.as_str())
+        .bind(event.event)
+        .bind(operation(event.event))
+        .bind(i64::from(event.reason.is_none()))
+        .bind(event.resource_type)
+        .bind(resource(event))
+        .bind(line)
+}
+
+/// Keeps a record for each tag of a manifest, of an event and a line with `{tag}` where the tag belongs.
+pub(super) async fn keep_for_tags(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    event: &Event,
+    line: &str,
+    manifest_id: i64,
+) -> Result<(), sqlx::Error> {
+    let sql = concat!(
+        "INSERT INTO audit (at_ms, project_id, actor, event, operation, done, resource_type, \
+         resource, line) SELECT CAST($1 AS BIGINT), \
+         (SELECT id FROM project WHERE name = $2), CAST($3 AS TEXT), CAST($4 AS TEXT), \
+         CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS TEXT), \
+         REPLACE(CAST($8 AS TEXT), '{tag}', t.name), ",
+        with_tag!("$9"),
+        " FROM tag t WHERE t.manifest_id = $10 ORDER BY t.name"
+    );
+    let query = values(sqlx::query(sql), tx.now_ms, who, event, line);
+    query.bind(manifest_id).execute(&mut *tx.conn).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::label::Label;
 use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
 use super::manifest;
-use super::outbox::{Event, tell, tell_each};
+use super::outbox::{Event, tell, tell_for_tags};
 use super::project::find_repo;
 use super::removed::{self, Forgotten};
 use super::review::Graces;
@@ -436,14 +436,14 @@ impl DeleteRepo {
                 who: &self.who,
                 grace_ms: self.graces.untagged_ms,
             };
-            let tags = tag::take_all(tx, &target).await?;
-            check_mutable(tx, &self.repo, &tags).await?;
-            manifest::remove(tx, &target, &graces).await?;
             let event = Event {
                 digest: Some(digest.clone()),
                 ..Event::new("delete_artifact", "artifact", &digest).in_repo(&self.repo)
             };
-            tell_each(tx, &self.who, event, &tags).await?;
+            tell_for_tags(tx, &self.who, &event, target.manifest_id).await?;
+            let tags = tag::take_all(tx, &target).await?;
+            check_mutable(tx, &self.repo, &tags).await?;
+            manifest::remove(tx, &target, &graces).await?;
         }
         Ok(count)
     }

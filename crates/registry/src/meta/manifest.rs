@@ -18,7 +18,7 @@ use super::error::{Failure, unavailable};
 use super::link::{self, Kind, review, reviewed};
 use super::lost;
 use super::missing;
-use super::outbox::{Event, tell, tell_each};
+use super::outbox::{Event, tell, tell_each, tell_for_tags};
 use super::project::{RepoId, ensure_repo};
 use super::quota;
 use super::removed::{self, Forgotten};
@@ -496,6 +496,11 @@ impl Change for DeleteManifest {
         if self.spares_parts {
             self.refuse_part(tx, repo_id).await?;
         }
+        let event = Event {
+            digest: Some(target.digest.to_owned()),
+            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
+        };
+        tell_for_tags(tx, &self.who, &event, manifest_id).await?;
         let tags = tag::take_all(tx, &target).await?;
         if self.graces.blob_ms > 0 {
             let until_ms = tx.now_ms + self.graces.blob_ms;
@@ -503,11 +508,6 @@ impl Change for DeleteManifest {
         }
         remove(tx, &target, &self.graces).await?;
         companion::remove(tx, &self.repo, &target).await?;
-        let event = Event {
-            digest: Some(target.digest.to_owned()),
-            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
-        };
-        tell_each(tx, &self.who, event, &tags).await?;
         Ok(tags)
     }
 }

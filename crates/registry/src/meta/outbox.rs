@@ -136,6 +136,47 @@ pub(super) async fn tell_each(
     tell_all(tx, who, &events).await
 }
 
+/// A line with `{tag}` where a tag belongs, with the tag. Nothing in its name means anything in JSON.
+macro_rules! with_tag {
+    ($line:literal) => {
+        concat!(
+            "REPLACE(CAST(",
+            $line,
+            " AS TEXT), '\"ref\":\"{tag}\"', '\"ref\":\"' || t.name || '\"')"
+        )
+    };
+}
+pub(super) use with_tag;
+
+/// The same, for all tags that a manifest has: there may be so many that to write each of them would
+/// keep others waiting for long.
+pub(super) async fn tell_for_tags(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    event: &Event,
+    manifest_id: i64,
+) -> Result<(), sqlx::Error> {
+    let of_tag = Event {
+        reference: Some("{tag}".to_owned()),
+        ..event.clone()
+    };
+    let line = of_tag.line(who, tx.now_ms);
+    let told = bound!(
+        concat!(
+            "INSERT INTO outbox (line) SELECT ",
+            with_tag!("$1"),
+            " FROM tag t WHERE t.manifest_id = $2 ORDER BY t.name"
+        ),
+        line.as_str(),
+        manifest_id,
+    );
+    if told.execute(&mut *tx.conn).await?.rows_affected() == 0 {
+        return tell(tx, who, event).await;
+    }
+    tx.tells = true;
+    audit::keep_for_tags(tx, who, &of_tag, &line, manifest_id).await
+}
+
 /// Writes records: many at once, as there may be very many tags.
 async fn tell_all(tx: &mut Tx<'_>, who: &Who, events: &[Event]) -> Result<(), sqlx::Error> {
     tx.tells = true;

@@ -3,8 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::AnyConnection;
-use sqlx::Row;
+use sqlx::{AnyConnection, Row};
 
 use super::Meta;
 use super::administer::project_id;
