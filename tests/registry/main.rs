@@ -30,6 +30,7 @@ mod page;
 mod parts;
 mod projects;
 mod promote;
+mod purge;
 mod quota;
 mod referrers;
 mod refusals;

@@ -229,6 +229,7 @@ mod tests {
                 "/projects/team/repositories/a/tags/v1/undelete",
             ),
             ("set-quota team -1", "PUT", "/quotas/team"),
+            ("purge team", "POST", "/projects/team/purge"),
             (
                 "repositories team --limit 5",
                 "GET",

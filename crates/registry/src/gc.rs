@@ -241,7 +241,7 @@ pub(crate) async fn asked(
 
 /// Does all that is due now; what may be garbage is looked at only if it is time for that, and so it
 /// is said what becomes of manifests without a tag.
-async fn round(
+pub(crate) async fn round(
     registry: &Registry,
     untagged: Option<Untagged>,
     stop: &CancellationToken,

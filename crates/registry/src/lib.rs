@@ -42,6 +42,7 @@ mod metrics;
 mod name;
 mod oci;
 mod proxy;
+mod purge;
 mod registry;
 mod reservations;
 mod retention;

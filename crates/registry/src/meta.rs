@@ -40,6 +40,7 @@ mod outbox;
 mod preview;
 mod project;
 mod pull;
+mod purge;
 mod quota;
 mod referrer;
 mod removed;
@@ -102,6 +103,7 @@ pub(crate) use manifest::{
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};
+pub(crate) use purge::{Hasten, Purge};
 pub(crate) use quota::Quota;
 pub(crate) use referrer::Referrer;
 pub(crate) use retention::TakeRetentionTurn;

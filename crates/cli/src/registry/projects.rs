@@ -1,6 +1,7 @@
 //! Projects, their members and quotas.
 
 use clap::{Subcommand, ValueEnum};
+use reqwest::Method;
 use serde_json::json;
 
 use super::asked::{Asked, ListArgs, encoded, project};
@@ -63,6 +64,11 @@ pub enum ProjectCommand {
         /// Bytes; -1 is no bound
         #[arg(allow_negative_numbers = true)]
         bytes: i64,
+    },
+    /// Give a project the room of what was deleted in it now; it cannot be brought back then
+    Purge {
+        /// The project
+        project: String,
     },
     /// List the members of a project
     Members {
@@ -150,6 +156,9 @@ impl ProjectCommand {
             Self::DeleteProject { project: name } => Asked::delete(project(&name)),
             Self::Quotas { list } => Asked::list("/quotas", list),
             Self::SetQuota { project, bytes } => set_quota(&project, bytes),
+            Self::Purge { project: name } => {
+                Asked::of(Method::POST, format!("{}/purge", project(&name)), None)
+            }
             Self::Members {
                 project: name,
                 list,

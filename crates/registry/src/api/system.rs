@@ -11,17 +11,25 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::query::PAGES;
-use super::{Admin, Body, Operations, Outcome, schedule};
-use crate::{auth, fsck, gc};
+use super::{Admin, Body, Operations, Outcome, Path, schedule};
+use crate::auth::{self, Role};
+use crate::gc::{self, Collected};
+use crate::{fsck, purge};
 
 /// What can be done with the registry as a whole.
 pub(super) fn operations(all: Operations) -> Operations {
     let (gc, backlog) = ("/system/gc", "/system/gc/backlog");
     let (fsck, keys) = ("/system/fsck", "/system/keys");
+    let purge = "/projects/{project}/purge";
     let compare = "Compare database and store; a line of JSON per finding";
     let rotate = "Make a key that signs from now on; older ones still check";
     all.get(backlog, "What waits for garbage collection", self::backlog)
         .post(gc, "Collect garbage now, or only look", run_gc)
+        .post(
+            purge,
+            "Give a project the room of what was deleted in it now; it cannot be brought back then",
+            self::purge,
+        )
         .post(fsck, compare, self::fsck)
         .list(
             keys,
@@ -81,6 +89,23 @@ async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
             "blobs": removed.blobs,
             "bytes": removed.bytes,
             "freed_bytes": collected.freed_bytes,
+        })))
+    };
+    let done = done.await;
+    admin.outcome(done)
+}
+
+async fn purge(admin: Admin, Path(project): Path<String>) -> Outcome {
+    let done = async {
+        admin.require_role(&project, Some(Role::Maintainer)).await?;
+        let purged = purge::purge(&admin.registry, admin.who(), &project).await?;
+        let (Collected { removed, .. }, id) = purged;
+        Ok(Json(json!({
+            "id": id,
+            "manifests": removed.manifests,
+            "links": removed.links,
+            "blobs": removed.blobs,
+            "bytes": removed.bytes,
         })))
     };
     let done = done.await;

@@ -1,10 +1,12 @@
 //! What a client is told is there, so that it need not push it, stays for its grace.
 
 use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::Meta;
-use super::change::{Change, Tx, bound, first};
-use super::error::{Failure, unavailable};
+use super::change::{Change, Tx, bound};
+use super::error::Failure;
 use super::link::Kind;
 use crate::error::Error;
 
@@ -21,7 +23,9 @@ impl Meta {
 
     async fn keep(&self, kind: Kind, id: i64, grace_ms: i64) -> Result<bool, Error> {
         match self.review_due(kind, id).await? {
-            Some(due_ms) if due_ms < self.now_ms() + grace_ms / 2 => {
+            Some((due_ms, is_expected))
+                if due_ms < self.now_ms() + grace_ms / 2 || !is_expected =>
+            {
                 self.change(Keep { kind, id, grace_ms }).await
             }
             // What does not wait to be looked at is needed, or went and will be missed by who needs it.
@@ -29,17 +33,19 @@ impl Meta {
         }
     }
 
-    /// When something is to be looked at, in milliseconds since 1970, if it is.
-    async fn review_due(&self, kind: Kind, id: i64) -> Result<Option<i64>, Error> {
-        let mut connection = self.read().await?;
+    /// When something is to be looked at, in milliseconds since 1970, if it is; and whether it is known
+    /// that somebody counts on it, which is of interest for links only.
+    async fn review_due(&self, kind: Kind, id: i64) -> Result<Option<(i64, bool)>, Error> {
         let found = bound!(
-            "SELECT not_before_ms FROM gc_queue WHERE kind = $1 AND subject_id = $2",
+            "SELECT not_before_ms, never_tagged FROM gc_queue WHERE kind = $1 AND subject_id = $2",
             kind.name(),
             id,
         );
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.as_ref().map(first).transpose())
-            .map_err(|error| unavailable(&error))
+        let due = |row: &AnyRow| {
+            let is_expected = kind != Kind::Link || row.try_get::<i64, _>(1)? != 0;
+            Ok((row.try_get(0)?, is_expected))
+        };
+        Ok(self.rows(found, due).await?.pop())
     }
 }
 
@@ -58,8 +64,9 @@ impl Change for Keep {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
         bound!(
-            "UPDATE gc_queue SET not_before_ms = $1 \
-             WHERE kind = $2 AND subject_id = $3 AND not_before_ms < $1",
+            "UPDATE gc_queue SET not_before_ms = $1, \
+             never_tagged = CASE WHEN kind = 'link' THEN 1 ELSE never_tagged END \
+             WHERE kind = $2 AND subject_id = $3 AND not_before_ms <= $1",
             tx.now_ms + self.grace_ms,
             self.kind.name(),
             self.id,

@@ -61,6 +61,27 @@ pub(super) async fn review(
     Ok(())
 }
 
+/// The same of what is new, or what somebody has been told that it is there: a manifest that has no tag
+/// yet, a link that no manifest needs yet.
+pub(super) async fn expect(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    id: i64,
+    not_before_ms: i64,
+) -> Result<(), sqlx::Error> {
+    bound!(
+        "INSERT INTO gc_queue (kind, subject_id, not_before_ms, never_tagged) \
+         VALUES ($1, $2, $3, 1) ON CONFLICT (kind, subject_id) DO UPDATE \
+         SET not_before_ms = excluded.not_before_ms, never_tagged = excluded.never_tagged",
+        kind.name(),
+        id,
+        not_before_ms,
+    )
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes something from the review queue.
 pub(super) async fn reviewed(tx: &mut Tx<'_>, kind: Kind, id: i64) -> Result<(), sqlx::Error> {
     bound!(
@@ -104,7 +125,7 @@ pub(super) async fn add(
             link_id
         }
     };
-    review(tx, Kind::Link, link_id, tx.now_ms + grace_ms).await?;
+    expect(tx, Kind::Link, link_id, tx.now_ms + grace_ms).await?;
     Ok(link_id)
 }
 

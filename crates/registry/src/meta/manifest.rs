@@ -15,7 +15,7 @@ use super::change::{Change, Tx, bound, first};
 use super::companion;
 use super::data;
 use super::error::{Failure, unavailable};
-use super::link::{self, Kind, review, reviewed};
+use super::link::{self, Kind, expect, review, reviewed};
 use super::lost;
 use super::missing;
 use super::outbox::{Event, tell, tell_each, tell_for_tags};
@@ -25,7 +25,6 @@ use super::removed::{self, Forgotten};
 use super::review::Graces;
 use super::rules::check_mutable;
 use super::tag::{self, Condition, Target};
-use super::untagged;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::manifest::{Annotations, Descriptor, Manifest};
@@ -343,7 +342,7 @@ impl PutManifest {
             let due_ms = tx.now_ms + self.untagged_grace_ms;
             match self.is_copy {
                 true => review(tx, Kind::Manifest, id, due_ms).await?,
-                false => untagged::expect(tx, id, due_ms).await?,
+                false => expect(tx, Kind::Manifest, id, due_ms).await?,
             }
         }
         Ok(id)
@@ -544,7 +543,8 @@ pub(super) async fn remove(
     bound!(
         "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
          SELECT 'link', link_id, $1 FROM manifest_blob WHERE manifest_id = $2 \
-         ON CONFLICT (kind, subject_id) DO UPDATE SET not_before_ms = excluded.not_before_ms",
+         ON CONFLICT (kind, subject_id) DO UPDATE \
+         SET not_before_ms = excluded.not_before_ms, never_tagged = 0",
         tx.now_ms + graces.blob_ms,
         id,
     )

@@ -97,7 +97,7 @@ impl Quota {
         let message = format!(
             "project {project} may have {hard} bytes and has {used}{under_way}; {what} of {bytes} \
              bytes does not fit: delete a repository, which gives room at once, or artifacts, which do \
-             once registry.gc.blob_grace is over, or ask for a larger quota"
+             once registry.gc.blob_grace is over or the project is purged, or ask for a larger quota"
         );
         Error::new(Code::Denied, message)
             .with_detail("quota", *hard)

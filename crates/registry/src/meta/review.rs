@@ -17,7 +17,6 @@ use super::manifest;
 use super::outbox::{Event, tell};
 use super::removed::{self, Forgotten};
 use super::tag::Target;
-use super::untagged;
 use crate::error::Error;
 use crate::name::RepoName;
 use crate::who::Who;
@@ -207,7 +206,7 @@ impl Review {
         if due_ms > tx.now_ms {
             match was_tagged {
                 true => link::review(tx, Kind::Manifest, id, due_ms).await?,
-                false => untagged::expect(tx, id, due_ms).await?,
+                false => link::expect(tx, Kind::Manifest, id, due_ms).await?,
             }
             return Ok(());
         }

@@ -16,24 +16,6 @@ use crate::digest::Digest;
 use crate::name::RepoName;
 use crate::who::Who;
 
-/// Has a manifest looked at that is new and has no tag.
-pub(super) async fn expect(
-    tx: &mut Tx<'_>,
-    manifest_id: i64,
-    not_before_ms: i64,
-) -> Result<(), sqlx::Error> {
-    bound!(
-        "INSERT INTO gc_queue (kind, subject_id, not_before_ms, never_tagged) \
-         VALUES ('manifest', $1, $2, 1) ON CONFLICT (kind, subject_id) DO UPDATE \
-         SET not_before_ms = excluded.not_before_ms, never_tagged = excluded.never_tagged",
-        manifest_id,
-        not_before_ms,
-    )
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(())
-}
-
 /// Removes manifests that were put into a repository for something that was refused then: those that
 /// nothing has had yet.
 pub(crate) struct GiveUp {
