@@ -7,6 +7,8 @@
 //! Nobody in particular may pull from public projects.
 
 mod admin;
+mod allowed;
+mod login;
 mod password;
 mod refresh;
 mod role;
@@ -16,7 +18,6 @@ mod throttle;
 mod token;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,13 +25,17 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub(crate) use admin::FirstAdmin;
+use allowed::may_not;
+pub(crate) use allowed::{allows, authorize, listed, reach};
+pub(crate) use login::login;
+use login::{Named, usable_account, usable_robot};
 use password::Passwords;
 pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role, Said};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, log_in_challenge, routes};
-use throttle::{Guesser, Throttle};
+use throttle::Throttle;
 use token::{Access, UNKNOWN_KEY};
 pub(crate) use token::{Claims, Keys, SigningKey};
 
@@ -38,8 +43,7 @@ use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::gather::Sender;
 use crate::logs::Seen;
-use crate::meta::{Account, EnsureKey, Event, Meta, Reach, Robot, Subject, Tell};
-use crate::name::RepoName;
+use crate::meta::{Account, EnsureKey, Meta, Subject};
 use crate::registry::Registry;
 use crate::who::{Kind, Who};
 
@@ -47,8 +51,6 @@ use crate::who::{Kind, Who};
 pub(crate) const ANONYMOUS: &str = "anonymous";
 /// What robots' names begin with.
 pub(crate) const ROBOT_PREFIX: &str = "robot$";
-/// Characters of the name of who did not log in that are written down.
-const NAME_CHARS_MAX: usize = 128;
 /// Who tokens are for.
 const SERVICE: &str = "registry";
 /// Why a token does not hold that was taken back.
@@ -280,137 +282,6 @@ fn noted(caller: Caller, seen: &Seen) -> Caller {
     caller
 }
 
-/// Checks a name and a password, or a robot's secret.
-pub(crate) async fn login(
-    registry: &Registry,
-    name: &str,
-    password: &str,
-    seen: &Seen,
-) -> Result<Caller, Error> {
-    let who = Who {
-        name: name.chars().take(NAME_CHARS_MAX).collect(),
-        ..Caller::Anonymous.who(seen)
-    };
-    // Who it says that it is, also if it is not.
-    {
-        let mut noted = seen.note.edit();
-        noted.user = Some(who.name.clone());
-        noted.auth = Some("basic");
-    }
-    let named = Named::find(registry, name).await?;
-    let hash = named.hash.as_deref();
-    let is_right = check(registry, &who, password, hash).await?;
-    let reason = match named.caller {
-        Ok(caller) if is_right => return Ok(caller),
-        Ok(_) => "the password is wrong",
-        Err(reason) => reason,
-    };
-    let event = Event {
-        reason: Some(reason.to_owned()),
-        ..Event::new("login_failed", "user", &who.name)
-    };
-    registry.meta().change(Tell { who, event }).await?;
-    // The client learns no more than that, so that names cannot be found out.
-    let message = "the name or the password is wrong, or the account may not be used";
-    Err(Error::new(Code::Unauthorized, message))
-}
-
-/// Whether a password is right. One that was is not waited with, whoever else guesses.
-async fn check(
-    registry: &Registry,
-    who: &Who,
-    password: &str,
-    hash: Option<&str>,
-) -> Result<bool, Error> {
-    let Auth {
-        passwords,
-        throttle,
-        ..
-    } = registry.auth();
-    if passwords.was_right(password, hash) {
-        return passwords.check(password, hash).await;
-    }
-    let guesser = Guesser::new(&who.name, &who.remote);
-    let turn = throttle.turn(&guesser).await;
-    let _turn = turn.map_err(|refused| refused.error())?;
-    if passwords.was_right(password, hash) {
-        return passwords.check(password, hash).await;
-    }
-    let attempt = match throttle.attempt(guesser, Instant::now()) {
-        Ok(attempt) => attempt,
-        Err(refused) => {
-            let error = refused.error();
-            // Of many that have to wait the first is told of.
-            if refused.is_news {
-                let event = Event {
-                    reason: Some(error.message.clone()),
-                    ..Event::new("login_throttled", "user", &who.name)
-                };
-                let who = who.clone();
-                registry.meta().change(Tell { who, event }).await?;
-            }
-            return Err(error);
-        }
-    };
-    let is_right = passwords.check(password, hash).await?;
-    if is_right {
-        throttle.succeeded(&attempt);
-    }
-    Ok(is_right)
-}
-
-/// Who has a name.
-struct Named {
-    /// The hash of the password, if there is anybody.
-    hash: Option<String>,
-    /// The caller, or why it may not be one.
-    caller: Result<Caller, &'static str>,
-}
-
-impl Named {
-    async fn find(registry: &Registry, name: &str) -> Result<Self, Error> {
-        let meta = registry.meta();
-        Ok(if name.starts_with(ROBOT_PREFIX) {
-            let robot = meta.robot(name).await?;
-            Self {
-                hash: robot.as_ref().map(|robot| robot.secret.clone()),
-                caller: usable_robot(robot, meta.now_ms()),
-            }
-        } else {
-            let account = meta.account(name).await?;
-            Self {
-                hash: account.as_ref().map(|account| account.password.clone()),
-                caller: usable_account(account),
-            }
-        })
-    }
-}
-
-/// An account as a caller, unless it may not be used.
-fn usable_account(account: Option<Account>) -> Result<Caller, &'static str> {
-    match account {
-        Some(account) if account.is_disabled => Err("the account is disabled"),
-        Some(account) => Ok(Caller::Account(account)),
-        None => Err("there is no such account"),
-    }
-}
-
-/// A robot as a caller, unless it may not be used now.
-fn usable_robot(robot: Option<Robot>, now_ms: i64) -> Result<Caller, &'static str> {
-    match robot {
-        Some(robot) if robot.is_disabled => Err("the robot is disabled"),
-        Some(robot) if robot.expires_ms.is_some_and(|at| at <= now_ms) => {
-            Err("the robot has expired")
-        }
-        Some(robot) => Ok(Caller::Robot {
-            name: robot.name,
-            permissions: robot.permissions,
-            expires_ms: robot.expires_ms,
-        }),
-        None => Err("there is no such robot"),
-    }
-}
-
 /// Whom a token was given to, with all that they may do now; none for who shows no token.
 pub(crate) async fn owner(registry: &Registry, caller: &Caller) -> Result<Option<Caller>, Error> {
     let Caller::Token { name, kind, .. } = caller else {
@@ -425,185 +296,4 @@ pub(crate) async fn owner(registry: &Registry, caller: &Caller) -> Result<Option
         Kind::Anonymous | Kind::System => return Ok(None),
     };
     Ok(found.ok())
-}
-
-/// Whether a caller may do something with a repository.
-pub(crate) async fn allows(
-    registry: &Registry,
-    caller: &Caller,
-    repo: &RepoName,
-    action: Action,
-) -> Result<bool, Error> {
-    let project = repo.project();
-    let public = async || {
-        let standing = registry.meta().standing(None, project).await?;
-        Ok(action == Action::Pull && standing.is_public)
-    };
-    match caller {
-        Caller::Everyone => Ok(true),
-        Caller::Anonymous => public().await,
-        Caller::Account(account) if account.is_admin => Ok(true),
-        Caller::Account(account) => {
-            let standing = registry.meta().standing(Some(account.id), project).await?;
-            let by_role = standing.role.is_some_and(|role| role.allows(action));
-            Ok(by_role || (action == Action::Pull && standing.is_public))
-        }
-        Caller::Robot { permissions, .. } => {
-            let given = permissions
-                .iter()
-                .any(|given| given.allows(project, action));
-            Ok(given || public().await?)
-        }
-        Caller::Token { access, .. } => Ok(access.iter().any(|access| {
-            let named = access.kind == "repository" && access.name == repo.as_str();
-            named && access.actions.iter().any(|name| name == action.name())
-        })),
-    }
-}
-
-/// The repositories that a caller may pull from.
-pub(crate) fn reach(caller: &Caller) -> Reach {
-    let pulls = |permission: &&Permission| permission.actions.contains(&Action::Pull);
-    match caller {
-        caller if caller.is_admin() => Reach::All,
-        Caller::Account(account) => Reach::Account(account.id),
-        Caller::Robot { permissions, .. } => {
-            let given = permissions.iter().filter(pulls);
-            let projects: Vec<String> = given.map(|given| given.project.clone()).collect();
-            match projects.iter().any(|project| project == "*") {
-                true => Reach::All,
-                false => Reach::Projects(projects),
-            }
-        }
-        Caller::Token { access, .. } => {
-            let pulls = |access: &&Access| {
-                access.kind == "repository" && access.actions.iter().any(|name| name == "pull")
-            };
-            let given = access.iter().filter(pulls);
-            Reach::Repos(given.map(|access| access.name.clone()).collect())
-        }
-        Caller::Everyone | Caller::Anonymous => Reach::Projects(Vec::new()),
-    }
-}
-
-/// The repositories that a caller may know of. Who shows a token that says that it is for the catalog
-/// knows of what whom it was given to may pull.
-pub(crate) async fn listed(registry: &Registry, caller: &Caller) -> Result<Reach, Error> {
-    match caller {
-        Caller::Token { access, .. } => {
-            let is_catalog = |access: &Access| {
-                access.kind == "registry"
-                    && access.name == "catalog"
-                    && access.actions.iter().any(|name| name == "*")
-            };
-            if !access.iter().any(is_catalog) {
-                let message = "the list of repositories needs a token that is for it";
-                return Err(Error::new(Code::Unauthorized, message));
-            }
-            let owner = owner(registry, caller).await?;
-            Ok(owner.map_or(Reach::Projects(Vec::new()), |owner| reach(&owner)))
-        }
-        caller => Ok(reach(caller)),
-    }
-}
-
-/// What a caller has in a project, and what it would need to do something there.
-async fn why_not(
-    registry: &Registry,
-    caller: &Caller,
-    project: &str,
-    action: Action,
-) -> Result<String, Error> {
-    if let Caller::Robot { permissions, .. } = caller {
-        let given = Action::ALL.into_iter().filter(|action| {
-            let mut given = permissions.iter();
-            given.any(|given| given.allows(project, *action))
-        });
-        let given: Vec<&str> = given.map(Action::name).collect();
-        return Ok(match given.is_empty() {
-            true => format!("this robot has no permission in project {project}"),
-            false => format!(
-                "this robot may only {} in project {project}",
-                given.join(", ")
-            ),
-        });
-    }
-    let account = match caller {
-        Caller::Account(account) => Some(account.id),
-        _ => None,
-    };
-    let standing = registry.meta().standing(account, project).await?;
-    let least = Role::least(action).name();
-    Ok(match standing.role {
-        Some(role) => {
-            let role = role.name();
-            format!("the role in project {project} is {role}, and it takes {least}")
-        }
-        None => format!("there is no role in project {project}, and it takes {least}"),
-    })
-}
-
-/// Why a caller may not do something with a repository.
-async fn may_not(
-    registry: &Registry,
-    caller: &Caller,
-    repo: &RepoName,
-    action: Action,
-) -> Result<String, Error> {
-    let why = why_not(registry, caller, repo.project(), action).await?;
-    let (who, name) = (caller.name(), action.name());
-    Ok(format!("{who} may not {name} {repo}: {why}"))
-}
-
-/// Refuses what a caller may not do with a repository, and says so in the audit trail.
-pub(crate) async fn authorize(
-    registry: &Registry,
-    caller: &Caller,
-    repo: &RepoName,
-    action: Action,
-    seen: &Seen,
-) -> Result<(), Error> {
-    if allows(registry, caller, repo, action).await? {
-        return Ok(());
-    }
-    let name = action.name();
-    match caller {
-        // Who has shown nothing, or too weak a token, may show more.
-        Caller::Anonymous | Caller::Token { .. } => {
-            let message = format!("{name} of {repo} needs a login that may do that");
-            Err(Error::new(Code::Unauthorized, message))
-        }
-        _ => {
-            let message = may_not(registry, caller, repo, action).await?;
-            let event = Event::new("access_denied", "repository", repo.as_str()).in_repo(repo);
-            let error = Error::new(Code::Denied, message).with_event(event);
-            Err(error.told(registry.meta(), &caller.who(seen)).await)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_robot_may_be_used_until_it_expires() {
-        let robot = |expires_ms| Robot {
-            name: "robot$ci".to_owned(),
-            secret: String::new(),
-            permissions: Vec::new(),
-            is_disabled: false,
-            expires_ms,
-        };
-        for (expires_ms, is_usable) in [(None, true), (Some(101), true), (Some(100), false)] {
-            let usable = usable_robot(Some(robot(expires_ms)), 100);
-            assert_eq!(usable.is_ok(), is_usable, "{expires_ms:?}");
-        }
-        let disabled = Robot {
-            is_disabled: true,
-            ..robot(None)
-        };
-        assert!(usable_robot(Some(disabled), 100).is_err());
-        assert!(usable_robot(None, 100).is_err());
-    }
 }
