@@ -284,6 +284,23 @@ impl PutManifest {
             true => quota::add(tx, repo.project, size).await?,
             false => quota::charge(tx, repo.project, "this manifest", size).await?,
         }
+        let id = self.write(tx, repo_id, size).await?;
+        self.tie(tx, repo_id, id, links, missing).await?;
+        if !self.is_copy {
+            self.refuse_lost(tx, id).await?;
+        }
+        if self.tags.is_empty() {
+            let due_ms = tx.now_ms + self.untagged_grace_ms;
+            match self.is_copy {
+                true => review(tx, Kind::Manifest, id, due_ms).await?,
+                false => expect(tx, Kind::Manifest, id, due_ms).await?,
+            }
+        }
+        Ok(id)
+    }
+
+    /// Makes its row.
+    async fn write(&self, tx: &mut Tx<'_>, repo_id: i64, size: i64) -> Result<i64, Failure> {
         let bytes = match &self.data_key {
             Some(data_key) => {
                 data::claim(tx, data_key).await?;
@@ -306,7 +323,18 @@ impl PutManifest {
             tx.now_ms,
             self.data_key.as_deref(),
         );
-        let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
+        Ok(first(&made.fetch_one(&mut *tx.conn).await?)?)
+    }
+
+    /// Ties it to the blobs that it needs, those that it lacks and waits for, and what it names beside.
+    async fn tie(
+        &self,
+        tx: &mut Tx<'_>,
+        repo_id: i64,
+        id: i64,
+        links: Vec<i64>,
+        missing: Vec<&Descriptor>,
+    ) -> Result<(), Failure> {
         for batch in batches(links) {
             let sql = format!(
                 "INSERT INTO manifest_blob (manifest_id, link_id) VALUES {} ON CONFLICT DO NOTHING",
@@ -334,18 +362,7 @@ impl PutManifest {
                 });
             made.execute(&mut *tx.conn).await?;
         }
-        link::tie(tx, repo_id, id, &self.manifest.foreign).await?;
-        if !self.is_copy {
-            self.refuse_lost(tx, id).await?;
-        }
-        if self.tags.is_empty() {
-            let due_ms = tx.now_ms + self.untagged_grace_ms;
-            match self.is_copy {
-                true => review(tx, Kind::Manifest, id, due_ms).await?,
-                false => expect(tx, Kind::Manifest, id, due_ms).await?,
-            }
-        }
-        Ok(id)
+        Ok(link::tie(tx, repo_id, id, &self.manifest.foreign).await?)
     }
 
     /// Annotations as they are kept in the row. Many of a manifest that is in the store are there only,
