@@ -18,6 +18,7 @@ mod companion;
 mod connect;
 mod content;
 mod data;
+mod delete;
 mod diff;
 mod error;
 mod execution;
@@ -81,6 +82,7 @@ pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
 pub(crate) use connect::Place;
 pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
+pub(crate) use delete::DeleteManifest;
 pub use error::MetaError;
 pub(crate) use execution::{
     EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Trigger, Work,
@@ -97,9 +99,7 @@ pub(crate) use label::{
 pub(crate) use link::Mount;
 pub(crate) use list::Reach;
 pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
-pub(crate) use manifest::{
-    Content, DeleteManifest, ManifestRow, PutManifest, Stored, unknown as unknown_manifest,
-};
+pub(crate) use manifest::{Content, ManifestRow, PutManifest, Stored, unknown as unknown_manifest};
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};

@@ -9,11 +9,11 @@ use super::Meta;
 use super::administer::{time, view};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
+use super::delete;
 use super::error::Failure;
 use super::label::Label;
 use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
-use super::manifest;
 use super::outbox::{Event, tell, tell_for_tags};
 use super::project::find_repo;
 use super::removed::{self, Forgotten};
@@ -443,7 +443,7 @@ impl DeleteRepo {
             tell_for_tags(tx, &self.who, &event, target.manifest_id).await?;
             let tags = tag::take_all(tx, &target).await?;
             check_mutable(tx, &self.repo, &tags).await?;
-            manifest::remove(tx, &target, &graces).await?;
+            delete::remove(tx, &target, &graces).await?;
         }
         Ok(count)
     }

@@ -138,8 +138,8 @@ mod tests {
 
     use super::super::change::{Change, first};
     use super::super::connect::Place;
+    use super::super::delete::DeleteManifest;
     use super::super::error::Failure;
-    use super::super::manifest::DeleteManifest;
     use super::super::open_for_tests;
     use super::super::review::Graces;
     use super::*;

@@ -10,10 +10,10 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::companion;
 use super::data::bury;
+use super::delete;
 use super::error::{Failure, unavailable};
 use super::link::{self, Kind, reviewed};
 use super::lost;
-use super::manifest;
 use super::outbox::{Event, tell};
 use super::removed::{self, Forgotten};
 use super::tag::Target;
@@ -220,7 +220,7 @@ impl Review {
             grace_ms: self.graces.untagged_ms,
         };
         let repo = RepoName::parse(&name)?;
-        manifest::remove(tx, &target, &self.graces).await?;
+        delete::remove(tx, &target, &self.graces).await?;
         companion::remove(tx, &repo, &target).await?;
         removed.manifests += 1;
         removed.manifest_bytes += row.try_get::<i64, _>(3)?.unsigned_abs();

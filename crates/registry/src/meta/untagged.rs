@@ -6,8 +6,8 @@ use sqlx::Row;
 
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
+use super::delete;
 use super::error::Failure;
-use super::manifest;
 use super::outbox::{Event, tell};
 use super::removed;
 use super::review::Graces;
@@ -71,7 +71,7 @@ impl GiveUp {
             let until_ms = tx.now_ms + self.graces.blob_ms;
             removed::remember(tx, &target, until_ms).await?;
         }
-        manifest::remove(tx, &target, &self.graces).await?;
+        delete::remove(tx, &target, &self.graces).await?;
         let event = Event {
             digest: Some(target.digest.to_owned()),
             ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
