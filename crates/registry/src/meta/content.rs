@@ -441,8 +441,9 @@ impl DeleteRepo {
                 ..Event::new("delete_artifact", "artifact", &digest).in_repo(&self.repo)
             };
             tell_for_tags(tx, &self.who, &event, target.manifest_id).await?;
-            let tags = tag::take_all(tx, &target).await?;
-            check_mutable(tx, &self.repo, &tags).await?;
+            let above = tag::above(tx, &target).await?;
+            check_mutable(tx, &self.repo, &above).await?;
+            tag::take_all(tx, &target).await?;
             delete::remove(tx, &target, &graces).await?;
         }
         Ok(count)

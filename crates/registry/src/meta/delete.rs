@@ -35,15 +35,14 @@ pub(crate) struct DeleteManifest {
 
 #[async_trait]
 impl Change for DeleteManifest {
-    /// The tags that went with it.
-    type Out = Vec<String>;
+    type Out = ();
     const NAME: &'static str = "delete_manifest";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let (repo_id, manifest_id) = find(tx, &self.repo, &self.digest).await?;
         let target = Target {
             repo_id,
@@ -62,14 +61,13 @@ impl Change for DeleteManifest {
             ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
         };
         tell_for_tags(tx, &self.who, &event, manifest_id).await?;
-        let tags = tag::take_all(tx, &target).await?;
+        tag::take_all(tx, &target).await?;
         if self.graces.blob_ms > 0 {
             let until_ms = tx.now_ms + self.graces.blob_ms;
             removed::remember(tx, &target, until_ms).await?;
         }
         remove(tx, &target, &self.graces).await?;
-        companion::remove(tx, &self.repo, &target).await?;
-        Ok(tags)
+        companion::remove(tx, &self.repo, &target).await
     }
 }
 

@@ -146,7 +146,8 @@ pub(super) async fn take(
 }
 
 /// The tags that have a manifest: those that point to it, or to an index that names it or, however
-/// far down, another index that does. Digests make no circles.
+/// far down, another index that does. Digests make no circles. There may be very many: they come in one
+/// row, as each takes its time, and no name has a space.
 pub(super) async fn above(
     tx: &mut Tx<'_>,
     target: &Target<'_>,
@@ -156,19 +157,19 @@ pub(super) async fn above(
              UNION SELECT i.id, i.digest FROM above a \
              JOIN manifest_child c ON c.repo_id = $2 AND c.digest = a.digest \
              JOIN manifest i ON i.id = c.manifest_id) \
-         SELECT t.name FROM above a JOIN tag t ON t.manifest_id = a.id ORDER BY t.name",
+         SELECT COALESCE(STRING_AGG(t.name, ' '), '') \
+         FROM above a JOIN tag t ON t.manifest_id = a.id",
         target.manifest_id,
         target.repo_id,
     );
-    let rows = found.fetch_all(&mut *tx.conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let names: String = found.fetch_one(&mut *tx.conn).await?.try_get(0)?;
+    let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
-/// Takes all tags from a manifest that is about to go; gives their names. There may be very many.
-pub(super) async fn take_all(
-    tx: &mut Tx<'_>,
-    target: &Target<'_>,
-) -> Result<Vec<String>, sqlx::Error> {
+/// Takes all tags from a manifest that is about to go.
+pub(super) async fn take_all(tx: &mut Tx<'_>, target: &Target<'_>) -> Result<(), sqlx::Error> {
     bound!(
         "INSERT INTO tag_history (repo_id, name, digest, old_digest, actor, at_ms) \
          SELECT repo_id, name, CAST(NULL AS TEXT), CAST($1 AS TEXT), CAST($2 AS TEXT), \
@@ -180,12 +181,10 @@ pub(super) async fn take_all(
     )
     .execute(&mut *tx.conn)
     .await?;
-    let taken = bound!(
-        "DELETE FROM tag WHERE manifest_id = $1 RETURNING name",
-        target.manifest_id,
-    );
-    let rows = taken.fetch_all(&mut *tx.conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    bound!("DELETE FROM tag WHERE manifest_id = $1", target.manifest_id)
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
 }
 
 /// Removes a tag; the manifest stays for as long as something else points to it, and the grace.
