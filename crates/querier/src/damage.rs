@@ -92,6 +92,8 @@ impl From<ReadError> for CodedError {
 pub(crate) enum Lost {
     /// The lines of a run.
     Run {
+        /// Its id.
+        object: u128,
         /// Of the object.
         block: u32,
         /// Of the block.
@@ -154,7 +156,9 @@ impl Missing {
         let is_new = !all.contains_key(damage);
         let parts = all.entry(damage.clone()).or_default();
         match lost {
-            Lost::Run { block, run, rows } => _ = parts.runs.insert((block, run), rows),
+            Lost::Run {
+                block, run, rows, ..
+            } => _ = parts.runs.insert((block, run), rows),
             Lost::Stream(number) => _ = parts.streams.insert(number),
             Lost::File { streams, objects } => parts.file = Some((streams, objects)),
             Lost::Log { rows, pushes } => parts.log = parts.log.max(Some((rows, pushes))),
@@ -206,6 +210,10 @@ impl Parts {
 impl Context {
     /// Leaves something out of the answer, which says so.
     pub(crate) fn leave_out(&self, damage: &Damage, lost: Lost) {
+        if let Lost::Run { object, block, .. } = lost {
+            // What is in memory may have been spoilt on its way here, each time that it was read.
+            self.querier.catalog().objects().forget(object, block);
+        }
         if self.missing.add(damage, lost) {
             self.querier.metrics().damaged.inc();
             tracing::warn!(tenant = %self.tenant, %damage, "an answer lacks what is damaged");
@@ -241,6 +249,7 @@ mod tests {
             reason: "block 0 frame 2: checksum mismatch".to_owned(),
         };
         let run = |run, rows| Lost::Run {
+            object: 0,
             block: 0,
             run,
             rows,

@@ -387,6 +387,7 @@ impl RunRef {
     /// What an answer lacks without it.
     pub(crate) fn lost(&self) -> Lost {
         Lost::Run {
+            object: self.object.id,
             block: self.block,
             run: self.run,
             rows: self.rows,

@@ -125,6 +125,12 @@ impl<K: Eq + Hash + Clone, V> ByteCache<K, V> {
         self.cache.weight().saturating_add(bytes) <= most
     }
 
+    /// Takes a value out.
+    pub fn remove(&self, key: &K) {
+        self.cache.remove(key);
+        self.metrics.cache_holds(self.name, self.cache.weight());
+    }
+
     /// Puts a value in, in place of the one that is there.
     pub fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         self.cache.insert(key, Weighed { value, bytes });

@@ -238,6 +238,12 @@ impl Objects {
         }
     }
 
+    /// Keeps a block no longer, as its bytes turned out to be damaged: they may be whole in the
+    /// store, and are read again when they are wanted.
+    pub fn forget(&self, object: u128, ordinal: u32) {
+        self.blocks.remove(&(object, ordinal));
+    }
+
     fn keep(&self, key: BlockKey, block: Arc<Block>) {
         let bytes = block.heap_bytes() as u64;
         let most = block.meta().raw_bytes().max(SMALL_BYTES);

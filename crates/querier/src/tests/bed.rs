@@ -111,11 +111,16 @@ impl Bed {
 
     /// Damages a file of the store, and forgets what was read so far.
     pub(super) fn damage(&mut self, key: &str, damage: impl FnOnce(&mut Vec<u8>)) {
+        self.change(key, damage);
+        self.forget();
+    }
+
+    /// Changes a file of the store under those who read it.
+    pub(super) fn change(&self, key: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = self.dir.path().join("store").join(key);
         let mut bytes = std::fs::read(&path).unwrap();
-        damage(&mut bytes);
+        change(&mut bytes);
         std::fs::write(&path, bytes).unwrap();
-        self.forget();
     }
 
     /// Takes a file out of the store, and forgets what was read so far.

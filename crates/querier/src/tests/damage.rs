@@ -67,6 +67,26 @@ async fn the_rest_of_a_query_says_what_is_missing() {
     assert_eq!(querier.metrics().damaged.get(), 2 * QUERIES.len() as u64);
 }
 
+/// As when it was spoilt on the way, or its file was brought back.
+#[tokio::test]
+async fn what_is_whole_again_is_found_again() {
+    let mut bed = Bed::new();
+    bed.store(&tenant(), 1, "app=web", &rows(1..101)).await;
+    let many: Vec<String> = (0..5).map(|pod| format!("app=web,pod={pod}")).collect();
+    bed.store_together(&tenant(), 2, &many, &rows(1..101)).await;
+    for (id, without) in [(1, 500.0), (2, 100.0)] {
+        for text in QUERIES {
+            bed.damage(&data(id), |bytes| flip(bytes));
+            let querier = bed.querier();
+            let (value, warnings) = asked(&querier, text).await;
+            assert_eq!((value, warnings.len()), (without, 1), "{text}");
+            bed.change(&data(id), |bytes| flip(bytes));
+            let whole = asked(&querier, text).await;
+            assert_eq!(whole, (600.0, Vec::new()), "{text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_a_log_has_lost_is_missing_unless_a_replica_has_it() {
     let mut bed = Bed::new();
