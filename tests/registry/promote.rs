@@ -220,6 +220,37 @@ async fn of_a_copy_that_is_refused_nothing_stays() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn what_was_there_before_a_copy_stays_if_that_is_refused() -> anyhow::Result<()> {
+    let env = [
+        ("SKALD_REGISTRY_GC_INTERVAL", "100ms"),
+        ("SKALD_REGISTRY_GC_BLOB_GRACE", "1s"),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let client = registry.client();
+    let image = client.push_image("dev/app", "v1", &bytes(1, 1000)).await?;
+    let other = client
+        .push_image("dev/app", "v2", &bytes(2, 100_000))
+        .await?;
+    let parts = [&image, &other].map(|part| descriptor(MANIFEST, part));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).to_string();
+    let put = client.put_manifest("dev/app", "all", INDEX, index.as_bytes());
+    assert_eq!(put.await?.status(), 201);
+    let small = json!({"project_name": "small", "storage_limit": 12_000});
+    assert_eq!(ask(client, Method::POST, "/projects", small).await?.0, 201);
+    // Pushed by its digest, it has no tag.
+    client.push_blob("small/app", &bytes(1, 1000)).await?;
+    client.push_blob("small/app", b"{}").await?;
+    let digest = sha256(&image);
+    let put = client.put_manifest("small/app", &digest, MANIFEST, &image);
+    assert_eq!(put.await?.status(), 201);
+    let copy = "/projects/small/repositories/app/artifacts?from=dev/app:all";
+    assert_eq!(ask(client, Method::POST, copy, Value::Null).await?.0, 403);
+    let path = format!("/v2/small/app/manifests/{digest}");
+    assert_eq!(client.get(&path).await?, Some(image));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_brought_back_is_whole() -> anyhow::Result<()> {
     let env = [("SKALD_REGISTRY_GC_INTERVAL", "100ms")];
     let registry = Registry::start(Kind::Files, &env).await?;

@@ -136,7 +136,10 @@ impl Copying {
                 Next::Put(row, digest, tags) => {
                     let stored = self.put(&row, &digest, tags).await?;
                     missing += stored.missing_manifests;
-                    put.push(digest);
+                    // What was there before stays, whatever becomes of the copy.
+                    if stored.is_new {
+                        put.push(digest);
+                    }
                     continue;
                 }
             };

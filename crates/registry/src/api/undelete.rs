@@ -151,8 +151,10 @@ impl Undelete {
                         allow_missing_blobs: false,
                         ..read.pushed(&self.registry, who, repo, part.clone())
                     };
-                    large::put(&self.registry, put).await?;
-                    back.push(part);
+                    // Somebody may have pushed it meanwhile.
+                    if large::put(&self.registry, put).await?.is_new {
+                        back.push(part);
+                    }
                 }
             }
         }

@@ -158,6 +158,8 @@ pub(crate) struct PutManifest {
 /// What is to be said to who pushed a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
+    /// Whether the repository did not have the manifest before.
+    pub(crate) is_new: bool,
     /// Bytes that the project has.
     pub(crate) used: i64,
     /// Bytes that it may have; below zero is no bound.
@@ -185,6 +187,7 @@ impl Change for PutManifest {
             self.digest.as_str(),
         );
         let found = found.fetch_optional(&mut *tx.conn).await?;
+        let is_new = found.is_none();
         let manifest_id = match found {
             Some(row) => self.keep(tx, repo, first(&row)?).await?,
             None => self.insert(tx, repo).await?,
@@ -219,6 +222,7 @@ impl Change for PutManifest {
         let sql = "SELECT used, hard FROM quota WHERE project_id = $1";
         let quota = bound!(sql, repo.project).fetch_one(&mut *tx.conn).await?;
         Ok(Stored {
+            is_new,
             used: quota.try_get(0)?,
             hard: quota.try_get(1)?,
             missing_blobs,
