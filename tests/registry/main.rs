@@ -26,6 +26,7 @@ mod lists;
 mod manage;
 mod manifests;
 mod metadata;
+mod mirrored;
 mod needed;
 mod page;
 mod parts;

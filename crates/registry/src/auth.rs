@@ -9,6 +9,7 @@
 mod admin;
 mod allowed;
 mod login;
+mod mirrored;
 mod password;
 mod refresh;
 mod role;
@@ -29,6 +30,7 @@ use allowed::may_not;
 pub(crate) use allowed::{allows, authorize, listed, reach};
 pub(crate) use login::login;
 use login::{Named, usable_account, usable_robot};
+pub(crate) use mirrored::mirrored;
 use password::Passwords;
 pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role, Said};

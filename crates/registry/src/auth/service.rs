@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::token::{Access, Claims};
-use super::{Action, Caller, SERVICE, allows, identify, login, refresh};
+use super::{Action, Caller, SERVICE, allows, identify, login, mirrored, refresh};
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::{Seen, new_id};
@@ -271,42 +271,65 @@ async fn granted(
     caller: &Caller,
     scope: &str,
     refused: &mut Vec<(RepoName, Action)>,
-) -> Result<Option<Access>, Error> {
+) -> Result<Vec<Access>, Error> {
     let Some((kind, rest)) = scope.split_once(':') else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let Some((name, actions)) = rest.rsplit_once(':') else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let asked = |action: Action| actions.split(',').any(|a| a == action.name() || a == "*");
-    let mut allowed = Vec::new();
     // Of a class, as in `repository(plugin)`, are repositories like any others.
     let kind = kind.split('(').next().unwrap_or(kind);
-    match kind {
-        "repository" => {
-            let Ok(repo) = RepoName::parse(name) else {
-                return Ok(None);
-            };
-            let mut missing = None;
-            for action in Action::ALL.into_iter().filter(|action| asked(*action)) {
-                match allows(registry, caller, &repo, action).await? {
-                    true => allowed.push(action.name().to_owned()),
-                    false => missing = missing.or(Some(action)),
-                }
-            }
-            // Who asks for all takes what there is.
-            let is_named = |action: &Action| actions.split(',').any(|a| a == action.name());
-            refused.extend(missing.filter(is_named).map(|action| (repo, action)));
-        }
+    let actions: Vec<&str> = actions.split(',').collect();
+    let given = match kind {
+        "repository" => repository(registry, caller, name, &actions, refused).await?,
         // What is listed depends on who asks.
         "registry" if name == "catalog" && !caller.is_nobody() => {
-            allowed.push("*".to_owned());
+            vec![(name.to_owned(), vec!["*".to_owned()])]
         }
-        _ => return Ok(None),
-    }
-    Ok(Some(Access {
+        _ => Vec::new(),
+    };
+    let access = given.into_iter().map(|(name, actions)| Access {
         kind: kind.to_owned(),
-        name: name.to_owned(),
-        actions: allowed,
-    }))
+        name,
+        actions,
+    });
+    Ok(access.collect())
+}
+
+/// What the caller may do with the repository that is meant: of this name, or one that has it because
+/// the name begins with that of another registry, as in the challenge of a pull with `?ns=`.
+async fn repository(
+    registry: &Registry,
+    caller: &Caller,
+    name: &str,
+    actions: &[&str],
+    refused: &mut Vec<(RepoName, Action)>,
+) -> Result<Vec<(String, Vec<String>)>, Error> {
+    let is_asked = |action: Action| actions.iter().any(|a| *a == action.name() || *a == "*");
+    let mut given = Vec::new();
+    if is_asked(Action::Pull)
+        && let Some((namespace, name)) = name.split_once('/')
+        && let Some(repo) = mirrored(registry, caller, namespace, name).await?
+    {
+        let pull = Action::Pull.name().to_owned();
+        given.push((repo.as_str().to_owned(), vec![pull]));
+    }
+    let Ok(repo) = RepoName::parse(name) else {
+        return Ok(given);
+    };
+    let (mut allowed, mut missing) = (Vec::new(), None);
+    for action in Action::ALL.into_iter().filter(|action| is_asked(*action)) {
+        match allows(registry, caller, &repo, action).await? {
+            true => allowed.push(action.name().to_owned()),
+            false => missing = missing.or(Some(action)),
+        }
+    }
+    if given.is_empty() {
+        // Who asks for all takes what there is.
+        let missing = missing.filter(|action| actions.contains(&action.name()));
+        refused.extend(missing.map(|action| (repo, action)));
+    }
+    given.push((name.to_owned(), allowed));
+    Ok(given)
 }

@@ -52,8 +52,8 @@ pub(crate) struct Upstream {
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     by_project: HashMap<String, Arc<Upstream>>,
-    /// The first project, by its name, that is a cache of a namespace.
-    by_namespace: HashMap<String, String>,
+    /// The projects, by their names, that are caches of a namespace.
+    by_namespace: HashMap<String, Vec<String>>,
 }
 
 impl Upstreams {
@@ -62,9 +62,10 @@ impl Upstreams {
         self.by_project.get(project).cloned()
     }
 
-    /// The project that has what names of images mean that begin with this.
-    pub(crate) fn project_of(&self, namespace: &str) -> Option<&str> {
-        self.by_namespace.get(namespace).map(String::as_str)
+    /// The projects that have what names of images mean that begin with this.
+    pub(crate) fn projects_of(&self, namespace: &str) -> &[String] {
+        let found = self.by_namespace.get(namespace);
+        found.map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -146,9 +147,8 @@ impl Meta {
         let mut all = Upstreams::default();
         for (project, upstream) in self.rows(bound!(sql), pair).await? {
             let namespace = upstream.text.namespace.clone();
-            all.by_namespace
-                .entry(namespace)
-                .or_insert_with(|| project.clone());
+            let caches = all.by_namespace.entry(namespace).or_default();
+            caches.push(project.clone());
             all.by_project.insert(project, Arc::new(upstream));
         }
         let all = Arc::new(all);

@@ -12,7 +12,7 @@ use super::path::Target;
 use crate::auth::{self, Action, Caller};
 use crate::error::{Code, Error};
 use crate::logs::{Note, Seen};
-use crate::meta::Upstream;
+use crate::meta::{Event, Upstream};
 use crate::name::{Reference, RepoName};
 use crate::registry::Registry;
 use crate::settings;
@@ -43,18 +43,17 @@ impl Call {
             let message = format!("the query of the URL cannot be read: {error}");
             Error::new(Code::Unsupported, message).with_status(http::StatusCode::BAD_REQUEST)
         })?;
-        let (target, namespace) = in_namespace(&registry, target, &parts.method, &query.0).await?;
         {
             let (route, action) = words(&target, &parts.method);
             let mut noted = seen.note.edit();
             noted.route = Some(route);
             noted.action = Some(action);
         }
-        let caller = admit(&registry, seen, &target, &parts).await;
-        let caller = caller.map_err(|error| {
-            let scope = scope(&target, &parts.method);
-            auth::challenge(error, &registry, &parts.headers, scope)
-        })?;
+        let namespace = namespace(&registry, &target, &parts.method, &query.0).await?;
+        let scope = scope(&target, &parts.method, namespace.as_deref());
+        let admitted = admit(&registry, seen, target, &parts, namespace.as_deref()).await;
+        let (caller, target) =
+            admitted.map_err(|error| auth::challenge(error, &registry, &parts.headers, scope))?;
         Ok(Self {
             registry,
             who: caller.who(seen),
@@ -70,7 +69,7 @@ impl Call {
 
     /// The same error with what tells its client which token would do.
     pub(crate) fn challenge(&self, error: Error) -> Error {
-        let scope = scope(&self.target, &self.method);
+        let scope = scope(&self.target, &self.method, None);
         auth::challenge(error, &self.registry, &self.headers, scope)
     }
 
@@ -117,24 +116,52 @@ impl Call {
     }
 }
 
-/// What a pull is of whose client thinks that it asks another registry: a project that is a cache
-/// of it has what is asked for.
-async fn in_namespace(
+/// The other registry that the client of a pull thinks that it asks, if there are caches of it.
+async fn namespace(
     registry: &Registry,
-    target: Target,
+    target: &Target,
     method: &Method,
     query: &[(String, String)],
-) -> Result<(Target, Option<String>), Error> {
+) -> Result<Option<String>, Error> {
     let named = query.iter().find(|(key, _)| key == "ns");
-    let is_pull = matches!(*method, Method::GET | Method::HEAD);
+    let is_pull = target.repo().is_some() && matches!(*method, Method::GET | Method::HEAD);
     let Some((_, namespace)) = named.filter(|_| is_pull) else {
-        return Ok((target, None));
+        return Ok(None);
     };
     let upstreams = registry.meta().upstreams().await?;
-    match upstreams.project_of(namespace) {
-        Some(project) => Ok((target.in_project(project)?, Some(namespace.clone()))),
-        None => Ok((target, None)),
+    let has_caches = !upstreams.projects_of(namespace).is_empty();
+    Ok(has_caches.then(|| namespace.clone()))
+}
+
+/// What the caller pulls who thinks that it asks another registry: a project that is a cache of it has
+/// what is asked for.
+async fn in_namespace(
+    registry: &Registry,
+    caller: &Caller,
+    target: Target,
+    namespace: &str,
+) -> Result<Target, Error> {
+    let Some(asked) = target.repo() else {
+        return Ok(target);
+    };
+    if let Some(repo) = auth::mirrored(registry, caller, namespace, asked.as_str()).await? {
+        return target.in_project(repo.project());
     }
+    let named = format!("{namespace}/{asked}");
+    Err(match caller {
+        Caller::Anonymous | Caller::Token { .. } => {
+            let message = format!("pull of {named} needs a login that may do that");
+            Error::new(Code::Unauthorized, message)
+        }
+        caller => {
+            let message = format!(
+                "{} may not pull {named}: it has no role in a project that is a cache of {namespace}",
+                caller.name()
+            );
+            let event = Event::new("access_denied", "repository", &named);
+            Error::new(Code::Denied, message).with_event(event)
+        }
+    })
 }
 
 /// What has to be allowed for a request.
@@ -147,19 +174,27 @@ fn action(target: &Target, method: &Method) -> Action {
     }
 }
 
-/// The caller, if it may do what it asks for.
+/// The caller, if it may do what it asks for, and what it asks for.
 async fn admit(
     registry: &Registry,
     seen: &Seen,
-    target: &Target,
+    mut target: Target,
     parts: &Parts,
-) -> Result<Caller, Error> {
+    namespace: Option<&str>,
+) -> Result<(Caller, Target), Error> {
     let caller = auth::identify(registry, &parts.headers, seen).await?;
+    if let Some(namespace) = namespace {
+        let mirrored = in_namespace(registry, &caller, target, namespace).await;
+        target = match mirrored {
+            Ok(target) => target,
+            Err(error) => return Err(error.told(registry.meta(), &caller.who(seen)).await),
+        };
+    }
     match target.repo() {
         Some(repo) => {
-            let action = action(target, &parts.method);
+            let action = action(&target, &parts.method);
             auth::authorize(registry, &caller, repo, action, seen).await?;
-            describe(&seen.note, target);
+            describe(&seen.note, &target);
             let is_change = !matches!(parts.method, Method::GET | Method::HEAD);
             if action != Action::Pull && is_change {
                 settings::check_writable(registry)?;
@@ -173,7 +208,7 @@ async fn admit(
         }
         None => {}
     }
-    Ok(caller)
+    Ok((caller, target))
 }
 
 /// Refuses a push to where everything is a copy.
@@ -189,8 +224,8 @@ async fn refuse_copies(registry: &Registry, repo: &RepoName) -> Result<(), Error
     Err(Error::new(Code::Unsupported, message))
 }
 
-/// The scope of a token that would do.
-fn scope(target: &Target, method: &Method) -> Option<String> {
+/// The scope of a token that would do. Which project is a cache of a namespace, not everybody may know.
+fn scope(target: &Target, method: &Method, namespace: Option<&str>) -> Option<String> {
     let Some(repo) = target.repo() else {
         let is_catalog = *target == Target::Catalog;
         return is_catalog.then(|| "registry:catalog:*".to_owned());
@@ -200,7 +235,10 @@ fn scope(target: &Target, method: &Method) -> Option<String> {
         Action::Push => "pull,push",
         Action::Delete => "delete",
     };
-    Some(format!("repository:{repo}:{actions}"))
+    Some(match namespace {
+        Some(namespace) => format!("repository:{namespace}/{repo}:{actions}"),
+        None => format!("repository:{repo}:{actions}"),
+    })
 }
 
 /// Notes what a request asks for, once its caller may. Whoever likes can make up names.
