@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use super::change::{Change, Tx, bound};
-use super::error::{Failure, is_outage};
+use super::error::Failure;
 
 /// Bytes of the change that is tried: about those of a manifest, which need room of their own.
 const TRIED_BYTES: usize = 64 << 10;
@@ -16,11 +16,9 @@ const TRIED_BYTES: usize = 64 << 10;
 pub(super) struct Outage(AtomicBool);
 
 impl Outage {
-    /// A change failed.
-    pub(super) fn failed(&self, error: &sqlx::Error) {
-        if is_outage(error) {
-            self.0.store(true, Ordering::Relaxed);
-        }
+    /// A change failed so.
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_noted(&self) -> bool {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::cache::{Changes, Touched};
 use super::change::{Change, Tx};
 use super::connect::Engine;
-use super::error::{Failure, unavailable};
+use super::error::{Failure, is_outage, unavailable};
 use super::outage::Outage;
 use super::project::NewProjects;
 use crate::config::DatabaseConfig;
@@ -180,9 +180,11 @@ impl<C: Change> Job for Pending<C> {
     }
 
     fn failed(self: Box<Self>, error: &sqlx::Error, changes: &Changes) {
-        // A server that does not answer may have made it all the same.
-        changes.made(Touched::Repos);
-        changes.made(Touched::People);
+        if error.as_database_error().is_none() {
+            // A server that does not answer may have made it all the same.
+            changes.made(Touched::Repos);
+            changes.made(Touched::People);
+        }
         tracing::warn!(change = C::NAME, "a change was not made");
         let _ = self.reply.send(Err(unavailable(error)));
     }
@@ -227,6 +229,34 @@ impl Queues {
     }
 }
 
+/// Why a batch was not made.
+struct Unmade {
+    error: sqlx::Error,
+    /// Whether its transaction had begun: somebody else may have the database locked.
+    had_begun: bool,
+}
+
+impl Unmade {
+    fn not_begun(error: sqlx::Error) -> Self {
+        Self {
+            error,
+            had_begun: false,
+        }
+    }
+
+    /// Whether it may be one of its changes that the engine does not take. Without an engine, or with
+    /// one that does not begin, each alone would wait as long in vain, one after the other; and what an
+    /// engine has made that went away is not to be made twice.
+    fn may_be_one(&self) -> bool {
+        self.had_begun && self.error.as_database_error().is_some()
+    }
+
+    /// Whether others would not be made either.
+    fn is_outage(&self) -> bool {
+        !self.had_begun || is_outage(&self.error)
+    }
+}
+
 /// The far end.
 struct Far {
     pool: AnyPool,
@@ -257,21 +287,21 @@ impl Far {
         self.pool.close().await;
     }
 
-    /// Makes a batch; if it fails for another reason than a lost race, each of it alone, so that
+    /// Makes a batch; if it may be one of it that the engine does not take, each of it alone, so that
     /// one bad change does not take others with it.
     async fn make(&self, mut batch: Vec<Box<dyn Job>>) {
         match self.commit(&mut batch).await {
             Ok(()) => self.committed(batch),
-            Err(error) if batch.len() == 1 => self.failed(batch, &error),
-            Err(_) => {
+            Err(unmade) if batch.len() > 1 && unmade.may_be_one() => {
                 for job in batch {
                     let mut alone = vec![job];
                     match self.commit(&mut alone).await {
                         Ok(()) => self.committed(alone),
-                        Err(error) => self.failed(alone, &error),
+                        Err(unmade) => self.failed(alone, &unmade),
                     }
                 }
             }
+            Err(unmade) => self.failed(batch, &unmade),
         }
     }
 
@@ -281,18 +311,20 @@ impl Far {
             .for_each(|job| job.committed(&self.changes));
     }
 
-    fn failed(&self, batch: Vec<Box<dyn Job>>, error: &sqlx::Error) {
-        self.outage.failed(error);
+    fn failed(&self, batch: Vec<Box<dyn Job>>, unmade: &Unmade) {
+        if unmade.is_outage() {
+            self.outage.note();
+        }
         batch
             .into_iter()
-            .for_each(|job| job.failed(error, &self.changes));
+            .for_each(|job| job.failed(&unmade.error, &self.changes));
     }
 
-    async fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+    async fn commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Unmade> {
         let mut repetitions = 0;
         loop {
             match self.attempt(batch).await {
-                Err(error) if repetitions < repetitions_max(&error) => {
+                Err(unmade) if repetitions < repetitions_max(&unmade.error) => {
                     repetitions += 1;
                     tokio::time::sleep(pause(repetitions)).await;
                 }
@@ -301,14 +333,16 @@ impl Far {
         }
     }
 
-    async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+    async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Unmade> {
         let is_durable = batch.iter().any(|job| job.is_durable());
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await.map_err(Unmade::not_begun)?;
         let is_lazy = self.engine == Engine::Sqlite && !is_durable;
         if is_lazy {
-            set(&mut connection, "PRAGMA synchronous = NORMAL").await?;
+            let lazy = set(&mut connection, "PRAGMA synchronous = NORMAL").await;
+            lazy.map_err(Unmade::not_begun)?;
         }
         let begun = self.begin(&mut connection, is_durable).await;
+        let had_begun = begun.is_ok();
         let (outcome, mut is_known) = match begun {
             Ok(()) => self.transact(&mut connection, batch).await,
             Err(error) => {
@@ -326,7 +360,7 @@ impl Far {
             // A connection in an unknown state serves nobody any more.
             let _ = connection.close().await;
         }
-        outcome
+        outcome.map_err(|error| Unmade { error, had_begun })
     }
 
     /// Makes a batch in a transaction that has begun and ends it; says too whether the connection is
@@ -494,6 +528,38 @@ mod tests {
         for told in denied {
             told.await.unwrap().unwrap();
         }
+    }
+
+    /// Not one after the other, each after it has waited.
+    #[tokio::test]
+    async fn what_waits_for_a_locked_database_is_refused_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let other = connect::writer(&place).await.unwrap();
+        let mut lock = other.acquire().await.unwrap();
+        execute(&mut lock, "BEGIN IMMEDIATE").await.unwrap();
+        let changes = (0..10).map(|_| {
+            let meta = meta.clone();
+            tokio::spawn(async move { meta.change(Level::<true>).await })
+        });
+        let changes: Vec<_> = changes.collect();
+        // The first may have been taken alone.
+        let mut waiting = changes.into_iter();
+        for change in waiting.by_ref().take(2) {
+            assert!(change.await.unwrap().is_err());
+        }
+        assert!(meta.outage.is_noted());
+        let free = tokio::spawn(async move { execute(&mut lock, "ROLLBACK").await });
+        for change in waiting {
+            assert!(
+                change.await.unwrap().is_err(),
+                "it was refused with the others"
+            );
+        }
+        free.await.unwrap().unwrap();
+        meta.probe().await.unwrap();
+        assert!(!meta.outage.is_noted());
     }
 
     /// Gives how often it was made before.
