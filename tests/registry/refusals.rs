@@ -1,7 +1,8 @@
 //! What is no request of the specification.
 
 use reqwest::Method;
-use tests::registry::{Kind, Registry, code, header};
+use serde_json::json;
+use tests::registry::{Kind, Registry, bytes, code, header, sha256};
 
 #[tokio::test]
 async fn paths_and_methods() -> anyhow::Result<()> {
@@ -34,6 +35,48 @@ async fn paths_and_methods() -> anyhow::Result<()> {
         let refused = client.request(method, path).send().await?;
         assert_eq!(refused.status(), status, "{path}");
         assert_eq!(code(refused).await?, expected, "{path}");
+    }
+    Ok(())
+}
+
+/// PostgreSQL keeps no text with a NUL in it, SQLite does: neither fails.
+#[tokio::test]
+async fn text_that_no_database_takes_is_the_fault_of_who_sends_it() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let client = registry.client();
+    client.status(Method::GET, "/v2/").await?;
+    let public = json!({"project_name": "pub", "public": true});
+    assert_eq!(
+        admin.manage(Method::POST, "/projects", public).await?.0,
+        201
+    );
+    let image = admin.push_image("pub/app", "v1", &bytes(1, 10)).await?;
+    let referrers = format!("/v2/pub/app/referrers/{}?artifactType=%00", sha256(&image));
+    for path in [
+        "/api/v2.0/search?q=%00",
+        "/api/v2.0/projects?q=name%3D%00",
+        "/v2/pub/app/tags/list?last=%00",
+        &referrers,
+    ] {
+        let status = client.status(Method::GET, path).await?;
+        assert!(matches!(status, 200 | 400), "{path}: {status}");
+    }
+    let zero = client.login("a\0b", "a\0b");
+    let status = zero.status(Method::GET, "/v2/").await?;
+    assert!(matches!(status, 400 | 401), "{status}");
+    let account = json!({"username": "zero", "password": "a long enough one", "comment": "a\0"});
+    let (status, _) = admin.manage(Method::POST, "/users", account).await?;
+    assert!(matches!(status, 201 | 400), "{status}");
+
+    let long = "a".repeat(50_001);
+    for path in [
+        format!("/api/v2.0/search?q={long}"),
+        format!("/api/v2.0/projects?name={long}"),
+        format!("/api/v2.0/projects?q=name%3D~{long}"),
+        format!("/api/v2.0/projects?sort={}", "name,".repeat(2001)),
+    ] {
+        let status = client.status(Method::GET, &path).await?;
+        assert_eq!(status, 400, "{}", &path[..40]);
     }
     Ok(())
 }

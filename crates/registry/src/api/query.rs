@@ -22,9 +22,12 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// Things on one page, unless asked otherwise, and at most.
 const PAGE: i64 = 100;
 const PAGE_MAX: i64 = 1000;
-/// Filters of one request, and values of one list.
+/// Filters of one request, what it is sorted by, and values of one list.
 const FILTERS_MAX: usize = 20;
+const ORDERS_MAX: usize = 20;
 const VALUES_MAX: usize = 100;
+/// Bytes of a part that is looked for: no name or description is longer.
+const PART_BYTES_MAX: usize = 4096;
 
 /// What a list can be asked for, besides pages.
 #[derive(Debug)]
@@ -89,6 +92,10 @@ impl Asks {
         if listing.filters.len() > FILTERS_MAX {
             return Err(wrong(format!("there are at most {FILTERS_MAX} filters")));
         }
+        if listing.order.len() > ORDERS_MAX {
+            let message = format!("a list is sorted by at most {ORDERS_MAX} columns");
+            return Err(wrong(message));
+        }
         listing.offset = (page - 1).saturating_mul(listing.limit);
         Ok(listing)
     }
@@ -130,7 +137,7 @@ impl Asks {
                 let column = self.column(column)?;
                 Ok((column, Test::Is(value(column, text)?)))
             }
-            Shorthand::Part(_, column) => Ok((self.column(column)?, Test::Has(text.to_owned()))),
+            Shorthand::Part(_, column) => Ok((self.column(column)?, Test::Has(part(text)?))),
         }
     }
 
@@ -212,6 +219,16 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
+/// A part of a text to look for.
+pub(super) fn part(text: &str) -> Result<String, Error> {
+    match text.len() {
+        ..=PART_BYTES_MAX => Ok(text.to_owned()),
+        bytes => Err(wrong(format!(
+            "what is looked for has at most {PART_BYTES_MAX} bytes, not {bytes}"
+        ))),
+    }
+}
+
 /// What is demanded of a column.
 fn test(column: &Column, text: &str) -> Result<Test, Error> {
     let refused = |why: &str| wrong(format!("q={}={text}: {why}", column.name));
@@ -223,9 +240,9 @@ fn test(column: &Column, text: &str) -> Result<Test, Error> {
                 .ok_or_else(|| refused("it does not end")),
         )
     };
-    if let Some(part) = text.strip_prefix('~') {
+    if let Some(wanted) = text.strip_prefix('~') {
         return match column.kind {
-            Kind::Text if !part.is_empty() => Ok(Test::Has(part.to_owned())),
+            Kind::Text if !wanted.is_empty() => Ok(Test::Has(part(wanted)?)),
             Kind::Text => Err(refused("there is no part to look for")),
             _ => Err(refused("it has no parts")),
         };

@@ -3,6 +3,7 @@
 use axum::Json;
 use serde_json::json;
 
+use super::query::part;
 use super::{Admin, Operations, Outcome, wrong};
 
 /// Projects, and repositories, of one answer.
@@ -20,11 +21,11 @@ async fn search(admin: Admin) -> Outcome {
         if text.is_empty() {
             return Err(wrong("q is a part of a name"));
         }
-        let reach = admin.reach();
+        let (text, reach) = (part(text)?, admin.reach());
         let meta = admin.registry.meta();
         Ok(Json(json!({
-            "project": meta.search_projects(text, &reach, FOUND_MAX).await?,
-            "repository": meta.search_repos(text, &reach, FOUND_MAX).await?,
+            "project": meta.search_projects(&text, &reach, FOUND_MAX).await?,
+            "repository": meta.search_repos(&text, &reach, FOUND_MAX).await?,
         })))
     };
     let found = found.await;

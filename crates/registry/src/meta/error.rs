@@ -1,5 +1,8 @@
 //! What can go wrong with the database.
 
+use http::StatusCode;
+use sqlx::error::DatabaseError;
+
 use crate::error::{Code, Error};
 
 /// Why the database cannot be opened.
@@ -51,8 +54,16 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+/// What PostgreSQL says of text that it does not keep: with a NUL in it.
+const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+
 /// What a client is told when the engine fails.
 pub(super) fn unavailable(cause: &sqlx::Error) -> Error {
+    let code = cause.as_database_error().and_then(DatabaseError::code);
+    if code.as_deref() == Some(CHARACTER_NOT_IN_REPERTOIRE) {
+        let message = "there is a NUL in what the request says, which no text here has";
+        return Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST);
+    }
     tracing::error!(error = %cause, "the registry's database failed");
     let message = match Disk::of(cause) {
         Some(Disk::Full) => "the disk of the registry's database is full: it takes no changes",
