@@ -82,6 +82,21 @@ async fn a_blob_counts_once_in_its_project_and_is_given_back() -> anyhow::Result
 }
 
 #[tokio::test]
+async fn who_pushed_is_for_who_has_to_do_with_the_project() -> anyhow::Result<()> {
+    let (registry, admin) = crate::auth::start().await?;
+    let guest = crate::auth::member(&registry, &admin, "guest", "limitedGuest").await?;
+    let public = json!({"public": "true"});
+    let path = "/projects/team/metadatas/public";
+    assert_eq!(admin.manage(Method::PUT, path, public).await?.0, 200);
+    admin.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let history = "/api/v2.0/projects/team/repositories/app/tags/v1/history";
+    let nobody = registry.client();
+    assert_eq!(nobody.status(Method::GET, history).await?, 401);
+    assert_eq!(guest.status(Method::GET, history).await?, 200);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_tag_has_a_history_and_comes_back() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;
     let client = registry.client();

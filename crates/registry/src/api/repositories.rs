@@ -409,7 +409,9 @@ async fn history(
     Path((project, repository, tag)): Path<(String, String, String)>,
 ) -> Outcome {
     let listed = async {
-        admin.require_role(&project, None).await?;
+        // It tells who pushes.
+        let guest = Role::LimitedGuest;
+        admin.require_action(&project, Action::Pull, guest).await?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
         let listing = admin.listing(&HISTORY)?;
         let meta = admin.registry.meta();
