@@ -38,9 +38,9 @@ pub(crate) fn open(config: &StorageConfig, data_dir: &Path) -> Result<Opened, St
             reads = Some(LocalReads::new(Arc::clone(&files), prefix.clone()));
             files
         }
-        Backend::S3 => Arc::new(s3(config)?),
-        Backend::Gcs => Arc::new(gcs(config)?),
-        Backend::Azure => Arc::new(azure(config)?),
+        Backend::S3 => Arc::new(s3(config, client_options(config.s3.allow_http))?),
+        Backend::Gcs => Arc::new(gcs(config, client_options(config.gcs.allow_http))?),
+        Backend::Azure => Arc::new(azure(config, client_options(config.azure.allow_http))?),
     };
     let objects = if config.prefix.is_empty() {
         store
@@ -63,25 +63,31 @@ pub struct PartStore {
 
 impl PartStore {
     /// Opens the configured backend for who keeps other things than logs in it. There are no
-    /// bounds and repetitions but the client's own.
+    /// bounds and repetitions but the client's own: a request ends that has no answer, or no more of
+    /// it, for as long as `requests.timeout` says.
     ///
     /// # Errors
     /// If the configuration does not hold, or names a directory, which knows no parts.
     pub fn open(config: &StorageConfig) -> Result<Self, StorageError> {
+        let timeout = config.requests.timeout.as_std();
+        let options = |allow_http| client_options(allow_http).with_read_timeout(timeout);
         match config.backend {
             Backend::Local => Err(refused("a directory knows no parts")),
             Backend::S3 => {
-                let may_sign = !config.s3.anonymous;
-                let options = may_sign.then(|| client_options(config.s3.allow_http));
-                Self::new(s3(config)?, config, options)
+                let options = options(config.s3.allow_http);
+                let listed = (!config.s3.anonymous).then(|| options.clone());
+                Self::new(s3(config, options)?, config, listed)
             }
             Backend::Gcs => {
-                let may_sign = !config.gcs.anonymous;
-                let options = may_sign.then(|| client_options(config.gcs.allow_http));
-                Self::new(gcs(config)?, config, options)
+                let options = options(config.gcs.allow_http);
+                let listed = (!config.gcs.anonymous).then(|| options.clone());
+                Self::new(gcs(config, options)?, config, listed)
             }
             // There are parts only, which go after a week.
-            Backend::Azure => Self::new(azure(config)?, config, None),
+            Backend::Azure => {
+                let options = options(config.azure.allow_http);
+                Self::new(azure(config, options)?, config, None)
+            }
         }
     }
 
@@ -189,6 +195,7 @@ fn set<B>(builder: B, value: Option<&str>, setter: impl FnOnce(B, String) -> B) 
 
 fn s3(
     config: &StorageConfig,
+    options: ClientOptions,
 ) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let s3 = &config.s3;
     if s3.bucket.is_empty() {
@@ -200,7 +207,7 @@ fn s3(
         .with_virtual_hosted_style_request(s3.virtual_hosted_style)
         .with_skip_signature(s3.anonymous)
         .with_retry(client_retries(config))
-        .with_client_options(client_options(s3.allow_http));
+        .with_client_options(options);
     builder = set(builder, text(&s3.endpoint), AmazonS3Builder::with_endpoint);
     builder = set(
         builder,
@@ -225,6 +232,7 @@ fn s3(
 
 fn gcs(
     config: &StorageConfig,
+    options: ClientOptions,
 ) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let gcs = &config.gcs;
     if gcs.bucket.is_empty() {
@@ -234,7 +242,7 @@ fn gcs(
         .with_bucket_name(&gcs.bucket)
         .with_skip_signature(gcs.anonymous)
         .with_retry(client_retries(config))
-        .with_client_options(client_options(gcs.allow_http));
+        .with_client_options(options);
     builder = set(builder, text(&gcs.endpoint), |builder, url| {
         builder.with_base_url(&url)
     });
@@ -253,6 +261,7 @@ fn gcs(
 
 fn azure(
     config: &StorageConfig,
+    options: ClientOptions,
 ) -> Result<impl ObjectStore + MultipartStore + Signer + Clone + use<>, StorageError> {
     let azure = &config.azure;
     if azure.container.is_empty() {
@@ -262,7 +271,7 @@ fn azure(
         .with_container_name(&azure.container)
         .with_use_emulator(azure.use_emulator)
         .with_retry(client_retries(config))
-        .with_client_options(client_options(azure.allow_http));
+        .with_client_options(options);
     builder = set(
         builder,
         text(&azure.account),
