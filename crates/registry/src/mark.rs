@@ -35,6 +35,12 @@ async fn stranger(meta: &Meta, store: &dyn Store) -> Result<Option<String>, Erro
              if they shall be removed a day later all the same, put {ours} into its object {MARK}"
         )));
     }
+    if is_elsewhere(meta, store).await? {
+        return Ok(Some(format!(
+            "registry.storage: the store has none of the bytes that this database names: they are in \
+             another one, or lost; if they are, put {ours} into its object {MARK}"
+        )));
+    }
     store.set_mark(&ours).await?;
     tracing::info!(
         identity = ours,
@@ -60,6 +66,18 @@ async fn is_strange(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
         looked_up += 1;
     }
     Ok(looked_up > 0)
+}
+
+/// Whether the database names bytes that are in a store, and none of them is in this one. That is so
+/// where each of several processes has a directory of its own.
+async fn is_elsewhere(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
+    let keys = meta.stored_keys(LOOKED_UP_MAX as i64).await?;
+    for key in &keys {
+        if store.size(key).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(!keys.is_empty())
 }
 
 /// Refuses to go on unless the store is this database's.

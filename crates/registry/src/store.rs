@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use buffer::{Buffers, DIRECT_BYTES};
 
 /// What the keys of objects begin with.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// What the keys of the ends of objects begin with, before the key of the object.
 const TAIL: &str = "tail";
 /// Characters of the directories that objects are spread over.

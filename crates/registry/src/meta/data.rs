@@ -9,10 +9,11 @@ use sqlx::Row;
 
 use super::Meta;
 use super::change::{Change, Tx, bound};
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::small;
 use crate::error::{Code, Error};
 use crate::small::is_small;
+use crate::store::DATA;
 
 /// How long bytes are reserved.
 const RESERVED_MS: i64 = 2 * 3600 * 1000;
@@ -136,7 +137,6 @@ pub(crate) struct Dead {
 impl Meta {
     /// Bytes that may be removed now.
     pub(crate) async fn dead(&self, limit: i64) -> Result<Vec<Dead>, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(
             "SELECT data_key, written, size FROM dead_data WHERE not_before_ms <= $1 \
              ORDER BY not_before_ms LIMIT $2",
@@ -150,14 +150,11 @@ impl Meta {
                 size: row.try_get::<i64, _>(2)?.unsigned_abs(),
             })
         };
-        let rows = found.fetch_all(&mut *connection).await;
-        rows.and_then(|rows| rows.iter().map(dead).collect())
-            .map_err(|error| unavailable(&error))
+        self.rows(found, dead).await
     }
 
     /// Whether a row names these bytes.
     pub(crate) async fn knows_data(&self, data_key: &str) -> Result<bool, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(
             "SELECT 1 FROM blob WHERE data_key = $1 \
              UNION ALL SELECT 1 FROM manifest WHERE data_key = $1 \
@@ -166,9 +163,17 @@ impl Meta {
              UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
             data_key,
         );
-        let row = found.fetch_optional(&mut *connection).await;
-        row.map(|row| row.is_some())
-            .map_err(|error| unavailable(&error))
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
+    }
+
+    /// Some of the keys that blobs have in the store, those of the newest.
+    pub(crate) async fn stored_keys(&self, limit: i64) -> Result<Vec<String>, Error> {
+        let found = bound!(
+            "SELECT data_key FROM blob WHERE data_key LIKE $1 ORDER BY id DESC LIMIT $2",
+            format!("{DATA}/%"),
+            limit,
+        );
+        self.rows(found, |row| row.try_get(0)).await
     }
 
     /// Whether somebody may continue an upload that writes these bytes, or is about to give it up.
