@@ -85,11 +85,23 @@ async fn check(
             return Err(error);
         }
     };
-    let is_right = passwords.check(password, hash).await?;
-    if is_right {
-        throttle.succeeded(&attempt);
-    }
-    Ok(is_right)
+    // Who does not wait for the answer has not guessed wrong.
+    let (registry, password) = (registry.clone(), password.to_owned());
+    let hash = hash.map(str::to_owned);
+    let checked = tokio::spawn(async move {
+        let Auth {
+            passwords,
+            throttle,
+            ..
+        } = registry.auth();
+        let is_right = passwords.check(&password, hash.as_deref()).await?;
+        if is_right {
+            throttle.succeeded(&attempt);
+        }
+        Ok(is_right)
+    });
+    let checked = checked.await;
+    checked.unwrap_or_else(|error| Err(Error::internal("checking the password", &error)))
 }
 
 /// Who has a name.
