@@ -170,26 +170,30 @@ async fn mount(call: &Call, repo: &RepoName, digest: &Digest) -> Result<bool, Er
     let from = call.param("from").filter(|from| !from.is_empty());
     let from = from.map(RepoName::parse).transpose()?;
     let registry = &call.registry;
-    if heal::broken_key(registry, digest).await?.is_some() {
-        return Ok(false);
-    }
-    let mount = |from: RepoName| Mount {
-        repo: repo.clone(),
-        digest: digest.clone(),
-        from,
-        grace_ms: registry.blob_grace_ms(),
-        who: call.who.clone(),
+    let take = async |from: RepoName| {
+        // Not before it is known that the caller may have it: how long this takes tells of the blob.
+        if heal::broken_key(registry, digest).await?.is_some() {
+            return Ok(false);
+        }
+        let mount = Mount {
+            repo: repo.clone(),
+            digest: digest.clone(),
+            from,
+            grace_ms: registry.blob_grace_ms(),
+            who: call.who.clone(),
+        };
+        registry.meta().change(mount).await
     };
     let source = source(call, &call.caller, from.as_ref(), digest).await?;
     let is_found = source.is_some();
     if let Some(source) = source
-        && registry.meta().change(mount(source)).await?
+        && take(source).await?
     {
         return Ok(true);
     }
     // What the project has takes no room of it, wherever the client thinks that it is.
     if let Some(source) = near(call, repo, digest).await?
-        && registry.meta().change(mount(source)).await?
+        && take(source).await?
     {
         return Ok(true);
     }
