@@ -421,7 +421,8 @@ impl DeleteRepo {
             ..self.graces
         };
         let manifests = bound!(
-            "SELECT id, digest FROM manifest WHERE repo_id = $1 ORDER BY id LIMIT $2",
+            // An index before its parts: if its tag may not go, it stays whole.
+            "SELECT id, digest FROM manifest WHERE repo_id = $1 ORDER BY id DESC LIMIT $2",
             repo_id,
             self.limit,
         );
