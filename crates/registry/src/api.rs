@@ -182,6 +182,15 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Does what has begun to its end, also if its client goes away.
+async fn to_its_end<T: Send + 'static>(
+    what: &'static str,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Error::internal(what, &error)))
+}
+
 /// What is said to who did not log in and should.
 fn unknown_caller() -> Error {
     Error::new(Code::Unauthorized, "log in first")

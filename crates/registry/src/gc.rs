@@ -78,7 +78,11 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if may_sweep && swept.elapsed() >= config.sweep_interval.as_std() {
             swept = Instant::now();
             let job = Job::gc("sweep");
-            let outcome = sweep(registry).await;
+            let outcome = tokio::select! {
+                outcome = sweep(registry) => outcome,
+                // It begins anew another time.
+                () = stop.cancelled() => return,
+            };
             if let Err(error) = &outcome {
                 registry.metrics().sweep_failed();
                 tracing::error!(?error, "the sweep of the store was broken off");

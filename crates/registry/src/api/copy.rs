@@ -10,7 +10,7 @@ use http::header::LOCATION;
 
 use super::companions;
 use super::repositories::{WITH_FROM, repo};
-use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Operations, Outcome, PREFIX, Path, to_its_end, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -64,10 +64,7 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
             from,
             to,
         };
-        // What has begun does not end because its client goes away.
-        let copied = tokio::spawn(copying.run(reference)).await;
-        let copied = copied.unwrap_or_else(|error| Err(Error::internal("copying", &error)));
-        let (digest, missing) = copied?;
+        let (digest, missing) = to_its_end("copying", copying.run(reference)).await?;
         if missing > 0 {
             let _ = admin
                 .warning

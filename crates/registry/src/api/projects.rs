@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::query::{Asks, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, made, unknown_caller, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -265,12 +265,16 @@ pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
     project.ok_or_else(|| unknown_project(name))
 }
 
-/// The name of a project by its number, which is not told to who may not see the project.
+/// The name of a project by its number, which is not told to who may not see the project, nor whether
+/// there is one.
 pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
     if let Some(name) = admin.registry.meta().project_name(id).await?
         && admin.sees(&name).await?
     {
         return Ok(name);
+    }
+    if admin.caller.is_nobody() {
+        return Err(unknown_caller());
     }
     let message = format!("there is no project with the number {id}");
     Err(Error::new(Code::NameUnknown, message))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::companions;
 use super::projects::found;
 use super::query::{Asks, PAGES};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, to_its_end, undelete};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -174,10 +174,8 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
         let repo = repo(&project, &repository)?;
         // Before any of it is gone.
         admin.registry.meta().check_mutable(&repo).await?;
-        // What has begun does not end because its client goes away.
         let removing = remove(admin.registry.clone(), admin.who(), repo);
-        let removed = tokio::spawn(removing).await;
-        removed.unwrap_or_else(|error| Err(Error::internal("removing the repository", &error)))
+        to_its_end("removing the repository", removing).await
     };
     let deleted = deleted.await;
     admin.outcome(deleted)
@@ -445,8 +443,9 @@ async fn undelete(
         admin.require_writable()?;
         let (repo, tag) = (repo(&project, &repository)?, Tag::parse(&tag)?);
         let digest = request.digest.map(|digest| Digest::parse(&digest));
-        let undelete = undelete::Undelete::new(&admin, repo);
-        undelete.run(tag, digest.transpose()?).await
+        let (undelete, digest) = (undelete::Undelete::new(&admin, repo), digest.transpose()?);
+        let undeleted = async move { undelete.run(tag, digest).await };
+        to_its_end("bringing it back", undeleted).await
     };
     let done = done.await;
     admin.outcome(done)

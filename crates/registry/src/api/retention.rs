@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, to_its_end, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
@@ -292,17 +292,13 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
             admin.require_writable()?;
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
-        let (registry, who) = (&admin.registry, admin.who());
-        let (gone, run) = retention::retain(
-            registry,
-            job,
-            who,
-            project,
-            execution.dry_run,
-            &CancellationToken::new(),
-        )
-        .await?;
-        let body = json!({"id": run, "dry_run": execution.dry_run, "deleted": gone.len()});
+        let (registry, who, dry_run) = (admin.registry.clone(), admin.who(), execution.dry_run);
+        let retained = async move {
+            let stop = CancellationToken::new();
+            retention::retain(&registry, job, who, project, dry_run, &stop).await
+        };
+        let (gone, run) = to_its_end("retention", retained).await?;
+        let body = json!({"id": run, "dry_run": dry_run, "deleted": gone.len()});
         let location = run.map(|run| {
             let location = format!("{PREFIX}/retentions/{id}/executions/{run}");
             (LOCATION, location)

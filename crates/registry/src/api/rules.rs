@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::projects::found;
 use super::query::Asks;
-use super::{Admin, Body, Operations, Outcome, Path};
+use super::{Admin, Body, Operations, Outcome, Path, to_its_end};
 use crate::auth::Role;
 use crate::logs::Job;
 use crate::meta::{AddRule, Column, DeleteRule, Kind, SwitchRule};
@@ -119,16 +119,12 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
             admin.require_writable()?;
         }
         let job = Job::retention(&project).asked_by(&admin.seen.rid);
-        let (registry, who) = (&admin.registry, admin.who());
-        let (gone, _) = retention::retain(
-            registry,
-            job,
-            who,
-            project,
-            run.dry_run,
-            &CancellationToken::new(),
-        )
-        .await?;
+        let (registry, who) = (admin.registry.clone(), admin.who());
+        let retained = async move {
+            let stop = CancellationToken::new();
+            retention::retain(&registry, job, who, project, run.dry_run, &stop).await
+        };
+        let (gone, _) = to_its_end("retention", retained).await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

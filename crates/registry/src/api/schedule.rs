@@ -8,9 +8,9 @@ use http::header::LOCATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::system::collect;
 use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
 use crate::error::Error;
-use crate::gc;
 use crate::meta::{GcSchedule, SetGcSchedule, Untagged, time};
 use crate::registry::Registry;
 
@@ -167,8 +167,7 @@ async fn set(admin: &Admin, request: Request, status: StatusCode) -> Result<Resp
     let workers = request.workers()?;
     let schedule = match request.schedule.asked()? {
         Asked::Now => {
-            let (rid, untagged) = (&admin.seen.rid, request.untagged());
-            let (_, id) = gc::asked(registry, rid, untagged, request.is_dry_run()).await?;
+            let (_, id) = collect(admin, request.untagged(), request.is_dry_run()).await?;
             let location = id.map(|id| (LOCATION, format!("{PREFIX}/system/gc/{id}")));
             return Ok((status, AppendHeaders(location)).into_response());
         }

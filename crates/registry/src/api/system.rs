@@ -11,9 +11,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::query::PAGES;
-use super::{Admin, Body, Operations, Outcome, Path, schedule};
+use super::{Admin, Body, Operations, Outcome, Path, schedule, to_its_end};
 use crate::auth::{self, Role};
+use crate::error::Error;
 use crate::gc::{self, Collected};
+use crate::meta::Untagged;
 use crate::{fsck, purge};
 
 /// What can be done with the registry as a whole.
@@ -72,12 +74,22 @@ struct Run {
     delete_untagged: Option<bool>,
 }
 
+/// Collects garbage because it was asked for, or only looks.
+pub(super) async fn collect(
+    admin: &Admin,
+    untagged: Untagged,
+    dry_run: bool,
+) -> Result<(Collected, Option<i64>), Error> {
+    let (registry, rid) = (admin.registry.clone(), admin.seen.rid.clone());
+    let collected = async move { gc::asked(&registry, &rid, untagged, dry_run).await };
+    to_its_end("garbage collection", collected).await
+}
+
 async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
     let done = async {
         admin.require_admin()?;
         let untagged = schedule::untagged(request.delete_untagged);
-        let (registry, rid) = (&admin.registry, &admin.seen.rid);
-        let (collected, id) = gc::asked(registry, rid, untagged, request.dry_run).await?;
+        let (collected, id) = collect(&admin, untagged, request.dry_run).await?;
         let removed = collected.removed;
         Ok(Json(json!({
             "id": id,
