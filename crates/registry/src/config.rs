@@ -136,6 +136,9 @@ pub enum CreateOnPush {
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/name`; empty means SQLite in the data directory.
     pub url: Secret,
+    /// How long a PostgreSQL server has to answer a question, or to make changes; then the connection
+    /// is given up, and who waits is told that the database does not answer.
+    pub answer_timeout: DurationNs,
     /// Connections that read.
     pub readers: u32,
     /// Changes that one transaction makes durable together.
@@ -154,6 +157,7 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: Secret::default(),
+            answer_timeout: DurationNs::from_secs(60),
             readers: 4,
             batch_max: 128,
             queue_max: 1024,

@@ -64,6 +64,7 @@ mod writer;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::AnyPool;
 use sqlx::pool::PoolConnection;
@@ -136,7 +137,7 @@ use connect::Engine;
 use outage::{Outage, Try};
 use pull::Pulls;
 use revocation::Revocations;
-use writer::Writer;
+use writer::{Writer, within};
 
 /// The database.
 #[derive(Clone)]
@@ -155,6 +156,10 @@ pub(crate) struct Meta {
     place: Place,
     /// Long lists that are made at once.
     long_lists: Arc<Semaphore>,
+    /// What this process is called in the database.
+    process: Arc<str>,
+    /// How long a server has to answer a question.
+    answer_max: Option<Duration>,
 }
 
 /// A connection to read with. What passes until it is dropped counts as time of the database.
@@ -193,11 +198,13 @@ impl Meta {
         let changes = Arc::new(Changes::default());
         let outage = Arc::new(Outage::default());
         let is_shared = place.engine() == Engine::Postgres;
+        let process: Arc<str> = crate::store::new_id().into();
         let writer = Writer::start(
             writes,
             place.engine(),
             config,
             clock.clone(),
+            Arc::clone(&process),
             new_projects,
             Arc::clone(&changes),
             Arc::clone(&outage),
@@ -215,6 +222,8 @@ impl Meta {
             is_shared,
             place: place.clone(),
             long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
+            process,
+            answer_max: place.engine().answer_max(config),
         })
     }
 
@@ -245,10 +254,25 @@ impl Meta {
         query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
         read: impl Fn(&sqlx::any::AnyRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, Error> {
-        let mut connection = self.read().await?;
-        let rows = query.fetch_all(&mut *connection).await;
+        let mut reading = self.read().await?;
+        let rows = within(self.answer_max, query.fetch_all(&mut *reading)).await;
+        let rows = rows.unwrap_or_else(|error| {
+            self.outage.note();
+            // Nothing comes of this one any more.
+            drop(reading.connection.detach());
+            Err(error)
+        });
         rows.and_then(|rows| rows.iter().map(read).collect())
             .map_err(|error| error::unavailable(&error))
+    }
+
+    /// The row that a query finds, if it finds one.
+    async fn row<T>(
+        &self,
+        query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
+        read: impl Fn(&sqlx::any::AnyRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.rows(query, read).await?.into_iter().next())
     }
 
     /// Whether the database answers, and makes changes if it could not make one before.

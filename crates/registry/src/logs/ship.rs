@@ -15,10 +15,11 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// Runs until the stop.
 pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
+    let mut brought = Vec::new();
     loop {
         // A record may have been written since this was looked at last.
         let told = registry.meta().told();
-        match batch(registry).await {
+        match batch(registry, &mut brought).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => tracing::warn!(?error, "audit records wait in the database"),
@@ -29,7 +30,7 @@ pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
             () = stop.cancelled() => break,
         }
     }
-    if let Err(error) = batch(registry).await {
+    if let Err(error) = batch(registry, &mut brought).await {
         tracing::warn!(
             ?error,
             "audit records are left in the database until the next start"
@@ -37,8 +38,11 @@ pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
     }
 }
 
-/// Brings what there is; gives whether there may be more. A crash in between brings records twice.
-async fn batch(registry: &Registry) -> Result<bool, Error> {
+/// Brings what there is; gives whether there may be more. `brought` are records that are in the log, and
+/// of which the database could not be told yet: they are not brought again. A crash in between brings
+/// records twice.
+async fn batch(registry: &Registry, brought: &mut Vec<i64>) -> Result<bool, Error> {
+    acknowledge(registry, brought).await?;
     let records = registry.meta().outbox(RECORDS_MAX).await?;
     if records.is_empty() {
         return Ok(false);
@@ -66,6 +70,16 @@ async fn batch(registry: &Registry) -> Result<bool, Error> {
     });
     let written = written.await.map_err(std::io::Error::other).flatten();
     written.map_err(|error| Error::internal("writing the audit log", &error))?;
-    registry.meta().change(Acknowledge { ids }).await?;
+    *brought = ids;
+    acknowledge(registry, brought).await?;
     Ok(more)
+}
+
+async fn acknowledge(registry: &Registry, brought: &mut Vec<i64>) -> Result<(), Error> {
+    if !brought.is_empty() {
+        let ids = brought.clone();
+        registry.meta().change(Acknowledge { ids }).await?;
+        brought.clear();
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::Meta;
 use super::change::{Change, Tx, bound, first};
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::robots::Profile;
 use crate::auth::{Permission, Role};
@@ -56,12 +56,11 @@ impl Meta {
     }
 
     async fn read_account(&self, name: &str) -> Result<Option<Account>, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(
             "SELECT id, name, password, admin, disabled FROM account WHERE name = $1",
             name,
         );
-        let account = |row: sqlx::any::AnyRow| {
+        let account = |row: &sqlx::any::AnyRow| {
             Ok(Account {
                 id: row.try_get(0)?,
                 name: row.try_get(1)?,
@@ -70,9 +69,7 @@ impl Meta {
                 is_disabled: row.try_get::<i64, _>(4)? != 0,
             })
         };
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.map(account).transpose())
-            .map_err(|error| unavailable(&error))
+        self.row(found, account).await
     }
 
     /// Whether there is an administrator.
@@ -95,17 +92,12 @@ impl Meta {
     }
 
     async fn read_robot(&self, name: &str) -> Result<Option<Robot>, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(
             "SELECT name, secret, permissions, disabled, expires_ms FROM robot WHERE name = $1",
             name,
         );
-        let row = found.fetch_optional(&mut *connection).await;
-        let Some(row) = row.map_err(|error| unavailable(&error))? else {
-            return Ok(None);
-        };
-        let robot = || {
-            Ok::<_, sqlx::Error>(Robot {
+        let robot = |row: &sqlx::any::AnyRow| {
+            Ok(Robot {
                 name: row.try_get(0)?,
                 secret: row.try_get(1)?,
                 permissions: permissions(&row.try_get::<String, _>(2)?),
@@ -113,7 +105,7 @@ impl Meta {
                 expires_ms: row.try_get(4)?,
             })
         };
-        robot().map(Some).map_err(|error| unavailable(&error))
+        self.row(found, robot).await
     }
 
     /// How an account, or nobody, stands to a project. A project that is not there is private.

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::link;
 use super::outbox::{Event, tell};
 use super::project::find_repo;
@@ -66,11 +66,8 @@ impl Meta {
     }
 
     async fn read_blob(&self, repo: &RepoName, digest: &Digest) -> Result<Option<BlobRow>, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(BLOB, digest.as_str(), repo.as_str());
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.as_ref().map(blob_row).transpose())
-            .map_err(|error| unavailable(&error))
+        self.row(found, blob_row).await
     }
 }
 

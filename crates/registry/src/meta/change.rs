@@ -42,6 +42,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) conn: &'c mut AnyConnection,
     /// Milliseconds since 1970, the same for the whole change.
     pub(crate) now_ms: i64,
+    /// The process that makes it.
+    pub(super) process: &'c str,
     /// What projects are at first.
     pub(super) new_projects: NewProjects,
     /// Whether there are records for the log.

@@ -9,6 +9,8 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::pool::PoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection};
 
+use crate::config::DatabaseConfig;
+
 /// How long a request may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -20,6 +22,16 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
+}
+
+impl Engine {
+    /// How long one is waited for, if it may go away without a word: a file does not.
+    pub(super) fn answer_max(self, config: &DatabaseConfig) -> Option<Duration> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(config.answer_timeout.as_std()),
+        }
+    }
 }
 
 /// Where the database is.

@@ -5,7 +5,6 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Meta;
 use super::batch::places;
 use super::change::bound;
-use super::error::unavailable;
 use super::search::visible;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -54,11 +53,8 @@ impl Reach {
 impl Meta {
     /// Whether there is such a repository.
     pub(crate) async fn has_repo(&self, repo: &RepoName) -> Result<bool, Error> {
-        let mut connection = self.read().await?;
         let found = bound!("SELECT 1 FROM repo WHERE name = $1", repo.as_str());
-        let row = found.fetch_optional(&mut *connection).await;
-        row.map(|row| row.is_some())
-            .map_err(|error| unavailable(&error))
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
     }
 
     /// At most `limit` tags of a repository that follow `last`, in order.
@@ -89,6 +85,8 @@ impl Meta {
         );
         let query = bound!(AssertSqlSafe(sql), last, viewer, i64::from(limit));
         let query = names.iter().fold(query, sqlx::query::Query::bind);
+        // Who may see few of many has all looked at.
+        let _turn = self.long_lists.acquire().await;
         self.names(query).await
     }
 
@@ -135,9 +133,6 @@ impl Meta {
         &self,
         query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
     ) -> Result<Vec<String>, Error> {
-        let mut connection = self.read().await?;
-        let rows = query.fetch_all(&mut *connection).await;
-        rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect())
-            .map_err(|error| unavailable(&error))
+        self.rows(query, |row| row.try_get(0)).await
     }
 }

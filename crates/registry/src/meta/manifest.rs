@@ -13,7 +13,7 @@ use super::batch::{batches, places, with_digests};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::data;
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::link::{self, Kind, expect, review};
 use super::lost;
 use super::missing;
@@ -111,7 +111,6 @@ impl Meta {
         repo: &RepoName,
         reference: &Reference,
     ) -> Result<Option<ManifestRow>, Error> {
-        let mut connection = self.read().await?;
         let found = match reference {
             Reference::Tag(tag) => bound!(
                 "SELECT m.id, m.digest, m.media_type, m.size, m.data_key, m.bytes, m.damaged_ms \
@@ -127,9 +126,7 @@ impl Meta {
                 digest.as_str(),
             ),
         };
-        let row = found.fetch_optional(&mut *connection).await;
-        row.and_then(|row| row.as_ref().map(manifest_row).transpose())
-            .map_err(|error| unavailable(&error))
+        self.row(found, manifest_row).await
     }
 }
 

@@ -8,10 +8,13 @@ use sqlx::{AssertSqlSafe, Row};
 use super::batch::{pieces, places};
 use super::change::{Change, Tx, bound};
 use super::diff::{Fields, diff};
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::{Meta, audit};
 use crate::error::Error;
 use crate::who::{Kind, Who};
+
+/// A record that its process has not brought to the log for so long is left to others.
+const LEFT_MS: i64 = 60_000;
 
 /// What happened.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -163,12 +166,14 @@ pub(super) async fn tell_for_tags(
     let line = of_tag.line(who, tx.now_ms);
     let told = bound!(
         concat!(
-            "INSERT INTO outbox (line) SELECT ",
+            "INSERT INTO outbox (line, process, at_ms) SELECT ",
             with_tag!("$1"),
-            " FROM tag t WHERE t.manifest_id = $2 ORDER BY t.name"
+            ", $3, $4 FROM tag t WHERE t.manifest_id = $2 ORDER BY t.name"
         ),
         line.as_str(),
         manifest_id,
+        tx.process,
+        tx.now_ms,
     );
     if told.execute(&mut *tx.conn).await?.rows_affected() == 0 {
         return tell(tx, who, event).await;
@@ -184,13 +189,13 @@ async fn tell_all(tx: &mut Tx<'_>, who: &Who, events: &[Event]) -> Result<(), sq
         let lines = events.iter().map(|event| event.line(who, tx.now_ms));
         let lines: Vec<String> = lines.collect();
         let sql = format!(
-            "INSERT INTO outbox (line) VALUES {}",
-            places(0, lines.len(), 1)
+            "INSERT INTO outbox (line, process, at_ms) VALUES {}",
+            places(0, lines.len(), 3)
         );
         let query = sqlx::query(AssertSqlSafe(sql));
-        let query = lines
-            .iter()
-            .fold(query, |query, line| query.bind(line.as_str()));
+        let query = lines.iter().fold(query, |query, line| {
+            query.bind(line.as_str()).bind(tx.process).bind(tx.now_ms)
+        });
         query.execute(&mut *tx.conn).await?;
         audit::keep(tx, who, events, &lines).await?;
     }
@@ -238,13 +243,20 @@ impl Change for Acknowledge {
 }
 
 impl Meta {
-    /// Records that no log has yet, oldest first.
+    /// Records that no log has yet and that this process is to bring there, oldest first: its own, and
+    /// those that others that share the database have left for long.
     pub(crate) async fn outbox(&self, limit: i64) -> Result<Vec<(i64, String)>, Error> {
-        let mut connection = self.read().await?;
-        let found = bound!("SELECT id, line FROM outbox ORDER BY id LIMIT $1", limit);
-        let rows = found.fetch_all(&mut *connection).await;
-        let record = |row: &sqlx::any::AnyRow| Ok((row.try_get(0)?, row.try_get(1)?));
-        rows.and_then(|rows| rows.iter().map(record).collect())
-            .map_err(|error| unavailable(&error))
+        let left_ms = match self.is_shared {
+            true => self.now_ms() - LEFT_MS,
+            false => i64::MAX,
+        };
+        let found = bound!(
+            "SELECT id, line FROM outbox WHERE process = $1 OR at_ms <= $2 ORDER BY id LIMIT $3",
+            &*self.process,
+            left_ms,
+            limit,
+        );
+        self.rows(found, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await
     }
 }

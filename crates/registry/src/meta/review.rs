@@ -11,7 +11,7 @@ use super::change::{Change, Tx, bound};
 use super::companion;
 use super::data::bury;
 use super::delete;
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::link::{self, Kind, reviewed};
 use super::lost;
 use super::outbox::{Event, tell};
@@ -314,14 +314,13 @@ pub(crate) struct Backlog {
 impl Meta {
     /// How much there is to do.
     pub(crate) async fn backlog(&self) -> Result<Backlog, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(
             "SELECT (SELECT COUNT(*) FROM gc_queue), (SELECT MIN(not_before_ms) FROM gc_queue), \
              (SELECT COUNT(*) FROM dead_data), \
              (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM dead_data), \
              (SELECT COUNT(*) FROM upload)"
         );
-        let backlog = |row: sqlx::any::AnyRow| {
+        let backlog = |row: &sqlx::any::AnyRow| {
             Ok(Backlog {
                 reviews: row.try_get(0)?,
                 first_due_ms: row.try_get(1)?,
@@ -330,7 +329,6 @@ impl Meta {
                 uploads: row.try_get(4)?,
             })
         };
-        let row = found.fetch_one(&mut *connection).await;
-        row.and_then(backlog).map_err(|error| unavailable(&error))
+        Ok(self.row(found, backlog).await?.unwrap_or_default())
     }
 }

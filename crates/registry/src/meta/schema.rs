@@ -33,6 +33,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0024.sql"),
     include_str!("schema/0025.sql"),
     include_str!("schema/0026.sql"),
+    include_str!("schema/0027.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.

@@ -80,6 +80,7 @@ impl Meta {
         );
         let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
         let query = names.iter().fold(query, sqlx::query::Query::bind);
+        let _turn = self.long_lists.acquire().await;
         self.rows(query, project).await
     }
 
@@ -107,6 +108,7 @@ impl Meta {
         );
         let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
         let query = names.iter().fold(query, sqlx::query::Query::bind);
+        let _turn = self.long_lists.acquire().await;
         self.rows(query, repo).await
     }
 }

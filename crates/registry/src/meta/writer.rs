@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rand::RngExt;
 use sqlx::{AnyConnection, AnyPool};
 use storage::Clock;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -62,6 +63,7 @@ impl Writer {
         engine: Engine,
         config: &DatabaseConfig,
         clock: Clock,
+        process: Arc<str>,
         new_projects: NewProjects,
         changes: Arc<Changes>,
         outage: Arc<Outage>,
@@ -74,6 +76,8 @@ impl Writer {
             pool,
             engine,
             clock,
+            process,
+            answer_max: engine.answer_max(config),
             batch_max: config.batch_max.max(1),
             new_projects,
             told: Arc::clone(&told),
@@ -107,9 +111,13 @@ impl Writer {
             // Who is refused waits until there is room, and so asks no more often than is told.
             self.denials.send(job).await.map_err(|_| stopping())?;
         } else {
-            self.jobs.try_send(job).map_err(|_| {
-                let message = "registry.database.queue_max: too many changes wait for the database";
-                Error::new(Code::Unavailable, message)
+            self.jobs.try_send(job).map_err(|error| match error {
+                TrySendError::Closed(_) => stopping(),
+                TrySendError::Full(_) => {
+                    let message =
+                        "registry.database.queue_max: too many changes wait for the database";
+                    Error::new(Code::Unavailable, message)
+                }
             })?;
         }
         answer.await.map_err(|_| stopping())?
@@ -262,6 +270,9 @@ struct Far {
     pool: AnyPool,
     engine: Engine,
     clock: Clock,
+    process: Arc<str>,
+    /// How long a server has to make a batch.
+    answer_max: Option<Duration>,
     batch_max: usize,
     new_projects: NewProjects,
     told: Arc<Notify>,
@@ -334,33 +345,47 @@ impl Far {
     }
 
     async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Unmade> {
-        let is_durable = batch.iter().any(|job| job.is_durable());
         let mut connection = self.pool.acquire().await.map_err(Unmade::not_begun)?;
-        let is_lazy = self.engine == Engine::Sqlite && !is_durable;
-        if is_lazy {
-            let lazy = set(&mut connection, "PRAGMA synchronous = NORMAL").await;
-            lazy.map_err(Unmade::not_begun)?;
+        let made = within(self.answer_max, self.make_with(&mut connection, batch)).await;
+        let (outcome, is_known) = made.unwrap_or_else(|error| {
+            let had_begun = true;
+            (Err(Unmade { error, had_begun }), false)
+        });
+        if !is_known {
+            // A connection in an unknown state serves nobody any more.
+            drop(connection.detach());
         }
-        let begun = self.begin(&mut connection, is_durable).await;
+        outcome
+    }
+
+    /// Makes a batch with a connection; says too whether that is in a known state.
+    async fn make_with(
+        &self,
+        connection: &mut AnyConnection,
+        batch: &mut [Box<dyn Job>],
+    ) -> (Result<(), Unmade>, bool) {
+        let is_durable = batch.iter().any(|job| job.is_durable());
+        let is_lazy = self.engine == Engine::Sqlite && !is_durable;
+        if is_lazy && let Err(error) = set(connection, "PRAGMA synchronous = NORMAL").await {
+            return (Err(Unmade::not_begun(error)), false);
+        }
+        let begun = self.begin(connection, is_durable).await;
         let had_begun = begun.is_ok();
         let (outcome, mut is_known) = match begun {
-            Ok(()) => self.transact(&mut connection, batch).await,
+            Ok(()) => self.transact(connection, batch).await,
             Err(error) => {
                 // A server may have begun one all the same.
-                let is_ended = self.engine == Engine::Sqlite
-                    || execute(&mut connection, "ROLLBACK").await.is_ok();
+                let is_ended =
+                    self.engine == Engine::Sqlite || execute(connection, "ROLLBACK").await.is_ok();
                 (Err(error), is_ended)
             }
         };
         if is_lazy {
-            let restored = set(&mut connection, "PRAGMA synchronous = FULL").await;
+            let restored = set(connection, "PRAGMA synchronous = FULL").await;
             is_known &= restored.is_ok();
         }
-        if !is_known {
-            // A connection in an unknown state serves nobody any more.
-            let _ = connection.close().await;
-        }
-        outcome.map_err(|error| Unmade { error, had_begun })
+        let outcome = outcome.map_err(|error| Unmade { error, had_begun });
+        (outcome, is_known)
     }
 
     /// Makes a batch in a transaction that has begun and ends it; says too whether the connection is
@@ -396,6 +421,7 @@ impl Far {
             let mut tx = Tx {
                 conn: &mut *connection,
                 now_ms,
+                process: &self.process,
                 new_projects: self.new_projects,
                 tells: false,
             };
@@ -425,6 +451,18 @@ impl Far {
             }
         }
     }
+}
+
+/// What a server answers, or that it does not: its host may be gone without having said so.
+pub(super) async fn within<T>(
+    answer_max: Option<Duration>,
+    asked: impl Future<Output = T>,
+) -> Result<T, sqlx::Error> {
+    let Some(answer_max) = answer_max else {
+        return Ok(asked.await);
+    };
+    let answered = tokio::time::timeout(answer_max, asked).await;
+    answered.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<(), sqlx::Error> {
