@@ -8,6 +8,7 @@ use anyhow::Context;
 use futures::future::try_join_all;
 use rand::RngExt;
 use reqwest::Method;
+use serde_json::{Value, json};
 use tests::registry::{
     Kind, MANIFEST, Registry, RegistryClient, bytes, files_below, header, image, sha256, text,
 };
@@ -76,6 +77,61 @@ async fn an_upload_that_is_cut_anywhere_goes_on_from_there() -> anyhow::Result<(
         let path = format!("/v2/app/blobs/{}", sha256(&blob));
         assert!(client.get(&path).await? == Some(blob));
     }
+    Ok(())
+}
+
+/// A chunk of which no byte has been sent, of a request that has the upload for itself: its client was
+/// told to go on, as one is when its bytes are asked for.
+async fn open_chunk(
+    client: &RegistryClient,
+    location: &str,
+    length: usize,
+) -> anyhow::Result<TcpStream> {
+    let addr = client.base().trim_start_matches("http://");
+    let mut connection = TcpStream::connect(addr).await?;
+    let head = format!(
+        "PATCH {location} HTTP/1.1\r\nhost: {addr}\r\ncontent-length: {length}\r\n\
+         expect: 100-continue\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).await?;
+    let mut answer = [0; 12];
+    connection.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    Ok(connection)
+}
+
+/// The line of log of a request.
+async fn line(registry: &Registry, method: &str, path: &str) -> anyhow::Result<Value> {
+    let log = registry.directory().join("data/log/registry-access.log");
+    wait_for("the line of log", Duration::from_secs(20), async || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let mut lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines.find(|line: &Value| line["method"] == method && line["path"] == path)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_whose_client_gives_up_is_logged_and_counted() -> anyhow::Result<()> {
+    let mut registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client().clone();
+    let location = client.begin("app").await?;
+    let chunk = open_chunk(&client, &location, 10).await?;
+    let addr = client.base().trim_start_matches("http://");
+    let mut waiting = TcpStream::connect(addr).await?;
+    let head = format!("GET {location} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+    waiting.write_all(head.as_bytes()).await?;
+    drop(waiting);
+    let line = line(&registry, "GET", &location).await?;
+    assert_eq!(
+        (&line["status"], &line["route"]),
+        (&json!(499), &json!("upload"))
+    );
+    let metrics = registry.metrics().await?;
+    assert!(metrics.contains(r#"code="499""#), "{metrics}");
+    drop(chunk);
     Ok(())
 }
 

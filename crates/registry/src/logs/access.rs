@@ -28,8 +28,8 @@ pub(super) struct Ended {
     pub(super) err_code: Option<&'static str>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    /// When the answer's headers were ready.
-    pub(super) answered: Instant,
+    /// When the answer's headers were ready, if its client waited for them.
+    pub(super) answered: Option<Instant>,
     /// Milliseconds of waiting for the store, for how many operations of it, and for the database.
     pub(super) store_ms: f64,
     pub(super) store_ops: u64,
@@ -57,7 +57,8 @@ struct Line<'a> {
     bytes_in: u64,
     bytes_out: u64,
     dur_ms: f64,
-    ttfb_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttfb_ms: Option<f64>,
     store_ms: f64,
     store_ops: u64,
     meta_ms: f64,
@@ -122,7 +123,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
         dur_ms: ms(Instant::now()),
-        ttfb_ms: ms(ended.answered),
+        ttfb_ms: ended.answered.map(ms),
         store_ms: ended.store_ms,
         store_ops: ended.store_ops,
         meta_ms: ended.meta_ms,

@@ -32,6 +32,9 @@ use crate::registry::Registry;
 const SAID_BYTES_MAX: usize = 256;
 /// Bytes of an id that a client gives.
 const GIVEN_ID_BYTES_MAX: usize = 128;
+/// What is written down as the status of a request whose client went away before there was an answer,
+/// as proxies do; nobody is sent it.
+const CLIENT_GONE: u16 = 499;
 
 /// What handlers know of the request besides itself.
 #[derive(Clone, Debug)]
@@ -84,29 +87,33 @@ pub(crate) async fn observe(
         watch: None,
     });
     let cost = Cost::default();
-    let answered = async {
-        match is_host_clear {
-            true => next.run(Request::from_parts(parts, body)).await,
-            false => unclear_host().answer(&begun.rid),
-        }
-    };
-    let mut answer = cost.clone().of(answered).await;
-    let headers = answer.headers_mut();
-    if let Ok(rid) = begun.rid.parse() {
-        headers.insert(REQUEST_ID_HEADER, rid);
-    }
-    let watch = Watch {
-        status: answer.status().as_u16(),
-        err_code: answer.extensions().get::<ErrorCode>().map(|code| code.0),
-        answered: Instant::now(),
+    let rid = begun.rid.clone();
+    // Before the answer is there: what waits for it is dropped when the client goes away.
+    let mut watch = Watch {
+        status: CLIENT_GONE,
+        err_code: None,
+        answered: None,
         registry,
         begun,
         note,
-        cost,
+        cost: cost.clone(),
         bytes_in,
         bytes_out: Arc::new(AtomicU64::new(0)),
         in_flight,
     };
+    let answered = async {
+        match is_host_clear {
+            true => next.run(Request::from_parts(parts, body)).await,
+            false => unclear_host().answer(&rid),
+        }
+    };
+    let mut answer = cost.of(answered).await;
+    if let Ok(rid) = rid.parse() {
+        answer.headers_mut().insert(REQUEST_ID_HEADER, rid);
+    }
+    watch.status = answer.status().as_u16();
+    watch.err_code = answer.extensions().get::<ErrorCode>().map(|code| code.0);
+    watch.answered = Some(Instant::now());
     answer.map(|body| {
         Body::new(Counted {
             body,
@@ -142,15 +149,15 @@ fn name_host(parts: &mut Parts) {
     }
 }
 
-/// A request whose answer is going out. Its line is written when this is dropped: at the end of the
-/// answer or of the connection, whichever is first.
+/// A request that is not over. Its line is written when this is dropped: at the end of the answer or
+/// of the connection, whichever is first.
 struct Watch {
     registry: Registry,
     begun: Begun,
     note: Note,
     status: u16,
     err_code: Option<&'static str>,
-    answered: Instant,
+    answered: Option<Instant>,
     cost: Cost,
     bytes_in: Arc<AtomicU64>,
     bytes_out: Arc<AtomicU64>,
