@@ -127,11 +127,39 @@ async fn a_request_whose_client_gives_up_is_logged_and_counted() -> anyhow::Resu
     let line = line(&registry, "GET", &location).await?;
     assert_eq!(
         (&line["status"], &line["route"]),
-        (&json!(499), &json!("upload"))
+        (&json!(499), &json!("blob_upload_chunk"))
     );
     let metrics = registry.metrics().await?;
     assert!(metrics.contains(r#"code="499""#), "{metrics}");
     drop(chunk);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_an_upload_keeps_what_has_come_and_logs_it() -> anyhow::Result<()> {
+    for kind in Kind::ALL {
+        let env = [("SKALD_SERVER_DRAIN_TIMEOUT", "10ms")];
+        let mut registry = Registry::start(kind, &env).await?;
+        let client = registry.client().clone();
+        let location = client.begin("app").await?;
+        let blob = bytes(5, 40_000_000);
+        let mut chunk = open_chunk(&client, &location, blob.len() + 1).await?;
+        chunk.write_all(&blob).await?;
+        registry.stop().await?;
+        let line = line(&registry, "PATCH", &location).await?;
+        assert!(
+            line["bytes_in"]
+                .as_u64()
+                .is_some_and(|taken| taken > 20_000_000),
+            "{line}"
+        );
+        registry.start_again().await?;
+        let state = client.request(Method::GET, &location).send().await?;
+        let range = header(&state, "range")?;
+        let last: usize = range.trim_start_matches("0-").parse()?;
+        // The rest is in the buffers of the network.
+        assert!(last > blob.len() / 2, "{kind:?}: {last}");
+    }
     Ok(())
 }
 

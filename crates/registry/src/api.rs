@@ -182,15 +182,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Does what has begun to its end, also if its client goes away.
-async fn to_its_end<T: Send + 'static>(
-    what: &'static str,
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::spawn(work).await;
-    done.unwrap_or_else(|error| Err(Error::internal(what, &error)))
-}
-
 /// What is said to who did not log in and should.
 fn unknown_caller() -> Error {
     Error::new(Code::Unauthorized, "log in first")
@@ -275,6 +266,16 @@ impl Admin {
             Reach::Repos(_) => Reach::Projects(Vec::new()),
             reach => reach,
         }
+    }
+
+    /// Does what has begun to its end, also if its client goes away.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.registry.spawn(work).await;
+        done.unwrap_or_else(|error| Err(Error::internal(what, &error)))
     }
 
     /// Refuses what changes what can be pulled while that is not to be changed.

@@ -3,12 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::units::DurationNs;
 use server::Health;
 use storage::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::auth::{self, Auth, FirstAdmin};
 use crate::config::{AuthMode, Config, CreateOnPush};
@@ -70,6 +73,7 @@ struct Inner {
     health: Health,
     readiness: Readiness,
     fsck: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
 /// Opens what caches of other registries need, and seals the passwords that are not sealed yet.
@@ -103,6 +107,9 @@ fn new_projects(config: &Config) -> NewProjects {
 }
 
 impl Registry {
+    /// How long the work of requests that are over may take to end at the stop.
+    pub const ENDING_MAX: Duration = Duration::from_secs(10);
+
     /// Opens the database, bringing its schema up to date, and the store.
     ///
     /// # Errors
@@ -174,6 +181,7 @@ impl Registry {
             health: deps.health,
             readiness: Readiness::default(),
             fsck: Arc::new(Semaphore::new(1)),
+            tasks: TaskTracker::new(),
         })))
     }
 
@@ -258,6 +266,15 @@ impl Registry {
         Arc::clone(&self.0.fsck).try_acquire_owned().ok()
     }
 
+    /// Begins work that does not end because its client goes away: the database is open until it is
+    /// done.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.tasks.spawn(work)
+    }
+
     /// Whether the process is about to stop, so that requests should go elsewhere.
     pub(crate) fn is_stopping(&self) -> bool {
         self.0.health.is_stopping()
@@ -309,8 +326,8 @@ impl Registry {
         }
     }
 
-    /// Does what is done beside requests until the stop; then makes the changes that were accepted
-    /// and closes the database.
+    /// Does what is done beside requests until the stop; then waits for what requests have begun, makes
+    /// the changes that were accepted and closes the database.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::join!(
             gc::run(self, &stop),
@@ -319,6 +336,12 @@ impl Registry {
             auth::run(self, &stop),
             settings::run(self, &stop),
         );
+        self.0.tasks.close();
+        let ending = tokio::time::timeout(Self::ENDING_MAX, self.0.tasks.wait());
+        if ending.await.is_err() {
+            let left = self.0.tasks.len();
+            tracing::warn!(left, "work of requests was not done in time for the stop");
+        }
         if let Err(error) = self.0.meta.write_pulls().await {
             tracing::warn!(?error, "it was not written what was pulled");
         }

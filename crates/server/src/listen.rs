@@ -2,6 +2,7 @@
 
 mod opening;
 mod stall;
+mod tasks;
 mod tls;
 
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ use axum::extract::ConnectInfo;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -30,6 +31,7 @@ use tower::ServiceExt;
 
 use opening::Opening;
 use stall::StallGuard;
+use tasks::Tasks;
 pub use tls::{ClientCertificates, TlsConfig, TlsError};
 
 /// Bytes of the headers of one request.
@@ -218,8 +220,8 @@ impl Listener {
         } = self;
         let slots = Arc::new(Semaphore::new(limits.connections_max));
         let graceful = GracefulShutdown::new();
-        let abort = CancellationToken::new();
-        let builder = Arc::new(connection_builder(&limits));
+        let tasks = Tasks::default();
+        let builder = Arc::new(connection_builder(&limits, tasks.clone()));
         loop {
             let accept = async {
                 // The slot comes first: a connection that is accepted can be served.
@@ -243,9 +245,8 @@ impl Listener {
                         watcher: graceful.watcher(),
                     };
                     let connection = connection.run(stream, tls.clone(), limits.header_timeout);
-                    let abort = abort.clone();
-                    tokio::spawn(async move {
-                        abort.run_until_cancelled(connection).await;
+                    tasks.spawn(async move {
+                        connection.await;
                         drop(slot);
                     });
                 }
@@ -263,12 +264,12 @@ impl Listener {
         {
             tracing::warn!(%addr, connections = open, "requests were still open at the end of the drain");
         }
-        abort.cancel();
+        tasks.end().await;
     }
 }
 
-fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn connection_builder(limits: &ConnectionLimits, tasks: Tasks) -> auto::Builder<Tasks> {
+    let mut builder = auto::Builder::new(tasks);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -288,7 +289,7 @@ fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor>
 
 /// What one connection is served with.
 struct Connection {
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builder: Arc<auto::Builder<Tasks>>,
     peer: SocketAddr,
     router: Router,
     watcher: Watcher,

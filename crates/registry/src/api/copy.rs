@@ -10,7 +10,7 @@ use http::header::LOCATION;
 
 use super::companions;
 use super::repositories::{WITH_FROM, repo};
-use super::{Admin, Operations, Outcome, PREFIX, Path, to_its_end, wrong};
+use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -64,7 +64,7 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
             from,
             to,
         };
-        let (digest, missing) = to_its_end("copying", copying.run(reference)).await?;
+        let (digest, missing) = admin.to_its_end("copying", copying.run(reference)).await?;
         if missing > 0 {
             let _ = admin
                 .warning

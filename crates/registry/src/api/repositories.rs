@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::companions;
 use super::projects::found;
 use super::query::{Asks, PAGES};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, to_its_end, undelete};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -175,7 +175,7 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
         // Before any of it is gone.
         admin.registry.meta().check_mutable(&repo).await?;
         let removing = remove(admin.registry.clone(), admin.who(), repo);
-        to_its_end("removing the repository", removing).await
+        admin.to_its_end("removing the repository", removing).await
     };
     let deleted = deleted.await;
     admin.outcome(deleted)
@@ -445,7 +445,7 @@ async fn undelete(
         let digest = request.digest.map(|digest| Digest::parse(&digest));
         let (undelete, digest) = (undelete::Undelete::new(&admin, repo), digest.transpose()?);
         let undeleted = async move { undelete.run(tag, digest).await };
-        to_its_end("bringing it back", undeleted).await
+        admin.to_its_end("bringing it back", undeleted).await
     };
     let done = done.await;
     admin.outcome(done)

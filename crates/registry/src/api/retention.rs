@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, to_its_end, wrong};
+use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
@@ -297,7 +297,7 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
             let stop = CancellationToken::new();
             retention::retain(&registry, job, who, project, dry_run, &stop).await
         };
-        let (gone, run) = to_its_end("retention", retained).await?;
+        let (gone, run) = admin.to_its_end("retention", retained).await?;
         let body = json!({"id": run, "dry_run": dry_run, "deleted": gone.len()});
         let location = run.map(|run| {
             let location = format!("{PREFIX}/retentions/{id}/executions/{run}");

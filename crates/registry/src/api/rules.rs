@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::projects::found;
 use super::query::Asks;
-use super::{Admin, Body, Operations, Outcome, Path, to_its_end};
+use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::logs::Job;
 use crate::meta::{AddRule, Column, DeleteRule, Kind, SwitchRule};
@@ -124,7 +124,7 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
             let stop = CancellationToken::new();
             retention::retain(&registry, job, who, project, run.dry_run, &stop).await
         };
-        let (gone, _) = to_its_end("retention", retained).await?;
+        let (gone, _) = admin.to_its_end("retention", retained).await?;
         let gone: Vec<Value> = gone
             .iter()
             .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::query::PAGES;
-use super::{Admin, Body, Operations, Outcome, Path, schedule, to_its_end};
+use super::{Admin, Body, Operations, Outcome, Path, schedule};
 use crate::auth::{self, Role};
 use crate::error::Error;
 use crate::gc::{self, Collected};
@@ -82,7 +82,7 @@ pub(super) async fn collect(
 ) -> Result<(Collected, Option<i64>), Error> {
     let (registry, rid) = (admin.registry.clone(), admin.seen.rid.clone());
     let collected = async move { gc::asked(&registry, &rid, untagged, dry_run).await };
-    to_its_end("garbage collection", collected).await
+    admin.to_its_end("garbage collection", collected).await
 }
 
 async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {

@@ -145,7 +145,7 @@ pub(super) async fn begin(call: Call, body: Body, repo: RepoName) -> Result<Resp
             let session = enter(&call.registry, &upload.uuid).await?;
             let (registry, who) = (call.registry, call.who);
             let pieces = pieces::divide(body, registry.direct_buffers(), 0);
-            run(session, pieces, async move |pieces| {
+            run(&registry.clone(), session, pieces, async move |pieces| {
                 let uuid = upload.uuid.clone();
                 let chunk = Chunk {
                     length,
@@ -258,6 +258,7 @@ async fn ask_for_more(
 /// shall be kept. The turn is taken before, so that who comes next, to ask how far this came, cannot
 /// be first.
 async fn run<F>(
+    registry: &Registry,
     session: Turn,
     (gathering, pieces): (impl Future<Output = ()>, Pieces),
     work: impl FnOnce(Pieces) -> F,
@@ -267,7 +268,7 @@ where
 {
     let cost = Cost::current().unwrap_or_default();
     let work = cost.of(work(pieces));
-    let mut work = tokio::spawn(async move {
+    let mut work = registry.spawn(async move {
         let outcome = work.await;
         drop(session);
         outcome
@@ -384,7 +385,7 @@ pub(super) async fn extend(
     let registry = call.registry;
     let session = enter(&registry, &uuid).await?;
     let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
-    run(session, pieces, async move |pieces| {
+    run(&registry.clone(), session, pieces, async move |pieces| {
         let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
         let turn = upload.turn.clone();
         match take(&registry, upload, pieces, chunk).await {
@@ -436,7 +437,7 @@ pub(super) async fn finish(
     let (registry, who) = (call.registry, call.who);
     let session = enter(&registry, &uuid).await?;
     let pieces = pieces::divide(body, registry.direct_buffers(), chunk.begin());
-    run(session, pieces, async move |pieces| {
+    run(&registry.clone(), session, pieces, async move |pieces| {
         let upload = take_over(&registry, &repo, &uuid, chunk.range).await?;
         let turn = upload.turn.clone();
         let done = complete(&registry, who, upload, &digest, pieces, chunk).await;

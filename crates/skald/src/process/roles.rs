@@ -130,8 +130,9 @@ impl Build {
             println!("{notice}");
         }
         let running = registry.clone();
+        let deadline = Registry::ENDING_MAX + STOP_SOON;
         self.modules
-            .spawn("registry", STOP_SOON, |module| async move {
+            .spawn("registry", deadline, |module| async move {
                 module.health.running();
                 running.run(module.stop).await;
                 Ok(())
