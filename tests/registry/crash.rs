@@ -136,6 +136,34 @@ async fn a_request_whose_client_gives_up_is_logged_and_counted() -> anyhow::Resu
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_read_to_its_end_is_told_from_a_whole_one() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let addr = client.base().trim_start_matches("http://");
+    for (seed, is_cut) in [(6, true), (7, false)] {
+        let blob = bytes(seed, 40_000_000);
+        let digest = client.push_blob("app", &blob).await?;
+        let path = format!("/v2/app/blobs/{digest}");
+        if is_cut {
+            let mut reader = TcpStream::connect(addr).await?;
+            let head = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
+            reader.write_all(head.as_bytes()).await?;
+            reader.read_exact(&mut [0; 1000]).await?;
+        } else {
+            assert!(client.get(&path).await?.is_some());
+        }
+        let line = line(&registry, "GET", &path).await?;
+        assert_eq!(line["cut"] == true, is_cut, "{line}");
+    }
+    for path in ["/v2/", "/v2/app/tags/list"] {
+        client.status(Method::GET, path).await?;
+        let line = line(&registry, "GET", path).await?;
+        assert_eq!(line["cut"], json!(null), "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_stop_in_the_middle_of_an_upload_keeps_what_has_come_and_logs_it() -> anyhow::Result<()> {
     for kind in Kind::ALL {
         let env = [("SKALD_SERVER_DRAIN_TIMEOUT", "10ms")];

@@ -4,6 +4,7 @@ mod opening;
 mod stall;
 mod tasks;
 mod tls;
+mod unsent;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -237,6 +238,9 @@ impl Listener {
                 Ok((stream, peer)) => {
                     // Answers are small and clients wait for them.
                     let _ = stream.set_nodelay(true);
+                    if let Err(error) = unsent::bound(&stream) {
+                        tracing::debug!(%peer, %error, "an answer may wait unsent");
+                    }
                     let stream = StallGuard::new(stream, limits.write_timeout);
                     let connection = Connection {
                         builder: builder.clone(),

@@ -30,6 +30,8 @@ pub(super) struct Ended {
     pub(super) bytes_out: u64,
     /// When the answer's headers were ready, if its client waited for them.
     pub(super) answered: Option<Instant>,
+    /// Whether the answer was not sent to its end.
+    pub(super) is_cut: bool,
     /// Milliseconds of waiting for the store, for how many operations of it, and for the database.
     pub(super) store_ms: f64,
     pub(super) store_ops: u64,
@@ -56,6 +58,8 @@ struct Line<'a> {
     err_code: Option<&'static str>,
     bytes_in: u64,
     bytes_out: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
     dur_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttfb_ms: Option<f64>,
@@ -122,6 +126,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         err_code: ended.err_code,
         bytes_in: ended.bytes_in,
         bytes_out: ended.bytes_out,
+        cut: ended.is_cut,
         dur_ms: ms(Instant::now()),
         ttfb_ms: ended.answered.map(ms),
         store_ms: ended.store_ms,

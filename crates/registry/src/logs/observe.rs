@@ -12,10 +12,10 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use rand::RngExt;
 use server::http::REQUEST_ID_HEADER;
@@ -84,6 +84,7 @@ pub(crate) async fn observe(
     let body = Body::new(Counted {
         body,
         bytes: Arc::clone(&bytes_in),
+        awaited: None,
         watch: None,
     });
     let cost = Cost::default();
@@ -93,6 +94,7 @@ pub(crate) async fn observe(
         status: CLIENT_GONE,
         err_code: None,
         answered: None,
+        is_cut: false,
         registry,
         begun,
         note,
@@ -114,13 +116,24 @@ pub(crate) async fn observe(
     watch.status = answer.status().as_u16();
     watch.err_code = answer.extensions().get::<ErrorCode>().map(|code| code.0);
     watch.answered = Some(Instant::now());
+    let awaited = length(&answer);
+    watch.is_cut =
+        watch.begun.method != Method::HEAD && awaited != Some(0) && !answer.body().is_end_stream();
     answer.map(|body| {
         Body::new(Counted {
             body,
             bytes: Arc::clone(&watch.bytes_out),
+            awaited,
             watch: Some(watch),
         })
     })
+}
+
+/// How many bytes an answer has, if that is known.
+fn length(answer: &Response) -> Option<u64> {
+    let said = answer.headers().get(CONTENT_LENGTH);
+    let said = said.and_then(|length| length.to_str().ok()?.parse().ok());
+    said.or(answer.body().size_hint().exact())
 }
 
 /// Whether a request says once what its client calls the registry, as HTTP/1.1 wants it.
@@ -158,6 +171,8 @@ struct Watch {
     status: u16,
     err_code: Option<&'static str>,
     answered: Option<Instant>,
+    /// Whether some of the answer is still to be sent.
+    is_cut: bool,
     cost: Cost,
     bytes_in: Arc<AtomicU64>,
     bytes_out: Arc<AtomicU64>,
@@ -172,6 +187,7 @@ impl Drop for Watch {
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             answered: self.answered,
+            is_cut: self.is_cut,
             store_ms: self.cost.store_ms(),
             store_ops: self.cost.store_ops(),
             meta_ms: self.cost.meta_ms(),
@@ -205,6 +221,8 @@ impl super::Logs {
 struct Counted {
     body: Body,
     bytes: Arc<AtomicU64>,
+    /// How many there will be, if that is known.
+    awaited: Option<u64>,
     /// Dropped with the body.
     watch: Option<Watch>,
 }
@@ -221,10 +239,24 @@ impl HttpBody for Counted {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let length = data.len() as u64;
+            let bytes = self.bytes.fetch_add(length, Ordering::Relaxed) + length;
+            // Who has all bytes need not ask whether there are more.
+            let is_whole = self.awaited == Some(bytes) || self.body.is_end_stream();
+            if let Some(watch) = &mut self.watch
+                && is_whole
+            {
+                watch.is_cut = false;
+            }
         }
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.watch = None;
+        match polled {
+            Poll::Ready(None) => {
+                if let Some(mut watch) = self.watch.take() {
+                    watch.is_cut = false;
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.watch = None,
+            _ => {}
         }
         polled
     }
