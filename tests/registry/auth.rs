@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256};
@@ -351,6 +352,30 @@ async fn guessing_passwords_is_slowed_down_and_written_down() -> anyhow::Result<
     assert_eq!(first["result"], "denied");
     assert!(!text.contains("guess "));
     assert!(!registry.metrics().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_pushed_before_there_were_accounts_is_not_for_everybody() -> anyhow::Result<()> {
+    let mut registry = Registry::start(Kind::Files, &[]).await?;
+    let nobody = registry.client().clone();
+    nobody
+        .push_image("intern/secret", "v1", &bytes(2, 10))
+        .await?;
+    let open = json!({"project_name": "open", "metadata": {"public": "true"}});
+    assert_eq!(nobody.manage(Method::POST, "/projects", open).await?.0, 201);
+    registry.stop().await?;
+    registry.set_env(LOCAL.0, LOCAL.1);
+    registry.start_again().await?;
+    let path = "/v2/intern/secret/manifests/v1";
+    assert_eq!(nobody.status(Method::GET, path).await?, 401);
+    let output = registry.process()?.output();
+    let warned = output.lines().find(|line| line.contains("set-visibility"));
+    let warned = warned.context("nobody was warned")?;
+    assert!(
+        warned.contains("projects=1") || warned.contains(r#""projects":1"#),
+        "{warned}"
+    );
     Ok(())
 }
 

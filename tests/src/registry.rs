@@ -242,6 +242,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Has it start with a variable the next time.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.launch = self.launch.clone().with_env(name, value);
+    }
+
     /// Starts it again on what it left.
     ///
     /// # Errors

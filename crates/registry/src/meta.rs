@@ -304,7 +304,6 @@ async fn open_for_tests(place: &Place) -> Meta {
     let (config, cache) = (DatabaseConfig::default(), CacheConfig::default());
     let new_projects = NewProjects {
         on_push: true,
-        is_public: true,
         hard: UNLIMITED,
     };
     let meta = Meta::open(

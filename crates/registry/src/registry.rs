@@ -101,9 +101,21 @@ fn new_projects(config: &Config) -> NewProjects {
             CreateOnPush::Always => true,
             CreateOnPush::Never => false,
         },
-        is_public: is_free,
         hard: if hard == 0 { UNLIMITED } else { hard },
     }
+}
+
+/// Tells who begins to ask people who they are what needs no login all the same.
+async fn warn_of_public(meta: &Meta) -> Result<(), Error> {
+    let projects = meta.public_projects().await?;
+    if projects > 0 {
+        tracing::warn!(
+            projects,
+            "everybody may pull from public projects without a login; \
+             `skald registry set-visibility` changes that"
+        );
+    }
+    Ok(())
 }
 
 impl Registry {
@@ -149,6 +161,9 @@ impl Registry {
             AuthMode::None => None,
             AuthMode::Local => FirstAdmin::ensure(&meta, &deps.data_dir).await?,
         };
+        if first_admin.is_some() {
+            warn_of_public(&meta).await?;
+        }
         deps.metrics
             .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());

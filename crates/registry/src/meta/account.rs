@@ -78,6 +78,13 @@ impl Meta {
         Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
     }
 
+    /// How many projects everybody may pull from.
+    pub(crate) async fn public_projects(&self) -> Result<i64, Error> {
+        let counted = bound!("SELECT COUNT(*) FROM project WHERE public = 1");
+        let counted = self.rows(counted, |row| first(row)).await?;
+        Ok(counted.into_iter().next().unwrap_or_default())
+    }
+
     /// A robot by its name.
     pub(crate) async fn robot(&self, name: &str) -> Result<Option<Robot>, Error> {
         let number = self.changes.of_people();

@@ -26,8 +26,6 @@ pub(crate) const UNLIMITED: i64 = -1;
 pub(crate) struct NewProjects {
     /// Whether a push makes them.
     pub(crate) on_push: bool,
-    /// Whether everybody may pull from those that a push makes.
-    pub(crate) is_public: bool,
     /// Bytes that they may have.
     pub(crate) hard: i64,
 }
@@ -45,7 +43,7 @@ pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Re
         );
         return Err(Error::new(Code::NameUnknown, message).into());
     }
-    let id = make_project(tx, name, tx.new_projects.is_public).await?;
+    let id = make_project(tx, name, false).await?;
     tell_made(tx, who, name, id).await?;
     Ok(id)
 }
