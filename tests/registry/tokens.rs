@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, code, header, sha256, text};
 use tests::wait_for;
 
-use crate::auth::{PASSWORD, member, start};
+use crate::auth::{PASSWORD, member, start, start_with};
 
 /// Some ask for a token for nothing first.
 #[tokio::test]
@@ -143,6 +143,29 @@ async fn who_has_not_logged_in_yet_sends_a_small_form() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The refresh token that `docker login` gets.
+async fn by_docker(registry: &Registry) -> anyhow::Result<Value> {
+    let dev = registry.client().login("dev", PASSWORD);
+    let asked = dev.request(Method::GET, "/service/token?offline_token=true");
+    let given: Value = asked.send().await?.json().await?;
+    assert!(given["token"].is_string(), "{given}");
+    Ok(given["refresh_token"].clone())
+}
+
+#[tokio::test]
+async fn docker_keeps_the_password_unless_it_is_configured_to_keep_a_token() -> anyhow::Result<()> {
+    let tokens = ("SKALD_REGISTRY_IDENTITY_TOKENS", "true");
+    for (env, is_given) in [
+        (&[tokens][..], true),
+        (&[tokens, ("SKALD_REGISTRY_REFRESH_LIFETIME", "0s")], false),
+    ] {
+        let (registry, admin) = start_with(env).await?;
+        member(&registry, &admin, "dev", "developer").await?;
+        assert_eq!(by_docker(&registry).await?.is_string(), is_given);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_refresh_token_stands_for_the_password_until_that_changes() -> anyhow::Result<()> {
     let (registry, admin) = start().await?;
@@ -163,10 +186,7 @@ async fn a_refresh_token_stands_for_the_password_until_that_changes() -> anyhow:
     let offline = [&login[..], &[("access_type", "offline")]].concat();
     let (_, given) = token(nobody, &offline).await?;
     let kept = given["refresh_token"].as_str().unwrap_or_default();
-    let by_get = registry.client().login("dev", PASSWORD);
-    let by_get = by_get.request(Method::GET, "/service/token?offline_token=true");
-    let by_get: Value = by_get.send().await?.json().await?;
-    assert!(by_get["refresh_token"].is_string(), "{by_get}");
+    assert_eq!(by_docker(&registry).await?, Value::Null);
 
     let refresh = [
         ("grant_type", "refresh_token"),

@@ -33,8 +33,11 @@ pub struct Config {
     /// How long a token holds that was given for a login; no longer than its robot, and not any more
     /// once rights of its owner are taken away.
     pub token_lifetime: DurationNs,
-    /// How long a client may ask for tokens without showing its password again.
+    /// How long a client may ask for tokens without showing its password again; 0 lets none.
     pub refresh_lifetime: DurationNs,
+    /// Whether `docker login` gets what it keeps instead of the password, for as long. Kubernetes and
+    /// podman cannot use its file of logins then.
+    pub identity_tokens: bool,
     /// How long one key signs tokens; then there is a new one. 0 is for ever.
     pub key_lifetime: DurationNs,
     /// The key that passwords of other registries are sealed with: a file with 32 random bytes in
@@ -77,6 +80,7 @@ impl Default for Config {
             auth: AuthMode::None,
             token_lifetime: DurationNs::from_secs(300),
             refresh_lifetime: DurationNs::from_secs(30 * 24 * 3600),
+            identity_tokens: false,
             key_lifetime: DurationNs::from_secs(90 * 24 * 3600),
             seal_key_file: PathBuf::new(),
             database: DatabaseConfig::default(),

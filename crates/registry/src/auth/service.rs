@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, HOST, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
+use model::units::DurationNs;
 use serde_json::json;
 
 use super::token::{Access, Claims};
@@ -225,7 +226,8 @@ async fn give(
     Ok(answer)
 }
 
-/// What a client gets to keep, if it asks for that: the one that it came with, or a new one.
+/// What a client gets to keep, if it asks for that: the one that it came with, or a new one. With
+/// OAuth2 it asks since it wants that; `docker login` always does, and keeps it instead of the password.
 async fn refresh_token(
     registry: &Registry,
     caller: &Caller,
@@ -234,9 +236,10 @@ async fn refresh_token(
     if let Some(token) = value(params, "refresh_token") {
         return Ok(Some(token.to_owned()));
     }
-    let is_asked = value(params, "offline_token") == Some("true")
-        || value(params, "access_type") == Some("offline");
-    match is_asked {
+    let config = registry.config();
+    let is_asked = value(params, "access_type") == Some("offline")
+        || (config.identity_tokens && value(params, "offline_token") == Some("true"));
+    match is_asked && config.refresh_lifetime > DurationNs(0) {
         true => refresh::give(registry, caller).await,
         false => Ok(None),
     }
