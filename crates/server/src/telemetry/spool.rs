@@ -30,7 +30,7 @@ pub(super) struct Spool(Arc<Inner>);
 struct Inner {
     messages: Sender<Message>,
     waiting: Arc<Waiting>,
-    dropped: OnceLock<Counter<u64>>,
+    dropped: Arc<OnceLock<Counter<u64>>>,
 }
 
 /// What waits. It is counted here, for a channel with a bound of its own has room for all of it from
@@ -64,16 +64,24 @@ impl Spool {
     pub(super) fn start(name: &str, sink: impl Write + Send + 'static) -> Self {
         let (messages, receiver) = channel();
         let waiting = Arc::new(Waiting::default());
-        let counted = Arc::clone(&waiting);
+        let dropped = Arc::new(OnceLock::new());
+        let writer = Writer {
+            sink,
+            waiting: Arc::clone(&waiting),
+            dropped: Arc::clone(&dropped),
+            batch: Vec::with_capacity(BATCH_BYTES),
+            lines: 0,
+            is_broken: false,
+        };
         let thread = std::thread::Builder::new().name(name.to_owned());
-        if let Err(error) = thread.spawn(move || write_lines(&receiver, sink, &counted)) {
+        if let Err(error) = thread.spawn(move || writer.run(&receiver)) {
             // Without its thread the channel is closed and every line counts as dropped.
             let _ = writeln!(io::stderr(), "cannot start the thread {name}: {error}");
         }
         Self(Arc::new(Inner {
             messages,
             waiting,
-            dropped: OnceLock::new(),
+            dropped,
         }))
     }
 
@@ -121,36 +129,70 @@ impl<'a> MakeWriter<'a> for Spool {
     }
 }
 
-fn write_lines(messages: &Receiver<Message>, mut sink: impl Write, waiting: &Waiting) {
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
-    let mut complained = false;
-    while let Ok(first) = messages.recv() {
-        let mut flushed = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => {
-                    waiting.remove(line.len());
-                    batch.extend_from_slice(&line);
+/// The far end: writes lines together.
+struct Writer<S> {
+    sink: S,
+    waiting: Arc<Waiting>,
+    dropped: Arc<OnceLock<Counter<u64>>>,
+    batch: Vec<u8>,
+    /// Lines of the batch.
+    lines: u64,
+    /// Whether the last batch failed: some of a line may have been written.
+    is_broken: bool,
+}
+
+impl<S: Write> Writer<S> {
+    fn run(mut self, messages: &Receiver<Message>) {
+        while let Ok(first) = messages.recv() {
+            let mut flushed = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Line(line) => self.add(&line),
+                    Message::Flush(done) => flushed.push(done),
                 }
-                Message::Flush(done) => flushed.push(done),
+                next = if self.batch.len() < BATCH_BYTES {
+                    messages.try_recv().ok()
+                } else {
+                    None
+                };
             }
-            next = if batch.len() < BATCH_BYTES {
-                messages.try_recv().ok()
-            } else {
-                None
-            };
+            self.write();
+            for done in flushed {
+                let _ = done.try_send(());
+            }
         }
-        if let Err(error) = sink.write_all(&batch).and_then(|()| sink.flush())
-            && !complained
-        {
-            complained = true;
-            let _ = writeln!(io::stderr(), "cannot write the log: {error}");
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        self.waiting.remove(line.len());
+        if self.is_broken && self.batch.is_empty() {
+            // Ends what may be half a line.
+            self.batch.push(b'\n');
         }
-        batch.clear();
-        for done in flushed {
-            let _ = done.try_send(());
+        self.batch.extend_from_slice(line);
+        self.lines += 1;
+    }
+
+    /// Writes the batch, or counts its lines as dropped: some of them may have been written.
+    fn write(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        if lines == 0 {
+            return;
         }
+        let written = self.sink.write_all(&self.batch);
+        let written = written.and_then(|()| self.sink.flush());
+        self.batch.clear();
+        if let Err(error) = &written {
+            if let Some(dropped) = self.dropped.get() {
+                dropped.inc_by(lines);
+            }
+            // Said once until it works again.
+            if !self.is_broken {
+                let _ = writeln!(io::stderr(), "cannot write the log: {error}");
+            }
+        }
+        self.is_broken = written.is_err();
     }
 }
 
@@ -183,6 +225,49 @@ mod tests {
         }
         spool.flush();
         assert_eq!(*sink.0.lock(), b"a\nb\n");
+    }
+
+    /// Takes a few bytes while it is full.
+    #[derive(Clone, Default)]
+    struct Disk {
+        sink: Sink,
+        is_full: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !self.is_full.load(Ordering::Relaxed) {
+                return self.sink.write(bytes);
+            }
+            match self.sink.0.lock().ends_with(b"ha") {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => self.sink.write(bytes.get(..2).unwrap_or(bytes)),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_disk_refuses_are_counted_and_half_a_line_ends() {
+        let disk = Disk::default();
+        let spool = Spool::start("test", disk.clone());
+        let dropped = Counter::default();
+        spool.count_drops(dropped.clone());
+        disk.is_full.store(true, Ordering::Relaxed);
+        for line in ["half\n", "none\n"] {
+            spool.push(line.as_bytes());
+            spool.flush();
+        }
+        disk.is_full.store(false, Ordering::Relaxed);
+        for line in ["whole\n", "more\n"] {
+            spool.push(line.as_bytes());
+            spool.flush();
+        }
+        assert_eq!(dropped.get(), 2);
+        assert_eq!(*disk.sink.0.lock(), b"ha\nwhole\nmore\n");
     }
 
     #[test]
