@@ -22,6 +22,7 @@ mod config;
 mod cost;
 mod cron;
 mod digest;
+mod disk;
 mod error;
 mod execution;
 mod foreign;

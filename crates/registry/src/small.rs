@@ -149,11 +149,7 @@ impl SmallStore {
     }
 
     async fn small(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let failed = |error: Error| StoreError::Failed {
-            what: "reading",
-            key: key.to_owned(),
-            cause: error.message,
-        };
+        let failed = |error: Error| StoreError::failed("reading", key, error.message);
         self.meta.small(key).await.map_err(failed)
     }
 }

@@ -21,6 +21,7 @@ use futures::stream::BoxStream;
 use rand::RngExt;
 use storage::{Backend, OpenUpload, StorageConfig};
 
+use crate::disk::Disk;
 use crate::error::{Code, Error, StartError};
 use crate::metrics::Metrics;
 use buffer::{Buffers, DIRECT_BYTES};
@@ -52,15 +53,28 @@ pub(crate) enum StoreError {
         key: String,
         /// Why not.
         cause: String,
+        /// What is wrong with the disk, if that is it.
+        disk: Option<Disk>,
     },
 }
 
 impl StoreError {
-    fn failed(what: &'static str, key: &str, cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn failed(what: &'static str, key: &str, cause: impl std::fmt::Display) -> Self {
         Self::Failed {
             what,
             key: key.to_owned(),
             cause: cause.to_string(),
+            disk: None,
+        }
+    }
+
+    /// As the system says it.
+    pub(crate) fn of_io(what: &'static str, key: &str, cause: &std::io::Error) -> Self {
+        Self::Failed {
+            what,
+            key: key.to_owned(),
+            cause: cause.to_string(),
+            disk: Disk::of(cause),
         }
     }
 }
@@ -73,6 +87,9 @@ impl From<StoreError> for Error {
                 let message = "the registry's store has lost these bytes; push them again";
                 Self::new(Code::Lost, message)
             }
+            StoreError::Failed {
+                disk: Some(disk), ..
+            } => disk.error("the registry's store"),
             StoreError::Failed { .. } => {
                 let message = "the registry's store failed; try again";
                 Self::new(Code::Unavailable, message)

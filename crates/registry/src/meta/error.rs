@@ -3,6 +3,7 @@
 use http::StatusCode;
 use sqlx::error::DatabaseError;
 
+use crate::disk::Disk;
 use crate::error::{Code, Error};
 
 /// Why the database cannot be opened.
@@ -65,41 +66,31 @@ pub(super) fn unavailable(cause: &sqlx::Error) -> Error {
         return Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST);
     }
     tracing::error!(error = %cause, "the registry's database failed");
-    let message = match Disk::of(cause) {
-        Some(Disk::Full) => "the disk of the registry's database is full: it takes no changes",
-        Some(Disk::Broken) => "the disk of the registry's database cannot be read or written",
-        None => "the registry's database does not answer; try again",
-    };
-    Error::new(Code::Unavailable, message)
+    let message = "the registry's database does not answer; try again";
+    disk(cause).map_or_else(
+        || Error::new(Code::Unavailable, message),
+        |disk| disk.error("the registry's database"),
+    )
 }
 
 /// Whether it is the disk, or that the engine is not there at all, so that no change would be made.
 pub(super) fn is_outage(cause: &sqlx::Error) -> bool {
-    cause.as_database_error().is_none() || Disk::of(cause).is_some()
+    cause.as_database_error().is_none() || disk(cause).is_some()
 }
 
-/// What may be wrong with a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disk {
-    Full,
-    Broken,
-}
-
-impl Disk {
-    /// What the engine says of it, if it does.
-    fn of(cause: &sqlx::Error) -> Option<Self> {
-        let code = cause.as_database_error()?.code()?;
-        match code.as_ref() {
-            "53100" => Some(Self::Full),
-            "58030" => Some(Self::Broken),
-            // PostgreSQL's codes have five characters; those of SQLite are numbers with less, whose
-            // lowest byte is the kind.
-            code if code.len() < 5 => match code.parse::<u32>().ok()? & 0xff {
-                13 => Some(Self::Full),
-                10 => Some(Self::Broken),
-                _ => None,
-            },
+/// What the engine says of its disk, if it does.
+fn disk(cause: &sqlx::Error) -> Option<Disk> {
+    let code = cause.as_database_error()?.code()?;
+    match code.as_ref() {
+        "53100" => Some(Disk::Full),
+        "58030" => Some(Disk::Broken),
+        // PostgreSQL's codes have five characters; those of SQLite are numbers with less, whose
+        // lowest byte is the kind.
+        code if code.len() < 5 => match code.parse::<u32>().ok()? & 0xff {
+            13 => Some(Disk::Full),
+            10 => Some(Disk::Broken),
             _ => None,
-        }
+        },
+        _ => None,
     }
 }

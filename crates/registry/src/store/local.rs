@@ -94,7 +94,7 @@ async fn blocking<T: Send + 'static>(
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Lost {
             key: key.to_owned(),
         }),
-        Ok(Err(error)) => Err(StoreError::failed(what, key, error)),
+        Ok(Err(error)) => Err(StoreError::of_io(what, key, &error)),
         Err(error) => Err(StoreError::failed(what, key, error)),
     }
 }
