@@ -436,6 +436,14 @@ async fn clients_may_think_that_they_ask_the_other_registry() -> anyhow::Result<
     let kept = pull(client, "/v2/hub/alpine/manifests/3").await?;
     assert!(kept.headers().get("warning").is_none());
     client.push_image("hub/own", "v1", &bytes(2, 10)).await?;
+    // What it has is not hidden by mistake.
+    let other = json!({"name": "other", "url": "http://127.0.0.1:1"});
+    let other = connect(client, "elsewhere", other).await?;
+    for (replaces, status) in [(false, 409), (true, 200), (false, 200)] {
+        let cache = json!({"registry_id": other, "replace_images": replaces});
+        let (given, why) = client.manage(Method::PUT, "/projects/hub", cache).await?;
+        assert_eq!(given, status, "{why}");
+    }
     Ok(())
 }
 

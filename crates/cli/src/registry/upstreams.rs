@@ -58,6 +58,9 @@ pub enum UpstreamCommand {
         project: String,
         /// The registry's number; 0 for none
         registry: i64,
+        /// Have what it has in the place of the images that the project has
+        #[arg(long)]
+        replace: bool,
     },
 }
 
@@ -98,11 +101,16 @@ impl UpstreamCommand {
                 json!({"credential": credential(login)?}),
             ),
             Self::DeleteRegistry { id } => Asked::delete(format!("/registries/{id}")),
-            Self::SetUpstream { project, registry } => set_upstream(&project, registry),
+            Self::SetUpstream {
+                project,
+                registry,
+                replace,
+            } => set_upstream(&project, registry, replace),
         })
     }
 }
 
-pub(super) fn set_upstream(name: &str, registry: i64) -> Asked {
-    Asked::put(project(name), json!({"registry_id": registry}))
+pub(super) fn set_upstream(name: &str, registry: i64, replace: bool) -> Asked {
+    let body = json!({"registry_id": registry, "replace_images": replace});
+    Asked::put(project(name), body)
 }

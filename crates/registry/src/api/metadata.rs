@@ -72,6 +72,7 @@ async fn set(admin: &Admin, project: String, name: &str, value: &str) -> Result<
         is_public: Some(is_public),
         hard: None,
         upstream: None,
+        replaces_images: false,
     };
     admin.registry.meta().change(update).await
 }

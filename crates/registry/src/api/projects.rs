@@ -74,6 +74,8 @@ struct Request {
     storage_limit: Option<i64>,
     /// The registry that it is a cache of; 0 is none.
     registry_id: Option<i64>,
+    /// Whether what that registry has may take the place of images that the project has.
+    replace_images: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -303,6 +305,7 @@ async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Requ
             is_public: request.is_public(),
             hard: request.hard()?,
             upstream: request.upstream(),
+            replaces_images: request.replace_images,
             name,
         };
         admin.registry.meta().change(update).await
@@ -394,6 +397,7 @@ async fn set_quota(
             is_public: None,
             hard: Some(hard(request.hard.storage)?),
             upstream: None,
+            replaces_images: false,
         };
         admin.registry.meta().change(update).await
     };

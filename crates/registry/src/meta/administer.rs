@@ -266,6 +266,8 @@ pub(crate) struct UpdateProject {
     pub(crate) hard: Option<i64>,
     /// The registry that it is to be a cache of, or none.
     pub(crate) upstream: Option<Option<i64>>,
+    /// Whether that may have what the other registry has in the place of what the project has.
+    pub(crate) replaces_images: bool,
 }
 
 #[async_trait]
@@ -296,6 +298,9 @@ impl Change for UpdateProject {
             update.execute(&mut *tx.conn).await?;
         }
         if let Some(upstream) = self.upstream {
+            if !self.replaces_images {
+                upstream::check_hides_nothing(tx, id, &self.name, upstream).await?;
+            }
             upstream::connect(tx, id, upstream).await?;
         }
         let sql = "UPDATE project SET updated_ms = $1 WHERE id = $2";

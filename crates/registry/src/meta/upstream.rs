@@ -186,6 +186,34 @@ pub(super) async fn connect(
     Ok(())
 }
 
+/// Refuses to make a project with images a cache of another registry, which hides those that the other
+/// has not, and moves tags to what it has.
+pub(super) async fn check_hides_nothing(
+    tx: &mut Tx<'_>,
+    project: i64,
+    name: &str,
+    upstream: Option<i64>,
+) -> Result<(), Failure> {
+    let Some(upstream) = upstream else {
+        return Ok(());
+    };
+    let hidden = bound!(
+        "SELECT COUNT(*) FROM repo r JOIN project p ON p.id = r.project_id \
+         WHERE p.id = $1 AND (p.upstream_id IS NULL OR p.upstream_id <> $2)",
+        project,
+        upstream,
+    );
+    let hidden: i64 = first(&hidden.fetch_one(&mut *tx.conn).await?)?;
+    if hidden == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "project {name} has {hidden} repositories: as a cache it shows what the other registry has \
+         in their place; say replace_images if that is meant"
+    );
+    Err(Error::new(Code::Conflict, message).into())
+}
+
 /// Makes another registry known, or changes what is said of one that is.
 pub(crate) struct SetUpstream {
     pub(crate) who: Who,

@@ -111,14 +111,14 @@ pub(super) fn plan_project(
     numbers: &Numbers,
 ) -> Result<Step, CliError> {
     if upstream.is_empty() {
-        return Ok(("no cache any more".to_owned(), set_upstream(name, 0)));
+        return Ok(("no cache any more".to_owned(), set_upstream(name, 0, false)));
     }
     let number = numbers.get(upstream).copied().ok_or_else(|| {
         let message = format!("project {name}: there is no registry {upstream}");
         CliError::Usage(message)
     })?;
     let what = format!("a cache of {upstream}");
-    Ok((what, set_upstream(name, number)))
+    Ok((what, set_upstream(name, number, false)))
 }
 
 #[cfg(test)]
