@@ -32,8 +32,11 @@ pub struct Config {
     pub grpc_listen: ListenAddr,
     /// Connections of one listener at once; more wait in the kernel's backlog.
     pub connections_max: usize,
-    /// How long a client may take for the headers of a request.
+    /// How long a client may take for the headers of the first request of a connection.
     pub header_timeout: DurationNs,
+    /// How long a connection may wait for the headers of its next request; longer than proxies keep
+    /// theirs, so that none sends a request into a connection that closes.
+    pub idle_timeout: DurationNs,
     /// How long a client may pause within a request's body.
     pub body_timeout: DurationNs,
     /// How long a client may leave an answer unread.
@@ -57,6 +60,7 @@ impl Default for Config {
             grpc_listen: ListenAddr::localhost(9095),
             connections_max: 10_000,
             header_timeout: DurationNs::from_secs(10),
+            idle_timeout: DurationNs::from_secs(120),
             body_timeout: DurationNs::from_secs(30),
             write_timeout: DurationNs::from_secs(60),
             http2_streams_max: 1_000,
@@ -75,6 +79,7 @@ impl Config {
         ConnectionLimits {
             connections_max: self.connections_max.max(1),
             header_timeout: self.header_timeout.as_std(),
+            idle_timeout: self.idle_timeout.as_std(),
             write_timeout: self.write_timeout.as_std(),
             http2_streams_max: self.http2_streams_max.max(1),
             drain_timeout: self.drain_timeout.as_std(),

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -105,9 +106,11 @@ impl<'de> Deserialize<'de> for ListenAddr {
 pub struct ConnectionLimits {
     /// Connections at once; more wait in the kernel's backlog.
     pub connections_max: usize,
-    /// How long a client may take for the handshake of TLS, for the first bytes after it, for the
-    /// headers of a request, or stay idle between two.
+    /// How long a client may take for the handshake of TLS, and for the headers of the first request
+    /// after it.
     pub header_timeout: Duration,
+    /// How long a connection may wait for the headers of its next request.
+    pub idle_timeout: Duration,
     /// How long a client may leave an answer unread.
     pub write_timeout: Duration,
     /// Streams of one HTTP/2 connection at once.
@@ -277,7 +280,7 @@ fn connection_builder(limits: &ConnectionLimits, tasks: Tasks) -> auto::Builder<
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(limits.idle_timeout)
         .max_buf_size(HEADER_BYTES_MAX * 4);
     builder
         .http2()
@@ -300,8 +303,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves a connection to its end; a handshake, where there is one, and the first bytes each take
-    /// no longer than headers may.
+    /// Serves a connection to its end; a handshake, where there is one, and what comes before the first
+    /// request each take no longer than headers may.
     async fn run(
         self,
         stream: StallGuard<TcpStream>,
@@ -309,17 +312,22 @@ impl Connection {
         header_timeout: Duration,
     ) {
         let Some(tls) = tls else {
-            return self.serve(Opening::new(stream, header_timeout)).await;
+            return self.serve(stream, header_timeout).await;
         };
         let peer = self.peer;
         match tokio::time::timeout(header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(Opening::new(stream, header_timeout)).await,
+            Ok(Ok(stream)) => self.serve(stream, header_timeout).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve<S>(self, stream: S, header_timeout: Duration)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = Opening::new(stream, header_timeout);
+        let is_open = stream.is_open();
         let Self {
             builder,
             peer,
@@ -327,6 +335,7 @@ impl Connection {
             watcher,
         } = self;
         let service = service_fn(move |mut request: Request<Incoming>| {
+            is_open.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
             let router = router.clone();
             async move {
@@ -354,6 +363,7 @@ mod tests {
         ConnectionLimits {
             connections_max: 2,
             header_timeout: Duration::from_millis(50),
+            idle_timeout: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
             http2_streams_max: 10,
             drain_timeout: Duration::from_secs(5),
@@ -373,6 +383,17 @@ mod tests {
         for wrong in ["3100", "host:3100", "127.0.0.1", ":99999", ""] {
             assert!(wrong.parse::<ListenAddr>().is_err(), "{wrong}");
         }
+    }
+
+    /// Asks for what is not there, and reads the whole answer.
+    async fn answered_404(client: &mut TcpStream) {
+        let request = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(client.read_u8().await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 404"));
     }
 
     #[tokio::test]
@@ -396,6 +417,10 @@ mod tests {
         };
         let serving = tokio::spawn(listener.serve(router, limits(), stop.clone()));
 
+        // An idle connection stays for longer than a first request may take.
+        let mut idle = TcpStream::connect(addr).await.unwrap();
+        answered_404(&mut idle).await;
+
         // More than may be connected at once.
         for first in ["GET / HT", "", "PRI * HTTP/2.0"] {
             let mut silent = TcpStream::connect(addr).await.unwrap();
@@ -404,6 +429,10 @@ mod tests {
             let _ = silent.read_to_end(&mut answer).await;
             assert!(!answer.starts_with(b"HTTP/1.1 200"));
         }
+
+        // The silent ones were waited for meanwhile.
+        answered_404(&mut idle).await;
+        drop(idle);
 
         let mut client = TcpStream::connect(addr).await.unwrap();
         client

@@ -1,7 +1,9 @@
-//! A stream that fails when its client does not say which version of HTTP it speaks.
+//! A stream that fails when its client does not begin with a request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,15 +13,18 @@ use tokio::time::Sleep;
 /// What HTTP/2 begins with; all else is HTTP/1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Passes everything through, but reads fail once `timeout` has passed and the first bytes do not
-/// tell yet which version it is: what waits for those has no bound of its own. From then on the
-/// version's own bounds hold.
+/// Passes everything through, but reads fail once `timeout` has passed and there is no first request
+/// yet, nor a connection of HTTP/2. From then on the version's own bounds hold.
 pub(super) struct Opening<S> {
     stream: S,
-    /// As long as the version is not known.
+    /// As long as nothing has begun.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes of the preface that have come.
     matched: usize,
+    /// Whether it is HTTP/1.
+    is_http1: bool,
+    /// Whether there was a request.
+    is_open: Arc<AtomicBool>,
 }
 
 impl<S> Opening<S> {
@@ -29,15 +34,27 @@ impl<S> Opening<S> {
             stream,
             deadline: Some(Box::pin(tokio::time::sleep(timeout))),
             matched: 0,
+            is_http1: false,
+            is_open: Arc::default(),
         }
+    }
+
+    /// What is set at the first request.
+    pub(super) fn is_open(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_open)
     }
 
     /// Takes note of bytes that came.
     fn came(&mut self, bytes: &[u8]) {
+        if self.is_http1 {
+            return;
+        }
         let awaited = PREFACE.get(self.matched..).unwrap_or_default();
-        let is_open = bytes.len() < awaited.len() && awaited.starts_with(bytes);
-        self.matched += bytes.len();
-        if !is_open {
+        let common = bytes.get(..awaited.len()).unwrap_or(bytes);
+        self.matched += common.len();
+        if !awaited.starts_with(common) {
+            self.is_http1 = true;
+        } else if self.matched == PREFACE.len() {
             self.deadline = None;
         }
     }
@@ -49,13 +66,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_open.load(Ordering::Relaxed) {
+            self.deadline = None;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let Some(deadline) = &mut self.deadline else {
             return read;
         };
         if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
-            let message = "the client does not say which version of HTTP it speaks";
+            let message = "the client does not begin with a request";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
         }
         self.came(buffer.filled().get(before..).unwrap_or_default());
@@ -100,9 +120,10 @@ mod tests {
     use super::*;
 
     /// What comes of a client that says this and no more.
-    async fn said(first: &[u8]) -> io::Result<usize> {
+    async fn said(first: &[u8], is_request: bool) -> io::Result<usize> {
         let (near, mut far) = tokio::io::duplex(64);
         let mut opening = Opening::new(near, Duration::from_secs(1));
+        opening.is_open().store(is_request, Ordering::Relaxed);
         far.write_all(first).await?;
         let mut read = vec![0; first.len()];
         opening.read_exact(&mut read).await?;
@@ -115,14 +136,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_say_which_version_is_dropped() {
-        for first in [&b""[..], b"P", &PREFACE[..23]] {
-            let error = said(first).await.unwrap_err();
+    async fn who_does_not_begin_with_a_request_is_dropped() {
+        for first in [&b""[..], b"P", &PREFACE[..23], b"GET / HTTP/1.1", b"PRIx"] {
+            let error = said(first, false).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{first:?}");
         }
         // What comes then is bounded elsewhere.
-        for first in [&b"G"[..], b"PRI / HTTP/1.1", PREFACE, b"PRIx"] {
-            assert_eq!(said(first).await.unwrap(), 0, "{first:?}");
+        let and_more = [PREFACE, b"more"].concat();
+        for (first, is_request) in [(&b"G"[..], true), (PREFACE, false), (&and_more, false)] {
+            assert_eq!(said(first, is_request).await.unwrap(), 0, "{first:?}");
         }
     }
 }
