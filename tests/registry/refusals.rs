@@ -1,8 +1,11 @@
 //! What is no request of the specification.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use tests::registry::{Kind, Registry, bytes, code, header, sha256};
+use tests::wait_for;
 
 #[tokio::test]
 async fn paths_and_methods() -> anyhow::Result<()> {
@@ -82,12 +85,23 @@ async fn text_that_no_database_takes_is_the_fault_of_who_sends_it() -> anyhow::R
 }
 
 #[tokio::test]
-async fn a_request_keeps_the_id_that_its_client_gave() -> anyhow::Result<()> {
-    let registry = Registry::start(Kind::Files, &[]).await?;
-    let ping = registry.client().request(Method::GET, "/v2/none/tags/list");
-    let answer = ping.header("x-request-id", "mine-1").send().await?;
-    assert_eq!(header(&answer, "x-request-id")?, "mine-1");
-    code(answer).await?;
+async fn a_request_keeps_the_id_that_a_trusted_proxy_gave() -> anyhow::Result<()> {
+    let trusted = ("SKALD_REGISTRY_TRUSTED_PROXIES", "127.0.0.1");
+    for (env, is_kept) in [(&[trusted][..], true), (&[], false)] {
+        let registry = Registry::start(Kind::Files, env).await?;
+        let ping = registry.client().request(Method::GET, "/v2/none/tags/list");
+        let answer = ping.header("x-request-id", "mine-1").send().await?;
+        let rid = header(&answer, "x-request-id")?;
+        assert_eq!(rid == "mine-1", is_kept, "{rid}");
+        code(answer).await?;
+        let log = registry.directory().join("data/log/registry-access.log");
+        let said = wait_for("the line of log", Duration::from_secs(20), async || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let line = text.lines().find(|line| line.contains(&rid))?;
+            Some(line.contains(r#""client_rid":"mine-1""#))
+        });
+        assert_eq!(said.await?, !is_kept);
+    }
     Ok(())
 }
 

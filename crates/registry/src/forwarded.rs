@@ -72,6 +72,12 @@ impl Network {
     }
 }
 
+/// Whether an address is that of a proxy which is believed.
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.has(address))
+}
+
 /// The client of a request: who the nearest proxy that is not trusted asks for is not believed.
 pub(crate) fn client(
     peer: IpAddr,
@@ -79,9 +85,9 @@ pub(crate) fn client(
     trusted: &[Network],
     header: ForwardedHeader,
 ) -> IpAddr {
-    let is_trusted = |address| trusted.iter().any(|network| network.has(address));
+    let is_trusted = |address| is_trusted(address, trusted);
     let mut client = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(client) {
+    if !is_trusted(client) {
         return client;
     }
     for said in said(headers, header).into_iter().rev().take(PROXIES_MAX) {

@@ -13,6 +13,8 @@ use super::trace::Trace;
 pub(super) struct Begun {
     pub(super) at: Instant,
     pub(super) rid: String,
+    /// What its client calls it, who is not believed.
+    pub(super) client_rid: Option<String>,
     pub(super) trace: Option<Trace>,
     pub(super) method: http::Method,
     pub(super) path: String,
@@ -45,6 +47,8 @@ struct Line<'a> {
     level: &'static str,
     kind: &'static str,
     rid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_rid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +121,7 @@ pub(super) fn line(begun: &Begun, noted: &Noted, ended: &Ended, node: &str) -> S
         },
         kind: "access",
         rid: &begun.rid,
+        client_rid: begun.client_rid.as_deref(),
         trace_id: trace.map(|trace| trace.trace_id.as_str()),
         span_id: trace.map(|trace| trace.span_id.as_str()),
         method: begun.method.as_str(),

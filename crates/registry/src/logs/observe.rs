@@ -25,7 +25,7 @@ use super::note::Note;
 use super::trace::Trace;
 use crate::cost::Cost;
 use crate::error::{Code, Error, ErrorCode};
-use crate::forwarded::{FORWARDED_FOR, client};
+use crate::forwarded::{FORWARDED_FOR, client, is_trusted};
 use crate::registry::Registry;
 
 /// Bytes of what a client says about itself that are kept.
@@ -63,9 +63,16 @@ pub(crate) async fn observe(
     let config = registry.config();
     let (trusted, header) = (&config.trusted_proxies, config.forwarded_header);
     let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted, header));
+    // Who is not believed could mix his lines with those of others.
+    let given = given_id(&parts.headers);
+    let (rid, client_rid) = match peer {
+        Some(peer) if is_trusted(peer.0.ip(), trusted) => (given, None),
+        _ => (None, given),
+    };
     let begun = Begun {
         at: Instant::now(),
-        rid: request_id(&parts.headers),
+        rid: rid.unwrap_or_else(new_id),
+        client_rid,
         trace: Trace::of(&parts.headers),
         method: parts.method.clone(),
         path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
@@ -270,14 +277,14 @@ impl HttpBody for Counted {
     }
 }
 
-/// The id of a request: the one that the client gives, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
+/// The id that a client gives its request.
+fn given_id(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(REQUEST_ID_HEADER);
     let given = given.and_then(|value| value.to_str().ok());
     let is_plain = |id: &&str| {
         (1..=GIVEN_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
     };
-    given.filter(is_plain).map_or_else(new_id, str::to_owned)
+    given.filter(is_plain).map(str::to_owned)
 }
 
 /// A new id: sortable by time.
