@@ -1,6 +1,7 @@
 //! Slows down who guesses passwords: by account and address together, so that nobody locks others
 //! out of an account; and by address, for who tries many accounts, after far more failures, for many
-//! may have the address. An attempt counts before the password is looked at, and does not once it was
+//! may have the address. That waits for seconds only, and not for who has not failed from there: else
+//! one could keep out all who share his address. An attempt counts before the password is looked at, and does not once it was
 //! right, so it does not help to guess many at once.
 
 use std::net::IpAddr;
@@ -16,8 +17,8 @@ use crate::turns::{Turn, Turns};
 const FREE: [u32; 2] = [5, 100];
 /// Accounts and addresses that are remembered.
 const REMEMBERED_MAX: usize = 20_000;
-/// The longest wait.
-const WAIT_MAX: Duration = Duration::from_secs(900);
+/// The longest waits of the two.
+const WAIT_MAX: [Duration; 2] = [Duration::from_secs(900), Duration::from_secs(5)];
 /// After so long without a failure all is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Characters of an account's name that are looked at.
@@ -43,8 +44,10 @@ impl Guesser {
         Self([format!("{address} {name}"), address])
     }
 
-    fn counted(&self) -> impl Iterator<Item = (&String, u32)> {
-        self.0.iter().zip(FREE)
+    /// What is counted, with its free attempts and its longest wait.
+    fn counted(&self) -> impl Iterator<Item = (&String, u32, Duration)> {
+        let counted = self.0.iter().zip(FREE).zip(WAIT_MAX);
+        counted.map(|((key, free), wait_max)| (key, free, wait_max))
     }
 }
 
@@ -57,9 +60,9 @@ struct Failures {
 }
 
 impl Failures {
-    fn wait(&self, free: u32, now: Instant) -> Option<Duration> {
+    fn wait(&self, free: u32, wait_max: Duration, now: Instant) -> Option<Duration> {
         let over = self.count.checked_sub(free)?;
-        let wait = Duration::from_secs(1 << over.min(20)).min(WAIT_MAX);
+        let wait = Duration::from_secs(1 << over.min(20)).min(wait_max);
         let left = (self.last + wait).checked_duration_since(now)?;
         (!left.is_zero()).then_some(left)
     }
@@ -118,11 +121,12 @@ impl Throttle {
     /// Counts an attempt, unless it has to wait.
     pub(crate) fn attempt(&self, guesser: Guesser, now: Instant) -> Result<Attempt, TooMany> {
         let mut failures = self.failures.lock();
-        for (key, free) in guesser.counted() {
+        for (key, free, wait_max) in guesser.counted() {
+            // An account that has not failed from there comes first, and need not wait.
             let Some(known) = failures.get(key).copied() else {
-                continue;
+                break;
             };
-            if let Some(wait) = known.wait(free, now) {
+            if let Some(wait) = known.wait(free, wait_max, now) {
                 let is_told = true;
                 failures.insert(key.clone(), Failures { is_told, ..known });
                 let is_news = !known.is_told;
@@ -131,7 +135,7 @@ impl Throttle {
         }
         let [_, address] = &guesser.0;
         let last_of_address = failures.get(address).map(|known| known.last);
-        for (key, _) in guesser.counted() {
+        for (key, ..) in guesser.counted() {
             let known = failures.get(key);
             let known = known.filter(|known| now.duration_since(known.last) < FORGOTTEN);
             let counted = Failures {
@@ -215,11 +219,22 @@ mod tests {
             let other = guesser(&number.to_string());
             throttle.attempt(other, begin).unwrap();
         }
-        assert!(throttle.attempt(guesser("alice"), at(500)).is_err());
-        for _ in 0..3 {
-            let right = throttle.attempt(guesser("alice"), at(1500)).unwrap();
+        assert!(throttle.attempt(guesser("7"), at(500)).is_err());
+        // Who has not failed is not kept out, however many others do.
+        for number in 100..200 {
+            let other = guesser(&number.to_string());
+            throttle.attempt(other, at(500)).unwrap();
+            let right = throttle.attempt(guesser("alice"), at(500)).unwrap();
             throttle.succeeded(&right);
         }
+        throttle.attempt(guesser("bob"), at(500)).unwrap();
+        assert!(throttle.attempt(guesser("bob"), at(600)).is_err());
+        let wait = throttle
+            .attempt(guesser("bob"), at(5_400))
+            .unwrap_err()
+            .wait;
+        assert!(wait <= Duration::from_secs(5), "{wait:?}");
+        throttle.attempt(guesser("bob"), at(5_600)).unwrap();
         assert_eq!(
             Guesser::new("a", "2001:db8::1"),
             Guesser::new("a", "2001:db8::2")
