@@ -20,6 +20,9 @@ async fn a_page_shows_what_there_is_and_loads_nothing_of_others() -> anyhow::Res
             .send()
             .await?;
         assert_eq!(header(&part, "content-type")?, kind);
+        // An address with a login in it is no address for a browser to ask of a page.
+        let text = part.text().await?;
+        assert!(!text.contains("fetch(") || text.contains("fetch(location.origin +"));
     }
     // A browser asks who it is that looks.
     let asked = client

@@ -14,7 +14,8 @@ function make(name, attributes, ...children) {
 }
 
 async function ask(path) {
-  const answer = await fetch("/api/v2.0" + path, { headers: { accept: "application/json" } });
+  // Without the login that the page's own address may have, with which a browser asks nothing.
+  const answer = await fetch(location.origin + "/api/v2.0" + path, { headers: { accept: "application/json" } });
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.errors?.[0]?.message ?? answer.statusText);
   return body;
