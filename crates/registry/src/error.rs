@@ -1,5 +1,7 @@
 //! What a client is told when something is refused or fails, and why a registry does not start.
 
+use std::fmt;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -193,8 +195,26 @@ impl Error {
     }
 }
 
+/// As logs tell it.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code.word())
+    }
+}
+
 impl From<Error> for StartError {
     fn from(error: Error) -> Self {
         Self::Own(error.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_has_what_a_person_reads() {
+        let error = Error::new(Code::Unavailable, "the disk is full").with_detail("at", 1);
+        assert_eq!(error.to_string(), "the disk is full (UNAVAILABLE)");
     }
 }

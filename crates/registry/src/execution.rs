@@ -117,7 +117,7 @@ impl Run {
         match self.registry.meta().change(remember).await {
             Ok(id) => Some(id),
             Err(error) => {
-                tracing::warn!(?error, "a run was not remembered");
+                tracing::warn!(%error, "a run was not remembered");
                 None
             }
         }
@@ -138,7 +138,7 @@ async fn beat(registry: Registry, id: i64, stop: CancellationToken) {
         match registry.meta().change(GoOn { id }).await {
             Ok(true) => return stop.cancel(),
             Ok(false) => {}
-            Err(error) => tracing::debug!(?error, "it was not said that a run is under way"),
+            Err(error) => tracing::debug!(%error, "it was not said that a run is under way"),
         }
     }
 }

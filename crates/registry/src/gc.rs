@@ -61,17 +61,17 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     loop {
         // A round leaves alone what caches were asked for.
         if let Err(error) = registry.meta().write_pulls().await {
-            tracing::warn!(?error, "it was not written what was pulled");
+            tracing::warn!(%error, "it was not written what was pulled");
         }
         let is_scheduled = scheduled_round(registry, stop, &mut attempt).await;
         // A process of an earlier version that still runs beside this one leaves them open.
         if let Err(error) = registry.meta().seal_passwords(registry.sealer()).await {
-            tracing::warn!(?error, "passwords of other registries were not sealed");
+            tracing::warn!(%error, "passwords of other registries were not sealed");
         }
         if cut.is_none_or(|at| at.elapsed() >= config.sweep_interval.as_std()) {
             cut = Some(Instant::now());
             if let Err(error) = forget::history(registry, stop).await {
-                tracing::warn!(?error, "it was not forgotten where tags pointed");
+                tracing::warn!(%error, "it was not forgotten where tags pointed");
             }
         }
         let may_sweep = config.enabled && !registry.settings().is_read_only();
@@ -85,7 +85,7 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
             };
             if let Err(error) = &outcome {
                 registry.metrics().sweep_failed();
-                tracing::error!(?error, "the sweep of the store was broken off");
+                tracing::error!(%error, "the sweep of the store was broken off");
             }
             registry.logs().job(&job, outcome.as_ref());
         }
@@ -165,7 +165,7 @@ async fn scheduled_round(registry: &Registry, stop: &CancellationToken, attempt:
         Err(_) => attempt.saturating_add(1),
     };
     if let Err(error) = collected {
-        tracing::warn!(?error, "a round of garbage collection was broken off");
+        tracing::warn!(%error, "a round of garbage collection was broken off");
     }
     time != Time::Always
 }

@@ -94,7 +94,7 @@ pub(crate) async fn put(registry: &Registry, mut put: PutManifest) -> Result<Sto
     if stored.is_err()
         && let Err(error) = meta.change(Release { data_key }).await
     {
-        tracing::debug!(?error, "the bytes of a refused manifest go later");
+        tracing::debug!(%error, "the bytes of a refused manifest go later");
     }
     stored
 }

@@ -93,7 +93,7 @@ pub(crate) async fn check_at_start(meta: &Meta, store: &dyn Store) -> Result<(),
     match tokio::time::timeout(WAIT_MAX, stranger(meta, store)).await {
         Ok(Ok(None)) => {}
         Ok(Ok(Some(reason))) => return Err(StartError::Own(reason)),
-        Ok(Err(error)) => tracing::warn!(?error, "it is not known whose the store is"),
+        Ok(Err(error)) => tracing::warn!(%error, "it is not known whose the store is"),
         Err(_) => tracing::warn!("it is not known whose the store is: it does not answer"),
     }
     Ok(())

@@ -358,7 +358,7 @@ impl Registry {
             tracing::warn!(left, "work of requests was not done in time for the stop");
         }
         if let Err(error) = self.0.meta.write_pulls().await {
-            tracing::warn!(?error, "it was not written what was pulled");
+            tracing::warn!(%error, "it was not written what was pulled");
         }
         self.0.logs.flush();
         self.0.meta.close().await;

@@ -36,7 +36,7 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         if !registry.settings().is_read_only()
             && let Err(error) = retain_due(registry, stop).await
         {
-            tracing::warn!(?error, "retention was broken off");
+            tracing::warn!(%error, "retention was broken off");
         }
     }
 }

@@ -131,12 +131,12 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
         }
         if let Err(error) = registry.load_settings().await {
             tracing::warn!(
-                ?error,
+                %error,
                 "it was not looked up what was set while the registry runs"
             );
         }
         if let Err(error) = registry.meta().load_revocations().await {
-            tracing::warn!(?error, "it was not looked up whose tokens hold no more");
+            tracing::warn!(%error, "it was not looked up whose tokens hold no more");
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn remove(
             grace_ms: registry.untagged_grace_ms(),
         };
         if let Err(error) = meta.change(delete).await {
-            tracing::info!(%repo, %digest, ?error, "a tag about what was removed stays");
+            tracing::info!(%repo, %digest, %error, "a tag about what was removed stays");
         }
     }
     Ok(())

@@ -107,7 +107,7 @@ impl Copying {
                 can_come_back: false,
             };
             if let Err(error) = self.registry.meta().change(give_up).await {
-                tracing::info!(repo = %self.to, ?error, "what was copied in vain goes later");
+                tracing::info!(repo = %self.to, %error, "what was copied in vain goes later");
             }
         }
         copied

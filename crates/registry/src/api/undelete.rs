@@ -56,7 +56,7 @@ impl Undelete {
             for (name, digest) in meta.taken_tags(&self.repo, &begin, since_ms).await? {
                 let (tag, digest) = (Tag::parse(&name)?, Digest::parse(&digest)?);
                 if let Err(error) = self.point(tag, &digest).await {
-                    tracing::info!(repo = %self.repo, %name, ?error, "a tag did not come back");
+                    tracing::info!(repo = %self.repo, %name, %error, "a tag did not come back");
                 }
             }
         }
@@ -111,7 +111,7 @@ impl Undelete {
             can_come_back: true,
         };
         if let Err(error) = self.registry.meta().change(give_up).await {
-            tracing::info!(repo = %self.repo, ?error, "what came back in vain goes later");
+            tracing::info!(repo = %self.repo, %error, "what came back in vain goes later");
         }
     }
 

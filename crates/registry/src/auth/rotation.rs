@@ -46,7 +46,7 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
             load(registry).await
         };
         if let Err(error) = rotated.await {
-            tracing::warn!(?error, "the keys that sign tokens were not looked up");
+            tracing::warn!(%error, "the keys that sign tokens were not looked up");
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}

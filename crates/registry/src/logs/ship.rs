@@ -22,7 +22,7 @@ pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
         match batch(registry, &mut brought).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => tracing::warn!(?error, "audit records wait in the database"),
+            Err(error) => tracing::warn!(%error, "audit records wait in the database"),
         }
         tokio::select! {
             () = told => {}
@@ -32,7 +32,7 @@ pub(crate) async fn ship(registry: &Registry, stop: &CancellationToken) {
     }
     if let Err(error) = batch(registry, &mut brought).await {
         tracing::warn!(
-            ?error,
+            %error,
             "audit records are left in the database until the next start"
         );
     }

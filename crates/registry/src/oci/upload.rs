@@ -485,7 +485,7 @@ async fn give_up(registry: &Registry, repo: RepoName, uuid: String, turn: String
         turn: Some(turn),
     };
     if let Err(error) = registry.meta().change(cancel).await {
-        tracing::debug!(?error, "the refused upload was gone already");
+        tracing::debug!(%error, "the refused upload was gone already");
     }
 }
 

@@ -212,7 +212,7 @@ impl Fetch {
             _ => Ok(()),
         };
         if let Err(error) = &stored {
-            tracing::warn!(repo = %self.repo, digest = %self.digest, ?error, "a blob is not kept");
+            tracing::warn!(repo = %self.repo, digest = %self.digest, %error, "a blob is not kept");
         }
         let done = stored.as_ref().map(|bytes| Done {
             bytes: Some(*bytes),
@@ -256,7 +256,7 @@ impl Fetch {
                 })
                 .await
             {
-                tracing::debug!(?error, "the upload of what came was gone already");
+                tracing::debug!(%error, "the upload of what came was gone already");
             }
         }
         stored.map_err(|error| self.named(error))
