@@ -1,7 +1,7 @@
 //! What a page of another site has a browser ask, with what the browser knows of its user.
 
 use reqwest::Method;
-use tests::registry::{bytes, code};
+use tests::registry::{Kind, Registry, bytes, code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -44,6 +44,29 @@ async fn a_page_of_another_site_changes_nothing() -> anyhow::Result<()> {
         .header("sec-fetch-site", "same-origin")
         .header("origin", own);
     assert_eq!(copied.send().await?.status(), 201);
+    Ok(())
+}
+
+/// Where everybody may do everything, and only this machine can ask.
+#[tokio::test]
+async fn a_page_that_has_its_name_point_here_changes_nothing() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let own = client.base().trim_start_matches("http://").to_owned();
+    for (host, origin, status) in [
+        ("evil.example:5000", Some("http://evil.example:5000"), 403),
+        ("mine.example:5000", None, 202),
+        (&own, Some(client.base()), 404),
+    ] {
+        let asked = client.request(Method::DELETE, "/v2/team/app/manifests/v1");
+        let mut asked = asked.header("host", host);
+        if let Some(origin) = origin {
+            asked = asked.header("origin", origin);
+            asked = asked.header("sec-fetch-site", "same-origin");
+        }
+        assert_eq!(asked.send().await?.status(), status, "{host}");
+    }
     Ok(())
 }
 

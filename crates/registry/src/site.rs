@@ -1,6 +1,8 @@
 //! Whether a request is from a page of another site. A browser sends what it knows of its user along
 //! with whatever such a page has it ask, so nothing that is asked so may change anything.
 
+use std::net::IpAddr;
+
 use axum::extract::{Extension, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -8,6 +10,7 @@ use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
+use crate::config::AuthMode;
 use crate::error::{Code, Error};
 use crate::logs::Seen;
 use crate::registry::Registry;
@@ -23,12 +26,36 @@ pub(crate) async fn refuse_others(
     request: Request,
     next: Next,
 ) -> Response {
-    let external = &registry.config().external_url;
-    if request.method().is_safe() || is_own(request.headers(), external) {
+    let config = registry.config();
+    let (headers, external) = (request.headers(), &config.external_url);
+    let is_open_here = config.auth == AuthMode::None && config.listen.0.ip().is_loopback();
+    let message = if request.method().is_safe() {
         return next.run(request).await;
-    }
-    let message = "this was asked by a page of another site, which changes nothing here";
+    } else if !is_own(headers, external) {
+        "this was asked by a page of another site, which changes nothing here"
+    } else if is_open_here && is_renamed(headers, external) {
+        "this was asked by a page under a name that registry.external_url does not have"
+    } else {
+        return next.run(request).await;
+    };
     Error::new(Code::Denied, message).answer(&seen.rid)
+}
+
+/// Whether a page calls this registry by a name that it is not known by. Whoever has a name can have it
+/// point to the machine of who looks at his page: a browser then takes the page for the registry's own,
+/// and where nobody is asked who he is, nothing else is in its way.
+fn is_renamed(headers: &HeaderMap, external_url: &str) -> bool {
+    if !headers.contains_key(ORIGIN) && !headers.contains_key(FETCH_SITE) {
+        return false;
+    }
+    let called = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(called) = called.and_then(read) else {
+        return true;
+    };
+    let name = called.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_plain = name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok();
+    !is_plain && host(external_url).is_none_or(|own| own != called)
 }
 
 /// Whether a request is from a page of this registry, or from none.
@@ -65,6 +92,25 @@ fn read(authority: &str) -> Option<Authority> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_calls_the_registry_what_it_is_known_as() {
+        for (host, is_renamed_to) in [
+            ("127.0.0.1:5000", false),
+            ("[::1]:5000", false),
+            ("localhost:5000", false),
+            ("out.example", false),
+            ("evil.example:5000", true),
+            ("out.example:5000", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            let found = |headers| is_renamed(headers, "https://out.example/registry");
+            assert!(!found(&headers), "{host} is asked by no page");
+            headers.insert(ORIGIN, format!("http://{host}").parse().unwrap());
+            assert_eq!(found(&headers), is_renamed_to, "{host}");
+        }
+    }
 
     #[test]
     fn pages_of_others_are_told_from_ones_own() {
