@@ -6,9 +6,9 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tests::registry::{Kind, LOCAL, Registry, RegistryClient, bytes, header, sha256};
 
-const PASSWORD: &str = "a long enough password";
+pub(crate) const PASSWORD: &str = "a long enough password";
 
-async fn send(
+pub(crate) async fn send(
     client: &RegistryClient,
     method: Method,
     path: &str,
@@ -18,14 +18,14 @@ async fn send(
     Ok(request.json(&body).send().await?)
 }
 
-async fn get(client: &RegistryClient, path: &str) -> anyhow::Result<Value> {
+pub(crate) async fn get(client: &RegistryClient, path: &str) -> anyhow::Result<Value> {
     let answer = send(client, Method::GET, path, Value::Null).await?;
     let (status, text) = (answer.status(), answer.text().await?);
     ensure!(status == 200, "{path}: {status} {text}");
     Ok(serde_json::from_str(&text)?)
 }
 
-async fn status(
+pub(crate) async fn status(
     client: &RegistryClient,
     method: Method,
     path: &str,
@@ -35,7 +35,11 @@ async fn status(
 }
 
 /// Makes a thing; gives its path, as Terraform's provider finds it.
-async fn make(client: &RegistryClient, path: &str, body: Value) -> anyhow::Result<String> {
+pub(crate) async fn make(
+    client: &RegistryClient,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<String> {
     let made = send(client, Method::POST, path, body).await?;
     let status = made.status();
     let location = header(&made, "location");
@@ -43,7 +47,7 @@ async fn make(client: &RegistryClient, path: &str, body: Value) -> anyhow::Resul
     Ok(location?.replace("/api/v2.0", ""))
 }
 
-async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
+pub(crate) async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
     let registry = Registry::start(Kind::Files, &[LOCAL]).await?;
     let file = registry.directory().join("data/registry/admin-password");
     let admin = registry
@@ -52,7 +56,7 @@ async fn start() -> anyhow::Result<(Registry, RegistryClient)> {
     Ok((registry, admin))
 }
 
-fn field(list: &Value, key: &str) -> Vec<Value> {
+pub(crate) fn field(list: &Value, key: &str) -> Vec<Value> {
     let list = list.as_array().into_iter().flatten();
     list.map(|one| one[key].clone()).collect()
 }

@@ -47,4 +47,5 @@ mod small;
 mod tags;
 mod tls;
 mod tokens;
+mod told;
 mod uploads;

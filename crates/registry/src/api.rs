@@ -5,6 +5,7 @@
 //! the project's members and robots; who may pull sees what there is, also without a login.
 
 mod accounts;
+mod attributes;
 mod audit;
 mod companions;
 mod configuration;
@@ -73,6 +74,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         immutable::operations,
         running::operations,
         repositories::operations,
+        attributes::operations,
         copy::operations,
         labels::operations,
         accounts::operations,

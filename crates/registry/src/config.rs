@@ -305,6 +305,9 @@ impl Default for UploadConfig {
 pub struct LimitConfig {
     /// The largest manifest.
     pub manifest_size_max: ByteSize,
+    /// The largest configuration of an image of which is told what it says. Of one page of artifacts no
+    /// more is read than sixteen of these have.
+    pub config_size_max: ByteSize,
     /// Bytes of manifests and of requests of the management API that are being sent, all together; a
     /// request that brings more is refused with 429. Where callers have names, none has more of it than
     /// it leaves to the others.
@@ -337,6 +340,7 @@ impl Default for LimitConfig {
     fn default() -> Self {
         Self {
             manifest_size_max: ByteSize::mib(8),
+            config_size_max: ByteSize::mib(1),
             body_bytes_max: ByteSize::mib(64),
             descriptors_max: 4096,
             page_max: 10_000,

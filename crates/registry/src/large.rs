@@ -119,19 +119,23 @@ async fn write(registry: &Registry, data_key: &str, bytes: Bytes) -> Result<(), 
 
 /// The bytes of a manifest, to be read here.
 pub(crate) async fn bytes(registry: &Registry, row: &ManifestRow) -> Result<Bytes, Error> {
-    let data_key = match &row.content {
-        Content::Here(bytes) => return Ok(bytes.clone()),
-        Content::Stored(data_key) => data_key,
-    };
-    let mut pieces = registry.store().read(data_key, 0..row.size).await?;
+    match &row.content {
+        Content::Here(bytes) => Ok(bytes.clone()),
+        Content::Stored(data_key) => read(registry, data_key, row.size).await,
+    }
+}
+
+/// All so many bytes of an object that is in the store.
+pub(crate) async fn read(registry: &Registry, data_key: &str, size: u64) -> Result<Bytes, Error> {
+    let mut pieces = registry.store().read(data_key, 0..size).await?;
     let mut all = BytesMut::new();
     while let Some(piece) = pieces.try_next().await? {
         all.extend_from_slice(&piece);
     }
-    match all.len() as u64 == row.size {
+    match all.len() as u64 == size {
         true => Ok(all.freeze()),
         false => Err(StoreError::Lost {
-            key: data_key.clone(),
+            key: data_key.to_owned(),
         }
         .into()),
     }

@@ -17,6 +17,7 @@
 //! has those of the Distribution Specification.
 
 mod api;
+mod attributes;
 mod auth;
 mod config;
 mod cost;

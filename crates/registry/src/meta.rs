@@ -81,7 +81,9 @@ pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
 pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
 pub(crate) use connect::Place;
-pub(crate) use content::{ARTIFACT_COLUMNS, Artifact, DeleteRepo, REPO_COLUMNS, unknown_repo};
+pub(crate) use content::{
+    ARTIFACT_COLUMNS, Artifact, DeleteRepo, Link, REPO_COLUMNS, unknown_repo,
+};
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub(crate) use delete::DeleteManifest;
 pub use error::MetaError;

@@ -4,10 +4,10 @@ use axum::Json;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::companions;
 use super::projects::found;
 use super::query::{Asks, PAGES};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
+use super::{attributes, companions};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -112,7 +112,7 @@ const HISTORY: Asks = Asks {
     filters: &[],
     others: &[],
 };
-/// What Harbor's clients may want to see of artifacts or not. All that there is is shown.
+/// What Harbor's clients may want to see of artifacts or not. What costs nothing is shown in any case.
 const WITH: &[&str] = &[
     "with_tag",
     "with_label",
@@ -212,10 +212,12 @@ async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, Stri
         let repo = repo(&project, &repository)?;
         let listing = admin.listing(&ARTIFACTS)?;
         let meta = admin.registry.meta();
-        let artifacts = meta.artifacts(&repo, &listing).await?;
+        let mut artifacts = meta.artifacts(&repo, &listing).await?;
         if artifacts.total == 0 && !meta.has_repo(&repo).await? {
             return Err(unknown_repo(&repo));
         }
+        relate(&admin, &project, &mut artifacts.rows).await?;
+        attributes::complete(&admin.registry, &mut artifacts.rows).await;
         Ok(admin.page(&listing, artifacts))
     };
     let listed = listed.await;
@@ -237,8 +239,8 @@ pub(super) async fn artifact(
     Ok((repo, digest))
 }
 
-/// An artifact as it is in the list of them.
-async fn info(
+/// An artifact, as far as it is in the database.
+pub(super) async fn info(
     admin: &Admin,
     (project, repository, reference): (String, String, String),
 ) -> Result<Artifact, Error> {
@@ -248,8 +250,31 @@ async fn info(
     info.ok_or_else(|| unknown_manifest(&repo, &Reference::Digest(digest)))
 }
 
+/// Has artifacts say what is about them and which rules hold their tags, where that is asked for.
+async fn relate(admin: &Admin, project: &str, artifacts: &mut [Artifact]) -> Result<(), Error> {
+    let meta = admin.registry.meta();
+    let is_wanted =
+        |param: &str, unless_said| admin.param(param).map_or(unless_said, |is| is == "true");
+    if is_wanted("with_accessory", true) {
+        for artifact in artifacts.iter_mut() {
+            meta.add_accessories(artifact).await?;
+        }
+    }
+    if is_wanted("with_immutable_status", false) {
+        meta.mark_immutable(project, artifacts).await?;
+    }
+    Ok(())
+}
+
 async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
-    let shown = info(&admin, place).await.map(Json);
+    let shown = async {
+        let mut artifact = info(&admin, place.clone()).await?;
+        let one = std::slice::from_mut(&mut artifact);
+        relate(&admin, &place.0, one).await?;
+        attributes::complete(&admin.registry, one).await;
+        Ok(Json(artifact))
+    };
+    let shown = shown.await;
     admin.outcome(shown)
 }
 
@@ -274,8 +299,12 @@ async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Ou
 }
 
 async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
-    let listed = info(&admin, place).await;
-    let listed = listed.and_then(|artifact| admin.listed(&TAGS, artifact.tags));
+    let listed = async {
+        let mut artifact = info(&admin, place.clone()).await?;
+        relate(&admin, &place.0, std::slice::from_mut(&mut artifact)).await?;
+        admin.listed(&TAGS, artifact.tags)
+    };
+    let listed = listed.await;
     admin.outcome(listed)
 }
 

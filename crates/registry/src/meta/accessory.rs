@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use super::Meta;
 use super::administer::time;
 use super::change::bound;
+use super::content::Artifact;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
@@ -28,6 +29,9 @@ pub(crate) struct Accessory {
     pub(crate) size: i64,
     pub(crate) creation_time: String,
 }
+
+/// What begins the names of signatures.
+const SIGNATURE: &str = "signature.";
 
 /// What Harbor calls what has a type and a subject.
 fn kind(artifact_type: Option<&str>) -> &'static str {
@@ -55,6 +59,19 @@ fn accessory(row: &AnyRow) -> Result<Accessory, sqlx::Error> {
 }
 
 impl Meta {
+    /// Has an artifact say what is about it, and its tags whether that signs it.
+    pub(crate) async fn add_accessories(&self, artifact: &mut Artifact) -> Result<(), Error> {
+        let repo = RepoName::parse(&artifact.repository_name)?;
+        let digest = Digest::parse(&artifact.digest)?;
+        let found = self.accessories(&repo, &digest).await?;
+        let is_signed = found.iter().any(|one| one.kind.starts_with(SIGNATURE));
+        for tag in &mut artifact.tags {
+            tag.signed = is_signed;
+        }
+        artifact.accessories = found;
+        Ok(())
+    }
+
     /// What has a manifest as its subject, oldest first.
     pub(crate) async fn accessories(
         &self,

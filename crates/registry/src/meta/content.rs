@@ -1,11 +1,14 @@
 //! What repositories have, as who looks through them sees it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 
 use super::Meta;
+use super::accessory::Accessory;
 use super::administer::{time, view};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
@@ -21,6 +24,7 @@ use super::review::Graces;
 use super::rules::check_mutable;
 use super::search::visible;
 use super::tag::{self, Target};
+use crate::attributes::{Attributes, Platform};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -43,10 +47,15 @@ pub(crate) struct RepoInfo {
 pub(crate) struct Artifact {
     pub(crate) id: i64,
     pub(crate) repository_id: i64,
+    pub(crate) repository_name: String,
     pub(crate) project_id: i64,
+    /// What Harbor calls it.
     #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
+    pub(crate) kind: String,
     pub(crate) digest: String,
+    /// Of what it is made of, as far as that has a type; else of its manifest.
+    #[serde(rename = "media_type")]
+    pub(crate) content_type: String,
     #[serde(rename = "manifest_media_type")]
     pub(crate) media_type: String,
     pub(crate) artifact_type: Option<String>,
@@ -59,6 +68,19 @@ pub(crate) struct Artifact {
     pub(crate) labels: Vec<Label>,
     /// What an index names, in its repository or not.
     pub(crate) references: Vec<Part>,
+    /// What its configuration says, if that was read.
+    pub(crate) extra_attrs: Option<Attributes>,
+    /// What more of it can be asked for, by its name.
+    pub(crate) addition_links: BTreeMap<&'static str, Link>,
+    /// What is about it, if that was asked for.
+    pub(crate) accessories: Vec<Accessory>,
+}
+
+/// Where something is, without the name of this server.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Link {
+    pub(crate) href: String,
+    pub(crate) absolute: bool,
 }
 
 /// A manifest that an index names.
@@ -68,22 +90,33 @@ pub(crate) struct Part {
     /// None if it is not there.
     pub(crate) child_id: Option<i64>,
     pub(crate) child_digest: String,
+    /// What the index says of it, if that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) platform: Option<Platform>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
 }
 
-/// What Harbor calls what has a type: an image, or the end of the type's name in capitals.
-fn kind(artifact_type: Option<&str>) -> &'static str {
-    match artifact_type {
-        Some("application/vnd.cncf.helm.config.v1+json") => "CHART",
-        Some(kind) if !IMAGES.contains(&kind) => "UNKNOWN",
-        _ => "IMAGE",
-    }
+/// What Harbor calls what has a type.
+macro_rules! artifact_kind {
+    () => {
+        "CASE COALESCE(m.artifact_type, '') WHEN '' THEN 'IMAGE' \
+         WHEN 'application/vnd.oci.image.config.v1+json' THEN 'IMAGE' \
+         WHEN 'application/vnd.docker.container.image.v1+json' THEN 'IMAGE' \
+         WHEN 'application/vnd.cncf.helm.config.v1+json' THEN 'CHART' \
+         WHEN 'application/vnd.wasm.config.v1+json' THEN 'WASM' \
+         WHEN 'application/vnd.cnab.manifest.v1' THEN 'CNAB' \
+         WHEN 'application/vnd.cncf.model.manifest.v1+json' THEN 'CNAI' \
+         WHEN 'application/vnd.goharbor.harbor.sbom.v1' THEN 'SBOM' ELSE 'UNKNOWN' END"
+    };
 }
 
-/// Types of what images are made of.
-const IMAGES: [&str; 2] = [
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-];
+/// Of what an artifact is made of.
+macro_rules! content_type {
+    () => {
+        "COALESCE(m.artifact_type, m.media_type)"
+    };
+}
 
 /// A tag.
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +126,10 @@ pub(crate) struct TagInfo {
     pub(crate) name: String,
     #[serde(rename = "push_time")]
     pub(crate) updated: String,
+    /// Whether a rule holds it, if that was asked for.
+    pub(crate) immutable: bool,
+    /// Whether a signature is about what it points to, as Harbor's clients of old want to know.
+    pub(crate) signed: bool,
 }
 
 /// The manifests that are listed: not those that only indexes have, which are told with them.
@@ -168,7 +205,10 @@ const ARTIFACTS_AND_PARTS: Source = Source {
     columns: concat!(
         "m.id, m.digest, m.media_type, m.artifact_type, m.annotations, m.pushed_ms, ",
         artifact_size!(),
-        ", u.pulled_ms, r.id, r.project_id"
+        ", u.pulled_ms, r.id, r.project_id, r.name, ",
+        artifact_kind!(),
+        ", ",
+        content_type!()
     ),
     from: "FROM manifest m JOIN repo r ON r.id = m.repo_id \
      LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1",
@@ -184,15 +224,8 @@ pub(crate) const ARTIFACT_COLUMNS: &[Column] = &[
     Column::new("labels", Kind::Number, "l.label_id")
         .many("EXISTS (SELECT 1 FROM manifest_label l WHERE l.manifest_id = m.id AND "),
     Column::new("manifest_media_type", Kind::Text, "m.media_type"),
-    Column::new("media_type", Kind::Text, "COALESCE(m.artifact_type, '')"),
-    Column::new(
-        "type",
-        Kind::Text,
-        "CASE COALESCE(m.artifact_type, '') WHEN '' THEN 'IMAGE' \
-         WHEN 'application/vnd.oci.image.config.v1+json' THEN 'IMAGE' \
-         WHEN 'application/vnd.docker.container.image.v1+json' THEN 'IMAGE' \
-         WHEN 'application/vnd.cncf.helm.config.v1+json' THEN 'CHART' ELSE 'UNKNOWN' END",
-    ),
+    Column::new("media_type", Kind::Text, content_type!()),
+    Column::new("type", Kind::Text, artifact_kind!()),
     Column::new("size", Kind::Number, artifact_size!()),
     Column::new("artifact_type", Kind::Text, "COALESCE(m.artifact_type, '')"),
     Column::new("push_time", Kind::Moment, "m.pushed_ms"),
@@ -201,15 +234,16 @@ pub(crate) const ARTIFACT_COLUMNS: &[Column] = &[
 
 fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
     let annotations: Option<String> = row.try_get(4)?;
-    let artifact_type: Option<String> = row.try_get(3)?;
     Ok(Artifact {
         id: row.try_get(0)?,
         repository_id: row.try_get(8)?,
+        repository_name: row.try_get(10)?,
         project_id: row.try_get(9)?,
-        kind: kind(artifact_type.as_deref()),
+        kind: row.try_get(11)?,
         digest: row.try_get(1)?,
+        content_type: row.try_get(12)?,
         media_type: row.try_get(2)?,
-        artifact_type,
+        artifact_type: row.try_get(3)?,
         annotations: annotations.and_then(|json| serde_json::from_str(&json).ok()),
         push_time: time(row.try_get(5)?),
         size: row.try_get(6)?,
@@ -217,6 +251,9 @@ fn artifact(row: &sqlx::any::AnyRow) -> Result<Artifact, sqlx::Error> {
         tags: Vec::new(),
         labels: Vec::new(),
         references: Vec::new(),
+        extra_attrs: None,
+        addition_links: BTreeMap::new(),
+        accessories: Vec::new(),
     })
 }
 
@@ -332,6 +369,8 @@ impl Meta {
                     repository_id,
                     name: row.try_get(0)?,
                     updated: time(row.try_get(1)?),
+                    immutable: false,
+                    signed: false,
                 })
             };
             artifact.tags = self.rows(bound!(sql, artifact.id), tag).await?;
@@ -351,6 +390,8 @@ impl Meta {
                 parent_id,
                 child_id: row.try_get(0)?,
                 child_digest: row.try_get(1)?,
+                platform: None,
+                annotations: None,
             })
         };
         self.rows(bound!(sql, parent_id), part).await

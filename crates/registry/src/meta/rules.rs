@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Row};
 use super::Meta;
 use super::administer::project_id;
 use super::change::{Change, Tx, bound, first};
+use super::content::Artifact;
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::retention::{cron, forget_unused_cron, set_cron};
@@ -42,10 +43,33 @@ impl Meta {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The rules of a project that hold tags.
+    async fn holding(&self, project: &str) -> Result<Vec<NumberedRule>, Error> {
+        let rules = self.rows(bound!(IMMUTABLE, project), numbered).await?;
+        Ok(rules.into_iter().flatten().collect())
+    }
+
+    /// Has the tags of a project's artifacts say whether a rule holds them.
+    pub(crate) async fn mark_immutable(
+        &self,
+        project: &str,
+        artifacts: &mut [Artifact],
+    ) -> Result<(), Error> {
+        for rule in self.holding(project).await? {
+            let scope = rule.rule.scope()?;
+            for artifact in artifacts.iter_mut() {
+                let repo = RepoName::parse(&artifact.repository_name)?;
+                for tag in &mut artifact.tags {
+                    tag.immutable |= scope.has(repo.rest(), &tag.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses to remove all tags of a repository if a rule holds one.
     pub(crate) async fn check_mutable(&self, repo: &RepoName) -> Result<(), Error> {
-        let rules = self.rows(bound!(IMMUTABLE, repo.project()), numbered);
-        let rules: Vec<NumberedRule> = rules.await?.into_iter().flatten().collect();
+        let rules = self.holding(repo.project()).await?;
         if rules.is_empty() {
             return Ok(());
         }

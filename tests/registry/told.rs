@@ -1,0 +1,149 @@
+//! What clients of Harbor read: what artifacts, projects and repositories say of themselves, and what
+//! else there is to ask for.
+
+use anyhow::{Context, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::registry::{
+    INDEX, Kind, LOCAL, MANIFEST, Registry, RegistryClient, descriptor, image, sha256,
+};
+
+use crate::harbor::{field, get, make, status};
+
+/// Pushes an image with this configuration; gives its manifest.
+async fn push(
+    client: &RegistryClient,
+    repo: &str,
+    reference: &str,
+    config: &[u8],
+    subject: Option<&[u8]>,
+) -> anyhow::Result<Vec<u8>> {
+    client.push_blob(repo, config).await?;
+    let mut manifest = image(config, &[]);
+    if let Some(subject) = subject {
+        manifest["subject"] = descriptor(MANIFEST, subject);
+        manifest["artifactType"] = json!("application/vnd.cncf.notary.signature");
+    }
+    let manifest = manifest.to_string().into_bytes();
+    let reference = reference.replace("DIGEST", &sha256(&manifest));
+    let put = client.put_manifest(repo, &reference, MANIFEST, &manifest);
+    ensure!(put.await?.status() == 201, "{repo}:{reference}");
+    Ok(manifest)
+}
+
+#[tokio::test]
+async fn artifacts_say_what_their_configurations_do() -> anyhow::Result<()> {
+    let registry = Registry::start(
+        Kind::Files,
+        &[
+            LOCAL,
+            ("SKALD_REGISTRY_LIMITS_CONFIG_SIZE_MAX", "64KiB"),
+            ("SKALD_REGISTRY_DATABASE_BLOB_BYTES_MAX", "1KiB"),
+        ],
+    );
+    let registry = registry.await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    let password = std::fs::read_to_string(file)?;
+    let admin = registry.client().login("admin", password.trim());
+    let config = |filler: usize| {
+        let history = json!([
+            {"created": "2026-01-02T03:04:05Z", "created_by": "COPY . /"},
+            {"created_by": "CMD", "empty_layer": true},
+        ]);
+        json!({
+            "architecture": "arm64", "os": "linux", "created": "2026-01-02T03:04:05Z",
+            "author": "ann", "config": {"Env": ["A=b"], "Cmd": ["run", "x".repeat(filler)]},
+            "history": history,
+        })
+    };
+    let bytes_of = |config: Value| config.to_string().into_bytes();
+    // In the database, in the store, too large, nothing that is understood.
+    let small = push(&admin, "team/app", "small", &bytes_of(config(1)), None).await?;
+    let (stored, large) = (bytes_of(config(9000)), bytes_of(config(70_000)));
+    push(&admin, "team/app", "stored", &stored, None).await?;
+    push(&admin, "team/app", "large", &large, None).await?;
+    push(&admin, "team/app", "none", b"not JSON", None).await?;
+    push(&admin, "team/app", "DIGEST", b"{}", Some(&small)).await?;
+    let mut part = descriptor(MANIFEST, &small);
+    part["platform"] = json!({"architecture": "arm64", "os": "linux", "variant": "v8"});
+    part["annotations"] = json!({"a": "b"});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [part]});
+    let index = index.to_string().into_bytes();
+    let put = admin.put_manifest("team/app", "index", INDEX, &index);
+    assert_eq!(put.await?.status(), 201);
+
+    let artifacts = "/projects/team/repositories/app/artifacts";
+    let listed = get(&admin, artifacts).await?;
+    let find = |tag: &str| {
+        let list = listed.as_array().into_iter().flatten();
+        let mut found = list.filter(|one| field(&one["tags"], "name") == [tag]);
+        found.next().cloned().unwrap_or_default()
+    };
+    let told = json!({
+        "architecture": "arm64", "os": "linux", "created": "2026-01-02T03:04:05Z",
+        "author": "ann", "config": {"Env": ["A=b"], "Cmd": ["run", "x"]},
+    });
+    let found = find("small");
+    assert_eq!(found["extra_attrs"], told);
+    assert_eq!(found["repository_name"], "team/app");
+    assert_eq!(
+        (&found["type"], &found["media_type"]),
+        (&json!("IMAGE"), &found["artifact_type"])
+    );
+    assert_eq!(found["manifest_media_type"], MANIFEST);
+    assert_eq!(found["accessories"][0]["type"], "signature.notation");
+    let tag = &found["tags"][0];
+    assert_eq!(
+        (&tag["signed"], &tag["immutable"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(find("stored")["extra_attrs"]["os"], "linux");
+    for tag in ["large", "none"] {
+        assert_eq!(find(tag)["extra_attrs"], Value::Null, "{tag}");
+    }
+    let index = find("index");
+    assert_eq!(index["media_type"], INDEX);
+    let reference = &index["references"][0];
+    assert_eq!(reference["child_digest"], json!(sha256(&small)));
+    assert_eq!(reference["platform"]["variant"], "v8");
+    assert_eq!(reference["annotations"]["a"], "b");
+    let one = get(&admin, &format!("{artifacts}/small?with_accessory=false")).await?;
+    assert_eq!(
+        (&one["extra_attrs"], &one["accessories"]),
+        (&told, &json!([]))
+    );
+    assert_eq!(one["addition_links"]["build_history"]["absolute"], false);
+
+    let selector = json!([{"kind": "doublestar", "decoration": "matches", "pattern": "sm*"}]);
+    let rule = json!({"tag_selectors": selector});
+    make(&admin, "/projects/team/immutabletagrules", rule).await?;
+    for (tag, is_held) in [("small", true), ("stored", false)] {
+        let path = format!("{artifacts}/{tag}?with_immutable_status=true");
+        assert_eq!(get(&admin, &path).await?["tags"][0]["immutable"], is_held);
+        let path = format!("{artifacts}/{tag}/tags?with_immutable_status=true");
+        assert_eq!(get(&admin, &path).await?[0]["immutable"], is_held);
+    }
+
+    let link = one["addition_links"]["build_history"]["href"].as_str();
+    let link = link.context("no link")?.replace("/api/v2.0", "");
+    let history = get(&admin, &link).await?;
+    assert_eq!(field(&history, "created_by"), ["COPY . /", "CMD"]);
+    assert_eq!(history[1]["empty_layer"], true);
+    let stranger = registry.client();
+    assert_eq!(
+        status(stranger, Method::GET, &link, Value::Null).await?,
+        401
+    );
+    for (tag, expected) in [
+        ("stored", 200),
+        ("large", 400),
+        ("none", 400),
+        ("index", 400),
+        ("no", 404),
+    ] {
+        let path = format!("{artifacts}/{tag}/additions/build_history");
+        let given = status(&admin, Method::GET, &path, Value::Null).await?;
+        assert_eq!(given, expected, "{tag}");
+    }
+    Ok(())
+}
