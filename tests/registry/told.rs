@@ -5,10 +5,10 @@ use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
-    INDEX, Kind, LOCAL, MANIFEST, Registry, RegistryClient, descriptor, image, sha256,
+    INDEX, Kind, LOCAL, MANIFEST, Registry, RegistryClient, bytes, descriptor, image, sha256,
 };
 
-use crate::harbor::{field, get, make, status};
+use crate::harbor::{PASSWORD, field, get, make, start, status};
 
 /// Pushes an image with this configuration; gives its manifest.
 async fn push(
@@ -145,5 +145,95 @@ async fn artifacts_say_what_their_configurations_do() -> anyhow::Result<()> {
         let given = status(&admin, Method::GET, &path, Value::Null).await?;
         assert_eq!(given, expected, "{tag}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn projects_say_whose_they_are_and_what_the_caller_is_there() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let user = json!({"username": "ann", "password": PASSWORD});
+    make(&admin, "/users", user).await?;
+    let ann = registry.client().login("ann", PASSWORD);
+    let everyone = json!({"project_creation_restriction": "everyone"});
+    let set = status(&admin, Method::PUT, "/configurations", everyone);
+    assert_eq!(set.await?, 200);
+    make(&ann, "/projects", json!({"project_name": "team"})).await?;
+    admin.push_image("pushed/app", "v1", &bytes(1, 10)).await?;
+    let open = json!({"project_name": "open", "metadata": {"public": "true"}});
+    make(&admin, "/projects", open).await?;
+
+    let team = get(&ann, "/projects/team").await?;
+    assert_eq!(
+        (&team["owner_name"], &team["owner_id"]),
+        (&json!("ann"), &json!(2))
+    );
+    assert_eq!(
+        (&team["chart_count"], &team["cve_allowlist"]["items"]),
+        (&json!(0), &json!([]))
+    );
+    let own = get(&ann, "/projects?owner=ann").await?;
+    assert_eq!(field(&own, "name"), ["team"]);
+    assert_eq!(
+        get(&admin, "/projects/pushed").await?["owner_name"],
+        "admin"
+    );
+    let member = json!({"role_id": 4, "member_user": {"username": "ann"}});
+    make(&admin, "/projects/pushed/members", member).await?;
+    let seen = get(&ann, "/projects?sort=name").await?;
+    assert_eq!(field(&seen, "name"), ["open", "pushed", "team"]);
+    assert_eq!(field(&seen, "current_user_role_id"), [0, 4, 1]);
+    assert_eq!(
+        field(&seen, "current_user_role_ids"),
+        [json!([]), json!([4]), json!([1])]
+    );
+
+    // What is pushed of all repositories, and the newest of each.
+    admin.push_image("pushed/app", "v2", &bytes(2, 10)).await?;
+    admin
+        .push_image("pushed/other", "v1", &bytes(3, 10))
+        .await?;
+    let number = &get(&admin, "/projects/pushed").await?["project_id"];
+    let names = |list: &Value| {
+        let list = list.as_array().into_iter().flatten();
+        let name = |one: &Value| {
+            (
+                one["repository_name"].clone(),
+                one["tags"][0]["name"].clone(),
+            )
+        };
+        list.map(name).collect::<Vec<_>>()
+    };
+    let is = |repo: &str, tag: &str| (json!(repo), json!(tag));
+    let all = get(&ann, &format!("/projects/{number}/artifacts")).await?;
+    let (app, other) = (is("pushed/app", "v2"), is("pushed/other", "v1"));
+    assert_eq!(
+        names(&all),
+        [other.clone(), app.clone(), is("pushed/app", "v1")]
+    );
+    assert_eq!(all[0]["extra_attrs"]["architecture"], "amd64");
+    let newest = get(&ann, "/projects/pushed/artifacts?latest_in_repository=true").await?;
+    assert_eq!(names(&newest), [other, app]);
+    let found = get(&ann, "/projects/pushed/artifacts?q=tags=v1&page_size=1").await?;
+    assert_eq!(names(&found), [is("pushed/other", "v1")]);
+    let nobody = registry.client();
+    assert_eq!(get(nobody, "/projects/open/artifacts").await?, json!([]));
+    for (client, path, expected) in [
+        (nobody, "/projects/pushed/artifacts", 401),
+        (&ann, "/projects/none/artifacts", 404),
+    ] {
+        assert_eq!(
+            status(client, Method::GET, path, Value::Null).await?,
+            expected,
+            "{path}"
+        );
+    }
+    make(&admin, "/projects", json!({"project_name": "private"})).await?;
+    let hidden = status(
+        &ann,
+        Method::GET,
+        "/projects/private/artifacts",
+        Value::Null,
+    );
+    assert_eq!(hidden.await?, 404);
     Ok(())
 }

@@ -195,7 +195,7 @@ fn is_open(parts: &Parts) -> bool {
     let is_open = match (path.next(), path.next(), path.next()) {
         (Some("search" | "repositories"), None, _) => true,
         (Some("projects"), _, None) => true,
-        (Some("projects"), Some(_), Some(what)) => what == "repositories",
+        (Some("projects"), Some(_), Some(what)) => matches!(what, "repositories" | "artifacts"),
         _ => false,
     };
     is_open && matches!(parts.method, Method::GET | Method::HEAD)

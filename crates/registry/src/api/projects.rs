@@ -50,6 +50,7 @@ const PROJECTS: Asks = Asks {
     filters: &[
         Shorthand::Part("name", "name"),
         Shorthand::Whole("public", "public"),
+        Shorthand::Whole("owner", "owner_name"),
     ],
     others: &["project_name", "with_detail"],
 };
@@ -176,7 +177,9 @@ async fn list(admin: Admin) -> Outcome {
         let listing = admin.listing(&PROJECTS)?;
         let reach = admin.reach();
         let projects = admin.registry.meta().projects(&reach, &listing);
-        Ok(admin.page(&listing, projects.await?))
+        let mut projects = projects.await?;
+        tell_roles(&admin, &mut projects.rows).await?;
+        Ok(admin.page(&listing, projects))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -282,11 +285,29 @@ pub(super) async fn named(admin: &Admin, id: i64) -> Result<String, Error> {
     Err(Error::new(Code::NameUnknown, message))
 }
 
+/// Has projects say which role the caller has there.
+async fn tell_roles(admin: &Admin, projects: &mut [Project]) -> Result<(), Error> {
+    let Caller::Account(account) = &admin.caller else {
+        return Ok(());
+    };
+    for project in projects {
+        let meta = admin.registry.meta();
+        let standing = meta.standing(Some(account.id), &project.name).await?;
+        if let Some(role) = standing.role {
+            project.current_user_role_id = role.number();
+            project.current_user_role_ids = vec![role.number()];
+        }
+    }
+    Ok(())
+}
+
 async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
     let shown = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
-        Ok(Json(found(&admin, &name).await?))
+        let mut project = found(&admin, &name).await?;
+        tell_roles(&admin, std::slice::from_mut(&mut project)).await?;
+        Ok(Json(project))
     };
     let shown = shown.await;
     admin.outcome(shown)

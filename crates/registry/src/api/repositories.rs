@@ -4,7 +4,7 @@ use axum::Json;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::projects::found;
+use super::projects::{found, owner};
 use super::query::{Asks, PAGES};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
 use super::{attributes, companions};
@@ -41,6 +41,12 @@ pub(super) fn operations(all: Operations) -> Operations {
         list_all,
     )
     .list(repositories, "Repositories of a project", &REPOS, list)
+    .list(
+        "/projects/{project}/artifacts",
+        "Artifacts of all repositories of a project, or the newest of each",
+        &PROJECT_ARTIFACTS,
+        artifacts_of_project,
+    )
     .get(
         repository,
         "A repository; - is the one named as its project",
@@ -82,6 +88,19 @@ const ARTIFACTS: Asks = Asks {
     columns: ARTIFACT_COLUMNS,
     filters: &[],
     others: WITH,
+};
+const PROJECT_ARTIFACTS: Asks = Asks {
+    columns: ARTIFACT_COLUMNS,
+    filters: &[],
+    others: &[
+        "latest_in_repository",
+        "with_tag",
+        "with_label",
+        "with_scan_overview",
+        "with_sbom_overview",
+        "with_immutable_status",
+        "with_accessory",
+    ],
 };
 /// Where an artifact is copied from.
 pub(super) const WITH_FROM: Asks = Asks {
@@ -215,6 +234,26 @@ async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, Stri
         let mut artifacts = meta.artifacts(&repo, &listing).await?;
         if artifacts.total == 0 && !meta.has_repo(&repo).await? {
             return Err(unknown_repo(&repo));
+        }
+        relate(&admin, &project, &mut artifacts.rows).await?;
+        attributes::complete(&admin.registry, &mut artifacts.rows).await;
+        Ok(admin.page(&listing, artifacts))
+    };
+    let listed = listed.await;
+    admin.outcome(listed)
+}
+
+async fn artifacts_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
+    let listed = async {
+        let project = owner(&admin, project).await?;
+        admin.require_role(&project, None).await?;
+        let listing = admin.listing(&PROJECT_ARTIFACTS)?;
+        let is_newest = admin.param("latest_in_repository") == Some("true");
+        let meta = admin.registry.meta();
+        let artifacts = meta.project_artifacts(&project, is_newest, &listing);
+        let mut artifacts = artifacts.await?;
+        if artifacts.total == 0 {
+            found(&admin, &project).await?;
         }
         relate(&admin, &project, &mut artifacts.rows).await?;
         attributes::complete(&admin.registry, &mut artifacts.rows).await;

@@ -33,8 +33,17 @@ pub(crate) struct Project {
     pub(crate) created: String,
     #[serde(rename = "update_time")]
     pub(crate) updated: String,
+    /// The account that made it; 0 if that is not known.
+    pub(crate) owner_id: i64,
+    pub(crate) owner_name: String,
     pub(crate) repo_count: i64,
+    /// Charts are in repositories, as everything.
+    pub(crate) chart_count: i64,
     pub(crate) metadata: Metadata,
+    pub(crate) cve_allowlist: CveAllowlist,
+    /// The numbers of the caller's role, where it has one.
+    pub(crate) current_user_role_id: i64,
+    pub(crate) current_user_role_ids: Vec<i64>,
     /// The registry that it is a cache of.
     pub(crate) registry_id: Option<i64>,
     #[serde(skip)]
@@ -52,6 +61,13 @@ pub(crate) struct Metadata {
     pub(crate) retention_id: Option<String>,
 }
 
+/// What would be let pass although scans find it: nothing, as none is made. Harbor's pages want to see it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CveAllowlist {
+    project_id: i64,
+    items: [(); 0],
+}
+
 /// A moment as text.
 pub(crate) fn time(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
@@ -64,22 +80,30 @@ macro_rules! project_columns {
         "p.id, p.name, p.public, p.created_ms, \
          (SELECT COUNT(*) FROM repo r WHERE r.project_id = p.id), q.hard, q.used, p.upstream_id, \
          COALESCE(p.updated_ms, p.created_ms), (SELECT COUNT(*) FROM project_rule u \
-         WHERE u.project_id = p.id AND u.kind = 'retention')"
+         WHERE u.project_id = p.id AND u.kind = 'retention'), COALESCE(o.id, 0), \
+         COALESCE(o.name, '')"
+    };
+}
+
+/// Projects with their quotas and with who made them.
+macro_rules! project_rows {
+    () => {
+        "FROM project p JOIN quota q ON q.project_id = p.id \
+         LEFT JOIN account o ON o.id = p.owner_id WHERE "
     };
 }
 
 const PROJECT: &str = concat!(
     "SELECT ",
     project_columns!(),
-    " FROM project p JOIN quota q ON q.project_id = p.id WHERE p.name = $1"
+    " ",
+    project_rows!(),
+    "p.name = $1"
 );
 /// Those that the viewer may see.
 const PROJECTS: Source = Source {
     columns: project_columns!(),
-    from: concat!(
-        "FROM project p JOIN quota q ON q.project_id = p.id WHERE ",
-        visible!("$1")
-    ),
+    from: concat!(project_rows!(), visible!("$1")),
     order: "p.name",
 };
 
@@ -87,6 +111,7 @@ const PROJECTS: Source = Source {
 pub(crate) const PROJECT_COLUMNS: &[Column] = &[
     Column::new("name", Kind::Text, "p.name"),
     Column::new("project_id", Kind::Number, "p.id"),
+    Column::new("owner_name", Kind::Text, "COALESCE(o.name, '')"),
     Column::new("public", Kind::Flag, "p.public"),
     Column::new("creation_time", Kind::Moment, "p.created_ms"),
     Column::new(
@@ -123,7 +148,16 @@ fn project(row: &AnyRow) -> Result<Project, sqlx::Error> {
         name: row.try_get(1)?,
         created: time(row.try_get(3)?),
         updated: time(row.try_get(8)?),
+        owner_id: row.try_get(10)?,
+        owner_name: row.try_get(11)?,
         repo_count: row.try_get(4)?,
+        chart_count: 0,
+        cve_allowlist: CveAllowlist {
+            project_id: id,
+            items: [],
+        },
+        current_user_role_id: 0,
+        current_user_role_ids: Vec::new(),
         metadata: Metadata {
             public: is_public.to_string(),
             retention_id: (rules > 0).then(|| id.to_string()),
@@ -240,7 +274,7 @@ impl Change for CreateProject {
             let message = format!("there is a project {} already", self.name);
             return Err(Error::new(Code::Conflict, message).into());
         }
-        let id = make_project(tx, &self.name, self.is_public).await?;
+        let id = make_project(tx, &self.who, &self.name, self.is_public).await?;
         if let Some(hard) = self.hard {
             bound!("UPDATE quota SET hard = $1 WHERE project_id = $2", hard, id)
                 .execute(&mut *tx.conn)

@@ -134,10 +134,16 @@ pub(crate) struct TagInfo {
 
 /// The manifests that are listed: not those that only indexes have, which are told with them.
 macro_rules! is_listed {
-    () => {
-        "(EXISTS (SELECT 1 FROM tag a WHERE a.manifest_id = m.id) \
-         OR NOT EXISTS (SELECT 1 FROM manifest_child i \
-             WHERE i.repo_id = m.repo_id AND i.digest = m.digest))"
+    ($manifest:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM tag a WHERE a.manifest_id = ",
+            $manifest,
+            ".id) OR NOT EXISTS (SELECT 1 FROM manifest_child i WHERE i.repo_id = ",
+            $manifest,
+            ".repo_id AND i.digest = ",
+            $manifest,
+            ".digest))"
+        )
     };
 }
 
@@ -196,7 +202,7 @@ const ARTIFACTS: Source = Source {
     from: concat!(
         "FROM manifest m JOIN repo r ON r.id = m.repo_id \
          LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1 AND ",
-        is_listed!()
+        is_listed!("m")
     ),
     ..ARTIFACTS_AND_PARTS
 };
@@ -213,6 +219,29 @@ const ARTIFACTS_AND_PARTS: Source = Source {
     from: "FROM manifest m JOIN repo r ON r.id = m.repo_id \
      LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1",
     order: "m.pushed_ms DESC, m.id DESC",
+};
+
+/// Those of all repositories of a project, newest first.
+const PROJECT_ARTIFACTS: Source = Source {
+    from: concat!(
+        "FROM manifest m JOIN repo r ON r.id = m.repo_id JOIN project p ON p.id = r.project_id \
+         LEFT JOIN pull u ON u.manifest_id = m.id WHERE p.name = $1 AND ",
+        is_listed!("m")
+    ),
+    order: "m.id DESC",
+    ..ARTIFACTS_AND_PARTS
+};
+
+/// The newest of each repository of a project.
+const NEWEST_ARTIFACTS: Source = Source {
+    from: concat!(
+        "FROM manifest m JOIN repo r ON r.id = m.repo_id JOIN project p ON p.id = r.project_id \
+         LEFT JOIN pull u ON u.manifest_id = m.id WHERE p.name = $1 AND m.id = (\
+         SELECT n.id FROM manifest n WHERE n.repo_id = r.id AND ",
+        is_listed!("n"),
+        " ORDER BY n.pushed_ms DESC, n.id DESC LIMIT 1)"
+    ),
+    ..PROJECT_ARTIFACTS
 };
 
 const DIGEST: Column = Column::new("digest", Kind::Text, "m.digest");
@@ -301,7 +330,7 @@ impl Meta {
     async fn counted(&self, mut found: Listed<RepoInfo>) -> Result<Listed<RepoInfo>, Error> {
         let sql = concat!(
             "SELECT COUNT(*) FROM manifest m WHERE m.repo_id = $1 AND ",
-            is_listed!()
+            is_listed!("m")
         );
         let _turn = self.long_lists.acquire().await;
         for repo in &mut found.rows {
@@ -338,7 +367,7 @@ impl Meta {
         digest: &Digest,
     ) -> Result<Option<Artifact>, Error> {
         let listing = Listing::one(&DIGEST, Operand::from(digest.as_str()));
-        let found = self.manifests(&ARTIFACTS_AND_PARTS, repo, &listing);
+        let found = self.manifests(&ARTIFACTS_AND_PARTS, repo.as_str(), &listing);
         Ok(found.await?.rows.pop())
     }
 
@@ -349,17 +378,31 @@ impl Meta {
         repo: &RepoName,
         listing: &Listing,
     ) -> Result<Listed<Artifact>, Error> {
-        self.manifests(&ARTIFACTS, repo, listing).await
+        self.manifests(&ARTIFACTS, repo.as_str(), listing).await
+    }
+
+    /// The same of all repositories of a project, or only the newest of each.
+    pub(crate) async fn project_artifacts(
+        &self,
+        project: &str,
+        is_newest: bool,
+        listing: &Listing,
+    ) -> Result<Listed<Artifact>, Error> {
+        let source = match is_newest {
+            true => &NEWEST_ARTIFACTS,
+            false => &PROJECT_ARTIFACTS,
+        };
+        self.manifests(source, project, listing).await
     }
 
     async fn manifests(
         &self,
         source: &Source,
-        repo: &RepoName,
+        of: &str,
         listing: &Listing,
     ) -> Result<Listed<Artifact>, Error> {
-        let repo = Operand::from(repo.as_str());
-        let mut artifacts = self.list(source, vec![repo], listing, artifact).await?;
+        let of = vec![Operand::from(of)];
+        let mut artifacts = self.list(source, of, listing, artifact).await?;
         let sql = "SELECT name, updated_ms FROM tag WHERE manifest_id = $1 ORDER BY name";
         for artifact in &mut artifacts.rows {
             let (artifact_id, repository_id) = (artifact.id, artifact.repository_id);

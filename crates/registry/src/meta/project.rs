@@ -9,7 +9,7 @@ use super::outbox::{Event, tell};
 use super::setting;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
-use crate::who::Who;
+use crate::who::{Kind, Who};
 
 /// A repository that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Re
         );
         return Err(Error::new(Code::NameUnknown, message).into());
     }
-    let id = make_project(tx, name, false).await?;
+    let id = make_project(tx, who, name, false).await?;
     tell_made(tx, who, name, id).await?;
     Ok(id)
 }
@@ -78,14 +78,18 @@ pub(super) async fn told(tx: &mut Tx<'_>, id: i64) -> Result<Value, sqlx::Error>
 /// Makes a project, of which nobody is told yet.
 pub(super) async fn make_project(
     tx: &mut Tx<'_>,
+    who: &Who,
     name: &str,
     public: bool,
 ) -> Result<i64, Failure> {
+    let owner = (who.kind == Kind::User).then_some(who.name.as_str());
     let made = bound!(
-        "INSERT INTO project (name, public, created_ms) VALUES ($1, $2, $3) RETURNING id",
+        "INSERT INTO project (name, public, created_ms, owner_id) \
+         VALUES ($1, $2, $3, (SELECT id FROM account WHERE name = $4)) RETURNING id",
         name,
         i64::from(public),
         tx.now_ms,
+        owner,
     );
     let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
     let hard = match tx.new_projects.hard {

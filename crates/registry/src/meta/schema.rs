@@ -34,6 +34,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0025.sql"),
     include_str!("schema/0026.sql"),
     include_str!("schema/0027.sql"),
+    include_str!("schema/0028.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.
