@@ -1,12 +1,15 @@
 //! What clients of Harbor read: what artifacts, projects and repositories say of themselves, and what
 //! else there is to ask for.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::registry::{
     INDEX, Kind, LOCAL, MANIFEST, Registry, RegistryClient, bytes, descriptor, image, sha256,
 };
+use tests::wait_for;
 
 use crate::harbor::{PASSWORD, field, get, make, start, status};
 
@@ -235,5 +238,70 @@ async fn projects_say_whose_they_are_and_what_the_caller_is_there() -> anyhow::R
         Value::Null,
     );
     assert_eq!(hidden.await?, 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn repositories_say_what_is_said_of_them_and_how_often_they_are_pulled() -> anyhow::Result<()>
+{
+    let (registry, admin) = start().await?;
+    for (name, role) in [("dev", 2), ("guest", 3)] {
+        make(
+            &admin,
+            "/users",
+            json!({"username": name, "password": PASSWORD}),
+        )
+        .await?;
+        admin.push_image("team/a/b", "v1", &bytes(1, 10)).await?;
+        let member = json!({"role_id": role, "member_user": {"username": name}});
+        make(&admin, "/projects/team/members", member).await?;
+    }
+    let dev = registry.client().login("dev", PASSWORD);
+    let guest = registry.client().login("guest", PASSWORD);
+    let path = "/projects/team/repositories/a%252Fb";
+    let found = get(&guest, path).await?;
+    assert_eq!(
+        (&found["description"], &found["pull_count"]),
+        (&json!(""), &json!(0))
+    );
+    // Harbor's client in Go sends all that it was told before.
+    let mut described = found.clone();
+    described["description"] = json!("# Ours & theirs");
+    let long = json!({"description": "x".repeat((16 << 10) + 1)});
+    for (client, path, body, expected) in [
+        (&guest, path, described.clone(), 403),
+        (&dev, path, long, 400),
+        (
+            &dev,
+            "/projects/team/repositories/none",
+            described.clone(),
+            404,
+        ),
+        (&dev, path, described, 200),
+    ] {
+        assert_eq!(
+            status(client, Method::PUT, path, body).await?,
+            expected,
+            "{path}"
+        );
+    }
+    let listed = get(&guest, "/projects/team/repositories").await?;
+    assert_eq!(field(&listed, "description"), ["# Ours & theirs"]);
+    let told = get(&admin, "/audit-logs?q=event=update_repository").await?;
+    assert_eq!(field(&told, "username"), ["dev"]);
+
+    for _ in 0..3 {
+        guest
+            .get("/v2/team/a/b/manifests/v1")
+            .await?
+            .context("no manifest")?;
+    }
+    wait_for("the pulls", Duration::from_secs(60), async || {
+        let found = get(&guest, path).await.ok()?;
+        (found["pull_count"] == 3).then_some(())
+    })
+    .await?;
+    let found = get(&guest, "/search?q=a/b").await?;
+    assert_eq!(field(&found["repository"], "pull_count"), [3]);
     Ok(())
 }

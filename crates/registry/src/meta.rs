@@ -19,6 +19,7 @@ mod connect;
 mod content;
 mod data;
 mod delete;
+mod describe;
 mod diff;
 mod error;
 mod execution;
@@ -86,6 +87,7 @@ pub(crate) use content::{
 };
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub(crate) use delete::DeleteManifest;
+pub(crate) use describe::DescribeRepo;
 pub use error::MetaError;
 pub(crate) use execution::{
     EXECUTION_COLUMNS, Execution, GoOn, Remember, State, StopExecution, Task, Trigger, Work,

@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use super::projects::{found, owner};
 use super::query::{Asks, PAGES};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete, wrong};
 use super::{attributes, companions};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{
     ARTIFACT_COLUMNS, Artifact, Column, Condition, DeleteManifest, DeleteRepo, DeleteTag,
-    HISTORY_COLUMNS, Kind, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
+    DescribeRepo, HISTORY_COLUMNS, Kind, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
@@ -21,6 +21,8 @@ use crate::who::Who;
 
 /// Manifests, and blobs, of a repository that one transaction removes with it.
 const PART_MAX: i64 = 64;
+/// Bytes of what is said of a repository.
+const DESCRIPTION_BYTES_MAX: usize = 16 << 10;
 
 /// What can be done with repositories, artifacts and tags.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -52,6 +54,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         "A repository; - is the one named as its project",
         show,
     )
+    .put(repository, "Say something of a repository", describe)
     .delete(repository, "Remove a repository", delete)
     .list(
         artifacts,
@@ -386,6 +389,38 @@ async fn show(admin: Admin, Path((project, repository)): Path<(String, String)>)
     };
     let shown = shown.await;
     admin.outcome(shown)
+}
+
+/// What is said of a repository.
+#[derive(Debug, Deserialize)]
+struct Description {
+    description: String,
+}
+
+async fn describe(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+    Body(request): Body<Description>,
+) -> Outcome {
+    let done = async {
+        let role = Role::Developer;
+        admin.require_action(&project, Action::Push, role).await?;
+        let description = request.description;
+        if description.len() > DESCRIPTION_BYTES_MAX {
+            let bytes = description.len();
+            return Err(wrong(format!(
+                "a description has at most {DESCRIPTION_BYTES_MAX} bytes, this one {bytes}"
+            )));
+        }
+        let describe = DescribeRepo {
+            who: admin.who(),
+            repo: repo(&project, &repository)?,
+            description,
+        };
+        admin.registry.meta().change(describe).await
+    };
+    let done = done.await;
+    admin.outcome(done)
 }
 
 async fn delete_artifact(

@@ -36,7 +36,10 @@ pub(crate) struct RepoInfo {
     pub(crate) id: i64,
     pub(crate) project_id: i64,
     pub(crate) name: String,
+    pub(crate) description: String,
     pub(crate) artifact_count: i64,
+    /// How often a manifest of it was pulled.
+    pub(crate) pull_count: i64,
     pub(crate) creation_time: String,
     /// When it was pushed to last.
     pub(crate) update_time: String,
@@ -169,7 +172,8 @@ macro_rules! repo_columns {
     () => {
         concat!(
             "r.id, r.name, r.created_ms, r.project_id, ",
-            repo_updated!()
+            repo_updated!(),
+            ", r.description, r.pulls"
         )
     };
 }
@@ -196,6 +200,8 @@ pub(crate) const REPO_COLUMNS: &[Column] = &[
     Column::new("project_id", Kind::Number, "r.project_id"),
     Column::new("creation_time", Kind::Moment, "r.created_ms"),
     Column::new("update_time", Kind::Moment, repo_updated!()),
+    Column::new("description", Kind::Text, "r.description"),
+    Column::new("pull_count", Kind::Number, "r.pulls"),
 ];
 
 const ARTIFACTS: Source = Source {
@@ -293,7 +299,9 @@ fn repo(row: &sqlx::any::AnyRow) -> Result<RepoInfo, sqlx::Error> {
         name: row.try_get(1)?,
         creation_time: time(row.try_get(2)?),
         update_time: time(row.try_get(4)?),
+        description: row.try_get(5)?,
         artifact_count: 0,
+        pull_count: row.try_get(6)?,
     })
 }
 

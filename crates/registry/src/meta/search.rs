@@ -20,9 +20,11 @@ pub(crate) struct FoundProject {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct FoundRepo {
     pub(crate) repository_name: String,
+    pub(crate) project_id: i64,
     pub(crate) project_name: String,
     pub(crate) project_public: bool,
     pub(crate) artifact_count: i64,
+    pub(crate) pull_count: i64,
 }
 
 /// That the viewer at a place of the statement may see the project `p`: everybody may, or it has a
@@ -97,12 +99,14 @@ impl Meta {
                 project_name: row.try_get(1)?,
                 project_public: row.try_get::<i64, _>(2)? != 0,
                 artifact_count: row.try_get(3)?,
+                project_id: row.try_get(4)?,
+                pull_count: row.try_get(5)?,
             })
         };
         let (viewer, names, condition) = reach.condition();
         let sql = format!(
             "SELECT r.name, p.name, p.public, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id) \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), p.id, r.pulls \
              FROM repo r JOIN project p ON p.id = r.project_id \
              WHERE r.name LIKE $1 ESCAPE '!' AND {condition} ORDER BY r.name LIMIT $3"
         );
