@@ -11,6 +11,8 @@ use crate::auth::Caller;
 use crate::error::Error;
 use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
 
+/// What Harbor calls groups that no directory looks after.
+const HTTP: i64 = 2;
 /// Bytes of the longest name.
 const NAME_BYTES_MAX: usize = 128;
 
@@ -51,6 +53,8 @@ const SEARCH: Asks = Asks {
 #[derive(Debug, Deserialize)]
 struct Request {
     group_name: String,
+    /// 1 of LDAP, 2 of HTTP, 3 of OIDC: who says so wants to see it again. All are looked after here.
+    group_type: Option<i64>,
 }
 
 async fn list(admin: Admin) -> Outcome {
@@ -89,12 +93,16 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
                 "a group's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_`, `-` and `@`"
             )));
         }
-        let who = admin.who();
-        let id = admin
-            .registry
-            .meta()
-            .change(CreateGroup { who, name })
-            .await?;
+        let kind = request.group_type.unwrap_or(HTTP);
+        if !(1..=3).contains(&kind) {
+            return Err(wrong(format!("group_type={kind}: it is 1, 2 or 3")));
+        }
+        let create = CreateGroup {
+            who: admin.who(),
+            name,
+            kind,
+        };
+        let id = admin.registry.meta().change(create).await?;
         Ok(made("usergroups", id))
     };
     let created = created.await;

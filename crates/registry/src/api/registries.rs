@@ -19,7 +19,9 @@ const DOCKER_HUB: &str = "docker.io";
 /// What can be done with other registries.
 pub(super) fn operations(all: Operations) -> Operations {
     let one = "/registries/{id}";
+    let kinds = "What kinds of other registries there are";
     all.list("/registries", "Other registries", &REGISTRIES, list)
+        .get("/replication/adapters", kinds, adapters)
         .make("/registries", "Make another registry known", create)
         .get(one, "Another registry", show)
         .put(one, "Change what is known of another registry", update)
@@ -41,6 +43,33 @@ struct Request {
     url: Option<String>,
     namespace: Option<String>,
     credential: Option<Credential>,
+}
+
+/// What is to change of a registry that is known. Harbor's clients say then without `credential` what is
+/// in it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Change {
+    #[serde(flatten)]
+    request: Request,
+    access_key: Option<String>,
+    access_secret: Option<Secret>,
+}
+
+impl Change {
+    fn request(mut self) -> Result<Request, Error> {
+        match (self.access_key, self.access_secret) {
+            (None, None) => {}
+            (Some(access_key), Some(Secret(access_secret))) => {
+                self.request.credential = Some(Credential {
+                    access_key,
+                    access_secret,
+                });
+            }
+            _ => return Err(wrong("access_key and access_secret change together")),
+        }
+        Ok(self.request)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -148,6 +177,15 @@ fn check_length(text: &str) -> Result<(), Error> {
     )))
 }
 
+/// What Harbor calls Docker's own registry, and any other.
+const HUB: &str = "docker-hub";
+const OTHER: &str = "docker-registry";
+
+async fn adapters(admin: Admin) -> Outcome {
+    let shown = admin.require_admin().map(|()| Json([HUB, OTHER]));
+    admin.outcome(shown)
+}
+
 /// A registry without its password.
 fn shown(upstream: &Upstream) -> Value {
     let text = &upstream.text;
@@ -157,7 +195,7 @@ fn shown(upstream: &Upstream) -> Value {
         "id": upstream.id,
         "name": text.name,
         "description": text.description,
-        "type": if text.namespace == DOCKER_HUB { "docker-hub" } else { "docker-registry" },
+        "type": if text.namespace == DOCKER_HUB { HUB } else { OTHER },
         "url": text.url,
         "namespace": text.namespace,
         "credential": credential,
@@ -202,9 +240,10 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(found)
 }
 
-async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Request>) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -> Outcome {
     let updated = async {
         admin.require_admin()?;
+        let request = change.request()?;
         let known = admin.registry.meta().known_upstream(id).await?;
         let moves = request.url.is_some() && request.credential.is_none();
         let text = request.on(known.text.clone(), admin.registry.sealer())?;

@@ -27,6 +27,9 @@ pub(crate) struct Group {
     pub(crate) id: i64,
     #[serde(rename = "group_name")]
     pub(crate) name: String,
+    /// What its maker called it; it makes no difference.
+    #[serde(rename = "group_type")]
+    pub(crate) kind: i64,
     pub(crate) creation_time: String,
 }
 
@@ -35,6 +38,7 @@ fn group(row: &sqlx::any::AnyRow) -> Result<Group, sqlx::Error> {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         creation_time: time(row.try_get(2)?),
+        kind: row.try_get(3)?,
     })
 }
 
@@ -43,7 +47,7 @@ fn unknown() -> Error {
 }
 
 const GROUPS: Source = Source {
-    columns: "g.id, g.name, g.created_ms",
+    columns: "g.id, g.name, g.created_ms, g.kind",
     from: "FROM user_group g WHERE 1 = 1",
     order: "g.name",
 };
@@ -67,7 +71,7 @@ impl Meta {
 
     /// A group by its number.
     pub(crate) async fn group(&self, id: i64) -> Result<Group, Error> {
-        let sql = "SELECT id, name, created_ms FROM user_group WHERE id = $1";
+        let sql = "SELECT id, name, created_ms, kind FROM user_group WHERE id = $1";
         let found = self.rows(bound!(sql, id), group).await?.pop();
         found.ok_or_else(unknown)
     }
@@ -82,6 +86,7 @@ impl Meta {
 pub(crate) struct CreateGroup {
     pub(crate) who: Who,
     pub(crate) name: String,
+    pub(crate) kind: i64,
 }
 
 #[async_trait]
@@ -96,10 +101,11 @@ impl Change for CreateGroup {
             return Err(Error::new(Code::Conflict, message).into());
         }
         let made = bound!(
-            "INSERT INTO user_group (name, created_ms) VALUES ($1, $2) \
+            "INSERT INTO user_group (name, created_ms, kind) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO NOTHING RETURNING id",
             self.name.as_str(),
             tx.now_ms,
+            self.kind,
         );
         let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
             let message = format!("there is a group {} already", self.name);
