@@ -305,3 +305,143 @@ async fn repositories_say_what_is_said_of_them_and_how_often_they_are_pulled() -
     assert_eq!(field(&found["repository"], "pull_count"), [3]);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_else_clients_ask_for_is_there() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    make(
+        &admin,
+        "/users",
+        json!({"username": "ann", "password": PASSWORD}),
+    )
+    .await?;
+    make(
+        &admin,
+        "/projects",
+        json!({"project_name": "team", "storage_limit": 1000}),
+    )
+    .await?;
+    make(&admin, "/projects", json!({"project_name": "hidden"})).await?;
+    let member = json!({"role_id": 2, "member_user": {"username": "ann"}});
+    make(&admin, "/projects/team/members", member).await?;
+    let ann = registry.client().login("ann", PASSWORD);
+
+    let known = get(&ann, "/retentions/metadatas").await?;
+    assert!(field(&known["templates"], "rule_template").contains(&json!("latestPushedK")));
+    assert_eq!(
+        known["tag_selectors"][0]["decorations"],
+        json!(["matches", "excludes"])
+    );
+    let adapters = get(&admin, "/replication/adapters").await?;
+    assert_eq!(adapters, json!(["docker-hub", "docker-registry"]));
+
+    // Terraform's provider says it so of what it has made.
+    let url = "https://up.example.org";
+    let up = make(&admin, "/registries", json!({"name": "up", "url": url})).await?;
+    let login = json!({"access_key": "me", "access_secret": "hush-hush", "url": url});
+    assert_eq!(status(&admin, Method::PUT, &up, login).await?, 200);
+    assert_eq!(get(&admin, &up).await?["credential"]["access_key"], "me");
+    let half = json!({"access_key": "you"});
+    assert_eq!(status(&admin, Method::PUT, &up, half).await?, 400);
+
+    let allowed = async |client: &RegistryClient, path: &str| -> anyhow::Result<Vec<String>> {
+        let list = get(client, path).await?;
+        let list = list.as_array().cloned().unwrap_or_default();
+        let text = |one: &Value| format!("{} {}", one["resource"], one["action"]);
+        Ok(list.iter().map(|one| text(one).replace('"', "")).collect())
+    };
+    let project = |name: &str| format!("/projects/{name}");
+    let team = get(&admin, &project("team")).await?["project_id"].clone();
+    let hidden = get(&admin, &project("hidden")).await?["project_id"].clone();
+    let path = format!("/users/current/permissions?scope=/project/{team}&relative=true");
+    let own = allowed(&ann, &path).await?;
+    for (permission, is_given) in [
+        (". read", true),
+        ("repository push", true),
+        ("repository delete", false),
+        ("member create", false),
+    ] {
+        assert_eq!(
+            own.contains(&permission.to_owned()),
+            is_given,
+            "{permission}"
+        );
+        assert!(
+            allowed(&admin, &path)
+                .await?
+                .contains(&permission.to_owned())
+        );
+    }
+    let path = format!("/users/current/permissions?scope=/project/{team}");
+    assert!(
+        allowed(&ann, &path)
+            .await?
+            .contains(&format!("/project/{team}/tag list"))
+    );
+    for scope in [
+        format!("/project/{hidden}"),
+        "/project/999".to_owned(),
+        String::new(),
+    ] {
+        let path = format!("/users/current/permissions?scope={scope}");
+        assert_eq!(allowed(&ann, &path).await?, Vec::<String>::new(), "{scope}");
+    }
+    let secret = json!({"secret": "Another1Secret"});
+    let set = status(&ann, Method::PUT, "/users/2/cli_secret", secret);
+    assert_eq!(set.await?, 412);
+
+    let logs = get(&ann, &format!("/projects/{team}/auditlog-exts")).await?;
+    let text = field(&logs, "operation_description");
+    assert!(text.contains(&json!("create project: team")), "{logs}");
+    assert_eq!(logs, get(&ann, "/auditlog-exts").await?);
+    let events = field(&get(&admin, "/auditlog-exts/events").await?, "event_type");
+    for log in get(&admin, "/auditlog-exts?q=operation_result=true")
+        .await?
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let event = format!("{}_{}", log["operation"], log["resource_type"]).replace('"', "");
+        assert!(
+            events.contains(&json!(event)) || event.ends_with("_registry"),
+            "{event}"
+        );
+    }
+    let group = make(
+        &admin,
+        "/usergroups",
+        json!({"group_name": "devs", "group_type": 3}),
+    )
+    .await?;
+    assert_eq!(get(&admin, &group).await?["group_type"], 3);
+    make(&admin, "/usergroups", json!({"group_name": "ops"})).await?;
+    assert_eq!(
+        field(
+            &get(&ann, "/usergroups/search?groupname=o").await?,
+            "group_type"
+        ),
+        [2]
+    );
+    let quota = get(&ann, &format!("/quotas/{team}")).await?;
+    assert_eq!(quota["hard"]["storage"], 1000);
+    assert!(quota["creation_time"].is_string() && quota["update_time"].is_string());
+    let volumes = get(&admin, "/systeminfo/volumes").await?;
+    assert_eq!(volumes["storage"].as_array().map(Vec::len), Some(1));
+    assert!(get(registry.client(), "/systeminfo").await?["current_time"].is_string());
+    let nobody = registry.client();
+    for (client, path, expected) in [
+        (&ann, "/auditlog-exts/events", 403),
+        (&ann, "/systeminfo/volumes", 403),
+        (&ann, "/replication/adapters", 403),
+        (nobody, "/retentions/metadatas", 401),
+        (nobody, "/users/current/permissions", 401),
+        (nobody, "/auditlog-exts", 401),
+    ] {
+        assert_eq!(
+            status(client, Method::GET, path, Value::Null).await?,
+            expected,
+            "{path}"
+        );
+    }
+    Ok(())
+}

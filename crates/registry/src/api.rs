@@ -18,6 +18,7 @@ mod labels;
 mod members;
 mod metadata;
 mod operations;
+mod permissions;
 mod projects;
 mod query;
 mod registries;
@@ -78,6 +79,7 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         copy::operations,
         labels::operations,
         accounts::operations,
+        permissions::operations,
         groups::operations,
         robots::operations,
         system::operations,

@@ -41,6 +41,11 @@ pub(super) fn operations(all: Operations) -> Operations {
         )
         .delete("/users/{id}", "Remove an account", delete)
         .put("/users/{id}/password", "Change a password", set_password)
+        .put(
+            "/users/{id}/cli_secret",
+            "Refused: passwords are for all clients",
+            set_cli_secret,
+        )
         .put(admin, "Make an account an administrator, or not", set_admin)
         .put(disabled, "Disable an account, or enable it", set_disabled)
 }
@@ -244,6 +249,13 @@ async fn check_own(admin: &Admin, password: Option<&str>) -> Result<(), Error> {
         }
         checked => checked.map(|_| ()),
     }
+}
+
+/// Those who log in somewhere else have a secret for programs in Harbor; nobody does here.
+async fn set_cli_secret(admin: Admin, Path(_): Path<i64>) -> Outcome {
+    let message = "accounts are the registry's own (db_auth) and have no secret for programs: \
+         log in with the password, or make a robot";
+    admin.outcome::<()>(Err(Error::new(Code::PreconditionFailed, message)))
 }
 
 /// Whether somebody is an administrator.

@@ -1,5 +1,6 @@
 //! The audit trail, as Harbor's clients ask for it.
 
+use axum::Json;
 use serde_json::{Value, json};
 
 use super::projects::{found, owner};
@@ -11,18 +12,27 @@ use crate::meta::{AUDIT_COLUMNS, AUDIT_PROJECT, Listed, Operand, Record, Test, t
 
 /// What can be asked of the audit trail.
 pub(super) fn operations(all: Operations) -> Operations {
-    all.list(
-        "/audit-logs",
-        "The audit trail: all of it, or that of the caller's projects; newest first",
-        &AUDIT,
-        list,
-    )
-    .list(
-        "/projects/{project}/logs",
-        "The audit trail of a project, newest first",
-        &AUDIT,
-        list_of_project,
-    )
+    let all_of_it = "The audit trail: all of it, or that of the caller's projects; newest first";
+    let of_project = "The audit trail of a project, newest first";
+    all.list("/audit-logs", all_of_it, &AUDIT, list)
+        .list("/auditlog-exts", all_of_it, &AUDIT, list)
+        .get(
+            "/auditlog-exts/events",
+            "What records tell of, as operation and type of resource",
+            events,
+        )
+        .list(
+            "/projects/{project}/logs",
+            of_project,
+            &AUDIT,
+            list_of_project,
+        )
+        .list(
+            "/projects/{project}/auditlog-exts",
+            of_project,
+            &AUDIT,
+            list_of_project,
+        )
 }
 
 const AUDIT: Asks = Asks {
@@ -30,6 +40,34 @@ const AUDIT: Asks = Asks {
     filters: &[],
     others: &[],
 };
+
+/// What happens to what, of what Harbor's clients know.
+const EVENTS: [&str; 18] = [
+    "create_artifact",
+    "delete_artifact",
+    "delete_tag",
+    "delete_repository",
+    "update_repository",
+    "create_project",
+    "update_project",
+    "delete_project",
+    "update_member",
+    "delete_member",
+    "create_user",
+    "update_user",
+    "delete_user",
+    "create_group",
+    "delete_group",
+    "create_robot",
+    "delete_robot",
+    "update_configuration",
+];
+
+async fn events(admin: Admin) -> Outcome {
+    let event = |event: &str| json!({"event_type": event});
+    let shown = admin.require_admin().map(|()| Json(EVENTS.map(event)));
+    admin.outcome(shown)
+}
 
 /// A record in Harbor's words, and as the log has it. From where others asked is the business of
 /// administrators.
@@ -43,6 +81,7 @@ fn shown(admin: &Admin, mut record: Record) -> Value {
         "id": record.id,
         "username": record.actor,
         "operation": record.operation,
+        "operation_description": record.described(),
         "operation_result": record.done,
         "resource_type": record.resource_type,
         "resource": record.resource,

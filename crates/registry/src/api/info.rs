@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::robots::ACCESS;
 use super::{Admin, Operations, Outcome};
 use crate::health;
+use crate::meta::time;
 use crate::registry::Registry;
 
 /// What can be asked.
@@ -15,6 +16,7 @@ pub(super) fn operations(all: Operations) -> Operations {
     all.get("/ping", "Whether there is somebody", async || "Pong")
         .get("/health", "How the registry is doing", show_health)
         .get("/systeminfo", "What this is", show_info)
+        .get("/systeminfo/volumes", "What there is room for", volumes)
         .get(
             "/statistics",
             "How much there is that the caller may see",
@@ -38,7 +40,14 @@ async fn show_health(State(registry): State<Registry>) -> impl IntoResponse {
 
 async fn show_info(State(registry): State<Registry>) -> Json<Value> {
     let settings = registry.settings();
+    let external_url = &registry.config().external_url;
+    let host = external_url.split_once("://").map_or("", |(_, host)| host);
     Json(json!({
+        "external_url": external_url,
+        "registry_url": host,
+        "current_time": time(registry.meta().now_ms()),
+        "has_ca_root": false,
+        "notification_enable": false,
         "harbor_version": format!("v2.0 (skald {})", server::VERSION),
         "auth_mode": "db_auth",
         "primary_auth_mode": false,
@@ -46,6 +55,14 @@ async fn show_info(State(registry): State<Registry>) -> Json<Value> {
         "read_only": settings.is_read_only(),
         "project_creation_restriction": settings.creators(),
     }))
+}
+
+/// How much room there is where bytes are kept, as Harbor says it of stores that do not tell: not known
+/// here.
+async fn volumes(admin: Admin) -> Outcome {
+    let storage = json!([{"total": 0, "free": 0}]);
+    let shown = admin.require_admin();
+    admin.outcome(shown.map(|()| Json(json!({"storage": storage}))))
 }
 
 async fn statistics(admin: Admin) -> Outcome {

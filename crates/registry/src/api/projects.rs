@@ -356,6 +356,8 @@ fn quota(project: &Project) -> Value {
         "ref": {"name": project.name, "id": project.id},
         "hard": {"storage": project.hard},
         "used": {"storage": project.used},
+        "creation_time": project.created,
+        "update_time": project.updated,
     })
 }
 

@@ -26,12 +26,44 @@ const ALWAYS_DAYS: i64 = i64::MAX;
 pub(super) fn operations(all: Operations) -> Operations {
     let (retention, executions) = ("/retentions/{id}", "/retentions/{id}/executions");
     let set = "Set the retention of a project, in Harbor's words";
+    let known = "What a retention can say, in Harbor's words";
     all.make("/retentions", set, create)
+        .get("/retentions/metadatas", known, metadatas)
         .get(retention, "The retention of a project", show)
         .put(retention, "Set it", update)
         .delete(retention, "Let all tags stay", delete)
         .make(executions, "Do what it says, or only look", execute)
 }
+
+/// What rules can keep: the template, the unit of its number if it has one, and what it says.
+const TEMPLATES: [(&str, Option<&str>, &str); 6] = [
+    (
+        "latestPushedK",
+        Some("COUNT"),
+        "the artifacts that were pushed last",
+    ),
+    (
+        "latestPulledN",
+        Some("COUNT"),
+        "the artifacts that were pulled last",
+    ),
+    (
+        "latestActiveK",
+        Some("COUNT"),
+        "the artifacts that were pushed or pulled last",
+    ),
+    (
+        "nDaysSinceLastPush",
+        Some("DAYS"),
+        "what was pushed in the last days",
+    ),
+    (
+        "nDaysSinceLastPull",
+        Some("DAYS"),
+        "what was pulled in the last days",
+    ),
+    ("always", None, "everything"),
+];
 
 /// A policy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -223,6 +255,26 @@ async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
         cron: cron.to_owned(),
     };
     admin.registry.meta().change(replace).await
+}
+
+async fn metadatas(_admin: Admin) -> Json<Value> {
+    let template = |(name, unit, text): (&str, Option<&str>, &str)| {
+        let number = |unit| json!({"type": "int", "unit": unit, "required": true});
+        let params: Vec<Value> = unit.map(number).into_iter().collect();
+        json!({
+            "rule_template": name, "action": "retain", "display_text": text, "params": params,
+        })
+    };
+    let selector = |text: &str, matches: &str, excludes: &str| {
+        json!([{
+            "display_text": text, "kind": "doublestar", "decorations": [matches, excludes],
+        }])
+    };
+    Json(json!({
+        "templates": TEMPLATES.map(template),
+        "scope_selectors": selector("Repositories", "repoMatches", "repoExcludes"),
+        "tag_selectors": selector("Tags", "matches", "excludes"),
+    }))
 }
 
 async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {

@@ -29,6 +29,14 @@ pub(crate) struct Record {
     pub(crate) line: Value,
 }
 
+impl Record {
+    /// The record in a few words.
+    pub(crate) fn described(&self) -> String {
+        let (operation, kind) = (&self.operation, &self.resource_type);
+        format!("{operation} {kind}: {}", self.resource)
+    }
+}
+
 /// Records of projects in which an account is more than a limited guest; below zero all.
 const RECORDS: Source = Source {
     columns: "u.id, u.at_ms, u.actor, u.operation, u.resource_type, u.resource, u.done, u.line",
