@@ -1,6 +1,5 @@
 //! Manifests and charts.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,17 +11,8 @@ use tests::wait_for;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::read;
 use crate::render::render;
-
-fn deploy() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    Ok(root.context("no workspace")?.join("deploy"))
-}
-
-fn read(path: &str) -> anyhow::Result<String> {
-    let path = deploy()?.join(path);
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
-}
 
 /// The documents of a text.
 fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
