@@ -106,11 +106,28 @@ fn shipped() -> anyhow::Result<Vec<String>> {
     let exprs = targets.filter_map(|target| target["expr"].as_str());
     let mut queries: Vec<String> = exprs.map(str::to_owned).collect();
     let alerts = std::fs::read_to_string(directory.join("registry-alerts.yaml"))?;
-    let exprs = alerts
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("expr: "));
-    queries.extend(exprs.map(str::to_owned));
+    let alerts: Value = serde_yaml::from_str(&alerts)?;
+    let rules = alerts["groups"][0]["rules"].as_array();
+    for rule in rules.context("no rules")? {
+        queries.push(condition(rule).with_context(|| rule["title"].to_string())?);
+    }
     Ok(queries)
+}
+
+/// What gives something where a rule of Grafana's alerting fires: a query of the data source that is
+/// provisioned, and what its samples have to be above.
+fn condition(rule: &Value) -> anyhow::Result<String> {
+    let [query, threshold] = rule["data"].as_array().context("no data")?.as_slice() else {
+        anyhow::bail!("not a query and a threshold");
+    };
+    assert_eq!(query["datasourceUid"], "skald");
+    assert_eq!(threshold["datasourceUid"], "__expr__");
+    assert_eq!(rule["condition"], threshold["refId"]);
+    assert_eq!(threshold["model"]["expression"], query["refId"]);
+    let evaluator = &threshold["model"]["conditions"][0]["evaluator"];
+    assert_eq!(evaluator["type"], "gt");
+    let expr = query["model"]["expr"].as_str().context("no expr")?;
+    Ok(format!("{expr} > {}", evaluator["params"][0]))
 }
 
 /// Fails as the alert rules want it: a quota is met, too many uploads are begun, the store breaks

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WARNING};
 use http::{HeaderValue, StatusCode};
 use model::units::quote;
 use model::{Code, CodedError};
@@ -21,6 +21,8 @@ use crate::rules::{Namespaces, Rule, RuleGroup};
 
 /// When a rule was evaluated that never was: Go's first second.
 const NEVER: &str = "0001-01-01T00:00:00Z";
+/// What who brings rules is told.
+const NOT_EVALUATED: &str = r#"299 - "rules are kept, but not evaluated: nothing alerts by them""#;
 /// Bytes of a group.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
@@ -106,7 +108,8 @@ async fn put(
     };
     let group = group.unwrap_or_default();
     querier.put_rule_group(&tenant, &namespace, &group).await?;
-    Ok(accepted())
+    let warning = HeaderValue::from_static(NOT_EVALUATED);
+    Ok(([(WARNING, warning)], accepted()).into_response())
 }
 
 async fn delete_namespace(
