@@ -11,6 +11,7 @@ const UNSENT_BYTES: libc::c_int = 128 << 10;
 
 /// Has a write go on as soon as its client has taken a little.
 pub(super) fn bound(stream: &TcpStream) -> io::Result<()> {
+    let bytes = UNSENT_BYTES;
     #[allow(
         unsafe_code,
         reason = "an option of sockets that no library has a safe form of"
@@ -21,7 +22,7 @@ pub(super) fn bound(stream: &TcpStream) -> io::Result<()> {
             stream.as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_NOTSENT_LOWAT,
-            (&raw const UNSENT_BYTES).cast(),
+            (&raw const bytes).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
