@@ -115,8 +115,18 @@ async fn pool(
     loop {
         match options.clone().connect_with(place.options()?).await {
             Err(sqlx::Error::PoolTimedOut) if is_sqlite && begun.elapsed() < OPEN_TIMEOUT => {}
+            Err(sqlx::Error::PoolTimedOut) => return Err(why_not(place).await),
             opened => return opened,
         }
+    }
+}
+
+/// Why there is no connection, which a pool does not tell.
+async fn why_not(place: &Place) -> sqlx::Error {
+    let connect = async { place.options()?.connect().await };
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await {
+        Ok(Err(cause)) => cause,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
     }
 }
 
@@ -133,6 +143,13 @@ pub(super) async fn readers(place: &Place, connections: u32) -> Result<AnyPool, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_not_there_is_told_from_one_that_is_slow() {
+        let place = Place::Server("postgres://u:p@127.0.0.1:1/x".to_owned());
+        let error = writer(&place).await.unwrap_err();
+        assert!(matches!(error, sqlx::Error::Io(_)), "{error}");
+    }
 
     #[test]
     fn any_path_makes_a_url() {
