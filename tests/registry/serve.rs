@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::api::Api;
 use tests::process::{Launch, Process};
-use tests::registry::{CREATE_ON_PUSH, LOCAL, RegistryClient, bytes, sha256};
+use tests::registry::{CREATE_ON_PUSH, LOCAL, RegistryClient, bytes, code, sha256};
 use tests::{lines, wait_for};
 
 /// The lines that a query finds, as JSON.
@@ -92,6 +92,22 @@ async fn a_push_is_found_in_the_logs_and_the_audit_trail_says_who_did_what() -> 
     })
     .await?;
     assert_eq!(kinds, [r#""access""#, r#""audit""#]);
+    process.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_are_served_also_while_the_database_of_the_registry_is_down() -> anyhow::Result<()> {
+    let nowhere = (
+        "SKALD_REGISTRY_DATABASE_URL",
+        "postgres://u:p@127.0.0.1:1/x",
+    );
+    let (_directory, process, client) = serve(&[nowhere]).await?;
+    let refused = client.request(Method::GET, "/readyz").send().await?;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(code(refused).await?, "UNAVAILABLE");
+    let output = process.output();
+    assert!(output.contains("refused"), "{output}");
     process.stop().await?;
     Ok(())
 }

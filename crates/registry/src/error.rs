@@ -32,6 +32,14 @@ pub enum StartError {
     Own(String),
 }
 
+impl StartError {
+    /// Whether the same may work a moment later: the database's server is not there, or not yet.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Meta(error) if error.is_absence())
+    }
+}
+
 /// The codes of the Distribution Specification, and ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {

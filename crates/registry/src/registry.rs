@@ -37,7 +37,7 @@ use crate::turns::Turns;
 const DATABASE_FILE: &str = "registry.db";
 
 /// What a registry needs of its process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Deps {
     /// Where the database and, unless configured, the bytes are.
     pub data_dir: PathBuf,

@@ -233,7 +233,7 @@ impl Build {
         self.start_overrides();
         self.start_giving_back();
         if let Some(listener) = listeners.registry {
-            self.start_registry(listener).await?;
+            self.start_registry(listener, true).await?;
         }
         let catalog = match target {
             Target::Distributor => None,
@@ -296,7 +296,7 @@ impl Build {
     async fn start_registry_alone(&mut self, listeners: Listeners) -> anyhow::Result<()> {
         self.start_overrides();
         if let Some(listener) = listeners.registry {
-            self.start_registry(listener).await?;
+            self.start_registry(listener, false).await?;
         }
         self.start_listeners(listeners.http, None);
         Ok(())

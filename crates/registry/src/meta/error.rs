@@ -34,6 +34,18 @@ pub enum MetaError {
     },
 }
 
+impl MetaError {
+    /// Whether the engine is not there, or only just beginning.
+    pub(crate) fn is_absence(&self) -> bool {
+        let Self::Database(cause) = self else {
+            return false;
+        };
+        let code = cause.as_database_error().and_then(|error| error.code());
+        matches!(cause, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
+            || code.is_some_and(|code| code == "57P03")
+    }
+}
+
 /// Why a change was not made.
 #[derive(Debug)]
 pub(crate) enum Failure {

@@ -13,9 +13,9 @@ use ingester::{Deps, Ingester, OsDisk, StreamLimitOf};
 use model::TenantId;
 use proto::service::{ingest_server, select_server};
 use querier::Querier;
-use registry::Registry;
-use server::Listener;
+use registry::{LateRoutes, Registry};
 use server::http::{Auth, tenant_routes};
+use server::{Listener, Module};
 use storage::{Catalog, Clock};
 
 use super::leaving::{self, Departure};
@@ -24,6 +24,8 @@ use crate::Target;
 
 /// How often a replay's progress is told to who asks for readiness.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a registry waits before it looks again whether its database's server is there.
+const REGISTRY_RETRY: Duration = Duration::from_secs(2);
 
 impl Build {
     pub(super) fn auth(&self) -> Auth {
@@ -113,8 +115,13 @@ impl Build {
         self.add_routes(routes);
     }
 
-    /// The image registry on its own port; its database closes after the last request.
-    pub(super) async fn start_registry(&mut self, listener: Listener) -> anyhow::Result<()> {
+    /// The image registry on its own port; its database closes after the last request. Beside other
+    /// roles it `waits` for its database's server: these do their work meanwhile.
+    pub(super) async fn start_registry(
+        &mut self,
+        listener: Listener,
+        waits: bool,
+    ) -> anyhow::Result<()> {
         let config = &self.parts.config;
         let body_timeout = config.server.body_timeout.as_std();
         let deps = registry::Deps {
@@ -124,21 +131,39 @@ impl Build {
             metrics: registry::Metrics::register(&mut self.metrics.registry()),
             health: self.health.clone(),
         };
-        let registry = Registry::open(config.registry.clone(), deps).await?;
-        if let Some(notice) = registry.first_login(std::io::stdout().is_terminal()) {
-            // To the one who started it, and not into the log, which others read.
-            println!("{notice}");
-        }
-        let running = registry.clone();
+        let config = config.registry.clone();
+        let opened = match Registry::open(config.clone(), deps.clone()).await {
+            Err(error) if waits && error.is_passing() => Err(error),
+            opened => Ok(opened?),
+        };
+        let routes = move |registry: &Registry| {
+            server::http::guard(registry::routes(registry.clone()), body_timeout)
+        };
+        let late = LateRoutes::default();
+        let served = match &opened {
+            Ok(registry) => routes(registry),
+            Err(_) => late.routes(),
+        };
         let deadline = Registry::ENDING_MAX + STOP_SOON;
         self.modules
             .spawn("registry", deadline, |module| async move {
+                let registry = match opened {
+                    Ok(registry) => registry,
+                    Err(error) => match awaited(&config, &deps, error.into(), &module).await? {
+                        Some(registry) => registry,
+                        None => return Ok(()),
+                    },
+                };
+                if let Some(notice) = registry.first_login(std::io::stdout().is_terminal()) {
+                    // To the one who started it, and not into the log, which others read.
+                    println!("{notice}");
+                }
+                late.set(routes(&registry));
                 module.health.running();
-                running.run(module.stop).await;
+                registry.run(module.stop).await;
                 Ok(())
             });
-        let routes = server::http::guard(registry::routes(registry), body_timeout);
-        self.serve("registry-http", listener, routes);
+        self.serve("registry-http", listener, served);
         Ok(())
     }
 
@@ -202,5 +227,27 @@ impl Build {
                 compactor.run(module.stop).await;
                 Ok(())
             });
+    }
+}
+
+/// The registry, once its database's server answers; none if the stop comes before.
+async fn awaited(
+    config: &registry::Config,
+    deps: &registry::Deps,
+    mut error: anyhow::Error,
+    module: &Module,
+) -> anyhow::Result<Option<Registry>> {
+    loop {
+        let why = format!("{error:#}");
+        tracing::error!(error = why, "the registry waits for its database");
+        module.health.troubled(why);
+        tokio::select! {
+            () = tokio::time::sleep(REGISTRY_RETRY) => {}
+            () = module.stop.cancelled() => return Ok(None),
+        }
+        match Registry::open(config.clone(), deps.clone()).await {
+            Err(again) if again.is_passing() => error = again.into(),
+            opened => return Ok(Some(opened?)),
+        }
     }
 }
