@@ -427,8 +427,17 @@ async fn what_else_clients_ask_for_is_there() -> anyhow::Result<()> {
     assert!(quota["creation_time"].is_string() && quota["update_time"].is_string());
     let volumes = get(&admin, "/systeminfo/volumes").await?;
     assert_eq!(volumes["storage"].as_array().map(Vec::len), Some(1));
-    assert!(get(registry.client(), "/systeminfo").await?["current_time"].is_string());
     let nobody = registry.client();
+    let info = get(nobody, "/systeminfo").await?;
+    assert!(info["current_time"].is_string());
+    assert_eq!(info["external_url"], nobody.base());
+    assert_eq!(
+        nobody.base(),
+        format!(
+            "http://{}",
+            info["registry_url"].as_str().unwrap_or_default()
+        )
+    );
     for (client, path, expected) in [
         (&ann, "/auditlog-exts/events", 403),
         (&ann, "/systeminfo/volumes", 403),

@@ -36,7 +36,7 @@ pub(crate) use password::{generate, hash};
 pub(crate) use role::{Action, Permission, Role, Said};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
-pub(crate) use service::{challenge, log_in_challenge, routes};
+pub(crate) use service::{challenge, external_url, log_in_challenge, routes};
 use throttle::Throttle;
 use token::{Access, UNKNOWN_KEY};
 pub(crate) use token::{Claims, Keys, SigningKey};

@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::robots::ACCESS;
 use super::{Admin, Operations, Outcome};
+use crate::auth;
 use crate::health;
 use crate::meta::time;
 use crate::registry::Registry;
@@ -38,9 +40,9 @@ async fn show_health(State(registry): State<Registry>) -> impl IntoResponse {
     }))
 }
 
-async fn show_info(State(registry): State<Registry>) -> Json<Value> {
+async fn show_info(State(registry): State<Registry>, headers: HeaderMap) -> Json<Value> {
     let settings = registry.settings();
-    let external_url = &registry.config().external_url;
+    let external_url = auth::external_url(&registry, &headers);
     let host = external_url.split_once("://").map_or("", |(_, host)| host);
     Json(json!({
         "external_url": external_url,

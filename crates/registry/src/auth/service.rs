@@ -72,7 +72,7 @@ pub(crate) fn log_in_challenge(error: Error, registry: &Registry, headers: &Head
 }
 
 /// What clients reach the registry by.
-fn external_url(registry: &Registry, headers: &HeaderMap) -> String {
+pub(crate) fn external_url(registry: &Registry, headers: &HeaderMap) -> String {
     let configured = &registry.config().external_url;
     if !configured.is_empty() {
         return configured.trim_end_matches('/').to_owned();
