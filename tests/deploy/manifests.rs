@@ -128,8 +128,30 @@ async fn a_registry_is_ready_when_it_says_so_itself() -> anyhow::Result<()> {
         &of_kind(&documents, "StatefulSet")?["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         container["readinessProbe"]["httpGet"],
-        json!({"path": "/readyz", "port": "registry"})
+        json!({"path": "/readyz", "port": "registry", "scheme": "HTTP"})
     );
+    Ok(())
+}
+
+/// Who stops a registry gives others the time to go elsewhere, and open requests that to end.
+#[test]
+fn a_registry_is_stopped_without_haste() -> anyhow::Result<()> {
+    let documents = documents(&read("kubernetes/registry.yaml")?)?;
+    let pod = &of_kind(&documents, "StatefulSet")?["spec"]["template"]["spec"];
+    let env = pod["containers"][0]["env"].as_array();
+    let env = env.context("no environment")?;
+    let seconds = |name: &str| -> anyhow::Result<u64> {
+        let variable = env.iter().find(|variable| variable["name"] == name);
+        let value = variable.and_then(|variable| variable["value"].as_str());
+        let number = value.and_then(|value| value.strip_suffix('s'));
+        Ok(number.with_context(|| name.to_owned())?.parse()?)
+    };
+    let delay_s = seconds("SKALD_SERVER_SHUTDOWN_DELAY")?;
+    let drain_s = seconds("SKALD_SERVER_DRAIN_TIMEOUT")?;
+    assert!(delay_s > 0 && drain_s >= 60);
+    // What is open when the drain is over is closed, and so is the database.
+    let grace_s = pod["terminationGracePeriodSeconds"].as_u64();
+    assert!(grace_s.is_some_and(|grace_s| grace_s >= delay_s + drain_s + 10));
     Ok(())
 }
 
@@ -143,10 +165,46 @@ fn the_chart_of_the_registry_gives_the_same_as_its_manifest() -> anyhow::Result<
     let mut plain = documents(&read("kubernetes/registry.yaml")?)?;
     for all in [&mut ours, &mut plain] {
         let set = all.iter_mut().find(|one| one["kind"] == "StatefulSet");
-        let set = set.context("no StatefulSet")?;
-        set["spec"]["template"]["spec"]["containers"][0]["image"] = Value::Null;
+        let pod = &mut set.context("no StatefulSet")?["spec"]["template"]["spec"];
+        let container = &mut pod["containers"][0];
+        container["image"] = Value::Null;
+        // With the tag that the chart names it is what Kubernetes takes.
+        container["imagePullPolicy"] = Value::Null;
+        drop_empty(container);
+        drop_empty(pod);
     }
     assert_eq!(ours, plain);
+    Ok(())
+}
+
+/// Lists and maps that a chart leaves empty are as if they were not there.
+fn drop_empty(section: &mut Value) {
+    let is_empty = |value: &Value| *value == json!([]) || *value == json!({});
+    if let Value::Object(keys) = section {
+        keys.retain(|_, value| !is_empty(value));
+    }
+}
+
+/// What has to come from secrets has its place: files of them, and where they are.
+#[test]
+fn a_registry_of_the_chart_can_have_secrets_and_speak_tls() -> anyhow::Result<()> {
+    let mut values: Value = serde_yaml::from_str(&read("helm/skald-registry/values.yaml")?)?;
+    let (volume, mount) = (json!([{"name": "tls"}]), json!([{"name": "tls"}]));
+    values["volumes"] = volume.clone();
+    values["volumeMounts"] = mount.clone();
+    values["envFrom"] = json!([{"secretRef": {"name": "keys"}}]);
+    values["scheme"] = json!("HTTPS");
+    let template = read("helm/skald-registry/templates/registry.yaml")?;
+    let documents = documents(&render(&template, &values)?)?;
+    let pod = &of_kind(&documents, "StatefulSet")?["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(
+        (&pod["volumes"], &container["volumeMounts"]),
+        (&volume, &mount)
+    );
+    assert_eq!(container["envFrom"], values["envFrom"]);
+    let probe = &container["readinessProbe"]["httpGet"];
+    assert_eq!(probe["scheme"], "HTTPS");
     Ok(())
 }
 
