@@ -223,47 +223,66 @@ async fn the_lines_of_a_registry_are_known_by_what_they_are() -> anyhow::Result<
             .then_some(text)
     };
     let text = wait_for("its lines", Duration::from_secs(20), is_there).await?;
-    for (config, labels) in [
-        (
-            "kubernetes/agent-config.yaml",
-            json!({"app": "skald", "container": "registry"}),
-        ),
-        ("compose/agent.yaml", json!({"job": "containers"})),
+    let docker = |tag: &str| {
+        let line = |line: &str| {
+            let (line, attrs) = (format!("{line}\n"), json!({"tag": tag}));
+            let time = "2026-01-02T03:04:05.6Z";
+            json!({"log": line, "stream": "stdout", "attrs": attrs, "time": time}).to_string()
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let cri = |line: &str| format!("2026-01-02T03:04:05.6Z stdout F {line}");
+    let cri = text.lines().map(cri).collect::<Vec<_>>().join("\n");
+    let pod = |namespace: &str, pod: &str| json!({"namespace": namespace, "pod": pod, "app": "skald", "container": "registry"});
+    let (kubernetes, compose) = ("kubernetes/agent-config.yaml", "compose/agent.yaml");
+    let containers = json!({"job": "containers"});
+    for (config, labels, lines, is_registry) in [
+        (kubernetes, pod("skald", "skald-registry-0"), &cri, true),
+        // Whoever may start a pod or a container can call it so, and print the same.
+        (kubernetes, pod("team", "skald-registry-0"), &cri, false),
+        (kubernetes, pod("skald", "other-0"), &cri, false),
+        (compose, containers.clone(), &docker("skald-registry"), true),
+        (compose, containers, &docker("0123456789ab"), false),
     ] {
-        let config: Value = serde_yaml::from_str(&read(config)?)?;
-        let stages = config["scrape_configs"][0]["pipeline_stages"].as_array();
-        let stages = &stages.context("no stages")?[1..];
-        let directory = tempfile::tempdir()?;
-        let config = json!({
-            "server": {"http_listen_port": 0, "grpc_listen_port": 0},
-            "positions": {"filename": directory.path().join("positions.yaml")},
-            "clients": [{"url": "http://127.0.0.1:1/loki/api/v1/push"}],
-            "scrape_configs": [{"job_name": "test", "pipeline_stages": stages,
-                "static_configs": [{"targets": ["localhost"], "labels": labels}]}],
-        });
-        let file = directory.path().join("agent.yaml");
-        std::fs::write(&file, serde_yaml::to_string(&config)?)?;
-        let flag = format!("-config.file={}", file.display());
-        let mut child = Command::new(tests::binary::path("skald-agent")?)
-            .args([&flag, "-stdin", "-dry-run"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut stdin = child.stdin.take().context("no input")?;
-        stdin.write_all(text.as_bytes()).await?;
-        drop(stdin);
-        let output = child.wait_with_output().await?;
-        let entries = String::from_utf8_lossy(&output.stdout).into_owned();
+        let entries = entries(config, &labels, lines).await?;
+        assert!(!entries.contains("tag="), "{entries}");
         for kind in ["access", "audit"] {
-            let entry = entries.lines().find(|line| {
+            let is_there = entries.lines().any(|line| {
                 line.contains(&format!(r#"kind="{kind}""#))
                     && line.contains(r#"service="registry""#)
             });
-            assert!(entry.is_some(), "{kind}\n{entries}");
+            assert_eq!(is_there, is_registry, "{config} {labels} {kind}\n{entries}");
         }
     }
     Ok(())
+}
+
+/// What the first job of a configuration makes of lines that come with labels.
+async fn entries(config: &str, labels: &Value, lines: &str) -> anyhow::Result<String> {
+    let config: Value = serde_yaml::from_str(&read(config)?)?;
+    let directory = tempfile::tempdir()?;
+    let config = json!({
+        "server": {"http_listen_port": 0, "grpc_listen_port": 0},
+        "positions": {"filename": directory.path().join("positions.yaml")},
+        "clients": [{"url": "http://127.0.0.1:1/loki/api/v1/push"}],
+        "scrape_configs": [{"job_name": "test",
+            "pipeline_stages": config["scrape_configs"][0]["pipeline_stages"],
+            "static_configs": [{"targets": ["localhost"], "labels": labels}]}],
+    });
+    let file = directory.path().join("agent.yaml");
+    std::fs::write(&file, serde_yaml::to_string(&config)?)?;
+    let flag = format!("-config.file={}", file.display());
+    let mut child = Command::new(tests::binary::path("skald-agent")?)
+        .args([&flag, "-stdin", "-dry-run"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("no input")?;
+    stdin.write_all(lines.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[tokio::test]
