@@ -1,5 +1,7 @@
 //! Every file of `config/` starts its binary.
 
+use std::os::unix::fs::PermissionsExt;
+
 use tests::lines::{self, SECOND_NS};
 use tests::port::free_port;
 use tests::process::Launch;
@@ -63,6 +65,27 @@ async fn the_compactor_starts_from_its_example() -> anyhow::Result<()> {
     let (_, metrics) = compactor.api().get("/metrics", &[]).await?;
     assert!(metrics.contains("skald_compactor_partitions"));
     compactor.stop().await?;
+    Ok(())
+}
+
+/// Layers of private images and the audit trail are not for all users of the machine.
+#[tokio::test]
+async fn the_registry_starts_from_its_example_and_keeps_to_itself_what_it_has() -> anyhow::Result<()>
+{
+    let directory = tempfile::tempdir()?;
+    let example = example("skald-registry")?;
+    // The directory exists, as one that a package made does; the store is elsewhere.
+    let store = directory.path().join("elsewhere/store");
+    let launch = Launch::role("skald-registry", &example, directory.path())?.with_env(
+        "SKALD_REGISTRY_STORAGE_LOCAL_DIRECTORY",
+        &store.display().to_string(),
+    );
+    let registry = launch.start().await?;
+    for private in [store, directory.path().join("registry")] {
+        let mode = private.metadata()?.permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", private.display());
+    }
+    registry.stop().await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod image;
 mod manifests;
 mod render;
+mod units;
 
 use std::path::{Path, PathBuf};
 

@@ -1,13 +1,16 @@
 //! The directory where a process keeps what must survive it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 /// The file whose lock says that the directory is taken.
 const LOCK_FILE: &str = "LOCK";
+/// The mode of a directory that is made: its owner's alone.
+const PRIVATE: u32 = 0o700;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +51,10 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        std::fs::create_dir_all(path).map_err(failed)?;
+        // Lines of logs are for who may ask for them, and not for all users of the machine.
+        let mut directory = DirBuilder::new();
+        directory.recursive(true).mode(PRIVATE);
+        directory.create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let mut lock = OpenOptions::new()
             .create(true)
@@ -81,6 +87,8 @@ impl DataDir {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -88,6 +96,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         let first = DataDir::open(&path).unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, PRIVATE);
         let error = DataDir::open(&path).unwrap_err().to_string();
         assert!(
             error.contains(&format!("process {}", std::process::id())),

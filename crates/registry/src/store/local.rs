@@ -4,9 +4,10 @@ mod end;
 mod reading;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,6 +26,8 @@ use reading::Reading;
 
 /// Bytes that are collected before the disk is asked.
 const WRITE_BYTES: usize = 256 << 10;
+/// The mode of a root that is made: its owner's alone.
+const PRIVATE: u32 = 0o700;
 
 /// Bytes in files.
 pub(super) struct LocalStore {
@@ -62,6 +65,11 @@ impl Directories {
 
 impl LocalStore {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
+        // What is in it may be private, so that other users of the machine get no way into it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE)
+            .create(root)?;
         let data = root.join(DATA);
         std::fs::create_dir_all(&data)?;
         sync_directory(root)?;
