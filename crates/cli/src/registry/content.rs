@@ -42,7 +42,7 @@ pub enum ContentCommand {
         /// PROJECT/NAME
         to: String,
     },
-    /// Remove a repository with all that it has
+    /// Remove a repository with all that it has, for good: undelete brings back tags, and none of these
     DeleteRepository {
         /// PROJECT/NAME
         repository: String,
