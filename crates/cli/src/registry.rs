@@ -21,7 +21,7 @@ use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
-pub use accounts::{AccountCommand, Action, Switch};
+pub use accounts::{AccountCommand, Action, Reach, Switch};
 pub use apply::ApplyArgs;
 pub use asked::ListArgs;
 use asked::{Asked, Client};
@@ -321,8 +321,27 @@ mod tests {
         assert_eq!(retain["latestPulledN"], 3);
         assert_eq!(retain["nDaysSinceLastPull"], 9);
         assert!(Typed::try_parse_from(["registry", "retain", "team"]).is_err());
-        let body = body("create-robot ci --project team --allow pull,push --days 3");
-        assert_eq!(body["permissions"][0]["actions"], json!(["pull", "push"]));
-        assert_eq!(body["duration"], 3);
+        let robot = body("create-robot ci --project team --allow pull,push --days 3");
+        let permission = json!({"project": "team", "actions": ["pull", "push"]});
+        assert_eq!(robot["permissions"], json!([permission]));
+        assert_eq!(robot["duration"], 3);
+        assert_eq!(
+            body("create-project team --quota -1")["storage_limit"],
+            json!(-1)
+        );
+    }
+
+    #[test]
+    fn a_robot_reaches_and_lasts_no_further_than_was_said() {
+        let body = |typed: &str| request(typed).body.unwrap();
+        let all = body("create-robot ci --all-projects --days -1");
+        assert_eq!(all["permissions"][0]["project"], "*");
+        assert_eq!(all["duration"], -1);
+        // What robots have of which nothing is said.
+        assert_eq!(body("create-robot ci --project team")["duration"], 0);
+        for typed in ["", " --all-projects --project team"] {
+            let words = format!("registry create-robot ci{typed}");
+            assert!(Typed::try_parse_from(words.split(' ')).is_err(), "{words}");
+        }
     }
 }

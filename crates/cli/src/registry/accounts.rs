@@ -1,6 +1,6 @@
 //! Accounts of people, and robots.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -82,14 +82,15 @@ pub enum AccountCommand {
     CreateRobot {
         /// Its name
         name: String,
-        /// The project that it belongs to
-        #[arg(long)]
-        project: Option<String>,
+        /// Where it may do that
+        #[command(flatten)]
+        reach: Reach,
         /// What it may do
         #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
         allow: Vec<Action>,
-        /// Days until it expires
-        #[arg(long)]
+        /// Days until it expires, -1 for never; without it as many as robot_token_duration says, which
+        /// `configuration` shows
+        #[arg(long, allow_negative_numbers = true)]
         days: Option<i64>,
     },
     /// Give a robot another secret and print it
@@ -123,6 +124,18 @@ pub enum AccountCommand {
         /// Its number
         id: i64,
     },
+}
+
+/// Where a robot may do what it may.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Reach {
+    /// In this project, to which it belongs
+    #[arg(long)]
+    pub project: Option<String>,
+    /// In every project, also in those that are made later
+    #[arg(long)]
+    pub all_projects: bool,
 }
 
 /// What a robot may do.
@@ -208,10 +221,10 @@ impl AccountCommand {
             }
             Self::CreateRobot {
                 name,
-                project,
+                reach,
                 allow,
                 days,
-            } => create_robot(&name, project.as_deref(), &allow, days),
+            } => create_robot(&name, reach.project.as_deref(), &allow, days),
             Self::RenewRobot { id } => Asked::of(Method::PATCH, format!("/robots/{id}"), None),
             Self::SetPermissions {
                 id,
@@ -235,7 +248,8 @@ fn create_robot(name: &str, project: Option<&str>, allow: &[Action], days: Optio
     let body = json!({
         "name": name,
         "project": project,
-        "duration": days.unwrap_or(-1),
+        // As many as the registry gives where nobody says anything.
+        "duration": days.unwrap_or(0),
         "permissions": [{"project": project.unwrap_or("*"), "actions": actions}],
     });
     Asked::post("/robots", body)
