@@ -1,8 +1,8 @@
-//! Groups of accounts, and what a file declares.
+//! Groups of accounts.
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{Registry, RegistryClient, text};
+use tests::registry::{RegistryClient, text};
 
 use crate::auth::{member, start};
 
@@ -87,88 +87,5 @@ async fn who_is_in_a_group_may_do_what_it_may() -> anyhow::Result<()> {
         200
     );
     assert_eq!(ann.status(Method::POST, UPLOADS).await?, 403);
-    Ok(())
-}
-
-async fn apply(registry: &Registry, admin: &RegistryClient, file: &str) -> anyhow::Result<String> {
-    let path = registry.directory().join("registry.yaml");
-    std::fs::write(&path, file)?;
-    let password = registry.directory().join("data/registry/admin-password");
-    let mut command = tokio::process::Command::new(tests::binary::path("skald")?);
-    command
-        .args(["registry", "apply", "--addr", admin.base(), "-f"])
-        .arg(&path)
-        .env("SKALD_REGISTRY_USERNAME", "admin")
-        .env(
-            "SKALD_REGISTRY_PASSWORD",
-            std::fs::read_to_string(password)?.trim(),
-        );
-    let output = command.output().await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    anyhow::ensure!(output.status.success(), "{text}{error}");
-    Ok(text)
-}
-
-#[tokio::test]
-async fn a_file_declares_groups_labels_and_caches() -> anyhow::Result<()> {
-    let (registry, admin) = start().await?;
-    member(&registry, &admin, "ann", "guest").await?;
-    let file = "
-labels:
-  signed: {color: '#00ff00'}
-groups:
-  devs: [ann]
-registries:
-  hub: {url: 'https://docker.io', username: me, password_file: FILE}
-projects:
-  hub: {upstream: hub, public: true}
-  team:
-    members: {admin: projectAdmin, ann: guest, 'group:devs': developer}
-    labels: {tested: {description: by us}}
-";
-    let secret = registry.directory().join("hub-password");
-    std::fs::write(&secret, "a password of the hub\n")?;
-    let file = file.replace("FILE", &secret.to_string_lossy());
-    let done = apply(&registry, &admin, &file).await?;
-    for step in [
-        "registry: label signed",
-        "group devs: made",
-        "group devs: ann is in it",
-        "registry hub: made known",
-        "project hub: a cache of hub",
-        "project team: group:devs is developer",
-        "project team: label tested",
-    ] {
-        assert!(done.contains(step), "{step}: {done}");
-    }
-    assert_eq!(
-        apply(&registry, &admin, &file).await?,
-        "",
-        "it is so already"
-    );
-    let known = admin
-        .manage(Method::GET, "/registries", Value::Null)
-        .await?
-        .1;
-    assert_eq!(known[0]["url"], "https://docker.io");
-    assert_eq!(known[0]["credential"]["access_key"], "me");
-    let less = "
-labels: {}
-groups:
-  devs: []
-projects:
-  hub: {upstream: ''}
-  team: {labels: {}}
-";
-    let done = apply(&registry, &admin, less).await?;
-    for step in [
-        "registry: no label signed",
-        "group devs: ann is not in it",
-        "project hub: no cache any more",
-        "project team: no label tested",
-    ] {
-        assert!(done.contains(step), "{step}: {done}");
-    }
     Ok(())
 }

@@ -2,31 +2,38 @@
 //! are declared. What the file does not speak of stays as it is; a list that it has is the whole
 //! list.
 
+mod check;
 mod groups;
 mod labels;
+mod rules;
 mod upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
-use model::units::DurationNs;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use clap::{Args, ValueEnum};
+use model::units::ByteSize;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use super::asked::{self, Asked, Client};
-use super::projects::{member, set_member, set_public, set_quota};
+use super::projects::{Role, member, set_member, set_public, set_quota, word};
 use crate::error::CliError;
 use labels::Label;
+use rules::Rule;
 use upstreams::{Numbers, Upstream};
 
 /// What is to be done with which file.
 #[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
-    /// The file, in YAML
+    /// The file, in YAML; - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
+    /// Set the passwords of other registries again: the registry shows none, so that it cannot be told
+    /// whether that of a file is another one
+    #[arg(long)]
+    pub passwords: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -44,8 +51,17 @@ struct Wanted {
     /// Other registries that projects can be caches of.
     #[serde(default)]
     registries: BTreeMap<String, Upstream>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "projects")]
     projects: BTreeMap<String, Project>,
+}
+
+/// Projects of which nothing is said need no braces.
+fn projects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Project>, D::Error> {
+    let said = BTreeMap::<String, Option<Project>>::deserialize(from)?;
+    let said = said.into_iter();
+    Ok(said
+        .map(|(name, project)| (name, project.unwrap_or_default()))
+        .collect())
 }
 
 /// What a project is to be, or is.
@@ -54,8 +70,10 @@ struct Wanted {
 struct Project {
     public: Option<bool>,
     /// Bytes that it may have; -1 is no bound.
+    #[serde(deserialize_with = "quota")]
     quota: Option<i64>,
     /// Accounts and groups, these as `group:NAME`, and their roles.
+    #[serde(deserialize_with = "members")]
     members: Option<BTreeMap<String, String>>,
     /// The registry that it is a cache of; no name is none.
     upstream: Option<String>,
@@ -65,11 +83,46 @@ struct Project {
     #[serde(skip)]
     id: Option<i64>,
     /// As `POST /projects/{project}/rules` has them.
-    rules: Option<Vec<Map<String, Value>>>,
+    rules: Option<Vec<Rule>>,
+}
+
+/// Bytes as a number, of which -1 is no bound, or with a unit.
+fn quota<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "a quota is a size such as 10GB, or -1 for no bound"
+    )]
+    enum Said {
+        Bytes(i64),
+        Size(ByteSize),
+    }
+    Ok(Option::<Said>::deserialize(from)?.map(|said| match said {
+        Said::Bytes(bytes) => bytes,
+        Said::Size(size) => i64::try_from(size.0).unwrap_or(i64::MAX),
+    }))
+}
+
+/// Members, whose roles are those that there are.
+fn members<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let said = Option::<BTreeMap<String, String>>::deserialize(from)?;
+    for role in said.iter().flat_map(BTreeMap::values) {
+        if Role::from_str(role, false).is_err() {
+            let roles = Role::value_variants().iter().map(word);
+            let roles = roles.collect::<Vec<_>>().join(", ");
+            let why = format!("{role} is no role, which are {roles}");
+            return Err(serde::de::Error::custom(why));
+        }
+    }
+    Ok(said)
 }
 
 /// What the name of a member begins with that is a group.
 const GROUP: &str = "group:";
+/// What names standard input in place of a file.
+const STDIN: &str = "-";
 /// The role that may do all that is done here.
 const ADMIN: &str = "projectAdmin";
 
@@ -83,13 +136,18 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     let file = args.file.display();
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| CliError::Usage(format!("cannot read {file}: {error}")))?;
+    let text = match args.file.as_os_str() == STDIN {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(&args.file),
+    };
+    let text = text.map_err(|error| CliError::Usage(format!("cannot read {file}: {error}")))?;
     let wanted: Wanted = serde_yaml::from_str(&text)
         .map_err(|error| CliError::Usage(format!("{file} cannot be understood: {error}")))?;
+    check::check(client, &wanted).await?;
     let mut does = Does {
         client,
         dry_run: args.dry_run,
+        passwords: args.passwords,
         out,
     };
     if let Some(labels) = &wanted.labels {
@@ -113,15 +171,14 @@ async fn apply_project(
     numbers: &Numbers,
 ) -> Result<(), CliError> {
     let what = format!("project {name}");
-    let mut is = read(client, name, numbers).await?;
+    let mut is = read(client, name, wanted, numbers).await?;
     if is.is_none() {
         let made = json!({"project_name": name});
         let made = ("made".to_owned(), Asked::post("/projects", made));
         does.step(&what, made).await?;
-        // Who makes a project becomes a member.
         is = match does.dry_run {
-            true => None,
-            false => read(client, name, numbers).await?,
+            true => Some(Project::made_by(client.user())),
+            false => read(client, name, wanted, numbers).await?,
         };
     }
     let is = is.unwrap_or_default();
@@ -147,6 +204,8 @@ async fn apply_project(
 struct Does<'a> {
     client: &'a Client,
     dry_run: bool,
+    /// Whether passwords are set again.
+    passwords: bool,
     out: &'a mut (dyn Write + Send),
 }
 
@@ -162,8 +221,24 @@ impl Does<'_> {
     }
 }
 
-/// What a project is; nothing if it is not there.
-async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<Project>, CliError> {
+impl Project {
+    /// One that is new: who makes it becomes a member.
+    fn made_by(user: Option<&str>) -> Self {
+        let maker = user.map(|user| (user.to_owned(), ADMIN.to_owned()));
+        Self {
+            members: Some(maker.into_iter().collect()),
+            ..Self::default()
+        }
+    }
+}
+
+/// What a project is, as far as that is spoken of; nothing if it is not there.
+async fn read(
+    client: &Client,
+    name: &str,
+    wanted: &Project,
+    numbers: &Numbers,
+) -> Result<Option<Project>, CliError> {
     let path = asked::project(name);
     let project = match client.ask(Asked::get(&path)).await {
         Err(CliError::Refused { status: 404, .. }) => return Ok(None),
@@ -173,7 +248,10 @@ async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<P
         .ask(Asked::get(format!("/quotas/{}", asked::encoded(name))))
         .await?;
     let members = client.all(&format!("{path}/members")).await?;
-    let rules = client.all(&format!("{path}/rules")).await?;
+    let rules = match wanted.rules {
+        None => None,
+        Some(_) => Some(read_rules(client, name).await?),
+    };
     let member = |member: &Value| {
         let text = |key: &str| member[key].as_str().unwrap_or_default().to_owned();
         let name = match member["entity_type"].as_str() {
@@ -189,13 +267,19 @@ async fn read(client: &Client, name: &str, numbers: &Numbers) -> Result<Option<P
         upstream: Some(upstreams::of_project(&project, numbers)),
         labels: None,
         id: project["project_id"].as_i64(),
-        rules: Some(
-            rules
-                .iter()
-                .filter_map(|rule| rule.as_object().cloned())
-                .collect(),
-        ),
+        rules,
     }))
+}
+
+async fn read_rules(client: &Client, name: &str) -> Result<Vec<Rule>, CliError> {
+    let path = format!("{}/rules", asked::project(name));
+    let rules = client.all(&path).await?;
+    let read = rules.iter().map(|rule| {
+        // One that a later version knows is not removed by this one.
+        Rule::of_registry(rule)
+            .map_err(|error| CliError::Answer(format!("project {name}: rule {rule}: {error}")))
+    });
+    read.collect()
 }
 
 /// What makes a project what it is to be.
@@ -221,12 +305,8 @@ fn plan(
         steps.push(upstreams::plan_project(name, upstream, numbers)?);
     }
     if let Some(rules) = &wanted.rules {
-        plan_rules(
-            name,
-            rules,
-            is.rules.as_deref().unwrap_or_default(),
-            &mut steps,
-        );
+        let are = is.rules.as_deref().unwrap_or_default();
+        steps.extend(rules::plan(name, rules, are));
     }
     Ok(steps)
 }
@@ -257,51 +337,6 @@ fn plan_members(name: &str, wanted: &Project, is: &Project, own: Option<&str>) -
         is_admin.then(|| (is_own, account.starts_with(GROUP)))
     });
     steps.into_iter().map(|(_, step)| step).collect()
-}
-
-fn plan_rules(
-    name: &str,
-    wanted: &[Map<String, Value>],
-    are: &[Map<String, Value>],
-    steps: &mut Vec<Step>,
-) {
-    let path = format!("/projects/{name}/rules");
-    let wanted: Vec<_> = wanted.iter().map(bare).collect();
-    let bare_are: Vec<_> = are.iter().map(bare).collect();
-    // New ones first, so that no tag is without the rule that holds it.
-    for rule in wanted.iter().filter(|rule| !bare_are.contains(rule)) {
-        let rule = Value::Object(rule.clone());
-        steps.push((format!("rule {rule}"), Asked::post(&path, rule)));
-    }
-    for rule in are.iter().filter(|rule| !wanted.contains(&bare(rule))) {
-        let id = rule.get("id").cloned().unwrap_or_default();
-        let gone = Asked::delete(format!("{path}/{id}"));
-        steps.push((format!("no rule {}", Value::Object(bare(rule))), gone));
-    }
-}
-
-/// A rule without its number, and with what is meant if nothing is said.
-fn bare(rule: &Map<String, Value>) -> Map<String, Value> {
-    let mut rule = rule.clone();
-    rule.remove("id");
-    for (other, name) in [
-        ("mostRecentlyPushedCount", "latestPushedK"),
-        ("mostRecentlyPulledCount", "latestPulledN"),
-    ] {
-        if let Some(count) = rule.remove(other) {
-            rule.insert(name.to_owned(), count);
-        }
-    }
-    for within in ["pushedWithin", "pulledWithin"] {
-        let read = |said: &Value| serde_json::from_value::<DurationNs>(said.clone()).ok();
-        if let Some(time) = rule.get(within).and_then(read) {
-            rule.insert(within.to_owned(), time.to_string().into());
-        }
-    }
-    for glob in ["repositories", "tags"] {
-        rule.entry(glob).or_insert_with(|| "**".into());
-    }
-    rule
 }
 
 #[cfg(test)]
@@ -393,6 +428,41 @@ rules:
 
     #[test]
     fn what_nobody_knows_is_refused() {
-        assert!(serde_yaml::from_str::<Wanted>("projects: {team: {open: true}}").is_err());
+        for wrong in [
+            "{open: true}",
+            "{rules: [{kind: foo}]}",
+            "{rules: [{kind: retention, keepAll: true}]}",
+            "{members: {ann: Maintainer}}",
+            "{quota: much}",
+        ] {
+            let file = format!("projects: {{team: {wrong}}}");
+            assert!(serde_yaml::from_str::<Wanted>(&file).is_err(), "{wrong}");
+        }
+        for (rule, is_right) in [
+            ("{kind: retention}", false),
+            ("{kind: immutable, latestPushedK: 5}", false),
+            ("{kind: retention, pulledWithin: 1w}", true),
+            ("{kind: immutable}", true),
+        ] {
+            let rule: Rule = serde_yaml::from_str(rule).unwrap();
+            assert_eq!(rule.wrong().is_none(), is_right, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_nothing_is_something() {
+        let wanted = "projects: {big: {quota: 10GB}, open: {quota: -1}, empty: }";
+        let wanted: Wanted = serde_yaml::from_str(wanted).unwrap();
+        let quota = |name: &str| wanted.projects[name].quota;
+        assert_eq!(quota("big"), Some(10 << 30));
+        assert_eq!((quota("open"), quota("empty")), (Some(-1), None));
+    }
+
+    #[test]
+    fn who_makes_a_project_and_is_no_member_goes_again() {
+        let is = Project::made_by(Some("eve"));
+        let steps = plan_members("team", &project("members: {ann: guest}"), &is, Some("eve"));
+        let what: Vec<_> = steps.iter().map(|(what, _)| what.as_str()).collect();
+        assert_eq!(what, ["ann is guest", "eve is no member"]);
     }
 }

@@ -10,6 +10,7 @@ use super::super::asked::{Asked, Client};
 use super::super::upstreams::set_upstream;
 use super::{Does, Step, Wanted};
 use crate::error::CliError;
+use crate::writeln_stderr;
 
 /// The numbers of registries, by their names.
 pub(super) type Numbers = BTreeMap<String, i64>;
@@ -38,11 +39,14 @@ pub(super) async fn apply(
         .filter_map(|(name, known)| Some((name.clone(), number(known)?)))
         .collect();
     for (name, wanted) in &wanted.registries {
-        if let Some(step) = plan(name, wanted, known.get(name))? {
+        if let Some(step) = plan(name, wanted, known.get(name), does.passwords)? {
             let made = does.step(&format!("registry {name}"), step).await?;
             // What was only said has no number.
             let made = number(&made).unwrap_or_default();
             numbers.entry(name.clone()).or_insert(made);
+        } else if wanted.password_file.is_some() {
+            let warning = "its password is not compared; --passwords sets it again";
+            let _ = writeln_stderr(&format!("registry {name}: {warning}"));
         }
     }
     Ok(numbers)
@@ -60,8 +64,13 @@ async fn known(client: &Client, wanted: &Wanted) -> Result<BTreeMap<String, Valu
 }
 
 /// What makes a registry what it is to be. Passwords are never shown, so that another one alone is
-/// no difference.
-fn plan(name: &str, wanted: &Upstream, is: Option<&Value>) -> Result<Option<Step>, CliError> {
+/// no difference, unless passwords are to be set again.
+fn plan(
+    name: &str,
+    wanted: &Upstream,
+    is: Option<&Value>,
+    passwords: bool,
+) -> Result<Option<Step>, CliError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let username = wanted.username.clone().unwrap_or_default();
     if let Some(is) = is {
@@ -69,7 +78,8 @@ fn plan(name: &str, wanted: &Upstream, is: Option<&Value>) -> Result<Option<Step
         let same_namespace = namespace.is_none_or(|wanted| wanted == text(&is["namespace"]));
         let same = text(&is["url"]) == wanted.url.trim_end_matches('/')
             && text(&is["credential"]["access_key"]) == username;
-        if same && same_namespace {
+        let same_password = !passwords || wanted.password_file.is_none();
+        if same && same_namespace && same_password {
             return Ok(None);
         }
     }
@@ -131,14 +141,14 @@ mod tests {
             serde_yaml::from_str("{url: 'https://quay.io/', username: me}").unwrap();
         let mut is = json!({"id": 7, "url": "https://quay.io", "namespace": "quay.io",
             "credential": {"access_key": "me"}});
-        assert!(plan("quay", &wanted, Some(&is)).unwrap().is_none());
-        let made = plan("quay", &wanted, None).unwrap().unwrap().1;
+        assert!(plan("quay", &wanted, Some(&is), false).unwrap().is_none());
+        let made = plan("quay", &wanted, None, false).unwrap().unwrap().1;
         assert_eq!(
             (made.method.as_str(), made.path.as_str()),
             ("POST", "/registries")
         );
         is["credential"] = Value::Null;
-        let changed = plan("quay", &wanted, Some(&is)).unwrap().unwrap().1;
+        let changed = plan("quay", &wanted, Some(&is), false).unwrap().unwrap().1;
         assert_eq!(
             (changed.method.as_str(), changed.path.as_str()),
             ("PUT", "/registries/7")
