@@ -21,6 +21,15 @@ async fn every_example_passes_the_check_and_leaves_nothing_behind() -> anyhow::R
     Ok(())
 }
 
+/// A flag that does nothing in a binary is not offered by it.
+#[tokio::test]
+async fn the_registry_offers_no_grpc() -> anyhow::Result<()> {
+    let output = run("skald-registry", &["--help"], &[]).await?;
+    assert!(output.stdout.contains("--http-listen"), "{output:?}");
+    assert!(!output.stdout.contains("grpc"), "{output:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_printed_can_be_read_again_and_holds_no_secret() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;

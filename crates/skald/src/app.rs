@@ -134,6 +134,11 @@ fn parse<A: Parser>(
         .name(target.binary())
         .about(target.about())
         .version(server::VERSION);
+    let command = match target {
+        // Accepted as by the other binaries: it serves no gRPC.
+        Target::Registry => command.mut_arg("grpc_listen", |arg| arg.hide(true)),
+        _ => command,
+    };
     let parsed = command
         .try_get_matches_from(arguments)
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
