@@ -62,6 +62,7 @@ pub(super) fn in_words_of(engine: Engine, sql: &str) -> String {
 pub(super) async fn migrate(pool: &AnyPool, engine: Engine) -> Result<(), MetaError> {
     let mut connection = pool.acquire().await?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let mut found = None;
     loop {
         let from = begin(&mut connection, engine).await?;
         if from > known {
@@ -71,16 +72,24 @@ pub(super) async fn migrate(pool: &AnyPool, engine: Engine) -> Result<(), MetaEr
         let step = usize::try_from(from).ok().and_then(|at| STEPS.get(at));
         let Some(step) = step else {
             run(&mut connection, "COMMIT").await?;
+            if let Some(found) = found {
+                tracing::info!(
+                    from = found,
+                    schema = from,
+                    "the registry's database was brought up to date"
+                );
+            }
             return Ok(());
         };
+        found.get_or_insert(from);
         if let Err(source) = take(&mut connection, &in_words_of(engine, step), from + 1).await {
             run(&mut connection, "ROLLBACK").await?;
             let to = from + 1;
             return Err(MetaError::Migration { from, to, source });
         }
-        tracing::info!(
+        tracing::debug!(
             schema = from + 1,
-            "the registry's database was brought up to date"
+            "a step of the registry's database was taken"
         );
     }
 }
