@@ -122,3 +122,36 @@ async fn wrong_values_are_refused_wherever_they_come_from() -> anyhow::Result<()
     assert_refused("skald", &output, &["overrides.yaml", "max_lines", "line 3"]);
     Ok(())
 }
+
+/// Who checks a configuration before he starts with it is told what a start would stop at.
+#[tokio::test]
+async fn a_certificate_that_is_not_there_is_no_valid_configuration() -> anyhow::Result<()> {
+    let config = example("skald-registry")?;
+    let nowhere = "/nowhere/registry.pem";
+    let env = [
+        ("SKALD_REGISTRY_TLS_CERT_FILE", nowhere),
+        ("SKALD_REGISTRY_TLS_KEY_FILE", nowhere),
+    ];
+    let output = run_with("skald-registry", &[], &config, &["--check-config"], &env).await?;
+    assert_refused("skald-registry", &output, &["registry.tls", nowhere]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_of_the_registry_that_is_taken_is_told_from_the_others() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let listen = format!("--registry-listen={}", taken.local_addr()?);
+    let args = [
+        listen.as_str(),
+        "--http-listen=127.0.0.1:0",
+        "--grpc-listen=127.0.0.1:0",
+    ];
+    let home = directory.path().display().to_string();
+    let env = [("SKALD_HOME", home.as_str())];
+    let output = run_with("skald", &["serve"], &example("skald")?, &args, &env).await?;
+    for part in ["image registry", "--registry-listen", "registry.enabled"] {
+        assert!(output.stderr.contains(part), "{}", output.stderr);
+    }
+    Ok(())
+}

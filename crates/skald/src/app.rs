@@ -12,7 +12,7 @@ use crate::agent_flags::KeyFlags;
 use crate::agent_process;
 use crate::agent_status;
 use crate::args::{AgentArgs, AgentCommand, Command, RegistryArgs, RoleArgs, ServeArgs, SkaldArgs};
-use crate::process::{Parts, Process};
+use crate::process::{Parts, Process, serves_registry};
 use crate::{Config, Target};
 
 /// Exit code of a usage or configuration that is wrong.
@@ -168,14 +168,28 @@ fn serve(
         return ExitCode::SUCCESS;
     }
     if args.process.check_config {
-        println!("configuration is valid");
-        return ExitCode::SUCCESS;
+        return match check_files(target, &loaded.config) {
+            Ok(()) => {
+                println!("configuration is valid");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(target, &error, EXIT_USAGE),
+        };
     }
     match serve_until_stopped(target, args, loaded, &environment, start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ConfigError>() => fail(target, &error, EXIT_USAGE),
         Err(error) => fail(target, &error, 1),
     }
+}
+
+/// Reads the files that a configuration names and a start would stop at.
+fn check_files(target: Target, config: &Config) -> anyhow::Result<()> {
+    if serves_registry(target, config) {
+        let acceptor = config.registry.tls.acceptor(None, &[]);
+        acceptor.context("registry.tls")?;
+    }
+    Ok(())
 }
 
 fn load(

@@ -147,6 +147,11 @@ impl Process {
     }
 }
 
+/// Whether a process is to serve an image registry.
+pub(crate) fn serves_registry(target: Target, config: &Config) -> bool {
+    target == Target::Registry || target.has(Target::Registry) && config.registry.enabled
+}
+
 /// The ports of a process.
 struct Listeners {
     http: Listener,
@@ -163,10 +168,17 @@ impl Listeners {
             Target::Registry => None,
             _ => Some(Listener::bind(config.server.grpc_listen).await?),
         };
-        let has_registry = target == Target::Registry || config.registry.enabled;
-        let registry = match target.has(Target::Registry) && has_registry {
+        let registry = match serves_registry(target, config) {
             true => {
-                let listener = Listener::bind(config.registry.listen).await?;
+                let listener = Listener::bind(config.registry.listen).await;
+                let listener = match target {
+                    // Whoever starts everything may know nothing of it.
+                    Target::All => listener.context(
+                        "the image registry's port: --registry-listen takes another, and \
+                         registry.enabled: false does without it",
+                    )?,
+                    _ => listener?,
+                };
                 let listener = listener.with_tls(&config.registry.tls);
                 Some(listener.context("registry.tls")?)
             }
