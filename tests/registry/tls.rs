@@ -71,6 +71,24 @@ async fn who_asks_in_tls_where_there_is_none_is_told() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn who_does_not_ask_in_tls_where_there_is_some_is_told() -> anyhow::Result<()> {
+    let (cert, key) = (tls_file("own.pem"), tls_file("own-key.pem"));
+    let env = [
+        ("SKALD_REGISTRY_TLS_CERT_FILE", cert.as_str()),
+        ("SKALD_REGISTRY_TLS_KEY_FILE", key.as_str()),
+    ];
+    let registry = Registry::start(Kind::Files, &env).await?;
+    let addr = registry.client().base().replace("https:", "http:");
+    let mut command = tokio::process::Command::new(tests::binary::path("skald")?);
+    let output = command.args(["registry", "--addr", &addr, "projects"]);
+    let output = output.output().await?;
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ask https://"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_certificate_of_ones_own_is_trusted_by_who_is_given_it() -> anyhow::Result<()> {
     let (cert, key) = (tls_file("own.pem"), tls_file("own-key.pem"));
     let env = [

@@ -41,18 +41,36 @@ impl CliError {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// What a process that ends with this gives: 64 if it was used wrongly, as where arguments are not
+    /// understood, and 1 if what was asked for did not come about.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            _ => 1,
+        }
+    }
+
     /// The server was not reached: the innermost reason, which is the one that helps.
     pub(crate) fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let chain = std::iter::successors(Some(error), |error| error.source());
-        let reason = match chain.clone().any(is_no_tls) {
-            true => "what answers there does not speak TLS; ask http:// instead".to_owned(),
-            false => chain.last().unwrap_or(error).to_string(),
+        let reason = if chain.clone().any(is_no_tls) {
+            "what answers there does not speak TLS; ask http:// instead".to_owned()
+        } else if url.starts_with("http:") && chain.clone().any(is_no_http) {
+            "what answers there does not speak HTTP, perhaps TLS; ask https:// then".to_owned()
+        } else {
+            chain.last().unwrap_or(error).to_string()
         };
         Self::Unreachable {
             url: url.to_owned(),
             reason,
         }
     }
+}
+
+/// Whether what came in answer to a request was none of HTTP.
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error: Option<&hyper::Error> = error.downcast_ref();
+    error.is_some_and(hyper::Error::is_parse)
 }
 
 /// Whether what came in answer to the first words of TLS was none of it.

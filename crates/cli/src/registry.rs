@@ -10,6 +10,7 @@ mod content;
 mod groups;
 mod policy;
 mod projects;
+mod secret;
 mod system;
 mod upstreams;
 

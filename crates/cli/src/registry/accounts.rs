@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::asked::{Asked, ListArgs, encoded};
 use super::projects::word;
+use super::secret;
 use crate::error::CliError;
 
 /// What can be done with accounts and robots.
@@ -158,22 +159,6 @@ pub enum Switch {
     Off,
 }
 
-/// The next line of standard input, if there is one.
-fn read_line() -> Result<Option<String>, CliError> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    let line = line.trim_end_matches(['\r', '\n']);
-    Ok(Some(line)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned))
-}
-
-/// The next line of standard input, which has to have a password.
-pub(super) fn read_password() -> Result<String, CliError> {
-    let missing = || CliError::Usage("no password on standard input".to_owned());
-    read_line()?.ok_or_else(missing)
-}
-
 impl AccountCommand {
     pub(super) fn asked(self) -> Result<Asked, CliError> {
         let disable_user = |id: i64, disabled: bool| {
@@ -190,12 +175,14 @@ impl AccountCommand {
             Self::Users { list } => Asked::list("/users", list),
             Self::CreateUser { name, admin } => Asked::post(
                 "/users",
-                json!({"username": name, "password": read_password()?, "sysadmin_flag": admin}),
+                json!({"username": name, "password": secret::password()?, "sysadmin_flag": admin}),
             ),
-            Self::SetPassword { id } => Asked::put(
-                format!("/users/{id}/password"),
-                json!({"new_password": read_password()?, "old_password": read_line()?}),
-            ),
+            Self::SetPassword { id } => {
+                let new = secret::password()?;
+                let old = secret::line("Old password, if it is one's own")?;
+                let body = json!({"new_password": new, "old_password": old});
+                Asked::put(format!("/users/{id}/password"), body)
+            }
             Self::SetAdmin { id, admin } => Asked::put(
                 format!("/users/{id}/sysadmin"),
                 json!({"sysadmin_flag": admin == Switch::On}),

@@ -133,14 +133,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(args: &RegistryArgs) -> Result<Self, CliError> {
         let usage = |message: &dyn std::fmt::Display| CliError::Usage(message.to_string());
-        let login = match (&args.username, &args.password) {
-            (Some(name), Some(password)) => Some((name.clone(), password.clone())),
-            (None, _) => None,
-            (Some(name), None) => {
-                let message = format!("no password of {name}: it is in SKALD_REGISTRY_PASSWORD");
-                return Err(usage(&message));
-            }
-        };
+        let login = login(args.username.as_deref(), args.password.as_deref())?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("skald/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT);
@@ -249,6 +242,24 @@ impl Client {
     }
 }
 
+/// Who logs in, if anybody. A variable that is set to nothing says nothing.
+fn login(
+    username: Option<&str>,
+    password: Option<&str>,
+) -> Result<Option<(String, String)>, CliError> {
+    let said = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    match (said(username), said(password)) {
+        (Some(name), Some(password)) => Ok(Some((name, password))),
+        (None, None) => Ok(None),
+        (Some(name), None) => Err(CliError::Usage(format!(
+            "no password of {name}: it is in SKALD_REGISTRY_PASSWORD"
+        ))),
+        (None, Some(_)) => Err(CliError::Usage(
+            "a password of nobody: --username says whose it is".to_owned(),
+        )),
+    }
+}
+
 /// The path of the next page, as the header `Link` has it: `</api/v2.0/...>; rel="next"`. A proxy may
 /// have what it begins with elsewhere.
 fn following(link: &str) -> Option<String> {
@@ -274,6 +285,17 @@ mod tests {
             project("a/repositories/b"),
             "/projects/a%2Frepositories%2Fb"
         );
+    }
+
+    #[test]
+    fn who_logs_in_has_a_name_and_a_password() {
+        let both = ("ann".to_owned(), "secret".to_owned());
+        assert_eq!(login(Some("ann"), Some("secret")).unwrap(), Some(both));
+        for nobody in [None, Some("")] {
+            assert_eq!(login(nobody, nobody).unwrap(), None);
+            assert!(login(Some("ann"), nobody).is_err());
+            assert!(login(nobody, Some("secret")).is_err());
+        }
     }
 
     #[test]

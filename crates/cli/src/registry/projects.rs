@@ -32,8 +32,9 @@ pub enum ProjectCommand {
         /// Everybody may pull from it
         #[arg(long)]
         public: bool,
-        /// Bytes that it may have
-        #[arg(long, value_name = "BYTES")]
+        /// Bytes that it may have, -1 for no bound; without it as many as storage_per_project says, which
+        /// `configuration` shows
+        #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
         quota: Option<i64>,
         /// The number of another registry, of which it is a cache
         #[arg(long, value_name = "ID")]

@@ -3,8 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::accounts::read_password;
 use super::asked::{Asked, ListArgs, project};
+use super::secret;
 use crate::error::CliError;
 
 /// What can be done with other registries.
@@ -66,7 +66,7 @@ pub enum UpstreamCommand {
 
 fn credential(login: Option<String>) -> Result<Value, CliError> {
     Ok(match login {
-        Some(name) => json!({"access_key": name, "access_secret": read_password()?}),
+        Some(name) => json!({"access_key": name, "access_secret": secret::password()?}),
         None => json!({"access_key": "", "access_secret": ""}),
     })
 }
