@@ -19,6 +19,8 @@ pub(crate) enum Mode {
     Cut(u64),
     /// This is the answer.
     Answer(String),
+    /// They do, but for what has this in its path: that is not there.
+    Without(&'static str),
     /// There is none.
     Silent,
 }
@@ -94,6 +96,7 @@ async fn serve(
     match mode {
         Mode::Open => lead(reads, writes, to, u64::MAX).await,
         Mode::Cut(bytes) => lead(reads, writes, to, bytes).await,
+        Mode::Without(part) => without(reads, writes, to, part).await,
         Mode::Answer(answer) => say(reads, writes, &answer, count).await,
         Mode::Silent => {
             count.fetch_add(1, Ordering::SeqCst);
@@ -114,6 +117,30 @@ async fn lead(
         done = copy(&mut reads, &mut there_writes) => done?,
         done = copy(&mut answers, &mut writes) => done?,
     };
+    Ok(())
+}
+
+/// Has one request answered, unless it is for what is not there.
+async fn without(
+    mut reads: OwnedReadHalf,
+    mut writes: OwnedWriteHalf,
+    to: SocketAddr,
+    part: &str,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(reads.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let (first, rest) = head.split_once("\r\n").unwrap_or_default();
+    if first.contains(part) {
+        let none = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        return writes.write_all(none.as_bytes()).await;
+    }
+    let mut there = TcpStream::connect(to).await?;
+    let asked = format!("{first}\r\nconnection: close\r\n{rest}");
+    there.write_all(asked.as_bytes()).await?;
+    copy(&mut there, &mut writes).await?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Projects that are caches of other registries.
 
+mod about;
 mod faults;
+mod lists;
 
 use std::time::Duration;
 

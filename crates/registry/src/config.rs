@@ -225,8 +225,8 @@ pub struct ProxyConfig {
     pub connect_timeout: DurationNs,
     /// How long it may take to answer, and to send more of what it has begun to send.
     pub answer_timeout: DurationNs,
-    /// Blobs that are fetched at once; who asks for one more waits as long as for an answer, and is
-    /// refused with 429.
+    /// Blobs and lists that are fetched at once; who asks for one more waits as long as for an answer,
+    /// and is refused with 429.
     pub fetches_max: usize,
     /// The same, from one registry: a slow one leaves the rest for others.
     pub upstream_fetches_max: usize,
@@ -234,7 +234,8 @@ pub struct ProxyConfig {
     pub fetch_bytes_per_second_min: ByteSize,
     /// How long a blob goes on being fetched that nobody reads any more.
     pub unread_timeout: DurationNs,
-    /// How long a tag points to the same, once the other registry has said where.
+    /// How long a tag points to the same, and a list has the same on it, once the other registry has said
+    /// so.
     pub tag_lifetime: DurationNs,
     /// For how much longer it does for who asks, while the other registry is asked behind his back.
     pub tag_stale_while_revalidate: DurationNs,
@@ -246,6 +247,14 @@ pub struct ProxyConfig {
     /// The part of that which blobs of one registry take at most, in percent: a slow one leaves the
     /// rest for others. A larger blob is not fetched.
     pub upstream_spool_percent_max: u64,
+    /// Bytes of a list of tags, or of what is about a manifest, as another registry sends it. What is
+    /// here is given instead of a longer one.
+    pub list_bytes_max: ByteSize,
+    /// Pages of such a list.
+    pub list_pages_max: usize,
+    /// Memory for all lists of tags that are kept for `tag_lifetime`, and the same for all of what is
+    /// about manifests.
+    pub lists_bytes_max: ByteSize,
     /// How long a registry that has failed is not asked about what is here.
     pub pause: DurationNs,
     /// The longest that a registry is not asked because it says so, with 429.
@@ -266,6 +275,9 @@ impl Default for ProxyConfig {
             unknown_lifetime: DurationNs::from_secs(10),
             spool_bytes_max: ByteSize::mib(32 << 10),
             upstream_spool_percent_max: 50,
+            list_bytes_max: ByteSize::mib(16),
+            list_pages_max: 1000,
+            lists_bytes_max: ByteSize::mib(128),
             pause: DurationNs::from_secs(10),
             pause_max: DurationNs::from_secs(600),
         }

@@ -110,7 +110,7 @@ pub(crate) use outbox::{Acknowledge, Event, Tell};
 pub(crate) use project::{NewProjects, UNLIMITED};
 pub(crate) use purge::{Hasten, Purge};
 pub(crate) use quota::Quota;
-pub(crate) use referrer::Referrer;
+pub(crate) use referrer::{Referrer, ReferrersPage};
 pub(crate) use retention::TakeRetentionTurn;
 pub(crate) use review::{Backlog, ExpireUploads, Graces, Removed, Review, Untagged};
 pub(crate) use revocation::Subject;

@@ -4,20 +4,25 @@
 //! is asked for again and again (`manifest`); if the other registry has been asked too often, fails
 //! or does not answer, what is here is given, with a `Warning`. Blobs go to who asked and to the
 //! store at the same time, once however many ask (`blob`). Once here, what was fetched is like what
-//! was pushed: it counts against the quota of the project, and goes when nothing needs it.
+//! was pushed: it counts against the quota of the project, and goes when nothing needs it. Lists, of
+//! tags (`tags`) and of what is about a manifest (`referrers`), are asked for as tags are.
 
 mod ask;
 mod blob;
 pub(crate) mod challenge;
 mod fetches;
+mod lists;
 mod manifest;
+mod referrers;
 mod shares;
 mod spool;
+mod tags;
+mod wanted;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
@@ -25,13 +30,17 @@ use quick_cache::sync::Cache;
 use ask::{Asker, Failed};
 pub(crate) use blob::{Source, fetch, size_of};
 use fetches::Fetches;
-use manifest::Said;
+use lists::Lists;
 pub(crate) use manifest::find;
+pub(crate) use referrers::referrers;
 use spool::{Coming, Room};
+pub(crate) use tags::tags;
+pub(crate) use wanted::Found;
+use wanted::Said;
 
 use crate::config::ProxyConfig;
 use crate::error::{Code, Error, StartError};
-use crate::meta::Upstream;
+use crate::meta::{Referrer, Upstream};
 use crate::metrics::Metrics;
 use crate::name::RepoName;
 use crate::seal::Sealer;
@@ -56,6 +65,10 @@ pub(crate) struct Proxy {
     checked: Cache<String, Instant>,
     /// What is not there, or not for us, why, and when that was said.
     unknown: Cache<String, (Instant, Said)>,
+    /// The tags of repositories.
+    tags: Lists<String>,
+    /// What is about manifests.
+    referrers: Lists<Referrer>,
     /// For blobs that are on their way.
     room: Room,
     /// Blobs that are on their way.
@@ -83,6 +96,8 @@ impl Proxy {
             turns: Turns::default(),
             checked: Cache::new(CHECKED_MAX),
             unknown: Cache::new(UNKNOWN_MAX),
+            tags: Lists::new(config.lists_bytes_max.0),
+            referrers: Lists::new(config.lists_bytes_max.0),
             room: Room::new(config.spool_bytes_max.0, config.upstream_spool_percent_max),
             coming: Mutex::default(),
             fetches: Fetches::new(config),
@@ -91,11 +106,15 @@ impl Proxy {
         })
     }
 
+    /// How long one turn takes at most: who has it asks for a tag and then for a manifest, and may
+    /// have to log in before.
+    fn turn_max(&self) -> Duration {
+        self.config.answer_timeout.as_std() * 4
+    }
+
     /// Waits until nobody else asks for the same.
     async fn turn(&self, key: &str) -> Result<Turn, Failed> {
-        // Who has it asks for a tag and then for a manifest, and may have to log in before.
-        let wait_max = self.config.answer_timeout.as_std() * 4;
-        let turn = self.turns.enter(key, wait_max).await;
+        let turn = self.turns.enter(key, self.turn_max()).await;
         turn.ok_or_else(|| Failed::Down(format!("others have been asking for {key} for too long")))
     }
 }

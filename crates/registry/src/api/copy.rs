@@ -15,7 +15,9 @@ use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::large::{self, ReadManifest};
-use crate::meta::{GiveUp, ManifestRow, Mount, PutManifest, Stored, unknown_manifest};
+use crate::meta::{
+    GiveUp, ManifestRow, Mount, PutManifest, ReferrersPage, Stored, unknown_manifest,
+};
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
 use crate::who::Who;
@@ -193,11 +195,16 @@ impl Copying {
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
         let limit = u32::try_from(MANIFESTS_MAX).unwrap_or(u32::MAX);
-        let (meta, bounds) = (self.registry.meta(), (limit, ANNOTATION_BYTES));
         let (mut all, mut last) = (Vec::new(), String::new());
         loop {
-            let found = meta.referrers(&self.from, subject, "", &last, bounds);
-            let (found, is_cut) = found.await?;
+            let page = ReferrersPage {
+                subject,
+                artifact_type: "",
+                last: &last,
+                limit,
+                bytes_max: ANNOTATION_BYTES,
+            };
+            let (found, is_cut) = self.registry.meta().referrers(&self.from, &page).await?;
             for one in &found {
                 all.push(Digest::parse(&one.digest)?);
             }

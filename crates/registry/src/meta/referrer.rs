@@ -31,17 +31,26 @@ fn referrer(row: &AnyRow) -> Result<Referrer, sqlx::Error> {
     })
 }
 
+/// What is asked for of the manifests with a subject.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReferrersPage<'a> {
+    pub(crate) subject: &'a Digest,
+    /// Any if it is empty.
+    pub(crate) artifact_type: &'a str,
+    /// The digest that those asked for follow.
+    pub(crate) last: &'a str,
+    pub(crate) limit: u32,
+    /// Bytes of annotations that are enough.
+    pub(crate) bytes_max: usize,
+}
+
 impl Meta {
-    /// At most `limit` manifests with this subject whose digests follow `last`, in order, and whether
-    /// there may be more because they have `bytes_max` bytes of annotations. An empty `artifact_type`
-    /// is any.
+    /// At most as many manifests with a subject as a page has, in order, and whether there may be more
+    /// because of their annotations.
     pub(crate) async fn referrers(
         &self,
         repo: &RepoName,
-        subject: &Digest,
-        artifact_type: &str,
-        last: &str,
-        (limit, bytes_max): (u32, usize),
+        page: &ReferrersPage<'_>,
     ) -> Result<(Vec<Referrer>, bool), Error> {
         let mut connection = self.read().await?;
         let found = bound!(
@@ -50,20 +59,20 @@ impl Meta {
              AND m.subject = $2 AND m.digest > $3 AND ($4 = '' OR m.artifact_type = $4) \
              ORDER BY m.digest LIMIT $5",
             repo.as_str(),
-            subject.as_str(),
-            last,
-            artifact_type,
-            i64::from(limit),
+            page.subject.as_str(),
+            page.last,
+            page.artifact_type,
+            i64::from(page.limit),
         );
         let mut rows = found.fetch(&mut *connection);
         let (mut all, mut bytes) = (Vec::new(), 0);
-        while bytes <= bytes_max
+        while bytes <= page.bytes_max
             && let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))?
         {
             let found = referrer(&row).map_err(|error| unavailable(&error))?;
             bytes += found.annotations.as_ref().map_or(0, String::len);
             all.push(found);
         }
-        Ok((all, bytes > bytes_max))
+        Ok((all, bytes > page.bytes_max))
     }
 }

@@ -14,6 +14,8 @@ use super::DURATION_BUCKETS_SECONDS;
 pub(crate) enum Cached {
     manifest,
     blob,
+    tags,
+    referrers,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -97,7 +97,7 @@ async fn find(
     };
     let found = proxy::find(&call.registry, &upstream, repo, reference, &call.who).await?;
     call.note.edit().cache = Some(found.cache);
-    Ok((found.row, found.warning.as_deref().map(warning)))
+    Ok((found.given, found.warning.as_deref().map(warning)))
 }
 
 pub(super) async fn push(

@@ -3,17 +3,18 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WARNING};
 use serde_json::{Map, Value, json};
 
-use super::answer::{OCI_FILTERS, with_body};
+use super::answer::{OCI_FILTERS, warning, with_body};
 use super::call::Call;
 use super::page::{self, Page};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Annotations, OCI_INDEX};
-use crate::meta::Referrer;
+use crate::meta::{Referrer, ReferrersPage};
 use crate::name::RepoName;
+use crate::proxy;
 
 /// Manifests on one page.
 const PAGE_MAX: u32 = 1000;
@@ -27,10 +28,14 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
         ..page
     };
     let filter = call.param("artifactType").unwrap_or_default();
-    let meta = call.registry.meta();
-    let bounds = (page.lookahead(), PAGE_BYTES_MAX);
-    let found = meta.referrers(&repo, &subject, filter, &page.last, bounds);
-    let (mut found, is_cut) = found.await?;
+    let wanted = ReferrersPage {
+        subject: &subject,
+        artifact_type: filter,
+        last: &page.last,
+        limit: page.lookahead(),
+        bytes_max: PAGE_BYTES_MAX,
+    };
+    let (mut found, is_cut, warning) = find(&call, &repo, &wanted).await?;
     let has_more = page.cut(&mut found);
     let descriptors = fitting(&found);
     let more = has_more || is_cut || descriptors.len() < found.len();
@@ -42,6 +47,9 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
     let mut headers = vec![(CONTENT_TYPE, OCI_INDEX)];
     if !filter.is_empty() {
         headers.push((OCI_FILTERS, "artifactType"));
+    }
+    if let Some(warning) = &warning {
+        headers.push((WARNING, warning.as_str()));
     }
     let link = found.last().filter(|_| more).map(|last| {
         let path = format!("/v2/{repo}/referrers/{subject}");
@@ -55,6 +63,23 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
         headers.push((name.clone(), value));
     }
     Ok(with_body(StatusCode::OK, &headers, Body::from(index)))
+}
+
+/// Those that are here, and where their repository is a copy of; whether there may be more, and what
+/// is to be said about them.
+async fn find(
+    call: &Call,
+    repo: &RepoName,
+    page: &ReferrersPage<'_>,
+) -> Result<(Vec<Referrer>, bool, Option<String>), Error> {
+    let Some(upstream) = call.upstream(repo).await? else {
+        let (found, is_cut) = call.registry.meta().referrers(repo, page).await?;
+        return Ok((found, is_cut, None));
+    };
+    let found = proxy::referrers(&call.registry, &upstream, repo, page, &call.who).await?;
+    let (found, is_cut) = found;
+    call.note.edit().cache = Some(found.cache);
+    Ok((found.given, is_cut, found.warning.as_deref().map(warning)))
 }
 
 /// The descriptors of as many as one page has room for, but of one at least.

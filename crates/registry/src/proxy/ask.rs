@@ -64,6 +64,17 @@ impl From<Error> for Failed {
 }
 
 impl Failed {
+    /// Why what is here is given instead; none if that is not to be.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::TooMany { message, .. }
+            | Self::Hidden(message)
+            | Self::Refused(message)
+            | Self::Down(message) => Some(message),
+            Self::Unknown(_) | Self::Own(_) => None,
+        }
+    }
+
     /// What a client is told; `unknown` is the code of what it asked for.
     pub(super) fn error(self, unknown: Code) -> Error {
         match self {
@@ -86,10 +97,24 @@ pub(super) struct Question<'a> {
     pub(super) method: Method,
     /// The repository, as it is called there.
     pub(super) repo: &'a str,
-    /// What of it: `manifests/v1`
+    /// What of it: `manifests/v1`, `tags/list?n=10`.
     pub(super) what: String,
     /// Whether there is something to give instead, so that it is not asked again too soon.
     pub(super) is_optional: bool,
+}
+
+impl Question<'_> {
+    /// What is asked for of the repository, whatever page of it.
+    pub(super) fn path(&self) -> &str {
+        self.what
+            .split_once('?')
+            .map_or(self.what.as_str(), |(path, _)| path)
+    }
+
+    /// The same as it is called in what is said about it.
+    fn name(&self) -> String {
+        format!("{}/{}", self.repo, self.path())
+    }
 }
 
 /// What is shown to a registry for one of its repositories.
@@ -203,9 +228,13 @@ impl Asker {
     /// What a refusal means.
     fn refusal(&self, upstream: &Upstream, question: &Question<'_>, answer: &Response) -> Failed {
         let (status, name) = (answer.status(), &upstream.text.name);
-        let what = format!("{}/{}", question.repo, question.what);
         match status {
-            StatusCode::NOT_FOUND => Failed::Unknown(format!("{name} has no {what}")),
+            // The latter two are of what not all registries can be asked for.
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED => {
+                Failed::Unknown(format!("{name} has no {}", question.name()))
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 let after = retry_after(answer.headers()).unwrap_or(self.pause);
                 Failed::TooMany {
@@ -224,10 +253,7 @@ impl Asker {
         status: StatusCode,
         login: Option<&Login>,
     ) -> Failed {
-        let (text, what) = (
-            &upstream.text,
-            format!("{}/{}", question.repo, question.what),
-        );
+        let (text, what) = (&upstream.text, question.name());
         let is_known =
             login.is_some_and(|login| login.is_checked || status == StatusCode::FORBIDDEN);
         match is_known {
@@ -302,7 +328,8 @@ impl Asker {
         };
         let url = format!("{base}/v2/{}/{}", question.repo, question.what);
         let mut request = self.http()?.request(question.method.clone(), url);
-        if question.what.starts_with("manifests/") {
+        let is_manifest = |kind| question.what.starts_with(kind);
+        if ["manifests/", "referrers/"].into_iter().any(is_manifest) {
             request = request.header(ACCEPT, MEDIA_TYPES.join(", "));
         }
         if let Some(login) = login {

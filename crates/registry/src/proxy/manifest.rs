@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use reqwest::Response;
 
+use super::Failed;
 use super::ask::{self, Question};
-use super::{Failed, fetcher, name_there};
+use super::wanted::{Changing, Found, Wanted};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Code, Error};
 use crate::heal;
@@ -18,30 +20,9 @@ use crate::meta::{Content, ManifestRow, PutManifest, Upstream, unknown_manifest}
 use crate::metrics::Cached;
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
-use crate::turns::Turn;
 use crate::who::Who;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-
-/// A manifest, and where it was.
-pub(crate) struct Found {
-    pub(crate) row: Arc<ManifestRow>,
-    /// `hit` if it was here, `miss` if it was fetched, `stale` if something newer may be there.
-    pub(crate) cache: &'static str,
-    /// Why it may not be the newest.
-    pub(crate) warning: Option<String>,
-}
-
-impl Found {
-    /// One of which nothing is to be said.
-    fn as_it_is(row: Arc<ManifestRow>, cache: &'static str) -> Self {
-        Self {
-            row,
-            cache,
-            warning: None,
-        }
-    }
-}
 
 /// A manifest of a repository that is a copy of another registry's.
 pub(crate) async fn find(
@@ -50,63 +31,42 @@ pub(crate) async fn find(
     repo: &RepoName,
     reference: &Reference,
     who: &Who,
-) -> Result<Found, Error> {
-    let wanted = Wanted {
-        registry: registry.clone(),
-        upstream: Arc::clone(upstream),
-        repo: repo.clone(),
-        name: name_there(upstream, repo)?,
-        who: fetcher(who),
-    };
-    let metrics = registry.metrics();
+) -> Result<Found<Arc<ManifestRow>>, Error> {
+    let wanted = Wanted::new(registry, upstream, repo, who)?;
     let found = match reference {
         Reference::Digest(digest) => wanted.by_digest(digest).await,
         Reference::Tag(tag) => wanted.by_tag(tag).await,
     };
     let found = found.map_err(|failed| failed.error(Code::ManifestUnknown))?;
-    match found.cache {
-        "miss" => metrics.proxy_missed(Cached::manifest),
-        _ => metrics.proxy_hit(Cached::manifest),
-    }
-    metrics.proxy_sent(Cached::manifest, found.row.size);
+    let metrics = registry.metrics();
+    found.count(metrics, Cached::manifest);
+    metrics.proxy_sent(Cached::manifest, found.given.size);
     Ok(found)
 }
 
-/// What is wanted of whom.
+/// Where a tag points.
 #[derive(Clone)]
-struct Wanted {
-    registry: Registry,
-    upstream: Arc<Upstream>,
-    repo: RepoName,
-    /// The repository as it is called there.
-    name: String,
-    who: Who,
-}
+struct PointsTo(Tag);
 
-/// What a registry said of what it does not give.
-#[derive(Clone)]
-pub(super) struct Said {
-    message: String,
-    as_failed: fn(String) -> Failed,
-}
+#[async_trait]
+impl Changing for PointsTo {
+    type Given = Arc<ManifestRow>;
 
-impl Said {
-    /// None if it may give it the next time.
-    fn of(failed: &Failed) -> Option<Self> {
-        let (message, as_failed): (_, fn(String) -> Failed) = match failed {
-            Failed::Unknown(message) => (message, Failed::Unknown),
-            Failed::Hidden(message) => (message, Failed::Hidden),
-            Failed::Refused(message) => (message, Failed::Refused),
-            Failed::TooMany { .. } | Failed::Down(_) | Failed::Own(_) => return None,
-        };
-        Some(Self {
-            message: message.clone(),
-            as_failed,
-        })
+    fn key(&self, repo: &RepoName) -> String {
+        format!("{repo}:{}", self.0.as_str())
     }
 
-    fn failed(self) -> Failed {
-        (self.as_failed)(self.message)
+    fn asked(&self, wanted: &Wanted) -> Option<Instant> {
+        let checked = &wanted.registry.proxy().checked;
+        checked.get(&self.key(&wanted.repo))
+    }
+
+    async fn here(&self, wanted: &Wanted) -> Result<Option<Self::Given>, Failed> {
+        wanted.here(&Reference::Tag(self.0.clone())).await
+    }
+
+    async fn ask(&self, wanted: &Wanted) -> Result<(Self::Given, &'static str), Failed> {
+        wanted.refresh(&self.0).await
     }
 }
 
@@ -127,42 +87,7 @@ impl Wanted {
         })
     }
 
-    /// What a tag is called here.
-    fn key(&self, tag: &Tag) -> String {
-        format!("{}:{}", self.repo, tag.as_str())
-    }
-
-    /// It was asked just now where a tag points.
-    fn note_checked(&self, tag: &Tag) {
-        let checked = &self.registry.proxy().checked;
-        checked.insert(self.key(tag), Instant::now());
-    }
-
-    /// Asks for something, unless it was said just now that it is not there, or not for us: clients that were told a
-    /// wrong name ask again and again.
-    async fn unless_unknown<T>(
-        &self,
-        key: &str,
-        ask: impl Future<Output = Result<T, Failed>>,
-    ) -> Result<T, Failed> {
-        let (proxy, upstream) = (self.registry.proxy(), &self.upstream);
-        let key = format!("{}:{}:{key}", upstream.id, upstream.updated_ms);
-        let lifetime = proxy.config.unknown_lifetime.as_std();
-        if let Some((at, said)) = proxy.unknown.get(&key)
-            && at.elapsed() < lifetime
-        {
-            return Err(said.failed());
-        }
-        let answer = ask.await;
-        if let Err(failed) = &answer
-            && let Some(said) = Said::of(failed)
-        {
-            proxy.unknown.insert(key, (Instant::now(), said));
-        }
-        answer
-    }
-
-    async fn by_digest(&self, digest: &Digest) -> Result<Found, Failed> {
+    async fn by_digest(&self, digest: &Digest) -> Result<Found<Arc<ManifestRow>>, Failed> {
         let reference = Reference::Digest(digest.clone());
         let key = format!("{}@{digest}", self.repo);
         if let Some(row) = self.here(&reference).await? {
@@ -179,61 +104,20 @@ impl Wanted {
         Ok(Found::as_it_is(row, "miss"))
     }
 
-    async fn by_tag(&self, tag: &Tag) -> Result<Found, Failed> {
-        let (proxy, arrived) = (self.registry.proxy(), Instant::now());
-        let reference = Reference::Tag(tag.clone());
-        let key = self.key(tag);
-        let is_young = |age| proxy.checked.get(&key).is_some_and(|at| at.elapsed() < age);
-        let lifetime = proxy.config.tag_lifetime.as_std();
-        let revalidated = lifetime + proxy.config.tag_stale_while_revalidate.as_std();
-        if is_young(revalidated)
-            && let Some(row) = self.here(&reference).await?
-        {
-            if !is_young(lifetime)
-                && let Some(turn) = proxy.turns.try_enter(&key)
-            {
-                self.revalidate(turn, tag, &key);
+    async fn by_tag(&self, tag: &Tag) -> Result<Found<Arc<ManifestRow>>, Failed> {
+        match self.current(PointsTo(tag.clone())).await {
+            Ok(found) => Ok(found),
+            Err(failed) => {
+                let here = self.here(&Reference::Tag(tag.clone())).await?;
+                Found::stale(here, failed, "this is what it had when it was asked last")
             }
-            return Ok(Found::as_it_is(row, "hit"));
         }
-        let turn = proxy.turn(&key).await;
-        let is_checked = proxy.checked.get(&key).is_some_and(|at| at >= arrived);
-        if is_checked && let Some(row) = self.here(&reference).await? {
-            return Ok(Found::as_it_is(row, "hit"));
-        }
-        let refreshed = match turn {
-            Ok(_turn) => self.unless_unknown(&key, self.refresh(tag)).await,
-            Err(failed) => Err(failed),
-        };
-        let failed = match refreshed {
-            Ok((row, cache)) => return Ok(Found::as_it_is(row, cache)),
-            Err(failed) => failed,
-        };
-        let reason = match &failed {
-            Failed::TooMany { message, .. }
-            | Failed::Hidden(message)
-            | Failed::Refused(message)
-            | Failed::Down(message) => message.clone(),
-            Failed::Unknown(_) | Failed::Own(_) => return Err(failed),
-        };
-        let row = self.here(&reference).await?.ok_or(failed)?;
-        let warning = format!("{reason}; this is what it had when it was asked last");
-        Ok(Found {
-            row,
-            cache: "stale",
-            warning: Some(warning),
-        })
     }
 
-    /// Asks where a tag points while who wants to know has been told already.
-    fn revalidate(&self, turn: Turn, tag: &Tag, key: &str) {
-        let (wanted, tag, key) = (self.clone(), tag.clone(), key.to_owned());
-        tokio::spawn(async move {
-            let _turn = turn;
-            if let Err(failed) = wanted.refresh(&tag).await {
-                tracing::debug!(key, ?failed, "a tag was not asked for again");
-            }
-        });
+    /// It was asked just now where a tag points.
+    fn note_checked(&self, tag: &Tag) {
+        let checked = &self.registry.proxy().checked;
+        checked.insert(PointsTo(tag.clone()).key(&self.repo), Instant::now());
     }
 
     /// Has a tag point where it points there; gives what is there, and whether it was fetched for that.
@@ -270,7 +154,7 @@ impl Wanted {
     async fn digest_there(&self, tag: &Tag, is_here: bool) -> Result<Option<Digest>, Failed> {
         let question = Question {
             is_optional: is_here,
-            ..self.question(Method::HEAD, &Reference::Tag(tag.clone()))
+            ..self.question(Method::HEAD, format!("manifests/{}", tag.as_str()))
         };
         let asker = &self.registry.proxy().asker;
         let answer = asker.ask(&self.upstream, &question).await?;
@@ -279,18 +163,9 @@ impl Wanted {
         Ok(digest)
     }
 
-    fn question(&self, method: Method, reference: &Reference) -> Question<'_> {
-        Question {
-            method,
-            repo: &self.name,
-            what: format!("manifests/{reference}"),
-            is_optional: false,
-        }
-    }
-
     /// Fetches a manifest.
     async fn get(&self, reference: &Reference) -> Result<Came, Failed> {
-        let question = self.question(Method::GET, reference);
+        let question = self.question(Method::GET, format!("manifests/{reference}"));
         let proxy = self.registry.proxy();
         let answer = proxy.asker.ask(&self.upstream, &question).await?;
         let media_type = media_type(&answer);
