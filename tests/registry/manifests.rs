@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, future, stream};
-use reqwest::Method;
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use tests::registry::{
-    CONFIG, INDEX, Kind, LAYER, MANIFEST, Registry, RegistryClient, bytes, code, descriptor,
+    CONFIG, INDEX, Kind, LAYER, LOCAL, MANIFEST, Registry, RegistryClient, bytes, code, descriptor,
     header, image, sha256, sha512, text,
 };
 use tests::wait_for;
+
+use crate::auth;
 
 /// Images with blobs that are not there are refused.
 const COMPLETE: (&str, &str) = ("SKALD_REGISTRY_LIMITS_ALLOW_MISSING_BLOBS", "false");
@@ -439,6 +441,39 @@ async fn an_image_of_many_blobs_is_tied_to_all_of_them() -> anyhow::Result<()> {
     for blob in first {
         let path = format!("/v2/app/blobs/{}", sha256(blob));
         assert_eq!(client.status(Method::DELETE, &path).await?, 405);
+    }
+    Ok(())
+}
+
+/// Clients may take their time, and others need not wait until they have done so.
+#[tokio::test]
+async fn who_sends_slowly_leaves_room_to_others() -> anyhow::Result<()> {
+    let room = ("SKALD_REGISTRY_LIMITS_BODY_BYTES_MAX", "1MB");
+    let trusting = ("SKALD_REGISTRY_TRUSTED_PROXIES", "127.0.0.0/8");
+    let open = Registry::start(Kind::Files, &[room, trusting]).await?;
+    let closed = Registry::start(Kind::Files, &[room, trusting, LOCAL]).await?;
+    let password = closed.directory().join("data/registry/admin-password");
+    let password = std::fs::read_to_string(password)?.trim().to_owned();
+    let admin = closed.client().login("admin", &password);
+    let slow = auth::member(&closed, &admin, "slow", "developer").await?;
+    let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [],
+        "annotations": {"filler": "x".repeat(100_000)}});
+    let list = list.to_string().into_bytes();
+    for (slow, other) in [(open.client(), open.client()), (&slow, &admin)] {
+        let put = |client: &RegistryClient, address: &str, body: Body| {
+            let put = client.request(Method::PUT, "/v2/team/app/manifests/v1");
+            let put = put.header("x-forwarded-for", address);
+            put.header("content-type", INDEX).body(body).send().boxed()
+        };
+        let sent = (0..20).map(|_| {
+            let begun = stream::iter([anyhow::Ok(vec![b' '; 100_000])]);
+            let body = Body::wrap_stream(begun.chain(stream::pending()));
+            put(slow, "192.0.2.1", body)
+        });
+        let (refused, _, _held) = future::select_all(sent).await;
+        assert_eq!(refused?.status(), 429);
+        let pushed = put(other, "192.0.2.2", list.clone().into()).await?;
+        assert_eq!(pushed.status(), 201, "{}", text(pushed).await);
     }
     Ok(())
 }

@@ -229,7 +229,7 @@ impl FromRequestParts<Registry> for Admin {
         let query = axum::extract::Query::try_from_uri(&parts.uri);
         let query = query.map_err(|error| Refusal(wrong(error.body_text()), seen.rid.clone()))?;
         let caller = caller.map_err(challenged)?;
-        parts.extensions.insert(caller.sender());
+        parts.extensions.insert(caller.who(&seen).sender());
         Ok(Self {
             registry: registry.clone(),
             caller,

@@ -43,7 +43,6 @@ pub(crate) use token::{Claims, Keys, SigningKey};
 
 use crate::config::AuthMode;
 use crate::error::{Code, Error};
-use crate::gather::Sender;
 use crate::logs::Seen;
 use crate::meta::{Account, EnsureKey, Meta, Subject};
 use crate::registry::Registry;
@@ -128,14 +127,6 @@ impl Caller {
             Self::Token { kind, .. } => *kind == Kind::Anonymous,
             Self::Everyone | Self::Account(_) | Self::Robot { .. } => false,
         }
-    }
-
-    /// Whose room the bodies of its requests take.
-    pub(crate) fn sender(&self) -> Sender {
-        Sender(match self {
-            Self::Everyone => None,
-            caller => Some(caller.name().to_owned()),
-        })
     }
 
     /// When it may do nothing any more, in seconds since 1970.

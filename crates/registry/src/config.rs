@@ -321,8 +321,8 @@ pub struct LimitConfig {
     /// more is read than sixteen of these have.
     pub config_size_max: ByteSize,
     /// Bytes of manifests and of requests of the management API that are being sent, all together; a
-    /// request that brings more is refused with 429. Where callers have names, none has more of it than
-    /// it leaves to the others.
+    /// request that brings more is refused with 429. No account, no robot, and of those who do not log in
+    /// no address has more of it than it leaves to the others.
     pub body_bytes_max: ByteSize,
     /// Different blobs or manifests that one manifest may name: each is looked up while other
     /// changes wait.

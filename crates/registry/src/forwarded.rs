@@ -25,6 +25,17 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
+/// What is of one caller, of an address: one who has an address of IPv6 has all of its network.
+pub(crate) fn network(remote: &str) -> String {
+    match remote.parse() {
+        Ok(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        _ => remote.to_owned(),
+    }
+}
+
 /// Some addresses: one, or those that begin alike, as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -27,9 +27,9 @@ struct Taken {
     by_sender: HashMap<String, usize>,
 }
 
-/// Who sends a body; none where nobody says who it is, and all have the same room.
+/// Who sends a body, by what nobody else is called.
 #[derive(Clone, Debug)]
-pub(crate) struct Sender(pub(crate) Option<String>);
+pub(crate) struct Sender(pub(crate) String);
 
 /// A body, which takes room until it is dropped.
 #[derive(Debug)]
@@ -121,13 +121,12 @@ impl Share {
         let all = taken.all.saturating_add(bytes);
         let left = self.room.bytes_max.checked_sub(all);
         let left = left.ok_or(Missing::NoRoom)?;
-        if let Sender(Some(sender)) = &self.sender {
-            let before = taken.by_sender.get(sender).copied().unwrap_or_default();
-            if before + bytes > left {
-                return Err(Missing::NoRoom);
-            }
-            taken.by_sender.insert(sender.clone(), before + bytes);
+        let Sender(sender) = &self.sender;
+        let before = taken.by_sender.get(sender).copied().unwrap_or_default();
+        if before + bytes > left {
+            return Err(Missing::NoRoom);
         }
+        taken.by_sender.insert(sender.clone(), before + bytes);
         taken.all = all;
         self.bytes += bytes;
         Ok(())
@@ -138,9 +137,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.room.taken.lock();
         taken.all -= self.bytes;
-        let Sender(Some(sender)) = &self.sender else {
-            return;
-        };
+        let Sender(sender) = &self.sender;
         if let Some(before) = taken.by_sender.get_mut(sender) {
             *before -= self.bytes;
             if *before == 0 {
@@ -167,7 +164,11 @@ mod tests {
     #[tokio::test]
     async fn bodies_have_room_for_all_of_them_together() {
         let room = Room::new(ByteSize(10));
-        let gather = |pieces: &[&'static str]| room.gather(body(pieces), 6, Sender(None));
+        let mut senders = 0..;
+        let mut gather = |pieces: &[&'static str]| {
+            let sender = Sender(senders.next().unwrap_or_default().to_string());
+            room.gather(body(pieces), 6, sender)
+        };
         let first = gather(&["abc", "def"]).await.unwrap();
         assert_eq!(first.bytes, "abcdef");
         let refused = gather(&["abc", "de"]).await;
@@ -188,7 +189,7 @@ mod tests {
     async fn nobody_has_more_than_is_left_to_others() {
         let room = Room::new(ByteSize(12));
         let gather = |name: &str, pieces: &[&'static str]| {
-            room.gather(body(pieces), 12, Sender(Some(name.to_owned())))
+            room.gather(body(pieces), 12, Sender(name.to_owned()))
         };
         let first = gather("a", &["abc", "def"]).await.unwrap();
         assert!(matches!(gather("a", &["g"]).await, Err(Missing::NoRoom)));

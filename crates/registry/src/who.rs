@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forwarded::network;
+use crate::gather::Sender;
+
 /// What kind of caller it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,5 +39,13 @@ impl Who {
             remote: String::new(),
             rid: String::new(),
         }
+    }
+
+    /// Whose room the bodies of its requests take: those of nobody in particular are of their address.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender(match self.kind {
+            Kind::Anonymous => format!("from {}", network(&self.remote)),
+            Kind::User | Kind::Robot | Kind::System => self.name.clone(),
+        })
     }
 }

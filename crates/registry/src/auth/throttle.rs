@@ -4,13 +4,13 @@
 //! one could keep out all who share his address. An attempt counts before the password is looked at, and does not once it was
 //! right, so it does not help to guess many at once.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quick_cache::unsync::Cache;
 
 use crate::error::{Code, Error};
+use crate::forwarded::network;
 use crate::turns::{Turn, Turns};
 
 /// Attempts of an account from an address, and of an address, that cost nothing.
@@ -31,15 +31,9 @@ const TURN_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Guesser([String; 2]);
 
 impl Guesser {
-    /// Who tries an account from an address. One who has an address of IPv6 has all of its network.
+    /// Who tries an account from an address.
     pub(crate) fn new(name: &str, remote: &str) -> Self {
-        let address = match remote.parse() {
-            Ok(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-            _ => remote.to_owned(),
-        };
+        let address = network(remote);
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         Self([format!("{address} {name}"), address])
     }

@@ -109,7 +109,7 @@ pub(super) async fn push(
     let tags = tags(&call, &reference)?;
     let is_told_tags = call.param("tag").is_some();
     let condition = condition(&call);
-    let sender = call.caller.sender();
+    let sender = call.who.sender();
     let Call {
         registry,
         who,
