@@ -324,6 +324,44 @@ async fn what_runs_stays() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What lists them may have seen only a part of the cluster.
+#[tokio::test]
+async fn a_list_that_lacks_much_of_the_last_one_is_refused_unless_it_is_meant() -> anyhow::Result<()>
+{
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let set = async |cluster: &str, images: std::ops::Range<u64>, fewer: bool| {
+        let images: Vec<String> = images.map(|image| sha256(&bytes(image, 10))).collect();
+        let said = json!({"images": images, "fewer": fewer});
+        let path = format!("/running/{cluster}");
+        client.manage(Method::PUT, &path, said).await
+    };
+    let running = async |cluster: &str| {
+        let (_, all) = client.manage(Method::GET, "/running", Value::Null).await?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        let mut of_it = all.into_iter().filter(|one| one["cluster"] == cluster);
+        anyhow::Ok(of_it.next().map(|one| one["images"].clone()))
+    };
+    assert_eq!(set("prod", 0..20, false).await?.0, 200);
+    let (status, told) = set("prod", 0..9, false).await?;
+    assert_eq!(status, 409);
+    let told = told.to_string();
+    for part in ["11 of the 20 images", "the 9 of this list", "50 percent"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(running("prod").await?, Some(json!(20)));
+    // As many, but others.
+    assert_eq!(set("prod", 100..120, false).await?.0, 409);
+    assert_eq!(set("prod", 0..10, false).await?.0, 200);
+    assert_eq!(set("prod", 0..3, false).await?.0, 409);
+    assert_eq!(set("prod", 0..3, true).await?.0, 200);
+    assert_eq!(running("prod").await?, Some(json!(3)));
+    // A few are not much of anything, and each cluster speaks for itself.
+    assert_eq!(set("prod", 5..6, false).await?.0, 200);
+    assert_eq!(set("test", 0..1, false).await?.0, 200);
+    Ok(())
+}
+
 /// Signatures of cosign have tags of their own, which are not versions of anything.
 #[tokio::test]
 async fn signatures_go_with_what_they_sign_and_are_not_counted() -> anyhow::Result<()> {

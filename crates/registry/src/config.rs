@@ -386,6 +386,9 @@ pub struct GcConfig {
     pub blob_grace: DurationNs,
     /// How long retention and garbage collection leave alone what a cluster said that it runs.
     pub running_lifetime: DurationNs,
+    /// The part of what a cluster said last that its next list may lack, in percent, unless that is
+    /// said to be meant; a few images it may lack in any case.
+    pub running_lost_percent_max: u64,
     /// How long bytes stay that no row names: a pull has to finish within this time.
     pub data_grace: DurationNs,
     /// When bytes are tried again that the store did not remove; half an hour at most.
@@ -413,6 +416,7 @@ impl Default for GcConfig {
             never_tagged_grace: DurationNs::from_secs(30 * 24 * 3600),
             blob_grace: DurationNs::from_secs(2 * 3600),
             running_lifetime: DurationNs::from_secs(24 * 3600),
+            running_lost_percent_max: 50,
             data_grace: DurationNs::from_secs(15 * 60),
             retry_delay: DurationNs::from_secs(10 * 60),
             tag_history_lifetime: DurationNs::from_secs(365 * 24 * 3600),

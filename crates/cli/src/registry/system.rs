@@ -81,8 +81,11 @@ pub enum SystemCommand {
         /// The cluster
         cluster: String,
         /// It runs nothing any more; standard input is not read
-        #[arg(long)]
+        #[arg(long, conflicts_with = "fewer")]
         nothing: bool,
+        /// It does not run any more what is not among them, however much that is
+        #[arg(long)]
+        fewer: bool,
     },
     /// Compare database and store while the registry goes on; fails if something is not as it
     /// should be
@@ -142,12 +145,16 @@ impl SystemCommand {
             Self::Keys { list } => Asked::list("/system/keys", list),
             Self::RotateKey => Asked::of(Method::POST, "/system/keys", None),
             Self::Running { list } => Asked::list("/running", list),
-            Self::SetRunning { cluster, nothing } => {
+            Self::SetRunning {
+                cluster,
+                nothing,
+                fewer,
+            } => {
                 let lines = match nothing {
                     true => None,
                     false => Some(read_lines()?),
                 };
-                set_running(&cluster, lines.as_deref())?
+                set_running(&cluster, lines.as_deref(), fewer)?
             }
         })
     }
@@ -194,7 +201,7 @@ fn read_lines() -> Result<String, CliError> {
 
 /// Containers that have not begun yet have no image. Lines without any are no cluster that runs
 /// nothing, but what is left of a command that failed.
-fn set_running(cluster: &str, lines: Option<&str>) -> Result<Asked, CliError> {
+fn set_running(cluster: &str, lines: Option<&str>, fewer: bool) -> Result<Asked, CliError> {
     let path = format!("/running/{}", encoded(cluster));
     let Some(lines) = lines else {
         return Ok(Asked::put(path, json!({"images": [], "nothing": true})));
@@ -205,7 +212,12 @@ fn set_running(cluster: &str, lines: Option<&str>) -> Result<Asked, CliError> {
         let message = "standard input has no image; with --nothing the cluster runs none";
         return Err(CliError::Usage(message.to_owned()));
     }
-    Ok(Asked::put(path, json!({"images": images})))
+    let mut body = json!({"images": images});
+    if fewer {
+        // Registries that are older do not know of it.
+        body["fewer"] = true.into();
+    }
+    Ok(Asked::put(path, body))
 }
 
 #[cfg(test)]
@@ -239,16 +251,21 @@ mod tests {
 
     #[test]
     fn lines_are_images() {
-        let asked = set_running("prod", Some("a@sha256:1\n\n  b@sha256:2\n")).unwrap();
+        let lines = Some("a@sha256:1\n\n  b@sha256:2\n");
+        let asked = set_running("prod", lines, false).unwrap();
         assert_eq!(asked.path, "/running/prod");
         assert_eq!(
             asked.body,
             Some(json!({"images": ["a@sha256:1", "b@sha256:2"]}))
         );
         for nothing in ["", "\n \n"] {
-            assert!(set_running("prod", Some(nothing)).is_err());
+            assert!(set_running("prod", Some(nothing), true).is_err());
         }
         let body = json!({"images": [], "nothing": true});
-        assert_eq!(set_running("prod", None).unwrap().body, Some(body));
+        let asked = set_running("prod", None, false).unwrap();
+        assert_eq!(asked.body, Some(body));
+        let body = json!({"images": ["a@sha256:1", "b@sha256:2"], "fewer": true});
+        let asked = set_running("prod", lines, true).unwrap();
+        assert_eq!(asked.body, Some(body));
     }
 }

@@ -15,7 +15,8 @@ const IMAGES_MAX: usize = 10_000;
 
 /// What can be done with what clusters run.
 pub(super) fn operations(all: Operations) -> Operations {
-    let change = "Say what a cluster runs; of none, that it runs `nothing`";
+    let change = "Say what a cluster runs; of none, that it runs `nothing`; of much less than before, that \
+        it is meant that these are `fewer`";
     all.list("/running", "Clusters that said what they run", &PAGES, list)
         .put("/running/{cluster}", change, set)
 }
@@ -28,6 +29,9 @@ struct Running {
     /// Whether it is meant that there are none.
     #[serde(default)]
     nothing: bool,
+    /// Whether it is meant that much of what it ran is not among them.
+    #[serde(default)]
+    fewer: bool,
 }
 
 /// The digest that a cluster names an image by.
@@ -64,10 +68,14 @@ async fn set(admin: Admin, Path(cluster): Path<String>, Body(running): Body<Runn
             ));
         }
         let images = running.images.iter().map(|image| digest(image));
+        let gc = &admin.registry.config().gc;
+        let is_meant = running.nothing || running.fewer;
         let set = SetRunning {
             who: admin.who(),
             cluster,
             images: images.collect::<Result<_, _>>()?,
+            lost_percent_max: (!is_meant).then_some(gc.running_lost_percent_max),
+            lifetime_ms: admin.registry.graces().running_ms,
         };
         admin.registry.meta().change(set).await
     };

@@ -1,5 +1,7 @@
 //! What runs in clusters, as they say: retention leaves the tags of it alone.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
@@ -16,6 +18,9 @@ use crate::who::Who;
 
 /// Clusters that can say what they run.
 const CLUSTERS_MAX: i64 = 1000;
+
+/// Images of a cluster that may be on its last list and not on the next, however few it has.
+const LOST_ALWAYS_MAX: u64 = 5;
 
 /// How much a cluster has said that it runs, and when.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +51,40 @@ pub(crate) struct SetRunning {
     pub(crate) who: Who,
     pub(crate) cluster: String,
     pub(crate) images: Vec<Digest>,
+    /// The part of what it said last that is not among these at most, in percent; none if any may be.
+    pub(crate) lost_percent_max: Option<u64>,
+    /// For how long counts what it said.
+    pub(crate) lifetime_ms: i64,
+}
+
+impl SetRunning {
+    /// Refuses a list that lacks much of what the last one had: what lists them may have seen only a
+    /// part, and the rest would be no longer left alone.
+    async fn refuse_losses(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let Some(percent) = self.lost_percent_max else {
+            return Ok(());
+        };
+        let cluster = self.cluster.as_str();
+        let sql = "SELECT digest FROM running WHERE cluster = $1 AND seen_ms > $2";
+        let last = bound!(sql, cluster, tx.now_ms - self.lifetime_ms);
+        let last = last.fetch_all(&mut *tx.conn).await?;
+        let listed: HashSet<&str> = self.images.iter().map(Digest::as_str).collect();
+        let mut lost: u64 = 0;
+        for row in &last {
+            lost += u64::from(!listed.contains(row.try_get::<String, _>(0)?.as_str()));
+        }
+        let all = last.len() as u64;
+        if lost <= LOST_ALWAYS_MAX || lost * 100 <= all * percent {
+            return Ok(());
+        }
+        let message = format!(
+            "registry.gc.running_lost_percent_max: {lost} of the {all} images that cluster {cluster} \
+             said last are not among the {} of this list, and {percent} percent may be; if they are \
+             not run any more, say that fewer are meant",
+            listed.len()
+        );
+        Err(Error::new(Code::Conflict, message).into())
+    }
 }
 
 #[async_trait]
@@ -63,6 +102,7 @@ impl Change for SetRunning {
             let message = format!("at most {CLUSTERS_MAX} clusters can say what they run");
             return Err(Error::new(Code::Conflict, message).into());
         }
+        self.refuse_losses(tx).await?;
         bound!("DELETE FROM running WHERE cluster = $1", cluster)
             .execute(&mut *tx.conn)
             .await?;
