@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_have_room_for_all_of_them_together() {
-        let room = Room::new(ByteSize(10));
+        let room = Room::new(ByteSize(12));
         let mut senders = 0..;
         let mut gather = |pieces: &[&'static str]| {
             let sender = Sender(senders.next().unwrap_or_default().to_string());
@@ -173,12 +173,12 @@ mod tests {
         assert_eq!(first.bytes, "abcdef");
         let refused = gather(&["abc", "de"]).await;
         assert!(matches!(refused, Err(Missing::NoRoom)));
-        let second = gather(&["a", "bcd"]).await.unwrap();
-        assert_eq!(second.bytes, "abcd");
+        let second = gather(&["a", "bc"]).await.unwrap();
+        assert_eq!(second.bytes, "abc");
         drop(first);
         // What was refused has left its room.
-        let third = gather(&["abcdef"]).await.unwrap();
-        assert_eq!(third.bytes, "abcdef");
+        let third = gather(&["abcd"]).await.unwrap();
+        assert_eq!(third.bytes, "abcd");
         drop((second, third));
         let large = gather(&["abcd", "efg"]).await;
         assert!(matches!(large, Err(Missing::TooLarge)));
