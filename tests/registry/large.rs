@@ -56,7 +56,7 @@ async fn findings(client: &RegistryClient) -> anyhow::Result<Vec<Value>> {
 
 #[tokio::test]
 async fn those_that_are_on_their_way_have_a_bound_together() -> anyhow::Result<()> {
-    let bound = ("SKALD_REGISTRY_LIMITS_BODY_BYTES_MAX", "3MB");
+    let bound = ("SKALD_REGISTRY_LIMITS_BODY_BYTES_MAX", "6MB");
     let registry = Registry::start(Kind::Files, &[bound]).await?;
     let client = registry.client();
     let addr = client.base().trim_start_matches("http://");

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use server::http::REQUEST_ID_HEADER;
 use tower::ServiceExt;
 
 use crate::error::{Code, Error};
@@ -16,7 +17,6 @@ pub struct LateRoutes(Arc<OnceLock<Router>>);
 
 impl LateRoutes {
     /// What is served: until the routes are there, that the database does not answer.
-    #[must_use]
     pub fn routes(&self) -> Router {
         let late = self.clone();
         Router::new().fallback(async move |request: Request| late.answer(request).await)
@@ -30,7 +30,9 @@ impl LateRoutes {
     async fn answer(self, request: Request) -> Response {
         let Some(routes) = self.0.get() else {
             let message = "the registry's database has not answered yet; try again";
-            return Error::new(Code::Unavailable, message).answer(&new_id());
+            let rid = new_id();
+            let error = Error::new(Code::Unavailable, message);
+            return error.with_header(REQUEST_ID_HEADER, &rid).answer(&rid);
         };
         let Ok(answer) = routes.clone().oneshot(request).await;
         answer

@@ -160,8 +160,6 @@ pub(crate) struct Meta {
     place: Place,
     /// Long lists that are made at once.
     long_lists: Arc<Semaphore>,
-    /// What this process is called in the database.
-    process: Arc<str>,
     /// How long a server has to answer a question.
     answer_max: Option<Duration>,
 }
@@ -202,13 +200,11 @@ impl Meta {
         let changes = Arc::new(Changes::default());
         let outage = Arc::new(Outage::default());
         let is_shared = place.engine() == Engine::Postgres;
-        let process: Arc<str> = crate::store::new_id().into();
         let writer = Writer::start(
             writes,
             place.engine(),
             config,
             clock.clone(),
-            Arc::clone(&process),
             new_projects,
             Arc::clone(&changes),
             Arc::clone(&outage),
@@ -226,7 +222,6 @@ impl Meta {
             is_shared,
             place: place.clone(),
             long_lists: Arc::new(Semaphore::new((config.readers / 2).max(1) as usize)),
-            process,
             answer_max: place.engine().answer_max(config),
         })
     }

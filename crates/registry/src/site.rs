@@ -105,7 +105,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, host.parse().unwrap());
-            let found = |headers| is_renamed(headers, "https://out.example/registry");
+            let found = |headers: &HeaderMap| is_renamed(headers, "https://out.example/registry");
             assert!(!found(&headers), "{host} is asked by no page");
             headers.insert(ORIGIN, format!("http://{host}").parse().unwrap());
             assert_eq!(found(&headers), is_renamed_to, "{host}");

@@ -81,7 +81,7 @@ impl Meta {
     /// How many projects everybody may pull from.
     pub(crate) async fn public_projects(&self) -> Result<i64, Error> {
         let counted = bound!("SELECT COUNT(*) FROM project WHERE public = 1");
-        let counted = self.rows(counted, |row| first(row)).await?;
+        let counted = self.rows(counted, first).await?;
         Ok(counted.into_iter().next().unwrap_or_default())
     }
 

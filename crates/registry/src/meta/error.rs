@@ -40,7 +40,7 @@ impl MetaError {
         let Self::Database(cause) = self else {
             return false;
         };
-        let code = cause.as_database_error().and_then(|error| error.code());
+        let code = cause.as_database_error().and_then(DatabaseError::code);
         matches!(cause, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
             || code.is_some_and(|code| code == "57P03")
     }

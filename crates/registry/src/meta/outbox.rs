@@ -252,7 +252,7 @@ impl Meta {
         };
         let found = bound!(
             "SELECT id, line FROM outbox WHERE process = $1 OR at_ms <= $2 ORDER BY id LIMIT $3",
-            &*self.process,
+            self.writer.process(),
             left_ms,
             limit,
         );

@@ -21,6 +21,7 @@ use super::outage::Outage;
 use super::project::NewProjects;
 use crate::config::DatabaseConfig;
 use crate::error::{Code, Error};
+use crate::store::new_id;
 
 /// Denials that one transaction tells of: those who wait for each get an answer in their turn, and what
 /// they cost those who wait for other changes has a bound.
@@ -55,6 +56,7 @@ pub(super) struct Writer {
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     stop: Arc<Notify>,
     told: Arc<Notify>,
+    process: Arc<str>,
 }
 
 impl Writer {
@@ -63,7 +65,6 @@ impl Writer {
         engine: Engine,
         config: &DatabaseConfig,
         clock: Clock,
-        process: Arc<str>,
         new_projects: NewProjects,
         changes: Arc<Changes>,
         outage: Arc<Outage>,
@@ -72,11 +73,12 @@ impl Writer {
         let (denials, denied) = mpsc::channel(DENIALS_MAX);
         let stop = Arc::new(Notify::new());
         let told = Arc::new(Notify::new());
+        let process: Arc<str> = new_id().into();
         let far = Far {
             pool,
             engine,
             clock,
-            process,
+            process: Arc::clone(&process),
             answer_max: engine.answer_max(config),
             batch_max: config.batch_max.max(1),
             new_projects,
@@ -91,7 +93,13 @@ impl Writer {
             task: Arc::new(Mutex::new(Some(task))),
             stop,
             told,
+            process,
         }
+    }
+
+    /// What this process is called in the database.
+    pub(super) fn process(&self) -> &str {
+        &self.process
     }
 
     /// Ends when there are records for the log that were not there when it was called.

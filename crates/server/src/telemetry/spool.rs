@@ -239,9 +239,10 @@ mod tests {
             if !self.is_full.load(Ordering::Relaxed) {
                 return self.sink.write(bytes);
             }
-            match self.sink.0.lock().ends_with(b"ha") {
-                true => Err(io::ErrorKind::StorageFull.into()),
-                false => self.sink.write(bytes.get(..2).unwrap_or(bytes)),
+            let has_room = !self.sink.0.lock().ends_with(b"ha");
+            match has_room {
+                true => self.sink.write(bytes.get(..2).unwrap_or(bytes)),
+                false => Err(io::ErrorKind::StorageFull.into()),
             }
         }
 
