@@ -13,6 +13,7 @@ mod changes;
 mod configuration;
 mod crash;
 mod denied;
+mod described;
 mod executions;
 mod fsck;
 mod garbage;

@@ -5,11 +5,13 @@
 //! the project's members and robots; who may pull sees what there is, also without a login.
 
 mod accounts;
+mod answers;
 mod attributes;
 mod audit;
 mod companions;
 mod configuration;
 mod copy;
+mod described;
 mod executions;
 mod groups;
 mod immutable;
@@ -28,6 +30,7 @@ mod robots;
 mod rules;
 mod running;
 mod schedule;
+mod schemas;
 mod search;
 mod selector;
 mod short;
@@ -40,7 +43,7 @@ use axum::Router;
 use axum::extract::{Extension, FromRequest, FromRequestParts, Json, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use http::header::{HeaderName, LOCATION, WARNING};
+use http::header::{HeaderName, WARNING};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use operations::Operations;
@@ -62,8 +65,8 @@ const IS_NAME: HeaderName = HeaderName::from_static("x-is-resource-name");
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
 
-/// The routes of the management API.
-pub(crate) fn routes(registry: Registry) -> Router<Registry> {
+/// All operations of the management API, added to others.
+fn operations(others: Operations) -> Operations {
     let modules = [
         projects::operations,
         metadata::operations,
@@ -89,10 +92,12 @@ pub(crate) fn routes(registry: Registry) -> Router<Registry> {
         info::operations,
         configuration::operations,
     ];
-    let all = modules
-        .into_iter()
-        .fold(Operations::default(), |all, module| module(all));
-    let api = all
+    modules.into_iter().fold(others, |all, module| module(all))
+}
+
+/// The routes of the management API.
+pub(crate) fn routes(registry: Registry) -> Router<Registry> {
+    let api = operations(Operations::default())
         .routes()
         .fallback(unknown)
         .method_not_allowed_fallback(useless)
@@ -175,7 +180,10 @@ pub(crate) struct Admin {
 }
 
 /// What a handler gives: an answer, or why not.
-type Outcome = Result<Response, Refusal>;
+type Outcome<T> = Result<(Warned, T), Refusal>;
+
+/// What is warned of in the header of an answer, if anything is.
+type Warned = AppendHeaders<Option<(HeaderName, String)>>;
 
 /// A refusal with the id of its request.
 pub(crate) struct Refusal(Error, String);
@@ -192,15 +200,15 @@ fn unknown_caller() -> Error {
 }
 
 /// Whether a request only looks at what public projects have too, which everybody may.
-fn is_open(parts: &Parts) -> bool {
-    let mut path = parts.uri.path().split('/').skip(1);
+fn is_open(method: &Method, path: &str) -> bool {
+    let mut path = path.split('/').skip(1);
     let is_open = match (path.next(), path.next(), path.next()) {
         (Some("search" | "repositories"), None, _) => true,
         (Some("projects"), _, None) => true,
         (Some("projects"), Some(_), Some(what)) => matches!(what, "repositories" | "artifacts"),
         _ => false,
     };
-    is_open && matches!(parts.method, Method::GET | Method::HEAD)
+    is_open && matches!(*method, Method::GET | Method::HEAD)
 }
 
 impl FromRequestParts<Registry> for Admin {
@@ -217,7 +225,9 @@ impl FromRequestParts<Registry> for Admin {
         };
         let caller = auth::identify(registry, &parts.headers, &seen).await;
         let caller = caller.and_then(|caller| match caller {
-            caller if caller.is_nobody() && !is_open(parts) => Err(unknown_caller()),
+            caller if caller.is_nobody() && !is_open(&parts.method, parts.uri.path()) => {
+                Err(unknown_caller())
+            }
             caller => Ok(caller),
         });
         let challenged = |error| {
@@ -367,12 +377,12 @@ impl Admin {
     }
 
     /// An outcome with the id of this request. That something was denied is told once it is answered.
-    fn outcome<T: IntoResponse>(&self, result: Result<T, Error>) -> Outcome {
+    fn outcome<T>(&self, result: Result<T, Error>) -> Outcome<T> {
         match result {
             Ok(answer) => {
                 let said = self.warning.get();
                 let warning = said.map(|text| (WARNING, warning(text)));
-                Ok((AppendHeaders(warning), answer).into_response())
+                Ok((AppendHeaders(warning), answer))
             }
             Err(mut error) => {
                 if error.code == Code::Denied {
@@ -386,13 +396,6 @@ impl Admin {
             }
         }
     }
-}
-
-/// What is answered to who made a thing: where it is, and its number.
-fn made(things: &str, id: i64) -> impl IntoResponse + use<> {
-    let location = format!("{PREFIX}/{things}/{id}");
-    let number = Json(serde_json::json!({"id": id}));
-    (StatusCode::CREATED, [(LOCATION, location)], number)
 }
 
 /// What is refused because it is not what it should be.

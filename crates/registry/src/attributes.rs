@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -40,7 +41,7 @@ pub(crate) struct Use {
 }
 
 /// What an image runs on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Platform {
     architecture: String,
@@ -55,7 +56,8 @@ pub(crate) struct Platform {
 
 /// What the configuration of an artifact says of it. Only what is known is read: it is anybody's, and
 /// can be deep and long.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ExtraAttrs")]
 #[serde(untagged)]
 pub(crate) enum Attributes {
     Image(Box<ImageAttributes>),
@@ -114,7 +116,7 @@ impl Image {
 }
 
 /// What is told of an image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ImageAttributes {
     architecture: String,
     os: String,
@@ -124,7 +126,8 @@ pub(crate) struct ImageAttributes {
 }
 
 /// How an image is run. <https://github.com/opencontainers/image-spec/blob/main/config.md>
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ImageConfig")]
 #[serde(rename_all = "PascalCase", default)]
 struct Execution {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,11 +151,13 @@ struct Execution {
 }
 
 /// An object of which only that it is there counts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 struct Empty {}
 
 /// A step of an image's history.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BuildStep")]
 #[serde(default)]
 pub(crate) struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +174,7 @@ pub(crate) struct Step {
 }
 
 /// What a chart says of itself. <https://helm.sh/docs/topics/charts/#the-chartyaml-file>
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Chart {
     api_version: String,

@@ -5,7 +5,9 @@ use std::fmt;
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::meta::{Event, Meta, Tell};
 use crate::who::Who;
@@ -121,6 +123,25 @@ pub(crate) struct Error {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// The body of the answer: what the Distribution Specification has for one error or several.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Errors {
+    #[schemars(with = "Vec<Told>")]
+    errors: [Told; 1],
+}
+
+/// An error as it is told.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+struct Told {
+    /// The word of a program: those of the Distribution Specification, and ours.
+    code: &'static str,
+    /// For people.
+    message: String,
+    /// Facts for programs, among them `request_id`.
+    detail: Map<String, Value>,
+}
+
 impl Error {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -188,11 +209,12 @@ impl Error {
             }
         }
         self.detail.insert("request_id".to_owned(), rid.into());
-        let body = json!({"errors": [{
-            "code": self.code.word(),
-            "message": self.message,
-            "detail": self.detail,
-        }]});
+        let told = Told {
+            code: self.code.word(),
+            message: self.message,
+            detail: self.detail,
+        };
+        let body = Errors { errors: [told] };
         let mut answer = (self.status, axum::Json(body)).into_response();
         // Of some there are several.
         for (name, value) in self.headers {

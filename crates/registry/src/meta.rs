@@ -72,10 +72,11 @@ use sqlx::pool::PoolConnection;
 use storage::Clock;
 use tokio::sync::Semaphore;
 
+pub(crate) use accessory::Accessory;
 pub(crate) use account::{Account, CreateAccount, Robot};
 pub(crate) use administer::{
-    CreateProject, DeleteProject, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, UpdateProject, time,
-    unknown_project,
+    CreateProject, DeleteProject, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, Time, UpdateProject,
+    time, unknown_project,
 };
 pub(crate) use audit::{AUDIT_COLUMNS, AUDIT_PROJECT, Excess, ForgetAudit, Record};
 pub(crate) use blob::{BlobRow, DeleteLink, unknown as unknown_blob};
@@ -83,7 +84,7 @@ pub(crate) use change::Change;
 pub(crate) use check::{BlobFact, ManifestFact, Recount, SetDamaged};
 pub(crate) use connect::Place;
 pub(crate) use content::{
-    ARTIFACT_COLUMNS, Artifact, DeleteRepo, Link, REPO_COLUMNS, unknown_repo,
+    ARTIFACT_COLUMNS, Artifact, DeleteRepo, Link, REPO_COLUMNS, RepoInfo, TagInfo, unknown_repo,
 };
 pub(crate) use data::{Bury, Forget, Postpone, Release, Reserve};
 pub(crate) use delete::DeleteManifest;
@@ -94,9 +95,9 @@ pub(crate) use execution::{
 };
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
 pub(crate) use foreign::{ForeignIsTied, TieForeign};
-pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
-pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, SetTag};
-pub(crate) use keys::{EnsureKey, RotateKey};
+pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, SetGroupAccount};
+pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, Moved, SetTag};
+pub(crate) use keys::{EnsureKey, KeyInfo, RotateKey};
 pub(crate) use label::{
     CreateLabel, LABEL_COLUMNS, Label, LabelFate, LabelText, SetLabel, UpdateLabel,
     unknown as unknown_label,
@@ -121,8 +122,9 @@ pub(crate) use robots::{
 pub(crate) use rules::{
     AddRule, ChangeRule, DeleteRule, NumberedRule, ReplaceRetention, SwitchRule,
 };
-pub(crate) use running::SetRunning;
+pub(crate) use running::{Cluster, SetRunning};
 pub(crate) use schedule::{GcSchedule, SetGcSchedule, TakeGcTurn};
+pub(crate) use search::{FoundProject, FoundRepo};
 pub(crate) use setting::{ChangeSettings, Identify};
 pub(crate) use tag::{Condition, DeleteTag};
 pub(crate) use untagged::{GiveUp, Untag};

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use model::units::DurationNs;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::globs::Globs;
@@ -18,7 +19,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// A rule, as it is given and kept. The names of what is retained are Harbor's templates and, for
 /// moments, zot's; zot's names of counts are known too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) kind: Kind,
@@ -48,7 +49,7 @@ pub(crate) struct Rule {
 
 /// What of its tags a retention keeps: all that one of these says. What is counted is artifacts, as by
 /// Harbor, however many tags each has; and what is kept has all its tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Keep {
     /// How many of the artifacts that were pushed last.
@@ -76,9 +77,11 @@ pub(crate) struct Keep {
     pub(crate) days_since_pull: Option<i64>,
     /// Tags for so long since their push, such as `12h`.
     #[serde(rename = "pushedWithin", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub(crate) pushed_within: Option<DurationNs>,
     /// Tags for so long since their last pull, or since their push if they never were pulled.
     #[serde(rename = "pulledWithin", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub(crate) pulled_within: Option<DurationNs>,
 }
 
@@ -87,8 +90,9 @@ fn wrong(message: impl Into<String>) -> Error {
 }
 
 /// What a rule is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "RuleKind")]
 pub(crate) enum Kind {
     /// Its tags are neither moved nor removed.
     Immutable,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::units::DurationNs;
 use parking_lot::RwLock;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ const POLL: Duration = Duration::from_secs(2);
 const ROBOT_DAYS: i64 = 30;
 
 /// Who may make projects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Creators {
     /// Everybody who has an account.

@@ -1,13 +1,12 @@
 //! Accounts of people.
 
 use axum::Json;
-use http::StatusCode;
-use http::header::LOCATION;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::query::{Asks, Shorthand};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
+use super::answers::{At, Created};
+use super::query::{Asks, Page, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::{self, ANONYMOUS, Caller, ROBOT_PREFIX};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -24,30 +23,32 @@ const PROFILE_BYTES_MAX: usize = 1024;
 /// What can be done with accounts.
 pub(super) fn operations(all: Operations) -> Operations {
     let (admin, disabled) = ("/users/{id}/sysadmin", "/users/{id}/disabled");
-    all.list("/users", "Accounts", &ACCOUNTS, list)
-        .list(
-            "/users/search",
-            "Accounts with ?username= in their names",
-            &SEARCH,
-            search,
-        )
-        .make("/users", "Make an account", create)
-        .get("/users/current", "The caller's account", current)
-        .get("/users/{id}", "An account", show)
+    let (user, password) = ("/users/{id}", "/users/{id}/password");
+    let (secret, refused) = (
+        "/users/{id}/cli_secret",
+        "Refused: passwords are for all clients",
+    );
+    let search_by = "Accounts with ?username= in their names";
+    let profile = "Change what an account says of its owner";
+    let sysadmin = "Make an account an administrator, or not";
+    let disable = "Disable an account, or enable it";
+    all.about("user")
+        .list("/users", "listUsers", "Accounts", &ACCOUNTS, list)
+        .list("/users/search", "searchUsers", search_by, &SEARCH, search)
+        .post("/users", "createUser", "Make an account", create)
+        .get("/users/current", "getCurrentUserInfo", "Who asks", current)
+        .get(user, "getUser", "An account", show)
+        .put(user, "updateUserProfile", profile, set_profile)
+        .delete(user, "deleteUser", "Remove an account", delete)
         .put(
-            "/users/{id}",
-            "Change what an account says of its owner",
-            set_profile,
+            password,
+            "updateUserPassword",
+            "Change a password",
+            set_password,
         )
-        .delete("/users/{id}", "Remove an account", delete)
-        .put("/users/{id}/password", "Change a password", set_password)
-        .put(
-            "/users/{id}/cli_secret",
-            "Refused: passwords are for all clients",
-            set_cli_secret,
-        )
-        .put(admin, "Make an account an administrator, or not", set_admin)
-        .put(disabled, "Disable an account, or enable it", set_disabled)
+        .put(secret, "setCliSecret", refused, set_cli_secret)
+        .put(admin, "setUserSysAdmin", sysadmin, set_admin)
+        .put(disabled, "setUserDisabled", disable, set_disabled)
 }
 
 const ACCOUNTS: Asks = Asks {
@@ -66,7 +67,8 @@ const SEARCH: Asks = Asks {
 };
 
 /// A new account.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "UserCreationReq")]
 struct Request {
     username: String,
     password: String,
@@ -96,7 +98,7 @@ async fn hashed(password: String) -> Result<String, Error> {
     hashed.map_err(|error| Error::internal("hashing the password", &error))?
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<AccountInfo>> {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&ACCOUNTS)?;
@@ -107,15 +109,26 @@ async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
+/// An account by its name and number.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UserSearchRespItem")]
+struct AccountName {
+    user_id: i64,
+    username: String,
+}
+
 /// Names and numbers, for who gives accounts roles.
-async fn search(admin: Admin) -> Outcome {
+async fn search(admin: Admin) -> Outcome<Page<AccountName>> {
     let found = async {
         if !matches!(admin.caller, Caller::Account(_)) {
             admin.require_admin()?;
         }
         let listing = admin.listing(&SEARCH)?;
         let found = admin.registry.meta().accounts(&listing).await?;
-        let found = found.map(|one| json!({"user_id": one.user_id, "username": one.username}));
+        let found = found.map(|one| AccountName {
+            user_id: one.user_id,
+            username: one.username,
+        });
         Ok(admin.page(&listing, found))
     };
     let found = found.await;
@@ -136,12 +149,16 @@ async fn found(admin: &Admin, id: i64) -> Result<AccountInfo, Error> {
     account.ok_or_else(|| Error::new(Code::NameUnknown, "there is no such account"))
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<AccountInfo>> {
     let shown = found(&admin, id).await.map(Json);
     admin.outcome(shown)
 }
 
-async fn set_profile(admin: Admin, Path(id): Path<i64>, Body(profile): Body<Profile>) -> Outcome {
+async fn set_profile(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(profile): Body<Profile>,
+) -> Outcome<()> {
     let done = async {
         require_owner(&admin, id)?;
         check(&profile)?;
@@ -151,7 +168,17 @@ async fn set_profile(admin: Admin, Path(id): Path<i64>, Body(profile): Body<Prof
     admin.outcome(done)
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+/// The number of a new account.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NewUser")]
+struct NewAccount {
+    user_id: Option<i64>,
+}
+
+async fn create(
+    admin: Admin,
+    Body(request): Body<Request>,
+) -> Outcome<Created<At<Json<NewAccount>>>> {
     let created = async {
         admin.require_admin()?;
         let name = request.username;
@@ -176,23 +203,33 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             only_first_admin: false,
         };
         let id = admin.registry.meta().change(create).await?;
-        let location = id.map(|id| [(LOCATION, format!("{PREFIX}/users/{id}"))]);
-        Ok((StatusCode::CREATED, location, Json(json!({"user_id": id}))))
+        let path = id.map(|id| format!("/users/{id}"));
+        Ok(Created(At(path, Json(NewAccount { user_id: id }))))
     };
     let created = created.await;
     admin.outcome(created)
 }
 
-async fn current(admin: Admin) -> Outcome {
+/// Who asks.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CurrentUser")]
+struct CurrentAccount {
+    /// None if it is no account.
+    user_id: Option<i64>,
+    username: String,
+    sysadmin_flag: bool,
+}
+
+async fn current(admin: Admin) -> Outcome<Json<CurrentAccount>> {
     let id = match &admin.caller {
         Caller::Account(account) => Some(account.id),
         _ => None,
     };
-    admin.outcome(Ok(Json(json!({
-        "user_id": id,
-        "username": admin.caller.name(),
-        "sysadmin_flag": admin.caller.is_admin(),
-    }))))
+    admin.outcome(Ok(Json(CurrentAccount {
+        user_id: id,
+        username: admin.caller.name().to_owned(),
+        sysadmin_flag: admin.caller.is_admin(),
+    })))
 }
 
 async fn update(admin: &Admin, id: i64, fate: AccountFate) -> Result<(), Error> {
@@ -204,7 +241,7 @@ async fn update(admin: &Admin, id: i64, fate: AccountFate) -> Result<(), Error> 
         .await
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Delete).await
@@ -214,7 +251,8 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
 }
 
 /// Another password, and the one before.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "PasswordReq")]
 struct NewPassword {
     old_password: Option<String>,
     new_password: String,
@@ -225,7 +263,7 @@ async fn set_password(
     admin: Admin,
     Path(id): Path<i64>,
     Body(request): Body<NewPassword>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         require_owner(&admin, id)?;
         if !admin.caller.is_admin() {
@@ -252,19 +290,24 @@ async fn check_own(admin: &Admin, password: Option<&str>) -> Result<(), Error> {
 }
 
 /// Those who log in somewhere else have a secret for programs in Harbor; nobody does here.
-async fn set_cli_secret(admin: Admin, Path(_): Path<i64>) -> Outcome {
+async fn set_cli_secret(admin: Admin, Path(_): Path<i64>) -> Outcome<()> {
     let message = "accounts are the registry's own (db_auth) and have no secret for programs: \
          log in with the password, or make a robot";
-    admin.outcome::<()>(Err(Error::new(Code::PreconditionFailed, message)))
+    admin.outcome(Err(Error::new(Code::PreconditionFailed, message)))
 }
 
 /// Whether somebody is an administrator.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "UserSysAdminFlag")]
 struct AdminFlag {
     sysadmin_flag: bool,
 }
 
-async fn set_admin(admin: Admin, Path(id): Path<i64>, Body(request): Body<AdminFlag>) -> Outcome {
+async fn set_admin(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(request): Body<AdminFlag>,
+) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Admin(request.sysadmin_flag)).await
@@ -274,7 +317,8 @@ async fn set_admin(admin: Admin, Path(id): Path<i64>, Body(request): Body<AdminF
 }
 
 /// Whether an account may not be used.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "UserDisabledFlag")]
 struct DisabledFlag {
     disabled: bool,
 }
@@ -283,7 +327,7 @@ async fn set_disabled(
     admin: Admin,
     Path(id): Path<i64>,
     Body(request): Body<DisabledFlag>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Disable(request.disabled)).await

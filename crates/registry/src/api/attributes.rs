@@ -12,7 +12,7 @@ use futures::future::join_all;
 
 use super::repositories::{BARE, info};
 use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
-use crate::attributes::{Attributes, Config, Image, Named, Use};
+use crate::attributes::{Attributes, Config, Image, Named, Step, Use};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::large;
@@ -34,7 +34,9 @@ const HISTORY: &str = "build_history";
 pub(super) fn operations(all: Operations) -> Operations {
     let history = "/projects/{project}/repositories/{repository}/artifacts/{reference}\
          /additions/build_history";
-    all.get(history, "How an image was built", build_history)
+    let summary = "How an image was built";
+    all.about("artifact")
+        .get(history, "getBuildHistory", summary, build_history)
 }
 
 /// Bytes that may still be read.
@@ -153,7 +155,10 @@ async fn config_bytes(
     }
 }
 
-async fn build_history(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+async fn build_history(
+    admin: Admin,
+    Path(place): Path<(String, String, String)>,
+) -> Outcome<Json<Vec<Step>>> {
     let shown = async {
         let artifact = info(&admin, place).await?;
         let (registry, left) = (&admin.registry, Left::of_page(&admin.registry));

@@ -1,38 +1,31 @@
 //! The audit trail, as Harbor's clients ask for it.
 
 use axum::Json;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::projects::{found, owner};
-use super::query::Asks;
+use super::query::{Asks, Page};
 use super::{Admin, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::error::Error;
-use crate::meta::{AUDIT_COLUMNS, AUDIT_PROJECT, Listed, Operand, Record, Test, time};
+use crate::meta::{AUDIT_COLUMNS, AUDIT_PROJECT, Listed, Operand, Record, Test, Time, time};
 
 /// What can be asked of the audit trail.
 pub(super) fn operations(all: Operations) -> Operations {
-    let all_of_it = "The audit trail: all of it, or that of the caller's projects; newest first";
-    let of_project = "The audit trail of a project, newest first";
-    all.list("/audit-logs", all_of_it, &AUDIT, list)
-        .list("/auditlog-exts", all_of_it, &AUDIT, list)
-        .get(
-            "/auditlog-exts/events",
-            "What records tell of, as operation and type of resource",
-            events,
-        )
-        .list(
-            "/projects/{project}/logs",
-            of_project,
-            &AUDIT,
-            list_of_project,
-        )
-        .list(
-            "/projects/{project}/auditlog-exts",
-            of_project,
-            &AUDIT,
-            list_of_project,
-        )
+    let (logs, of_project) = ("/audit-logs", "/projects/{project}/logs");
+    let (exts, exts_of_project) = ("/auditlog-exts", "/projects/{project}/auditlog-exts");
+    let events = "/auditlog-exts/events";
+    let summary = "The audit trail: all of it, or that of the caller's projects; newest first";
+    let one = "The audit trail of a project, newest first";
+    let kinds = "What records tell of, as operation and type of resource";
+    all.about("auditlog")
+        .list(logs, "listAuditLogs", summary, &AUDIT, list)
+        .list(exts, "listAuditLogExts", summary, &AUDIT, list)
+        .get(events, "listAuditLogEventTypes", kinds, self::events)
+        .list(of_project, "getLogs", one, &AUDIT, list_of_project)
+        .list(exts_of_project, "getLogExts", one, &AUDIT, list_of_project)
 }
 
 const AUDIT: Asks = Asks {
@@ -63,34 +56,58 @@ const EVENTS: [&str; 18] = [
     "update_configuration",
 ];
 
-async fn events(admin: Admin) -> Outcome {
-    let event = |event: &str| json!({"event_type": event});
-    let shown = admin.require_admin().map(|()| Json(EVENTS.map(event)));
+/// What records tell of, as operation and type of resource.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AuditLogEventType")]
+struct EventType {
+    event_type: &'static str,
+}
+
+async fn events(admin: Admin) -> Outcome<Json<Vec<EventType>>> {
+    let event = |event_type| EventType { event_type };
+    let shown = admin
+        .require_admin()
+        .map(|()| Json(EVENTS.map(event).into()));
     admin.outcome(shown)
 }
 
-/// A record in Harbor's words, and as the log has it. From where others asked is the business of
-/// administrators.
-fn shown(admin: &Admin, mut record: Record) -> Value {
+/// A record in Harbor's words, and as the log has it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AuditLog {
+    id: i64,
+    username: String,
+    operation: String,
+    operation_description: String,
+    /// Whether it was done; if not, it was refused.
+    operation_result: bool,
+    resource_type: String,
+    resource: String,
+    op_time: Time,
+    /// All that the log has.
+    record: Value,
+}
+
+/// From where others asked is the business of administrators.
+fn shown(admin: &Admin, mut record: Record) -> AuditLog {
     if !admin.caller.is_admin()
         && let Some(line) = record.line.as_object_mut()
     {
         line.remove("remote");
     }
-    json!({
-        "id": record.id,
-        "username": record.actor,
-        "operation": record.operation,
-        "operation_description": record.described(),
-        "operation_result": record.done,
-        "resource_type": record.resource_type,
-        "resource": record.resource,
-        "op_time": time(record.at_ms),
-        "record": record.line,
-    })
+    AuditLog {
+        id: record.id,
+        operation_description: record.described(),
+        username: record.actor,
+        operation: record.operation,
+        operation_result: record.done,
+        resource_type: record.resource_type,
+        resource: record.resource,
+        op_time: time(record.at_ms),
+        record: record.line,
+    }
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<AuditLog>> {
     let listed = async {
         let listing = admin.listing(&AUDIT)?;
         let records = admin
@@ -105,7 +122,7 @@ async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<Page<AuditLog>> {
     let listed = async {
         let project = owner(&admin, project).await?;
         admin.require_role(&project, Some(Role::Guest)).await?;

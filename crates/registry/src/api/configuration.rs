@@ -1,7 +1,11 @@
 //! What holds here, under the names of Harbor's settings, and changing some of it while the registry
 //! runs. What the configuration's file says is not changed here, and neither is what never varies.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, Body, Operations, Outcome, wrong};
@@ -20,16 +24,12 @@ const ROBOT_DAYS_MAX: i64 = i32::MAX as i64;
 /// What can be done with the configuration.
 pub(super) fn operations(all: Operations) -> Operations {
     let configurations = "/configurations";
-    all.get(
-        configurations,
-        "What holds here, under the names of Harbor's settings, and what of it can be changed",
-        show,
-    )
-    .put(
-        configurations,
-        "Change some of it, all or nothing; null is as if nothing had been said",
-        change,
-    )
+    let what =
+        "What holds here, under the names of Harbor's settings, and what of it can be changed";
+    let how = "Change some of it, all or nothing; null is as if nothing had been said";
+    all.about("configure")
+        .get(configurations, "getConfigurations", what, show)
+        .put(configurations, "updateConfigurations", how, change)
 }
 
 /// A setting.
@@ -169,14 +169,26 @@ fn changeable(config: &Config, said: &Settings) -> Vec<Setting> {
     ]
 }
 
-async fn show(admin: Admin) -> Outcome {
+/// A setting as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ConfigItem")]
+struct Shown {
+    /// A text, a number, or true or false.
+    value: Value,
+    editable: bool,
+}
+
+async fn show(admin: Admin) -> Outcome<Json<BTreeMap<&'static str, Shown>>> {
     let shown = admin.require_admin().map(|()| {
         let settings = all(&admin.registry, &admin.registry.settings());
         let shown = settings.into_iter().map(|setting| {
-            let shown = json!({"value": setting.value, "editable": setting.fixed.is_none()});
-            (setting.name.to_owned(), shown)
+            let shown = Shown {
+                value: setting.value,
+                editable: setting.fixed.is_none(),
+            };
+            (setting.name, shown)
         });
-        Json(Value::Object(shown.collect()))
+        Json(shown.collect())
     });
     admin.outcome(shown)
 }
@@ -228,7 +240,7 @@ fn asked(all: &[Setting], request: &Map<String, Value>) -> Result<Map<String, Va
     Ok(changes)
 }
 
-async fn change(admin: Admin, Body(request): Body<Map<String, Value>>) -> Outcome {
+async fn change(admin: Admin, Body(request): Body<Map<String, Value>>) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         let registry = &admin.registry;

@@ -4,13 +4,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::response::IntoResponse;
-use http::StatusCode;
-use http::header::LOCATION;
-
+use super::answers::{At, Created};
 use super::companions;
 use super::repositories::{WITH_FROM, repo};
-use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Operations, Outcome, Path, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -31,7 +28,8 @@ const ANNOTATION_BYTES: usize = 4 << 20;
 pub(super) fn operations(all: Operations) -> Operations {
     let artifacts = "/projects/{project}/repositories/{repository}/artifacts";
     let summary = "Copy an artifact with its tags from ?from=project/repository:tag, or @digest";
-    all.make_with(artifacts, summary, &WITH_FROM, copy)
+    all.about("artifact")
+        .post_with(artifacts, "CopyArtifact", summary, "from", copy)
 }
 
 /// The repository and the artifact that `from` names.
@@ -46,7 +44,10 @@ fn source(from: &str) -> Result<(RepoName, Reference), Error> {
     Ok((RepoName::parse(repo)?, Reference::Tag(Tag::parse(tag)?)))
 }
 
-async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
+async fn copy(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+) -> Outcome<Created<At<()>>> {
     let copied = async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
@@ -72,8 +73,8 @@ async fn copy(admin: Admin, Path((project, repository)): Path<(String, String)>)
                 .warning
                 .set(format!("{missing} manifests of this one were not there"));
         }
-        let path = format!("{PREFIX}{}/{digest}", admin.uri.path());
-        Ok((StatusCode::CREATED, [(LOCATION, path)]).into_response())
+        let path = format!("{}/{digest}", admin.uri.path());
+        Ok(Created(At(Some(path), ())))
     };
     let copied = copied.await;
     admin.outcome(copied)

@@ -1,15 +1,15 @@
 //! Runs of garbage collection and of retention, in Harbor's words.
 
 use axum::Json;
-use axum::response::IntoResponse;
-use http::header::CONTENT_TYPE;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::query::{Asks, PAGES};
+use super::answers::Plain;
+use super::query::{Asks, PAGES, Page};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, retention, wrong};
 use crate::error::{Code, Error};
-use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, Trigger, time};
+use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, Time, Trigger, time};
 
 /// What can be asked of runs.
 pub(super) fn operations(all: Operations) -> Operations {
@@ -18,19 +18,27 @@ pub(super) fn operations(all: Operations) -> Operations {
     let execution = "/retentions/{id}/executions/{execution}";
     let tasks = "/retentions/{id}/executions/{execution}/tasks";
     let task = "/retentions/{id}/executions/{execution}/tasks/{task}";
-    all.list(gc, "Runs of garbage collection, newest first", &RUNS, list)
-        .get(collection, "A run of garbage collection", show)
-        .put(collection, "Have it stop", stop)
-        .get(log, "What the log has of it", show_log)
-        .list(
-            executions,
-            "Runs of the retention of a project, newest first",
-            &RUNS,
-            list_retentions,
+    let (list_runs, stop_run) = ("listRetentionExecutions", "operateRetentionExecution");
+    let (runs, done) = (
+        "Runs of the retention of a project, newest first",
+        "What a run did to repositories",
+    );
+    let collections = "Runs of garbage collection, newest first";
+    all.about("gc")
+        .list(gc, "getGCHistory", collections, &RUNS, list)
+        .get(collection, "getGC", "A run of garbage collection", show)
+        .put(collection, "stopGC", "Have it stop", stop)
+        .get(log, "getGCLog", "What the log has of it", show_log)
+        .about("Retention")
+        .list(executions, list_runs, runs, &RUNS, list_retentions)
+        .patch(execution, stop_run, "Have a run stop", stop_retention)
+        .list(tasks, "listRetentionTasks", done, &PAGES, list_tasks)
+        .get(
+            task,
+            "getRetentionTaskLog",
+            "What the log has of it",
+            show_task,
         )
-        .patch(execution, "Have a run stop", stop_retention)
-        .list(tasks, "What a run did to repositories", &PAGES, list_tasks)
-        .get(task, "What the log has of it", show_task)
 }
 
 const RUNS: Asks = Asks {
@@ -42,6 +50,10 @@ const RUNS: Asks = Asks {
 fn unknown() -> Error {
     Error::new(Code::NameUnknown, "no such run is remembered")
 }
+
+/// Why something ran, and how far it is.
+const TRIGGERS: [&str; 2] = ["MANUAL", "SCHEDULE"];
+const STATUSES: [&str; 4] = ["Success", "Error", "Running", "Stopped"];
 
 fn trigger(run: &Execution) -> &'static str {
     match run.trigger {
@@ -60,7 +72,34 @@ fn status(run: &Execution) -> &'static str {
 }
 
 /// A run of garbage collection.
-fn collection(run: &Execution) -> Value {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GCHistory")]
+struct Collection {
+    id: i64,
+    job_name: &'static str,
+    #[schemars(extend("enum" = TRIGGERS))]
+    job_kind: &'static str,
+    /// What was said and done, as a text of JSON.
+    job_parameters: String,
+    schedule: GcTrigger,
+    #[schemars(extend("enum" = STATUSES))]
+    job_status: &'static str,
+    deleted: bool,
+    creation_time: Time,
+    update_time: Time,
+}
+
+/// Why garbage was collected.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GCTrigger")]
+struct GcTrigger {
+    /// `Manual` or `Schedule`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    cron: &'static str,
+}
+
+fn collection(run: &Execution) -> Collection {
     let done: Value = serde_json::from_str(&run.line).unwrap_or_default();
     // Harbor has this as a text.
     let parameters = json!({
@@ -74,25 +113,20 @@ fn collection(run: &Execution) -> Value {
         Trigger::Asked => "Manual",
         Trigger::Scheduled | Trigger::Own => "Schedule",
     };
-    json!({
-        "id": run.id,
-        "job_name": "GARBAGE_COLLECTION",
-        "job_kind": trigger(run),
-        "job_parameters": parameters.to_string(),
-        "schedule": {"type": kind, "cron": ""},
-        "job_status": status(run),
-        "deleted": false,
-        "creation_time": time(run.began_ms),
-        "update_time": time(run.ended_ms),
-    })
+    Collection {
+        id: run.id,
+        job_name: "GARBAGE_COLLECTION",
+        job_kind: trigger(run),
+        job_parameters: parameters.to_string(),
+        schedule: GcTrigger { kind, cron: "" },
+        job_status: status(run),
+        deleted: false,
+        creation_time: time(run.began_ms),
+        update_time: time(run.ended_ms),
+    }
 }
 
-/// A text as it is.
-fn plain(line: String) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], line)
-}
-
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Collection>> {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&RUNS)?;
@@ -109,18 +143,19 @@ async fn collected(admin: &Admin, id: i64) -> Result<Execution, Error> {
     found.ok_or_else(unknown)
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Collection>> {
     let shown = collected(&admin, id).await;
     admin.outcome(shown.map(|run| Json(collection(&run))))
 }
 
-async fn show_log(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show_log(admin: Admin, Path(id): Path<i64>) -> Outcome<Plain> {
     let shown = collected(&admin, id).await;
-    admin.outcome(shown.map(|run| plain(run.line)))
+    admin.outcome(shown.map(|run| Plain(run.line)))
 }
 
 /// What clients send to have a run stop. For one of garbage collection they need send nothing.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "StopReq")]
 #[serde(default)]
 struct Stop {
     status: Option<String>,
@@ -149,7 +184,7 @@ async fn stop_run(admin: &Admin, project: Option<i64>, id: i64) -> Result<(), Er
     }
 }
 
-async fn stop(admin: Admin, Path(id): Path<i64>, MaybeBody(asked): MaybeBody<Stop>) -> Outcome {
+async fn stop(admin: Admin, Path(id): Path<i64>, MaybeBody(asked): MaybeBody<Stop>) -> Outcome<()> {
     let stopped = async {
         admin.require_admin()?;
         asked.check()?;
@@ -163,7 +198,7 @@ async fn stop_retention(
     admin: Admin,
     Path((project, id)): Path<(i64, i64)>,
     Body(asked): Body<Stop>,
-) -> Outcome {
+) -> Outcome<()> {
     let stopped = async {
         retention::project(&admin, project).await?;
         asked.check()?;
@@ -173,21 +208,34 @@ async fn stop_retention(
     admin.outcome(stopped)
 }
 
-async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome {
+/// A run of the retention of a project.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionExecution")]
+struct Run {
+    id: i64,
+    policy_id: i64,
+    start_time: Time,
+    end_time: Time,
+    #[schemars(extend("enum" = STATUSES))]
+    status: &'static str,
+    #[schemars(extend("enum" = TRIGGERS))]
+    trigger: &'static str,
+    dry_run: bool,
+}
+
+async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome<Page<Run>> {
     let listed = async {
         retention::project(&admin, id).await?;
         let listing = admin.listing(&RUNS)?;
         let runs = admin.registry.meta().executions(Some(id), &listing).await?;
-        let shown = |run: Execution| {
-            json!({
-                "id": run.id,
-                "policy_id": id,
-                "start_time": time(run.began_ms),
-                "end_time": time(run.ended_ms),
-                "status": status(&run),
-                "trigger": trigger(&run),
-                "dry_run": run.dry_run,
-            })
+        let shown = |run: Execution| Run {
+            id: run.id,
+            policy_id: id,
+            start_time: time(run.began_ms),
+            end_time: time(run.ended_ms),
+            status: status(&run),
+            trigger: trigger(&run),
+            dry_run: run.dry_run,
         };
         Ok(admin.page(&listing, runs.map(shown)))
     };
@@ -208,35 +256,55 @@ async fn retained(
     Ok((run, tasks))
 }
 
-async fn list_tasks(admin: Admin, Path((project, id)): Path<(i64, i64)>) -> Outcome {
+/// What a run did to a repository.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionExecutionTask")]
+struct RunTask {
+    id: i64,
+    execution_id: i64,
+    repository: String,
+    job_id: &'static str,
+    #[schemars(extend("enum" = STATUSES))]
+    status: &'static str,
+    status_code: i64,
+    status_revision: i64,
+    start_time: Time,
+    end_time: Time,
+    /// Tags that there were, and those that stayed.
+    total: u64,
+    retained: u64,
+}
+
+async fn list_tasks(admin: Admin, Path((project, id)): Path<(i64, i64)>) -> Outcome<Page<RunTask>> {
     let listed = async {
         let (run, tasks) = retained(&admin, project, id).await?;
-        let shown = |(number, task): (i64, Task)| {
-            json!({
-                "id": number,
-                "execution_id": run.id,
-                "repository": task.repository,
-                "job_id": "",
-                "status": status(&run),
-                "status_code": 3,
-                "status_revision": 0,
-                "start_time": time(run.began_ms),
-                "end_time": time(run.ended_ms),
-                "total": task.total,
-                "retained": task.retained,
-            })
+        let shown = |(id, task): (i64, Task)| RunTask {
+            id,
+            execution_id: run.id,
+            repository: task.repository,
+            job_id: "",
+            status: status(&run),
+            status_code: 3,
+            status_revision: 0,
+            start_time: time(run.began_ms),
+            end_time: time(run.ended_ms),
+            total: task.total,
+            retained: task.retained,
         };
-        admin.listed(&PAGES, tasks.into_iter().map(shown).collect::<Vec<_>>())
+        admin.listed(&PAGES, tasks.into_iter().map(shown).collect())
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
-async fn show_task(admin: Admin, Path((project, id, task)): Path<(i64, i64, i64)>) -> Outcome {
+async fn show_task(
+    admin: Admin,
+    Path((project, id, task)): Path<(i64, i64, i64)>,
+) -> Outcome<Plain> {
     let shown = async {
         let (run, tasks) = retained(&admin, project, id).await?;
         let known = tasks.iter().any(|(number, _)| *number == task);
-        known.then(|| plain(run.line)).ok_or_else(unknown)
+        known.then(|| Plain(run.line)).ok_or_else(unknown)
     };
     let shown = shown.await;
     admin.outcome(shown)

@@ -1,15 +1,15 @@
 //! Groups of accounts.
 
 use axum::Json;
-use http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::query::{Asks, PAGES, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
+use super::answers::{Created, Made, made};
+use super::query::{Asks, PAGES, Page, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, SetGroupAccount};
+use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, SetGroupAccount};
 
 /// What Harbor calls groups that no directory looks after.
 const HTTP: i64 = 2;
@@ -21,19 +21,31 @@ pub(super) fn operations(all: Operations) -> Operations {
     let (groups, group) = ("/usergroups", "/usergroups/{id}");
     let members = "/usergroups/{id}/members";
     let member = "/usergroups/{id}/members/{account}";
-    all.list(groups, "Groups of accounts", &GROUPS, list)
+    let (search_at, search_by) = (
+        "/usergroups/search",
+        "Groups with ?groupname= in their names",
+    );
+    let (list_members, accounts) = ("listUserGroupMembers", "The accounts of a group");
+    let (put_in, take_out) = (
+        "Put an account into a group",
+        "Take an account out of a group",
+    );
+    let gone = "Remove a group, and its roles";
+    all.about("usergroup")
         .list(
-            "/usergroups/search",
-            "Groups with ?groupname= in their names",
-            &SEARCH,
-            search,
+            groups,
+            "listUserGroups",
+            "Groups of accounts",
+            &GROUPS,
+            list,
         )
-        .make(groups, "Make a group", create)
-        .get(group, "A group", show)
-        .delete(group, "Remove a group, and its roles", delete)
-        .list(members, "The accounts of a group", &PAGES, self::members)
-        .make(members, "Put an account into a group", add)
-        .delete(member, "Take an account out of a group", remove)
+        .list(search_at, "searchUserGroups", search_by, &SEARCH, search)
+        .post(groups, "createUserGroup", "Make a group", create)
+        .get(group, "getUserGroup", "A group", show)
+        .delete(group, "deleteUserGroup", gone, delete)
+        .list(members, list_members, accounts, &PAGES, self::members)
+        .post(members, "addUserGroupMember", put_in, add)
+        .delete(member, "removeUserGroupMember", take_out, remove)
 }
 
 const GROUPS: Asks = Asks {
@@ -50,14 +62,15 @@ const SEARCH: Asks = Asks {
 };
 
 /// A new group.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "UserGroupReq")]
 struct Request {
     group_name: String,
     /// 1 of LDAP, 2 of HTTP, 3 of OIDC: who says so wants to see it again. All are looked after here.
     group_type: Option<i64>,
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Group>> {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&GROUPS)?;
@@ -69,7 +82,7 @@ async fn list(admin: Admin) -> Outcome {
 }
 
 /// Names and numbers, for who gives groups roles.
-async fn search(admin: Admin) -> Outcome {
+async fn search(admin: Admin) -> Outcome<Page<Group>> {
     let found = async {
         if !matches!(admin.caller, Caller::Account(_)) {
             admin.require_admin()?;
@@ -82,7 +95,7 @@ async fn search(admin: Admin) -> Outcome {
     admin.outcome(found)
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
     let created = async {
         admin.require_admin()?;
         let name = request.group_name;
@@ -109,7 +122,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     admin.outcome(created)
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Group>> {
     let shown = async {
         admin.require_admin()?;
         Ok(Json(admin.registry.meta().group(id).await?))
@@ -118,7 +131,7 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(shown)
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let deleted = async {
         admin.require_admin()?;
         let who = admin.who();
@@ -128,14 +141,14 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(deleted)
 }
 
-async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome<Page<Named>> {
     let listed = async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
         let group = meta.group(id).await?;
         let names = meta.group_accounts(group.id).await?;
-        let member = |name: &String| json!({"username": name});
-        admin.listed(&PAGES, names.iter().map(member).collect())
+        let named = names.into_iter().map(|username| Named { username });
+        admin.listed(&PAGES, named.collect())
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -154,17 +167,22 @@ async fn set(admin: &Admin, id: i64, account: String, is_in: bool) -> Result<(),
 }
 
 /// An account by its name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "UserName")]
 struct Named {
     username: String,
 }
 
-async fn add(admin: Admin, Path(id): Path<i64>, Body(account): Body<Named>) -> Outcome {
+async fn add(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(account): Body<Named>,
+) -> Outcome<Created<()>> {
     let done = set(&admin, id, account.username, true).await;
-    admin.outcome(done.map(|()| StatusCode::CREATED))
+    admin.outcome(done.map(Created))
 }
 
-async fn remove(admin: Admin, Path((id, account)): Path<(i64, String)>) -> Outcome {
+async fn remove(admin: Admin, Path((id, account)): Path<(i64, String)>) -> Outcome<()> {
     let done = set(&admin, id, account, false).await;
     admin.outcome(done)
 }

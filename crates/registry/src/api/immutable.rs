@@ -1,14 +1,14 @@
 //! Immutable tags as Harbor's clients say it: rules of the project, each with its number.
 
-use http::StatusCode;
-use http::header::LOCATION;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::answers::{At, Created};
 use super::projects::{found, owner};
-use super::query::PAGES;
+use super::query::{PAGES, Page};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path};
+use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::meta::{AddRule, ChangeRule, DeleteRule};
@@ -18,19 +18,17 @@ use crate::rule::{Keep, Kind, Rule};
 pub(super) fn operations(all: Operations) -> Operations {
     let rules = "/projects/{project}/immutabletagrules";
     let rule = "/projects/{project}/immutabletagrules/{id}";
-    all.list(
-        rules,
-        "Which tags are immutable, in Harbor's words",
-        &PAGES,
-        list,
-    )
-    .make(rules, "Make tags immutable", create)
-    .put(rule, "Change which tags are", update)
-    .delete(rule, "Let tags move again", delete)
+    let summary = "Which tags are immutable, in Harbor's words";
+    all.about("immutable")
+        .list(rules, "ListImmuRules", summary, &PAGES, list)
+        .post(rules, "CreateImmuRule", "Make tags immutable", create)
+        .put(rule, "UpdateImmuRule", "Change which tags are", update)
+        .delete(rule, "DeleteImmuRule", "Let tags move again", delete)
 }
 
 /// A rule, of which template and action are always the same.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ImmutableRule")]
 struct TagRule {
     #[serde(default)]
     id: i64,
@@ -95,7 +93,7 @@ async fn project(admin: &Admin, text: String) -> Result<String, Error> {
     Ok(project)
 }
 
-async fn list(admin: Admin, Path(text): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(text): Path<String>) -> Outcome<Page<TagRule>> {
     let listed = async {
         let project = found(&admin, &project(&admin, text).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
@@ -107,18 +105,21 @@ async fn list(admin: Admin, Path(text): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn create(admin: Admin, Path(text): Path<String>, Body(rule): Body<TagRule>) -> Outcome {
+async fn create(
+    admin: Admin,
+    Path(text): Path<String>,
+    Body(rule): Body<TagRule>,
+) -> Outcome<Created<At<()>>> {
     let created = async {
         let project = project(&admin, text).await?;
-        let location = format!("{PREFIX}/projects/{project}/immutabletagrules");
+        let rules = format!("/projects/{project}/immutabletagrules");
         let add = AddRule {
             who: admin.who(),
             project,
             rule: rule.read()?,
         };
         let id = admin.registry.meta().change(add).await?;
-        let location = [(LOCATION, format!("{location}/{id}"))];
-        Ok((StatusCode::CREATED, location))
+        Ok(Created(At(Some(format!("{rules}/{id}")), ())))
     };
     let created = created.await;
     admin.outcome(created)
@@ -128,7 +129,7 @@ async fn update(
     admin: Admin,
     Path((text, id)): Path<(String, i64)>,
     Body(rule): Body<TagRule>,
-) -> Outcome {
+) -> Outcome<()> {
     let updated = async {
         let change = ChangeRule {
             who: admin.who(),
@@ -142,7 +143,7 @@ async fn update(
     admin.outcome(updated)
 }
 
-async fn delete(admin: Admin, Path((text, id)): Path<(String, i64)>) -> Outcome {
+async fn delete(admin: Admin, Path((text, id)): Path<(String, i64)>) -> Outcome<()> {
     let deleted = async {
         let project = project(&admin, text).await?;
         let who = admin.who();

@@ -1,12 +1,14 @@
 //! Labels, and giving them to artifacts.
 
 use axum::Json;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::answers::{Made, made};
 use super::projects::named;
-use super::query::{Asks, Shorthand};
+use super::query::{Asks, Page, Shorthand};
 use super::repositories::artifact;
-use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::{Action, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -26,13 +28,16 @@ pub(super) fn operations(all: Operations) -> Operations {
     let given = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels";
     let taken = "/projects/{project}/repositories/{repository}/artifacts/{reference}/labels/{id}";
     let summary = "Labels of the registry, of a project with ?scope=p&project_id=";
-    all.list(labels, summary, &LABELS, list)
-        .make(labels, "Make a label", create)
-        .get(label, "A label", show)
-        .put(label, "Change a label", update)
-        .delete(label, "Remove a label, from artifacts too", delete)
-        .post(given, "Give an artifact a label", give)
-        .delete(taken, "Take a label from an artifact", take)
+    let gone = "Remove a label, from artifacts too";
+    all.about("label")
+        .list(labels, "ListLabels", summary, &LABELS, list)
+        .post(labels, "CreateLabel", "Make a label", create)
+        .get(label, "GetLabelByID", "A label", show)
+        .put(label, "UpdateLabel", "Change a label", update)
+        .delete(label, "DeleteLabel", gone, delete)
+        .about("artifact")
+        .post(given, "addLabel", "Give an artifact a label", give)
+        .delete(taken, "removeLabel", "Take a label from an artifact", take)
 }
 
 const LABELS: Asks = Asks {
@@ -58,7 +63,7 @@ async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
     }
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Label>> {
     let listed = async {
         let id = admin.param("project_id").and_then(|id| id.parse().ok());
         let project = scope(&admin, admin.param("scope").unwrap_or_default(), id).await?;
@@ -75,7 +80,8 @@ async fn list(admin: Admin) -> Outcome {
 }
 
 /// A new label.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "LabelReq")]
 struct NewLabel {
     #[serde(flatten)]
     text: LabelText,
@@ -105,7 +111,7 @@ fn check(text: &LabelText) -> Result<(), Error> {
     Ok(())
 }
 
-async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome<Made> {
     let created = async {
         let project = scope(&admin, &request.scope, request.project_id).await?;
         require(&admin, project.as_deref()).await?;
@@ -133,7 +139,7 @@ async fn seen(admin: &Admin, id: i64) -> Result<Label, Error> {
     Ok(label)
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Label>> {
     let shown = seen(&admin, id).await.map(Json);
     admin.outcome(shown)
 }
@@ -146,7 +152,7 @@ async fn fate(admin: &Admin, id: i64, fate: LabelFate) -> Result<(), Error> {
     admin.registry.meta().change(update).await
 }
 
-async fn update(admin: Admin, Path(id): Path<i64>, Body(text): Body<LabelText>) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(text): Body<LabelText>) -> Outcome<()> {
     let done = async {
         check(&text)?;
         fate(&admin, id, LabelFate::Change(text)).await
@@ -155,7 +161,7 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(text): Body<LabelText>) 
     admin.outcome(done)
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let done = fate(&admin, id, LabelFate::Delete).await;
     admin.outcome(done)
 }
@@ -194,7 +200,8 @@ fn usable(label: &Label, repo: &RepoName) -> Result<(), Error> {
 }
 
 /// A label by its number.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "LabelGiven")]
 struct Given {
     id: i64,
 }
@@ -203,7 +210,7 @@ async fn give(
     admin: Admin,
     Path(place): Path<(String, String, String)>,
     Body(label): Body<Given>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = set(&admin, place, label.id, true).await;
     admin.outcome(done)
 }
@@ -211,7 +218,7 @@ async fn give(
 async fn take(
     admin: Admin,
     Path((project, repository, reference, id)): Path<(String, String, String, i64)>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = set(&admin, (project, repository, reference), id, false).await;
     admin.outcome(done)
 }

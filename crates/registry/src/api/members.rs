@@ -1,13 +1,13 @@
 //! Members of projects: accounts and groups that have a role there.
 
 use axum::Json;
-use http::StatusCode;
-use http::header::LOCATION;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::answers::{At, Created};
 use super::projects::{found, owner};
-use super::query::Asks;
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
+use super::query::{Asks, Page};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::meta::{Column, Holder, Kind, Member, SetMember};
@@ -16,11 +16,16 @@ use crate::meta::{Column, Holder, Kind, Member, SetMember};
 pub(super) fn operations(all: Operations) -> Operations {
     let members = "/projects/{project}/members";
     let member = "/projects/{project}/members/{member}";
-    all.list(members, "Members and their roles", &MEMBERS, list)
-        .make(members, "Give an account or a group a role", set)
-        .get(member, "A member, by its number", show)
-        .put(member, "Change a role", change)
-        .delete(member, "Take a role", remove)
+    let (all_of, give) = (
+        "Members and their roles",
+        "Give an account or a group a role",
+    );
+    all.about("member")
+        .list(members, "listProjectMembers", all_of, &MEMBERS, list)
+        .post(members, "createProjectMember", give, set)
+        .get(member, "getProjectMember", "A member, by its number", show)
+        .put(member, "updateProjectMember", "Change a role", change)
+        .delete(member, "deleteProjectMember", "Take a role", remove)
 }
 
 const MEMBERS: Asks = Asks {
@@ -44,7 +49,7 @@ async fn members(admin: &Admin, project: String) -> Result<Vec<Member>, Error> {
     admin.registry.meta().members(project.id).await
 }
 
-async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<Member>> {
     let listed = async {
         let mut members = members(&admin, project).await?;
         if let Some(part) = admin.param("entityname") {
@@ -56,7 +61,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn show(admin: Admin, Path((project, number)): Path<(String, i64)>) -> Outcome {
+async fn show(admin: Admin, Path((project, number)): Path<(String, i64)>) -> Outcome<Json<Member>> {
     let shown = async {
         let members = members(&admin, project).await?;
         let member = members.into_iter().find(|member| member.id == number);
@@ -69,17 +74,20 @@ async fn show(admin: Admin, Path((project, number)): Path<(String, i64)>) -> Out
 }
 
 /// A role for an account or a group.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "ProjectMember")]
 #[serde(default)]
 struct Membership {
     member_user: MemberUser,
     member_group: MemberGroup,
     role_id: Option<i64>,
+    #[schemars(with = "Option<Role>")]
     role_name: Option<String>,
 }
 
 /// An account by its name or number.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "UserEntity")]
 #[serde(default)]
 struct MemberUser {
     username: String,
@@ -87,7 +95,8 @@ struct MemberUser {
 }
 
 /// A group by its name or number. Harbor's clients send one without either with each account.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "UserGroupEntity")]
 #[serde(default)]
 struct MemberGroup {
     group_name: String,
@@ -133,13 +142,16 @@ async fn put(
     admin.registry.meta().change(set).await
 }
 
-async fn set(admin: Admin, Path(project): Path<String>, Body(member): Body<Membership>) -> Outcome {
+async fn set(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(member): Body<Membership>,
+) -> Outcome<Created<At<()>>> {
     let done = async {
         let (project, role) = (owner(&admin, project).await?, member.role()?);
-        let location = format!("{PREFIX}/projects/{project}/members");
+        let members = format!("/projects/{project}/members");
         let number = put(&admin, project, member.holder()?, Some(role)).await?;
-        let location = [(LOCATION, format!("{location}/{number}"))];
-        Ok((StatusCode::CREATED, location))
+        Ok(Created(At(Some(format!("{members}/{number}")), ())))
     };
     let done = done.await;
     admin.outcome(done)
@@ -149,7 +161,7 @@ async fn change(
     admin: Admin,
     Path((project, member)): Path<(String, String)>,
     Body(membership): Body<Membership>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         let (project, role) = (owner(&admin, project).await?, membership.role()?);
         let holder = Holder::parse_member(&member);
@@ -159,7 +171,7 @@ async fn change(
     admin.outcome(done)
 }
 
-async fn remove(admin: Admin, Path((project, member)): Path<(String, String)>) -> Outcome {
+async fn remove(admin: Admin, Path((project, member)): Path<(String, String)>) -> Outcome<()> {
     let done = async {
         let project = owner(&admin, project).await?;
         let holder = Holder::parse_member(&member);

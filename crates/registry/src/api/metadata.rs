@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use serde_json::{Map, Value};
 
 use super::projects::{found, owner};
 use super::{Admin, Body, Operations, Outcome, Path, wrong};
@@ -16,33 +15,39 @@ use crate::meta::UpdateProject;
 pub(super) fn operations(all: Operations) -> Operations {
     let path = "/projects/{project}/metadatas";
     let one = "/projects/{project}/metadatas/{name}";
-    all.get(path, "What is kept beside a project", list)
-        .post(path, "Set one value of it", add)
-        .get(one, "One value of it", show)
-        .put(one, "Set it", replace)
-        .delete(one, "Have it as if nothing had been said", delete)
+    let (kept, unsaid) = (
+        "What is kept beside a project",
+        "Have it as if nothing had been said",
+    );
+    all.about("projectMetadata")
+        .get(path, "listProjectMetadatas", kept, list)
+        .post(path, "addProjectMetadatas", "Set one value of it", add)
+        .get(one, "getProjectMetadata", "One value of it", show)
+        .put(one, "updateProjectMetadata", "Set it", replace)
+        .delete(one, "deleteProjectMetadata", unsaid, delete)
 }
 
 /// Texts by their names.
 type Values = BTreeMap<String, String>;
 
 /// All that there is for a project.
-async fn values(admin: &Admin, project: String) -> Result<Map<String, Value>, Error> {
+async fn values(admin: &Admin, project: String) -> Result<Values, Error> {
     let name = owner(admin, project).await?;
     admin.require_role(&name, None).await?;
     let metadata = found(admin, &name).await?.metadata;
-    match serde_json::to_value(metadata) {
-        Ok(Value::Object(values)) => Ok(values),
-        _ => Ok(Map::new()),
-    }
+    let values = serde_json::to_value(metadata).and_then(serde_json::from_value);
+    values.map_err(|error| Error::internal("showing what is kept", &error))
 }
 
-async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Values>> {
     let shown = values(&admin, project).await.map(Json);
     admin.outcome(shown)
 }
 
-async fn show(admin: Admin, Path((project, name)): Path<(String, String)>) -> Outcome {
+async fn show(
+    admin: Admin,
+    Path((project, name)): Path<(String, String)>,
+) -> Outcome<Json<Values>> {
     let shown = values(&admin, project).await.map(|mut values| {
         values.retain(|known, _| *known == name);
         Json(values)
@@ -77,7 +82,7 @@ async fn set(admin: &Admin, project: String, name: &str, value: &str) -> Result<
     admin.registry.meta().change(update).await
 }
 
-async fn add(admin: Admin, Path(project): Path<String>, Body(values): Body<Values>) -> Outcome {
+async fn add(admin: Admin, Path(project): Path<String>, Body(values): Body<Values>) -> Outcome<()> {
     let mut values = values.iter();
     let done = match (values.next(), values.next()) {
         (Some((name, value)), None) => set(&admin, project, name, value).await,
@@ -90,7 +95,7 @@ async fn replace(
     admin: Admin,
     Path((project, name)): Path<(String, String)>,
     Body(values): Body<Values>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = match values.get(&name) {
         Some(value) => set(&admin, project, &name, value).await,
         None => Err(wrong(format!("there is no value for {name}"))),
@@ -98,7 +103,7 @@ async fn replace(
     admin.outcome(done)
 }
 
-async fn delete(admin: Admin, Path((project, name)): Path<(String, String)>) -> Outcome {
+async fn delete(admin: Admin, Path((project, name)): Path<(String, String)>) -> Outcome<()> {
     let done = match name.as_str() {
         "public" | "retention_id" => set(&admin, project, &name, "false").await,
         _ => {

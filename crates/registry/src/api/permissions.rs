@@ -1,7 +1,8 @@
 //! What callers may do in a project, in Harbor's words: its clients ask before they offer something.
 
 use axum::Json;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::projects::named;
 use super::{Admin, Operations, Outcome};
@@ -16,7 +17,9 @@ const ITSELF: &str = ".";
 /// What can be asked.
 pub(super) fn operations(all: Operations) -> Operations {
     let summary = "What the caller may do in ?scope=/project/1";
-    all.get("/users/current/permissions", summary, current)
+    let (permissions, id) = ("/users/current/permissions", "getCurrentUserPermissions");
+    all.about("user")
+        .get_with(permissions, id, summary, "scope", current)
 }
 
 /// A resource and what can be done with it.
@@ -102,7 +105,14 @@ async fn given(admin: &Admin, project: i64) -> Result<Vec<(&'static str, &'stati
     Ok(each.collect())
 }
 
-async fn current(admin: Admin) -> Outcome {
+/// Something that the caller may do.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Permission {
+    resource: String,
+    action: &'static str,
+}
+
+async fn current(admin: Admin) -> Outcome<Json<Vec<Permission>>> {
     let shown = async {
         let scope = admin.param("scope").unwrap_or_default();
         let project = scope.strip_prefix(PROJECT).and_then(|id| id.parse().ok());
@@ -116,10 +126,11 @@ async fn current(admin: Admin) -> Outcome {
             ITSELF => scope.to_owned(),
             resource => format!("{scope}/{resource}"),
         };
-        let permission = |(resource, action): (&str, &str)| json!({"resource": place(resource), "action": action});
-        Ok(Json(
-            given.into_iter().map(permission).collect::<Vec<Value>>(),
-        ))
+        let permission = |(resource, action)| Permission {
+            resource: place(resource),
+            action,
+        };
+        Ok(Json(given.into_iter().map(permission).collect()))
     };
     let shown = shown.await;
     admin.outcome(shown)

@@ -1,15 +1,16 @@
 //! Projects and their quotas.
 
 use axum::Json;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::query::{Asks, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, made, unknown_caller, wrong};
+use super::answers::{Made, made};
+use super::query::{Asks, Page, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, unknown_caller, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, Reach,
+    CreateProject, DeleteProject, Member, PROJECT_COLUMNS, Project, QUOTA_COLUMNS, Reach, Time,
     UpdateProject, unknown_project,
 };
 use crate::name::check_component;
@@ -19,30 +20,26 @@ use crate::settings::Creators;
 pub(super) fn operations(all: Operations) -> Operations {
     let (project, summary) = ("/projects/{project}", "/projects/{project}/summary");
     let (deletable, quota) = ("/projects/{project}/_deletable", "/quotas/{project}");
-    all.list(
-        "/projects",
+    let (seen, numbers, can_go, have, has, may_have) = (
         "Projects that the caller may see",
-        &PROJECTS,
-        list,
-    )
-    .make("/projects", "Make a project", create)
-    .get(project, "A project", show)
-    .put(project, "Change a project", update)
-    .delete(project, "Remove an empty project", delete)
-    .get(summary, "What a project has, in numbers", self::summary)
-    .get(
-        deletable,
+        "What a project has, in numbers",
         "Whether a project can be removed",
-        self::deletable,
-    )
-    .list(
-        "/quotas",
         "Bytes that projects have and may have",
-        &QUOTAS,
-        quotas,
-    )
-    .get(quota, "Bytes that a project has and may have", show_quota)
-    .put(quota, "Change what a project may have", set_quota)
+        "Bytes that a project has and may have",
+        "Change what a project may have",
+    );
+    all.about("project")
+        .list("/projects", "listProjects", seen, &PROJECTS, list)
+        .post("/projects", "createProject", "Make a project", create)
+        .get(project, "getProject", "A project", show)
+        .put(project, "updateProject", "Change a project", update)
+        .delete(project, "deleteProject", "Remove an empty project", delete)
+        .get(summary, "getProjectSummary", numbers, self::summary)
+        .get(deletable, "getProjectDeletable", can_go, self::deletable)
+        .about("quota")
+        .list("/quotas", "listQuotas", have, &QUOTAS, quotas)
+        .get(quota, "getQuota", has, show_quota)
+        .put(quota, "updateQuota", may_have, set_quota)
 }
 
 const PROJECTS: Asks = Asks {
@@ -64,12 +61,14 @@ const QUOTAS: Asks = Asks {
 };
 
 /// A new project, or what is to change of one.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "ProjectReq")]
 #[serde(default)]
 struct Request {
     project_name: String,
     metadata: Option<Metadata>,
     /// The same as in `metadata`, which Harbor's clients of old do not know.
+    #[schemars(with = "Option<bool>")]
     public: Option<Flag>,
     /// Bytes that the project may have; -1 is no bound.
     storage_limit: Option<i64>,
@@ -79,12 +78,17 @@ struct Request {
     replace_images: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "ProjectMetadataReq")]
 #[serde(default)]
 struct Metadata {
+    #[schemars(with = "Option<String>")]
     public: Option<Flag>,
+    #[schemars(with = "Option<String>")]
     prevent_vul: Option<Flag>,
+    #[schemars(with = "Option<String>")]
     enable_content_trust: Option<Flag>,
+    #[schemars(with = "Option<String>")]
     enable_content_trust_cosign: Option<Flag>,
 }
 
@@ -167,7 +171,7 @@ fn hard(bytes: i64) -> Result<i64, Error> {
     }
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Project>> {
     let listed = async {
         // Harbor's clients ask with HEAD whether a name is taken.
         if let Some(name) = admin.param("project_name") {
@@ -186,7 +190,29 @@ async fn list(admin: Admin) -> Outcome {
 }
 
 /// How many members have each role, and what there is besides.
-async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectSummary")]
+struct Summary {
+    repo_count: i64,
+    project_admin_count: usize,
+    maintainer_count: usize,
+    developer_count: usize,
+    guest_count: usize,
+    limited_guest_count: usize,
+    /// For its members: who only sees a public project does not learn how full it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<SummaryQuota>,
+}
+
+/// Bytes that a project has and may have.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectSummaryQuota")]
+struct SummaryQuota {
+    hard: Storage,
+    used: Storage,
+}
+
+async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Summary>> {
     let shown = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
@@ -196,26 +222,33 @@ async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome {
             let has_it = |member: &&Member| member.role_id == role.number();
             members.iter().filter(has_it).count()
         };
-        let mut summary = json!({
-            "repo_count": project.repo_count,
-            "project_admin_count": count(Role::ProjectAdmin),
-            "maintainer_count": count(Role::Maintainer),
-            "developer_count": count(Role::Developer),
-            "guest_count": count(Role::Guest),
-            "limited_guest_count": count(Role::LimitedGuest),
-        });
-        // Who only sees a public project does not learn how full it is.
-        if admin.has_role(&name, Role::LimitedGuest).await? {
-            summary["quota"] =
-                json!({"hard": {"storage": project.hard}, "used": {"storage": project.used}});
-        }
-        Ok(Json(summary))
+        let is_member = admin.has_role(&name, Role::LimitedGuest).await?;
+        Ok(Json(Summary {
+            repo_count: project.repo_count,
+            project_admin_count: count(Role::ProjectAdmin),
+            maintainer_count: count(Role::Maintainer),
+            developer_count: count(Role::Developer),
+            guest_count: count(Role::Guest),
+            limited_guest_count: count(Role::LimitedGuest),
+            quota: is_member.then_some(SummaryQuota {
+                hard: Storage::of(project.hard),
+                used: Storage::of(project.used),
+            }),
+        }))
     };
     let shown = shown.await;
     admin.outcome(shown)
 }
 
-async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome {
+/// Whether a project can be removed, and if not, why.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectDeletable")]
+struct Deletable {
+    deletable: bool,
+    message: String,
+}
+
+async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Deletable>> {
     let shown = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
@@ -224,7 +257,8 @@ async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome {
             0 => String::new(),
             _ => format!("project {name} has {count} repositories"),
         };
-        Ok(Json(json!({"deletable": count == 0, "message": message})))
+        let deletable = count == 0;
+        Ok(Json(Deletable { deletable, message }))
     };
     let shown = shown.await;
     admin.outcome(shown)
@@ -241,7 +275,7 @@ fn check_creator(admin: &Admin, request: &Request) -> Result<(), Error> {
     }
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
     let created = async {
         check_creator(&admin, &request)?;
         request.check()?;
@@ -301,7 +335,7 @@ async fn tell_roles(admin: &Admin, projects: &mut [Project]) -> Result<(), Error
     Ok(())
 }
 
-async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
+async fn show(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Project>> {
     let shown = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
@@ -313,7 +347,11 @@ async fn show(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(shown)
 }
 
-async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Request>) -> Outcome {
+async fn update(
+    admin: Admin,
+    Path(name): Path<String>,
+    Body(request): Body<Request>,
+) -> Outcome<()> {
     let updated = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
@@ -335,7 +373,7 @@ async fn update(admin: Admin, Path(name): Path<String>, Body(request): Body<Requ
     admin.outcome(updated)
 }
 
-async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
+async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome<()> {
     let deleted = async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
@@ -350,18 +388,41 @@ async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome {
     admin.outcome(deleted)
 }
 
-fn quota(project: &Project) -> Value {
-    json!({
-        "id": project.id,
-        "ref": {"name": project.name, "id": project.id},
-        "hard": {"storage": project.hard},
-        "used": {"storage": project.used},
-        "creation_time": project.created,
-        "update_time": project.updated,
-    })
+/// Bytes that a project has and may have.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Quota {
+    id: i64,
+    #[serde(rename = "ref")]
+    project: QuotaProject,
+    hard: Storage,
+    used: Storage,
+    creation_time: Time,
+    update_time: Time,
 }
 
-async fn quotas(admin: Admin) -> Outcome {
+/// The project that a quota is for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "QuotaRefObject")]
+struct QuotaProject {
+    name: String,
+    id: i64,
+}
+
+impl Quota {
+    fn of(project: Project) -> Self {
+        let (id, name) = (project.id, project.name);
+        Self {
+            id,
+            project: QuotaProject { name, id },
+            hard: Storage::of(project.hard),
+            used: Storage::of(project.used),
+            creation_time: project.created,
+            update_time: project.updated,
+        }
+    }
+}
+
+async fn quotas(admin: Admin) -> Outcome<Page<Quota>> {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&QUOTAS)?;
@@ -370,7 +431,7 @@ async fn quotas(admin: Admin) -> Outcome {
             .meta()
             .projects(&Reach::All, &listing)
             .await?;
-        Ok(admin.page(&listing, projects.map(|project| quota(&project))))
+        Ok(admin.page(&listing, projects.map(Quota::of)))
     };
     let listed = listed.await;
     admin.outcome(listed)
@@ -386,32 +447,41 @@ pub(super) async fn owner(admin: &Admin, text: String) -> Result<String, Error> 
     }
 }
 
-async fn show_quota(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn show_quota(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Quota>> {
     let shown = async {
         let name = owner(&admin, project).await?;
         admin.require_role(&name, Some(Role::LimitedGuest)).await?;
-        Ok(Json(quota(&found(&admin, &name).await?)))
+        Ok(Json(Quota::of(found(&admin, &name).await?)))
     };
     let shown = shown.await;
     admin.outcome(shown)
 }
 
 /// What a project may have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "QuotaUpdateReq")]
 struct Hard {
     hard: Storage,
 }
 
-#[derive(Debug, Deserialize)]
+/// Bytes; -1 is no bound.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ResourceList")]
 struct Storage {
     storage: i64,
+}
+
+impl Storage {
+    fn of(storage: i64) -> Self {
+        Self { storage }
+    }
 }
 
 async fn set_quota(
     admin: Admin,
     Path(project): Path<String>,
     Body(request): Body<Hard>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         let update = UpdateProject {

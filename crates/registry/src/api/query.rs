@@ -11,14 +11,14 @@ use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::header::{HeaderName, LINK};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Admin, PREFIX, wrong};
 use crate::error::Error;
 use crate::meta::{Column, Kind, Listed, Listing, Operand, Test};
 
 /// How many there are on all pages.
-const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// Things on one page, unless asked otherwise, and at most.
 const PAGE: i64 = 100;
 const PAGE_MAX: i64 = 1000;
@@ -173,29 +173,34 @@ impl Asks {
     }
 
     /// The parameters, as OpenAPI has them.
-    pub(super) fn described(&self) -> Vec<serde_json::Value> {
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
-        let names = names.join(", ");
-        let text = |name: &str, what: &str| json!({"name": name, "in": "query", "description": what, "schema": {"type": "string"}});
-        let number = |name: &str, what: &str| {
-            json!({"name": name, "in": "query", "description": what,
-                   "schema": {"type": "integer", "minimum": 1}})
-        };
-        let q = format!("Filters, as name=a, name=~a, name={{a b}}, name=[a~b], by: {names}");
-        let sort = format!("An order, with - before what comes largest first, of: {names}");
+    pub(super) fn described(&self) -> Vec<Value> {
+        let text = || json!({"type": "string"});
+        let number = || json!({"type": "integer", "format": "int64", "minimum": 1});
         let mut all = vec![
-            number("page", "The number of the page, from 1"),
-            number("page_size", "Things on one page"),
-            text("q", &q),
-            text("sort", &sort),
+            parameter("page", "The number of the page, from 1", &number()),
+            parameter("page_size", "Things on one page", &number()),
         ];
-        for filter in self.filters {
-            let (param, column) = filter.names();
-            all.push(text(param, &format!("The same as a filter by {column}")));
+        if !self.columns.is_empty() {
+            let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+            let names = names.join(", ");
+            let q = format!("Filters, as name=a, name=~a, name={{a b}}, name=[a~b], by: {names}");
+            let sort = format!("An order, with - before what comes largest first, of: {names}");
+            all.push(parameter("q", &q, &text()));
+            all.push(parameter("sort", &sort, &text()));
         }
-        all.extend(self.others.iter().map(|name| text(name, "")));
+        all.extend(self.filters.iter().map(|filter| {
+            let (param, column) = filter.names();
+            let what = format!("The same as a filter by {column}");
+            parameter(param, &what, &text())
+        }));
+        let others = self.others.iter();
+        all.extend(others.map(|name| parameter(name, "", &text())));
         all
     }
+}
+
+fn parameter(name: &str, what: &str, schema: &Value) -> Value {
+    json!({"name": name, "in": "query", "description": what, "schema": schema})
 }
 
 fn number(name: &str, text: &str) -> Result<i64, Error> {
@@ -336,7 +341,7 @@ impl Admin {
     }
 
     /// A page of a list, with links to those before and after it.
-    pub(super) fn page<T: Serialize>(&self, listing: &Listing, listed: Listed<T>) -> Response {
+    pub(super) fn page<T>(&self, listing: &Listing, listed: Listed<T>) -> Page<T> {
         let at = listing.offset / listing.limit.max(1) + 1;
         let link = |page: i64, rel: &str| {
             let rest = self.query.iter().filter(|(name, _)| !is_page(name));
@@ -352,10 +357,23 @@ impl Admin {
         let has_more = at.saturating_mul(listing.limit) < listed.total;
         let before = (at > 1).then(|| link(at - 1, "prev")).flatten();
         let after = has_more.then(|| link(at + 1, "next")).flatten();
-        let links: Vec<String> = before.into_iter().chain(after).collect();
-        let link = (!links.is_empty()).then(|| (LINK, links.join(", ")));
-        let total = [(TOTAL_COUNT, listed.total.to_string())];
-        (total, AppendHeaders(link), Json(listed.rows)).into_response()
+        let links = before.into_iter().chain(after).collect();
+        Page { listed, links }
+    }
+}
+
+/// A page of a list.
+pub(super) struct Page<T> {
+    listed: Listed<T>,
+    /// To the pages before and after it.
+    links: Vec<String>,
+}
+
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let link = (!self.links.is_empty()).then(|| (LINK, self.links.join(", ")));
+        let total = [(TOTAL_COUNT, self.listed.total.to_string())];
+        (total, AppendHeaders(link), Json(self.listed.rows)).into_response()
     }
 }
 

@@ -1,14 +1,17 @@
 //! Other registries that projects can be caches of. Passwords go in and never come out.
 
 use axum::Json;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use storage::Secret;
 
-use super::query::{Asks, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, made, wrong};
+use super::answers::{Made, made};
+use super::query::{Asks, Page, Shorthand};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::error::Error;
-use crate::meta::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText, time};
+use crate::meta::{
+    DeleteUpstream, SetUpstream, Time, UPSTREAM_COLUMNS, Upstream, UpstreamText, time,
+};
 use crate::seal::Sealer;
 
 /// Characters of the longest name, description, address, user's name or password.
@@ -19,13 +22,25 @@ const DOCKER_HUB: &str = "docker.io";
 /// What can be done with other registries.
 pub(super) fn operations(all: Operations) -> Operations {
     let one = "/registries/{id}";
-    let kinds = "What kinds of other registries there are";
-    all.list("/registries", "Other registries", &REGISTRIES, list)
-        .get("/replication/adapters", kinds, adapters)
-        .make("/registries", "Make another registry known", create)
-        .get(one, "Another registry", show)
-        .put(one, "Change what is known of another registry", update)
-        .delete(one, "Forget another registry", delete)
+    let (registries, known) = ("/registries", "Make another registry known");
+    let change = "Change what is known of another registry";
+    let (adapters, kinds) = (
+        "/replication/adapters",
+        "What kinds of other registries there are",
+    );
+    all.about("registry")
+        .list(
+            registries,
+            "listRegistries",
+            "Other registries",
+            &REGISTRIES,
+            list,
+        )
+        .get(adapters, "listRegistryProviderTypes", kinds, self::adapters)
+        .post(registries, "createRegistry", known, create)
+        .get(one, "getRegistry", "Another registry", show)
+        .put(one, "updateRegistry", change, update)
+        .delete(one, "deleteRegistry", "Forget another registry", delete)
 }
 
 const REGISTRIES: Asks = Asks {
@@ -35,7 +50,8 @@ const REGISTRIES: Asks = Asks {
 };
 
 /// What is said of a registry; of one that is known, what is to change.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RegistryReq")]
 #[serde(default)]
 struct Request {
     name: Option<String>,
@@ -47,12 +63,14 @@ struct Request {
 
 /// What is to change of a registry that is known. Harbor's clients say then without `credential` what is
 /// in it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RegistryUpdate")]
 #[serde(default)]
 struct Change {
     #[serde(flatten)]
     request: Request,
     access_key: Option<String>,
+    #[schemars(with = "Option<String>")]
     access_secret: Option<Secret>,
 }
 
@@ -72,7 +90,8 @@ impl Change {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RegistryCredential")]
 #[serde(default)]
 struct Credential {
     access_key: String,
@@ -181,41 +200,73 @@ fn check_length(text: &str) -> Result<(), Error> {
 const HUB: &str = "docker-hub";
 const OTHER: &str = "docker-registry";
 
-async fn adapters(admin: Admin) -> Outcome {
-    let shown = admin.require_admin().map(|()| Json([HUB, OTHER]));
+async fn adapters(admin: Admin) -> Outcome<Json<Vec<&'static str>>> {
+    let shown = admin.require_admin().map(|()| Json(vec![HUB, OTHER]));
     admin.outcome(shown)
 }
 
 /// A registry without its password.
-fn shown(upstream: &Upstream) -> Value {
-    let text = &upstream.text;
-    let credential = (!text.username.is_empty())
-        .then(|| json!({"type": "basic", "access_key": text.username, "access_secret": "*****"}));
-    json!({
-        "id": upstream.id,
-        "name": text.name,
-        "description": text.description,
-        "type": if text.namespace == DOCKER_HUB { HUB } else { OTHER },
-        "url": text.url,
-        "namespace": text.namespace,
-        "credential": credential,
-        "creation_time": time(upstream.created_ms),
-        "update_time": time(upstream.updated_ms),
-    })
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Registry")]
+struct Shown {
+    id: i64,
+    name: String,
+    description: String,
+    /// `docker-hub` or `docker-registry`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    url: String,
+    /// What names of images begin with that are from there.
+    namespace: String,
+    credential: Option<ShownCredential>,
+    creation_time: Time,
+    update_time: Time,
 }
 
-async fn list(admin: Admin) -> Outcome {
+/// Whose name the registry is asked under, with stars for the password.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ShownCredential {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    access_key: String,
+    access_secret: &'static str,
+}
+
+impl Shown {
+    fn of(upstream: Upstream) -> Self {
+        let text = upstream.text;
+        let is_hub = text.namespace == DOCKER_HUB;
+        let credential = (!text.username.is_empty()).then_some(ShownCredential {
+            kind: "basic",
+            access_key: text.username,
+            access_secret: "*****",
+        });
+        Self {
+            id: upstream.id,
+            name: text.name,
+            description: text.description,
+            kind: if is_hub { HUB } else { OTHER },
+            url: text.url,
+            namespace: text.namespace,
+            credential,
+            creation_time: time(upstream.created_ms),
+            update_time: time(upstream.updated_ms),
+        }
+    }
+}
+
+async fn list(admin: Admin) -> Outcome<Page<Shown>> {
     let listed = async {
         admin.require_admin()?;
         let listing = admin.listing(&REGISTRIES)?;
         let all = admin.registry.meta().upstreams_listed(&listing).await?;
-        Ok(admin.page(&listing, all.map(|upstream| shown(&upstream))))
+        Ok(admin.page(&listing, all.map(Shown::of)))
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
     let created = async {
         admin.require_admin()?;
         let create = SetUpstream {
@@ -230,17 +281,17 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
     admin.outcome(created)
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Shown>> {
     let found = async {
         admin.require_admin()?;
         let found = admin.registry.meta().known_upstream(id).await?;
-        Ok(Json(shown(&found)))
+        Ok(Json(Shown::of(found)))
     };
     let found = found.await;
     admin.outcome(found)
 }
 
-async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -> Outcome<()> {
     let updated = async {
         admin.require_admin()?;
         let request = change.request()?;
@@ -262,7 +313,7 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -
     admin.outcome(updated)
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let deleted = async {
         admin.require_admin()?;
         let who = admin.who();

@@ -1,19 +1,21 @@
 //! Repositories, artifacts and tags.
 
 use axum::Json;
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::answers::Created;
 use super::projects::{found, owner};
-use super::query::{Asks, PAGES};
+use super::query::{Asks, PAGES, Page};
 use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete, wrong};
 use super::{attributes, companions};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::meta::{
-    ARTIFACT_COLUMNS, Artifact, Column, Condition, DeleteManifest, DeleteRepo, DeleteTag,
-    DescribeRepo, HISTORY_COLUMNS, Kind, REPO_COLUMNS, SetTag, unknown_manifest, unknown_repo,
+    ARTIFACT_COLUMNS, Accessory, Artifact, Column, Condition, DeleteManifest, DeleteRepo,
+    DeleteTag, DescribeRepo, HISTORY_COLUMNS, Kind, Label, Moved, REPO_COLUMNS, RepoInfo, SetTag,
+    TagInfo, unknown_manifest, unknown_repo,
 };
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
@@ -36,50 +38,72 @@ pub(super) fn operations(all: Operations) -> Operations {
     let history = "/projects/{project}/repositories/{repository}/tags/{tag}/history";
     let undelete = "/projects/{project}/repositories/{repository}/tags/{tag}/undelete";
     let repositories = "/projects/{project}/repositories";
-    all.list(
-        "/repositories",
+    let (visible, of_project, named, in_it, labelled, signed) = (
         "Repositories of all projects that the caller may see",
-        &REPOS,
-        list_all,
-    )
-    .list(repositories, "Repositories of a project", &REPOS, list)
-    .list(
-        "/projects/{project}/artifacts",
-        "Artifacts of all repositories of a project, or the newest of each",
-        &PROJECT_ARTIFACTS,
-        artifacts_of_project,
-    )
-    .get(
-        repository,
+        "Repositories of a project",
         "A repository; - is the one named as its project",
-        show,
-    )
-    .put(repository, "Say something of a repository", describe)
-    .delete(repository, "Remove a repository", delete)
-    .list(
-        artifacts,
         "Artifacts of a repository",
-        &ARTIFACTS,
-        self::artifacts,
-    )
-    .get(artifact, "An artifact", show_artifact)
-    .delete(artifact, "Remove an artifact, or a tag", delete_artifact)
-    .list(tags, "The tags of an artifact", &TAGS, self::tags)
-    .list(labels, "The labels of an artifact", &PAGES, self::labels)
-    .list(
-        about,
+        "The labels of an artifact",
         "What is about an artifact: signatures and the like",
-        &ACCESSORIES,
-        accessories,
-    )
-    .delete(tagged, "Take a tag from an artifact", delete_tag)
-    .make(tags, "Give an artifact another tag", tag)
-    .list(history, "Where a tag pointed", &HISTORY, self::history)
-    .post(
-        undelete,
+    );
+    let (all_in_it, say) = (
+        "Artifacts of all repositories of a project, or the newest of each",
+        "Say something of a repository",
+    );
+    let (gone, untag, give, pointed, back) = (
+        "Remove an artifact, or a tag",
+        "Take a tag from an artifact",
+        "Give an artifact another tag",
+        "Where a tag pointed",
         "Bring a tag back to where it pointed",
-        self::undelete,
-    )
+    );
+    all.about("repository")
+        .list(
+            "/repositories",
+            "listAllRepositories",
+            visible,
+            &REPOS,
+            list_all,
+        )
+        .list(repositories, "listRepositories", of_project, &REPOS, list)
+        .get(repository, "getRepository", named, show)
+        .put(repository, "updateRepository", say, describe)
+        .delete(
+            repository,
+            "deleteRepository",
+            "Remove a repository",
+            delete,
+        )
+        .about("artifact")
+        .list(
+            "/projects/{project}/artifacts",
+            "listArtifactsOfProject",
+            all_in_it,
+            &PROJECT_ARTIFACTS,
+            artifacts_of_project,
+        )
+        .list(
+            artifacts,
+            "listArtifacts",
+            in_it,
+            &ARTIFACTS,
+            self::artifacts,
+        )
+        .get(artifact, "getArtifact", "An artifact", show_artifact)
+        .delete(artifact, "deleteArtifact", gone, delete_artifact)
+        .list(
+            tags,
+            "listTags",
+            "The tags of an artifact",
+            &TAGS,
+            self::tags,
+        )
+        .list(labels, "listArtifactLabels", labelled, &PAGES, self::labels)
+        .list(about, "listAccessories", signed, &ACCESSORIES, accessories)
+        .delete(tagged, "deleteTag", untag, delete_tag)
+        .post(tags, "createTag", give, tag)
+        .list(history, "listTagHistory", pointed, &HISTORY, self::history)
+        .post(undelete, "undeleteTag", back, self::undelete)
 }
 
 const REPOS: Asks = Asks {
@@ -159,7 +183,7 @@ pub(super) fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
     }
 }
 
-async fn list_all(admin: Admin) -> Outcome {
+async fn list_all(admin: Admin) -> Outcome<Page<RepoInfo>> {
     let listed = async {
         let listing = admin.listing(&REPOS)?;
         let repos = admin
@@ -173,7 +197,7 @@ async fn list_all(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<RepoInfo>> {
     let listed = async {
         admin.require_role(&project, None).await?;
         let listing = admin.listing(&REPOS)?;
@@ -188,7 +212,7 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
+async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome<()> {
     let deleted = async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
@@ -228,7 +252,10 @@ async fn remove(registry: Registry, who: Who, repo: RepoName) -> Result<(), Erro
     }
 }
 
-async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
+async fn artifacts(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+) -> Outcome<Page<Artifact>> {
     let listed = async {
         admin.require_role(&project, None).await?;
         let repo = repo(&project, &repository)?;
@@ -246,7 +273,10 @@ async fn artifacts(admin: Admin, Path((project, repository)): Path<(String, Stri
     admin.outcome(listed)
 }
 
-async fn artifacts_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn artifacts_of_project(
+    admin: Admin,
+    Path(project): Path<String>,
+) -> Outcome<Page<Artifact>> {
     let listed = async {
         let project = owner(&admin, project).await?;
         admin.require_role(&project, None).await?;
@@ -308,7 +338,10 @@ async fn relate(admin: &Admin, project: &str, artifacts: &mut [Artifact]) -> Res
     Ok(())
 }
 
-async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+async fn show_artifact(
+    admin: Admin,
+    Path(place): Path<(String, String, String)>,
+) -> Outcome<Json<Artifact>> {
     let shown = async {
         let mut artifact = info(&admin, place.clone()).await?;
         let one = std::slice::from_mut(&mut artifact);
@@ -323,7 +356,7 @@ async fn show_artifact(admin: Admin, Path(place): Path<(String, String, String)>
 async fn accessories(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
-) -> Outcome {
+) -> Outcome<Page<Accessory>> {
     let listed = async {
         admin.require_role(&project, None).await?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
@@ -334,13 +367,13 @@ async fn accessories(
     admin.outcome(listed)
 }
 
-async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome<Page<Label>> {
     let listed = info(&admin, place).await;
     let listed = listed.and_then(|artifact| admin.listed(&PAGES, artifact.labels));
     admin.outcome(listed)
 }
 
-async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome {
+async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome<Page<TagInfo>> {
     let listed = async {
         let mut artifact = info(&admin, place.clone()).await?;
         relate(&admin, &place.0, std::slice::from_mut(&mut artifact)).await?;
@@ -354,7 +387,7 @@ async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outc
 async fn delete_tag(
     admin: Admin,
     Path((project, repository, reference, tag)): Path<(String, String, String, String)>,
-) -> Outcome {
+) -> Outcome<()> {
     let deleted = async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
@@ -381,7 +414,10 @@ async fn delete_tag(
     admin.outcome(deleted)
 }
 
-async fn show(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome {
+async fn show(
+    admin: Admin,
+    Path((project, repository)): Path<(String, String)>,
+) -> Outcome<Json<RepoInfo>> {
     let shown = async {
         admin.require_role(&project, None).await?;
         let repo = repo(&project, &repository)?;
@@ -392,7 +428,8 @@ async fn show(admin: Admin, Path((project, repository)): Path<(String, String)>)
 }
 
 /// What is said of a repository.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RepositoryReq")]
 struct Description {
     description: String,
 }
@@ -401,7 +438,7 @@ async fn describe(
     admin: Admin,
     Path((project, repository)): Path<(String, String)>,
     Body(request): Body<Description>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
@@ -426,7 +463,7 @@ async fn describe(
 async fn delete_artifact(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
-) -> Outcome {
+) -> Outcome<()> {
     let deleted = async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
@@ -464,7 +501,8 @@ async fn delete_artifact(
 }
 
 /// A new tag.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TagReq")]
 struct NewTag {
     name: String,
 }
@@ -491,15 +529,15 @@ async fn tag(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
     Body(request): Body<NewTag>,
-) -> Outcome {
+) -> Outcome<Created<()>> {
     let done = async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
         admin.require_writable()?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let tag = Tag::parse(&request.name)?;
-        set(&admin, repo, tag, digest, "create_tag").await?;
-        Ok(StatusCode::CREATED)
+        let set = set(&admin, repo, tag, digest, "create_tag");
+        set.await.map(Created)
     };
     let done = done.await;
     admin.outcome(done)
@@ -508,7 +546,7 @@ async fn tag(
 async fn history(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
-) -> Outcome {
+) -> Outcome<Page<Moved>> {
     let listed = async {
         // It tells who pushes.
         let guest = Role::LimitedGuest;
@@ -524,7 +562,8 @@ async fn history(
 }
 
 /// Where the tag is to point again; without a digest, where it pointed last.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "UndeleteReq")]
 #[serde(default)]
 struct Undelete {
     digest: Option<String>,
@@ -534,7 +573,7 @@ async fn undelete(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
     MaybeBody(request): MaybeBody<Undelete>,
-) -> Outcome {
+) -> Outcome<()> {
     let done = async {
         let (developer, maintainer) = (Role::Developer, Role::Maintainer);
         admin

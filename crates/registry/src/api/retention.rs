@@ -2,16 +2,15 @@
 //! It is kept as the retention rules of the project, and when they are followed.
 
 use axum::Json;
-use axum::response::AppendHeaders;
-use http::StatusCode;
-use http::header::LOCATION;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::{At, Created};
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
@@ -26,13 +25,23 @@ const ALWAYS_DAYS: i64 = i64::MAX;
 pub(super) fn operations(all: Operations) -> Operations {
     let (retention, executions) = ("/retentions/{id}", "/retentions/{id}/executions");
     let set = "Set the retention of a project, in Harbor's words";
-    let known = "What a retention can say, in Harbor's words";
-    all.make("/retentions", set, create)
-        .get("/retentions/metadatas", known, metadatas)
-        .get(retention, "The retention of a project", show)
-        .put(retention, "Set it", update)
-        .delete(retention, "Let all tags stay", delete)
-        .make(executions, "Do what it says, or only look", execute)
+    let (run, look) = ("triggerRetentionExecution", "Do what it says, or only look");
+    let (metadata, known) = (
+        "/retentions/metadatas",
+        "What a retention can say, in Harbor's words",
+    );
+    all.about("Retention")
+        .get(metadata, "getRentenitionMetadata", known, metadatas)
+        .post("/retentions", "createRetention", set, create)
+        .get(
+            retention,
+            "getRetention",
+            "The retention of a project",
+            show,
+        )
+        .put(retention, "updateRetention", "Set it", update)
+        .delete(retention, "deleteRetention", "Let all tags stay", delete)
+        .post(executions, run, look, execute)
 }
 
 /// What rules can keep: the template, the unit of its number if it has one, and what it says.
@@ -66,7 +75,8 @@ const TEMPLATES: [(&str, Option<&str>, &str); 6] = [
 ];
 
 /// A policy.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionPolicy")]
 struct Policy {
     #[serde(default)]
     id: i64,
@@ -79,14 +89,16 @@ struct Policy {
 }
 
 /// When a policy is done: at the times of `cron`, or only when somebody asks for it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionRuleTrigger")]
 #[serde(default)]
 struct Trigger {
     kind: String,
     settings: Option<TriggerSettings>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionRuleTriggerSettings")]
 #[serde(default)]
 struct TriggerSettings {
     cron: String,
@@ -110,14 +122,16 @@ fn or() -> String {
     "or".to_owned()
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionPolicyScope")]
 struct Scope {
     level: String,
     #[serde(rename = "ref")]
     project: i64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionRule")]
 struct PolicyRule {
     /// Of the rule that it is told of; several of these can be one.
     #[serde(default)]
@@ -257,41 +271,82 @@ async fn replace(admin: &Admin, id: i64, policy: &Policy) -> Result<(), Error> {
     admin.registry.meta().change(replace).await
 }
 
-async fn metadatas(_admin: Admin) -> Json<Value> {
-    let template = |(name, unit, text): (&str, Option<&str>, &str)| {
-        let number = |unit| json!({"type": "int", "unit": unit, "required": true});
-        let params: Vec<Value> = unit.map(number).into_iter().collect();
-        json!({
-            "rule_template": name, "action": "retain", "display_text": text, "params": params,
-        })
-    };
-    let selector = |text: &str, matches: &str, excludes: &str| {
-        json!([{
-            "display_text": text, "kind": "doublestar", "decorations": [matches, excludes],
-        }])
-    };
-    Json(json!({
-        "templates": TEMPLATES.map(template),
-        "scope_selectors": selector("Repositories", "repoMatches", "repoExcludes"),
-        "tag_selectors": selector("Tags", "matches", "excludes"),
-    }))
+/// What a retention can say.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionMetadata")]
+struct Known {
+    templates: Vec<KnownTemplate>,
+    scope_selectors: Vec<KnownSelector>,
+    tag_selectors: Vec<KnownSelector>,
 }
 
-async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome {
+/// What a rule can keep.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionRuleMetadata")]
+struct KnownTemplate {
+    rule_template: &'static str,
+    action: &'static str,
+    display_text: &'static str,
+    params: Vec<KnownNumber>,
+}
+
+/// The number that a rule has to have.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionRuleParamMetadata")]
+struct KnownNumber {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    unit: &'static str,
+    required: bool,
+}
+
+/// How it is said what a rule is for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionSelectorMetadata")]
+struct KnownSelector {
+    display_text: &'static str,
+    kind: &'static str,
+    decorations: Vec<&'static str>,
+}
+
+async fn metadatas(_admin: Admin) -> Json<Known> {
+    let number = |unit| KnownNumber {
+        kind: "int",
+        unit,
+        required: true,
+    };
+    let template = |(rule_template, unit, display_text): (_, Option<_>, _)| KnownTemplate {
+        rule_template,
+        action: "retain",
+        display_text,
+        params: unit.map(number).into_iter().collect(),
+    };
+    let selector = |display_text, matches, excludes| KnownSelector {
+        display_text,
+        kind: "doublestar",
+        decorations: vec![matches, excludes],
+    };
+    Json(Known {
+        templates: TEMPLATES.map(template).into(),
+        scope_selectors: vec![selector("Repositories", "repoMatches", "repoExcludes")],
+        tag_selectors: vec![selector("Tags", "matches", "excludes")],
+    })
+}
+
+async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome<Created<At<()>>> {
     let id = policy.scope.project;
-    let created = replace(&admin, id, &policy).await.map(|()| {
-        let location = format!("{PREFIX}/retentions/{id}");
-        (StatusCode::CREATED, [(LOCATION, location)])
-    });
+    let created = replace(&admin, id, &policy)
+        .await
+        .map(|()| Created(At(Some(format!("/retentions/{id}")), ())));
     admin.outcome(created)
 }
 
-async fn update(admin: Admin, Path(id): Path<i64>, Body(policy): Body<Policy>) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(policy): Body<Policy>) -> Outcome<()> {
     let updated = replace(&admin, id, &policy).await;
     admin.outcome(updated)
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Policy>> {
     let shown = async {
         let project = found(&admin, &project(&admin, id).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
@@ -316,7 +371,7 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
     admin.outcome(shown)
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let deleted = async {
         let replace = ReplaceRetention {
             who: admin.who(),
@@ -331,13 +386,29 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
 }
 
 /// A run of a policy.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionExecutionReq")]
 #[serde(default)]
 struct Execution {
     dry_run: bool,
 }
 
-async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execution>) -> Outcome {
+/// What a run did.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionExecuted")]
+struct Executed {
+    /// Its number, if it is remembered.
+    id: Option<i64>,
+    dry_run: bool,
+    /// How many tags went, or would have.
+    deleted: usize,
+}
+
+async fn execute(
+    admin: Admin,
+    Path(id): Path<i64>,
+    Body(execution): Body<Execution>,
+) -> Outcome<Created<At<Json<Executed>>>> {
     let done = async {
         let project = project(&admin, id).await?;
         if !execution.dry_run {
@@ -350,12 +421,13 @@ async fn execute(admin: Admin, Path(id): Path<i64>, Body(execution): Body<Execut
             retention::retain(&registry, job, who, project, dry_run, &stop).await
         };
         let (gone, run) = admin.to_its_end("retention", retained).await?;
-        let body = json!({"id": run, "dry_run": dry_run, "deleted": gone.len()});
-        let location = run.map(|run| {
-            let location = format!("{PREFIX}/retentions/{id}/executions/{run}");
-            (LOCATION, location)
-        });
-        Ok((StatusCode::CREATED, AppendHeaders(location), Json(body)))
+        let path = run.map(|run| format!("/retentions/{id}/executions/{run}"));
+        let executed = Executed {
+            id: run,
+            dry_run,
+            deleted: gone.len(),
+        };
+        Ok(Created(At(path, Json(executed))))
     };
     let done = done.await;
     admin.outcome(done)

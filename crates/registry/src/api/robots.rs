@@ -1,18 +1,17 @@
 //! Robots: accounts of programs. What they may do is said in our words or in Harbor's.
 
 use axum::Json;
-use http::StatusCode;
-use http::header::LOCATION;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::answers::{At, Created};
 use super::projects::{named, owner};
-use super::query::{Asks, Shorthand, wanted};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, PREFIX, Path, wrong};
+use super::query::{Asks, Page, Shorthand, wanted};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, wrong};
 use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role, Said};
 use crate::error::{Code, Error};
 use crate::meta::{
-    CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test,
+    CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test, Time,
     UpdateRobot, time,
 };
 use crate::name::check_component;
@@ -31,27 +30,21 @@ const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// What can be done with robots.
 pub(super) fn operations(all: Operations) -> Operations {
     let (robots, robot) = ("/robots", "/robots/{id}");
-    all.list(
-        robots,
+    let of_project = "/projects/{project}/robots";
+    let (of, make, change) = (
         "Robots, of a project with ?project= or as Harbor's clients say it",
-        &ROBOTS,
-        list,
-    )
-    .make(robots, "Make a robot; the answer has its secret", create)
-    .get(robot, "A robot", show)
-    .put(
-        robot,
+        "Make a robot; the answer has its secret",
         "Change a robot: disable it, or what it may do",
-        update,
-    )
-    .patch(robot, "Give a robot another secret", renew)
-    .delete(robot, "Remove a robot", delete)
-    .list(
-        "/projects/{project}/robots",
-        "Robots of a project",
-        &ROBOTS,
-        list_of_project,
-    )
+    );
+    let (list_of, its) = ("listRobotsOfProject", "Robots of a project");
+    all.about("robot")
+        .list(robots, "ListRobot", of, &ROBOTS, list)
+        .post(robots, "CreateRobot", make, create)
+        .get(robot, "GetRobotByID", "A robot", show)
+        .put(robot, "UpdateRobot", change, update)
+        .patch(robot, "RefreshSec", "Give a robot another secret", renew)
+        .delete(robot, "DeleteRobot", "Remove a robot", delete)
+        .list(of_project, list_of, its, &ROBOTS, list_of_project)
 }
 
 const ROBOTS: Asks = Asks {
@@ -61,7 +54,8 @@ const ROBOTS: Asks = Asks {
 };
 
 /// A new robot.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RobotCreate")]
 #[serde(deny_unknown_fields)]
 struct Request {
     name: String,
@@ -98,7 +92,8 @@ fn lifetime_ms(admin: &Admin, days: i64) -> Result<Option<i64>, Error> {
 }
 
 /// What a robot is to do in a project: `actions`, or `access` as Harbor has it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RobotPermissionReq")]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
     project: Option<String>,
@@ -281,40 +276,73 @@ fn said(permission: &Permission) -> Vec<Said> {
     let least = ACCESS.iter().take(Action::ALL.len());
     least
         .filter(|(_, _, action, _)| permission.actions.contains(action))
-        .map(|(resource, action, ..)| Said {
-            resource: (*resource).to_owned(),
-            action: (*action).to_owned(),
-            effect: None,
-        })
+        .map(|(resource, action, ..)| Said::new(resource, action))
         .collect()
 }
 
 /// A robot in our words and in Harbor's.
-fn shown(robot: &RobotInfo) -> Value {
-    let permission = |permission: &Permission| {
-        json!({
-            "project": permission.project, "actions": permission.actions,
-            "kind": "project", "namespace": permission.project, "access": said(permission),
-        })
-    };
-    let permissions: Vec<Value> = robot.permissions.iter().map(permission).collect();
-    let lifetime_ms = robot
-        .expires_ms
-        .map(|at| at.saturating_sub(robot.created_ms));
-    json!({
-        "id": robot.id,
-        "name": robot.name,
-        "description": robot.description,
-        "editable": true,
-        "level": level(robot),
-        "project": robot.project,
-        "permissions": permissions,
-        "disable": robot.is_disabled,
-        "duration": lifetime_ms.map_or(-1, |ms| ms / DAY_MS),
-        "expires_at": robot.expires_ms.map_or(-1, |ms| ms / 1000),
-        "creation_time": time(robot.created_ms),
-        "update_time": time(robot.updated_ms),
-    })
+#[derive(Debug, Serialize, JsonSchema)]
+struct Robot {
+    id: i64,
+    name: String,
+    description: String,
+    editable: bool,
+    #[schemars(extend("enum" = ["project", "system"]))]
+    level: &'static str,
+    /// The project that it belongs to; none if it belongs to the system.
+    project: Option<String>,
+    permissions: Vec<RobotPermission>,
+    disable: bool,
+    /// Days from when it was made until it expires; -1 is never.
+    duration: i64,
+    /// When it expires, in seconds since 1970; -1 is never.
+    expires_at: i64,
+    creation_time: Time,
+    update_time: Time,
+}
+
+/// What a robot may do in a project, or in all (`*`), in our words and in Harbor's.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RobotPermission {
+    project: String,
+    actions: Vec<Action>,
+    kind: &'static str,
+    namespace: String,
+    access: Vec<Said>,
+}
+
+impl RobotPermission {
+    fn of(permission: &Permission) -> Self {
+        Self {
+            project: permission.project.clone(),
+            actions: permission.actions.clone(),
+            kind: "project",
+            namespace: permission.project.clone(),
+            access: said(permission),
+        }
+    }
+}
+
+impl Robot {
+    fn of(robot: RobotInfo) -> Self {
+        let lifetime_ms = robot
+            .expires_ms
+            .map(|at| at.saturating_sub(robot.created_ms));
+        Self {
+            level: level(&robot),
+            id: robot.id,
+            name: robot.name,
+            description: robot.description,
+            editable: true,
+            project: robot.project,
+            permissions: robot.permissions.iter().map(RobotPermission::of).collect(),
+            disable: robot.is_disabled,
+            duration: lifetime_ms.map_or(-1, |ms| ms / DAY_MS),
+            expires_at: robot.expires_ms.map_or(-1, |ms| ms / 1000),
+            creation_time: time(robot.created_ms),
+            update_time: time(robot.updated_ms),
+        }
+    }
 }
 
 /// Who may change a project's robots, and who may see them.
@@ -329,7 +357,7 @@ async fn require(admin: &Admin, project: Option<&str>, role: Role) -> Result<(),
     }
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Robot>> {
     let listed = async {
         let listing = admin.listing(&ROBOTS)?;
         let project = match (wanted(&listing, "project"), wanted(&listing, "project_id")) {
@@ -339,13 +367,13 @@ async fn list(admin: Admin) -> Outcome {
         };
         require(&admin, project.as_deref(), SEES).await?;
         let robots = admin.registry.meta().robots(&listing).await?;
-        Ok(admin.page(&listing, robots.map(|robot| shown(&robot))))
+        Ok(admin.page(&listing, robots.map(Robot::of)))
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
-async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<Page<Robot>> {
     let listed = async {
         let name = owner(&admin, project).await?;
         require(&admin, Some(&name), SEES).await?;
@@ -354,13 +382,29 @@ async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome {
             .filters
             .push((&ROBOT_PROJECT, Test::Is(Operand::Text(name))));
         let robots = admin.registry.meta().robots(&listing).await?;
-        Ok(admin.page(&listing, robots.map(|robot| shown(&robot))))
+        Ok(admin.page(&listing, robots.map(Robot::of)))
     };
     let listed = listed.await;
     admin.outcome(listed)
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
+/// A robot that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RobotCreated")]
+struct NewRobot {
+    id: i64,
+    name: String,
+    /// The only time that it is shown.
+    secret: String,
+    creation_time: Time,
+    /// When it expires, in seconds since 1970; -1 is never.
+    expires_at: i64,
+}
+
+async fn create(
+    admin: Admin,
+    Body(request): Body<Request>,
+) -> Outcome<Created<At<Json<NewRobot>>>> {
     let created = async {
         let permissions = permissions(&admin, request.permissions)?;
         let project = project_of(request.project, request.level.as_deref(), &permissions)?;
@@ -384,14 +428,15 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
             lifetime_ms: lifetime_ms(&admin, request.duration)?,
         };
         let id = admin.registry.meta().change(create).await?;
-        let robot = shown(&found(&admin, id, CHANGES).await?);
-        // The only time that it is shown.
-        let body = json!({
-            "id": id, "name": name, "secret": secret,
-            "creation_time": robot["creation_time"], "expires_at": robot["expires_at"],
-        });
-        let location = [(LOCATION, format!("{PREFIX}/robots/{id}"))];
-        Ok((StatusCode::CREATED, location, Json(body)))
+        let robot = Robot::of(found(&admin, id, CHANGES).await?);
+        let created = NewRobot {
+            id,
+            name,
+            secret,
+            creation_time: robot.creation_time,
+            expires_at: robot.expires_at,
+        };
+        Ok(Created(At(Some(format!("/robots/{id}")), Json(created))))
     };
     let created = created.await;
     admin.outcome(created)
@@ -423,13 +468,14 @@ async fn change(admin: &Admin, id: i64, fate: RobotFate) -> Result<(), Error> {
     admin.registry.meta().change(change).await
 }
 
-async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Robot>> {
     let robot = found(&admin, id, SEES).await;
-    admin.outcome(robot.map(|robot| Json(shown(&robot))))
+    admin.outcome(robot.map(|robot| Json(Robot::of(robot))))
 }
 
 /// What is to change of a robot. Harbor's clients send all of it; what never changes is not looked at.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RobotUpdate")]
 struct Update {
     disable: Option<bool>,
     duration: Option<i64>,
@@ -437,7 +483,7 @@ struct Update {
     description: Option<String>,
 }
 
-async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome {
+async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome<()> {
     let done = async {
         let robot = found(&admin, id, CHANGES).await?;
         check_description(request.description.as_deref().unwrap_or_default())?;
@@ -464,27 +510,32 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
     admin.outcome(done)
 }
 
-/// A secret that the caller has thought of.
-#[derive(Debug, Default, Deserialize)]
+/// A secret that the caller has thought of, or that was made.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RobotSec")]
 #[serde(default, deny_unknown_fields)]
 struct Secret {
     secret: String,
 }
 
 /// Another secret: that of the request, or one that is made.
-async fn renew(admin: Admin, Path(id): Path<i64>, MaybeBody(given): MaybeBody<Secret>) -> Outcome {
+async fn renew(
+    admin: Admin,
+    Path(id): Path<i64>,
+    MaybeBody(given): MaybeBody<Secret>,
+) -> Outcome<Json<Secret>> {
     let done = async {
         found(&admin, id, CHANGES).await?;
         let secret = secret(given.secret)?;
         let fate = RobotFate::Secret(hashed(secret.clone()).await?);
         change(&admin, id, fate).await?;
-        Ok(Json(json!({"secret": secret})))
+        Ok(Json(Secret { secret }))
     };
     let done = done.await;
     admin.outcome(done)
 }
 
-async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome {
+async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
     let done = async {
         found(&admin, id, CHANGES).await?;
         change(&admin, id, RobotFate::Delete).await

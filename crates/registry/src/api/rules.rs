@@ -1,17 +1,17 @@
 //! Rules of a project: immutable tags and retention.
 
 use axum::Json;
-use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::{Created, Number};
 use super::projects::found;
-use super::query::Asks;
+use super::query::{Asks, Page};
 use super::{Admin, Body, Operations, Outcome, Path};
 use crate::auth::Role;
 use crate::logs::Job;
-use crate::meta::{AddRule, Column, DeleteRule, Kind, SwitchRule};
+use crate::meta::{AddRule, Column, DeleteRule, Kind, NumberedRule, SwitchRule};
 use crate::retention;
 use crate::rule::Rule;
 
@@ -22,11 +22,17 @@ pub(super) fn operations(all: Operations) -> Operations {
         "/projects/{project}/rules/{id}",
     );
     let run = "Remove tags that no retention keeps, or only look";
-    all.list(rules, "Rules: immutable tags and retention", &RULES, list)
-        .make(rules, "Add a rule", add)
-        .patch(rule, "Disable a rule, or enable it again", switch)
-        .delete(rule, "Remove a rule", delete)
-        .post("/projects/{project}/retention", run, retain)
+    let (retention, both) = (
+        "/projects/{project}/retention",
+        "Rules: immutable tags and retention",
+    );
+    let disable = "Disable a rule, or enable it again";
+    all.about("rule")
+        .list(rules, "listRules", both, &RULES, list)
+        .post(rules, "addRule", "Add a rule", add)
+        .patch(rule, "switchRule", disable, switch)
+        .delete(rule, "deleteRule", "Remove a rule", delete)
+        .post(retention, "runRetention", run, retain)
 }
 
 const RULES: Asks = Asks {
@@ -40,7 +46,7 @@ const RULES: Asks = Asks {
     others: &[],
 };
 
-async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
+async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<NumberedRule>> {
     let listed = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
@@ -50,21 +56,26 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn add(admin: Admin, Path(project): Path<String>, Body(rule): Body<Rule>) -> Outcome {
+async fn add(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(rule): Body<Rule>,
+) -> Outcome<Created<Json<Number>>> {
     let added = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         rule.scope()?;
         let who = admin.who();
         let add = AddRule { who, project, rule };
         let id = admin.registry.meta().change(add).await?;
-        Ok((StatusCode::CREATED, Json(json!({"id": id}))))
+        Ok(Created(Json(Number { id })))
     };
     let added = added.await;
     admin.outcome(added)
 }
 
 /// What can be changed of a rule.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RuleSwitch")]
 #[serde(deny_unknown_fields)]
 struct Switch {
     disabled: bool,
@@ -74,7 +85,7 @@ async fn switch(
     admin: Admin,
     Path((project, id)): Path<(String, i64)>,
     Body(Switch { disabled }): Body<Switch>,
-) -> Outcome {
+) -> Outcome<()> {
     let switched = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let who = admin.who();
@@ -90,7 +101,7 @@ async fn switch(
     admin.outcome(switched)
 }
 
-async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome {
+async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome<()> {
     let deleted = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let who = admin.who();
@@ -105,14 +116,35 @@ async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outco
 }
 
 /// A run of retention.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RetentionRun")]
 #[serde(deny_unknown_fields)]
 struct Run {
     /// Look only.
     dry_run: bool,
 }
 
-async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>) -> Outcome {
+/// What a run of retention did, or would do.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RetentionRunDone")]
+struct Retained {
+    dry_run: bool,
+    expired: Vec<Expired>,
+}
+
+/// A tag that no retention keeps.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ExpiredTag")]
+struct Expired {
+    repository: String,
+    tag: String,
+}
+
+async fn retain(
+    admin: Admin,
+    Path(project): Path<String>,
+    Body(run): Body<Run>,
+) -> Outcome<Json<Retained>> {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         if !run.dry_run {
@@ -125,11 +157,12 @@ async fn retain(admin: Admin, Path(project): Path<String>, Body(run): Body<Run>)
             retention::retain(&registry, job, who, project, run.dry_run, &stop).await
         };
         let (gone, _) = admin.to_its_end("retention", retained).await?;
-        let gone: Vec<Value> = gone
-            .iter()
-            .map(|(repository, tag)| json!({"repository": repository, "tag": tag}))
-            .collect();
-        Ok(Json(json!({"dry_run": run.dry_run, "expired": gone})))
+        let gone = gone.into_iter();
+        let gone = gone.map(|(repository, tag)| Expired { repository, tag });
+        Ok(Json(Retained {
+            dry_run: run.dry_run,
+            expired: gone.collect(),
+        }))
     };
     let done = done.await;
     admin.outcome(done)

@@ -1,12 +1,13 @@
 //! What clusters run.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::query::PAGES;
+use super::query::{PAGES, Page};
 use super::{Admin, Body, Operations, Outcome, Path, wrong};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::meta::SetRunning;
+use crate::meta::{Cluster, SetRunning};
 
 /// Bytes of a cluster's name.
 const NAME_BYTES_MAX: usize = 128;
@@ -17,12 +18,15 @@ const IMAGES_MAX: usize = 10_000;
 pub(super) fn operations(all: Operations) -> Operations {
     let change = "Say what a cluster runs; of none, that it runs `nothing`; of much less than before, that \
         it is meant that these are `fewer`";
-    all.list("/running", "Clusters that said what they run", &PAGES, list)
-        .put("/running/{cluster}", change, set)
+    let (running, said) = ("/running", "Clusters that said what they run");
+    all.about("running")
+        .list(running, "listRunning", said, &PAGES, list)
+        .put("/running/{cluster}", "setRunning", change, set)
 }
 
 /// Images as a cluster calls them, such as `registry.example.org/team/app@sha256:...`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "RunningReq")]
 #[serde(deny_unknown_fields)]
 struct Running {
     images: Vec<String>,
@@ -40,7 +44,7 @@ fn digest(image: &str) -> Result<Digest, Error> {
     Digest::parse(digest).map_err(|_| wrong(format!("`{image}` does not end with @ and a digest")))
 }
 
-async fn list(admin: Admin) -> Outcome {
+async fn list(admin: Admin) -> Outcome<Page<Cluster>> {
     let listed = async {
         admin.require_admin()?;
         admin.listed(&PAGES, admin.registry.meta().clusters().await?)
@@ -49,7 +53,11 @@ async fn list(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn set(admin: Admin, Path(cluster): Path<String>, Body(running): Body<Running>) -> Outcome {
+async fn set(
+    admin: Admin,
+    Path(cluster): Path<String>,
+    Body(running): Body<Running>,
+) -> Outcome<()> {
     let done = async {
         admin.require_admin()?;
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);

@@ -2,36 +2,34 @@
 //! time.
 
 use axum::Json;
-use axum::response::{AppendHeaders, IntoResponse, Response};
-use http::StatusCode;
-use http::header::LOCATION;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use super::answers::{At, Created};
 use super::system::collect;
-use super::{Admin, Body, Operations, Outcome, PREFIX, wrong};
+use super::{Admin, Body, Operations, Outcome, wrong};
 use crate::error::Error;
-use crate::meta::{GcSchedule, SetGcSchedule, Untagged, time};
+use crate::meta::{GcSchedule, SetGcSchedule, Time, Untagged, time};
 use crate::registry::Registry;
 
 /// What can be done with the schedule.
 pub(super) fn operations(all: Operations) -> Operations {
     let schedule = "/system/gc/schedule";
-    all.get(schedule, "When garbage is collected", show)
-        .make(
-            schedule,
-            "Have garbage collected by a schedule: Hourly, Daily, Weekly or Custom with cron; \
-             None is all the time, Manual collects now",
-            create,
-        )
-        .put(schedule, "The same", replace)
+    let make = "Have garbage collected by a schedule: Hourly, Daily, Weekly or Custom with cron; \
+         None is all the time, Manual collects now";
+    all.about("gc")
+        .get(schedule, "getGCSchedule", "When garbage is collected", show)
+        .post(schedule, "createGCSchedule", make, create)
+        .put(schedule, "updateGCSchedule", "The same", replace)
 }
 
 /// Workers that Harbor has at most for a run.
 const WORKERS_MAX: i64 = 10;
 
 /// What Harbor's clients send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ScheduleReq")]
 struct Request {
     schedule: Schedule,
     /// Some send nothing as null.
@@ -61,14 +59,16 @@ impl Request {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ScheduleAsked")]
 struct Schedule {
     #[serde(rename = "type")]
     kind: String,
     cron: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ScheduleParameters")]
 struct Parameters {
     dry_run: Option<bool>,
     delete_untagged: Option<bool>,
@@ -120,16 +120,53 @@ impl Schedule {
 }
 
 /// A schedule as it is shown.
-pub(super) fn shown(registry: &Registry, schedule: Option<&GcSchedule>) -> Value {
-    match schedule.filter(|_| registry.config().gc.enabled) {
-        None => json!({"type": "None", "cron": ""}),
-        Some(schedule) => json!({
-            "type": schedule.kind,
-            "cron": schedule.cron,
-            "next_scheduled_time": time(schedule.due_ms),
-            "last_run_time": schedule.taken_ms.map(time),
-        }),
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ScheduleObj")]
+pub(super) struct Shown {
+    /// `Hourly`, `Daily`, `Weekly`, `Custom` or `None`.
+    #[serde(rename = "type")]
+    kind: String,
+    cron: String,
+    #[serde(flatten)]
+    times: Option<Times>,
+}
+
+/// When a schedule is due, and when it was last.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Times {
+    next_scheduled_time: Time,
+    last_run_time: Option<Time>,
+}
+
+impl Shown {
+    pub(super) fn of(registry: &Registry, schedule: Option<&GcSchedule>) -> Self {
+        let schedule = schedule.filter(|_| registry.config().gc.enabled);
+        let times = schedule.map(|schedule| Times {
+            next_scheduled_time: time(schedule.due_ms),
+            last_run_time: schedule.taken_ms.map(time),
+        });
+        let (kind, cron) = schedule.map_or(("None", ""), |schedule| {
+            (schedule.kind.as_str(), schedule.cron.as_str())
+        });
+        Self {
+            kind: kind.to_owned(),
+            cron: cron.to_owned(),
+            times,
+        }
     }
+}
+
+/// When garbage is collected, and since when that holds.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GCSchedule")]
+struct Kept {
+    job_name: &'static str,
+    job_kind: &'static str,
+    /// What is said besides when, as a text of JSON.
+    job_parameters: Option<String>,
+    schedule: Shown,
+    creation_time: Option<Time>,
+    update_time: Option<Time>,
 }
 
 /// What is said besides when, which Harbor has as a text.
@@ -142,34 +179,33 @@ fn parameters(schedule: &GcSchedule) -> String {
     .to_string()
 }
 
-async fn show(admin: Admin) -> Outcome {
+async fn show(admin: Admin) -> Outcome<Json<Kept>> {
     let shown = async {
         admin.require_admin()?;
         let schedule = admin.registry.meta().gc_schedule().await?;
         let schedule = schedule.as_ref();
-        Ok(Json(json!({
-            "job_name": "GARBAGE_COLLECTION",
-            "job_kind": "SCHEDULE",
-            "job_parameters": schedule.map(parameters),
-            "schedule": self::shown(&admin.registry, schedule),
-            "creation_time": schedule.map(|schedule| time(schedule.made_ms)),
-            "update_time": schedule.map(|schedule| time(schedule.set_ms)),
-        })))
+        Ok(Json(Kept {
+            job_name: "GARBAGE_COLLECTION",
+            job_kind: "SCHEDULE",
+            job_parameters: schedule.map(parameters),
+            schedule: Shown::of(&admin.registry, schedule),
+            creation_time: schedule.map(|schedule| time(schedule.made_ms)),
+            update_time: schedule.map(|schedule| time(schedule.set_ms)),
+        }))
     };
     let shown = shown.await;
     admin.outcome(shown)
 }
 
-/// Does what is asked for.
-async fn set(admin: &Admin, request: Request, status: StatusCode) -> Result<Response, Error> {
+/// Does what is asked for. Gives where the run is, if it was asked for one.
+async fn set(admin: &Admin, request: Request) -> Result<At<()>, Error> {
     admin.require_admin()?;
     let registry = &admin.registry;
     let workers = request.workers()?;
     let schedule = match request.schedule.asked()? {
         Asked::Now => {
             let (_, id) = collect(admin, request.untagged(), request.is_dry_run()).await?;
-            let location = id.map(|id| (LOCATION, format!("{PREFIX}/system/gc/{id}")));
-            return Ok((status, AppendHeaders(location)).into_response());
+            return Ok(At(id.map(|id| format!("/system/gc/{id}")), ()));
         }
         Asked::Always => None,
         Asked::At(kind, cron) => Some((kind.to_owned(), cron)),
@@ -189,16 +225,16 @@ async fn set(admin: &Admin, request: Request, status: StatusCode) -> Result<Resp
         schedule,
     };
     registry.meta().change(set).await?;
-    Ok(status.into_response())
+    Ok(At(None, ()))
 }
 
-async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome {
-    let done = set(&admin, request, StatusCode::CREATED).await;
-    admin.outcome(done)
+async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Created<At<()>>> {
+    let done = set(&admin, request).await;
+    admin.outcome(done.map(Created))
 }
 
-async fn replace(admin: Admin, Body(request): Body<Request>) -> Outcome {
-    let done = set(&admin, request, StatusCode::OK).await;
+async fn replace(admin: Admin, Body(request): Body<Request>) -> Outcome<At<()>> {
+    let done = set(&admin, request).await;
     admin.outcome(done)
 }
 

@@ -1,10 +1,12 @@
 //! Finding projects and repositories by a part of their names.
 
 use axum::Json;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::query::part;
 use super::{Admin, Operations, Outcome, wrong};
+use crate::meta::{FoundProject, FoundRepo};
 
 /// Projects, and repositories, of one answer.
 const FOUND_MAX: i64 = 100;
@@ -12,10 +14,18 @@ const FOUND_MAX: i64 = 100;
 /// What can be found.
 pub(super) fn operations(all: Operations) -> Operations {
     let summary = "Projects and repositories with ?q= in their names";
-    all.get("/search", summary, search)
+    all.about("search")
+        .get_with("/search", "search", summary, "q", search)
 }
 
-async fn search(admin: Admin) -> Outcome {
+/// What was found.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Search {
+    project: Vec<FoundProject>,
+    repository: Vec<FoundRepo>,
+}
+
+async fn search(admin: Admin) -> Outcome<Json<Search>> {
     let found = async {
         let text = admin.param("q").unwrap_or_default();
         if text.is_empty() {
@@ -23,10 +33,10 @@ async fn search(admin: Admin) -> Outcome {
         }
         let (text, reach) = (part(text)?, admin.reach());
         let meta = admin.registry.meta();
-        Ok(Json(json!({
-            "project": meta.search_projects(&text, &reach, FOUND_MAX).await?,
-            "repository": meta.search_repos(&text, &reach, FOUND_MAX).await?,
-        })))
+        Ok(Json(Search {
+            project: meta.search_projects(&text, &reach, FOUND_MAX).await?,
+            repository: meta.search_repos(&text, &reach, FOUND_MAX).await?,
+        }))
     };
     let found = found.await;
     admin.outcome(found)

@@ -1,5 +1,6 @@
 //! Which repositories and tags a rule is for, as Harbor's clients say it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::wrong;
@@ -7,14 +8,15 @@ use crate::error::Error;
 use crate::rule::{Globs, Rule};
 
 /// Repositories of a rule.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(super) struct ScopeSelectors {
     #[serde(default)]
     pub(super) repository: Vec<Selector>,
 }
 
 /// A glob, and what is to be done with what it matches.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RuleSelector")]
 pub(super) struct Selector {
     kind: String,
     decoration: String,

@@ -1,12 +1,11 @@
 //! Lists that are short and were read whole: what is asked for of them is looked for in their rows as
 //! they are shown.
 
-use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Admin;
-use super::query::{Asks, is_page, moment_ms};
+use super::query::{Asks, Page, is_page, moment_ms};
 use crate::error::Error;
 use crate::meta::{Column, Kind, Listed, Listing, Operand, Test};
 
@@ -68,7 +67,7 @@ fn pick<T: Serialize>(listing: &Listing, all: Vec<T>) -> Result<Vec<T>, Error> {
 
 impl Admin {
     /// What is asked for of a list that was read whole; all pages at once if none is.
-    pub(super) fn listed<T: Serialize>(&self, asks: &Asks, all: Vec<T>) -> Result<Response, Error> {
+    pub(super) fn listed<T: Serialize>(&self, asks: &Asks, all: Vec<T>) -> Result<Page<T>, Error> {
         let mut listing = self.listing(asks)?;
         let all = match listing.filters.is_empty() && listing.order.is_empty() {
             true => all,

@@ -5,17 +5,16 @@ use std::convert::Infallible;
 
 use axum::Json;
 use futures::stream;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::query::PAGES;
+use super::answers::{Created, Lines};
+use super::query::{PAGES, Page};
 use super::{Admin, Body, Operations, Outcome, Path, schedule};
 use crate::auth::{self, Role};
 use crate::error::Error;
 use crate::gc::{self, Collected};
-use crate::meta::Untagged;
+use crate::meta::{KeyInfo, Untagged};
 use crate::{fsck, purge};
 
 /// What can be done with the registry as a whole.
@@ -25,46 +24,61 @@ pub(super) fn operations(all: Operations) -> Operations {
     let purge = "/projects/{project}/purge";
     let compare = "Compare database and store; a line of JSON per finding";
     let rotate = "Make a key that signs from now on; older ones still check";
-    all.get(backlog, "What waits for garbage collection", self::backlog)
-        .post(gc, "Collect garbage now, or only look", run_gc)
-        .post(
-            purge,
-            "Give a project the room of what was deleted in it now; it cannot be brought back then",
-            self::purge,
-        )
-        .post(fsck, compare, self::fsck)
-        .list(
-            keys,
-            "Keys that sign tokens, newest first",
-            &PAGES,
-            self::keys,
-        )
-        .make(keys, rotate, rotate_key)
+    let (waits, collect, newest) = (
+        "What waits for garbage collection",
+        "Collect garbage now, or only look",
+        "Keys that sign tokens, newest first",
+    );
+    let room =
+        "Give a project the room of what was deleted in it now; it cannot be brought back then";
+    all.about("gc")
+        .get(backlog, "getGCBacklog", waits, self::backlog)
+        .post(gc, "runGC", collect, run_gc)
+        .post(purge, "purgeProject", room, self::purge)
+        .about("system")
+        .post(fsck, "runFsck", compare, self::fsck)
+        .list(keys, "listKeys", newest, &PAGES, self::keys)
+        .post(keys, "rotateKey", rotate, rotate_key)
 }
 
-async fn backlog(admin: Admin) -> Outcome {
+/// What waits for garbage collection.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GCBacklog")]
+struct Backlog {
+    enabled: bool,
+    /// How often it is collected without a schedule.
+    interval_seconds: i64,
+    schedule: schedule::Shown,
+    /// What may be garbage.
+    candidates: i64,
+    /// Bytes that nothing names any more.
+    dead_objects: i64,
+    dead_bytes: i64,
+}
+
+async fn backlog(admin: Admin) -> Outcome<Json<Backlog>> {
     let shown = async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
         let backlog = meta.backlog().await?;
         let schedule = meta.gc_schedule().await?;
         let config = &admin.registry.config().gc;
-        Ok(Json(json!({
-            "enabled": config.enabled,
-            // Without a schedule.
-            "interval_seconds": config.interval.0 / 1_000_000_000,
-            "schedule": schedule::shown(&admin.registry, schedule.as_ref()),
-            "candidates": backlog.reviews,
-            "dead_objects": backlog.dead,
-            "dead_bytes": backlog.dead_bytes,
-        })))
+        Ok(Json(Backlog {
+            enabled: config.enabled,
+            interval_seconds: config.interval.0 / 1_000_000_000,
+            schedule: schedule::Shown::of(&admin.registry, schedule.as_ref()),
+            candidates: backlog.reviews,
+            dead_objects: backlog.dead,
+            dead_bytes: backlog.dead_bytes,
+        }))
     };
     let shown = shown.await;
     admin.outcome(shown)
 }
 
 /// A run of garbage collection.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "GCRun")]
 #[serde(deny_unknown_fields)]
 struct Run {
     /// Look only, at all that waits, due or not.
@@ -85,54 +99,81 @@ pub(super) async fn collect(
     admin.to_its_end("garbage collection", collected).await
 }
 
-async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome {
+/// What a run did, or would do.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GCRunDone")]
+struct Done {
+    /// Its number, if it is remembered.
+    id: Option<i64>,
+    dry_run: bool,
+    looked_at: u64,
+    manifests: u64,
+    manifest_bytes: u64,
+    links: u64,
+    blobs: u64,
+    bytes: u64,
+    freed_bytes: u64,
+}
+
+async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome<Json<Done>> {
     let done = async {
         admin.require_admin()?;
         let untagged = schedule::untagged(request.delete_untagged);
         let (collected, id) = collect(&admin, untagged, request.dry_run).await?;
         let removed = collected.removed;
-        Ok(Json(json!({
-            "id": id,
-            "dry_run": request.dry_run,
-            "looked_at": removed.looked_at,
-            "manifests": removed.manifests,
-            "manifest_bytes": removed.manifest_bytes,
-            "links": removed.links,
-            "blobs": removed.blobs,
-            "bytes": removed.bytes,
-            "freed_bytes": collected.freed_bytes,
-        })))
+        Ok(Json(Done {
+            id,
+            dry_run: request.dry_run,
+            looked_at: removed.looked_at,
+            manifests: removed.manifests,
+            manifest_bytes: removed.manifest_bytes,
+            links: removed.links,
+            blobs: removed.blobs,
+            bytes: removed.bytes,
+            freed_bytes: collected.freed_bytes,
+        }))
     };
     let done = done.await;
     admin.outcome(done)
 }
 
-async fn purge(admin: Admin, Path(project): Path<String>) -> Outcome {
+/// What a purge removed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Purged {
+    /// The number of its run, if it is remembered.
+    id: Option<i64>,
+    manifests: u64,
+    links: u64,
+    blobs: u64,
+    bytes: u64,
+}
+
+async fn purge(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Purged>> {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let purged = purge::purge(&admin.registry, admin.who(), &project).await?;
         let (Collected { removed, .. }, id) = purged;
-        Ok(Json(json!({
-            "id": id,
-            "manifests": removed.manifests,
-            "links": removed.links,
-            "blobs": removed.blobs,
-            "bytes": removed.bytes,
-        })))
+        Ok(Json(Purged {
+            id,
+            manifests: removed.manifests,
+            links: removed.links,
+            blobs: removed.blobs,
+            bytes: removed.bytes,
+        }))
     };
     let done = done.await;
     admin.outcome(done)
 }
 
 /// A comparison of the database with the store.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Fsck {
     read_bytes: bool,
     repair: bool,
 }
 
-async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
+async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome<Lines> {
     let begun = admin.require_admin().and_then(|()| {
         let options = fsck::Options {
             read_bytes: request.read_bytes,
@@ -143,13 +184,12 @@ async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome {
             let line = lines.recv().await?;
             Some((Ok::<_, Infallible>(line), lines))
         });
-        let kind = [(CONTENT_TYPE, "application/x-ndjson")];
-        Ok((kind, axum::body::Body::from_stream(lines)))
+        Ok(Lines(axum::body::Body::from_stream(lines)))
     });
     admin.outcome(begun)
 }
 
-async fn keys(admin: Admin) -> Outcome {
+async fn keys(admin: Admin) -> Outcome<Page<KeyInfo>> {
     let listed = async {
         admin.require_admin()?;
         admin.listed(&PAGES, admin.registry.meta().keys().await?)
@@ -158,11 +198,18 @@ async fn keys(admin: Admin) -> Outcome {
     admin.outcome(listed)
 }
 
-async fn rotate_key(admin: Admin) -> Outcome {
+/// The key that signs from now on.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "NewSigningKey")]
+struct NewKey {
+    kid: Option<String>,
+}
+
+async fn rotate_key(admin: Admin) -> Outcome<Created<Json<NewKey>>> {
     let rotated = async {
         admin.require_admin()?;
         let kid = auth::rotate(&admin.registry, admin.who(), None).await?;
-        Ok((StatusCode::CREATED, Json(json!({"kid": kid}))))
+        Ok(Created(Json(NewKey { kid })))
     };
     let rotated = rotated.await;
     admin.outcome(rotated)

@@ -1,9 +1,10 @@
 //! What roles and permissions allow.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What can be done with a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {
     Pull,
@@ -24,7 +25,8 @@ impl Action {
 }
 
 /// What a member of a project is. The names and numbers are Harbor's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Role {
     LimitedGuest,
     Guest,
@@ -77,12 +79,23 @@ impl Role {
 }
 
 /// What a robot was given in Harbor's words, of which several may be one action here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Access")]
 pub(crate) struct Said {
     pub(crate) resource: String,
     pub(crate) action: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) effect: Option<String>,
+}
+
+impl Said {
+    pub(crate) fn new(resource: &str, action: &str) -> Self {
+        Self {
+            resource: resource.to_owned(),
+            action: action.to_owned(),
+            effect: None,
+        }
+    }
 }
 
 /// What a robot may do, in one project or in all (`*`).

@@ -1,11 +1,12 @@
 //! Manifests that are about others, as Harbor shows them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{Time, time};
 use super::change::bound;
 use super::content::Artifact;
 use crate::digest::Digest;
@@ -16,7 +17,7 @@ use crate::name::RepoName;
 const SHOWN_MAX: i64 = 1000;
 
 /// A manifest with a subject.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Accessory {
     pub(crate) id: i64,
     pub(crate) artifact_id: i64,
@@ -27,7 +28,7 @@ pub(crate) struct Accessory {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
     pub(crate) size: i64,
-    pub(crate) creation_time: String,
+    pub(crate) creation_time: Time,
 }
 
 /// What begins the names of signatures.

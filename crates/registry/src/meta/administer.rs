@@ -1,6 +1,7 @@
 //! Projects and their quotas, as who looks after them sees and changes them.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -24,15 +25,15 @@ use crate::error::{Code, Error};
 use crate::who::Who;
 
 /// A project.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Project {
     #[serde(rename = "project_id")]
     pub(crate) id: i64,
     pub(crate) name: String,
     #[serde(rename = "creation_time")]
-    pub(crate) created: String,
+    pub(crate) created: Time,
     #[serde(rename = "update_time")]
-    pub(crate) updated: String,
+    pub(crate) updated: Time,
     /// The account that made it; 0 if that is not known.
     pub(crate) owner_id: i64,
     pub(crate) owner_name: String,
@@ -53,7 +54,8 @@ pub(crate) struct Project {
 }
 
 /// What Harbor keeps beside a project, as texts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectMetadata")]
 pub(crate) struct Metadata {
     pub(crate) public: String,
     /// The number of its retention, which is that of the project, if there is one.
@@ -62,16 +64,24 @@ pub(crate) struct Metadata {
 }
 
 /// What would be let pass although scans find it: nothing, as none is made. Harbor's pages want to see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CVEAllowlist")]
 pub(crate) struct CveAllowlist {
     project_id: i64,
+    #[schemars(with = "Vec<String>")]
     items: [(); 0],
 }
 
-/// A moment as text.
-pub(crate) fn time(ms: i64) -> String {
+/// A moment, in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "date-time"))]
+pub(crate) struct Time(String);
+
+/// A moment as it is shown, by its milliseconds since 1970.
+pub(crate) fn time(ms: i64) -> Time {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    format!("{at:.3}")
+    Time(format!("{at:.3}"))
 }
 
 /// What is told of a project.

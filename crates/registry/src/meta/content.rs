@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
 
 use super::Meta;
 use super::accessory::Accessory;
-use super::administer::{time, view};
+use super::administer::{Time, time, view};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::delete;
@@ -31,7 +32,8 @@ use crate::name::RepoName;
 use crate::who::Who;
 
 /// A repository.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Repository")]
 pub(crate) struct RepoInfo {
     pub(crate) id: i64,
     pub(crate) project_id: i64,
@@ -40,13 +42,13 @@ pub(crate) struct RepoInfo {
     pub(crate) artifact_count: i64,
     /// How often a manifest of it was pulled.
     pub(crate) pull_count: i64,
-    pub(crate) creation_time: String,
+    pub(crate) creation_time: Time,
     /// When it was pushed to last.
-    pub(crate) update_time: String,
+    pub(crate) update_time: Time,
 }
 
 /// A manifest with its tags.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Artifact {
     pub(crate) id: i64,
     pub(crate) repository_id: i64,
@@ -64,8 +66,8 @@ pub(crate) struct Artifact {
     pub(crate) artifact_type: Option<String>,
     /// Bytes of the manifest and of the blobs that it needs.
     pub(crate) size: i64,
-    pub(crate) push_time: String,
-    pub(crate) pull_time: Option<String>,
+    pub(crate) push_time: Time,
+    pub(crate) pull_time: Option<Time>,
     pub(crate) annotations: Option<Value>,
     pub(crate) tags: Vec<TagInfo>,
     pub(crate) labels: Vec<Label>,
@@ -80,14 +82,16 @@ pub(crate) struct Artifact {
 }
 
 /// Where something is, without the name of this server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AdditionLink")]
 pub(crate) struct Link {
     pub(crate) href: String,
     pub(crate) absolute: bool,
 }
 
 /// A manifest that an index names.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Reference")]
 pub(crate) struct Part {
     pub(crate) parent_id: i64,
     /// None if it is not there.
@@ -122,13 +126,14 @@ macro_rules! content_type {
 }
 
 /// A tag.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tag")]
 pub(crate) struct TagInfo {
     pub(crate) artifact_id: i64,
     pub(crate) repository_id: i64,
     pub(crate) name: String,
     #[serde(rename = "push_time")]
-    pub(crate) updated: String,
+    pub(crate) updated: Time,
     /// Whether a rule holds it, if that was asked for.
     pub(crate) immutable: bool,
     /// Whether a signature is about what it points to, as Harbor's clients of old want to know.

@@ -1,12 +1,13 @@
 //! Groups of accounts. What role a group has in a project, all of its accounts have.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row;
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{Time, time};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
@@ -22,7 +23,8 @@ const GROUPS_MAX: i64 = 10_000;
 const ACCOUNTS_MAX: i64 = 10_000;
 
 /// A group.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UserGroup")]
 pub(crate) struct Group {
     pub(crate) id: i64,
     #[serde(rename = "group_name")]
@@ -30,7 +32,7 @@ pub(crate) struct Group {
     /// What its maker called it; it makes no difference.
     #[serde(rename = "group_type")]
     pub(crate) kind: i64,
-    pub(crate) creation_time: String,
+    pub(crate) creation_time: Time,
 }
 
 fn group(row: &sqlx::any::AnyRow) -> Result<Group, sqlx::Error> {

@@ -1,12 +1,13 @@
 //! Where tags pointed, and bringing them back.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{Time, time};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
@@ -20,9 +21,10 @@ use crate::name::{RepoName, Tag};
 use crate::who::Who;
 
 /// A moment when a tag was set, moved or removed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TagMoved")]
 pub(crate) struct Moved {
-    pub(crate) at: String,
+    pub(crate) at: Time,
     pub(crate) actor: String,
     /// Where it pointed from then on; nowhere if it was removed.
     pub(crate) digest: Option<String>,

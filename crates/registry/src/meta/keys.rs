@@ -1,11 +1,12 @@
 //! The keys that sign tokens.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::Row;
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{Time, time};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
@@ -13,11 +14,12 @@ use crate::error::Error;
 use crate::who::Who;
 
 /// A key, without what is secret of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SigningKey")]
 pub(crate) struct KeyInfo {
     pub(crate) kid: String,
     #[serde(rename = "creation_time")]
-    pub(crate) created: String,
+    pub(crate) created: Time,
 }
 
 impl Meta {

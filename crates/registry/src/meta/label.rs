@@ -1,11 +1,12 @@
 //! Labels, and which artifacts have them.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
 use super::Meta;
-use super::administer::{project_id, time};
+use super::administer::{Time, project_id, time};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
@@ -22,24 +23,26 @@ const LABELS_MAX: i64 = 1000;
 const PER_ARTIFACT_MAX: i64 = 100;
 
 /// A label.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Label {
     pub(crate) id: i64,
     #[serde(flatten)]
     pub(crate) text: LabelText,
     /// `g` if all projects may use it, `p` if one.
+    #[schemars(extend("enum" = ["g", "p"]))]
     pub(crate) scope: &'static str,
     /// 0 if it is not of a project.
     pub(crate) project_id: i64,
     /// The project's name.
     #[serde(skip)]
     pub(crate) project: Option<String>,
-    pub(crate) creation_time: String,
-    pub(crate) update_time: String,
+    pub(crate) creation_time: Time,
+    pub(crate) update_time: Time,
 }
 
 /// What a label says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LabelChange")]
 pub(crate) struct LabelText {
     pub(crate) name: String,
     #[serde(default)]

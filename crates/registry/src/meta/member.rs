@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Row;
@@ -20,7 +21,8 @@ use crate::error::{Code, Error};
 use crate::who::Who;
 
 /// A member of a project.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectMemberEntity")]
 pub(crate) struct Member {
     /// Its number: twice that of the account, or one more than twice that of the group.
     pub(crate) id: i64,
@@ -30,8 +32,9 @@ pub(crate) struct Member {
     #[serde(rename = "entity_name")]
     pub(crate) name: String,
     /// `u` for an account, `g` for a group.
+    #[schemars(extend("enum" = ["u", "g"]))]
     pub(crate) entity_type: String,
-    pub(crate) role_name: String,
+    pub(crate) role_name: Role,
     pub(crate) role_id: i64,
 }
 
@@ -49,7 +52,7 @@ fn member(row: &AnyRow) -> Result<Member, sqlx::Error> {
         project_id: row.try_get(0)?,
         entity_id,
         name: row.try_get(2)?,
-        role_name: role.name().to_owned(),
+        role_name: role,
         role_id: role.number(),
         entity_type,
     })

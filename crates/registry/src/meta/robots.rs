@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::Meta;
 use super::account::permissions;
-use super::administer::{project_id, time};
+use super::administer::{Time, project_id, time};
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::diff::CHANGED;
@@ -39,7 +40,8 @@ pub(crate) struct RobotInfo {
 }
 
 /// What an account says of whom it belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "UserProfile")]
 #[serde(default)]
 pub(crate) struct Profile {
     pub(crate) email: String,
@@ -66,7 +68,8 @@ impl RobotInfo {
 }
 
 /// An account, without its password.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UserResp")]
 pub(crate) struct AccountInfo {
     pub(crate) user_id: i64,
     pub(crate) username: String,
@@ -74,8 +77,8 @@ pub(crate) struct AccountInfo {
     pub(crate) profile: Profile,
     pub(crate) sysadmin_flag: bool,
     pub(crate) disabled: bool,
-    pub(crate) creation_time: String,
-    pub(crate) update_time: String,
+    pub(crate) creation_time: Time,
+    pub(crate) update_time: Time,
 }
 
 /// What is read of a robot.

@@ -1,6 +1,7 @@
 //! The rules of projects. What those of retention do to tags is in [`super::expire`].
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Row};
@@ -21,7 +22,7 @@ use crate::who::Who;
 const RULES_MAX: i64 = 100;
 
 /// A rule with its number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct NumberedRule {
     pub(crate) id: i64,
     #[serde(flatten)]

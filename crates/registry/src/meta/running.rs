@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
-use super::administer::time;
+use super::administer::{Time, time};
 use super::batch::{batches, places};
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
@@ -23,11 +24,11 @@ const CLUSTERS_MAX: i64 = 1000;
 const LOST_ALWAYS_MAX: u64 = 5;
 
 /// How much a cluster has said that it runs, and when.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Cluster {
     pub(crate) cluster: String,
     pub(crate) images: i64,
-    pub(crate) update_time: String,
+    pub(crate) update_time: Time,
 }
 
 impl Meta {

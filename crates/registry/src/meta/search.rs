@@ -1,5 +1,6 @@
 //! Names that have a part, of what somebody may see.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -9,7 +10,8 @@ use super::list::Reach;
 use crate::error::Error;
 
 /// A project that was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SearchProject")]
 pub(crate) struct FoundProject {
     pub(crate) project_id: i64,
     pub(crate) name: String,
@@ -17,7 +19,8 @@ pub(crate) struct FoundProject {
 }
 
 /// A repository that was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SearchRepository")]
 pub(crate) struct FoundRepo {
     pub(crate) repository_name: String,
     pub(crate) project_id: i64,

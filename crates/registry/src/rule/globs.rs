@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use quick_cache::sync::Cache;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::wrong;
@@ -22,12 +23,13 @@ static MATCHERS: LazyLock<Cache<String, Arc<GlobMatcher>>> =
     LazyLock::new(|| Cache::new(MATCHERS_MAX));
 
 /// A text if it is one glob, and a list if they are several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Written", into = "Written")]
 pub(crate) struct Globs(Vec<String>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "Globs")]
 enum Written {
     One(String),
     Several(Vec<String>),
