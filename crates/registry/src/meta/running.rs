@@ -59,6 +59,25 @@ pub(crate) struct SetRunning {
 }
 
 impl SetRunning {
+    /// Has what other clusters said go that counts no more, if there are too many of them.
+    async fn make_room(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let cluster = self.cluster.as_str();
+        let count = "SELECT COUNT(DISTINCT cluster) FROM running WHERE cluster <> $1";
+        let others = bound!(count, cluster).fetch_one(&mut *tx.conn).await?;
+        if first(&others)? < CLUSTERS_MAX {
+            return Ok(());
+        }
+        let sql = "DELETE FROM running WHERE cluster <> $1 AND seen_ms <= $2";
+        let old = bound!(sql, cluster, tx.now_ms - self.lifetime_ms);
+        old.execute(&mut *tx.conn).await?;
+        let others = bound!(count, cluster).fetch_one(&mut *tx.conn).await?;
+        if first(&others)? < CLUSTERS_MAX {
+            return Ok(());
+        }
+        let message = format!("at most {CLUSTERS_MAX} clusters can say what they run");
+        Err(Error::new(Code::Conflict, message).into())
+    }
+
     /// Refuses a list that lacks much of what the last one had: what lists them may have seen only a
     /// part, and the rest would be no longer left alone.
     async fn refuse_losses(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
@@ -95,14 +114,7 @@ impl Change for SetRunning {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let cluster = self.cluster.as_str();
-        let others = bound!(
-            "SELECT COUNT(DISTINCT cluster) FROM running WHERE cluster <> $1",
-            cluster,
-        );
-        if first(&others.fetch_one(&mut *tx.conn).await?)? >= CLUSTERS_MAX {
-            let message = format!("at most {CLUSTERS_MAX} clusters can say what they run");
-            return Err(Error::new(Code::Conflict, message).into());
-        }
+        self.make_room(tx).await?;
         self.refuse_losses(tx).await?;
         bound!("DELETE FROM running WHERE cluster = $1", cluster)
             .execute(&mut *tx.conn)
@@ -121,5 +133,42 @@ impl Change for SetRunning {
         }
         let event = Event::new("running_changed", "cluster", cluster);
         Ok(tell(tx, &self.who, &event).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::try_join_all;
+
+    use super::super::connect::Place;
+    use super::super::open_for_tests;
+    use super::*;
+    use crate::digest::Algorithm;
+
+    #[tokio::test]
+    async fn clusters_that_are_gone_leave_their_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let says = |cluster: String, lifetime_ms| SetRunning {
+            who: Who::system("test"),
+            cluster,
+            images: vec![Digest::of(Algorithm::Sha256, b"image")],
+            lost_percent_max: None,
+            lifetime_ms,
+        };
+        let hour_ms = 3_600_000;
+        for begin in (0..CLUSTERS_MAX).step_by(100) {
+            let some = (begin..begin + 100).map(|number| says(format!("c{number}"), hour_ms));
+            try_join_all(some.map(|says| meta.change(says)))
+                .await
+                .unwrap();
+        }
+        let more = || "more".to_owned();
+        let refused = meta.change(says(more(), hour_ms)).await.unwrap_err();
+        assert_eq!(refused.code, Code::Conflict);
+        // What was said a moment ago counts no more.
+        meta.change(says(more(), 0)).await.unwrap();
+        assert_eq!(meta.clusters().await.unwrap().len(), 1);
     }
 }
