@@ -52,6 +52,7 @@ mod tests {
 
     /// With remarks, it is no plain list of words.
     #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is asked for")]
     enum Word {
         /// The one.
         One,
@@ -60,6 +61,7 @@ mod tests {
     }
 
     #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is asked for")]
     struct Sentence {
         word: Option<Word>,
     }
