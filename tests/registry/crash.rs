@@ -123,6 +123,16 @@ async fn a_request_whose_client_gives_up_is_logged_and_counted() -> anyhow::Resu
     let mut waiting = TcpStream::connect(addr).await?;
     let head = format!("GET {location} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
     waiting.write_all(head.as_bytes()).await?;
+    // It waits for the chunk, and is one of the two that are under way.
+    let api = registry.process()?.api();
+    let begun = || async {
+        let (_, metrics) = api.get("/metrics", &[]).await.ok()?;
+        let mut lines = metrics.lines();
+        lines
+            .any(|line| line == "registry_http_in_flight_requests 2")
+            .then_some(())
+    };
+    wait_for("the request", Duration::from_secs(20), begun).await?;
     drop(waiting);
     let line = line(&registry, "GET", &location).await?;
     assert_eq!(
