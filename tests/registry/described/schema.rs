@@ -56,7 +56,7 @@ fn check_keyword(
         // With the fields.
         "additionalProperties" if schema.contains_key("properties") => {}
         "additionalProperties" => {
-            check_others(document, says, value.as_object().into_iter().flatten())?
+            check_others(document, says, value.as_object().into_iter().flatten())?;
         }
         "items" => {
             let mut items = value.as_array().into_iter().flatten();

@@ -304,7 +304,7 @@ async fn show_task(
     let shown = async {
         let (run, tasks) = retained(&admin, project, id).await?;
         let known = tasks.iter().any(|(number, _)| *number == task);
-        known.then(|| Plain(run.line)).ok_or_else(unknown)
+        known.then_some(Plain(run.line)).ok_or_else(unknown)
     };
     let shown = shown.await;
     admin.outcome(shown)

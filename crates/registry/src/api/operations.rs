@@ -67,7 +67,7 @@ macro_rules! adds {
         {
             let (method, query) = (Method::$method, vec![$(required($text))?]);
             let declared = Declared { method, path, id, summary, query };
-            self.add::<H, A>(declared, routing::$routed(handler))
+            self.add::<H, A>(&declared, routing::$routed(handler))
         }
     )*};
 }
@@ -110,13 +110,13 @@ impl Operations {
             summary,
             query: asks.described(),
         };
-        self.add::<H, A>(declared, routing::get(handler))
+        self.add::<H, A>(&declared, routing::get(handler))
     }
 
-    fn add<H: Typed<A>, A>(mut self, declared: Declared, serves: MethodRouter<Registry>) -> Self {
+    fn add<H: Typed<A>, A>(mut self, declared: &Declared, serves: MethodRouter<Registry>) -> Self {
         let described = Described::of::<H, A>(&mut self.schemas);
         let method = declared.method.as_str().to_lowercase();
-        let operation = describe(&declared, self.tag, described);
+        let operation = describe(declared, self.tag, described);
         let operations = self.paths.entry(declared.path);
         if let Value::Object(operations) = operations.or_insert_with(|| json!({})) {
             operations.insert(method, operation.into());
