@@ -72,6 +72,7 @@ start() {
   # A store belongs to one database.
   [ -z "${SKALD_REGISTRY_STORAGE_BACKEND:-}" ] || env+=(SKALD_REGISTRY_STORAGE_PREFIX="clients-$$-$scheme-$auth")
   # Where there are accounts, a push makes no project unless that is allowed.
+  : >"$data.out"
   env "${env[@]}" SKALD_REGISTRY_AUTH="$auth" SKALD_REGISTRY_PROJECTS_CREATE_ON_PUSH=always \
     "$REGISTRY_BINARY" --data-dir "$data" \
     --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 >"$data.out" 2>&1 &
