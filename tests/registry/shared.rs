@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tests::registry::{Kind, Registry, bytes, file_of};
+use tests::registry::{Kind, Registry, bytes, file_of, sha256};
 use tests::wait_for;
 
 /// Compares the store with the database all the time, and young objects too.
@@ -149,5 +149,28 @@ async fn the_store_of_another_database_is_refused() -> anyhow::Result<()> {
         registry.start_again().await?;
         assert_eq!(std::fs::read_to_string(&mark)?, identity);
     }
+    Ok(())
+}
+
+/// As where each of several processes has a directory of its own.
+#[tokio::test]
+async fn a_store_without_what_the_database_names_is_refused() -> anyhow::Result<()> {
+    let mut registry = Registry::start(Kind::Files, &[]).await?;
+    let layer = bytes(1, 50_000);
+    registry.client().push_image("app", "v1", &layer).await?;
+    registry.stop().await?;
+    let store = registry.directory().join("data/registry/store");
+    let elsewhere = store.with_extension("elsewhere");
+    std::fs::rename(&store, &elsewhere)?;
+    assert!(registry.start_again().await.is_err());
+    let said = std::fs::read_to_string(registry.directory().join("registry.out"))?;
+    assert!(said.contains("in another one, or lost"), "{said}");
+    // Nobody has taken the other one for the store.
+    assert!(!store.join("registry.id").exists());
+    std::fs::remove_dir_all(&store)?;
+    std::fs::rename(&elsewhere, &store)?;
+    registry.start_again().await?;
+    let blob = format!("/v2/app/blobs/{}", sha256(&layer));
+    assert_eq!(registry.client().get(&blob).await?, Some(layer));
     Ok(())
 }
