@@ -404,6 +404,25 @@ struct Executed {
     deleted: usize,
 }
 
+/// Does, or only shows, what the rules of a project say, to its end; gives the repositories and tags
+/// that go, and the number of the run, if it is remembered.
+pub(super) async fn run(
+    admin: &Admin,
+    project: String,
+    dry_run: bool,
+) -> Result<(Vec<(String, String)>, Option<i64>), Error> {
+    if !dry_run {
+        admin.require_writable()?;
+    }
+    let job = Job::retention(&project).asked_by(&admin.seen.rid);
+    let (registry, who) = (admin.registry.clone(), admin.who());
+    let retained = async move {
+        let stop = CancellationToken::new();
+        retention::retain(&registry, job, who, project, dry_run, &stop).await
+    };
+    admin.to_its_end("retention", retained).await
+}
+
 async fn execute(
     admin: Admin,
     Path(id): Path<i64>,
@@ -411,16 +430,8 @@ async fn execute(
 ) -> Outcome<Created<At<Json<Executed>>>> {
     let done = async {
         let project = project(&admin, id).await?;
-        if !execution.dry_run {
-            admin.require_writable()?;
-        }
-        let job = Job::retention(&project).asked_by(&admin.seen.rid);
-        let (registry, who, dry_run) = (admin.registry.clone(), admin.who(), execution.dry_run);
-        let retained = async move {
-            let stop = CancellationToken::new();
-            retention::retain(&registry, job, who, project, dry_run, &stop).await
-        };
-        let (gone, run) = admin.to_its_end("retention", retained).await?;
+        let dry_run = execution.dry_run;
+        let (gone, run) = run(&admin, project, dry_run).await?;
         let path = run.map(|run| format!("/retentions/{id}/executions/{run}"));
         let executed = Executed {
             id: run,

@@ -3,16 +3,13 @@
 use axum::Json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use super::answers::{Created, Number};
 use super::projects::found;
 use super::query::{Asks, Page};
-use super::{Admin, Body, Operations, Outcome, Path};
+use super::{Admin, Body, Operations, Outcome, Path, retention};
 use crate::auth::Role;
-use crate::logs::Job;
 use crate::meta::{AddRule, Column, DeleteRule, Kind, NumberedRule, SwitchRule};
-use crate::retention;
 use crate::rule::Rule;
 
 /// What can be done with rules.
@@ -147,16 +144,7 @@ async fn retain(
 ) -> Outcome<Json<Retained>> {
     let done = async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
-        if !run.dry_run {
-            admin.require_writable()?;
-        }
-        let job = Job::retention(&project).asked_by(&admin.seen.rid);
-        let (registry, who) = (admin.registry.clone(), admin.who());
-        let retained = async move {
-            let stop = CancellationToken::new();
-            retention::retain(&registry, job, who, project, run.dry_run, &stop).await
-        };
-        let (gone, _) = admin.to_its_end("retention", retained).await?;
+        let (gone, _) = retention::run(&admin, project, run.dry_run).await?;
         let gone = gone.into_iter();
         let gone = gone.map(|(repository, tag)| Expired { repository, tag });
         Ok(Json(Retained {
