@@ -398,6 +398,11 @@ impl Admin {
     }
 }
 
+/// What came of the work that a request asks for.
+async fn answer<T>(admin: &Admin, work: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
+    admin.outcome(work.await)
+}
+
 /// What is refused because it is not what it should be.
 fn wrong(message: impl Into<String>) -> Error {
     Error::new(Code::Unsupported, message).with_status(StatusCode::BAD_REQUEST)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{At, Created};
 use super::query::{Asks, Page, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{self, ANONYMOUS, Caller, ROBOT_PREFIX};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -99,14 +99,13 @@ async fn hashed(password: String) -> Result<String, Error> {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<AccountInfo>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let listing = admin.listing(&ACCOUNTS)?;
         let accounts = admin.registry.meta().accounts(&listing).await?;
         Ok(admin.page(&listing, accounts))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// An account by its name and number.
@@ -119,7 +118,7 @@ struct AccountName {
 
 /// Names and numbers, for who gives accounts roles.
 async fn search(admin: Admin) -> Outcome<Page<AccountName>> {
-    let found = async {
+    answer(&admin, async {
         if !matches!(admin.caller, Caller::Account(_)) {
             admin.require_admin()?;
         }
@@ -130,9 +129,8 @@ async fn search(admin: Admin) -> Outcome<Page<AccountName>> {
             username: one.username,
         });
         Ok(admin.page(&listing, found))
-    };
-    let found = found.await;
-    admin.outcome(found)
+    })
+    .await
 }
 
 /// Refuses who is neither the owner of an account nor an administrator.
@@ -159,13 +157,12 @@ async fn set_profile(
     Path(id): Path<i64>,
     Body(profile): Body<Profile>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         require_owner(&admin, id)?;
         check(&profile)?;
         update(&admin, id, AccountFate::Profile(profile)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// The number of a new account.
@@ -179,7 +176,7 @@ async fn create(
     admin: Admin,
     Body(request): Body<Request>,
 ) -> Outcome<Created<At<Json<NewAccount>>>> {
-    let created = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let name = request.username;
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
@@ -205,9 +202,8 @@ async fn create(
         let id = admin.registry.meta().change(create).await?;
         let path = id.map(|id| format!("/users/{id}"));
         Ok(Created(At(path, Json(NewAccount { user_id: id }))))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 /// Who asks.
@@ -242,12 +238,11 @@ async fn update(admin: &Admin, id: i64, fate: AccountFate) -> Result<(), Error> 
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Delete).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// Another password, and the one before.
@@ -264,16 +259,15 @@ async fn set_password(
     Path(id): Path<i64>,
     Body(request): Body<NewPassword>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         require_owner(&admin, id)?;
         if !admin.caller.is_admin() {
             check_own(&admin, request.old_password.as_deref()).await?;
         }
         let hash = hashed(request.new_password).await?;
         update(&admin, id, AccountFate::Password(hash)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// Refuses who does not know the password that the account has. It may be another's connection that
@@ -308,12 +302,11 @@ async fn set_admin(
     Path(id): Path<i64>,
     Body(request): Body<AdminFlag>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Admin(request.sysadmin_flag)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// Whether an account may not be used.
@@ -328,10 +321,9 @@ async fn set_disabled(
     Path(id): Path<i64>,
     Body(request): Body<DisabledFlag>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         update(&admin, id, AccountFate::Disable(request.disabled)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

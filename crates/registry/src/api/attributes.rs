@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::repositories::{BARE, info};
-use super::{Admin, Operations, Outcome, PREFIX, Path, wrong};
+use super::{Admin, Operations, Outcome, PREFIX, Path, answer, wrong};
 use crate::attributes::{Attributes, Config, Image, Named, Step, Use};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -159,7 +159,7 @@ async fn build_history(
     admin: Admin,
     Path(place): Path<(String, String, String)>,
 ) -> Outcome<Json<Vec<Step>>> {
-    let shown = async {
+    answer(&admin, async {
         let artifact = info(&admin, place).await?;
         let (registry, left) = (&admin.registry, Left::of_page(&admin.registry));
         let repo = RepoName::parse(&artifact.repository_name)?;
@@ -177,7 +177,6 @@ async fn build_history(
             ))
         })?;
         Ok(Json(image.history))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::projects::{found, owner};
 use super::query::{Asks, Page};
-use super::{Admin, Operations, Outcome, Path};
+use super::{Admin, Operations, Outcome, Path, answer};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::meta::{AUDIT_COLUMNS, AUDIT_PROJECT, Listed, Operand, Record, Test, Time, time};
@@ -108,7 +108,7 @@ fn shown(admin: &Admin, mut record: Record) -> AuditLog {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<AuditLog>> {
-    let listed = async {
+    answer(&admin, async {
         let listing = admin.listing(&AUDIT)?;
         let records = admin
             .registry
@@ -117,13 +117,12 @@ async fn list(admin: Admin) -> Outcome<Page<AuditLog>> {
             .await?;
         let records = records.map(|record| shown(&admin, record));
         Ok::<_, Error>(admin.page(&listing, records))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<Page<AuditLog>> {
-    let listed = async {
+    answer(&admin, async {
         let project = owner(&admin, project).await?;
         admin.require_role(&project, Some(Role::Guest)).await?;
         let project = Operand::Number(found(&admin, &project).await?.id);
@@ -133,7 +132,6 @@ async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<P
         let records: Listed<Record> = admin.registry.meta().audit(None, &listing).await?;
         let records = records.map(|record| shown(&admin, record));
         Ok(admin.page(&listing, records))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, answer, wrong};
 use crate::auth::ROBOT_PREFIX;
 use crate::config::Config;
 use crate::error::{Code, Error};
@@ -241,7 +241,7 @@ fn asked(all: &[Setting], request: &Map<String, Value>) -> Result<Map<String, Va
 }
 
 async fn change(admin: Admin, Body(request): Body<Map<String, Value>>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let registry = &admin.registry;
         let values = asked(&all(registry, &registry.settings()), &request)?;
@@ -251,9 +251,8 @@ async fn change(admin: Admin, Body(request): Body<Map<String, Value>>) -> Outcom
             registry.set_settings(settings.await?);
         }
         Ok(())
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::answers::{At, Created};
 use super::companions;
 use super::repositories::{WITH_FROM, repo};
-use super::{Admin, Operations, Outcome, Path, wrong};
+use super::{Admin, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -48,7 +48,7 @@ async fn copy(
     admin: Admin,
     Path((project, repository)): Path<(String, String)>,
 ) -> Outcome<Created<At<()>>> {
-    let copied = async {
+    answer(&admin, async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
         admin.require_writable()?;
@@ -75,9 +75,8 @@ async fn copy(
         }
         let path = format!("{}/{digest}", admin.uri.path());
         Ok(Created(At(Some(path), ())))
-    };
-    let copied = copied.await;
-    admin.outcome(copied)
+    })
+    .await
 }
 
 /// What a copy does next.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answers::Plain;
 use super::query::{Asks, PAGES, Page};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, retention, wrong};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, retention, wrong};
 use crate::error::{Code, Error};
 use crate::meta::{EXECUTION_COLUMNS, Execution, State, StopExecution, Task, Time, Trigger, time};
 
@@ -127,14 +127,13 @@ fn collection(run: &Execution) -> Collection {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Collection>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let listing = admin.listing(&RUNS)?;
         let runs = admin.registry.meta().executions(None, &listing).await?;
         Ok(admin.page(&listing, runs.map(|run| collection(&run))))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn collected(admin: &Admin, id: i64) -> Result<Execution, Error> {
@@ -185,13 +184,12 @@ async fn stop_run(admin: &Admin, project: Option<i64>, id: i64) -> Result<(), Er
 }
 
 async fn stop(admin: Admin, Path(id): Path<i64>, MaybeBody(asked): MaybeBody<Stop>) -> Outcome<()> {
-    let stopped = async {
+    answer(&admin, async {
         admin.require_admin()?;
         asked.check()?;
         stop_run(&admin, None, id).await
-    };
-    let stopped = stopped.await;
-    admin.outcome(stopped)
+    })
+    .await
 }
 
 async fn stop_retention(
@@ -199,13 +197,12 @@ async fn stop_retention(
     Path((project, id)): Path<(i64, i64)>,
     Body(asked): Body<Stop>,
 ) -> Outcome<()> {
-    let stopped = async {
+    answer(&admin, async {
         retention::project(&admin, project).await?;
         asked.check()?;
         stop_run(&admin, Some(project), id).await
-    };
-    let stopped = stopped.await;
-    admin.outcome(stopped)
+    })
+    .await
 }
 
 /// A run of the retention of a project.
@@ -224,7 +221,7 @@ struct Run {
 }
 
 async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome<Page<Run>> {
-    let listed = async {
+    answer(&admin, async {
         retention::project(&admin, id).await?;
         let listing = admin.listing(&RUNS)?;
         let runs = admin.registry.meta().executions(Some(id), &listing).await?;
@@ -238,9 +235,8 @@ async fn list_retentions(admin: Admin, Path(id): Path<i64>) -> Outcome<Page<Run>
             dry_run: run.dry_run,
         };
         Ok(admin.page(&listing, runs.map(shown)))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// A run of the retention of a project, and its parts by their numbers.
@@ -276,7 +272,7 @@ struct RunTask {
 }
 
 async fn list_tasks(admin: Admin, Path((project, id)): Path<(i64, i64)>) -> Outcome<Page<RunTask>> {
-    let listed = async {
+    answer(&admin, async {
         let (run, tasks) = retained(&admin, project, id).await?;
         let shown = |(id, task): (i64, Task)| RunTask {
             id,
@@ -292,20 +288,18 @@ async fn list_tasks(admin: Admin, Path((project, id)): Path<(i64, i64)>) -> Outc
             retained: task.retained,
         };
         admin.listed(&PAGES, tasks.into_iter().map(shown).collect())
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn show_task(
     admin: Admin,
     Path((project, id, task)): Path<(i64, i64, i64)>,
 ) -> Outcome<Plain> {
-    let shown = async {
+    answer(&admin, async {
         let (run, tasks) = retained(&admin, project, id).await?;
         let known = tasks.iter().any(|(number, _)| *number == task);
         known.then_some(Plain(run.line)).ok_or_else(unknown)
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }

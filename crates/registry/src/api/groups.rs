@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{Created, Made, made};
 use super::query::{Asks, PAGES, Page, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, SetGroupAccount};
@@ -71,32 +71,30 @@ struct Request {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Group>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let listing = admin.listing(&GROUPS)?;
         let groups = admin.registry.meta().groups(&listing).await?;
         Ok(admin.page(&listing, groups))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// Names and numbers, for who gives groups roles.
 async fn search(admin: Admin) -> Outcome<Page<Group>> {
-    let found = async {
+    answer(&admin, async {
         if !matches!(admin.caller, Caller::Account(_)) {
             admin.require_admin()?;
         }
         let listing = admin.listing(&SEARCH)?;
         let found = admin.registry.meta().groups(&listing).await?;
         Ok(admin.page(&listing, found))
-    };
-    let found = found.await;
-    admin.outcome(found)
+    })
+    .await
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
-    let created = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let name = request.group_name;
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
@@ -117,41 +115,37 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
         };
         let id = admin.registry.meta().change(create).await?;
         Ok(made("usergroups", id))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Group>> {
-    let shown = async {
+    answer(&admin, async {
         admin.require_admin()?;
         Ok(Json(admin.registry.meta().group(id).await?))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let who = admin.who();
         admin.registry.meta().change(DeleteGroup { who, id }).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 async fn members(admin: Admin, Path(id): Path<i64>) -> Outcome<Page<Named>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
         let group = meta.group(id).await?;
         let names = meta.group_accounts(group.id).await?;
         let named = names.into_iter().map(|username| Named { username });
         admin.listed(&PAGES, named.collect())
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn set(admin: &Admin, id: i64, account: String, is_in: bool) -> Result<(), Error> {
@@ -183,6 +177,5 @@ async fn add(
 }
 
 async fn remove(admin: Admin, Path((id, account)): Path<(i64, String)>) -> Outcome<()> {
-    let done = set(&admin, id, account, false).await;
-    admin.outcome(done)
+    answer(&admin, set(&admin, id, account, false)).await
 }

@@ -8,7 +8,7 @@ use super::answers::{At, Created};
 use super::projects::{found, owner};
 use super::query::{PAGES, Page};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, Path};
+use super::{Admin, Body, Operations, Outcome, Path, answer};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::meta::{AddRule, ChangeRule, DeleteRule};
@@ -94,15 +94,14 @@ async fn project(admin: &Admin, text: String) -> Result<String, Error> {
 }
 
 async fn list(admin: Admin, Path(text): Path<String>) -> Outcome<Page<TagRule>> {
-    let listed = async {
+    answer(&admin, async {
         let project = found(&admin, &project(&admin, text).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
         let rules = rules.iter().filter(|one| one.rule.kind == Kind::Immutable);
         let rules = rules.map(|one| TagRule::write(one.id, &one.rule));
         admin.listed(&PAGES, rules.collect())
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn create(
@@ -110,7 +109,7 @@ async fn create(
     Path(text): Path<String>,
     Body(rule): Body<TagRule>,
 ) -> Outcome<Created<At<()>>> {
-    let created = async {
+    answer(&admin, async {
         let project = project(&admin, text).await?;
         let rules = format!("/projects/{project}/immutabletagrules");
         let add = AddRule {
@@ -120,9 +119,8 @@ async fn create(
         };
         let id = admin.registry.meta().change(add).await?;
         Ok(Created(At(Some(format!("{rules}/{id}")), ())))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 async fn update(
@@ -130,7 +128,7 @@ async fn update(
     Path((text, id)): Path<(String, i64)>,
     Body(rule): Body<TagRule>,
 ) -> Outcome<()> {
-    let updated = async {
+    answer(&admin, async {
         let change = ChangeRule {
             who: admin.who(),
             project: project(&admin, text).await?,
@@ -138,18 +136,16 @@ async fn update(
             rule: rule.read()?,
         };
         admin.registry.meta().change(change).await
-    };
-    let updated = updated.await;
-    admin.outcome(updated)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path((text, id)): Path<(String, i64)>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let project = project(&admin, text).await?;
         let who = admin.who();
         let delete = DeleteRule { who, project, id };
         admin.registry.meta().change(delete).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }

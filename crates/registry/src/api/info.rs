@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::robots::ACCESS;
-use super::{Admin, Operations, Outcome};
+use super::{Admin, Operations, Outcome, answer};
 use crate::auth::{self, Said};
 use crate::health;
 use crate::meta::{Time, time};
@@ -160,7 +160,7 @@ struct Statistic {
 }
 
 async fn statistics(admin: Admin) -> Outcome<Json<Statistic>> {
-    let shown = async {
+    answer(&admin, async {
         let viewer = admin.viewer();
         let [private, public] = admin.registry.meta().totals(viewer).await?;
         // What others keep is not everybody's business.
@@ -174,9 +174,8 @@ async fn statistics(admin: Admin) -> Outcome<Json<Statistic>> {
             total_repo_count: private.repositories + public.repositories,
             total_storage_consumption: bytes,
         }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// What robots can be given in a project, and of the system.

@@ -8,7 +8,7 @@ use super::answers::{Made, made};
 use super::projects::named;
 use super::query::{Asks, Page, Shorthand};
 use super::repositories::artifact;
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{Action, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -64,7 +64,7 @@ async fn require(admin: &Admin, project: Option<&str>) -> Result<(), Error> {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Label>> {
-    let listed = async {
+    answer(&admin, async {
         let id = admin.param("project_id").and_then(|id| id.parse().ok());
         let project = scope(&admin, admin.param("scope").unwrap_or_default(), id).await?;
         if let Some(project) = &project {
@@ -74,9 +74,8 @@ async fn list(admin: Admin) -> Outcome<Page<Label>> {
         let meta = admin.registry.meta();
         let labels = meta.labels(project.as_deref(), &listing).await?;
         Ok(admin.page(&listing, labels))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// A new label.
@@ -112,7 +111,7 @@ fn check(text: &LabelText) -> Result<(), Error> {
 }
 
 async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome<Made> {
-    let created = async {
+    answer(&admin, async {
         let project = scope(&admin, &request.scope, request.project_id).await?;
         require(&admin, project.as_deref()).await?;
         check(&request.text)?;
@@ -123,9 +122,8 @@ async fn create(admin: Admin, Body(request): Body<NewLabel>) -> Outcome<Made> {
         };
         let id = admin.registry.meta().change(create).await?;
         Ok(made("labels", id))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 /// A label that the caller may see.
@@ -153,17 +151,15 @@ async fn fate(admin: &Admin, id: i64, fate: LabelFate) -> Result<(), Error> {
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(text): Body<LabelText>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         check(&text)?;
         fate(&admin, id, LabelFate::Change(text)).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let done = fate(&admin, id, LabelFate::Delete).await;
-    admin.outcome(done)
+    answer(&admin, fate(&admin, id, LabelFate::Delete)).await
 }
 
 /// Gives an artifact a label, or takes it.
@@ -211,14 +207,16 @@ async fn give(
     Path(place): Path<(String, String, String)>,
     Body(label): Body<Given>,
 ) -> Outcome<()> {
-    let done = set(&admin, place, label.id, true).await;
-    admin.outcome(done)
+    answer(&admin, set(&admin, place, label.id, true)).await
 }
 
 async fn take(
     admin: Admin,
     Path((project, repository, reference, id)): Path<(String, String, String, i64)>,
 ) -> Outcome<()> {
-    let done = set(&admin, (project, repository, reference), id, false).await;
-    admin.outcome(done)
+    answer(
+        &admin,
+        set(&admin, (project, repository, reference), id, false),
+    )
+    .await
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::answers::{At, Created};
 use super::projects::{found, owner};
 use super::query::{Asks, Page};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 use crate::meta::{Column, Holder, Kind, Member, SetMember};
@@ -50,27 +50,25 @@ async fn members(admin: &Admin, project: String) -> Result<Vec<Member>, Error> {
 }
 
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<Member>> {
-    let listed = async {
+    answer(&admin, async {
         let mut members = members(&admin, project).await?;
         if let Some(part) = admin.param("entityname") {
             members.retain(|member| member.name.contains(part));
         }
         admin.listed(&MEMBERS, members)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn show(admin: Admin, Path((project, number)): Path<(String, i64)>) -> Outcome<Json<Member>> {
-    let shown = async {
+    answer(&admin, async {
         let members = members(&admin, project).await?;
         let member = members.into_iter().find(|member| member.id == number);
         let message = format!("there is no member with the number {number}");
         let unknown = || Error::new(Code::NameUnknown, message);
         Ok(Json(member.ok_or_else(unknown)?))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// A role for an account or a group.
@@ -147,14 +145,13 @@ async fn set(
     Path(project): Path<String>,
     Body(member): Body<Membership>,
 ) -> Outcome<Created<At<()>>> {
-    let done = async {
+    answer(&admin, async {
         let (project, role) = (owner(&admin, project).await?, member.role()?);
         let members = format!("/projects/{project}/members");
         let number = put(&admin, project, member.holder()?, Some(role)).await?;
         Ok(Created(At(Some(format!("{members}/{number}")), ())))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn change(
@@ -162,21 +159,19 @@ async fn change(
     Path((project, member)): Path<(String, String)>,
     Body(membership): Body<Membership>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         let (project, role) = (owner(&admin, project).await?, membership.role()?);
         let holder = Holder::parse_member(&member);
         put(&admin, project, holder, Some(role)).await.map(|_| ())
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn remove(admin: Admin, Path((project, member)): Path<(String, String)>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         let project = owner(&admin, project).await?;
         let holder = Holder::parse_member(&member);
         put(&admin, project, holder, None).await.map(|_| ())
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::projects::named;
-use super::{Admin, Operations, Outcome};
+use super::{Admin, Operations, Outcome, answer};
 use crate::auth::Role;
 use crate::error::{Code, Error};
 
@@ -113,7 +113,7 @@ struct Permission {
 }
 
 async fn current(admin: Admin) -> Outcome<Json<Vec<Permission>>> {
-    let shown = async {
+    answer(&admin, async {
         let scope = admin.param("scope").unwrap_or_default();
         let project = scope.strip_prefix(PROJECT).and_then(|id| id.parse().ok());
         let given = match project {
@@ -131,7 +131,6 @@ async fn current(admin: Admin) -> Outcome<Json<Vec<Permission>>> {
             action,
         };
         Ok(Json(given.into_iter().map(permission).collect()))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{Made, made};
 use super::query::{Asks, Page, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, unknown_caller, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, unknown_caller, wrong};
 use crate::auth::{Caller, Role};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -172,7 +172,7 @@ fn hard(bytes: i64) -> Result<i64, Error> {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Project>> {
-    let listed = async {
+    answer(&admin, async {
         // Harbor's clients ask with HEAD whether a name is taken.
         if let Some(name) = admin.param("project_name") {
             admin.require_role(name, None).await?;
@@ -184,9 +184,8 @@ async fn list(admin: Admin) -> Outcome<Page<Project>> {
         let mut projects = projects.await?;
         tell_roles(&admin, &mut projects.rows).await?;
         Ok(admin.page(&listing, projects))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// How many members have each role, and what there is besides.
@@ -213,7 +212,7 @@ struct SummaryQuota {
 }
 
 async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Summary>> {
-    let shown = async {
+    answer(&admin, async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
         let project = found(&admin, &name).await?;
@@ -235,9 +234,8 @@ async fn summary(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Summary
                 used: Storage::of(project.used),
             }),
         }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// Whether a project can be removed, and if not, why.
@@ -249,7 +247,7 @@ struct Deletable {
 }
 
 async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Deletable>> {
-    let shown = async {
+    answer(&admin, async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         let count = found(&admin, &name).await?.repo_count;
@@ -259,9 +257,8 @@ async fn deletable(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Delet
         };
         let deletable = count == 0;
         Ok(Json(Deletable { deletable, message }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// Refuses who may not make this project. What it may have and what it is a copy of is the business of
@@ -276,7 +273,7 @@ fn check_creator(admin: &Admin, request: &Request) -> Result<(), Error> {
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
-    let created = async {
+    answer(&admin, async {
         check_creator(&admin, &request)?;
         request.check()?;
         check_component("a project", &request.project_name)?;
@@ -294,9 +291,8 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
         };
         let id = admin.registry.meta().change(create).await?;
         Ok(made("projects", id))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 pub(super) async fn found(admin: &Admin, name: &str) -> Result<Project, Error> {
@@ -336,15 +332,14 @@ async fn tell_roles(admin: &Admin, projects: &mut [Project]) -> Result<(), Error
 }
 
 async fn show(admin: Admin, Path(name): Path<String>) -> Outcome<Json<Project>> {
-    let shown = async {
+    answer(&admin, async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, None).await?;
         let mut project = found(&admin, &name).await?;
         tell_roles(&admin, std::slice::from_mut(&mut project)).await?;
         Ok(Json(project))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 async fn update(
@@ -352,7 +347,7 @@ async fn update(
     Path(name): Path<String>,
     Body(request): Body<Request>,
 ) -> Outcome<()> {
-    let updated = async {
+    answer(&admin, async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         if request.storage_limit.is_some() || request.registry_id.is_some() {
@@ -368,13 +363,12 @@ async fn update(
             name,
         };
         admin.registry.meta().change(update).await
-    };
-    let updated = updated.await;
-    admin.outcome(updated)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let name = owner(&admin, name).await?;
         admin.require_role(&name, Some(Role::ProjectAdmin)).await?;
         let who = admin.who();
@@ -383,9 +377,8 @@ async fn delete(admin: Admin, Path(name): Path<String>) -> Outcome<()> {
             .meta()
             .change(DeleteProject { who, name })
             .await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 /// Bytes that a project has and may have.
@@ -423,7 +416,7 @@ impl Quota {
 }
 
 async fn quotas(admin: Admin) -> Outcome<Page<Quota>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let listing = admin.listing(&QUOTAS)?;
         let projects = admin
@@ -432,9 +425,8 @@ async fn quotas(admin: Admin) -> Outcome<Page<Quota>> {
             .projects(&Reach::All, &listing)
             .await?;
         Ok(admin.page(&listing, projects.map(Quota::of)))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// The project that is meant: digits are its number, which is that of its quota too, unless the
@@ -448,13 +440,12 @@ pub(super) async fn owner(admin: &Admin, text: String) -> Result<String, Error> 
 }
 
 async fn show_quota(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Quota>> {
-    let shown = async {
+    answer(&admin, async {
         let name = owner(&admin, project).await?;
         admin.require_role(&name, Some(Role::LimitedGuest)).await?;
         Ok(Json(Quota::of(found(&admin, &name).await?)))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// What a project may have.
@@ -482,7 +473,7 @@ async fn set_quota(
     Path(project): Path<String>,
     Body(request): Body<Hard>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let update = UpdateProject {
             who: admin.who(),
@@ -493,7 +484,6 @@ async fn set_quota(
             replaces_images: false,
         };
         admin.registry.meta().change(update).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

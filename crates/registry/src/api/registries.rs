@@ -7,7 +7,7 @@ use storage::Secret;
 
 use super::answers::{Made, made};
 use super::query::{Asks, Page, Shorthand};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::error::Error;
 use crate::meta::{
     DeleteUpstream, SetUpstream, Time, UPSTREAM_COLUMNS, Upstream, UpstreamText, time,
@@ -256,18 +256,17 @@ impl Shown {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Shown>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let listing = admin.listing(&REGISTRIES)?;
         let all = admin.registry.meta().upstreams_listed(&listing).await?;
         Ok(admin.page(&listing, all.map(Shown::of)))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
-    let created = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let create = SetUpstream {
             who: admin.who(),
@@ -276,23 +275,21 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
         };
         let id = admin.registry.meta().change(create).await?;
         Ok(made("registries", id))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Shown>> {
-    let found = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let found = admin.registry.meta().known_upstream(id).await?;
         Ok(Json(Shown::of(found)))
-    };
-    let found = found.await;
-    admin.outcome(found)
+    })
+    .await
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -> Outcome<()> {
-    let updated = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let request = change.request()?;
         let known = admin.registry.meta().known_upstream(id).await?;
@@ -308,13 +305,12 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -
             text,
         };
         admin.registry.meta().change(update).await.map(|_| ())
-    };
-    let updated = updated.await;
-    admin.outcome(updated)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let who = admin.who();
         admin
@@ -322,9 +318,8 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
             .meta()
             .change(DeleteUpstream { who, id })
             .await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::answers::Created;
 use super::projects::{found, owner};
 use super::query::{Asks, PAGES, Page};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, undelete, wrong};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, undelete, wrong};
 use super::{attributes, companions};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
@@ -184,7 +184,7 @@ pub(super) fn repo(project: &str, repository: &str) -> Result<RepoName, Error> {
 }
 
 async fn list_all(admin: Admin) -> Outcome<Page<RepoInfo>> {
-    let listed = async {
+    answer(&admin, async {
         let listing = admin.listing(&REPOS)?;
         let repos = admin
             .registry
@@ -192,13 +192,12 @@ async fn list_all(admin: Admin) -> Outcome<Page<RepoInfo>> {
             .visible_repos(&admin.reach(), &listing)
             .await?;
         Ok::<_, Error>(admin.page(&listing, repos))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<RepoInfo>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_role(&project, None).await?;
         let listing = admin.listing(&REPOS)?;
         let meta = admin.registry.meta();
@@ -207,13 +206,12 @@ async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<RepoInf
             found(&admin, &project).await?;
         }
         Ok(admin.page(&listing, repos))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
@@ -222,9 +220,8 @@ async fn delete(admin: Admin, Path((project, repository)): Path<(String, String)
         admin.registry.meta().check_mutable(&repo).await?;
         let removing = remove(admin.registry.clone(), admin.who(), repo);
         admin.to_its_end("removing the repository", removing).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 /// Removes a repository, a part after the other. A rule that is made meanwhile and holds a tag of the
@@ -256,7 +253,7 @@ async fn artifacts(
     admin: Admin,
     Path((project, repository)): Path<(String, String)>,
 ) -> Outcome<Page<Artifact>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_role(&project, None).await?;
         let repo = repo(&project, &repository)?;
         let listing = admin.listing(&ARTIFACTS)?;
@@ -268,16 +265,15 @@ async fn artifacts(
         relate(&admin, &project, &mut artifacts.rows).await?;
         attributes::complete(&admin.registry, &mut artifacts.rows).await;
         Ok(admin.page(&listing, artifacts))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn artifacts_of_project(
     admin: Admin,
     Path(project): Path<String>,
 ) -> Outcome<Page<Artifact>> {
-    let listed = async {
+    answer(&admin, async {
         let project = owner(&admin, project).await?;
         admin.require_role(&project, None).await?;
         let listing = admin.listing(&PROJECT_ARTIFACTS)?;
@@ -291,9 +287,8 @@ async fn artifacts_of_project(
         relate(&admin, &project, &mut artifacts.rows).await?;
         attributes::complete(&admin.registry, &mut artifacts.rows).await;
         Ok(admin.page(&listing, artifacts))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// The repository and the digest of an artifact that a path names.
@@ -342,29 +337,27 @@ async fn show_artifact(
     admin: Admin,
     Path(place): Path<(String, String, String)>,
 ) -> Outcome<Json<Artifact>> {
-    let shown = async {
+    answer(&admin, async {
         let mut artifact = info(&admin, place.clone()).await?;
         let one = std::slice::from_mut(&mut artifact);
         relate(&admin, &place.0, one).await?;
         attributes::complete(&admin.registry, one).await;
         Ok(Json(artifact))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 async fn accessories(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
 ) -> Outcome<Page<Accessory>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_role(&project, None).await?;
         let (repo, digest) = artifact(&admin, &project, &repository, &reference).await?;
         let found = admin.registry.meta().accessories(&repo, &digest).await?;
         admin.listed(&ACCESSORIES, found)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome<Page<Label>> {
@@ -374,13 +367,12 @@ async fn labels(admin: Admin, Path(place): Path<(String, String, String)>) -> Ou
 }
 
 async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outcome<Page<TagInfo>> {
-    let listed = async {
+    answer(&admin, async {
         let mut artifact = info(&admin, place.clone()).await?;
         relate(&admin, &place.0, std::slice::from_mut(&mut artifact)).await?;
         admin.listed(&TAGS, artifact.tags)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// Removes a tag of an artifact, if it is one of that artifact.
@@ -388,7 +380,7 @@ async fn delete_tag(
     admin: Admin,
     Path((project, repository, reference, tag)): Path<(String, String, String, String)>,
 ) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
@@ -409,22 +401,20 @@ async fn delete_tag(
         let repo = delete.repo.clone();
         admin.registry.meta().change(delete).await?;
         companions::remove(&admin.registry, &admin.who(), &repo, &digest).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 async fn show(
     admin: Admin,
     Path((project, repository)): Path<(String, String)>,
 ) -> Outcome<Json<RepoInfo>> {
-    let shown = async {
+    answer(&admin, async {
         admin.require_role(&project, None).await?;
         let repo = repo(&project, &repository)?;
         Ok(Json(admin.registry.meta().repo(&repo).await?))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// What is said of a repository.
@@ -439,7 +429,7 @@ async fn describe(
     Path((project, repository)): Path<(String, String)>,
     Body(request): Body<Description>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
         let description = request.description;
@@ -455,16 +445,15 @@ async fn describe(
             description,
         };
         admin.registry.meta().change(describe).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn delete_artifact(
     admin: Admin,
     Path((project, repository, reference)): Path<(String, String, String)>,
 ) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let role = Role::Maintainer;
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
@@ -495,9 +484,8 @@ async fn delete_artifact(
             }
         };
         companions::remove(registry, &admin.who(), &repo, &digest).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 /// A new tag.
@@ -530,7 +518,7 @@ async fn tag(
     Path((project, repository, reference)): Path<(String, String, String)>,
     Body(request): Body<NewTag>,
 ) -> Outcome<Created<()>> {
-    let done = async {
+    answer(&admin, async {
         let role = Role::Developer;
         admin.require_action(&project, Action::Push, role).await?;
         admin.require_writable()?;
@@ -538,16 +526,15 @@ async fn tag(
         let tag = Tag::parse(&request.name)?;
         let set = set(&admin, repo, tag, digest, "create_tag");
         set.await.map(Created)
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn history(
     admin: Admin,
     Path((project, repository, tag)): Path<(String, String, String)>,
 ) -> Outcome<Page<Moved>> {
-    let listed = async {
+    answer(&admin, async {
         // It tells who pushes.
         let guest = Role::LimitedGuest;
         admin.require_action(&project, Action::Pull, guest).await?;
@@ -556,9 +543,8 @@ async fn history(
         let meta = admin.registry.meta();
         let history = meta.tag_history(&repo, &tag, &listing).await?;
         Ok(admin.page(&listing, history))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// Where the tag is to point again; without a digest, where it pointed last.

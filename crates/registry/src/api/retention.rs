@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::answers::{At, Created};
 use super::projects::{found, named};
 use super::selector::{self, ScopeSelectors, Selector};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::Role;
 use crate::error::Error;
 use crate::logs::Job;
@@ -342,12 +342,11 @@ async fn create(admin: Admin, Body(policy): Body<Policy>) -> Outcome<Created<At<
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(policy): Body<Policy>) -> Outcome<()> {
-    let updated = replace(&admin, id, &policy).await;
-    admin.outcome(updated)
+    answer(&admin, replace(&admin, id, &policy)).await
 }
 
 async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Policy>> {
-    let shown = async {
+    answer(&admin, async {
         let project = found(&admin, &project(&admin, id).await?).await?;
         let rules = admin.registry.meta().rules(project.id).await?;
         let rules = rules.iter();
@@ -366,13 +365,12 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Policy>> {
                 settings: Some(TriggerSettings { cron }),
             }),
         }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         let replace = ReplaceRetention {
             who: admin.who(),
             project: project(&admin, id).await?,
@@ -380,9 +378,8 @@ async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
             cron: String::new(),
         };
         admin.registry.meta().change(replace).await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 /// A run of a policy.
@@ -428,7 +425,7 @@ async fn execute(
     Path(id): Path<i64>,
     Body(execution): Body<Execution>,
 ) -> Outcome<Created<At<Json<Executed>>>> {
-    let done = async {
+    answer(&admin, async {
         let project = project(&admin, id).await?;
         let dry_run = execution.dry_run;
         let (gone, run) = run(&admin, project, dry_run).await?;
@@ -439,7 +436,6 @@ async fn execute(
             deleted: gone.len(),
         };
         Ok(Created(At(path, Json(executed))))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::answers::{At, Created};
 use super::projects::{named, owner};
 use super::query::{Asks, Page, Shorthand, wanted};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role, Said};
 use crate::error::{Code, Error};
 use crate::meta::{
@@ -358,7 +358,7 @@ async fn require(admin: &Admin, project: Option<&str>, role: Role) -> Result<(),
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Robot>> {
-    let listed = async {
+    answer(&admin, async {
         let listing = admin.listing(&ROBOTS)?;
         let project = match (wanted(&listing, "project"), wanted(&listing, "project_id")) {
             (Some(Operand::Text(name)), _) => Some(name.clone()),
@@ -368,13 +368,12 @@ async fn list(admin: Admin) -> Outcome<Page<Robot>> {
         require(&admin, project.as_deref(), SEES).await?;
         let robots = admin.registry.meta().robots(&listing).await?;
         Ok(admin.page(&listing, robots.map(Robot::of)))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<Page<Robot>> {
-    let listed = async {
+    answer(&admin, async {
         let name = owner(&admin, project).await?;
         require(&admin, Some(&name), SEES).await?;
         let mut listing = admin.listing(&ROBOTS)?;
@@ -383,9 +382,8 @@ async fn list_of_project(admin: Admin, Path(project): Path<String>) -> Outcome<P
             .push((&ROBOT_PROJECT, Test::Is(Operand::Text(name))));
         let robots = admin.registry.meta().robots(&listing).await?;
         Ok(admin.page(&listing, robots.map(Robot::of)))
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// A robot that was made.
@@ -405,7 +403,7 @@ async fn create(
     admin: Admin,
     Body(request): Body<Request>,
 ) -> Outcome<Created<At<Json<NewRobot>>>> {
-    let created = async {
+    answer(&admin, async {
         let permissions = permissions(&admin, request.permissions)?;
         let project = project_of(request.project, request.level.as_deref(), &permissions)?;
         require(&admin, project.as_deref(), CHANGES).await?;
@@ -437,9 +435,8 @@ async fn create(
             expires_at: robot.expires_at,
         };
         Ok(Created(At(Some(format!("/robots/{id}")), Json(created))))
-    };
-    let created = created.await;
-    admin.outcome(created)
+    })
+    .await
 }
 
 async fn hashed(secret: String) -> Result<String, Error> {
@@ -484,7 +481,7 @@ struct Update {
 }
 
 async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         let robot = found(&admin, id, CHANGES).await?;
         check_description(request.description.as_deref().unwrap_or_default())?;
         let wanted = request.permissions;
@@ -505,9 +502,8 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(request): Body<Update>) 
                 .transpose()?,
         };
         change(&admin, id, fate).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// A secret that the caller has thought of, or that was made.
@@ -524,22 +520,20 @@ async fn renew(
     Path(id): Path<i64>,
     MaybeBody(given): MaybeBody<Secret>,
 ) -> Outcome<Json<Secret>> {
-    let done = async {
+    answer(&admin, async {
         found(&admin, id, CHANGES).await?;
         let secret = secret(given.secret)?;
         let fate = RobotFate::Secret(hashed(secret.clone()).await?);
         change(&admin, id, fate).await?;
         Ok(Json(Secret { secret }))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path(id): Path<i64>) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         found(&admin, id, CHANGES).await?;
         change(&admin, id, RobotFate::Delete).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::answers::{Created, Number};
 use super::projects::found;
 use super::query::{Asks, Page};
-use super::{Admin, Body, Operations, Outcome, Path, retention};
+use super::{Admin, Body, Operations, Outcome, Path, answer, retention};
 use crate::auth::Role;
 use crate::meta::{AddRule, Column, DeleteRule, Kind, NumberedRule, SwitchRule};
 use crate::rule::Rule;
@@ -44,13 +44,12 @@ const RULES: Asks = Asks {
 };
 
 async fn list(admin: Admin, Path(project): Path<String>) -> Outcome<Page<NumberedRule>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let project = found(&admin, &project).await?;
         admin.listed(&RULES, admin.registry.meta().rules(project.id).await?)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn add(
@@ -58,16 +57,15 @@ async fn add(
     Path(project): Path<String>,
     Body(rule): Body<Rule>,
 ) -> Outcome<Created<Json<Number>>> {
-    let added = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         rule.scope()?;
         let who = admin.who();
         let add = AddRule { who, project, rule };
         let id = admin.registry.meta().change(add).await?;
         Ok(Created(Json(Number { id })))
-    };
-    let added = added.await;
-    admin.outcome(added)
+    })
+    .await
 }
 
 /// What can be changed of a rule.
@@ -83,7 +81,7 @@ async fn switch(
     Path((project, id)): Path<(String, i64)>,
     Body(Switch { disabled }): Body<Switch>,
 ) -> Outcome<()> {
-    let switched = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let who = admin.who();
         let switch = SwitchRule {
@@ -93,13 +91,12 @@ async fn switch(
             disabled,
         };
         admin.registry.meta().change(switch).await
-    };
-    let switched = switched.await;
-    admin.outcome(switched)
+    })
+    .await
 }
 
 async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outcome<()> {
-    let deleted = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let who = admin.who();
         admin
@@ -107,9 +104,8 @@ async fn delete(admin: Admin, Path((project, id)): Path<(String, i64)>) -> Outco
             .meta()
             .change(DeleteRule { who, project, id })
             .await
-    };
-    let deleted = deleted.await;
-    admin.outcome(deleted)
+    })
+    .await
 }
 
 /// A run of retention.
@@ -142,7 +138,7 @@ async fn retain(
     Path(project): Path<String>,
     Body(run): Body<Run>,
 ) -> Outcome<Json<Retained>> {
-    let done = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let (gone, _) = retention::run(&admin, project, run.dry_run).await?;
         let gone = gone.into_iter();
@@ -151,7 +147,6 @@ async fn retain(
             dry_run: run.dry_run,
             expired: gone.collect(),
         }))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::query::{PAGES, Page};
-use super::{Admin, Body, Operations, Outcome, Path, wrong};
+use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::meta::{Cluster, SetRunning};
@@ -45,12 +45,11 @@ fn digest(image: &str) -> Result<Digest, Error> {
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Cluster>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         admin.listed(&PAGES, admin.registry.meta().clusters().await?)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 async fn set(
@@ -58,7 +57,7 @@ async fn set(
     Path(cluster): Path<String>,
     Body(running): Body<Running>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         if cluster.len() > NAME_BYTES_MAX || !cluster.bytes().all(is_plain) {
@@ -86,7 +85,6 @@ async fn set(
             lifetime_ms: admin.registry.graces().running_ms,
         };
         admin.registry.meta().change(set).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }

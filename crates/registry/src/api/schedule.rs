@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::answers::{At, Created};
 use super::system::collect;
-use super::{Admin, Body, Operations, Outcome, wrong};
+use super::{Admin, Body, Operations, Outcome, answer, wrong};
 use crate::error::Error;
 use crate::meta::{GcSchedule, SetGcSchedule, Time, Untagged, time};
 use crate::registry::Registry;
@@ -180,7 +180,7 @@ fn parameters(schedule: &GcSchedule) -> String {
 }
 
 async fn show(admin: Admin) -> Outcome<Json<Kept>> {
-    let shown = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let schedule = admin.registry.meta().gc_schedule().await?;
         let schedule = schedule.as_ref();
@@ -192,9 +192,8 @@ async fn show(admin: Admin) -> Outcome<Json<Kept>> {
             creation_time: schedule.map(|schedule| time(schedule.made_ms)),
             update_time: schedule.map(|schedule| time(schedule.set_ms)),
         }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// Does what is asked for. Gives where the run is, if it was asked for one.
@@ -234,8 +233,7 @@ async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Created<A
 }
 
 async fn replace(admin: Admin, Body(request): Body<Request>) -> Outcome<At<()>> {
-    let done = set(&admin, request).await;
-    admin.outcome(done)
+    answer(&admin, set(&admin, request)).await
 }
 
 #[cfg(test)]

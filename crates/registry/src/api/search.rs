@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::query::part;
-use super::{Admin, Operations, Outcome, wrong};
+use super::{Admin, Operations, Outcome, answer, wrong};
 use crate::meta::{FoundProject, FoundRepo};
 
 /// Projects, and repositories, of one answer.
@@ -26,7 +26,7 @@ struct Search {
 }
 
 async fn search(admin: Admin) -> Outcome<Json<Search>> {
-    let found = async {
+    answer(&admin, async {
         let text = admin.param("q").unwrap_or_default();
         if text.is_empty() {
             return Err(wrong("q is a part of a name"));
@@ -37,7 +37,6 @@ async fn search(admin: Admin) -> Outcome<Json<Search>> {
             project: meta.search_projects(&text, &reach, FOUND_MAX).await?,
             repository: meta.search_repos(&text, &reach, FOUND_MAX).await?,
         }))
-    };
-    let found = found.await;
-    admin.outcome(found)
+    })
+    .await
 }

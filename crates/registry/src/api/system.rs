@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{Created, Lines};
 use super::query::{PAGES, Page};
-use super::{Admin, Body, Operations, Outcome, Path, schedule};
+use super::{Admin, Body, Operations, Outcome, Path, answer, schedule};
 use crate::auth::{self, Role};
 use crate::error::Error;
 use crate::gc::{self, Collected};
@@ -57,7 +57,7 @@ struct Backlog {
 }
 
 async fn backlog(admin: Admin) -> Outcome<Json<Backlog>> {
-    let shown = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let meta = admin.registry.meta();
         let backlog = meta.backlog().await?;
@@ -71,9 +71,8 @@ async fn backlog(admin: Admin) -> Outcome<Json<Backlog>> {
             dead_objects: backlog.dead,
             dead_bytes: backlog.dead_bytes,
         }))
-    };
-    let shown = shown.await;
-    admin.outcome(shown)
+    })
+    .await
 }
 
 /// A run of garbage collection.
@@ -116,7 +115,7 @@ struct Done {
 }
 
 async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome<Json<Done>> {
-    let done = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let untagged = schedule::untagged(request.delete_untagged);
         let (collected, id) = collect(&admin, untagged, request.dry_run).await?;
@@ -132,9 +131,8 @@ async fn run_gc(admin: Admin, Body(request): Body<Run>) -> Outcome<Json<Done>> {
             bytes: removed.bytes,
             freed_bytes: collected.freed_bytes,
         }))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// What a purge removed.
@@ -149,7 +147,7 @@ struct Purged {
 }
 
 async fn purge(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Purged>> {
-    let done = async {
+    answer(&admin, async {
         admin.require_role(&project, Some(Role::Maintainer)).await?;
         let purged = purge::purge(&admin.registry, admin.who(), &project).await?;
         let (Collected { removed, .. }, id) = purged;
@@ -160,9 +158,8 @@ async fn purge(admin: Admin, Path(project): Path<String>) -> Outcome<Json<Purged
             blobs: removed.blobs,
             bytes: removed.bytes,
         }))
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 /// A comparison of the database with the store.
@@ -190,12 +187,11 @@ async fn fsck(admin: Admin, Body(request): Body<Fsck>) -> Outcome<Lines> {
 }
 
 async fn keys(admin: Admin) -> Outcome<Page<KeyInfo>> {
-    let listed = async {
+    answer(&admin, async {
         admin.require_admin()?;
         admin.listed(&PAGES, admin.registry.meta().keys().await?)
-    };
-    let listed = listed.await;
-    admin.outcome(listed)
+    })
+    .await
 }
 
 /// The key that signs from now on.
@@ -206,11 +202,10 @@ struct NewKey {
 }
 
 async fn rotate_key(admin: Admin) -> Outcome<Created<Json<NewKey>>> {
-    let rotated = async {
+    answer(&admin, async {
         admin.require_admin()?;
         let kid = auth::rotate(&admin.registry, admin.who(), None).await?;
         Ok(Created(Json(NewKey { kid })))
-    };
-    let rotated = rotated.await;
-    admin.outcome(rotated)
+    })
+    .await
 }
