@@ -91,6 +91,7 @@ fn operations(others: Operations) -> Operations {
         audit::operations,
         info::operations,
         configuration::operations,
+        operations::operations,
     ];
     modules.into_iter().fold(others, |all, module| module(all))
 }
@@ -98,7 +99,7 @@ fn operations(others: Operations) -> Operations {
 /// The routes of the management API.
 pub(crate) fn routes(registry: Registry) -> Router<Registry> {
     let api = operations(Operations::default())
-        .routes()
+        .router()
         .fallback(unknown)
         .method_not_allowed_fallback(useless)
         .with_state::<()>(registry.clone());

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION};
 use schemars::JsonSchema;
@@ -50,6 +51,15 @@ pub(super) struct Plain(pub(super) String);
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
         ([(CONTENT_TYPE, "text/plain; charset=utf-8")], self.0).into_response()
+    }
+}
+
+/// An object in JSON that is written already.
+pub(super) struct Written(pub(super) Bytes);
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0).into_response()
     }
 }
 

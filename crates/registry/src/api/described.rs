@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::answers::{At, Created, Lines, Plain};
+use super::answers::{At, Created, Lines, Plain, Written};
 use super::query::{Page, TOTAL_COUNT};
 use super::{Admin, Body, MaybeBody, Outcome, Path};
 
@@ -27,9 +27,9 @@ pub(super) struct Described<'s> {
 }
 
 impl<'s> Described<'s> {
-    /// What is known of an operation by a handler of it.
-    pub(super) fn of<H: Typed<A>, A>(schemas: &'s mut SchemaGenerator) -> Self {
-        let mut described = Self {
+    /// Nothing is known yet.
+    pub(super) fn new(schemas: &'s mut SchemaGenerator) -> Self {
+        Self {
             schemas,
             asks_who: false,
             segments: Vec::new(),
@@ -37,9 +37,7 @@ impl<'s> Described<'s> {
             status: StatusCode::OK,
             headers: Map::new(),
             content: None,
-        };
-        H::describe(&mut described);
-        described
+        }
     }
 
     fn has_body<T: JsonSchema>(&mut self, required: bool) {
@@ -169,6 +167,12 @@ impl Gives for &str {
 impl Gives for Plain {
     fn describe(described: &mut Described<'_>) {
         described.has_text("text/plain", "");
+    }
+}
+
+impl Gives for Written {
+    fn describe(described: &mut Described<'_>) {
+        described.content = Some(in_json::<Map<String, Value>>(described.schemas));
     }
 }
 

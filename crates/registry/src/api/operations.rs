@@ -1,17 +1,17 @@
 //! The operations of the management API. What serves one and what describes it are said together, so
 //! that neither is there without the other; what it takes and gives is read off what serves it.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use axum::extract::Extension;
+use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
-use axum::{Json, Router};
+use bytes::Bytes;
 use http::Method;
-use schemars::{JsonSchema, SchemaGenerator};
-use serde::Serialize;
+use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
+use super::answers::Written;
 use super::described::{Described, Typed, in_json};
 use super::query::Asks;
 use super::{PREFIX, is_open, schemas};
@@ -25,28 +25,31 @@ struct Declared {
     /// What clients call it that are made from the description: as Harbor does, if it has it.
     id: &'static str,
     summary: &'static str,
-    /// The parameters after the path.
-    query: Vec<Value>,
+    query: Vec<Query>,
+}
+
+/// Parameters after the path.
+enum Query {
+    /// One that has to be there.
+    Required(&'static str),
+    /// Those of a list.
+    List(&'static Asks),
+}
+
+/// An operation, and what is to be asked for its description.
+struct Operation {
+    declared: Declared,
+    tag: &'static str,
+    describe: fn(&mut Described<'_>),
 }
 
 /// Operations that are there.
+#[derive(Default)]
 pub(super) struct Operations {
     router: Router<Registry>,
-    paths: Map<String, Value>,
-    schemas: SchemaGenerator,
+    all: Vec<Operation>,
     /// What those are about that are added.
     tag: &'static str,
-}
-
-impl Default for Operations {
-    fn default() -> Self {
-        Self {
-            router: Router::new(),
-            paths: Map::new(),
-            schemas: schemas::settings().into_generator(),
-            tag: "",
-        }
-    }
 }
 
 /// A method that adds an operation, which may have to be given a text as a parameter.
@@ -65,9 +68,9 @@ macro_rules! adds {
             H: Handler<T, Registry> + Typed<A>,
             T: 'static,
         {
-            let (method, query) = (Method::$method, vec![$(required($text))?]);
+            let (method, query) = (Method::$method, vec![$(Query::Required($text))?]);
             let declared = Declared { method, path, id, summary, query };
-            self.add::<H, A>(&declared, routing::$routed(handler))
+            self.add::<H, A>(declared, routing::$routed(handler))
         }
     )*};
 }
@@ -108,57 +111,77 @@ impl Operations {
             path,
             id,
             summary,
-            query: asks.described(),
+            query: vec![Query::List(asks)],
         };
-        self.add::<H, A>(&declared, routing::get(handler))
+        self.add::<H, A>(declared, routing::get(handler))
     }
 
-    fn add<H: Typed<A>, A>(mut self, declared: &Declared, serves: MethodRouter<Registry>) -> Self {
-        let described = Described::of::<H, A>(&mut self.schemas);
-        let method = declared.method.as_str().to_lowercase();
-        let operation = describe(declared, self.tag, described);
-        let operations = self.paths.entry(declared.path);
-        if let Value::Object(operations) = operations.or_insert_with(|| json!({})) {
-            operations.insert(method, operation.into());
-        }
+    fn add<H: Typed<A>, A>(mut self, declared: Declared, serves: MethodRouter<Registry>) -> Self {
         self.router = self.router.route(declared.path, serves);
+        self.all.push(Operation {
+            declared,
+            tag: self.tag,
+            describe: H::describe,
+        });
         self
     }
 
-    /// All of them, and their description at `/openapi.json`.
-    pub(super) fn routes(self) -> Router<Registry> {
-        let (path, id) = ("/openapi.json", "getDescription");
-        let all = self.about("description");
-        let mut all = all.get(path, id, "This description", show);
-        let document = Arc::new(Document(all.document()));
-        all.router.layer(Extension(document))
+    /// What serves them.
+    pub(super) fn router(self) -> Router<Registry> {
+        self.router
     }
 
     /// The description, in OpenAPI. <https://spec.openapis.org/oas/v3.0.3>
-    fn document(&mut self) -> Value {
-        let error = in_json::<Errors>(&mut self.schemas);
+    fn document(&self, mut schemas: SchemaGenerator) -> Value {
+        let mut paths = Map::new();
+        for Operation {
+            declared,
+            tag,
+            describe,
+        } in &self.all
+        {
+            let mut described = Described::new(&mut schemas);
+            describe(&mut described);
+            let method = declared.method.as_str().to_lowercase();
+            let operation = operation(declared, tag, described);
+            let operations = paths.entry(declared.path);
+            if let Value::Object(operations) = operations.or_insert_with(|| json!({})) {
+                operations.insert(method, operation.into());
+            }
+        }
+        let error = in_json::<Errors>(&mut schemas);
         json!({
             "openapi": "3.0.3",
             "info": {"title": "Skald registry", "version": server::VERSION},
             "servers": [{"url": PREFIX}],
             "security": [{"basic": []}],
-            "paths": self.paths,
+            "paths": paths,
             "components": {
                 "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
                 "responses": {"Refused": {"description": "refused", "content": error}},
-                "schemas": self.schemas.take_definitions(true),
+                "schemas": schemas.take_definitions(true),
             },
         })
     }
 }
 
-/// The description.
-#[derive(Serialize, JsonSchema)]
-#[schemars(inline)]
-struct Document(#[schemars(with = "Map<String, Value>")] Value);
+/// The description. It is made when it is asked for first, as few ever ask and it is large.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let all = super::operations(Operations::default());
+    all.document(schemas::settings().into_generator())
+        .to_string()
+        .into()
+});
 
-async fn show(Extension(document): Extension<Arc<Document>>) -> Json<Arc<Document>> {
-    Json(document)
+/// That the others are described.
+pub(super) fn operations(all: Operations) -> Operations {
+    let (path, id) = ("/openapi.json", "getDescription");
+    all.about("description")
+        .get(path, id, "This description", show)
+}
+
+async fn show() -> Written {
+    Written(DOCUMENT.clone())
 }
 
 /// A parameter that is a text and has to be there.
@@ -166,13 +189,17 @@ fn required(name: &str) -> Value {
     json!({"name": name, "in": "query", "required": true, "schema": {"type": "string"}})
 }
 
-fn describe(declared: &Declared, tag: &str, described: Described<'_>) -> Map<String, Value> {
+fn operation(declared: &Declared, tag: &str, described: Described<'_>) -> Map<String, Value> {
     let names = declared.path.split('/');
     let names = names.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let segments = names.zip(&described.segments).map(
         |(name, schema)| json!({"name": name, "in": "path", "required": true, "schema": schema}),
     );
-    let parameters: Vec<Value> = segments.chain(declared.query.iter().cloned()).collect();
+    let query = declared.query.iter().flat_map(|query| match query {
+        Query::Required(name) => vec![required(name)],
+        Query::List(asks) => asks.described(),
+    });
+    let parameters: Vec<Value> = segments.chain(query).collect();
     // Nobody in particular, or everybody also without a name.
     let security = match described.asks_who {
         false => Some(json!([])),
@@ -209,11 +236,8 @@ mod tests {
 
     /// The schemas of all types, if they say what is read or what is written.
     fn described(settings: SchemaSettings) -> Map<String, Value> {
-        let mut all = super::super::operations(Operations {
-            schemas: settings.into_generator(),
-            ..Operations::default()
-        });
-        let mut document = all.document();
+        let all = super::super::operations(Operations::default());
+        let mut document = all.document(settings.into_generator());
         match document["components"]["schemas"].take() {
             Value::Object(schemas) => schemas,
             other => panic!("{other}"),
