@@ -21,6 +21,9 @@ pub fn tune_allocator() {
     {
         /// Allocations of at least so many bytes are mapped on their own, and unmapped when freed.
         const MAPPED_BYTES_MIN: libc::c_int = 4 << 20;
+        /// Free at the top of a heap, so many bytes stay: a buffer of a connection that is freed and
+        /// wanted again with each read would else be given back and faulted in each time.
+        const TOP_BYTES_MAX: libc::c_int = 4 << 20;
         const ARENAS_MAX: libc::c_int = 2;
         #[allow(
             unsafe_code,
@@ -29,6 +32,7 @@ pub fn tune_allocator() {
         // SAFETY: mallopt takes two integers and is called before other threads exist.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, TOP_BYTES_MAX);
             libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
         }
     }
