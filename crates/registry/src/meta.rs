@@ -143,7 +143,8 @@ use connect::Engine;
 use outage::{Outage, Try};
 use pull::Pulls;
 use revocation::Revocations;
-use writer::{Writer, within};
+use writer::Writer;
+use writer::transaction::within;
 
 /// The database.
 #[derive(Clone)]
