@@ -94,8 +94,7 @@ async fn hashed(password: String) -> Result<String, Error> {
             "a password has 8 characters or more, and at most 256 bytes",
         ));
     }
-    let hashed = tokio::task::spawn_blocking(move || auth::hash(&password)).await;
-    hashed.map_err(|error| Error::internal("hashing the password", &error))?
+    auth::hash(password).await
 }
 
 async fn list(admin: Admin) -> Outcome<Page<AccountInfo>> {

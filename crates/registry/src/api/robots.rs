@@ -418,7 +418,7 @@ async fn create(
         let create = CreateRobot {
             who: admin.who(),
             name: name.clone(),
-            secret: hashed(secret.clone()).await?,
+            secret: auth::hash(secret.clone()).await?,
             project,
             permissions,
             is_disabled: request.disable,
@@ -437,11 +437,6 @@ async fn create(
         Ok(Created(At(Some(format!("/robots/{id}")), Json(created))))
     })
     .await
-}
-
-async fn hashed(secret: String) -> Result<String, Error> {
-    let hashed = tokio::task::spawn_blocking(move || auth::hash(&secret)).await;
-    hashed.map_err(|error| Error::internal("hashing the secret", &error))?
 }
 
 /// A robot, for who has this role in its project. Others are not told that there is one, nor of which
@@ -523,7 +518,7 @@ async fn renew(
     answer(&admin, async {
         found(&admin, id, CHANGES).await?;
         let secret = secret(given.secret)?;
-        let fate = RobotFate::Secret(hashed(secret.clone()).await?);
+        let fate = RobotFate::Secret(auth::hash(secret.clone()).await?);
         change(&admin, id, fate).await?;
         Ok(Json(Secret { secret }))
     })

@@ -40,7 +40,7 @@ impl FirstAdmin {
         let create = CreateAccount {
             who: Who::system("first start"),
             name: NAME.to_owned(),
-            password: password::hash(&password)?,
+            password: password::hash(password.clone()).await?,
             is_admin: true,
             profile: Profile::default(),
             only_first_admin: true,

@@ -93,12 +93,18 @@ impl Passwords {
     }
 }
 
-/// The hash of a password, with a salt of its own.
-pub(crate) fn hash(password: &str) -> Result<String, Error> {
-    let hashed: Result<PasswordHash, _> = Argon2::default().hash_password(password.as_bytes());
-    hashed
-        .map(|hash| hash.to_string())
-        .map_err(|error| Error::internal("hashing the password", &error))
+/// The hash of a password, with a salt of its own. That takes long by intent, so a thread is taken that
+/// may block.
+pub(crate) async fn hash(password: String) -> Result<String, Error> {
+    let internal = |error: &dyn std::fmt::Display| Error::internal("hashing the password", error);
+    let hashed = tokio::task::spawn_blocking(move || {
+        let hashed: Result<PasswordHash, _> = Argon2::default().hash_password(password.as_bytes());
+        hashed.map(|hash| hash.to_string())
+    });
+    match hashed.await {
+        Ok(hashed) => hashed.map_err(|error| internal(&error)),
+        Err(error) => Err(internal(&error)),
+    }
 }
 
 /// A password that nobody can guess: 144 bits.
@@ -121,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_right_password_is_right() {
         let passwords = Arc::new(Passwords::new());
-        let hashed = hash("secret").unwrap();
+        let hashed = hash("secret".to_owned()).await.unwrap();
         assert!(hashed.starts_with("$argon2id$"), "{hashed}");
         for times in 0..2 {
             assert_eq!(passwords.was_right("secret", Some(&hashed)), times > 0);
@@ -134,13 +140,16 @@ mod tests {
     }
 
     /// Otherwise it would be told by the time that there is nobody of a name.
-    #[test]
-    fn nobody_costs_what_others_do() {
+    #[tokio::test]
+    async fn nobody_costs_what_others_do() {
         let kind = |hash: &str| {
             let hash = PasswordHash::new(hash).unwrap();
             let length = hash.hash.as_ref().map(Output::len);
             (hash.algorithm.to_string(), hash.params.to_string(), length)
         };
-        assert_eq!(kind(NOBODY), kind(&hash("secret").unwrap()));
+        assert_eq!(
+            kind(NOBODY),
+            kind(&hash("secret".to_owned()).await.unwrap())
+        );
     }
 }

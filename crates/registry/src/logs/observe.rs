@@ -55,31 +55,7 @@ pub(crate) async fn observe(
     let (mut parts, body) = request.into_parts();
     let is_host_clear = is_host_clear(&parts);
     name_host(&mut parts);
-    let text = |name: &HeaderName| {
-        let value = parts.headers.get(name)?.to_str().ok()?;
-        Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
-    };
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let config = registry.config();
-    let (trusted, header) = (&config.trusted_proxies, config.forwarded_header);
-    let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted, header));
-    // Who is not believed could mix his lines with those of others.
-    let given = given_id(&parts.headers);
-    let (rid, client_rid) = match peer {
-        Some(peer) if is_trusted(peer.0.ip(), trusted) => (given, None),
-        _ => (None, given),
-    };
-    let begun = Begun {
-        at: Instant::now(),
-        rid: rid.unwrap_or_else(new_id),
-        client_rid,
-        trace: Trace::of(&parts.headers),
-        method: parts.method.clone(),
-        path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
-        remote: remote.map_or_else(String::new, |remote| remote.to_string()),
-        xff: text(&FORWARDED_FOR),
-        ua: text(&USER_AGENT),
-    };
+    let begun = begun(&parts, &registry);
     let note = Note::default();
     parts.extensions.insert(Seen {
         rid: begun.rid.clone(),
@@ -134,6 +110,35 @@ pub(crate) async fn observe(
             watch: Some(watch),
         })
     })
+}
+
+/// What is known of a request by what came before its body.
+fn begun(parts: &Parts, registry: &Registry) -> Begun {
+    let text = |name: &HeaderName| {
+        let value = parts.headers.get(name)?.to_str().ok()?;
+        Some(value.chars().take(SAID_BYTES_MAX).collect::<String>())
+    };
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let config = registry.config();
+    let (trusted, header) = (&config.trusted_proxies, config.forwarded_header);
+    let remote = peer.map(|peer| client(peer.0.ip(), &parts.headers, trusted, header));
+    // Who is not believed could mix his lines with those of others.
+    let given = given_id(&parts.headers);
+    let (rid, client_rid) = match peer {
+        Some(peer) if is_trusted(peer.0.ip(), trusted) => (given, None),
+        _ => (None, given),
+    };
+    Begun {
+        at: Instant::now(),
+        rid: rid.unwrap_or_else(new_id),
+        client_rid,
+        trace: Trace::of(&parts.headers),
+        method: parts.method.clone(),
+        path: parts.uri.path().chars().take(SAID_BYTES_MAX * 2).collect(),
+        remote: remote.map_or_else(String::new, |remote| remote.to_string()),
+        xff: text(&FORWARDED_FOR),
+        ua: text(&USER_AGENT),
+    }
 }
 
 /// How many bytes an answer has, if that is known.

@@ -151,25 +151,33 @@ pub(super) async fn push(
         ..read.pushed(&registry, who, repo.clone(), digest.clone())
     };
     let stored = large::put(&registry, put).await?;
+    let told = if is_told_tags { tags } else { Vec::new() };
     let warnings = [
         near_quota(repo.project(), &stored, limits.quota_warning_percent),
         incomplete(&repo, stored.missing_blobs, "blobs"),
         incomplete(&repo, stored.missing_manifests, "manifests"),
     ];
+    Ok(pushed(&repo, &digest, subject.as_ref(), &told, &warnings))
+}
+
+/// The answer to who pushed a manifest.
+fn pushed(
+    repo: &RepoName,
+    digest: &Digest,
+    subject: Option<&Digest>,
+    tags: &[Tag],
+    warnings: &[Option<String>],
+) -> Response {
     let location = format!("/v2/{repo}/manifests/{digest}");
     let mut headers = vec![
         (LOCATION, location.as_str()),
         (CONTENT_DIGEST, digest.as_str()),
     ];
-    if let Some(subject) = &subject {
-        headers.push((OCI_SUBJECT, subject.as_str()));
-    }
+    headers.extend(subject.map(|subject| (OCI_SUBJECT, subject.as_str())));
     let warnings = warnings.iter().flatten();
     headers.extend(warnings.map(|warning| (WARNING, warning.as_str())));
-    if is_told_tags {
-        headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
-    }
-    Ok(empty(StatusCode::CREATED, &headers))
+    headers.extend(tags.iter().map(|tag| (OCI_TAG, tag.as_str())));
+    empty(StatusCode::CREATED, &headers)
 }
 
 /// What is said to who pushes to a project that has not much room left.
