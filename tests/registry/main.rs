@@ -1,6 +1,7 @@
 //! The image registry as its clients see it: the behaviours that the Distribution Specification
 //! asks for, one test per group, on files and on S3; then crashes, garbage and real clients.
 
+mod accessories;
 mod apply;
 mod audit;
 mod auth;

@@ -140,20 +140,31 @@ pub(crate) struct TagInfo {
     pub(crate) signed: bool,
 }
 
-/// The manifests that are listed: not those that only indexes have, which are told with them.
+/// The manifests that are listed: not those that are about another one, nor those that only indexes have.
+/// They are told with what they belong to, and listed once that is gone. What is about another one by the
+/// name of a tag may have further tags: it is listed for those.
 macro_rules! is_listed {
     ($manifest:literal) => {
         concat!(
-            "(EXISTS (SELECT 1 FROM tag a WHERE a.manifest_id = ",
+            "(NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = ",
             $manifest,
-            ".id) OR NOT EXISTS (SELECT 1 FROM manifest_child i WHERE i.repo_id = ",
+            ".repo_id AND s.digest = ",
+            $manifest,
+            ".subject) AND (EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = ",
+            $manifest,
+            ".id AND NOT EXISTS (SELECT 1 FROM manifest s WHERE ",
+            $crate::meta::companion::is_subject!($manifest),
+            ")) OR NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = ",
+            $manifest,
+            ".id) AND NOT EXISTS (SELECT 1 FROM manifest_child i WHERE i.repo_id = ",
             $manifest,
             ".repo_id AND i.digest = ",
             $manifest,
-            ".digest))"
+            ".digest)))"
         )
     };
 }
+pub(super) use is_listed;
 
 /// Bytes of a manifest and of the blobs that it needs.
 macro_rules! artifact_size {
@@ -163,6 +174,7 @@ macro_rules! artifact_size {
          JOIN blob b ON b.id = l.blob_id WHERE e.manifest_id = m.id)"
     };
 }
+pub(super) use artifact_size;
 
 /// When a repository was pushed to last.
 macro_rules! repo_updated {
@@ -385,7 +397,7 @@ impl Meta {
     }
 
     /// The manifests of a repository with their tags and labels, newest first unless another order
-    /// is asked for; without those that are there only as parts of indexes.
+    /// is asked for; without those that are there only as parts of indexes or about others.
     pub(crate) async fn artifacts(
         &self,
         repo: &RepoName,

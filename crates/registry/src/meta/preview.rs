@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Meta;
 use super::change::bound;
+use super::companion::is_about;
 use super::error::{Failure, unavailable};
 use super::link::Kind;
 use super::review::{Graces, Removed, Untagged};
@@ -15,7 +16,6 @@ use super::schema::in_words_of;
 use super::untagged::unclaimed;
 use crate::error::Error;
 use crate::name::RepoName;
-use crate::rule::companion::subject;
 
 /// Things that one statement looks at.
 const PART_MAX: i64 = 500;
@@ -108,12 +108,14 @@ const LINKED: &str = concat!(
      FROM look k JOIN repo_blob l ON l.id = k.id WHERE k.kind = 'link' AND k.state = 'going'",
     wait_again!()
 );
-/// Tags that may be about manifests that go.
-const COMPANIONS: &str = "SELECT r.id, r.name, t.name, t.manifest_id, m.digest \
+/// Tags that are about manifests that go.
+const COMPANIONS: &str = concat!(
+    "SELECT r.id, r.name, t.name, t.manifest_id \
      FROM look k JOIN manifest m ON m.id = k.id JOIN repo r ON r.id = m.repo_id \
-     JOIN tag t ON t.repo_id = m.repo_id AND t.name >= REPLACE(m.digest, ':', '-') \
-         AND t.name < REPLACE(m.digest, ':', '-') || '/' \
-     WHERE k.kind = 'manifest' AND k.state = 'going'";
+     JOIN tag t ON t.repo_id = m.repo_id AND ",
+    is_about!("m.digest"),
+    " WHERE k.kind = 'manifest' AND k.state = 'going'"
+);
 const TAKEN: &str = "INSERT INTO taken (repo_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
 const GONE: &str = "UPDATE look SET state = 'gone' WHERE kind = $1 AND state = 'going'";
@@ -226,10 +228,6 @@ impl Preview {
         let found = bound!(COMPANIONS).fetch_all(&mut self.connection).await?;
         for row in found {
             let (repo, tag): (String, String) = (row.try_get(1)?, row.try_get(2)?);
-            let digest: String = row.try_get(4)?;
-            if subject(&tag).is_none_or(|subject| subject.as_str() != digest) {
-                continue;
-            }
             let repo = RepoName::parse(&repo)?;
             match rules::hold_none(&mut self.connection, &repo, &[tag.as_str()]).await {
                 Ok(()) => {}

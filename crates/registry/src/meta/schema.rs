@@ -37,6 +37,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0028.sql"),
     include_str!("schema/0029.sql"),
     include_str!("schema/0030.sql"),
+    include_str!("schema/0031.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.

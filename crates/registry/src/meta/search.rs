@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
 use super::change::bound;
+use super::content::is_listed;
 use super::list::Reach;
 use crate::error::Error;
 
@@ -109,9 +110,10 @@ impl Meta {
         let (viewer, names, condition) = reach.condition();
         let sql = format!(
             "SELECT r.name, p.name, p.public, \
-             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id), p.id, r.pulls \
+             (SELECT COUNT(*) FROM manifest m WHERE m.repo_id = r.id AND {}), p.id, r.pulls \
              FROM repo r JOIN project p ON p.id = r.project_id \
-             WHERE r.name LIKE $1 ESCAPE '!' AND {condition} ORDER BY r.name LIMIT $3"
+             WHERE r.name LIKE $1 ESCAPE '!' AND {condition} ORDER BY r.name LIMIT $3",
+            is_listed!("m")
         );
         let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
         let query = names.iter().fold(query, sqlx::query::Query::bind);
