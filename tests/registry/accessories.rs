@@ -184,3 +184,23 @@ async fn what_belongs_to_nothing_else_is_listed() -> anyhow::Result<()> {
     assert!(field(&left, "digest").contains(&json!(sha256(&about))));
     Ok(())
 }
+
+#[tokio::test]
+async fn who_wants_no_tags_is_told_of_none() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    client.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let artifacts = format!("{REPO}/artifacts");
+    for path in [&artifacts, "/projects/team/artifacts"] {
+        for (asked, expected) in [("", 1), ("?with_tag=true", 1), ("?with_tag=false", 0)] {
+            let found = get(client, &format!("{path}{asked}")).await?;
+            let tags = field(&found[0]["tags"], "name");
+            assert_eq!(tags.len(), expected, "{path}{asked}");
+        }
+    }
+    let one = get(client, &format!("{artifacts}/v1?with_tag=false")).await?;
+    assert_eq!(one["tags"], json!([]));
+    let tags = get(client, &format!("{artifacts}/v1/tags?with_tag=false")).await?;
+    assert_eq!(field(&tags, "name"), ["v1"]);
+    Ok(())
+}

@@ -158,7 +158,7 @@ const HISTORY: Asks = Asks {
     filters: &[],
     others: &[],
 };
-/// What Harbor's clients may want to see of artifacts or not. What costs nothing is shown in any case.
+/// What Harbor's clients may want to see of artifacts or not. Labels are shown in any case.
 const WITH: &[&str] = &[
     "with_tag",
     "with_label",
@@ -262,8 +262,7 @@ async fn artifacts(
         if artifacts.total == 0 && !meta.has_repo(&repo).await? {
             return Err(unknown_repo(&repo));
         }
-        relate(&admin, &project, &mut artifacts.rows).await?;
-        attributes::complete(&admin.registry, &mut artifacts.rows).await;
+        complete(&admin, &project, &mut artifacts.rows).await?;
         Ok(admin.page(&listing, artifacts))
     })
     .await
@@ -284,8 +283,7 @@ async fn artifacts_of_project(
         if artifacts.total == 0 {
             found(&admin, &project).await?;
         }
-        relate(&admin, &project, &mut artifacts.rows).await?;
-        attributes::complete(&admin.registry, &mut artifacts.rows).await;
+        complete(&admin, &project, &mut artifacts.rows).await?;
         Ok(admin.page(&listing, artifacts))
     })
     .await
@@ -317,19 +315,32 @@ pub(super) async fn info(
     info.ok_or_else(|| unknown_manifest(&repo, &Reference::Digest(digest)))
 }
 
+/// Whether something is asked for that a parameter speaks of.
+fn is_wanted(admin: &Admin, param: &str, unless_said: bool) -> bool {
+    admin.param(param).map_or(unless_said, |is| is == "true")
+}
+
 /// Has artifacts say what is about them and which rules hold their tags, where that is asked for.
 async fn relate(admin: &Admin, project: &str, artifacts: &mut [Artifact]) -> Result<(), Error> {
     let meta = admin.registry.meta();
-    let is_wanted =
-        |param: &str, unless_said| admin.param(param).map_or(unless_said, |is| is == "true");
-    if is_wanted("with_accessory", true) {
+    if is_wanted(admin, "with_accessory", true) {
         for artifact in artifacts.iter_mut() {
             meta.add_accessories(artifact).await?;
         }
     }
-    if is_wanted("with_immutable_status", false) {
+    if is_wanted(admin, "with_immutable_status", false) {
         meta.mark_immutable(project, artifacts).await?;
     }
+    Ok(())
+}
+
+/// Has artifacts say all that is asked for, and what they say of themselves.
+async fn complete(admin: &Admin, project: &str, artifacts: &mut [Artifact]) -> Result<(), Error> {
+    if !is_wanted(admin, "with_tag", true) {
+        artifacts.iter_mut().for_each(|one| one.tags.clear());
+    }
+    relate(admin, project, artifacts).await?;
+    attributes::complete(&admin.registry, artifacts).await;
     Ok(())
 }
 
@@ -339,9 +350,7 @@ async fn show_artifact(
 ) -> Outcome<Json<Artifact>> {
     answer(&admin, async {
         let mut artifact = info(&admin, place.clone()).await?;
-        let one = std::slice::from_mut(&mut artifact);
-        relate(&admin, &place.0, one).await?;
-        attributes::complete(&admin.registry, one).await;
+        complete(&admin, &place.0, std::slice::from_mut(&mut artifact)).await?;
         Ok(Json(artifact))
     })
     .await
