@@ -43,6 +43,7 @@ mod replicas;
 mod retention;
 mod revoked;
 mod schedule;
+mod running;
 mod serve;
 mod shared;
 mod site;

@@ -340,9 +340,25 @@ mod tests {
         assert_eq!(all["duration"], -1);
         // What robots have of which nothing is said.
         assert_eq!(body("create-robot ci --project team")["duration"], 0);
-        for typed in ["", " --all-projects --project team"] {
+        for typed in [
+            "",
+            " --all-projects --project team",
+            " --running --project team",
+            " --running --allow pull",
+        ] {
             let words = format!("registry create-robot ci{typed}");
             assert!(Typed::try_parse_from(words.split(' ')).is_err(), "{words}");
         }
+        let access = json!([{"resource": "running", "action": "update"}]);
+        let says = json!({"kind": "system", "namespace": "/", "access": access});
+        let cron = body("create-robot cron --running");
+        assert_eq!(cron["permissions"], json!([says]));
+        let pulls = json!({"project": "team", "actions": ["pull"]});
+        let both = body("set-permissions 7 team --running");
+        assert_eq!(both["permissions"], json!([pulls, says]));
+        assert_eq!(
+            body("set-permissions 7 --running")["permissions"],
+            json!([says])
+        );
     }
 }

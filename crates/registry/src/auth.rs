@@ -33,7 +33,7 @@ use login::{Named, usable_account, usable_robot};
 pub(crate) use mirrored::mirrored;
 use password::Passwords;
 pub(crate) use password::{generate, hash};
-pub(crate) use role::{Action, Permission, Role, Said};
+pub(crate) use role::{Action, Permission, Role, SYSTEM, Said};
 use rotation::Lookups;
 pub(crate) use rotation::{rotate, run};
 pub(crate) use service::{challenge, external_url, log_in_challenge, routes};
@@ -134,6 +134,14 @@ impl Caller {
         match self {
             Self::Robot { expires_ms, .. } => expires_ms.map(|at| at / 1000),
             _ => None,
+        }
+    }
+
+    /// Whether it is a robot that may do this with the registry as a whole.
+    pub(crate) fn was_given(&self, access: (&str, &str)) -> bool {
+        match self {
+            Self::Robot { permissions, .. } => permissions.iter().any(|given| given.gives(access)),
+            Self::Everyone | Self::Anonymous | Self::Account(_) | Self::Token { .. } => false,
         }
     }
 

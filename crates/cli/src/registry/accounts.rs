@@ -87,7 +87,13 @@ pub enum AccountCommand {
         #[command(flatten)]
         reach: Reach,
         /// What it may do
-        #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
+        #[arg(
+            long,
+            value_enum,
+            value_delimiter = ',',
+            default_value = "pull",
+            conflicts_with = "running"
+        )]
         allow: Vec<Action>,
         /// Days until it expires, -1 for never; without it as many as robot_token_duration says, which
         /// `configuration` shows
@@ -104,8 +110,11 @@ pub enum AccountCommand {
         /// Its number
         id: i64,
         /// Where: a project, or * for all
-        #[arg(required = true)]
+        #[arg(required_unless_present = "running")]
         projects: Vec<String>,
+        /// Whether it may say what clusters run
+        #[arg(long)]
+        running: bool,
         /// What it may do there
         #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
         allow: Vec<Action>,
@@ -137,6 +146,9 @@ pub struct Reach {
     /// In every project, also in those that are made later
     #[arg(long)]
     pub all_projects: bool,
+    /// In none: all that it may is to say what clusters run, as set-running does
+    #[arg(long)]
+    pub running: bool,
 }
 
 /// What a robot may do.
@@ -211,16 +223,17 @@ impl AccountCommand {
                 reach,
                 allow,
                 days,
-            } => create_robot(&name, reach.project.as_deref(), &allow, days),
+            } => create_robot(&name, reach, &allow, days),
             Self::RenewRobot { id } => Asked::of(Method::PATCH, format!("/robots/{id}"), None),
             Self::SetPermissions {
                 id,
                 projects,
+                running,
                 allow,
             } => {
-                let actions: Vec<String> = allow.iter().map(word).collect();
-                let permission = |project: &String| json!({"project": project, "actions": actions});
-                let permissions: Vec<Value> = projects.iter().map(permission).collect();
+                let given = projects.iter().map(|project| permission(project, &allow));
+                let given = given.chain(running.then(says_what_runs));
+                let permissions: Vec<Value> = given.collect();
                 Asked::put(format!("/robots/{id}"), json!({"permissions": permissions}))
             }
             Self::DisableRobot { id } => disable_robot(id, true),
@@ -230,14 +243,30 @@ impl AccountCommand {
     }
 }
 
-fn create_robot(name: &str, project: Option<&str>, allow: &[Action], days: Option<i64>) -> Asked {
+/// What a robot may do in a project.
+fn permission(project: &str, allow: &[Action]) -> Value {
     let actions: Vec<String> = allow.iter().map(word).collect();
+    json!({"project": project, "actions": actions})
+}
+
+/// That a robot may say what clusters run.
+fn says_what_runs() -> Value {
+    let access = json!([{"resource": "running", "action": "update"}]);
+    json!({"kind": "system", "namespace": "/", "access": access})
+}
+
+fn create_robot(name: &str, reach: Reach, allow: &[Action], days: Option<i64>) -> Asked {
+    let project = reach.project;
+    let given = match reach.running {
+        true => says_what_runs(),
+        false => permission(project.as_deref().unwrap_or("*"), allow),
+    };
     let body = json!({
         "name": name,
         "project": project,
         // As many as the registry gives where nobody says anything.
         "duration": days.unwrap_or(0),
-        "permissions": [{"project": project.unwrap_or("*"), "actions": actions}],
+        "permissions": [given],
     });
     Asked::post("/robots", body)
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::LINK;
+use reqwest::header::{HeaderMap, LINK, WARNING};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::RegistryArgs;
 use crate::error::CliError;
 use crate::tls::{self, TlsArgs};
+use crate::writeln_stderr;
 
 /// What all paths begin with.
 const PREFIX: &str = "/api/v2.0";
@@ -171,7 +172,12 @@ impl Client {
             request = request.json(&body);
         }
         match request.send().await {
-            Ok(answer) => Ok((url, answer)),
+            Ok(answer) => {
+                for warning in warnings(answer.headers()) {
+                    let _ = writeln_stderr(&format!("Warning: {warning}"));
+                }
+                Ok((url, answer))
+            }
             Err(error) => Err(CliError::unreachable(&url, &error)),
         }
     }
@@ -260,6 +266,13 @@ fn login(
     }
 }
 
+/// What an answer warns of, each as the header `Warning` has it: `299 - "..."`.
+fn warnings(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let all = headers.get_all(WARNING).into_iter();
+    let said = all.filter_map(|value| value.to_str().ok());
+    said.map(|text| text.split('"').nth(1).unwrap_or(text))
+}
+
 /// The path of the next page, as the header `Link` has it: `</api/v2.0/...>; rel="next"`. A proxy may
 /// have what it begins with elsewhere.
 fn following(link: &str) -> Option<String> {
@@ -296,6 +309,15 @@ mod tests {
             assert!(login(Some("ann"), nobody).is_err());
             assert!(login(nobody, Some("secret")).is_err());
         }
+    }
+
+    #[test]
+    fn an_answer_warns_in_its_headers() {
+        let mut headers = HeaderMap::new();
+        for value in ["299 - \"one\"", "two"] {
+            headers.append(WARNING, value.parse().unwrap());
+        }
+        assert!(warnings(&headers).eq(["one", "two"]));
     }
 
     #[test]

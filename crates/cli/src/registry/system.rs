@@ -76,7 +76,7 @@ pub enum SystemCommand {
         list: ListArgs,
     },
     /// Say what a cluster runs, which retention then leaves alone for a day: an image with its digest
-    /// in each line of standard input
+    /// in each line of standard input; a robot of `create-robot --running` may do that too
     SetRunning {
         /// The cluster
         cluster: String,

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::robots::ACCESS;
+use super::robots::{ACCESS, SYSTEM_ACCESS};
 use super::{Admin, Operations, Outcome, answer};
 use crate::auth::{self, Said};
 use crate::health;
@@ -186,9 +186,10 @@ struct Permissions {
 }
 
 async fn permissions(_admin: Admin) -> Json<Permissions> {
-    let given = ACCESS.map(|(resource, action, ..)| Said::new(resource, action));
+    let project = ACCESS.map(|(resource, action, ..)| Said::new(resource, action));
+    let system = SYSTEM_ACCESS.map(|(resource, action)| Said::new(resource, action));
     Json(Permissions {
-        project: given.into(),
-        system: Vec::new(),
+        project: project.into(),
+        system: system.into(),
     })
 }

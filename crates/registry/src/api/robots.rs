@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::answers::{At, Created};
 use super::projects::{named, owner};
 use super::query::{Asks, Page, Shorthand, wanted};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, wrong};
-use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role, Said};
+use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, running, wrong};
+use crate::auth::{self, Action, Permission, ROBOT_PREFIX, Role, SYSTEM, Said};
 use crate::error::{Code, Error};
 use crate::meta::{
     CreateRobot, Event, Operand, ROBOT_COLUMNS, ROBOT_PROJECT, RobotFate, RobotInfo, Test, Time,
@@ -91,7 +91,8 @@ fn lifetime_ms(admin: &Admin, days: i64) -> Result<Option<i64>, Error> {
     }
 }
 
-/// What a robot is to do in a project: `actions`, or `access` as Harbor has it.
+/// What a robot is to do in a project, as `actions`, or `access` as Harbor has it; or, of the kind
+/// `system`, with the registry as a whole.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "RobotPermissionReq")]
 #[serde(default, deny_unknown_fields)]
@@ -129,15 +130,13 @@ pub(super) const ACCESS: [(&str, &str, Action, bool); 21] = [
     ("tag", "delete", Action::Delete, false),
 ];
 
+/// What a robot of the system can be given with the registry as a whole.
+pub(super) const SYSTEM_ACCESS: [(&str, &str); 1] = [running::UPDATE];
+
 /// What something in Harbor's words is here, and whether it is all of that.
 fn meaning(said: &Said) -> Option<(Action, bool)> {
-    let is_allowed = said
-        .effect
-        .as_deref()
-        .is_none_or(|effect| effect == "allow");
-    let mut known = ACCESS.iter().filter(|_| is_allowed);
-    let found =
-        known.find(|(resource, action, ..)| (*resource, *action) == (&said.resource, &said.action));
+    let mut known = ACCESS.iter();
+    let found = known.find(|(resource, action, ..)| said.is((resource, action)));
     found.map(|(_, _, action, whole)| (*action, *whole))
 }
 
@@ -154,19 +153,47 @@ impl Wanted {
     /// # Errors
     /// If it asks for what cannot be given: who gets less than he asks for shall know.
     fn permission(self) -> Result<Permission, Error> {
-        if self.kind.as_deref().is_some_and(|kind| kind != "project") {
-            return Err(wrong("a robot has permissions of the kind `project` only"));
-        }
-        let project = self.project.or(self.namespace);
-        let project = project.ok_or_else(|| wrong("a permission is for a `namespace`"))?;
-        if project != "*" {
-            check_component("a project", &project)?;
-        }
         if self.access.len() > ACCESS.len() {
             return Err(wrong(format!(
                 "`access` has at most {} of them",
                 ACCESS.len()
             )));
+        }
+        match self.kind.as_deref() {
+            None | Some("project") => self.in_project(),
+            Some("system") => self.of_system(),
+            Some(kind) => Err(wrong(format!("kind={kind}: it is `project` or `system`"))),
+        }
+    }
+
+    fn of_system(self) -> Result<Permission, Error> {
+        let place = self.project.or(self.namespace);
+        if place.is_some_and(|place| place != SYSTEM) {
+            return Err(wrong(format!(
+                "a permission of the kind `system` is for the namespace `{SYSTEM}`"
+            )));
+        }
+        let is_known = |said: &Said| SYSTEM_ACCESS.iter().any(|known| said.is(*known));
+        let is_all_known = self.access.iter().all(is_known);
+        if self.access.is_empty() || !self.actions.is_empty() || !is_all_known {
+            let known = SYSTEM_ACCESS.map(|(resource, action)| format!("{resource}:{action}"));
+            return Err(wrong(format!(
+                "a permission of the kind `system` has `access`, and of that there is {}",
+                known.join(", ")
+            )));
+        }
+        Ok(Permission {
+            project: SYSTEM.to_owned(),
+            actions: Vec::new(),
+            access: self.access,
+        })
+    }
+
+    fn in_project(self) -> Result<Permission, Error> {
+        let project = self.project.or(self.namespace);
+        let project = project.ok_or_else(|| wrong("a permission is for a `namespace`"))?;
+        if project != "*" {
+            check_component("a project", &project)?;
         }
         let asked = [self.actions, whole(&self.access)].concat();
         let actions = Action::ALL
@@ -222,7 +249,9 @@ fn project_of(
     match (level, permissions) {
         (None, _) => Ok(project),
         (Some("system"), _) => Ok(None),
-        (Some("project"), [only]) => Ok(Some(project.unwrap_or_else(|| only.project.clone()))),
+        (Some("project"), [only]) if !only.is_system() => {
+            Ok(Some(project.unwrap_or_else(|| only.project.clone())))
+        }
         (Some("project"), _) => Err(wrong(
             "a project's robot has one permission, for its project",
         )),
@@ -301,11 +330,13 @@ struct Robot {
     update_time: Time,
 }
 
-/// What a robot may do in a project, or in all (`*`), in our words and in Harbor's.
+/// What a robot may do in a project, in all (`*`), or with the registry as a whole (`/`), in our words
+/// and in Harbor's.
 #[derive(Debug, Serialize, JsonSchema)]
 struct RobotPermission {
     project: String,
     actions: Vec<Action>,
+    #[schemars(extend("enum" = ["project", "system"]))]
     kind: &'static str,
     namespace: String,
     access: Vec<Said>,
@@ -316,7 +347,10 @@ impl RobotPermission {
         Self {
             project: permission.project.clone(),
             actions: permission.actions.clone(),
-            kind: "project",
+            kind: match permission.is_system() {
+                true => "system",
+                false => "project",
+            },
             namespace: permission.project.clone(),
             access: said(permission),
         }

@@ -96,15 +96,25 @@ impl Said {
             effect: None,
         }
     }
+
+    /// Whether it is this that is given: a resource, and what may be done with it.
+    pub(crate) fn is(&self, (resource, action): (&str, &str)) -> bool {
+        let effect = self.effect.as_deref();
+        effect.is_none_or(|effect| effect == "allow")
+            && (self.resource.as_str(), self.action.as_str()) == (resource, action)
+    }
 }
 
-/// What a robot may do, in one project or in all (`*`).
+/// What stands for a project's name in what a robot may do with the registry as a whole, as in Harbor.
+pub(crate) const SYSTEM: &str = "/";
+
+/// What a robot may do, in one project, in all (`*`), or with the registry as a whole (`/`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Permission {
     pub(crate) project: String,
     pub(crate) actions: Vec<Action>,
-    /// How that was said; nothing if it was in our words.
+    /// How that was said; nothing if it was in our words. With the registry as a whole it is all there is.
     #[serde(skip)]
     pub(crate) access: Vec<Said>,
 }
@@ -112,6 +122,16 @@ pub(crate) struct Permission {
 impl Permission {
     pub(crate) fn allows(&self, project: &str, action: Action) -> bool {
         (self.project == "*" || self.project == project) && self.actions.contains(&action)
+    }
+
+    /// Whether it is about the registry as a whole.
+    pub(crate) fn is_system(&self) -> bool {
+        self.project == SYSTEM
+    }
+
+    /// Whether it allows this with the registry as a whole.
+    pub(crate) fn gives(&self, access: (&str, &str)) -> bool {
+        self.is_system() && self.access.iter().any(|said| said.is(access))
     }
 }
 
@@ -142,5 +162,14 @@ mod tests {
         assert!(permission.allows("a", Action::Pull));
         assert!(!permission.allows("a", Action::Push));
         assert!(!permission.allows("b", Action::Pull));
+        let (runs, other) = (("running", "update"), ("running", "delete"));
+        let of = |project: &str| Permission {
+            project: project.to_owned(),
+            actions: Vec::new(),
+            access: vec![Said::new(runs.0, runs.1)],
+        };
+        assert!(of(SYSTEM).gives(runs) && !of(SYSTEM).gives(other));
+        assert!(!of("a").gives(runs) && !of("*").gives(runs));
+        assert!(!of(SYSTEM).allows(SYSTEM, Action::Pull));
     }
 }

@@ -1,5 +1,7 @@
 //! Accounts of people, and robots.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde_json::json;
 use sqlx::Row;
@@ -9,7 +11,7 @@ use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::robots::Profile;
-use crate::auth::{Permission, Role};
+use crate::auth::{Permission, Role, Said};
 use crate::error::{Code, Error};
 use crate::who::Who;
 
@@ -100,14 +102,15 @@ impl Meta {
 
     async fn read_robot(&self, name: &str) -> Result<Option<Robot>, Error> {
         let found = bound!(
-            "SELECT name, secret, permissions, disabled, expires_ms FROM robot WHERE name = $1",
+            "SELECT name, secret, permissions, disabled, expires_ms, access FROM robot \
+             WHERE name = $1",
             name,
         );
         let robot = |row: &sqlx::any::AnyRow| {
             Ok(Robot {
                 name: row.try_get(0)?,
                 secret: row.try_get(1)?,
-                permissions: permissions(&row.try_get::<String, _>(2)?),
+                permissions: permissions(row.try_get(2)?, row.try_get(5)?),
                 is_disabled: row.try_get::<i64, _>(3)? != 0,
                 expires_ms: row.try_get(4)?,
             })
@@ -157,9 +160,15 @@ impl Meta {
     }
 }
 
-/// What cannot be read allows nothing.
-pub(super) fn permissions(json: &str) -> Vec<Permission> {
-    serde_json::from_str(json).unwrap_or_default()
+/// What a robot may do, and how that was said, by project. What cannot be read allows nothing.
+pub(super) fn permissions(json: &str, said: Option<&str>) -> Vec<Permission> {
+    let mut permissions: Vec<Permission> = serde_json::from_str(json).unwrap_or_default();
+    let said = said.and_then(|json| serde_json::from_str(json).ok());
+    let mut said: BTreeMap<String, Vec<Said>> = said.unwrap_or_default();
+    for permission in &mut permissions {
+        permission.access = said.remove(&permission.project).unwrap_or_default();
+    }
+    permissions
 }
 
 /// Makes an account.

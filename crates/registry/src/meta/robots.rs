@@ -124,19 +124,11 @@ pub(crate) const ROBOT_COLUMNS: &[Column] = &[
 ];
 
 fn robot(row: &sqlx::any::AnyRow) -> Result<RobotInfo, sqlx::Error> {
-    let mut permissions = permissions(&row.try_get::<String, _>(3)?);
-    let said: Option<String> = row.try_get(9)?;
-    let said =
-        said.and_then(|json| serde_json::from_str::<BTreeMap<String, Vec<Said>>>(&json).ok());
-    let mut said = said.unwrap_or_default();
-    for permission in &mut permissions {
-        permission.access = said.remove(&permission.project).unwrap_or_default();
-    }
     Ok(RobotInfo {
         id: row.try_get(0)?,
         name: row.try_get(1)?,
         project: row.try_get(2)?,
-        permissions,
+        permissions: permissions(row.try_get(3)?, row.try_get(9)?),
         is_disabled: row.try_get::<i64, _>(4)? != 0,
         expires_ms: row.try_get(5)?,
         created_ms: row.try_get(6)?,
@@ -297,7 +289,7 @@ pub(super) async fn forget_project(tx: &mut Tx<'_>, project: &str) -> Result<(),
     let found = bound!("SELECT id, permissions FROM robot WHERE project_id IS NULL");
     for row in found.fetch_all(&mut *tx.conn).await? {
         let (id, text): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        let mut left = permissions(&text);
+        let mut left = permissions(&text, None);
         let count = left.len();
         left.retain(|permission| permission.project != project);
         if left.len() == count {
@@ -389,13 +381,16 @@ async fn robot_in(tx: &mut Tx<'_>, id: i64) -> Result<Option<RobotInfo>, sqlx::E
 
 /// What the records of a robot tell of it: among others what it may do, by project.
 fn told(robot: &RobotInfo) -> Value {
-    let mut permissions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut permissions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for given in &robot.permissions {
-        let actions = given.actions.iter().map(|action| action.name());
-        permissions
-            .entry(&given.project)
-            .or_default()
-            .extend(actions);
+        let all = permissions.entry(&given.project).or_default();
+        all.extend(given.actions.iter().map(|action| action.name().to_owned()));
+        let system = given.access.iter().filter(|_| given.is_system());
+        all.extend(system.map(
+            |Said {
+                 resource, action, ..
+             }| format!("{resource}:{action}"),
+        ));
     }
     json!({
         "permissions": permissions,
