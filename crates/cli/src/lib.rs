@@ -35,8 +35,8 @@ pub use args::{
 pub use error::CliError;
 pub use registry::{
     AccountCommand, Action, ApplyArgs, ContentCommand, GroupCommand, Kept, ListArgs, PolicyCommand,
-    ProjectCommand, Reach, RegistryArgs, RegistryCommand, Role, Switch, SystemCommand,
-    UpstreamCommand, Visibility,
+    ProjectCommand, REGISTRY_VARIABLES, Reach, RegistryArgs, RegistryCommand, Role, Switch,
+    SystemCommand, UpstreamCommand, Visibility,
 };
 
 /// What to ask.

@@ -35,6 +35,14 @@ pub use upstreams::UpstreamCommand;
 
 use crate::error::CliError;
 
+const ADDR: &str = "SKALD_REGISTRY_ADDR";
+const USERNAME: &str = "SKALD_REGISTRY_USERNAME";
+const PASSWORD: &str = "SKALD_REGISTRY_PASSWORD";
+const CA_CERT: &str = "SKALD_REGISTRY_CA_CERT";
+/// Variables of the environment that are read here. They are named as keys of the configuration are, and
+/// are none.
+pub const REGISTRY_VARIABLES: [&str; 4] = [ADDR, USERNAME, PASSWORD, CA_CERT];
+
 /// Where the registry is and who asks.
 #[derive(Clone, Debug, Args)]
 pub struct RegistryArgs {
@@ -42,7 +50,7 @@ pub struct RegistryArgs {
     #[arg(
         long,
         global = true,
-        env = "SKALD_REGISTRY_ADDR",
+        env = ADDR,
         default_value = "http://127.0.0.1:5000",
         value_name = "URL"
     )]
@@ -51,7 +59,7 @@ pub struct RegistryArgs {
     #[arg(
         long,
         global = true,
-        env = "SKALD_REGISTRY_USERNAME",
+        env = USERNAME,
         value_name = "NAME"
     )]
     pub username: Option<String>,
@@ -59,7 +67,7 @@ pub struct RegistryArgs {
     #[arg(
         long,
         global = true,
-        env = "SKALD_REGISTRY_PASSWORD",
+        env = PASSWORD,
         hide_env_values = true
     )]
     pub password: Option<String>,
@@ -67,7 +75,7 @@ pub struct RegistryArgs {
     #[arg(
         long,
         global = true,
-        env = "SKALD_REGISTRY_CA_CERT",
+        env = CA_CERT,
         value_name = "FILE"
     )]
     pub ca_cert: Option<PathBuf>,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Target;
 use crate::agent_reload::{Keeper, Reloader};
-use crate::app::{EXIT_USAGE, fail};
+use crate::app::{EXIT_USAGE, fail, warn_of_unknown};
 use crate::args::AgentArgs;
 use crate::process::{STOP_SOON, profile};
 
@@ -110,12 +110,7 @@ fn listen_addr(config: &Config) -> Result<Option<ListenAddr>, ConfigError> {
 fn serve(loaded: Loaded<Config>, args: &AgentArgs) -> anyhow::Result<()> {
     server::raise_open_files_limit();
     let telemetry = Telemetry::init(&log_config(&loaded.config)?, None)?;
-    for name in &loaded.unknown_environment {
-        tracing::warn!(
-            name,
-            "this variable of the environment sets no key of the configuration"
-        );
-    }
+    warn_of_unknown(&loaded.unknown_environment);
     for key in loaded.config.without_effect() {
         tracing::warn!(key, "this key of the configuration has no effect here");
     }

@@ -219,6 +219,18 @@ fn open_overrides(
     })
 }
 
+/// Warns of variables that set nothing here, but for those of the command line, which may be in the
+/// same shell.
+pub(crate) fn warn_of_unknown(variables: &[String]) {
+    let is_of_client = |name: &str| cli::REGISTRY_VARIABLES.contains(&name);
+    for name in variables.iter().filter(|name| !is_of_client(name)) {
+        tracing::warn!(
+            name,
+            "this variable of the environment sets no key of the configuration"
+        );
+    }
+}
+
 fn serve_until_stopped(
     target: Target,
     args: &ServeArgs,
@@ -230,12 +242,7 @@ fn serve_until_stopped(
     server::raise_open_files_limit();
     let data_dir = DataDir::open(&config.data_dir)?;
     let telemetry = Telemetry::init(&config.server.log, Some(&data_dir.path().join("log")))?;
-    for name in loaded.unknown_environment {
-        tracing::warn!(
-            name,
-            "this variable of the environment sets no key of the configuration"
-        );
-    }
+    warn_of_unknown(&loaded.unknown_environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK_BYTES)
         .enable_all()

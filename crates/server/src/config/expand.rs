@@ -148,6 +148,15 @@ impl<'e> Variables<'e> {
     }
 }
 
+/// Whether the text of a file asks for a variable, be it in a comment.
+pub(super) fn asks_for(text: &str, name: &str) -> bool {
+    let mut asked = text.split("${").skip(1);
+    asked.any(|asked| {
+        let rest = asked.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with('}') || rest.starts_with(":-"))
+    })
+}
+
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::environment::{Environment, apply};
-use super::expand::{ExpandError, Unset, expand};
+use super::expand::{ExpandError, Unset, asks_for, expand};
 use super::nulls::Nulls;
 
 /// The largest configuration file.
@@ -69,7 +69,8 @@ impl ConfigError {
 pub struct Loaded<T> {
     /// The configuration, before flags.
     pub config: T,
-    /// Variables that begin with `SKALD_` but name no key; worth a warning once there is a log.
+    /// Variables that begin with `SKALD_` but name no key, and that the file does not ask for; worth a
+    /// warning once there is a log.
     pub unknown_environment: Vec<String>,
 }
 
@@ -96,18 +97,20 @@ pub fn load_with<T>(
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let (document, config) = match file {
+    let (text, document, config) = match file {
         Some(path) => {
-            let document = expanded(path, &read(path)?, environment, unset)?;
+            let text = read(path)?;
+            let document = expanded(path, &text, environment, unset)?;
             let config = parse_expanded(path, &document)?;
-            (document, config)
+            (text, document, config)
         }
-        None => (String::new(), T::default()),
+        None => (String::new(), String::new(), T::default()),
     };
     let applied = apply(&document, config, environment)?;
+    let unknown = applied.unknown.into_iter();
     Ok(Loaded {
         config: applied.config,
-        unknown_environment: applied.unknown,
+        unknown_environment: unknown.filter(|name| !asks_for(&text, name)).collect(),
     })
 }
 
@@ -192,6 +195,22 @@ mod tests {
             model::units::DurationNs::from_secs(60)
         );
         assert_eq!(config.log.level.to_string(), "debug");
+    }
+
+    #[test]
+    fn variables_that_set_no_key_are_told_unless_the_file_asks_for_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "http_listen: ${SKALD_HOST:-127.0.0.1}:4000\n# ${SKALD_LATER}\n";
+        std::fs::write(file.path(), text).unwrap();
+        let names = ["SKALD_HOST", "SKALD_LATER", "SKALD_HOS", "SKALD_HTTP_LISTE"];
+        let environment = Environment::from_pairs(names.map(|name| (name, "127.0.0.2")));
+        let loaded: Loaded<Config> = load(Some(file.path()), &environment).unwrap();
+        assert_eq!(
+            loaded.unknown_environment,
+            ["SKALD_HOS", "SKALD_HTTP_LISTE"]
+        );
+        let loaded: Loaded<Config> = load(None, &environment).unwrap();
+        assert_eq!(loaded.unknown_environment.len(), names.len());
     }
 
     #[test]
