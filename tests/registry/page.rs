@@ -23,6 +23,20 @@ async fn a_page_shows_what_there_is_and_loads_nothing_of_others() -> anyhow::Res
         // An address with a login in it is no address for a browser to ask of a page.
         let text = part.text().await?;
         assert!(!text.contains("fetch(") || text.contains("fetch(location.origin +"));
+        // Every list is shown by pages.
+        assert!(!text.contains("page_size=1"), "{name}");
+    }
+    // Browsers look for an icon, also where the page names none.
+    assert!(page.contains("icon.svg"));
+    for path in ["/ui/icon.svg", "/favicon.ico"] {
+        let icon = client.request(Method::GET, path).send().await?;
+        assert_eq!(
+            (
+                icon.status().as_u16(),
+                header(&icon, "content-type")?.as_str()
+            ),
+            (200, "image/svg+xml")
+        );
     }
     // A browser asks who it is that looks.
     let asked = client

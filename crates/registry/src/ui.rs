@@ -15,7 +15,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// The page, its script and its style.
+/// Its icon.
+const ICON: &str = include_str!("ui/icon.svg");
+
+/// The page, its script, its style and its icon, which browsers also look for where they always have.
 pub(crate) fn routes() -> Router<Registry> {
     let files = [
         (
@@ -25,6 +28,8 @@ pub(crate) fn routes() -> Router<Registry> {
         ),
         ("/ui/page.js", "text/javascript", include_str!("ui/page.js")),
         ("/ui/page.css", "text/css", include_str!("ui/page.css")),
+        ("/ui/icon.svg", "image/svg+xml", ICON),
+        ("/favicon.ico", "image/svg+xml", ICON),
     ];
     let to_page = get(async || Redirect::temporary("/ui/"));
     let routes = Router::new()

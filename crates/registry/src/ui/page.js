@@ -29,6 +29,8 @@ function bytes(count) {
 }
 
 const when = (text) => (text ? new Date(text).toLocaleString() : "never");
+/** As a part of a path, or a filter, which the API decodes twice. */
+const twice = (text) => encodeURIComponent(encodeURIComponent(text));
 const link = (text, ...parts) =>
   make("a", { href: "#" + parts.map(encodeURIComponent).join("/") }, text);
 
@@ -43,21 +45,44 @@ function table(heads, rows) {
     make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell("td"))))));
 }
 
-/** Pages of a list, one after the other. */
-function more(page, count) {
-  const at = location.hash.split("?")[0];
-  const to = (number, text) => make("a", { href: `${at}?page=${number}` }, text);
-  return make("p", {},
-    page > 1 ? to(page - 1, "earlier ") : null,
-    count === PAGE ? to(page + 1, "more") : null);
+/** What of a list is looked at, as the page's address says: which page, and of what has this in its name. */
+function looked(query) {
+  const asked = new URLSearchParams(query);
+  return { page: Number(asked.get("page")) || 1, part: asked.get("part") ?? "" };
 }
 
-async function projects() {
-  const all = await ask("/projects?page_size=1000");
+/** The same as the management API is asked for it, which looks for the part in `column`. */
+function wanted({ page, part }, column) {
+  const filter = part === "" ? "" : `&q=${twice(`${column}=~${part}`)}`;
+  return `page=${page}&page_size=${PAGE}${filter}`;
+}
+
+/** The address of another part of the list that is looked at. */
+const other = (look) => "#" + location.hash.slice(1).split("?")[0] + "?" + new URLSearchParams(look);
+
+/** A box for a part of a name, and the list of what has it, by pages. */
+function list(look, what, heads, rows) {
+  const box = make("input", { type: "search", value: look.part, placeholder: `Part of ${what}` });
+  box.addEventListener("change", () => { location.hash = other({ page: 1, part: box.value }); });
+  const to = (page, text) => make("a", { href: other({ ...look, page }) }, text);
+  return [
+    make("p", {}, box),
+    table(heads, rows),
+    make("p", {},
+      look.page > 1 ? to(look.page - 1, "earlier ") : null,
+      rows.length === PAGE ? to(look.page + 1, "more") : null),
+  ];
+}
+
+async function projects(look) {
+  const all = await ask("/projects?" + wanted(look, "name"));
   const quotas = new Map();
-  // Administrators only may see these.
-  const known = await ask("/quotas?page_size=1000").catch(() => []);
-  for (const quota of known) quotas.set(quota.ref.name, quota);
+  if (all.length > 0) {
+    const of = twice(`reference_id={${all.map((project) => project.project_id).join(" ")}}`);
+    // Administrators only may see these.
+    const known = await ask(`/quotas?page_size=${PAGE}&q=${of}`).catch(() => []);
+    for (const quota of known) quotas.set(quota.ref.name, quota);
+  }
   const room = (project) => {
     const quota = quotas.get(project.name);
     if (!quota) return "";
@@ -66,7 +91,8 @@ async function projects() {
     const meter = make("meter", { min: 0, max: hard, value: used, high: hard * 0.85 });
     return [meter, `${bytes(used)} of ${bytes(hard)}`];
   };
-  return table(["Project", "Who may pull", "Repositories#", "Bytes", "Since"], all.map((project) => [
+  const heads = ["Project", "Who may pull", "Repositories#", "Bytes", "Since"];
+  return list(look, "a project's name", heads, all.map((project) => [
     link(project.name, project.name),
     project.metadata.public === "true" ? "everybody" : "members",
     String(project.repo_count),
@@ -75,57 +101,51 @@ async function projects() {
   ]));
 }
 
-async function repositories(project, page) {
+async function repositories(look, project) {
   const name = encodeURIComponent(project);
-  const all = await ask(`/projects/${name}/repositories?page=${page}&page_size=${PAGE}`);
+  const all = await ask(`/projects/${name}/repositories?${wanted(look, "name")}`);
   const rest = (repo) => repo.name.slice(project.length + 1) || BARE;
-  return [
-    table(["Repository", "Artifacts#", "Since"], all.map((repo) => [
-      link(repo.name, project, rest(repo)),
-      String(repo.artifact_count),
-      when(repo.creation_time),
-    ])),
-    more(page, all.length),
-  ];
+  return list(look, "a repository's name", ["Repository", "Artifacts#", "Since"], all.map((repo) => [
+    link(repo.name, project, rest(repo)),
+    String(repo.artifact_count),
+    when(repo.creation_time),
+  ]));
 }
 
-async function artifacts(project, repository, page) {
-  const name = encodeURIComponent(encodeURIComponent(repository));
-  const path = `/projects/${encodeURIComponent(project)}/repositories/${name}/artifacts`;
-  const all = await ask(`${path}?page=${page}&page_size=${PAGE}`);
+async function artifacts(look, project, repository) {
+  const path = `/projects/${encodeURIComponent(project)}/repositories/${twice(repository)}/artifacts`;
+  const all = await ask(`${path}?${wanted(look, "tags")}`);
   const path_in_host = repository === BARE ? project : `${project}/${repository}`;
   const image = `${location.host}/${path_in_host}`;
-  return [
-    table(["Tags", "Digest", "Kind", "Size#", "Pushed", "Pulled"], all.map((artifact) => [
-      [
-        artifact.tags.map((tag) => make("span", { class: "tag" }, tag.name)),
-        artifact.labels.map((label) => make("span", { class: "label" }, label.name)),
-      ].flat(),
-      [
-        make("code", {}, artifact.digest), make("br", {}),
-        make("code", { class: "faint" }, `docker pull ${image}@${artifact.digest}`),
-      ],
-      make("code", {}, artifact.artifact_type ?? artifact.manifest_media_type),
-      bytes(artifact.size),
-      when(artifact.push_time),
-      when(artifact.pull_time),
-    ])),
-    more(page, all.length),
-  ];
+  const heads = ["Tags", "Digest", "Kind", "Size#", "Pushed", "Pulled"];
+  return list(look, "a tag", heads, all.map((artifact) => [
+    [
+      artifact.tags.map((tag) => make("span", { class: "tag" }, tag.name)),
+      artifact.labels.map((label) => make("span", { class: "label" }, label.name)),
+    ].flat(),
+    [
+      make("code", {}, artifact.digest), make("br", {}),
+      make("code", { class: "faint" }, `docker pull ${image}@${artifact.digest}`),
+    ],
+    make("code", {}, artifact.artifact_type ?? artifact.manifest_media_type),
+    bytes(artifact.size),
+    when(artifact.push_time),
+    when(artifact.pull_time),
+  ]));
 }
 
 async function show() {
   const [path, query] = location.hash.slice(1).split("?");
   const [project, repository] = path.split("/").filter(Boolean).map(decodeURIComponent);
-  const page = Number(new URLSearchParams(query).get("page")) || 1;
+  const look = looked(query);
   const trail = [project ? link(project, project) : null,
     repository ? link(repository === BARE ? project : repository, project, repository) : null];
   document.getElementById("trail").replaceChildren(...trail.filter(Boolean));
   const main = document.getElementById("main");
   try {
-    const view = repository ? await artifacts(project, repository, page)
-      : project ? await repositories(project, page) : await projects();
-    main.replaceChildren(...[view].flat());
+    const view = repository ? artifacts(look, project, repository)
+      : project ? repositories(look, project) : projects(look);
+    main.replaceChildren(...await view);
   } catch (error) {
     main.replaceChildren(make("p", { class: "refused" }, error.message));
   }
