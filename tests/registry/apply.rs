@@ -3,8 +3,8 @@
 use std::process::Output;
 
 use reqwest::Method;
-use serde_json::Value;
-use tests::registry::Registry;
+use serde_json::{Value, json};
+use tests::registry::{Registry, bytes};
 
 use crate::auth::{member, start};
 
@@ -157,5 +157,31 @@ async fn a_password_is_set_again_for_who_asks() -> anyhow::Result<()> {
     let again = apply(&registry, &file, &["--passwords"]).await?;
     let said = String::from_utf8_lossy(&again.stdout);
     assert_eq!(said.trim(), "registry hub: changed", "{again:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_project_with_images_becomes_a_cache_where_that_is_meant() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let project = json!({"project_name": "team"});
+    let made = admin.manage(Method::POST, "/projects", project).await?;
+    assert_eq!(made.0, 201);
+    admin.push_image("team/app", "v1", &bytes(1, 100)).await?;
+    let file = "
+registries:
+  hub: {url: 'https://docker.io'}
+projects:
+  team: {upstream: hub}
+";
+    for flags in [&["--dry-run"][..], &[]] {
+        let output = apply(&registry, file, flags).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains("replace_images: true"), "{said}");
+    }
+    let meant = file.replace("upstream: hub", "upstream: hub, replace_images: true");
+    let done = applied(&registry, &meant).await?;
+    assert_eq!(done, "project team: a cache of hub\n");
+    assert_eq!(applied(&registry, &meant).await?, "");
     Ok(())
 }

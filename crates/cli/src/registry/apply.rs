@@ -77,6 +77,11 @@ struct Project {
     members: Option<BTreeMap<String, String>>,
     /// The registry that it is a cache of; no name is none.
     upstream: Option<String>,
+    /// Whether what that registry has may take the place of images that the project has.
+    replace_images: bool,
+    /// How many repositories it has.
+    #[serde(skip)]
+    repositories: i64,
     /// Its own labels.
     labels: Option<BTreeMap<String, Label>>,
     /// Its number.
@@ -265,6 +270,8 @@ async fn read(
         quota: quota["hard"]["storage"].as_i64(),
         members: Some(members.iter().map(member).collect()),
         upstream: Some(upstreams::of_project(&project, numbers)),
+        replace_images: false,
+        repositories: project["repo_count"].as_i64().unwrap_or_default(),
         labels: None,
         id: project["project_id"].as_i64(),
         rules,
@@ -302,7 +309,9 @@ fn plan(
         .as_ref()
         .filter(|_| wanted.upstream != is.upstream)
     {
-        steps.push(upstreams::plan_project(name, upstream, numbers)?);
+        let replaces = wanted.replace_images;
+        upstreams::check_replaces(name, upstream, replaces, is.repositories)?;
+        steps.push(upstreams::plan_project(name, upstream, replaces, numbers)?);
     }
     if let Some(rules) = &wanted.rules {
         let are = is.rules.as_deref().unwrap_or_default();
@@ -422,6 +431,17 @@ rules:
         let step = "no cache any more: PUT /projects/team";
         assert_eq!(steps("upstream: ''", "upstream: hub"), [step]);
         assert!(steps("upstream: hub", "upstream: hub").is_empty());
+        let has_images = Project {
+            repositories: 3,
+            ..project("upstream: ''")
+        };
+        let numbers = BTreeMap::from([("hub".to_owned(), 7)]);
+        let hub = |more: &str| plan("team", &project(more), &has_images, &numbers);
+        let refused = hub("upstream: hub").unwrap_err().to_string();
+        assert!(refused.contains("3 repositories"), "{refused}");
+        let replaces = hub("{upstream: hub, replace_images: true}").unwrap();
+        let body = replaces.first().and_then(|(_, asked)| asked.body.clone());
+        assert_eq!(body.unwrap()["replace_images"], true);
         let unknown = project("upstream: other");
         assert!(plan("team", &unknown, &Project::default(), &BTreeMap::new()).is_err());
     }

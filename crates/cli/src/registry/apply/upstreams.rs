@@ -114,10 +114,27 @@ pub(super) fn of_project(project: &Value, numbers: &Numbers) -> String {
     found.map(|(name, _)| name.clone()).unwrap_or_default()
 }
 
+/// Refuses to have another registry take the place of a project's images, unless the file says so.
+pub(super) fn check_replaces(
+    name: &str,
+    upstream: &str,
+    replaces: bool,
+    repositories: i64,
+) -> Result<(), CliError> {
+    if replaces || upstream.is_empty() || repositories == 0 {
+        return Ok(());
+    }
+    Err(CliError::Usage(format!(
+        "project {name} has {repositories} repositories: as a cache it shows what {upstream} has in their \
+         place; replace_images: true says that this is meant"
+    )))
+}
+
 /// What makes a project a cache, or none.
 pub(super) fn plan_project(
     name: &str,
     upstream: &str,
+    replaces: bool,
     numbers: &Numbers,
 ) -> Result<Step, CliError> {
     if upstream.is_empty() {
@@ -128,7 +145,7 @@ pub(super) fn plan_project(
         CliError::Usage(message)
     })?;
     let what = format!("a cache of {upstream}");
-    Ok((what, set_upstream(name, number, false)))
+    Ok((what, set_upstream(name, number, replaces)))
 }
 
 #[cfg(test)]
