@@ -120,6 +120,8 @@ async fn use_projects(api: &mut Api) -> anyhow::Result<()> {
     let group = json!({"group_name": "devs"});
     let group = api.ask("createUserGroup", &[], group).await?["id"].to_string();
     let group = group.as_str();
+    let named = json!({"group_name": "builders"});
+    api.ask("updateUserGroup", &[group], named).await?;
     api.ask("addUserGroupMember", &[group], json!({"username": "ann"}))
         .await?;
     let profile = json!({"realname": "Ann"});
@@ -134,7 +136,7 @@ async fn use_projects(api: &mut Api) -> anyhow::Result<()> {
         api.ask(id, &[], null()).await?;
     }
     api.ask("searchUsers", &["?username=an"], null()).await?;
-    api.ask("searchUserGroups", &["?groupname=dev"], null())
+    api.ask("searchUserGroups", &["?groupname=build"], null())
         .await?;
     api.ask("getUser", &[user], null()).await?;
     for id in ["getUserGroup", "listUserGroupMembers"] {
@@ -348,6 +350,8 @@ async fn use_system(api: &mut Api) -> anyhow::Result<()> {
     let upstream = upstream.as_str();
     let description = json!({"description": "another one"});
     api.ask("updateRegistry", &[upstream], description).await?;
+    let own = json!({"url": api.client.base()});
+    api.ask("pingRegistry", &[], own).await?;
     api.ask("listRegistries", &[], null()).await?;
     api.ask("getRegistry", &[upstream], null()).await?;
     api.ask("deleteRegistry", &[upstream], null()).await?;

@@ -89,3 +89,55 @@ async fn who_is_in_a_group_may_do_what_it_may() -> anyhow::Result<()> {
     assert_eq!(ann.status(Method::POST, UPLOADS).await?, 403);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_group_gets_another_name_and_keeps_what_it_has() -> anyhow::Result<()> {
+    let (registry, admin) = start().await?;
+    let ann = member(&registry, &admin, "ann", "limitedGuest").await?;
+    let mut ids = Vec::new();
+    for name in ["devs", "others"] {
+        let group = make(
+            &admin,
+            "/usergroups",
+            json!({"group_name": name, "group_type": 3}),
+        );
+        ids.push(group.await?["id"].clone());
+    }
+    let path = format!("/usergroups/{}", ids[0]);
+    let members = format!("{path}/members");
+    make(&admin, &members, json!({"username": "ann"})).await?;
+    let role = json!({"role_name": "developer", "member_group": {"group_name": "devs"}});
+    make(&admin, "/projects/team/members", role).await?;
+    let rename = async |client: &RegistryClient, name: &str| {
+        let body = json!({"group_name": name});
+        client.manage(Method::PUT, &path, body).await
+    };
+    for (client, name, status) in [
+        (&ann, "builders", 403),
+        (&admin, "others", 409),
+        (&admin, "", 400),
+        (&admin, "builders", 200),
+        (&admin, "builders", 200),
+    ] {
+        let (given, said) = rename(client, name).await?;
+        assert_eq!(given, status, "{name}: {said}");
+    }
+    let none = admin.manage(Method::PUT, "/usergroups/999", json!({"group_name": "x"}));
+    assert_eq!(none.await?.0, 404);
+    let shown = admin.manage(Method::GET, &path, Value::Null).await?.1;
+    assert_eq!(
+        (&shown["group_name"], &shown["group_type"]),
+        (&json!("builders"), &json!(3))
+    );
+    assert_eq!(ann.status(Method::POST, UPLOADS).await?, 202);
+    let (_, trail) = admin
+        .manage(Method::GET, "/audit-logs?q=operation=update", Value::Null)
+        .await?;
+    let renamed = trail.as_array().into_iter().flatten();
+    let mut renamed = renamed.filter(|one| one["resource_type"] == "group");
+    let record = renamed.next_back().map(|one| one["record"].clone());
+    let record = record.unwrap_or_default();
+    assert_eq!(record["before"]["group_name"], "devs", "{trail}");
+    assert_eq!(record["after"]["group_name"], "builders", "{trail}");
+    Ok(())
+}

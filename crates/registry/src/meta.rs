@@ -95,7 +95,9 @@ pub(crate) use execution::{
 };
 pub(crate) use expire::{Expire, Expired, Expiring, Part as ExpiredPart};
 pub(crate) use foreign::{ForeignIsTied, TieForeign};
-pub(crate) use group::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, SetGroupAccount};
+pub(crate) use group::{
+    CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, RenameGroup, SetGroupAccount,
+};
 pub(crate) use history::{ForgetHistory, HISTORY_COLUMNS, LongHistory, Moved, SetTag};
 pub(crate) use keys::{EnsureKey, KeyInfo, RotateKey};
 pub(crate) use label::{

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
@@ -103,6 +104,17 @@ impl Proxy {
             fetches: Fetches::new(config),
             directory: directory.to_owned(),
             metrics,
+        })
+    }
+
+    /// Refuses a registry that is not where it is said to be, or does not take the login that is said.
+    pub(crate) async fn ping(&self, upstream: &Upstream) -> Result<(), Error> {
+        let pinged = self.asker.ping(upstream).await;
+        pinged.map_err(|failed| match failed.reason() {
+            Some(reason) => {
+                Error::new(Code::Unsupported, reason).with_status(StatusCode::BAD_REQUEST)
+            }
+            None => failed.error(Code::Unsupported),
         })
     }
 

@@ -35,7 +35,7 @@ const AUDIT: Asks = Asks {
 };
 
 /// What happens to what, of what Harbor's clients know.
-const EVENTS: [&str; 18] = [
+const EVENTS: [&str; 19] = [
     "create_artifact",
     "delete_artifact",
     "delete_tag",
@@ -50,6 +50,7 @@ const EVENTS: [&str; 18] = [
     "update_user",
     "delete_user",
     "create_group",
+    "update_group",
     "delete_group",
     "create_robot",
     "delete_robot",

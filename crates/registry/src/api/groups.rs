@@ -9,7 +9,7 @@ use super::query::{Asks, PAGES, Page, Shorthand};
 use super::{Admin, Body, Operations, Outcome, Path, answer, wrong};
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, SetGroupAccount};
+use crate::meta::{CreateGroup, DeleteGroup, GROUP_COLUMNS, Group, RenameGroup, SetGroupAccount};
 
 /// What Harbor calls groups that no directory looks after.
 const HTTP: i64 = 2;
@@ -30,7 +30,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         "Put an account into a group",
         "Take an account out of a group",
     );
-    let gone = "Remove a group, and its roles";
+    let (other_name, gone) = ("Give a group another name", "Remove a group, and its roles");
     all.about("usergroup")
         .list(
             groups,
@@ -42,6 +42,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         .list(search_at, "searchUserGroups", search_by, &SEARCH, search)
         .post(groups, "createUserGroup", "Make a group", create)
         .get(group, "getUserGroup", "A group", show)
+        .put(group, "updateUserGroup", other_name, rename)
         .delete(group, "deleteUserGroup", gone, delete)
         .list(members, list_members, accounts, &PAGES, self::members)
         .post(members, "addUserGroupMember", put_in, add)
@@ -61,13 +62,27 @@ const SEARCH: Asks = Asks {
     others: &[],
 };
 
-/// A new group.
+/// A new group, or one that is to have another name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "UserGroupReq")]
 struct Request {
     group_name: String,
     /// 1 of LDAP, 2 of HTTP, 3 of OIDC: who says so wants to see it again. All are looked after here.
     group_type: Option<i64>,
+}
+
+impl Request {
+    /// The name, if groups can have it.
+    fn name(self) -> Result<String, Error> {
+        let name = self.group_name;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
+        match (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) {
+            true => Ok(name),
+            false => Err(wrong(format!(
+                "a group's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_`, `-` and `@`"
+            ))),
+        }
+    }
 }
 
 async fn list(admin: Admin) -> Outcome<Page<Group>> {
@@ -96,21 +111,13 @@ async fn search(admin: Admin) -> Outcome<Page<Group>> {
 async fn create(admin: Admin, Body(request): Body<Request>) -> Outcome<Made> {
     answer(&admin, async {
         admin.require_admin()?;
-        let name = request.group_name;
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-@".contains(&b);
-        let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain);
-        if !is_name {
-            return Err(wrong(format!(
-                "a group's name is 1 to {NAME_BYTES_MAX} letters, digits, `.`, `_`, `-` and `@`"
-            )));
-        }
         let kind = request.group_type.unwrap_or(HTTP);
         if !(1..=3).contains(&kind) {
             return Err(wrong(format!("group_type={kind}: it is 1, 2 or 3")));
         }
         let create = CreateGroup {
             who: admin.who(),
-            name,
+            name: request.name()?,
             kind,
         };
         let id = admin.registry.meta().change(create).await?;
@@ -123,6 +130,20 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Group>> {
     answer(&admin, async {
         admin.require_admin()?;
         Ok(Json(admin.registry.meta().group(id).await?))
+    })
+    .await
+}
+
+/// As in Harbor, its kind stays what it was.
+async fn rename(admin: Admin, Path(id): Path<i64>, Body(request): Body<Request>) -> Outcome<()> {
+    answer(&admin, async {
+        admin.require_admin()?;
+        let rename = RenameGroup {
+            who: admin.who(),
+            id,
+            name: request.name()?,
+        };
+        admin.registry.meta().change(rename).await
     })
     .await
 }

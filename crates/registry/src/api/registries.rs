@@ -19,6 +19,9 @@ const TEXT_CHARS_MAX: usize = 1024;
 /// What names of images begin with that are from Docker's own registry.
 const DOCKER_HUB: &str = "docker.io";
 
+/// What a registry is called here that has no name yet.
+const UNNAMED: &str = "registry";
+
 /// What can be done with other registries.
 pub(super) fn operations(all: Operations) -> Operations {
     let one = "/registries/{id}";
@@ -28,6 +31,7 @@ pub(super) fn operations(all: Operations) -> Operations {
         "/replication/adapters",
         "What kinds of other registries there are",
     );
+    let pings = "Whether another registry answers, and takes the login";
     all.about("registry")
         .list(
             registries,
@@ -36,6 +40,7 @@ pub(super) fn operations(all: Operations) -> Operations {
             &REGISTRIES,
             list,
         )
+        .post("/registries/ping", "pingRegistry", pings, ping)
         .get(adapters, "listRegistryProviderTypes", kinds, self::adapters)
         .post(registries, "createRegistry", known, create)
         .get(one, "getRegistry", "Another registry", show)
@@ -74,7 +79,30 @@ struct Change {
     access_secret: Option<Secret>,
 }
 
+/// What is asked of: a registry that is known, by its number, another one, or what is to change of the
+/// former.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "RegistryPing")]
+#[serde(default)]
+struct Ping {
+    id: Option<i64>,
+    #[serde(flatten)]
+    change: Change,
+}
+
 impl Change {
+    /// What is known with what changes.
+    fn on(self, known: UpstreamText, sealer: &Sealer) -> Result<UpstreamText, Error> {
+        let request = self.request()?;
+        let moves = request.url.is_some() && request.credential.is_none();
+        let text = request.on(known.clone(), sealer)?;
+        // Who may not see a password may not have it sent elsewhere either.
+        if moves && text.url != known.url && !text.username.is_empty() {
+            return Err(wrong("a new url needs its credential too"));
+        }
+        Ok(text)
+    }
+
     fn request(mut self) -> Result<Request, Error> {
         match (self.access_key, self.access_secret) {
             (None, None) => {}
@@ -291,20 +319,34 @@ async fn show(admin: Admin, Path(id): Path<i64>) -> Outcome<Json<Shown>> {
 async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -> Outcome<()> {
     answer(&admin, async {
         admin.require_admin()?;
-        let request = change.request()?;
         let known = admin.registry.meta().known_upstream(id).await?;
-        let moves = request.url.is_some() && request.credential.is_none();
-        let text = request.on(known.text.clone(), admin.registry.sealer())?;
-        // Who may not see a password may not have it sent elsewhere either.
-        if moves && text.url != known.text.url && !text.username.is_empty() {
-            return Err(wrong("a new url needs its credential too"));
-        }
         let update = SetUpstream {
             who: admin.who(),
             id: Some(id),
-            text,
+            text: change.on(known.text, admin.registry.sealer())?,
         };
         admin.registry.meta().change(update).await.map(|_| ())
+    })
+    .await
+}
+
+async fn ping(admin: Admin, Body(asked): Body<Ping>) -> Outcome<()> {
+    answer(&admin, async {
+        admin.require_admin()?;
+        let known = match asked.id {
+            Some(id) => admin.registry.meta().known_upstream(id).await?,
+            None => Upstream::default(),
+        };
+        let mut text = known.text;
+        if text.name.is_empty() {
+            text.name = UNNAMED.to_owned();
+        }
+        let text = asked.change.on(text, admin.registry.sealer())?;
+        admin
+            .registry
+            .proxy()
+            .ping(&Upstream { text, ..known })
+            .await
     })
     .await
 }

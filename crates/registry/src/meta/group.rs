@@ -48,6 +48,10 @@ fn unknown() -> Error {
     Error::new(Code::NameUnknown, "there is no such group")
 }
 
+fn taken(name: &str) -> Error {
+    Error::new(Code::Conflict, format!("there is a group {name} already"))
+}
+
 const GROUPS: Source = Source {
     columns: "g.id, g.name, g.created_ms, g.kind",
     from: "FROM user_group g WHERE 1 = 1",
@@ -110,12 +114,50 @@ impl Change for CreateGroup {
             self.kind,
         );
         let Some(row) = made.fetch_optional(&mut *tx.conn).await? else {
-            let message = format!("there is a group {} already", self.name);
-            return Err(Error::new(Code::Conflict, message).into());
+            return Err(taken(&self.name).into());
         };
         let event = Event::new("create_group", "group", &self.name);
         tell(tx, &self.who, &event).await?;
         Ok(first(&row)?)
+    }
+}
+
+/// Gives a group another name.
+pub(crate) struct RenameGroup {
+    pub(crate) who: Who,
+    pub(crate) id: i64,
+    pub(crate) name: String,
+}
+
+#[async_trait]
+impl Change for RenameGroup {
+    type Out = ();
+    const NAME: &'static str = "rename_group";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        let found = bound!("SELECT name FROM user_group WHERE id = $1", self.id);
+        let found = found.fetch_optional(&mut *tx.conn).await?;
+        let before: String = found.ok_or_else(unknown)?.try_get(0)?;
+        let other = bound!(
+            "SELECT COUNT(*) FROM user_group WHERE name = $1 AND id <> $2",
+            self.name.as_str(),
+            self.id,
+        );
+        if first(&other.fetch_one(&mut *tx.conn).await?)? > 0 {
+            return Err(taken(&self.name).into());
+        }
+        let rename = bound!(
+            "UPDATE user_group SET name = $1 WHERE id = $2",
+            self.name.as_str(),
+            self.id,
+        );
+        rename.execute(&mut *tx.conn).await?;
+        let event = Event::new("update_group", "group", &self.name);
+        let event = event.changed(
+            json!({"group_name": before}),
+            json!({"group_name": self.name}),
+        );
+        Ok(tell(tx, &self.who, &event).await?)
     }
 }
 

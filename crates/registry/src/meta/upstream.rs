@@ -39,7 +39,7 @@ pub(crate) struct UpstreamText {
 }
 
 /// Another registry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Upstream {
     pub(crate) id: i64,
     pub(crate) text: UpstreamText,

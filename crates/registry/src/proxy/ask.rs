@@ -1,5 +1,7 @@
 //! Asks another registry, and heeds what it says: how to log in, and when to come again.
 
+mod ping;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -95,7 +97,7 @@ impl Failed {
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
     pub(super) method: Method,
-    /// The repository, as it is called there.
+    /// The repository, as it is called there; none if it is about the registry itself.
     pub(super) repo: &'a str,
     /// What of it: `manifests/v1`, `tags/list?n=10`.
     pub(super) what: String,
@@ -109,6 +111,20 @@ impl Question<'_> {
         self.what
             .split_once('?')
             .map_or(self.what.as_str(), |(path, _)| path)
+    }
+
+    /// Where that is at a registry.
+    fn address(&self) -> String {
+        match self.repo {
+            "" => "/v2/".to_owned(),
+            repo => format!("/v2/{repo}/{}", self.what),
+        }
+    }
+
+    /// What a token has to be for that it is asked with, if for anything in particular.
+    fn scope(&self) -> Option<String> {
+        let is_any = self.repo.is_empty();
+        (!is_any).then(|| format!("repository:{}:pull", self.repo))
     }
 
     /// The same as it is called in what is said about it.
@@ -326,7 +342,7 @@ impl Asker {
             DOCKER_HUB_SITE => DOCKER_HUB,
             url => url,
         };
-        let url = format!("{base}/v2/{}/{}", question.repo, question.what);
+        let url = format!("{base}{}", question.address());
         let mut request = self.http()?.request(question.method.clone(), url);
         let is_manifest = |kind| question.what.starts_with(kind);
         if ["manifests/", "referrers/"].into_iter().any(is_manifest) {
@@ -392,9 +408,8 @@ impl Asker {
                 service,
                 scope,
             }) => {
-                let own = || format!("repository:{}:pull", question.repo);
-                let scope = scope.unwrap_or_else(own);
-                self.token(upstream, &realm, service, &scope)
+                let scope = scope.or_else(|| question.scope());
+                self.token(upstream, &realm, service, scope.as_deref())
                     .await
                     .map(Some)
             }
@@ -418,7 +433,7 @@ impl Asker {
         upstream: &Upstream,
         realm: &str,
         service: Option<String>,
-        scope: &str,
+        scope: Option<&str>,
     ) -> Result<Login, Failed> {
         let text = &upstream.text;
         let down = |what: String| Failed::Down(format!("{}: {what}", text.name));
@@ -430,13 +445,16 @@ impl Asker {
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", &service);
         }
-        url.query_pairs_mut().append_pair("scope", scope);
+        if let Some(scope) = scope {
+            url.query_pairs_mut().append_pair("scope", scope);
+        }
         let mut request = self.http()?.get(url);
         let password = self.password(upstream)?;
         if let Some(password) = password.reveal() {
             request = request.basic_auth(&text.username, Some(password));
         }
         let answer = self.answer(upstream, request).await?;
+        let scope = scope.unwrap_or("registry");
         if is_denial(answer.status()) {
             let what = format!("{scope}, of {realm}");
             return Err(Failed::Refused(refused(upstream, &what, answer.status())));
