@@ -75,3 +75,30 @@ async fn a_cache_is_for_who_may_pull_from_it_and_known_to_nobody_else() -> anyho
     assert_eq!(status, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_list_is_of_what_was_asked_for_and_goes_on_so() -> anyhow::Result<()> {
+    let upstream = Registry::start(Kind::Files, &[]).await?;
+    for tag in ["v1", "v2"] {
+        let there = upstream.client();
+        there.push_image("team/app", tag, &bytes(1, 10)).await?;
+    }
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let hub = json!({"name": "hub", "url": upstream.client().base(), "namespace": "quay.example"});
+    let (_, made) = client.manage(Method::POST, "/registries", hub).await?;
+    let cache = json!({"project_name": "cache", "registry_id": made["id"]});
+    let made = client.manage(Method::POST, "/projects", cache).await?;
+    assert_eq!(made.0, 201);
+    let mut path = "/v2/team/app/tags/list?n=1&ns=quay.example".to_owned();
+    for tag in ["v1", "v2"] {
+        let page = client.request(Method::GET, &path).send().await?;
+        let link = header(&page, "link").unwrap_or_default();
+        let page: Value = page.json().await?;
+        assert_eq!(page, json!({"name": "team/app", "tags": [tag]}), "{path}");
+        let next = link.trim_start_matches('<').split('>').next();
+        path = next.unwrap_or_default().to_owned();
+    }
+    assert_eq!(path, "", "there are no more");
+    Ok(())
+}

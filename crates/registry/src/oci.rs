@@ -59,8 +59,8 @@ async fn dispatch(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let (outcome, namespace) = match Call::new(registry, &seen, parts).await {
-        Ok(mut call) => {
-            let namespace = call.namespace.take();
+        Ok(call) => {
+            let namespace = call.namespace.clone();
             let (registry, who) = (call.registry.clone(), call.who.clone());
             let outcome = match answer(call, body).await {
                 Ok(answer) => Ok(answer),

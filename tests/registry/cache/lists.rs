@@ -173,7 +173,7 @@ async fn tags_are_listed_of_who_wants_a_login_and_by_the_name_it_has_there() -> 
         "namespace": "else.where", "credential": login});
     connect(client, "hub", registry).await?;
     let listed = client.json("/v2/team/app/tags/list?ns=else.where").await?;
-    assert_eq!(listed, json!({"name": "hub/team/app", "tags": ["v1"]}));
+    assert_eq!(listed, json!({"name": "team/app", "tags": ["v1"]}));
     let hidden = pull(client, "/v2/hub/other/app/tags/list").await?;
     assert_eq!(hidden.status(), 404);
     Ok(())

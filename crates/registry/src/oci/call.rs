@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 
 use super::answer::names;
+use super::page;
 use super::path::Target;
 use crate::auth::{self, Action, Caller};
 use crate::error::{Code, Error};
@@ -80,6 +81,17 @@ impl Call {
             self.note.edit().upstream = Some(upstream.text.name.clone());
         }
         Ok(upstream)
+    }
+
+    /// What the client calls a repository, who may think that it asks another registry, and what links
+    /// say besides so that it goes on to.
+    pub(super) fn asked<'r>(&self, repo: &'r RepoName) -> (&'r str, String) {
+        match (&self.namespace, repo.as_str().split_once('/')) {
+            (Some(namespace), Some((_, name))) => {
+                (name, format!("&ns={}", page::escape(namespace)))
+            }
+            _ => (repo.as_str(), String::new()),
+        }
     }
 
     /// The first value of a parameter.

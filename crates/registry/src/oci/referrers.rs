@@ -52,11 +52,11 @@ pub(super) async fn list(call: Call, repo: RepoName, subject: Digest) -> Result<
         headers.push((WARNING, warning.as_str()));
     }
     let link = found.last().filter(|_| more).map(|last| {
-        let path = format!("/v2/{repo}/referrers/{subject}");
-        let more = match filter {
-            "" => String::new(),
-            filter => format!("&artifactType={}", page::escape(filter)),
-        };
+        let (name, mut more) = call.asked(&repo);
+        let path = format!("/v2/{name}/referrers/{subject}");
+        if !filter.is_empty() {
+            more.push_str(&format!("&artifactType={}", page::escape(filter)));
+        }
         page::link(&path, page.limit, &last.digest, &more)
     });
     if let Some((name, value)) = &link {

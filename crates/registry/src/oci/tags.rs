@@ -15,12 +15,13 @@ pub(super) async fn list(call: Call, repo: RepoName) -> Result<Response, Error> 
     let page = Page::of(&call)?;
     let (mut tags, warning) = find(&call, &repo, &page).await?;
     let more = page.cut(&mut tags);
+    let (name, namespace) = call.asked(&repo);
     let link = tags.last().filter(|_| more).map(|last| {
-        let path = format!("/v2/{repo}/tags/list");
-        page::link(&path, page.limit, last, "")
+        let path = format!("/v2/{name}/tags/list");
+        page::link(&path, page.limit, last, &namespace)
     });
     let warning = warning.map(|warning| (WARNING, warning));
-    let body = axum::Json(json!({"name": repo.as_str(), "tags": tags}));
+    let body = axum::Json(json!({"name": name, "tags": tags}));
     let headers = AppendHeaders(link.into_iter().chain(warning));
     Ok((headers, body).into_response())
 }
