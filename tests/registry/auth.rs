@@ -63,6 +63,22 @@ async fn the_first_password_is_random_and_for_its_owner_only() -> anyhow::Result
     Ok(())
 }
 
+#[tokio::test]
+async fn the_first_password_is_forgotten_once_it_was_changed() -> anyhow::Result<()> {
+    let (mut registry, admin) = start().await?;
+    let file = registry.directory().join("data/registry/admin-password");
+    let me = admin.manage(Method::GET, "/users/current", Value::Null);
+    let path = format!("/users/{}/password", me.await?.1["user_id"]);
+    let other = json!({"new_password": PASSWORD});
+    assert_eq!(admin.manage(Method::PUT, &path, other).await?.0, 200);
+    registry.stop().await?;
+    registry.start_again().await?;
+    assert!(!file.exists());
+    let admin = registry.client().login("admin", PASSWORD);
+    assert_eq!(admin.status(Method::GET, "/v2/").await?, 200);
+    Ok(())
+}
+
 /// As if it had been killed between making the administrator and telling the password.
 #[tokio::test]
 async fn the_first_password_is_there_also_if_the_first_start_was_killed() -> anyhow::Result<()> {

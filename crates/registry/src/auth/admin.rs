@@ -25,12 +25,14 @@ pub(crate) struct FirstAdmin {
 }
 
 impl FirstAdmin {
-    /// Makes the first administrator, if there is none; finishes what a start that was killed began.
+    /// Makes the first administrator, if there is none; finishes what a start that was killed began, and
+    /// forgets a password that was changed since.
     pub(crate) async fn ensure(meta: &Meta, directory: &Path) -> Result<Option<Self>, Error> {
         let file = directory.join(FILE);
         let new = file.with_extension("new");
         let failed = |error| Error::internal("keeping the first password", &error);
         if meta.has_admin().await? {
+            left(meta, &file).await?;
             return match left(meta, &new).await? {
                 Some(password) => Self::keep(password, &new, file).map(Some).map_err(failed),
                 None => Ok(None),
@@ -66,8 +68,8 @@ impl FirstAdmin {
     }
 }
 
-/// The password of a start that was killed after it had made the administrator. One that is nobody's,
-/// as another process that shares the database was first, is removed.
+/// The password in a file that an earlier start left. One that is nobody's, as it was changed or as
+/// another process that shares the database was first, is removed.
 async fn left(meta: &Meta, new: &Path) -> Result<Option<String>, Error> {
     let Ok(text) = std::fs::read_to_string(new) else {
         return Ok(None);
