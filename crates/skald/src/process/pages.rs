@@ -11,10 +11,8 @@ use storage::Catalog;
 use crate::Target;
 
 /// The pages that `/ui` leads to, and what they show.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 8] = [
     ("/services", "modules and how they are doing"),
-    ("/memberlist", "members of the cluster"),
-    ("/ring", "ingesters"),
     ("/config", "the configuration in force"),
     ("/config?mode=diff", "what of it differs from the defaults"),
     ("/runtime_config", "limits of tenants"),
@@ -24,19 +22,29 @@ const PAGES: [(&str, &str); 10] = [
     ("/loki/api/v1/status/buildinfo", "version"),
 ];
 
+/// Those of a process that is a member of a cluster.
+const CLUSTER_PAGES: [(&str, &str); 2] = [
+    ("/memberlist", "members of the cluster"),
+    ("/ring", "ingesters"),
+];
+
 /// `/ui` and `/analytics`, which every process has.
 pub(super) fn routes(target: Target) -> Router {
     let report = move || async move { Json(analytics(target)) };
+    let ui = get(move || async move { ui(target) });
     Router::new()
-        .route("/ui", get(ui))
-        .route("/ui/", get(ui))
+        .route("/ui", ui.clone())
+        .route("/ui/", ui)
         .route("/analytics", get(report))
 }
 
 /// Leads to what the process shows of itself.
-async fn ui() -> Html<String> {
+fn ui(target: Target) -> Html<String> {
     let link = |(path, what)| format!("<li><a href=\"{path}\">{path}</a> {what}</li>");
-    let links: String = PAGES.into_iter().map(link).collect();
+    let of_cluster = CLUSTER_PAGES
+        .into_iter()
+        .filter(|_| target != Target::Registry);
+    let links: String = PAGES.into_iter().chain(of_cluster).map(link).collect();
     Html(format!(
         "<!DOCTYPE html><html><head><meta charset=\"utf-8\"><title>skald</title></head><body>\
          <ul>{links}</ul></body></html>"
