@@ -4,16 +4,17 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 use http::{HeaderMap, HeaderName, StatusCode};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::answers::{At, Created, Lines, Plain, Written};
 use super::query::{Page, TOTAL_COUNT};
+use super::schemas::Schemas;
 use super::{Admin, Body, MaybeBody, Outcome, Path};
 
 /// An operation as far as it was described.
 pub(super) struct Described<'s> {
-    schemas: &'s mut SchemaGenerator,
+    schemas: &'s mut Schemas,
     /// Whether it is asked who the caller is.
     pub(super) asks_who: bool,
     /// What varies in the path, in its order.
@@ -28,7 +29,7 @@ pub(super) struct Described<'s> {
 
 impl<'s> Described<'s> {
     /// Nothing is known yet.
-    pub(super) fn new(schemas: &'s mut SchemaGenerator) -> Self {
+    pub(super) fn new(schemas: &'s mut Schemas) -> Self {
         Self {
             schemas,
             asks_who: false,
@@ -41,7 +42,7 @@ impl<'s> Described<'s> {
     }
 
     fn has_body<T: JsonSchema>(&mut self, required: bool) {
-        let content = in_json::<T>(self.schemas);
+        let content = self.schemas.sent::<T>();
         self.body = Some(json!({"required": required, "content": content}));
     }
 
@@ -65,11 +66,6 @@ impl<'s> Described<'s> {
         answer.extend(content);
         (self.status.as_u16().to_string(), answer.into())
     }
-}
-
-/// Content in JSON.
-pub(super) fn in_json<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
-    json!({"application/json": {"schema": schemas.subschema_for::<T>()}})
 }
 
 /// A handler, by the types of what it takes.
@@ -123,7 +119,7 @@ impl<T> Takes for Extension<T> {
 
 impl<T: JsonSchema> Takes for Path<T> {
     fn describe(described: &mut Described<'_>) {
-        let schema = T::json_schema(described.schemas);
+        let schema = described.schemas.in_path::<T>();
         described.segments = match schema.get("prefixItems") {
             Some(Value::Array(several)) => several.clone(),
             _ => vec![Schema::into(schema)],
@@ -172,7 +168,7 @@ impl Gives for Plain {
 
 impl Gives for Written {
     fn describe(described: &mut Described<'_>) {
-        described.content = Some(in_json::<Map<String, Value>>(described.schemas));
+        described.content = Some(described.schemas.answered::<Map<String, Value>>());
     }
 }
 
@@ -184,13 +180,13 @@ impl Gives for Lines {
 
 impl<T: JsonSchema> Gives for Json<T> {
     fn describe(described: &mut Described<'_>) {
-        described.content = Some(in_json::<T>(described.schemas));
+        described.content = Some(described.schemas.answered::<T>());
     }
 }
 
 impl<T: JsonSchema> Gives for Page<T> {
     fn describe(described: &mut Described<'_>) {
-        described.content = Some(in_json::<Vec<T>>(described.schemas));
+        described.content = Some(described.schemas.answered::<Vec<T>>());
         described.has_header(&TOTAL_COUNT, "How many there are on all pages", "integer");
         let links = "The pages before and after it, with rel=\"prev\" and rel=\"next\"";
         described.has_header(&http::header::LINK, links, "string");

@@ -8,13 +8,13 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use bytes::Bytes;
 use http::Method;
-use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::answers::Written;
-use super::described::{Described, Typed, in_json};
+use super::described::{Described, Typed};
 use super::query::Asks;
-use super::{PREFIX, is_open, schemas};
+use super::schemas::Schemas;
+use super::{PREFIX, is_open};
 use crate::error::Errors;
 use crate::registry::Registry;
 
@@ -132,7 +132,8 @@ impl Operations {
     }
 
     /// The description, in OpenAPI. <https://spec.openapis.org/oas/v3.0.3>
-    fn document(&self, mut schemas: SchemaGenerator) -> Value {
+    fn document(&self) -> Value {
+        let mut schemas = Schemas::default();
         let mut paths = Map::new();
         for Operation {
             declared,
@@ -149,8 +150,8 @@ impl Operations {
                 operations.insert(method, operation.into());
             }
         }
-        let error = in_json::<Errors>(&mut schemas);
-        json!({
+        let error = schemas.answered::<Errors>();
+        let mut document = json!({
             "openapi": "3.0.3",
             "info": {"title": "Skald registry", "version": server::VERSION},
             "servers": [{"url": PREFIX}],
@@ -159,18 +160,17 @@ impl Operations {
             "components": {
                 "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
                 "responses": {"Refused": {"description": "refused", "content": error}},
-                "schemas": schemas.take_definitions(true),
             },
-        })
+        });
+        schemas.complete(&mut document);
+        document
     }
 }
 
 /// The description. It is made when it is asked for first, as few ever ask and it is large.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     let all = super::operations(Operations::default());
-    all.document(schemas::settings().into_generator())
-        .to_string()
-        .into()
+    all.document().to_string().into()
 });
 
 /// That the others are described.
@@ -225,37 +225,4 @@ fn operation(declared: &Declared, tag: &str, described: Described<'_>) -> Map<St
     let optional = optional.into_iter();
     operation.extend(optional.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     operation
-}
-
-#[cfg(test)]
-mod tests {
-    use schemars::generate::SchemaSettings;
-
-    use super::schemas::settings;
-    use super::*;
-
-    /// The schemas of all types, if they say what is read or what is written.
-    fn described(settings: SchemaSettings) -> Map<String, Value> {
-        let all = super::super::operations(Operations::default());
-        let mut document = all.document(settings.into_generator());
-        match document["components"]["schemas"].take() {
-            Value::Object(schemas) => schemas,
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn what_has_to_be_read_is_always_written() {
-        let written = described(settings().for_serialize());
-        for (name, read) in described(settings().for_deserialize()) {
-            let required = |schema: &Value| schema["required"].as_array().cloned();
-            let always = required(&written[&name]).unwrap_or_default();
-            let missing = required(&read).unwrap_or_default();
-            let missing: Vec<Value> = missing
-                .into_iter()
-                .filter(|field| !always.contains(field))
-                .collect();
-            assert!(missing.is_empty(), "{name} has not always {missing:?}");
-        }
-    }
 }

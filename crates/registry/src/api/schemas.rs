@@ -1,14 +1,118 @@
-//! Schemas as makers of clients know them: those of OpenAPI 3.0, in the plainest words that it has.
+//! Schemas as makers of clients know them: those of OpenAPI 3.0, in the plainest words that it has. What
+//! may be left out of what is sent is always there in what is answered, so that of one type there can be
+//! two.
 
-use schemars::Schema;
+use std::collections::BTreeSet;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::transform_subschemas;
-use serde_json::{Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
 
-/// How they are made out of types. There is one for what is sent and for what is answered: what has to
-/// be there in the one is always there in the other.
-pub(super) fn settings() -> SchemaSettings {
-    SchemaSettings::openapi3().with_transform(simplify)
+/// Where schemas are in the description, and where those of what is sent are before it is whole.
+const SCHEMAS: &str = "/components/schemas";
+const SENT: &str = "/sent";
+
+/// The schemas of types, of what is sent and of what is answered.
+pub(super) struct Schemas {
+    sent: SchemaGenerator,
+    answered: SchemaGenerator,
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        let settings = || SchemaSettings::openapi3().with_transform(simplify);
+        let sent = settings().with(|sent| sent.definitions_path = SENT.into());
+        Self {
+            sent: sent.for_deserialize().into_generator(),
+            answered: settings()
+                .with_transform(leave_out)
+                .for_serialize()
+                .into_generator(),
+        }
+    }
+}
+
+impl Schemas {
+    /// Content in JSON that is sent.
+    pub(super) fn sent<T: JsonSchema>(&mut self) -> Value {
+        in_json(self.sent.subschema_for::<T>())
+    }
+
+    /// Content in JSON that is answered.
+    pub(super) fn answered<T: JsonSchema>(&mut self) -> Value {
+        in_json(self.answered.subschema_for::<T>())
+    }
+
+    /// What varies in a path.
+    pub(super) fn in_path<T: JsonSchema>(&mut self) -> Schema {
+        T::json_schema(&mut self.sent)
+    }
+
+    /// Puts all that were asked for into the description that refers to them.
+    pub(super) fn complete(&mut self, document: &mut Value) {
+        let mut all = self.answered.take_definitions(true);
+        let sent = self.sent.take_definitions(true);
+        let different = different(&sent, &all);
+        for (name, mut schema) in sent {
+            refer(&mut schema, &different);
+            all.insert(name_of(&name, &different), schema);
+        }
+        refer(document, &different);
+        document["components"]["schemas"] = all.into();
+    }
+}
+
+fn in_json(schema: Schema) -> Value {
+    json!({"application/json": {"schema": schema}})
+}
+
+/// The types that are sent otherwise than they are answered, if only as others in them are.
+fn different(sent: &Map<String, Value>, answered: &Map<String, Value>) -> BTreeSet<String> {
+    let mut different = BTreeSet::new();
+    loop {
+        let known = different.len();
+        for (name, schema) in sent {
+            let mut schema = schema.clone();
+            refer(&mut schema, &different);
+            if answered
+                .get(name)
+                .is_some_and(|answered| *answered != schema)
+            {
+                different.insert(name.clone());
+            }
+        }
+        if different.len() == known {
+            return different;
+        }
+    }
+}
+
+/// What the schema of something that is sent is called.
+fn name_of(name: &str, different: &BTreeSet<String>) -> String {
+    match different.contains(name) {
+        true => format!("{name}Req"),
+        false => name.to_owned(),
+    }
+}
+
+/// Has what refers to something that is sent lead to where its schema is at last.
+fn refer(value: &mut Value, different: &BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|field| refer(field, different)),
+        Value::Array(items) => items.iter_mut().for_each(|item| refer(item, different)),
+        Value::String(text) => {
+            let sent = text
+                .strip_prefix('#')
+                .and_then(|path| path.strip_prefix(SENT));
+            if let Some(name) = sent.and_then(|path| path.strip_prefix('/')) {
+                *text = format!("#{SCHEMAS}/{}", name_of(name, different));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Says in one schema what is said in several: words of which one is meant, and what may be null.
@@ -38,6 +142,23 @@ fn simplify(schema: &mut Schema) {
     }
 }
 
+/// What is not in every answer is left out where there is nothing: it is never null.
+fn leave_out(schema: &mut Schema) {
+    transform_subschemas(&mut leave_out, schema);
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let always = |name: &String| {
+        let mut names = required.as_array().into_iter().flatten();
+        names.any(|always| always == name)
+    };
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        for (name, field) in fields {
+            if let Some(field) = field.as_object_mut().filter(|_| !always(name)) {
+                field.remove("nullable");
+            }
+        }
+    }
+}
+
 /// The word that a schema is for, if it is for one.
 fn word(schema: &Value) -> Option<Value> {
     let words = schema.get("enum")?.as_array()?;
@@ -46,13 +167,12 @@ fn word(schema: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
 
     /// With remarks, it is no plain list of words.
-    #[derive(JsonSchema)]
-    #[expect(dead_code, reason = "only its schema is asked for")]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     enum Word {
         /// The one.
         One,
@@ -60,20 +180,55 @@ mod tests {
         Other,
     }
 
-    #[derive(JsonSchema)]
-    #[expect(dead_code, reason = "only its schema is asked for")]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     struct Sentence {
         word: Option<Word>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remark: Option<String>,
+        #[serde(default)]
+        end: String,
+    }
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Text {
+        sentences: Vec<Sentence>,
     }
 
     #[test]
     fn what_is_said_is_plain() {
-        let mut schemas = settings().into_generator();
-        schemas.subschema_for::<Sentence>();
-        let found = Value::from(schemas.take_definitions(true));
+        let mut schemas = Schemas::default();
+        schemas.answered::<Sentence>();
+        let mut document = json!({});
+        schemas.complete(&mut document);
+        let found = &document["components"]["schemas"];
         assert_eq!(found["Word"]["enum"], json!(["One", "Other"]));
         assert_eq!(found["Word"]["oneOf"], Value::Null);
         let word = json!({"allOf": [{"$ref": "#/components/schemas/Word"}], "nullable": true});
         assert_eq!(found["Sentence"]["properties"]["word"], word);
+        let remark = &found["Sentence"]["properties"]["remark"];
+        assert_eq!(*remark, json!({"type": "string"}));
+    }
+
+    #[test]
+    fn what_may_be_left_out_is_always_answered() {
+        let mut schemas = Schemas::default();
+        let mut document = json!({
+            "sent": schemas.sent::<Text>(),
+            "answered": schemas.answered::<Text>(),
+        });
+        schemas.complete(&mut document);
+        let named = |way: &str| document[way]["application/json"]["schema"]["$ref"].clone();
+        assert_eq!(named("sent"), "#/components/schemas/TextReq");
+        assert_eq!(named("answered"), "#/components/schemas/Text");
+        let found = &document["components"]["schemas"];
+        let names: Vec<&String> = found.as_object().unwrap().keys().collect();
+        assert_eq!(
+            names,
+            ["Sentence", "SentenceReq", "Text", "TextReq", "Word"]
+        );
+        let sentences = &found["TextReq"]["properties"]["sentences"]["items"]["$ref"];
+        assert_eq!(*sentences, "#/components/schemas/SentenceReq");
+        assert_eq!(found["Sentence"]["required"], json!(["word", "end"]));
+        assert_eq!(found["SentenceReq"]["required"], Value::Null);
     }
 }
