@@ -242,6 +242,14 @@ impl Registry {
         Ok(())
     }
 
+    /// What it starts with in a variable.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<&str> {
+        let mut env = self.launch.env.iter().rev();
+        env.find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
     /// Has it start with a variable the next time.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.launch = self.launch.clone().with_env(name, value);

@@ -30,6 +30,7 @@ mod history;
 mod keep;
 mod keys;
 mod label;
+mod lent;
 mod link;
 mod list;
 mod listing;
@@ -68,7 +69,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::AnyPool;
-use sqlx::pool::PoolConnection;
 use storage::Clock;
 use tokio::sync::Semaphore;
 
@@ -142,11 +142,11 @@ use crate::metrics::Metrics;
 use cache::{Changes, Shelves};
 use change::bound;
 use connect::Engine;
+use lent::{Lent, within};
 use outage::{Outage, Try};
 use pull::Pulls;
 use revocation::Revocations;
 use writer::Writer;
-use writer::transaction::within;
 
 /// The database.
 #[derive(Clone)]
@@ -171,7 +171,7 @@ pub(crate) struct Meta {
 
 /// A connection to read with. What passes until it is dropped counts as time of the database.
 struct Reading {
-    connection: PoolConnection<sqlx::Any>,
+    connection: Lent,
     _timer: Timer,
 }
 
@@ -245,7 +245,7 @@ impl Meta {
     /// A connection to read with.
     async fn read(&self) -> Result<Reading, Error> {
         let timer = Timer::start(Part::Meta, self.metrics.meta_seconds("read"));
-        let connection = self.reads.acquire().await;
+        let connection = Lent::by(&self.reads, self.answer_max).await;
         Ok(Reading {
             connection: connection.map_err(|error| error::unavailable(&error))?,
             _timer: timer,
@@ -260,14 +260,16 @@ impl Meta {
     ) -> Result<Vec<T>, Error> {
         let mut reading = self.read().await?;
         let rows = within(self.answer_max, query.fetch_all(&mut *reading)).await;
-        let rows = rows.unwrap_or_else(|error| {
-            self.outage.note();
-            // Nothing comes of this one any more.
-            drop(reading.connection.detach());
-            Err(error)
-        });
+        let rows = rows.unwrap_or_else(|error| Err(self.lost(&mut reading, error)));
         rows.and_then(|rows| rows.iter().map(read).collect())
             .map_err(|error| error::unavailable(&error))
+    }
+
+    /// Notes that the server does not answer, and that nothing comes of a connection any more.
+    fn lost(&self, reading: &mut Reading, error: sqlx::Error) -> sqlx::Error {
+        self.outage.note();
+        reading.connection.give_up();
+        error
     }
 
     /// The row that a query finds, if it finds one.
@@ -319,4 +321,18 @@ async fn open_for_tests(place: &Place) -> Meta {
         metrics,
     );
     meta.await.unwrap()
+}
+
+/// An empty database that several can open; none without a PostgreSQL server, whose URL without a
+/// database is in a variable.
+#[cfg(test)]
+async fn shared_for_tests() -> Option<Place> {
+    use rand::RngExt;
+    let server = std::env::var("REGISTRY_POSTGRES").ok()?;
+    let name = format!("meta{:016x}", rand::rng().random::<u64>());
+    let admin = Place::Server(format!("{server}/postgres"));
+    let admin = connect::writer(&admin).await.unwrap();
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::raw_sql(create).execute(&admin).await.unwrap();
+    Some(Place::Server(format!("{server}/{name}")))
 }

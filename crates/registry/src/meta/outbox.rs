@@ -260,3 +260,49 @@ impl Meta {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{open_for_tests, shared_for_tests};
+    use super::*;
+
+    /// Has been there for longer.
+    struct Age(i64);
+
+    #[async_trait]
+    impl Change for Age {
+        type Out = ();
+        const NAME: &'static str = "age";
+
+        async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+            bound!("UPDATE outbox SET at_ms = at_ms - $1", self.0)
+                .execute(&mut *tx.conn)
+                .await?;
+            Ok(())
+        }
+    }
+
+    /// Needs a PostgreSQL server: `tests/registry/postgres.sh`.
+    #[tokio::test]
+    async fn what_a_process_tells_is_brought_by_others_once_it_has_not() {
+        let Some(place) = shared_for_tests().await else {
+            return;
+        };
+        let (one, other) = tokio::join!(open_for_tests(&place), open_for_tests(&place));
+        let (who, event) = (Who::system("test"), Event::new("test", "test", "test"));
+        one.change(Tell { who, event }).await.unwrap();
+        let counts = async || {
+            let (one, other) = (one.outbox(10).await, other.outbox(10).await);
+            (one.unwrap().len(), other.unwrap().len())
+        };
+        assert_eq!(counts().await, (1, 0));
+        one.change(Age(LEFT_MS / 2)).await.unwrap();
+        assert_eq!(counts().await, (1, 0));
+        one.change(Age(LEFT_MS)).await.unwrap();
+        assert_eq!(counts().await, (1, 1));
+        let brought = other.outbox(10).await.unwrap();
+        let ids = brought.into_iter().map(|(id, _)| id).collect();
+        other.change(Acknowledge { ids }).await.unwrap();
+        assert_eq!(counts().await, (0, 0));
+    }
+}

@@ -1,12 +1,13 @@
 //! Manifests that name another as their subject.
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Meta;
 use super::change::bound;
 use super::error::unavailable;
+use super::lent::within;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
@@ -52,7 +53,7 @@ impl Meta {
         repo: &RepoName,
         page: &ReferrersPage<'_>,
     ) -> Result<(Vec<Referrer>, bool), Error> {
-        let mut connection = self.read().await?;
+        let mut reading = self.read().await?;
         let found = bound!(
             "SELECT m.digest, m.media_type, m.artifact_type, m.annotations, m.size \
              FROM manifest m WHERE m.repo_id = (SELECT id FROM repo WHERE name = $1) \
@@ -64,15 +65,25 @@ impl Meta {
             page.artifact_type,
             i64::from(page.limit),
         );
-        let mut rows = found.fetch(&mut *connection);
-        let (mut all, mut bytes) = (Vec::new(), 0);
-        while bytes <= page.bytes_max
-            && let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))?
-        {
-            let found = referrer(&row).map_err(|error| unavailable(&error))?;
-            bytes += found.annotations.as_ref().map_or(0, String::len);
-            all.push(found);
-        }
-        Ok((all, bytes > page.bytes_max))
+        let some = some(found.fetch(&mut *reading), page.bytes_max);
+        let some = within(self.answer_max, some).await;
+        let some = some.unwrap_or_else(|error| Err(self.lost(&mut reading, error)));
+        some.map_err(|error| unavailable(&error))
     }
+}
+
+/// Rows until there are enough bytes of annotations, and whether there may be more.
+async fn some(
+    mut rows: impl Stream<Item = Result<AnyRow, sqlx::Error>> + Unpin,
+    bytes_max: usize,
+) -> Result<(Vec<Referrer>, bool), sqlx::Error> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while bytes <= bytes_max
+        && let Some(row) = rows.try_next().await?
+    {
+        let found = referrer(&row)?;
+        bytes += found.annotations.as_ref().map_or(0, String::len);
+        all.push(found);
+    }
+    Ok((all, bytes > bytes_max))
 }

@@ -84,12 +84,10 @@ const UPLOAD: &str = concat!(
 impl Meta {
     /// An upload to a repository.
     pub(crate) async fn upload(&self, repo: &RepoName, uuid: &str) -> Result<Upload, Error> {
-        let mut connection = self.read().await?;
         let found = bound!(UPLOAD, uuid, repo.as_str(),);
-        let row = found.fetch_optional(&mut *connection).await;
-        let row = row.map_err(|error| unavailable(&error))?;
-        let row = row.ok_or_else(|| unknown(uuid))?;
-        upload(&row).map_err(|failure| match failure {
+        let found = self.row(found, |row| Ok(upload(row))).await?;
+        let found = found.ok_or_else(|| unknown(uuid))?;
+        found.map_err(|failure| match failure {
             Failure::Refused(error) => error,
             Failure::Database(error) => unavailable(&error),
         })

@@ -1,7 +1,7 @@
 //! The one task that changes the database: what waits is made in one transaction ([`transaction`]), and
 //! all of it is acknowledged by one commit.
 
-pub(super) mod transaction;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -288,13 +288,11 @@ impl Far {
 
 #[cfg(test)]
 mod tests {
-    use rand::RngExt;
-
     use super::super::change::{Change, Tx, bound, first};
     use super::super::connect::{self, Place};
     use super::super::error::Failure;
-    use super::super::open_for_tests;
     use super::super::outbox::{Event, Tell};
+    use super::super::{open_for_tests, shared_for_tests};
     use super::transaction::execute;
     use crate::config::DatabaseConfig;
     use crate::error::Code;
@@ -413,15 +411,9 @@ mod tests {
     /// Needs a PostgreSQL server: `tests/registry/postgres.sh`.
     #[tokio::test]
     async fn processes_that_share_a_database_take_turns() {
-        let Ok(server) = std::env::var("REGISTRY_POSTGRES") else {
+        let Some(place) = shared_for_tests().await else {
             return;
         };
-        let name = format!("writer{:016x}", rand::rng().random::<u64>());
-        let admin = Place::Server(format!("{server}/postgres"));
-        let admin = connect::writer(&admin).await.unwrap();
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::raw_sql(create).execute(&admin).await.unwrap();
-        let place = Place::Server(format!("{server}/{name}"));
         let (one, other) = tokio::join!(open_for_tests(&place), open_for_tests(&place));
         let changes = (0..200).map(|number| {
             let meta = if number % 2 == 0 { &one } else { &other };

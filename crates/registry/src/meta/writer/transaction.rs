@@ -12,6 +12,7 @@ use super::{Job, Ran};
 use crate::meta::change::Tx;
 use crate::meta::connect::Engine;
 use crate::meta::error::is_outage;
+use crate::meta::lent::{Lent, within};
 use crate::meta::project::NewProjects;
 
 /// How often a transaction that was lost to another process is made again.
@@ -98,15 +99,15 @@ impl Database {
     }
 
     async fn attempt(&self, batch: &mut [Box<dyn Job>]) -> Result<(), Unmade> {
-        let mut connection = self.pool.acquire().await.map_err(Unmade::not_begun)?;
+        let connection = Lent::by(&self.pool, self.answer_max).await;
+        let mut connection = connection.map_err(Unmade::not_begun)?;
         let made = within(self.answer_max, self.make_with(&mut connection, batch)).await;
         let (outcome, is_known) = made.unwrap_or_else(|error| {
             let had_begun = true;
             (Err(Unmade { error, had_begun }), false)
         });
         if !is_known {
-            // A connection in an unknown state serves nobody any more.
-            drop(connection.detach());
+            connection.give_up();
         }
         outcome
     }
@@ -204,18 +205,6 @@ impl Database {
             }
         }
     }
-}
-
-/// What a server answers, or that it does not: its host may be gone without having said so.
-pub(in crate::meta) async fn within<T>(
-    answer_max: Option<Duration>,
-    asked: impl Future<Output = T>,
-) -> Result<T, sqlx::Error> {
-    let Some(answer_max) = answer_max else {
-        return Ok(asked.await);
-    };
-    let answered = tokio::time::timeout(answer_max, asked).await;
-    answered.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 pub(super) async fn execute(
