@@ -47,7 +47,7 @@ async fn tie_in(registry: &Registry, repo_id: i64, stop: &CancellationToken) -> 
             let named = match named(registry, &row).await {
                 Ok(named) => named,
                 Err(error) => {
-                    tracing::warn!(digest = row.digest, ?error, "a manifest cannot be read");
+                    tracing::warn!(digest = row.digest, %error, "a manifest cannot be read");
                     continue;
                 }
             };

@@ -49,7 +49,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
     let config = &registry.config().gc;
     while let Err(error) = foreign::tie(registry, stop).await {
-        tracing::warn!(?error, "foreign layers were not tied to their manifests");
+        tracing::warn!(%error, "foreign layers were not tied to their manifests");
         tokio::select! {
             () = tokio::time::sleep(config.interval.as_std().max(PAUSE_MIN)) => {}
             () = stop.cancelled() => return,

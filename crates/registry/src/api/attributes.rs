@@ -72,7 +72,7 @@ pub(super) async fn complete(registry: &Registry, artifacts: &mut [Artifact]) {
 async fn try_read(registry: &Registry, artifact: &mut Artifact, left: &Left) {
     if let Err(error) = read(registry, artifact, left).await {
         let digest = &artifact.digest;
-        tracing::debug!(%digest, ?error, "it is not told what an artifact says of itself");
+        tracing::debug!(%digest, %error, "it is not told what an artifact says of itself");
     }
 }
 
