@@ -171,3 +171,24 @@ async fn all_or_nothing_changes_and_the_file_comes_first() -> anyhow::Result<()>
     }
     Ok(())
 }
+
+/// They are often in the same shell.
+#[tokio::test]
+async fn variables_of_the_command_line_are_known() -> anyhow::Result<()> {
+    let names = [
+        "SKALD_REGISTRY_ADDR",
+        "SKALD_REGISTRY_USERNAME",
+        "SKALD_REGISTRY_PASSWORD",
+        "SKALD_REGISTRY_ADR",
+    ];
+    let registry = Registry::start(Kind::Files, &names.map(|name| (name, "x"))).await?;
+    let log = std::fs::read_to_string(registry.directory().join("data/log/skald.log"))?;
+    let told = log.lines().filter(|line| line.contains("sets no key"));
+    let told: Vec<&str> = told.collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told.iter()
+            .all(|line| line.contains("SKALD_REGISTRY_ADR\""))
+    );
+    Ok(())
+}

@@ -51,3 +51,17 @@ async fn a_page_shows_what_there_is_and_loads_nothing_of_others() -> anyhow::Res
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_registrys_process_leads_only_to_pages_that_it_has() -> anyhow::Result<()> {
+    let mut registry = Registry::start(Kind::Files, &[]).await?;
+    let api = registry.process()?.api();
+    let (status, index) = api.get("/ui/", &[]).await?;
+    assert_eq!(status, 200);
+    let links: Vec<&str> = index.split("href=\"").skip(1).collect();
+    assert!(links.len() > 5, "{index}");
+    for link in links.iter().filter_map(|link| link.split('"').next()) {
+        assert_eq!(api.get(link, &[]).await?.0, 200, "{link}");
+    }
+    Ok(())
+}
