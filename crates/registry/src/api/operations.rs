@@ -151,7 +151,7 @@ impl Operations {
             }
         }
         let error = schemas.answered::<Errors>();
-        let mut document = json!({
+        schemas.complete(json!({
             "openapi": "3.0.3",
             "info": {"title": "Skald registry", "version": server::VERSION},
             "servers": [{"url": PREFIX}],
@@ -161,9 +161,7 @@ impl Operations {
                 "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
                 "responses": {"Refused": {"description": "refused", "content": error}},
             },
-        });
-        schemas.complete(&mut document);
-        document
+        }))
     }
 }
 

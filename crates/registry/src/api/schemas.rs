@@ -25,10 +25,7 @@ impl Default for Schemas {
         let sent = settings().with(|sent| sent.definitions_path = SENT.into());
         Self {
             sent: sent.for_deserialize().into_generator(),
-            answered: settings()
-                .with_transform(leave_out)
-                .for_serialize()
-                .into_generator(),
+            answered: settings().for_serialize().into_generator(),
         }
     }
 }
@@ -49,8 +46,8 @@ impl Schemas {
         T::json_schema(&mut self.sent)
     }
 
-    /// Puts all that were asked for into the description that refers to them.
-    pub(super) fn complete(&mut self, document: &mut Value) {
+    /// A description with all that were asked for, to which it refers.
+    pub(super) fn complete(mut self, mut document: Value) -> Value {
         let mut all = self.answered.take_definitions(true);
         let sent = self.sent.take_definitions(true);
         let different = different(&sent, &all);
@@ -58,8 +55,9 @@ impl Schemas {
             refer(&mut schema, &different);
             all.insert(name_of(&name, &different), schema);
         }
-        refer(document, &different);
+        refer(&mut document, &different);
         document["components"]["schemas"] = all.into();
+        document
     }
 }
 
@@ -142,23 +140,6 @@ fn simplify(schema: &mut Schema) {
     }
 }
 
-/// What is not in every answer is left out where there is nothing: it is never null.
-fn leave_out(schema: &mut Schema) {
-    transform_subschemas(&mut leave_out, schema);
-    let required = schema.get("required").cloned().unwrap_or_default();
-    let always = |name: &String| {
-        let mut names = required.as_array().into_iter().flatten();
-        names.any(|always| always == name)
-    };
-    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
-        for (name, field) in fields {
-            if let Some(field) = field.as_object_mut().filter(|_| !always(name)) {
-                field.remove("nullable");
-            }
-        }
-    }
-}
-
 /// The word that a schema is for, if it is for one.
 fn word(schema: &Value) -> Option<Value> {
     let words = schema.get("enum")?.as_array()?;
@@ -183,8 +164,6 @@ mod tests {
     #[derive(Serialize, Deserialize, JsonSchema)]
     struct Sentence {
         word: Option<Word>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        remark: Option<String>,
         #[serde(default)]
         end: String,
     }
@@ -198,25 +177,19 @@ mod tests {
     fn what_is_said_is_plain() {
         let mut schemas = Schemas::default();
         schemas.answered::<Sentence>();
-        let mut document = json!({});
-        schemas.complete(&mut document);
+        let document = schemas.complete(json!({}));
         let found = &document["components"]["schemas"];
         assert_eq!(found["Word"]["enum"], json!(["One", "Other"]));
         assert_eq!(found["Word"]["oneOf"], Value::Null);
         let word = json!({"allOf": [{"$ref": "#/components/schemas/Word"}], "nullable": true});
         assert_eq!(found["Sentence"]["properties"]["word"], word);
-        let remark = &found["Sentence"]["properties"]["remark"];
-        assert_eq!(*remark, json!({"type": "string"}));
     }
 
     #[test]
     fn what_may_be_left_out_is_always_answered() {
         let mut schemas = Schemas::default();
-        let mut document = json!({
-            "sent": schemas.sent::<Text>(),
-            "answered": schemas.answered::<Text>(),
-        });
-        schemas.complete(&mut document);
+        let (sent, answered) = (schemas.sent::<Text>(), schemas.answered::<Text>());
+        let document = schemas.complete(json!({"sent": sent, "answered": answered}));
         let named = |way: &str| document[way]["application/json"]["schema"]["$ref"].clone();
         assert_eq!(named("sent"), "#/components/schemas/TextReq");
         assert_eq!(named("answered"), "#/components/schemas/Text");
