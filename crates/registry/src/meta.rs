@@ -136,7 +136,7 @@ pub(crate) use upload::{
 pub(crate) use upstream::{DeleteUpstream, SetUpstream, UPSTREAM_COLUMNS, Upstream, UpstreamText};
 
 use crate::config::{CacheConfig, DatabaseConfig};
-use crate::cost::{Part, Timer};
+use crate::cost::{Cost, Part, Timer};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use cache::{Changes, Shelves};
@@ -163,7 +163,7 @@ pub(crate) struct Meta {
     /// Whether other processes have the same database.
     is_shared: bool,
     place: Place,
-    /// Long lists that are made at once.
+    /// Turns of those who find out what may be made from very many rows.
     long_lists: Arc<Semaphore>,
     /// How long a server has to answer a question.
     answer_max: Option<Duration>,
@@ -281,6 +281,35 @@ impl Meta {
         Ok(self.rows(query, read).await?.into_iter().next())
     }
 
+    /// Finds something out that may be made from very many rows: who asks for such things leaves half of
+    /// the connections to those who pull. The database answers also if nobody waits for that any more,
+    /// so that a turn ends with the work, not with who asked for it.
+    async fn long<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let turns = Arc::clone(&self.long_lists);
+        let turn = turns.acquire_owned().await;
+        let work = Cost::current().unwrap_or_default().of(work(self.clone()));
+        let work = tokio::spawn(async move {
+            let _turn = turn;
+            work.await
+        });
+        let done = work.await;
+        done.unwrap_or_else(|error| Err(Error::internal("asking the database", &error)))
+    }
+
+    /// All rows that such a query finds.
+    async fn long_rows<T: Send + 'static>(
+        &self,
+        query: sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>,
+        read: impl Fn(&sqlx::any::AnyRow) -> Result<T, sqlx::Error> + Send + 'static,
+    ) -> Result<Vec<T>, Error> {
+        self.long(async move |meta| meta.rows(query, read).await)
+            .await
+    }
+
     /// Whether the database answers, and makes changes if it could not make one before.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
         self.rows(bound!("SELECT 1"), |_| Ok(())).await?;
@@ -335,4 +364,36 @@ async fn shared_for_tests() -> Option<Place> {
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::raw_sql(create).execute(&admin).await.unwrap();
     Some(Place::Server(format!("{server}/{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_ends_with_the_work_and_not_with_who_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = open_for_tests(&Place::File(directory.path().join("registry.db"))).await;
+        let turns = meta.long_lists.available_permits();
+        let end = Arc::new(Semaphore::new(0));
+        for _ in 0..turns {
+            let begun = Arc::new(Semaphore::new(0));
+            let (begins, ends) = (Arc::clone(&begun), Arc::clone(&end));
+            let asked = meta.long(async move |_| {
+                begins.add_permits(1);
+                let _end = ends.acquire().await;
+                Ok(())
+            });
+            tokio::select! {
+                _ = asked => panic!("it was not to end yet"),
+                _ = begun.acquire() => {}
+            }
+        }
+        let mut waiting = std::pin::pin!(meta.long(async |_| Ok(())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        end.add_permits(turns);
+        waiting.await.unwrap();
+    }
 }

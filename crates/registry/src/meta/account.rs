@@ -77,14 +77,13 @@ impl Meta {
     /// Whether there is an administrator.
     pub(crate) async fn has_admin(&self) -> Result<bool, Error> {
         let found = bound!("SELECT 1 FROM account WHERE admin = 1 LIMIT 1");
-        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
     }
 
     /// How many projects everybody may pull from.
     pub(crate) async fn public_projects(&self) -> Result<i64, Error> {
         let counted = bound!("SELECT COUNT(*) FROM project WHERE public = 1");
-        let counted = self.rows(counted, first).await?;
-        Ok(counted.into_iter().next().unwrap_or_default())
+        Ok(self.row(counted, first).await?.unwrap_or_default())
     }
 
     /// A robot by its name.

@@ -211,20 +211,20 @@ impl Meta {
                 })
             };
             let query = bound!(TOTALS, viewer.unwrap_or(-1), public);
-            *totals = self.rows(query, read).await?.pop().unwrap_or_default();
+            *totals = self.row(query, read).await?.unwrap_or_default();
         }
         Ok(totals)
     }
 
     /// A project by its name.
     pub(crate) async fn project(&self, name: &str) -> Result<Option<Project>, Error> {
-        Ok(self.rows(bound!(PROJECT, name), project).await?.pop())
+        self.row(bound!(PROJECT, name), project).await
     }
 
     /// The name of a project by its number.
     pub(crate) async fn project_name(&self, id: i64) -> Result<Option<String>, Error> {
         let found = bound!("SELECT name FROM project WHERE id = $1", id);
-        Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
+        self.row(found, |row| row.try_get(0)).await
     }
 
     /// Projects, of those within reach, as in a search.

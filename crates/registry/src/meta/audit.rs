@@ -202,8 +202,10 @@ impl Meta {
     pub(crate) async fn refusals_excess(&self, refusals_max: i64) -> Result<i64, Error> {
         let sql = "SELECT COALESCE((SELECT id FROM audit WHERE done = 0 \
              ORDER BY id DESC LIMIT 1 OFFSET $1), 0)";
-        let to = self.rows(bound!(sql, refusals_max), first).await?;
-        Ok(to.into_iter().next().unwrap_or_default())
+        Ok(self
+            .row(bound!(sql, refusals_max), first)
+            .await?
+            .unwrap_or_default())
     }
 
     /// Up to where records are too many, whatever they tell of.
@@ -217,8 +219,10 @@ impl Meta {
         // By time, for that index is the smallest thing that has all of them.
         let sql = "SELECT COALESCE((SELECT id FROM audit \
              ORDER BY at_ms DESC, id DESC LIMIT 1 OFFSET $1), 0)";
-        let to = self.rows(bound!(sql, records_max), first).await?;
-        Ok(to.into_iter().next().unwrap_or_default())
+        Ok(self
+            .row(bound!(sql, records_max), first)
+            .await?
+            .unwrap_or_default())
     }
 }
 

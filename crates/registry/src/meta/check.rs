@@ -81,20 +81,19 @@ impl Meta {
     /// A blob, whoever has it.
     pub(crate) async fn blob_fact(&self, digest: &Digest) -> Result<Option<BlobFact>, Error> {
         let sql = "SELECT id, digest, size, data_key, damaged_ms FROM blob WHERE digest = $1";
-        let found = self.rows(bound!(sql, digest.as_str()), blob_fact);
-        Ok(found.await?.pop())
+        self.row(bound!(sql, digest.as_str()), blob_fact).await
     }
 
     /// Whether a blob is still there.
     pub(crate) async fn has_blob(&self, id: i64) -> Result<bool, Error> {
         let found = bound!("SELECT 1 FROM blob WHERE id = $1", id);
-        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
     }
 
     /// Whether a manifest is still there.
     pub(crate) async fn has_manifest(&self, id: i64) -> Result<bool, Error> {
         let found = bound!("SELECT 1 FROM manifest WHERE id = $1", id);
-        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
     }
 
     /// Manifests in the order of their ids.

@@ -357,12 +357,14 @@ impl Meta {
             "SELECT COUNT(*) FROM manifest m WHERE m.repo_id = $1 AND ",
             is_listed!("m")
         );
-        let _turn = self.long_lists.acquire().await;
-        for repo in &mut found.rows {
-            let count = self.rows(bound!(sql, repo.id), first).await?;
-            repo.artifact_count = count.into_iter().next().unwrap_or_default();
-        }
-        Ok(found)
+        self.long(async move |meta| {
+            for repo in &mut found.rows {
+                let count = meta.row(bound!(sql, repo.id), first).await?;
+                repo.artifact_count = count.unwrap_or_default();
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// A repository by its name.

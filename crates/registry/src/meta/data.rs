@@ -183,7 +183,7 @@ impl Meta {
              UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
             data_key,
         );
-        Ok(!self.rows(found, |_| Ok(())).await?.is_empty())
+        Ok(self.row(found, |_| Ok(())).await?.is_some())
     }
 }
 

@@ -67,6 +67,16 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+/// What who asked is told.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Database(error) => unavailable(&error),
+        }
+    }
+}
+
 /// What PostgreSQL says of text that it does not keep: with a NUL in it.
 const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
 

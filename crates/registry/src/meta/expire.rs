@@ -86,9 +86,22 @@ impl Meta {
         let (immutable, retention): (Vec<_>, Vec<_>) = scoped
             .into_iter()
             .partition(|(rule, _)| rule.kind == Kind::Immutable);
-        let _turn = self.long_lists.acquire().await;
-        let seen = self.rows(bound!(LAST_MOVE), first).await?;
-        let seen = seen.into_iter().next().unwrap_or_default();
+        self.long(async move |meta| {
+            meta.expiring(project, &immutable, &retention, running_ms)
+                .await
+        })
+        .await
+    }
+
+    async fn expiring(
+        &self,
+        project: i64,
+        immutable: &[(Rule, Scope)],
+        retention: &[(Rule, Scope)],
+        running_ms: i64,
+    ) -> Result<Expiring, Error> {
+        let seen = self.row(bound!(LAST_MOVE), first).await?;
+        let seen = seen.unwrap_or_default();
         let now_ms = self.now_ms();
         let seen_ms = now_ms.saturating_sub(running_ms);
         let sql = "SELECT id, name FROM repo WHERE project_id = $1 ORDER BY name";
@@ -105,7 +118,7 @@ impl Meta {
                 let holds = |(_, scope): &(Rule, Scope)| scope.has(repo.rest(), &tag.tag);
                 !immutable.iter().any(holds)
             };
-            let mut going = expired(&retention, repo.rest(), &tags, now_ms);
+            let mut going = expired(retention, repo.rest(), &tags, now_ms);
             going.retain(may_go);
             if !going.is_empty() {
                 let parts = self.all_parts(repo_id).await?;

@@ -78,7 +78,7 @@ impl Meta {
     /// A group by its number.
     pub(crate) async fn group(&self, id: i64) -> Result<Group, Error> {
         let sql = "SELECT id, name, created_ms, kind FROM user_group WHERE id = $1";
-        let found = self.rows(bound!(sql, id), group).await?.pop();
+        let found = self.row(bound!(sql, id), group).await?;
         found.ok_or_else(unknown)
     }
 

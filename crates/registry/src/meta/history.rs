@@ -87,7 +87,7 @@ impl Meta {
             repo.as_str(),
             tag.as_str(),
         );
-        Ok(self.rows(found, first).await?.pop().unwrap_or(0))
+        Ok(self.row(found, first).await?.unwrap_or(0))
     }
 
     /// Tags that begin so, were removed at that time or later and were not set since, each with the
@@ -177,7 +177,6 @@ impl Meta {
              WHERE h.repo_id = l.repo_id AND h.name = l.name ORDER BY h.id DESC LIMIT 1 OFFSET $1) \
              FROM (SELECT repo_id, name FROM tag_history GROUP BY repo_id, name \
              HAVING COUNT(*) > $1 LIMIT $2) l";
-        let _turn = self.long_lists.acquire().await;
         let long = |row: &AnyRow| {
             Ok(LongHistory {
                 repo_id: row.try_get(0)?,
@@ -185,7 +184,8 @@ impl Meta {
                 to: row.try_get(2)?,
             })
         };
-        self.rows(bound!(sql, moves_max, tags_max), long).await
+        let query = bound!(sql, moves_max, tags_max);
+        self.long_rows(query, long).await
     }
 }
 

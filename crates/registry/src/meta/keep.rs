@@ -45,7 +45,7 @@ impl Meta {
             let is_expected = kind != Kind::Link || row.try_get::<i64, _>(1)? != 0;
             Ok((row.try_get(0)?, is_expected))
         };
-        Ok(self.rows(found, due).await?.pop())
+        self.row(found, due).await
     }
 }
 

@@ -95,7 +95,7 @@ const OF_ARTIFACT: &str = "SELECT l.id, l.name, l.description, l.color, l.projec
 impl Meta {
     /// A label by its number.
     pub(crate) async fn label(&self, id: i64) -> Result<Label, Error> {
-        let found = self.rows(bound!(LABEL, id), label).await?.pop();
+        let found = self.row(bound!(LABEL, id), label).await?;
         found.ok_or_else(unknown)
     }
 

@@ -86,8 +86,7 @@ impl Meta {
         let query = bound!(AssertSqlSafe(sql), last, viewer, i64::from(limit));
         let query = names.iter().fold(query, sqlx::query::Query::bind);
         // Who may see few of many has all looked at.
-        let _turn = self.long_lists.acquire().await;
-        self.names(query).await
+        self.long_rows(query, |row| row.try_get(0)).await
     }
 
     /// At most `limit` repositories within reach that have a blob.

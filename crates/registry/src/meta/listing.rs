@@ -212,12 +212,12 @@ impl Statement {
 impl Meta {
     /// What is asked for of a list. `fixed` are the values that its source speaks of. It may be made from
     /// very many rows: who asks leaves half of the connections to those who pull.
-    pub(super) async fn list<T>(
+    pub(super) async fn list<T: Send + 'static>(
         &self,
         source: &Source,
         fixed: Vec<Operand>,
         listing: &Listing,
-        read: impl Fn(&AnyRow) -> Result<T, sqlx::Error>,
+        read: impl Fn(&AnyRow) -> Result<T, sqlx::Error> + Send + 'static,
     ) -> Result<Listed<T>, Error> {
         let mut from = Statement {
             sql: source.from.to_owned(),
@@ -243,16 +243,19 @@ impl Meta {
             from.sql,
             source.order_after(&listing.order)
         );
-        let _turn = self.long_lists.acquire().await;
-        let rows = self.rows(page.query(), read).await?;
-        let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        // A page that is not full is the last one.
-        let is_last = found < listing.limit && (found > 0 || listing.offset == 0);
-        let total = match is_last {
-            true => listing.offset.saturating_add(found),
-            false => self.count(from).await?,
-        };
-        Ok(Listed { rows, total })
+        let (limit, offset) = (listing.limit, listing.offset);
+        self.long(async move |meta| {
+            let rows = meta.rows(page.query(), read).await?;
+            let found = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            // A page that is not full is the last one.
+            let is_last = found < limit && (found > 0 || offset == 0);
+            let total = match is_last {
+                true => offset.saturating_add(found),
+                false => meta.count(from).await?,
+            };
+            Ok(Listed { rows, total })
+        })
+        .await
     }
 
     async fn count(&self, from: Statement) -> Result<i64, Error> {
@@ -260,8 +263,7 @@ impl Meta {
             sql: format!("SELECT COUNT(*) {}", from.sql),
             values: from.values,
         };
-        let counted = self.rows(count.query(), first).await?;
-        Ok(counted.into_iter().next().unwrap_or_default())
+        Ok(self.row(count.query(), first).await?.unwrap_or_default())
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Meta;
 use super::change::bound;
 use super::companion::is_about;
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::link::Kind;
 use super::review::{Graces, Removed, Untagged};
 use super::rules;
@@ -129,26 +129,23 @@ impl Meta {
         graces: Graces,
         stop: &CancellationToken,
     ) -> Result<Removed, Error> {
-        let _turn = self.long_lists.acquire().await;
-        let told = |failure| match failure {
-            Failure::Refused(error) => error,
-            Failure::Database(error) => unavailable(&error),
-        };
-        let preview = async {
+        let stop = stop.clone();
+        self.long(async move |meta| {
             let mut preview = Preview {
-                connection: self.place.own().await?,
+                connection: meta.place.own().await.map_err(Failure::from)?,
                 removed: Removed::default(),
                 may_never_tagged_go: graces.never_tagged_ms > 0,
             };
-            let notes = in_words_of(self.place.engine(), NOTES);
-            let before_ms = self.now_ms().saturating_sub(graces.untagged_ms);
-            preview.begin(&notes, untagged, before_ms).await?;
+            let notes = in_words_of(meta.place.engine(), NOTES);
+            let before_ms = meta.now_ms().saturating_sub(graces.untagged_ms);
+            let begun = preview.begin(&notes, untagged, before_ms).await;
+            begun.map_err(Failure::from)?;
             for kind in [Kind::Manifest, Kind::Link, Kind::Blob] {
                 while !stop.is_cancelled() && preview.part(kind).await? {}
             }
             Ok(preview.removed)
-        };
-        preview.await.map_err(told)
+        })
+        .await
     }
 }
 

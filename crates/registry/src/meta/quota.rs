@@ -166,9 +166,9 @@ impl Meta {
     ) -> Result<Option<u64>, Error> {
         let sql = "SELECT b.size FROM blob b JOIN repo_blob l ON l.blob_id = b.id \
              JOIN project p ON p.id = l.project_id WHERE b.digest = $1 AND p.name = $2 LIMIT 1";
-        let found = self.rows(bound!(sql, digest.as_str(), project), |row| {
+        self.row(bound!(sql, digest.as_str(), project), |row| {
             Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
-        });
-        Ok(found.await?.pop())
+        })
+        .await
     }
 }

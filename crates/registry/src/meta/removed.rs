@@ -128,7 +128,7 @@ impl Meta {
              FROM removed_manifest x JOIN repo r ON r.id = x.repo_id \
              WHERE r.name = $1 AND x.digest = $2 AND x.until_ms > $3";
         let found = bound!(sql, repo.as_str(), digest.as_str(), self.now_ms());
-        Ok(self.rows(found, removed).await?.pop())
+        self.row(found, removed).await
     }
 }
 

@@ -19,10 +19,8 @@ impl Meta {
     /// When the retention of a project is done; an empty text is only when somebody asks for it.
     pub(crate) async fn retention_cron(&self, project: i64) -> Result<String, Error> {
         let sql = "SELECT cron FROM retention WHERE project_id = $1";
-        let said = self
-            .rows(bound!(sql, project), |row| row.try_get(0))
-            .await?;
-        Ok(said.into_iter().next().unwrap_or_else(|| HOURLY.to_owned()))
+        let said = self.row(bound!(sql, project), |row| row.try_get(0)).await?;
+        Ok(said.unwrap_or_else(|| HOURLY.to_owned()))
     }
 
     /// Projects whose retention is to be done now, or of which it is not known when.

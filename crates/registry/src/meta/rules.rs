@@ -75,11 +75,8 @@ impl Meta {
             return Ok(());
         }
         let sql = "SELECT t.name FROM tag t JOIN repo r ON r.id = t.repo_id WHERE r.name = $1";
-        let _turn = self.long_lists.acquire().await;
-        let tags = self.rows(bound!(sql, repo.as_str()), |row| {
-            row.try_get::<String, _>(0)
-        });
-        let tags = tags.await?;
+        let tags = bound!(sql, repo.as_str());
+        let tags: Vec<String> = self.long_rows(tags, |row| row.try_get(0)).await?;
         let mut rules = rules.iter();
         rules.try_for_each(|rule| refuse_held(repo, rule, &tags))
     }

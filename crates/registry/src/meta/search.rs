@@ -86,8 +86,7 @@ impl Meta {
         );
         let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
         let query = names.iter().fold(query, sqlx::query::Query::bind);
-        let _turn = self.long_lists.acquire().await;
-        self.rows(query, project).await
+        self.long_rows(query, project).await
     }
 
     /// Repositories within reach with this part in their names.
@@ -117,7 +116,6 @@ impl Meta {
         );
         let query = bound!(AssertSqlSafe(sql), pattern(part), viewer, limit);
         let query = names.iter().fold(query, sqlx::query::Query::bind);
-        let _turn = self.long_lists.acquire().await;
-        self.rows(query, repo).await
+        self.long_rows(query, repo).await
     }
 }

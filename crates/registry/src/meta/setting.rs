@@ -44,7 +44,7 @@ impl Meta {
     /// The value of a name, if something was said.
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
         let found = bound!("SELECT value FROM setting WHERE name = $1", name);
-        Ok(self.rows(found, |row| row.try_get(0)).await?.pop())
+        self.row(found, |row| row.try_get(0)).await
     }
 }
 

@@ -12,7 +12,7 @@ impl Meta {
     pub(crate) async fn small(&self, data_key: &str) -> Result<Option<Bytes>, Error> {
         let found = bound!("SELECT bytes FROM small_data WHERE data_key = $1", data_key);
         let read = |row: &sqlx::any::AnyRow| Ok(Bytes::from(row.try_get::<Vec<u8>, _>(0)?));
-        Ok(self.rows(found, read).await?.pop())
+        self.row(found, read).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::data::bury;
-use super::error::{Failure, unavailable};
+use super::error::Failure;
 use super::link;
 use super::project::{ensure_project, ensure_repo};
 use super::quota::{self, Quota};
@@ -84,13 +84,9 @@ const UPLOAD: &str = concat!(
 impl Meta {
     /// An upload to a repository.
     pub(crate) async fn upload(&self, repo: &RepoName, uuid: &str) -> Result<Upload, Error> {
-        let found = bound!(UPLOAD, uuid, repo.as_str(),);
+        let found = bound!(UPLOAD, uuid, repo.as_str());
         let found = self.row(found, |row| Ok(upload(row))).await?;
-        let found = found.ok_or_else(|| unknown(uuid))?;
-        found.map_err(|failure| match failure {
-            Failure::Refused(error) => error,
-            Failure::Database(error) => unavailable(&error),
-        })
+        Ok(found.ok_or_else(|| unknown(uuid))??)
     }
 
     /// An upload that was looked up, for a request that continues it, and whether another one may be

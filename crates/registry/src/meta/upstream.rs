@@ -130,8 +130,8 @@ impl Meta {
     /// A registry by its number.
     pub(crate) async fn known_upstream(&self, id: i64) -> Result<Upstream, Error> {
         let sql = upstreams!(" FROM upstream u WHERE u.id = $1");
-        let mut found = self.rows(bound!(sql, id), upstream).await?;
-        found.pop().ok_or_else(|| unknown(id))
+        let found = self.row(bound!(sql, id), upstream).await?;
+        found.ok_or_else(|| unknown(id))
     }
 
     /// What projects are caches of.
