@@ -120,7 +120,7 @@ impl Time {
         let Some(schedule) = meta.gc_schedule().await? else {
             return Ok(Self::Always);
         };
-        let is_due = schedule.due_ms <= meta.now_ms() && meta.change(TakeGcTurn).await?;
+        let is_due = schedule.is_open(meta.now_ms()) && meta.change(TakeGcTurn).await?;
         Ok(match is_due {
             true => Self::Scheduled(schedule.untagged),
             false => Self::NotYet,

@@ -335,20 +335,19 @@ impl Meta {
 /// A database with default settings.
 #[cfg(test)]
 async fn open_for_tests(place: &Place) -> Meta {
+    open_at(place, Clock::system()).await
+}
+
+/// The same with this clock.
+#[cfg(test)]
+async fn open_at(place: &Place, clock: Clock) -> Meta {
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let (config, cache) = (DatabaseConfig::default(), CacheConfig::default());
     let new_projects = NewProjects {
         on_push: true,
         hard: UNLIMITED,
     };
-    let meta = Meta::open(
-        place,
-        &config,
-        &cache,
-        Clock::system(),
-        new_projects,
-        metrics,
-    );
+    let meta = Meta::open(place, &config, &cache, clock, new_projects, metrics);
     meta.await.unwrap()
 }
 
@@ -364,6 +363,13 @@ async fn shared_for_tests() -> Option<Place> {
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::raw_sql(create).execute(&admin).await.unwrap();
     Some(Place::Server(format!("{server}/{name}")))
+}
+
+/// The same with a clock that is ahead by so many milliseconds.
+#[cfg(test)]
+async fn open_ahead(place: &Place, ahead_ms: i64) -> Meta {
+    let ahead = Clock::new(move || Clock::system().now_ns() + ahead_ms * 1_000_000);
+    open_at(place, ahead).await
 }
 
 #[cfg(test)]

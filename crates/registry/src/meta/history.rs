@@ -220,10 +220,9 @@ impl Change for ForgetHistory {
                 old_ms,
                 self.limit,
             ),
-            // Numbers grow with time, so no more than the first need be looked at.
             None => bound!(
-                "DELETE FROM tag_history WHERE id IN (SELECT o.id FROM \
-                 (SELECT id, at_ms FROM tag_history ORDER BY id LIMIT $2) o WHERE o.at_ms <= $1)",
+                "DELETE FROM tag_history WHERE id IN \
+                 (SELECT id FROM tag_history WHERE at_ms <= $1 ORDER BY at_ms LIMIT $2)",
                 old_ms,
                 self.limit,
             ),
@@ -268,6 +267,21 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_clock_said_that_was_ahead_keeps_nothing_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let moves = vec![("ahead", -1000), ("ahead", -1000), ("old", 1000)];
+        meta.change(Moves(moves)).await.unwrap();
+        let forget = ForgetHistory {
+            age_ms: 500,
+            limit: 1,
+            of: None,
+        };
+        assert_eq!(meta.change(forget).await.unwrap(), 1);
     }
 
     #[tokio::test]

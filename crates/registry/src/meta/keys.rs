@@ -85,6 +85,13 @@ impl Change for RotateKey {
     const NAME: &'static str = "rotate_key";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, Failure> {
+        // One that a clock made that was ahead would sign until that time has come.
+        bound!(
+            "UPDATE signing_key SET created_ms = $1 WHERE created_ms > $1",
+            tx.now_ms,
+        )
+        .execute(&mut *tx.conn)
+        .await?;
         // A key has nothing left to check once its successor has signed for long enough.
         bound!(
             "DELETE FROM signing_key WHERE EXISTS (SELECT 1 FROM signing_key next \
@@ -112,5 +119,39 @@ impl Change for RotateKey {
         let event = Event::new("key_rotated", "key", &self.kid);
         tell(tx, &self.who, &event).await?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connect::Place;
+    use super::super::{open_ahead, open_for_tests};
+    use super::*;
+
+    const HOUR_MS: i64 = 3600 * 1000;
+
+    fn rotate(kid: &str) -> RotateKey {
+        RotateKey {
+            who: Who::system("test"),
+            kid: kid.to_owned(),
+            pkcs8: Vec::new(),
+            age_ms_min: Some(HOUR_MS),
+            holds_ms: HOUR_MS,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_of_a_clock_that_was_ahead_signs_no_longer_than_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let ahead = open_ahead(&place, 1000 * HOUR_MS).await;
+        assert!(ahead.change(rotate("ahead")).await.unwrap());
+        assert!(!meta.change(rotate("too soon")).await.unwrap());
+        let later = open_ahead(&place, HOUR_MS + 1000).await;
+        assert!(later.change(rotate("later")).await.unwrap());
+        let keys = meta.keys().await.unwrap();
+        let kids: Vec<&str> = keys.iter().map(|key| key.kid.as_str()).collect();
+        assert_eq!(kids, ["later", "ahead"]);
     }
 }

@@ -23,14 +23,17 @@ impl Meta {
         Ok(said.unwrap_or_else(|| HOURLY.to_owned()))
     }
 
-    /// Projects whose retention is to be done now, or of which it is not known when.
+    /// Projects whose retention is to be done now, or of which it is not known when, or only from a
+    /// clock that was ahead.
     pub(crate) async fn due_retentions(&self) -> Result<Vec<String>, Error> {
         let sql = "SELECT DISTINCT p.name FROM project_rule u \
              JOIN project p ON p.id = u.project_id \
              LEFT JOIN retention r ON r.project_id = u.project_id \
-             WHERE u.kind = 'retention' AND (r.project_id IS NULL OR r.due_ms <= $1)";
-        self.rows(bound!(sql, self.now_ms()), |row| row.try_get(0))
-            .await
+             WHERE u.kind = 'retention' \
+             AND (r.project_id IS NULL OR r.due_ms <= $1 OR r.set_ms > $2)";
+        let now_ms = self.now_ms();
+        let due = bound!(sql, now_ms, schedule::latest(now_ms));
+        self.rows(due, |row| row.try_get(0)).await
     }
 }
 
@@ -48,11 +51,13 @@ pub(super) async fn set_cron(tx: &mut Tx<'_>, project: i64, cron: &str) -> Resul
         cron => Some(schedule::after(cron, tx.now_ms)?),
     };
     bound!(
-        "INSERT INTO retention (project_id, cron, due_ms) VALUES ($1, $2, $3) \
-         ON CONFLICT (project_id) DO UPDATE SET cron = excluded.cron, due_ms = excluded.due_ms",
+        "INSERT INTO retention (project_id, cron, due_ms, set_ms) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (project_id) DO UPDATE \
+         SET cron = excluded.cron, due_ms = excluded.due_ms, set_ms = excluded.set_ms",
         project,
         cron,
         due_ms,
+        tx.now_ms,
     )
     .execute(&mut *tx.conn)
     .await?;
@@ -72,7 +77,7 @@ pub(super) async fn forget_unused_cron(tx: &mut Tx<'_>, project: i64) -> Result<
     Ok(())
 }
 
-/// Takes a turn whose time has come.
+/// Takes a turn whose time has come; finds out anew when it comes if a clock said so that was ahead.
 pub(crate) struct TakeRetentionTurn {
     pub(crate) project: String,
 }
@@ -86,7 +91,7 @@ impl Change for TakeRetentionTurn {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Option<Trigger>, Failure> {
         let project = project_id(tx, &self.project).await?;
         let found = bound!(
-            "SELECT cron, due_ms FROM retention WHERE project_id = $1",
+            "SELECT cron, due_ms, set_ms FROM retention WHERE project_id = $1",
             project
         );
         let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
@@ -94,11 +99,14 @@ impl Change for TakeRetentionTurn {
             return Ok(None);
         };
         let (cron, due_ms): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        if due_ms.is_none_or(|due_ms| due_ms > tx.now_ms) {
+        let is_due = due_ms.is_some_and(|due_ms| due_ms <= tx.now_ms);
+        if is_due || row.try_get::<i64, _>(2)? > schedule::latest(tx.now_ms) {
+            // Turns that nobody was there to take are made up for once.
+            set_cron(tx, project, &cron).await?;
+        }
+        if !is_due {
             return Ok(None);
         }
-        // Turns that nobody was there to take are made up for once.
-        set_cron(tx, project, &cron).await?;
         // Who says that it is done every hour says nothing new.
         Ok(Some(match cron.as_str() {
             HOURLY => Trigger::Own,
@@ -111,8 +119,8 @@ impl Change for TakeRetentionTurn {
 mod tests {
     use super::super::administer::CreateProject;
     use super::super::connect::Place;
-    use super::super::open_for_tests;
     use super::super::rules::{AddRule, DeleteRule, ReplaceRetention};
+    use super::super::{open_ahead, open_for_tests};
     use super::*;
     use crate::rule::Rule;
     use crate::who::Who;
@@ -127,14 +135,10 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_turn_comes_when_it_was_said_and_is_taken_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = Place::File(directory.path().join("registry.db"));
-        let meta = open_for_tests(&place).await;
-        let who = || Who::system("test");
+    /// The numbers of the project, and of a rule of it.
+    async fn team(meta: &Meta) -> (i64, i64) {
         let create = CreateProject {
-            who: who(),
+            who: Who::system("test"),
             name: "team".to_owned(),
             is_public: false,
             hard: None,
@@ -143,13 +147,40 @@ mod tests {
         };
         let id = meta.change(create).await.unwrap();
         assert!(meta.due_retentions().await.unwrap().is_empty());
-        let project = || "team".to_owned();
         let add = AddRule {
-            who: who(),
-            project: project(),
+            who: Who::system("test"),
+            project: "team".to_owned(),
             rule: rule(),
         };
-        let rule_id = meta.change(add).await.unwrap();
+        (id, meta.change(add).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_delays_no_turn() {
+        const HOUR_MS: i64 = 3600 * 1000;
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let ahead = open_ahead(&place, 1000 * HOUR_MS).await;
+        team(&meta).await;
+        assert_eq!(ahead.change(turn()).await.unwrap(), None);
+        assert!(ahead.due_retentions().await.unwrap().is_empty());
+        assert_eq!(meta.due_retentions().await.unwrap(), ["team"]);
+        assert_eq!(meta.change(turn()).await.unwrap(), None);
+        assert!(meta.due_retentions().await.unwrap().is_empty());
+        // From now on it is due at a time that comes.
+        let later = open_ahead(&place, HOUR_MS + 1000).await;
+        assert_eq!(later.change(turn()).await.unwrap(), Some(Trigger::Own));
+    }
+
+    #[tokio::test]
+    async fn a_turn_comes_when_it_was_said_and_is_taken_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let who = || Who::system("test");
+        let project = || "team".to_owned();
+        let (id, rule_id) = team(&meta).await;
         assert_eq!(meta.retention_cron(id).await.unwrap(), HOURLY);
         // The first look finds out when; an hour is to pass from there.
         assert_eq!(meta.due_retentions().await.unwrap(), ["team"]);

@@ -45,12 +45,29 @@ async fn write(tx: &mut Tx<'_>, schedule: &GcSchedule) -> Result<(), Failure> {
     Ok(setting::write(tx, NAME, Some(&text)).await?)
 }
 
+/// Clocks of processes that share a database may be off by so much, and turns are taken once all the
+/// same.
+const CLOCKS_MS: i64 = 10 * 60 * 1000;
+
+/// What was found out later than this was found out by a clock that was ahead.
+pub(super) fn latest(now_ms: i64) -> i64 {
+    now_ms.saturating_add(CLOCKS_MS)
+}
+
 /// The time after this one.
 pub(super) fn after(cron: &str, now_ms: i64) -> Result<i64, Error> {
     let refused =
         |why: String| Error::new(Code::Unsupported, why).with_status(http::StatusCode::BAD_REQUEST);
     let at = Cron::parse(cron).map_err(refused)?.next(now_ms);
     at.ok_or_else(|| refused(format!("`{cron}` does not come any more")))
+}
+
+impl GcSchedule {
+    /// Whether its turn can be taken, or has to be found out anew.
+    pub(crate) fn is_open(&self, now_ms: i64) -> bool {
+        let found_out_ms = self.taken_ms.unwrap_or(0).max(self.set_ms);
+        self.due_ms <= now_ms || found_out_ms > latest(now_ms)
+    }
 }
 
 impl Meta {
@@ -107,7 +124,7 @@ impl Change for SetGcSchedule {
     }
 }
 
-/// Takes a turn whose time has come.
+/// Takes a turn whose time has come; finds out anew when it comes if a clock said so that was ahead.
 pub(crate) struct TakeGcTurn;
 
 #[async_trait]
@@ -120,24 +137,29 @@ impl Change for TakeGcTurn {
         let Some(before) = read(setting::read(tx, NAME).await?) else {
             return Ok(false);
         };
-        if before.due_ms > tx.now_ms {
+        if !before.is_open(tx.now_ms) {
             return Ok(false);
         }
+        let is_due = before.due_ms <= tx.now_ms;
         // Turns that nobody was there to take are made up for once.
         let schedule = GcSchedule {
             due_ms: after(&before.cron, tx.now_ms)?,
-            taken_ms: Some(tx.now_ms),
+            taken_ms: match is_due {
+                true => Some(tx.now_ms),
+                false => before.taken_ms.map(|at_ms| at_ms.min(tx.now_ms)),
+            },
+            set_ms: before.set_ms.min(tx.now_ms),
             ..before
         };
         write(tx, &schedule).await?;
-        Ok(true)
+        Ok(is_due)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::connect::Place;
-    use super::super::open_for_tests;
+    use super::super::{open_ahead, open_for_tests};
     use super::*;
 
     fn set(cron: &str) -> SetGcSchedule {
@@ -176,5 +198,32 @@ mod tests {
         assert_eq!(other.gc_schedule().await.unwrap(), None);
         let wrong = one.change(set("0 0 0 * *")).await.unwrap_err();
         assert_eq!(wrong.status, http::StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_delays_no_turn() {
+        const YEAR_MS: i64 = 366 * 24 * 3600 * 1000;
+        const YEARLY: &str = "0 0 0 1 1 *";
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::File(directory.path().join("registry.db"));
+        let meta = open_for_tests(&place).await;
+        let ahead = open_ahead(&place, 10 * YEAR_MS).await;
+        let due_ms = async || meta.gc_schedule().await.unwrap().unwrap().due_ms;
+        meta.change(set(YEARLY)).await.unwrap();
+        assert!(ahead.change(TakeGcTurn).await.unwrap());
+        assert!(due_ms().await > meta.now_ms() + 9 * YEAR_MS);
+        // It has not come yet.
+        assert!(!meta.change(TakeGcTurn).await.unwrap());
+        assert!(due_ms().await <= meta.now_ms() + YEAR_MS);
+        let schedule = meta.gc_schedule().await.unwrap().unwrap();
+        assert!(!schedule.is_open(meta.now_ms()));
+        ahead.change(set(YEARLY)).await.unwrap();
+        assert!(!meta.change(TakeGcTurn).await.unwrap());
+        assert!(due_ms().await <= meta.now_ms() + YEAR_MS);
+        // A little is in nobody's way.
+        let near = open_ahead(&place, 1000).await;
+        near.change(set(YEARLY)).await.unwrap();
+        let schedule = meta.gc_schedule().await.unwrap().unwrap();
+        assert!(!schedule.is_open(meta.now_ms()));
     }
 }
