@@ -294,6 +294,8 @@ mod tests {
             ("retention 7", "GET", "/retentions/7"),
             ("registries", "GET", "/registries?page_size=1000"),
             ("add-to-group 7 ann", "POST", "/usergroups/7/members"),
+            ("rename-group 7 devs", "PUT", "/usergroups/7"),
+            ("ping-registry 7", "POST", "/registries/ping"),
             (
                 "create-registry hub https://docker.io",
                 "POST",

@@ -19,6 +19,13 @@ pub enum GroupCommand {
         /// Its name
         name: String,
     },
+    /// Give a group another name
+    RenameGroup {
+        /// Its number
+        id: i64,
+        /// The name
+        name: String,
+    },
     /// Remove a group, and its roles
     DeleteGroup {
         /// Its number
@@ -53,6 +60,9 @@ impl GroupCommand {
         match self {
             Self::Groups { list } => Asked::list("/usergroups", list),
             Self::CreateGroup { name } => create(&name),
+            Self::RenameGroup { id, name } => {
+                Asked::put(format!("/usergroups/{id}"), json!({"group_name": name}))
+            }
             Self::DeleteGroup { id } => Asked::delete(format!("/usergroups/{id}")),
             Self::GroupMembers { id, list } => {
                 Asked::list(format!("/usergroups/{id}/members"), list)

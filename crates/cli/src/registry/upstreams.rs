@@ -47,6 +47,11 @@ pub enum UpstreamCommand {
         /// Who logs in; nobody if this is not given
         login: Option<String>,
     },
+    /// Ask another registry whether it is there and takes its login
+    PingRegistry {
+        /// Its number
+        id: i64,
+    },
     /// Forget another registry
     DeleteRegistry {
         /// Its number
@@ -100,6 +105,7 @@ impl UpstreamCommand {
                 format!("/registries/{id}"),
                 json!({"credential": credential(login)?}),
             ),
+            Self::PingRegistry { id } => Asked::post("/registries/ping", json!({"id": id})),
             Self::DeleteRegistry { id } => Asked::delete(format!("/registries/{id}")),
             Self::SetUpstream {
                 project,
