@@ -8,7 +8,6 @@ mod accounts;
 mod answers;
 mod attributes;
 mod audit;
-mod companions;
 mod configuration;
 mod copy;
 mod described;

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::answers::{At, Created};
-use super::companions;
 use super::repositories::{WITH_FROM, repo};
 use super::{Admin, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{Action, Role};
@@ -171,12 +170,12 @@ impl Copying {
         let parts = self.read(&row).await?.manifest.manifests;
         waiting.extend(referrers.into_iter().map(without_tags));
         // Before them, as one may be the other.
-        for tag in companions::of(&self.registry, &self.from, &digest).await? {
-            let found = self.find(&Reference::Tag(tag.clone())).await?;
-            if let Some(found) = found {
-                waiting.push(Next::Divide(Digest::parse(&found.digest)?, vec![tag]));
-            }
-        }
+        let companions = self.registry.meta().companions(&self.from, &digest).await?;
+        waiting.extend(
+            companions
+                .into_iter()
+                .map(|(tag, digest)| Next::Divide(digest, vec![tag])),
+        );
         waiting.push(Next::Put(row, digest, tags));
         let parts = parts.into_iter().map(|part| part.digest);
         waiting.extend(parts.map(without_tags));

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use super::answers::Created;
 use super::projects::{found, owner};
 use super::query::{Asks, PAGES, Page};
-use super::{Admin, Body, MaybeBody, Operations, Outcome, Path, answer, undelete, wrong};
-use super::{attributes, companions};
+use super::{
+    Admin, Body, MaybeBody, Operations, Outcome, Path, answer, attributes, undelete, wrong,
+};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
@@ -384,6 +385,19 @@ async fn tags(admin: Admin, Path(place): Path<(String, String, String)>) -> Outc
     .await
 }
 
+/// Removes a tag, and with the last one of an artifact what is about that.
+async fn untag(admin: &Admin, repo: RepoName, tag: Tag) -> Result<(), Error> {
+    let delete = DeleteTag {
+        repo,
+        tag,
+        condition: Condition::default(),
+        takes_companions: true,
+        who: admin.who(),
+        grace_ms: admin.registry.untagged_grace_ms(),
+    };
+    admin.registry.meta().change(delete).await
+}
+
 /// Removes a tag of an artifact, if it is one of that artifact.
 async fn delete_tag(
     admin: Admin,
@@ -400,16 +414,7 @@ async fn delete_tag(
             let message = format!("tag {} of {repo} is not one of {digest}", tag.as_str());
             return Err(Error::new(Code::ManifestUnknown, message));
         }
-        let delete = DeleteTag {
-            repo,
-            tag,
-            condition: Condition::default(),
-            who: admin.who(),
-            grace_ms: admin.registry.untagged_grace_ms(),
-        };
-        let repo = delete.repo.clone();
-        admin.registry.meta().change(delete).await?;
-        companions::remove(&admin.registry, &admin.who(), &repo, &digest).await
+        untag(&admin, repo, tag).await
     })
     .await
 }
@@ -467,32 +472,19 @@ async fn delete_artifact(
         admin.require_action(&project, Action::Delete, role).await?;
         admin.require_writable()?;
         let repo = repo(&project, &repository)?;
-        let registry = &admin.registry;
-        let graces = registry.graces();
-        let digest = match Reference::parse(&reference)? {
-            Reference::Tag(tag) => {
-                let delete = DeleteTag {
-                    repo: repo.clone(),
-                    tag,
-                    condition: Condition::default(),
-                    who: admin.who(),
-                    grace_ms: graces.untagged_ms,
-                };
-                Digest::parse(&registry.meta().change(delete).await?)?
-            }
+        match Reference::parse(&reference)? {
+            Reference::Tag(tag) => untag(&admin, repo, tag).await,
             Reference::Digest(digest) => {
                 let delete = DeleteManifest {
                     spares_parts: true,
-                    repo: repo.clone(),
-                    digest: digest.clone(),
+                    repo,
+                    digest,
                     who: admin.who(),
-                    graces,
+                    graces: admin.registry.graces(),
                 };
-                registry.meta().change(delete).await?;
-                digest
+                admin.registry.meta().change(delete).await
             }
-        };
-        companions::remove(registry, &admin.who(), &repo, &digest).await
+        }
     })
     .await
 }

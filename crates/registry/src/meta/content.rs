@@ -18,7 +18,7 @@ use super::error::Failure;
 use super::label::Label;
 use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source};
-use super::outbox::{Event, tell, tell_for_tags};
+use super::outbox::{Event, tell};
 use super::project::find_repo;
 use super::removed::{self, Forgotten};
 use super::review::Graces;
@@ -375,18 +375,6 @@ impl Meta {
         found.ok_or_else(|| unknown_repo(name))
     }
 
-    /// Whether an index of a repository names a manifest.
-    pub(crate) async fn is_part(&self, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
-        let found = bound!(
-            "SELECT c.manifest_id FROM manifest_child c JOIN repo r ON r.id = c.repo_id \
-             WHERE r.name = $1 AND c.digest = $2 LIMIT 1",
-            repo.as_str(),
-            digest.as_str(),
-        );
-        let found = self.rows(found, |row| row.try_get::<i64, _>(0)).await?;
-        Ok(!found.is_empty())
-    }
-
     /// A manifest of a repository, as it is in the list of them, or would be.
     pub(crate) async fn artifact(
         &self,
@@ -548,15 +536,9 @@ impl DeleteRepo {
                 who: &self.who,
                 grace_ms: self.graces.untagged_ms,
             };
-            let event = Event {
-                digest: Some(digest.clone()),
-                ..Event::new("delete_artifact", "artifact", &digest).in_repo(&self.repo)
-            };
-            tell_for_tags(tx, &self.who, &event, target.manifest_id).await?;
             let above = tag::above(tx, &target).await?;
             check_mutable(tx, &self.repo, &above).await?;
-            tag::take_all(tx, &target).await?;
-            delete::remove(tx, &target, &graces).await?;
+            delete::remove(tx, &self.repo, &target, &graces, delete::EVENT).await?;
         }
         Ok(count)
     }

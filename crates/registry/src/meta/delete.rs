@@ -56,18 +56,8 @@ impl Change for DeleteManifest {
         if self.spares_parts {
             self.refuse_part(tx, repo_id).await?;
         }
-        let event = Event {
-            digest: Some(target.digest.to_owned()),
-            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
-        };
-        tell_for_tags(tx, &self.who, &event, manifest_id).await?;
-        tag::take_all(tx, &target).await?;
-        if self.graces.blob_ms > 0 {
-            let until_ms = tx.now_ms + self.graces.blob_ms;
-            removed::remember(tx, &target, until_ms).await?;
-        }
-        remove(tx, &target, &self.graces).await?;
-        companion::remove(tx, &self.repo, &target).await
+        removed::remember(tx, &target, &self.graces).await?;
+        remove(tx, &self.repo, &target, &self.graces, EVENT).await
     }
 }
 
@@ -92,14 +82,48 @@ impl DeleteManifest {
     }
 }
 
-/// Removes a manifest that no tag points to, and has what it needed looked at.
+/// What the audit trail calls it.
+pub(super) const EVENT: &str = "delete_artifact";
+
+/// Removes a manifest with its tags and those that are about it, tells of it, and has what it needed
+/// looked at.
 pub(super) async fn remove(
     tx: &mut Tx<'_>,
+    repo: &RepoName,
     target: &Target<'_>,
     graces: &Graces,
+    event: &'static str,
 ) -> Result<(), Failure> {
     let id = target.manifest_id;
+    let event = Event {
+        digest: Some(target.digest.to_owned()),
+        ..Event::new(event, "artifact", target.digest).in_repo(repo)
+    };
+    tell_for_tags(tx, target.who, &event, id).await?;
+    tag::take_all(tx, target).await?;
     lost::lose_manifest(tx, id).await?;
+    let_go(tx, target, graces).await?;
+    let gone = bound!(
+        "DELETE FROM manifest WHERE id = $1 \
+         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id), data_key",
+        id,
+    );
+    if let Some(row) = gone.fetch_optional(&mut *tx.conn).await? {
+        let size: i64 = row.try_get(0)?;
+        quota::add(tx, row.try_get(1)?, -size).await?;
+        if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
+            // Who is reading them may finish.
+            let gone_ms = tx.now_ms + graces.data_ms;
+            data::bury(tx, &data_key, None, size, gone_ms).await?;
+        }
+    }
+    reviewed(tx, Kind::Manifest, id).await?;
+    companion::remove(tx, repo, target).await
+}
+
+/// Has all looked at that a manifest needs or names, or that is about it.
+async fn let_go(tx: &mut Tx<'_>, target: &Target<'_>, graces: &Graces) -> Result<(), sqlx::Error> {
+    let id = target.manifest_id;
     bound!(
         "INSERT INTO gc_queue (kind, subject_id, not_before_ms) \
          SELECT 'link', link_id, $1 FROM manifest_blob WHERE manifest_id = $2 \
@@ -132,20 +156,5 @@ pub(super) async fn remove(
     bound!("DELETE FROM manifest_child WHERE manifest_id = $1", id)
         .execute(&mut *tx.conn)
         .await?;
-    let gone = bound!(
-        "DELETE FROM manifest WHERE id = $1 \
-         RETURNING size, (SELECT project_id FROM repo WHERE id = repo_id), data_key",
-        id,
-    );
-    if let Some(row) = gone.fetch_optional(&mut *tx.conn).await? {
-        let size: i64 = row.try_get(0)?;
-        quota::add(tx, row.try_get(1)?, -size).await?;
-        if let Some(data_key) = row.try_get::<Option<String>, _>(2)? {
-            // Who is reading them may finish.
-            let gone_ms = tx.now_ms + graces.data_ms;
-            data::bury(tx, &data_key, None, size, gone_ms).await?;
-        }
-    }
-    reviewed(tx, Kind::Manifest, id).await?;
     Ok(())
 }

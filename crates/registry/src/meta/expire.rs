@@ -12,7 +12,6 @@ use super::administer::project_id;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
-use super::outbox::{Event, tell};
 use super::rules::{NumberedRule, rules};
 use super::tag::{self, Target};
 use crate::error::Error;
@@ -237,13 +236,7 @@ impl Expire {
             who: &self.who,
             grace_ms: self.untagged_grace_ms,
         };
-        tag::take(tx, &tag, &target).await?;
-        let event = Event {
-            reference: Some(tag.as_str().to_owned()),
-            old_digest: Some(digest.clone()),
-            ..Event::new("tag_expired", "tag", tag.as_str()).in_repo(repo)
-        };
-        Ok(tell(tx, &self.who, &event).await?)
+        Ok(tag::take(tx, repo, &tag, &target, "tag_expired").await?)
     }
 }
 
@@ -335,6 +328,7 @@ mod tests {
             repo: RepoName::parse("p/a").unwrap(),
             tag: Tag::parse("v9").unwrap(),
             condition: Condition::default(),
+            takes_companions: false,
             who: Who::system("test"),
             grace_ms: 1000,
         };

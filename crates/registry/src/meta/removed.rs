@@ -9,18 +9,23 @@ use super::change::{Tx, bound};
 use super::data;
 use super::manifest::{Content, ManifestRow};
 use super::quota;
+use super::review::Graces;
 use super::tag::Target;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::name::RepoName;
 
-/// Remembers a manifest that is about to go. Its bytes stay where they are, and its project is charged
-/// for them until it is forgotten.
+/// Remembers a manifest that is about to go, for as long as its blobs are there. Its bytes stay where
+/// they are, and its project is charged for them until it is forgotten.
 pub(super) async fn remember(
     tx: &mut Tx<'_>,
     target: &Target<'_>,
-    until_ms: i64,
+    graces: &Graces,
 ) -> Result<(), sqlx::Error> {
+    if graces.blob_ms == 0 {
+        return Ok(());
+    }
+    let until_ms = tx.now_ms + graces.blob_ms;
     let manifest_id = target.manifest_id;
     // A process of an earlier version may have pushed it again without forgetting it.
     let before = Forgotten::One {
@@ -141,7 +146,6 @@ mod tests {
     use super::super::delete::DeleteManifest;
     use super::super::error::Failure;
     use super::super::open_for_tests;
-    use super::super::review::Graces;
     use super::*;
     use crate::who::Who;
 

@@ -8,13 +8,11 @@ use sqlx::Row;
 use super::Meta;
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
-use super::companion;
 use super::data::bury;
 use super::delete;
 use super::error::Failure;
 use super::link::{self, Kind, reviewed};
 use super::lost;
-use super::outbox::{Event, tell};
 use super::removed::{self, Forgotten};
 use super::tag::Target;
 use crate::error::Error;
@@ -219,16 +217,10 @@ impl Review {
             who: &who,
             grace_ms: self.graces.untagged_ms,
         };
-        let repo = RepoName::parse(&name)?;
-        delete::remove(tx, &target, &self.graces).await?;
-        companion::remove(tx, &repo, &target).await?;
         removed.manifests += 1;
         removed.manifest_bytes += row.try_get::<i64, _>(3)?.unsigned_abs();
-        let event = Event {
-            digest: Some(digest.clone()),
-            ..Event::new("gc_deleted", "artifact", &digest).in_repo(&repo)
-        };
-        Ok(tell(tx, &who, &event).await?)
+        let repo = RepoName::parse(&name)?;
+        delete::remove(tx, &repo, &target, &self.graces, "gc_deleted").await
     }
 
     /// A repository's link to a blob goes unless a manifest of it needs the blob.

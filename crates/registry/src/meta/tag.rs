@@ -5,6 +5,7 @@ use sqlx::Row;
 
 use super::cache::Touched;
 use super::change::{Change, Tx, bound};
+use super::companion;
 use super::error::Failure;
 use super::link::{Kind, review};
 use super::manifest::unknown;
@@ -127,11 +128,13 @@ async fn record(
     Ok(())
 }
 
-/// Takes a tag from the manifest that it points to, and has that looked at.
+/// Takes a tag from the manifest that it points to, has that looked at, and tells of it.
 pub(super) async fn take(
     tx: &mut Tx<'_>,
+    repo: &RepoName,
     tag: &Tag,
     target: &Target<'_>,
+    event: &'static str,
 ) -> Result<(), sqlx::Error> {
     bound!(
         "DELETE FROM tag WHERE repo_id = $1 AND name = $2",
@@ -142,7 +145,25 @@ pub(super) async fn take(
     .await?;
     record(tx, target, tag.as_str(), None, Some(target.digest)).await?;
     let due_ms = tx.now_ms + target.grace_ms;
-    review(tx, Kind::Manifest, target.manifest_id, due_ms).await
+    review(tx, Kind::Manifest, target.manifest_id, due_ms).await?;
+    let event = Event {
+        reference: Some(tag.as_str().to_owned()),
+        old_digest: Some(target.digest.to_owned()),
+        ..Event::new(event, "tag", tag.as_str()).in_repo(repo)
+    };
+    tell(tx, target.who, &event).await
+}
+
+/// Whether a tag or an index has a manifest.
+pub(super) async fn is_had(tx: &mut Tx<'_>, target: &Target<'_>) -> Result<bool, sqlx::Error> {
+    let found = bound!(
+        "SELECT 1 FROM tag WHERE manifest_id = $1 \
+         UNION ALL SELECT 1 FROM manifest_child WHERE repo_id = $2 AND digest = $3 LIMIT 1",
+        target.manifest_id,
+        target.repo_id,
+        target.digest,
+    );
+    Ok(found.fetch_optional(&mut *tx.conn).await?.is_some())
 }
 
 /// The tags that have a manifest: those that point to it, or to an index that names it or, however
@@ -192,21 +213,22 @@ pub(crate) struct DeleteTag {
     pub(crate) repo: RepoName,
     pub(crate) tag: Tag,
     pub(crate) condition: Condition,
+    /// Whether tags that are about the manifest go with the last that has it.
+    pub(crate) takes_companions: bool,
     pub(crate) who: Who,
     pub(crate) grace_ms: i64,
 }
 
 #[async_trait]
 impl Change for DeleteTag {
-    /// The digest where it pointed.
-    type Out = String;
+    type Out = ();
     const NAME: &'static str = "delete_tag";
 
     fn touches(&self, _out: &Self::Out) -> Touched<'_> {
         Touched::Repo(&self.repo)
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<String, Failure> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let gone = || unknown(&self.repo, &Reference::Tag(self.tag.clone()));
         let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(gone().into());
@@ -223,13 +245,10 @@ impl Change for DeleteTag {
             who: &self.who,
             grace_ms: self.grace_ms,
         };
-        take(tx, &self.tag, &target).await?;
-        let event = Event {
-            reference: Some(self.tag.as_str().to_owned()),
-            old_digest: Some(digest.clone()),
-            ..Event::new("delete_tag", "tag", self.tag.as_str()).in_repo(&self.repo)
-        };
-        tell(tx, &self.who, &event).await?;
-        Ok(digest)
+        take(tx, &self.repo, &self.tag, &target, "delete_tag").await?;
+        match self.takes_companions {
+            true => companion::remove_with_last(tx, &self.repo, &target).await,
+            false => Ok(()),
+        }
     }
 }

@@ -8,7 +8,6 @@ use super::cache::Touched;
 use super::change::{Change, Tx, bound};
 use super::delete;
 use super::error::Failure;
-use super::outbox::{Event, tell};
 use super::removed;
 use super::review::Graces;
 use super::tag::Target;
@@ -67,16 +66,10 @@ impl GiveUp {
             who: &self.who,
             grace_ms: self.graces.untagged_ms,
         };
-        if self.can_come_back && self.graces.blob_ms > 0 {
-            let until_ms = tx.now_ms + self.graces.blob_ms;
-            removed::remember(tx, &target, until_ms).await?;
+        if self.can_come_back {
+            removed::remember(tx, &target, &self.graces).await?;
         }
-        delete::remove(tx, &target, &self.graces).await?;
-        let event = Event {
-            digest: Some(target.digest.to_owned()),
-            ..Event::new("delete_artifact", "artifact", target.digest).in_repo(&self.repo)
-        };
-        Ok(tell(tx, &self.who, &event).await?)
+        delete::remove(tx, &self.repo, &target, &self.graces, delete::EVENT).await
     }
 }
 

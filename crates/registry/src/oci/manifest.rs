@@ -244,6 +244,8 @@ pub(super) async fn delete(
                 repo,
                 tag,
                 condition,
+                // Who knows the digest pulls it, and verifies it, until its grace is over.
+                takes_companions: false,
                 who: call.who.clone(),
                 grace_ms: graces.untagged_ms,
             };
