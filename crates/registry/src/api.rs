@@ -6,6 +6,7 @@
 
 mod accounts;
 mod answers;
+mod assembly;
 mod attributes;
 mod audit;
 mod configuration;

@@ -44,6 +44,12 @@ impl ReadManifest {
         })
     }
 
+    /// Reads one that is there, or was.
+    pub(crate) async fn of_row(registry: &Registry, row: &ManifestRow) -> Result<Self, Error> {
+        let bytes = bytes(registry, row).await?;
+        Self::of(registry, Some(&row.media_type), bytes)
+    }
+
     /// What puts it into a repository as a push does: without a tag, and whatever is there.
     pub(crate) fn pushed(
         self,

@@ -1,25 +1,23 @@
 //! Copies of artifacts: what was tested in one project is promoted to another without passing
 //! through a client. Bytes are not copied: the other project links to the same blobs.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::answers::{At, Created};
+use super::assembly::{Assembly, MANIFESTS_MAX, Source};
 use super::repositories::{WITH_FROM, repo};
 use super::{Admin, Operations, Outcome, Path, answer, wrong};
 use crate::auth::{Action, Role};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
-use crate::large::{self, ReadManifest};
-use crate::meta::{
-    GiveUp, ManifestRow, Mount, PutManifest, ReferrersPage, Stored, unknown_manifest,
-};
+use crate::manifest::Manifest;
+use crate::meta::{ManifestRow, Mount, ReferrersPage, unknown_manifest};
 use crate::name::{Reference, RepoName, Tag};
 use crate::registry::Registry;
 use crate::who::Who;
 
-/// Manifests that one copy takes along: those of an index, and what refers to any of them.
-const MANIFESTS_MAX: usize = 1000;
 /// Bytes of annotations that are read at once to find what refers to a manifest.
 const ANNOTATION_BYTES: usize = 4 << 20;
 
@@ -78,14 +76,6 @@ async fn copy(
     .await
 }
 
-/// What a copy does next.
-enum Next {
-    /// Looks for a manifest, and what belongs to it. It has these tags there.
-    Divide(Digest, Vec<Tag>),
-    /// Puts one whose parts are there.
-    Put(Arc<ManifestRow>, Digest, Vec<Tag>),
-}
-
 struct Copying {
     registry: Registry,
     who: Who,
@@ -94,102 +84,18 @@ struct Copying {
 }
 
 impl Copying {
-    /// Copies an artifact as a whole; gives its digest, and how many manifests it lacks. Of one that is
-    /// refused on the way, what was put goes.
+    /// Copies an artifact, all that it is made of and all that refers to it; gives its digest, and how
+    /// many manifests it lacks.
     async fn run(self, reference: Reference) -> Result<(Digest, i64), Error> {
-        let mut put = Vec::new();
-        let copied = self.copy(&reference, &mut put).await;
-        if copied.is_err() {
-            let give_up = GiveUp {
-                who: self.who.clone(),
-                repo: self.to.clone(),
-                digests: put,
-                graces: self.registry.graces(),
-                can_come_back: false,
-            };
-            if let Err(error) = self.registry.meta().change(give_up).await {
-                tracing::info!(repo = %self.to, %error, "what was copied in vain goes later");
-            }
-        }
-        copied
-    }
-
-    /// Copies an artifact, all that it is made of and all that refers to it; what a manifest names
-    /// is there before it is. Each is put as it was found, whatever becomes of it meanwhile.
-    async fn copy(
-        &self,
-        reference: &Reference,
-        put: &mut Vec<Digest>,
-    ) -> Result<(Digest, i64), Error> {
-        let root = self.find(reference).await?;
-        let root = root.ok_or_else(|| unknown_manifest(&self.from, reference))?;
-        let whole = Digest::parse(&root.digest)?;
-        let tags = self.tags(&whole, reference).await?;
-        let mut seen = HashSet::from([whole.clone()]);
-        let (mut waiting, mut missing) = (Vec::new(), 0);
-        self.divide(root, whole.clone(), tags, &mut waiting).await?;
-        while let Some(next) = waiting.pop() {
-            let (digest, tags) = match next {
-                Next::Divide(digest, tags) => (digest, tags),
-                Next::Put(row, digest, tags) => {
-                    let stored = self.put(&row, &digest, tags).await?;
-                    missing += stored.missing_manifests;
-                    // What was there before stays, whatever becomes of the copy.
-                    if stored.is_new {
-                        put.push(digest);
-                    }
-                    continue;
-                }
-            };
-            if !seen.insert(digest.clone()) {
-                continue;
-            }
-            if seen.len() > MANIFESTS_MAX {
-                let message = format!("one copy takes at most {MANIFESTS_MAX} manifests along");
-                return Err(Error::new(Code::ManifestInvalid, message));
-            }
-            match self.find(&Reference::Digest(digest.clone())).await? {
-                Some(row) => self.divide(row, digest, tags, &mut waiting).await?,
-                // An index may name blobs, or what is not there.
-                None => self.mount(&digest).await?,
-            }
-        }
-        Ok((whole, missing))
-    }
-
-    /// Has a manifest put after its parts, and what refers to it after it.
-    async fn divide(
-        &self,
-        row: Arc<ManifestRow>,
-        digest: Digest,
-        tags: Vec<Tag>,
-        waiting: &mut Vec<Next>,
-    ) -> Result<(), Error> {
-        let without_tags = |digest| Next::Divide(digest, Vec::new());
-        let referrers = self.referrers(&digest).await?;
-        let parts = self.read(&row).await?.manifest.manifests;
-        waiting.extend(referrers.into_iter().map(without_tags));
-        // Before them, as one may be the other.
-        let companions = self.registry.meta().companions(&self.from, &digest).await?;
-        waiting.extend(
-            companions
-                .into_iter()
-                .map(|(tag, digest)| Next::Divide(digest, vec![tag])),
-        );
-        waiting.push(Next::Put(row, digest, tags));
-        let parts = parts.into_iter().map(|part| part.digest);
-        waiting.extend(parts.map(without_tags));
-        Ok(())
-    }
-
-    async fn find(&self, reference: &Reference) -> Result<Option<Arc<ManifestRow>>, Error> {
-        self.registry.meta().manifest(&self.from, reference).await
-    }
-
-    async fn read(&self, row: &ManifestRow) -> Result<ReadManifest, Error> {
-        let registry = &self.registry;
-        let bytes = large::bytes(registry, row).await?;
-        ReadManifest::of(registry, Some(&row.media_type), bytes)
+        let found = self.registry.meta().manifest(&self.from, &reference);
+        let found = found.await?;
+        let found = found.ok_or_else(|| unknown_manifest(&self.from, &reference))?;
+        let digest = Digest::parse(&found.digest)?;
+        let tags = self.tags(&digest, &reference).await?;
+        let mut assembly = Assembly::new(&self, &self.registry, &self.who, &self.to);
+        let copied = assembly.run(found, tags).await;
+        let copied = assembly.end(copied).await?;
+        Ok((digest, copied.missing))
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>, Error> {
@@ -212,28 +118,6 @@ impl Copying {
                 _ => return Ok(all),
             }
         }
-    }
-
-    /// Puts a manifest where it is copied to, with its blobs and with tags.
-    async fn put(
-        &self,
-        row: &ManifestRow,
-        digest: &Digest,
-        tags: Vec<Tag>,
-    ) -> Result<Stored, Error> {
-        let registry = &self.registry;
-        let read = self.read(row).await?;
-        for blob in read.manifest.blobs.iter().chain(&read.manifest.foreign) {
-            self.mount(&blob.digest).await?;
-        }
-        let (who, to) = (self.who.clone(), self.to.clone());
-        let put = PutManifest {
-            tags,
-            // Nobody pushes later what is not there.
-            allow_missing_blobs: false,
-            ..read.pushed(registry, who, to, digest.clone())
-        };
-        large::put(registry, put).await
     }
 
     /// Has a blob where it is copied to, if it is there.
@@ -264,6 +148,37 @@ impl Copying {
             tags.push(tag.clone());
         }
         Ok(tags)
+    }
+}
+
+#[async_trait]
+impl Source for Copying {
+    async fn find(&self, digest: &Digest) -> Result<Option<Arc<ManifestRow>>, Error> {
+        let reference = Reference::Digest(digest.clone());
+        let found = self.registry.meta().manifest(&self.from, &reference);
+        let found = found.await?;
+        if found.is_none() {
+            // An index may name blobs, or what is not there.
+            self.mount(digest).await?;
+        }
+        Ok(found)
+    }
+
+    async fn along(&self, digest: &Digest) -> Result<Vec<(Digest, Vec<Tag>)>, Error> {
+        let referrers = self.referrers(digest).await?.into_iter();
+        // Before those, as one may be the other.
+        let companions = self.registry.meta().companions(&self.from, digest);
+        let companions = companions.await?.into_iter();
+        let referrers = referrers.map(|digest| (digest, Vec::new()));
+        let companions = companions.map(|(tag, digest)| (digest, vec![tag]));
+        Ok(referrers.chain(companions).collect())
+    }
+
+    async fn prepare(&self, manifest: &Manifest) -> Result<(), Error> {
+        for blob in manifest.blobs.iter().chain(&manifest.foreign) {
+            self.mount(&blob.digest).await?;
+        }
+        Ok(())
     }
 }
 

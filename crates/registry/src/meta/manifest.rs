@@ -157,6 +157,8 @@ pub(crate) struct PutManifest {
 pub(crate) struct Stored {
     /// Whether the repository did not have the manifest before.
     pub(crate) is_new: bool,
+    /// Until when it waits for a tag or an index, if it is new and was pushed without a tag.
+    pub(crate) waits_until_ms: Option<i64>,
     /// Bytes that the project has.
     pub(crate) used: i64,
     /// Bytes that it may have; below zero is no bound.
@@ -218,8 +220,10 @@ impl Change for PutManifest {
         tell_each(tx, &self.who, event, &self.tags).await?;
         let sql = "SELECT used, hard FROM quota WHERE project_id = $1";
         let quota = bound!(sql, repo.project).fetch_one(&mut *tx.conn).await?;
+        let waits_until_ms = tx.now_ms + self.untagged_grace_ms;
         Ok(Stored {
             is_new,
+            waits_until_ms: (is_new && self.tags.is_empty()).then_some(waits_until_ms),
             used: quota.try_get(0)?,
             hard: quota.try_get(1)?,
             missing_blobs,
@@ -229,13 +233,15 @@ impl Change for PutManifest {
 }
 
 impl PutManifest {
-    /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag. An
-    /// earlier version may not have kept all that it names.
+    /// A manifest that is pushed again stays for its grace, however long ago it lost its last tag; and
+    /// longer than before, by which who put it sees that somebody else counts on it. An earlier version
+    /// may not have kept all that it names.
     async fn keep(&self, tx: &mut Tx<'_>, repo: RepoId, id: i64) -> Result<i64, Failure> {
         link::tie(tx, repo.repo, id, &self.manifest.foreign).await?;
         bound!(
-            "UPDATE gc_queue SET not_before_ms = $1 \
-             WHERE kind = 'manifest' AND subject_id = $2 AND not_before_ms < $1",
+            "UPDATE gc_queue SET not_before_ms = \
+             CASE WHEN not_before_ms < $1 THEN $1 ELSE not_before_ms + 1 END \
+             WHERE kind = 'manifest' AND subject_id = $2",
             tx.now_ms + self.untagged_grace_ms,
             id,
         )
