@@ -31,6 +31,15 @@ async fn the_registry_offers_no_grpc() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn the_registry_prints_what_concerns_it() -> anyhow::Result<()> {
+    let output = run("skald-registry", &["--print-config"], &[]).await?;
+    let sections = output.stdout.lines().filter(|line| !line.starts_with(' '));
+    let sections: Vec<&str> = sections.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(sections, ["data_dir", "registry", "server", "storage"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_printed_can_be_read_again_and_holds_no_secret() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let printed = directory.path().join("printed.yaml");

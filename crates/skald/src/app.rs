@@ -164,7 +164,7 @@ fn serve(
         Err(error) => return fail(target, &error.into(), EXIT_USAGE),
     };
     if args.process.print_config {
-        print!("{}", server::print(&loaded.config, Print::Effective));
+        print!("{}", loaded.config.print(target, Print::Effective));
         return ExitCode::SUCCESS;
     }
     if args.process.check_config {

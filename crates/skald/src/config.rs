@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use model::Limits;
 use serde::{Deserialize, Serialize};
-use server::{ConfigError, RuntimeConfig};
+use server::{ConfigError, Print, RuntimeConfig};
 use storage::Backend;
 
 use crate::args::ServeArgs;
@@ -41,6 +41,32 @@ pub struct Config {
     pub registry: registry::Config,
 }
 
+/// What of it a process takes that keeps images and nothing else.
+#[derive(Serialize)]
+struct OfRegistry {
+    data_dir: PathBuf,
+    server: server::Config,
+    storage: storage::StorageConfig,
+    registry: registry::Config,
+}
+
+impl OfRegistry {
+    fn of(config: &Config) -> Self {
+        Self {
+            data_dir: config.data_dir.clone(),
+            server: config.server.clone(),
+            storage: config.storage.clone(),
+            registry: config.registry.clone(),
+        }
+    }
+}
+
+impl Default for OfRegistry {
+    fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -75,6 +101,14 @@ impl Config {
         }
         if let Some(addr) = args.grpc_listen {
             self.server.grpc_listen = addr;
+        }
+    }
+
+    /// What concerns this process, as YAML without its secrets.
+    pub(crate) fn print(&self, target: Target, what: Print) -> String {
+        match target {
+            Target::Registry => server::print(&OfRegistry::of(self), what),
+            _ => server::print(self, what),
         }
     }
 

@@ -418,7 +418,7 @@ impl Build {
             metrics: self.metrics.clone(),
             health: self.health.clone(),
             telemetry: self.parts.telemetry.clone(),
-            config: print_config(config.clone()),
+            config: print_config(config.clone(), self.parts.target),
         });
         let limit_routes = admin::limit_routes(&self.parts.overrides, self.auth());
         let routes = std::mem::take(&mut self.routes)
@@ -449,8 +449,8 @@ impl Build {
     }
 }
 
-fn print_config(config: Config) -> admin::PrintConfig {
-    Arc::new(move |what| server::print(&config, what))
+fn print_config(config: Config, target: Target) -> admin::PrintConfig {
+    Arc::new(move |what| config.print(target, what))
 }
 
 /// What others should call: what was configured, else the address that was bound, with the host's
