@@ -232,6 +232,53 @@ async fn what_never_had_a_tag_goes_too() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of a push that was broken off nothing is in the way of who removes the project. What had a tag can be
+/// brought back for a time.
+#[tokio::test]
+async fn a_repository_goes_with_the_last_thing_of_it() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &NO_GRACE).await?;
+    let client = registry.client();
+    let empty = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).to_string();
+    let by_digest = sha256(empty.as_bytes());
+    for reference in ["v1", by_digest.as_str()] {
+        let repo = if reference == "v1" {
+            "team/tagged"
+        } else {
+            "team/untagged"
+        };
+        let put = client.put_manifest(repo, reference, INDEX, empty.as_bytes());
+        assert_eq!(put.await?.status(), 201);
+    }
+    let deleted = client.status(Method::DELETE, "/v2/team/tagged/manifests/v1");
+    assert_eq!(deleted.await?, 202);
+    let begun = client.begin("team/broken-off").await?;
+    client.push_blob("team/broken-off", b"blob").await?;
+    let all = json!({"dry_run": false, "delete_untagged": true});
+    client.manage(Method::POST, "/system/gc", all).await?;
+    let only_tagged = async || {
+        wait_for("the others to go", Duration::from_secs(30), || async {
+            let catalog = client.json("/v2/_catalog").await.ok()?;
+            (catalog["repositories"] == json!(["team/tagged"])).then_some(())
+        })
+        .await
+    };
+    only_tagged().await?;
+    // Who goes on has a new one.
+    let more = sha256(b"more");
+    let put = client.finish(&begun, &more, b"more".to_vec());
+    assert_eq!(put.await?.status(), 201);
+    only_tagged().await?;
+    for (path, status) in [
+        ("/projects/team", 409),
+        ("/projects/team/repositories/tagged", 200),
+        ("/projects/team", 200),
+    ] {
+        let deleted = client.manage(Method::DELETE, path, Value::Null).await?;
+        assert_eq!(deleted.0, status, "{path}: {}", deleted.1);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_would_go_and_nothing_goes() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;

@@ -11,7 +11,7 @@ use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::link;
 use super::outbox::{Event, tell};
-use super::project::find_repo;
+use super::project::{find_repo, forget_empty_repo};
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
@@ -94,10 +94,9 @@ impl Change for DeleteLink {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
-        let repo = find_repo(tx, &self.repo).await?;
-        if repo.is_none() {
+        let Some(repo) = find_repo(tx, &self.repo).await? else {
             return Err(unknown(&self.repo, &self.digest).into());
-        }
+        };
         let found = bound!(BLOB, self.digest.as_str(), self.repo.as_str());
         let Some(row) = found.fetch_optional(&mut *tx.conn).await? else {
             return Err(unknown(&self.repo, &self.digest).into());
@@ -118,6 +117,7 @@ impl Change for DeleteLink {
             digest: Some(self.digest.as_str().to_owned()),
             ..Event::new("delete_blob", "blob", self.digest.as_str()).in_repo(&self.repo)
         };
-        Ok(tell(tx, &self.who, &event).await?)
+        tell(tx, &self.who, &event).await?;
+        forget_empty_repo(tx, &self.who, repo.repo).await
     }
 }

@@ -144,3 +144,27 @@ pub(super) async fn ensure_repo(
     let repo = first(&made.fetch_one(&mut *tx.conn).await?)?;
     Ok(RepoId { project, repo })
 }
+
+/// Removes a repository that has nothing and of which nobody said anything: what was to come did not.
+/// Where a tag pointed once, or a manifest can be brought back, it stays. A push makes it again.
+pub(super) async fn forget_empty_repo(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    repo_id: i64,
+) -> Result<(), Failure> {
+    let forgotten = bound!(
+        "DELETE FROM repo WHERE id = $1 AND description = '' \
+         AND NOT EXISTS (SELECT 1 FROM repo_blob WHERE repo_id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM manifest WHERE repo_id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM removed_manifest WHERE repo_id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM tag_history WHERE repo_id = $1) RETURNING name",
+        repo_id,
+    );
+    if let Some(row) = forgotten.fetch_optional(&mut *tx.conn).await? {
+        let name: String = row.try_get(0)?;
+        let repo = RepoName::parse(&name)?;
+        let event = Event::new("delete_repository", "repository", repo.as_str());
+        tell(tx, who, &event.in_repo(&repo)).await?;
+    }
+    Ok(())
+}

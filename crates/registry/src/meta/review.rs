@@ -7,12 +7,13 @@ use sqlx::Row;
 
 use super::Meta;
 use super::cache::Touched;
-use super::change::{Change, Tx, bound};
+use super::change::{Change, Tx, bound, first};
 use super::data::bury;
 use super::delete;
 use super::error::Failure;
 use super::link::{self, Kind, reviewed};
 use super::lost;
+use super::project::forget_empty_repo;
 use super::removed::{self, Forgotten};
 use super::tag::Target;
 use crate::error::Error;
@@ -220,16 +221,20 @@ impl Review {
         removed.manifests += 1;
         removed.manifest_bytes += row.try_get::<i64, _>(3)?.unsigned_abs();
         let repo = RepoName::parse(&name)?;
-        delete::remove(tx, &repo, &target, &self.graces, "gc_deleted").await
+        delete::remove(tx, &repo, &target, &self.graces, "gc_deleted").await?;
+        forget_empty_repo(tx, &who, target.repo_id).await
     }
 
-    /// A repository's link to a blob goes unless a manifest of it needs the blob.
+    /// A repository's link to a blob goes unless a manifest of it needs the blob, and with the last
+    /// thing of it the repository.
     async fn link(&self, tx: &mut Tx<'_>, id: i64, removed: &mut Removed) -> Result<(), Failure> {
         reviewed(tx, Kind::Link, id).await?;
-        let found = bound!("SELECT 1 FROM repo_blob WHERE id = $1", id);
-        let is_there = found.fetch_optional(&mut *tx.conn).await?.is_some();
-        if is_there && link::user(tx, id).await?.is_none() {
+        let found = bound!("SELECT repo_id FROM repo_blob WHERE id = $1", id);
+        if let Some(row) = found.fetch_optional(&mut *tx.conn).await?
+            && link::user(tx, id).await?.is_none()
+        {
             link::remove(tx, id).await?;
+            forget_empty_repo(tx, &Who::system("gc"), first(&row)?).await?;
             removed.links += 1;
         }
         Ok(())
