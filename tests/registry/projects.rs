@@ -58,6 +58,71 @@ async fn a_repository_can_be_named_as_its_project() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A name may have been mistyped, and a push be broken off.
+#[tokio::test]
+async fn a_project_is_made_once_something_of_a_push_is_kept() -> anyhow::Result<()> {
+    let (_registry, admin) = start(&[
+        ("SKALD_REGISTRY_PROJECTS_QUOTA", "1KB"),
+        ("SKALD_REGISTRY_UPLOAD_SESSIONS_MAX", "2"),
+    ])
+    .await?;
+    let patch = async |location: &str, len: usize| {
+        let patch = admin.request(Method::PATCH, location).body(bytes(1, len));
+        anyhow::Ok(patch.send().await?.status().as_u16())
+    };
+    let is_there = async || {
+        let (status, _) = admin
+            .manage(Method::GET, "/projects/team", Value::Null)
+            .await?;
+        anyhow::Ok(status == 200)
+    };
+    let (one, other) = (admin.begin("team/a").await?, admin.begin("team/b").await?);
+    let third = admin.status(Method::POST, "/v2/team/c/blobs/uploads/");
+    assert_eq!(third.await?, 429);
+    assert_eq!(patch(&other, 600).await?, 202);
+    assert_eq!(
+        patch(&one, 600).await?,
+        403,
+        "there is room for one of them"
+    );
+    assert!(!is_there().await?);
+    admin.push_blob("team/a", &bytes(2, 300)).await?;
+    assert!(is_there().await?);
+    // It has the upload that was there before it.
+    assert_eq!(patch(&other, 200).await?, 403);
+    let made = "/api/v2.0/audit-logs?q=operation%3Dcreate,resource_type%3Dproject";
+    let made = admin.json(made).await?;
+    assert_eq!(made.as_array().map(Vec::len), Some(1), "{made}");
+    assert_eq!(made[0]["username"], "admin");
+    let refused = admin.begin("full/a").await?;
+    assert_eq!(patch(&refused, 2000).await?, 403);
+    let full = admin.manage(Method::GET, "/projects/full", Value::Null);
+    assert_eq!(full.await?.0, 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_robot_makes_a_project_only_if_it_may_push_to_any() -> anyhow::Result<()> {
+    let (registry, admin) = start(&[]).await?;
+    for (name, project, is_made) in [("one", "gone", false), ("all", "*", true)] {
+        let permissions = json!([{"project": project, "actions": ["pull", "push"]}]);
+        let robot = json!({"name": name, "permissions": permissions});
+        let (_, made) = admin.manage(Method::POST, "/robots", robot).await?;
+        let secret = made["secret"].as_str().unwrap_or_default();
+        let robot = registry.client().login(&format!("robot${name}"), secret);
+        let begun = robot.request(Method::POST, "/v2/gone/app/blobs/uploads/");
+        let begun = begun.send().await?;
+        assert_eq!(begun.status(), if is_made { 202 } else { 404 });
+        let put = robot.push_blob("gone/app", b"blob").await;
+        assert_eq!(put.is_ok(), is_made, "{put:?}");
+    }
+    let (status, _) = admin
+        .manage(Method::GET, "/projects/gone", Value::Null)
+        .await?;
+    assert_eq!(status, 200);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_push_makes_no_project_where_there_are_accounts() -> anyhow::Result<()> {
     let (name, _) = CREATE_ON_PUSH;
@@ -397,7 +462,10 @@ async fn uploads_go_with_their_project() -> anyhow::Result<()> {
     let env = [("SKALD_REGISTRY_GC_INTERVAL", "50ms")];
     let registry = Registry::start(Kind::Files, &env).await?;
     let client = registry.client();
+    // It may have begun before the project was made.
     let location = client.begin("team/app").await?;
+    let made = client.manage(Method::POST, "/projects", json!({"project_name": "team"}));
+    assert_eq!(made.await?.0, 201);
     let patch = client
         .request(Method::PATCH, &location)
         .body(bytes(1, 20_000));

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 use sqlx::Row;
 
+use super::account::permissions;
 use super::change::{Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::setting;
+use crate::auth::Action;
 use crate::error::{Code, Error};
 use crate::name::RepoName;
 use crate::who::{Kind, Who};
@@ -30,22 +32,63 @@ pub(crate) struct NewProjects {
     pub(crate) hard: i64,
 }
 
-/// The project of this name, made if it is not there and a push may do that.
-pub(super) async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Result<i64, Failure> {
+/// The project of this name, if it is there or a push may make it.
+pub(super) async fn find_project(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    name: &str,
+) -> Result<Option<i64>, Failure> {
     let found = bound!("SELECT id FROM project WHERE name = $1", name);
     if let Some(row) = found.fetch_optional(&mut *tx.conn).await? {
-        return Ok(first(&row)?);
+        return Ok(Some(first(&row)?));
     }
-    if !tx.new_projects.on_push {
-        let message = format!(
-            "there is no project {name}, and a push does not make one \
-             (registry.projects.create_on_push): make it first, or correct the name"
-        );
-        return Err(Error::new(Code::NameUnknown, message).into());
+    let why_not = if !tx.new_projects.on_push {
+        "a push does not make one (registry.projects.create_on_push)"
+    } else if !may_push_anywhere(tx, who).await? {
+        "a robot makes one only if it may push to any"
+    } else {
+        return Ok(None);
+    };
+    let message =
+        format!("there is no project {name}, and {why_not}: make it first, or correct the name");
+    Err(Error::new(Code::NameUnknown, message).into())
+}
+
+/// Whether who may push to a project that is not there may push to any: a robot may have been given what
+/// has another name, or is gone.
+async fn may_push_anywhere(tx: &mut Tx<'_>, who: &Who) -> Result<bool, sqlx::Error> {
+    if who.kind != Kind::Robot {
+        return Ok(true);
+    }
+    let sql = "SELECT permissions FROM robot WHERE name = $1";
+    let given = bound!(sql, who.name.as_str());
+    let given: Option<String> = match given.fetch_optional(&mut *tx.conn).await? {
+        Some(row) => Some(row.try_get(0)?),
+        None => None,
+    };
+    let given = given.map(|given| permissions(&given)).unwrap_or_default();
+    Ok(given.iter().any(|given| given.allows("*", Action::Push)))
+}
+
+/// The project of this name, made if it is not there and a push may do that.
+async fn ensure_project(tx: &mut Tx<'_>, who: &Who, name: &str) -> Result<i64, Failure> {
+    if let Some(id) = find_project(tx, who, name).await? {
+        return Ok(id);
     }
     let id = make_project(tx, who, name, false).await?;
     tell_made(tx, who, name, id).await?;
     Ok(id)
+}
+
+/// Bytes that a project may have at first.
+pub(super) async fn first_hard(tx: &mut Tx<'_>) -> Result<i64, sqlx::Error> {
+    Ok(match tx.new_projects.hard {
+        UNLIMITED => {
+            let said = setting::configuration(tx).await?.storage_per_project;
+            said.unwrap_or(UNLIMITED)
+        }
+        hard => hard,
+    })
 }
 
 /// Tells that a project was made.
@@ -75,7 +118,7 @@ pub(super) async fn told(tx: &mut Tx<'_>, id: i64) -> Result<Value, sqlx::Error>
     }))
 }
 
-/// Makes a project, of which nobody is told yet.
+/// Makes a project, of which nobody is told yet, and which has the uploads that awaited it.
 pub(super) async fn make_project(
     tx: &mut Tx<'_>,
     who: &Who,
@@ -92,17 +135,21 @@ pub(super) async fn make_project(
         owner,
     );
     let id = first(&made.fetch_one(&mut *tx.conn).await?)?;
-    let hard = match tx.new_projects.hard {
-        UNLIMITED => setting::configuration(tx).await?.storage_per_project,
-        hard => Some(hard),
-    };
-    bound!(
-        "INSERT INTO quota (project_id, hard, used) VALUES ($1, $2, 0)",
-        id,
-        hard.unwrap_or(UNLIMITED),
-    )
-    .execute(&mut *tx.conn)
-    .await?;
+    let hard = first_hard(tx).await?;
+    for query in [
+        bound!(
+            "INSERT INTO quota (project_id, hard, used) VALUES ($1, $2, 0)",
+            id,
+            hard
+        ),
+        bound!(
+            "UPDATE upload SET project_id = $1, awaited = NULL, hard = NULL WHERE awaited = $2",
+            id,
+            name
+        ),
+    ] {
+        query.execute(&mut *tx.conn).await?;
+    }
     Ok(id)
 }
 

@@ -11,13 +11,16 @@ use super::outbox::Event;
 use crate::digest::Digest;
 use crate::error::{Code, Error};
 
-/// The four columns of [`Quota`], of a project `p` and its quota `q`. What is under way is not counted
-/// where there is no bound.
+/// The four columns of [`Quota`], of the project of an upload `u`, which may not be there yet. What is
+/// under way is not counted where there is no bound.
 macro_rules! columns {
     () => {
-        "p.name, q.hard, q.used, CASE WHEN q.hard < 0 THEN 0 ELSE \
+        "COALESCE(p.name, u.awaited), COALESCE(q.hard, u.hard), COALESCE(q.used, 0), \
+         CASE WHEN COALESCE(q.hard, u.hard) < 0 THEN 0 ELSE \
          (SELECT CAST(COALESCE(SUM(o.received), 0) AS BIGINT) FROM upload o \
-         WHERE o.project_id = q.project_id) END"
+         WHERE o.project_id = u.project_id OR o.awaited = u.awaited) END \
+         FROM upload u LEFT JOIN project p ON p.id = u.project_id \
+         LEFT JOIN quota q ON q.project_id = u.project_id WHERE u.uuid = $1"
     };
 }
 pub(super) use columns;
@@ -35,7 +38,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// Reads the four columns of [`columns`] from this one on.
+    /// Reads its four columns from this one on.
     pub(super) fn read(row: &AnyRow, column: usize) -> Result<Self, sqlx::Error> {
         Ok(Self {
             project: row.try_get(column)?,
@@ -108,14 +111,10 @@ impl Quota {
     }
 }
 
-/// What a project has and may have.
-pub(super) async fn of(tx: &mut Tx<'_>, project: i64) -> Result<Quota, sqlx::Error> {
-    let sql = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM quota q JOIN project p ON p.id = q.project_id WHERE q.project_id = $1"
-    );
-    let row = bound!(sql, project).fetch_one(&mut *tx.conn).await?;
+/// What the project of an upload has and may have.
+pub(super) async fn of_upload(tx: &mut Tx<'_>, uuid: &str) -> Result<Quota, sqlx::Error> {
+    let sql = concat!("SELECT ", columns!());
+    let row = bound!(sql, uuid).fetch_one(&mut *tx.conn).await?;
     Quota::read(&row, 0)
 }
 
@@ -133,7 +132,11 @@ pub(super) async fn charge(
     if charged.rows_affected() > 0 {
         return Ok(());
     }
-    let quota = of(tx, project).await?;
+    let sql = "SELECT p.name, q.hard, q.used, (SELECT CAST(COALESCE(SUM(o.received), 0) AS BIGINT) \
+         FROM upload o WHERE o.project_id = q.project_id) \
+         FROM quota q JOIN project p ON p.id = q.project_id WHERE q.project_id = $1";
+    let row = bound!(sql, project).fetch_one(&mut *tx.conn).await?;
+    let quota = Quota::read(&row, 0)?;
     Err(quota.refusal(what, bytes.unsigned_abs()).into())
 }
 
@@ -150,8 +153,8 @@ pub(super) async fn add(tx: &mut Tx<'_>, project: i64, bytes: i64) -> Result<(),
 }
 
 /// Refuses what an upload has brought, and its row says already, if it does not fit.
-pub(super) async fn check_upload(tx: &mut Tx<'_>, project: i64, bytes: u64) -> Result<(), Failure> {
-    let mut quota = of(tx, project).await?;
+pub(super) async fn check_upload(tx: &mut Tx<'_>, uuid: &str, bytes: u64) -> Result<(), Failure> {
+    let mut quota = of_upload(tx, uuid).await?;
     // What is asked is whether there was room for it before.
     quota.uploading -= i64::try_from(bytes).unwrap_or(i64::MAX);
     Ok(quota.admit("what came", bytes)?)

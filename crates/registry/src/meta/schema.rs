@@ -39,6 +39,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0030.sql"),
     include_str!("schema/0031.sql"),
     include_str!("schema/0032.sql"),
+    include_str!("schema/0033.sql"),
 ];
 
 /// The lock that PostgreSQL's processes take turns with.

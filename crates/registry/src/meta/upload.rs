@@ -12,7 +12,7 @@ use super::change::{Change, Tx, bound, first};
 use super::data::bury;
 use super::error::Failure;
 use super::link;
-use super::project::{ensure_project, ensure_repo};
+use super::project::{ensure_repo, find_project, first_hard};
 use super::quota::{self, Quota};
 use super::small;
 use crate::digest::{Algorithm, Digest};
@@ -77,8 +77,7 @@ const UPLOAD: &str = concat!(
     "SELECT u.uuid, u.repo, u.algorithm, u.data_key, u.received, u.hash_state, u.written, \
      u.turn, ",
     quota::columns!(),
-    " FROM upload u JOIN quota q ON q.project_id = u.project_id \
-     JOIN project p ON p.id = u.project_id WHERE u.uuid = $1 AND u.repo = $2"
+    " AND u.repo = $2"
 );
 
 impl Meta {
@@ -179,7 +178,8 @@ impl Change for Move {
     }
 }
 
-/// Begins an upload.
+/// Begins an upload. A project that is not there yet is made once something of it is kept, so that of a
+/// name that was mistyped nothing stays.
 pub(crate) struct Begin {
     pub(crate) upload: Upload,
     pub(crate) who: Who,
@@ -196,21 +196,31 @@ impl Change for Begin {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Quota, Failure> {
         let upload = &self.upload;
-        let project = ensure_project(tx, &self.who, upload.repo.project()).await?;
-        let open = bound!("SELECT COUNT(*) FROM upload WHERE project_id = $1", project);
+        let name = upload.repo.project();
+        let project = find_project(tx, &self.who, name).await?;
+        let awaited = project.is_none().then_some(name);
+        let hard = match awaited {
+            Some(_) => Some(first_hard(tx).await?),
+            None => None,
+        };
+        let open = match project {
+            Some(project) => {
+                bound!("SELECT COUNT(*) FROM upload WHERE project_id = $1", project)
+            }
+            None => bound!("SELECT COUNT(*) FROM upload WHERE awaited = $1", name),
+        };
         let open = first(&open.fetch_one(&mut *tx.conn).await?)?;
         if open >= i64::from(self.sessions_max) {
             let message = format!(
-                "registry.upload.sessions_max: project {} has {open} uploads under way, and may have {}",
-                upload.repo.project(),
+                "registry.upload.sessions_max: project {name} has {open} uploads under way, and may have {}",
                 self.sessions_max
             );
             return Err(Error::new(Code::TooManyRequests, message).into());
         }
         bound!(
             "INSERT INTO upload (uuid, project_id, repo, actor, algorithm, data_key, received, \
-             hash_state, written, created_ms, seen_ms, turn) \
-             VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $9, $10)",
+             hash_state, written, created_ms, seen_ms, turn, awaited, hard) \
+             VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $9, $10, $11, $12)",
             upload.uuid.as_str(),
             project,
             upload.repo.as_str(),
@@ -221,10 +231,12 @@ impl Change for Begin {
             upload.written.as_str(),
             tx.now_ms,
             upload.turn.as_str(),
+            awaited,
+            hard,
         )
         .execute(&mut *tx.conn)
         .await?;
-        Ok(quota::of(tx, project).await?)
+        Ok(quota::of_upload(tx, &upload.uuid).await?)
     }
 }
 
@@ -251,7 +263,7 @@ impl Change for Extend {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let extended = bound!(
             "UPDATE upload SET received = $1, hash_state = $2, written = $3, seen_ms = $4, \
-             turn = $7 WHERE uuid = $5 AND received = $6 AND turn = $8 RETURNING project_id",
+             turn = $7 WHERE uuid = $5 AND received = $6 AND turn = $8",
             signed(self.received),
             self.hash_state.clone(),
             self.written.as_str(),
@@ -261,12 +273,12 @@ impl Change for Extend {
             if self.is_last { "" } else { self.turn.as_str() },
             self.turn.as_str(),
         );
-        let Some(row) = extended.fetch_optional(&mut *tx.conn).await? else {
+        if extended.execute(&mut *tx.conn).await?.rows_affected() == 0 {
             return Err(lost(tx, &self.uuid).await?.into());
-        };
+        }
         let came = self.received.saturating_sub(self.received_before);
         if self.is_bounded && came > 0 {
-            quota::check_upload(tx, first(&row)?, came).await?;
+            quota::check_upload(tx, &self.uuid, came).await?;
         }
         Ok(())
     }
