@@ -9,9 +9,10 @@
 //! While the registry is read-only, nothing is removed.
 //! Once a day the store is compared with the database, for what a crash left between the two.
 
+use std::future::ready;
 use std::time::Duration;
 
-use futures::{Stream, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use storage::OpenUpload;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ const MANIFESTS_MAX: i64 = 1000;
 const UPLOADS_MAX: i64 = 64;
 /// Objects that are removed before the database is told.
 const REMOVALS_MAX: i64 = 100;
+/// Objects that the database is asked for at once.
+const OBJECTS_MAX: usize = 256;
 /// Orphans that one sweep has removed.
 const ORPHANS_MAX: usize = 100_000;
 /// The longest pause between two looks whether the time of a schedule has come.
@@ -423,13 +426,21 @@ pub(crate) async fn objects(
     let age_ms = registry.config().gc.sweep_interval.0 / 1_000_000;
     let old = meta.now_ms() - age_ms;
     let keys = registry.store().keys().await?.map_err(Error::from);
-    Ok(keys.try_filter_map(move |(key, changed_ms)| async move {
-        let Some(data_key) = store::owner(&key) else {
-            return Ok(None);
-        };
-        let is_orphan = changed_ms <= old && !meta.knows_data(data_key).await?;
-        Ok(Some((data_key.to_owned(), is_orphan)))
-    }))
+    let ours = keys.try_filter_map(move |(key, changed_ms)| {
+        let data_key = store::owner(&key).map(str::to_owned);
+        ready(Ok(data_key.map(|data_key| (data_key, changed_ms <= old))))
+    });
+    let batches = ours.try_chunks(OBJECTS_MAX).map_err(|error| error.1);
+    let looked_up = batches.and_then(move |batch| async move {
+        let old = batch.iter().filter(|(_, is_old)| *is_old);
+        let known = meta.known_data(old.map(|(data_key, _)| data_key.as_str()));
+        let known = known.await?;
+        Ok(stream::iter(batch).map(move |(data_key, is_old)| {
+            let is_orphan = is_old && !known.contains(&data_key);
+            Ok((data_key, is_orphan))
+        }))
+    });
+    Ok(looked_up.try_flatten())
 }
 
 /// Aborts uploads in parts that no row names; gives how many there were.

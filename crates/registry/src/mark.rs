@@ -4,9 +4,10 @@
 //! one, an object beside the bytes says, written at the first start. A registry whose store is marked
 //! as another's does not start, and its sweep removes nothing.
 
+use std::future::ready;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Code, Error, StartError};
 use crate::meta::{Identify, Meta};
@@ -52,20 +53,11 @@ async fn stranger(meta: &Meta, store: &dyn Store) -> Result<Option<String>, Erro
 /// Whether there are objects of which this database names none. That is so where the database is new
 /// and the store is not.
 async fn is_strange(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
-    let mut keys = store.keys().await?;
-    let mut looked_up = 0;
-    while looked_up < LOOKED_UP_MAX
-        && let Some((key, _)) = keys.try_next().await?
-    {
-        let Some(data_key) = store::owner(&key) else {
-            continue;
-        };
-        if meta.knows_data(data_key).await? {
-            return Ok(false);
-        }
-        looked_up += 1;
-    }
-    Ok(looked_up > 0)
+    let keys = store.keys().await?;
+    let ours = keys.try_filter_map(|(key, _)| ready(Ok(store::owner(&key).map(str::to_owned))));
+    let some: Vec<String> = ours.take(LOOKED_UP_MAX).try_collect().await?;
+    let known = meta.known_data(some.iter().map(String::as_str)).await?;
+    Ok(!some.is_empty() && known.is_empty())
 }
 
 /// Whether the database names bytes that are in a store, and none of them is in this one. That is so

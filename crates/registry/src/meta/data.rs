@@ -4,10 +4,13 @@
 //! were dead, but not for a while. Who names them in a row claims them in the same transaction. So
 //! whenever the process stops, they are either named or on their way out.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Meta;
+use super::batch::{batches, places};
 use super::change::{Change, Tx, bound};
 use super::error::Failure;
 use super::small;
@@ -153,17 +156,27 @@ impl Meta {
         self.rows(found, dead).await
     }
 
-    /// Whether a row names these bytes.
-    pub(crate) async fn knows_data(&self, data_key: &str) -> Result<bool, Error> {
-        let found = bound!(
-            "SELECT 1 FROM blob WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM manifest WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM removed_manifest WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM upload WHERE data_key = $1 \
-             UNION ALL SELECT 1 FROM dead_data WHERE data_key = $1 LIMIT 1",
-            data_key,
-        );
-        Ok(self.row(found, |_| Ok(())).await?.is_some())
+    /// Those of some bytes that a row names.
+    pub(crate) async fn known_data(
+        &self,
+        data_keys: impl IntoIterator<Item = &str>,
+    ) -> Result<HashSet<String>, Error> {
+        let mut known = HashSet::new();
+        for batch in batches(data_keys) {
+            let places = places(0, batch.len(), 1);
+            let named = [
+                "blob",
+                "manifest",
+                "removed_manifest",
+                "upload",
+                "dead_data",
+            ]
+            .map(|table| format!("SELECT data_key FROM {table} WHERE data_key IN ({places})"));
+            let found = sqlx::query(AssertSqlSafe(named.join(" UNION ALL ")));
+            let found = batch.iter().fold(found, |found, key| found.bind(*key));
+            known.extend(self.rows(found, |row| row.try_get::<String, _>(0)).await?);
+        }
+        Ok(known)
     }
 
     /// Some of the keys that blobs have in the store, those of the newest.
@@ -284,11 +297,17 @@ mod tests {
         };
         for data_key in ["claimed", "late", "released"] {
             meta.change(reserve(data_key)).await.unwrap();
-            assert!(meta.knows_data(data_key).await.unwrap());
         }
+        let keys = ["claimed", "nothing", "late", "released"];
+        let known = async || {
+            let mut known: Vec<String> = meta.known_data(keys).await.unwrap().into_iter().collect();
+            known.sort_unstable();
+            known
+        };
+        assert_eq!(known().await, ["claimed", "late", "released"]);
         assert_eq!(meta.dead(10).await.unwrap().len(), 0);
         meta.change(Claim("claimed", 0)).await.unwrap();
-        assert!(!meta.knows_data("claimed").await.unwrap());
+        assert_eq!(known().await, ["late", "released"]);
         // Bytes that may be on their way out are not named any more.
         for (data_key, later_ms) in [("claimed", 0), ("late", RESERVED_MS / 2 + 1000)] {
             let late = meta.change(Claim(data_key, later_ms)).await.unwrap_err();

@@ -14,9 +14,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use storage::OpenUpload;
 
@@ -216,9 +216,16 @@ impl Store for LocalStore {
     async fn keys(
         &self,
     ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {
-        let root = self.root.clone();
-        let found = blocking("listing", "data", move || list(&root)).await?;
-        Ok(stream::iter(found.into_iter().map(Ok)).boxed())
+        let data = self.root.join(DATA);
+        let below = data.clone();
+        let fan_outs = blocking("listing", DATA, move || fan_outs(&below)).await?;
+        // One after the other, for all names at once would be very many.
+        let listed = stream::iter(fan_outs).then(move |fan_out| {
+            let directory = data.join(&fan_out);
+            async move { blocking("listing", DATA, move || list(&directory, &fan_out)).await }
+        });
+        let keys = listed.map_ok(|found| stream::iter(found.into_iter().map(Ok)));
+        Ok(keys.try_flatten().boxed())
     }
 }
 
@@ -248,30 +255,36 @@ fn write_mark(root: &Path, mark: &str) -> io::Result<()> {
     sync_directory(root)
 }
 
-fn list(root: &Path) -> io::Result<Vec<(String, i64)>> {
+/// The directories that objects are spread over. Who shares this one may have others here.
+fn fan_outs(data: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
-    for directory in std::fs::read_dir(root.join(DATA))? {
+    for directory in std::fs::read_dir(data)? {
         let directory = directory?;
-        let fan_out = directory.file_name().to_string_lossy().into_owned();
-        // Who shares the directory may have others here.
-        if fan_out.len() != FAN_OUT_CHARS || !directory.file_type()?.is_dir() {
+        let name = directory.file_name().to_string_lossy().into_owned();
+        if name.len() == FAN_OUT_CHARS && directory.file_type()?.is_dir() {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// The keys of the files of one of them.
+fn list(directory: &Path, fan_out: &str) -> io::Result<Vec<(String, i64)>> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        // A file that goes away meanwhile is no news.
+        let Ok(metadata) = file.metadata() else {
+            continue;
+        };
+        if !metadata.is_file() {
             continue;
         }
-        for file in std::fs::read_dir(directory.path())? {
-            let file = file?;
-            let name = file.file_name().to_string_lossy().into_owned();
-            // A file that goes away meanwhile is no news.
-            let Ok(metadata) = file.metadata() else {
-                continue;
-            };
-            if !metadata.is_file() {
-                continue;
-            }
-            let changed = metadata.modified()?;
-            let age = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let changed_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            found.push((format!("{DATA}/{fan_out}/{name}"), changed_ms));
-        }
+        let changed = metadata.modified()?;
+        let age = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let changed_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        found.push((format!("{DATA}/{fan_out}/{name}"), changed_ms));
     }
     Ok(found)
 }
