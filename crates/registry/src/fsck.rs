@@ -344,7 +344,7 @@ impl Check {
     async fn orphans(&mut self) -> Result<(), Error> {
         let registry = self.registry.clone();
         if self.options.repair {
-            mark::check(registry.meta(), registry.store().as_ref()).await?;
+            mark::check(registry.meta(), registry.keeper()).await?;
         }
         let mut objects = std::pin::pin!(gc::objects(&registry).await?);
         while let Some((data_key, is_orphan)) = objects.try_next().await? {
@@ -372,7 +372,7 @@ impl Check {
             };
             self.found(&finding).await?;
             if self.options.repair {
-                registry.store().abort(&upload).await?;
+                registry.keeper().abort(&upload).await?;
                 self.looked.repaired += 1;
             }
         }

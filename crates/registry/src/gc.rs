@@ -380,7 +380,7 @@ async fn remove_dead(registry: &Registry) -> Result<Option<Freed>, Error> {
 
 /// Removes what a crash left in the store, if that is this database's.
 async fn sweep(registry: &Registry) -> Result<Done, Error> {
-    mark::check(registry.meta(), registry.store().as_ref()).await?;
+    mark::check(registry.meta(), registry.keeper()).await?;
     Ok(Done {
         orphans: Some(sweep_objects(registry).await?),
         uploads: Some(sweep_uploads(registry).await?),
@@ -425,7 +425,7 @@ pub(crate) async fn objects(
     let meta = registry.meta();
     let age_ms = registry.config().gc.sweep_interval.0 / 1_000_000;
     let old = meta.now_ms() - age_ms;
-    let keys = registry.store().keys().await?.map_err(Error::from);
+    let keys = registry.keeper().keys().await?.map_err(Error::from);
     let ours = keys.try_filter_map(move |(key, changed_ms)| {
         let data_key = store::owner(&key).map(str::to_owned);
         ready(Ok(data_key.map(|data_key| (data_key, changed_ms <= old))))
@@ -448,7 +448,7 @@ async fn sweep_uploads(registry: &Registry) -> Result<u64, Error> {
     let mut aborted = 0;
     let mut uploads = std::pin::pin!(orphan_uploads(registry));
     while let Some(upload) = uploads.try_next().await? {
-        registry.store().abort(&upload).await?;
+        registry.keeper().abort(&upload).await?;
         aborted += 1;
     }
     Ok(aborted)
@@ -461,7 +461,7 @@ pub(crate) fn orphan_uploads(
 ) -> impl Stream<Item = Result<OpenUpload, Error>> + use<'_> {
     let meta = registry.meta();
     let old = meta.now_ms() - registry.config().upload.expiry.0 / 1_000_000;
-    let uploads = registry.store().open_uploads().map_err(Error::from);
+    let uploads = registry.keeper().open_uploads().map_err(Error::from);
     uploads.try_filter_map(move |upload| async move {
         let is_ours = store::owner(&upload.key) == Some(upload.key.as_str());
         let may_be = is_ours && upload.begun_ms <= old;

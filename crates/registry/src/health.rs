@@ -51,7 +51,7 @@ pub(crate) async fn missing(registry: &Registry) -> Vec<String> {
         return missing.clone();
     }
     let meta = tokio::time::timeout(PATIENCE, registry.meta().probe());
-    let store = tokio::time::timeout(PATIENCE, registry.store().probe());
+    let store = tokio::time::timeout(PATIENCE, registry.keeper().probe());
     let (meta, store) = tokio::join!(meta, store);
     let mut missing = Vec::new();
     match meta {

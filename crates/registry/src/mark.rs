@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::error::{Code, Error, StartError};
 use crate::meta::{Identify, Meta};
-use crate::store::{self, MARK, Store};
+use crate::store::{self, Keeper, MARK};
 
 /// Objects that are looked up before a store without a mark is taken for the database's own.
 const LOOKED_UP_MAX: usize = 100;
@@ -19,7 +19,7 @@ const LOOKED_UP_MAX: usize = 100;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Why the store is not this database's; none if it is.
-async fn stranger(meta: &Meta, store: &dyn Store) -> Result<Option<String>, Error> {
+async fn stranger(meta: &Meta, store: &dyn Keeper) -> Result<Option<String>, Error> {
     let new = store::new_id();
     let ours = meta.change(Identify { new }).await?;
     if let Some(found) = store.mark().await? {
@@ -52,7 +52,7 @@ async fn stranger(meta: &Meta, store: &dyn Store) -> Result<Option<String>, Erro
 
 /// Whether there are objects of which this database names none. That is so where the database is new
 /// and the store is not.
-async fn is_strange(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
+async fn is_strange(meta: &Meta, store: &dyn Keeper) -> Result<bool, Error> {
     let keys = store.keys().await?;
     let ours = keys.try_filter_map(|(key, _)| ready(Ok(store::owner(&key).map(str::to_owned))));
     let some: Vec<String> = ours.take(LOOKED_UP_MAX).try_collect().await?;
@@ -62,7 +62,7 @@ async fn is_strange(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
 
 /// Whether the database names bytes that are in a store, and none of them is in this one. That is so
 /// where each of several processes has a directory of its own.
-async fn is_elsewhere(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
+async fn is_elsewhere(meta: &Meta, store: &dyn Keeper) -> Result<bool, Error> {
     let keys = meta.stored_keys(LOOKED_UP_MAX as i64).await?;
     for key in &keys {
         if store.size(key).await?.is_some() {
@@ -73,7 +73,7 @@ async fn is_elsewhere(meta: &Meta, store: &dyn Store) -> Result<bool, Error> {
 }
 
 /// Refuses to go on unless the store is this database's.
-pub(crate) async fn check(meta: &Meta, store: &dyn Store) -> Result<(), Error> {
+pub(crate) async fn check(meta: &Meta, store: &dyn Keeper) -> Result<(), Error> {
     match stranger(meta, store).await? {
         Some(reason) => Err(Error::new(Code::Conflict, reason)),
         None => Ok(()),
@@ -81,7 +81,7 @@ pub(crate) async fn check(meta: &Meta, store: &dyn Store) -> Result<(), Error> {
 }
 
 /// The same for a start. A store that does not answer is no reason not to: it may do so later.
-pub(crate) async fn check_at_start(meta: &Meta, store: &dyn Store) -> Result<(), StartError> {
+pub(crate) async fn check_at_start(meta: &Meta, store: &dyn Keeper) -> Result<(), StartError> {
     match tokio::time::timeout(WAIT_MAX, stranger(meta, store)).await {
         Ok(Ok(None)) => {}
         Ok(Ok(Some(reason))) => return Err(StartError::Own(reason)),

@@ -30,7 +30,7 @@ use crate::seal::Sealer;
 use crate::settings::{self, Known, Settings};
 use crate::small::SmallStore;
 use crate::store::buffer::Buffers;
-use crate::store::{self, Store};
+use crate::store::{self, Keeper, Store};
 use crate::turns::Turns;
 
 /// The name of the database's file.
@@ -59,6 +59,7 @@ struct Inner {
     config: Config,
     meta: Meta,
     store: Arc<dyn Store>,
+    keeper: Arc<dyn Keeper>,
     direct_buffers: Buffers,
     room: Room,
     uploads: Turns,
@@ -168,13 +169,10 @@ impl Registry {
             .bound_projects(config.limits.metric_projects_max);
         logs.count_drops(deps.metrics.log_lines_dropped());
         let (sealer, proxy) = open_proxy(&config, &deps, &meta).await?;
-        let store = store::open(
-            &config.storage,
-            &deps.data_dir.join("store"),
-            deps.metrics.clone(),
-        )?;
-        let store: Arc<dyn Store> = Arc::new(SmallStore::new(meta.clone(), store));
-        mark::check_at_start(&meta, store.as_ref()).await?;
+        let keeper = store::open(&config.storage, &deps.data_dir.join("store"))?;
+        mark::check_at_start(&meta, keeper.as_ref()).await?;
+        let measured = store::measured(Arc::clone(&keeper), deps.metrics.clone());
+        let store: Arc<dyn Store> = Arc::new(SmallStore::new(meta.clone(), measured));
         let direct_bytes_max = config.upload.direct_bytes_max.0;
         let direct_buffers = store::direct_buffers(&config.storage, direct_bytes_max);
         let room = Room::new(config.limits.body_bytes_max);
@@ -182,6 +180,7 @@ impl Registry {
             config,
             meta,
             store,
+            keeper,
             direct_buffers,
             room,
             uploads: Turns::default(),
@@ -210,6 +209,11 @@ impl Registry {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
+    }
+
+    /// What keeps the store in order.
+    pub(crate) fn keeper(&self) -> &dyn Keeper {
+        self.0.keeper.as_ref()
     }
 
     /// Memory of which bodies are written past the page cache.

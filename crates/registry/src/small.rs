@@ -14,8 +14,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use futures::stream::BoxStream;
-use storage::OpenUpload;
 
 use crate::error::Error;
 use crate::meta::{Meta, Upload};
@@ -216,32 +214,6 @@ impl Store for SmallStore {
             false => written,
         });
         self.store.remove(key, written).await
-    }
-
-    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
-        self.store.open_uploads()
-    }
-
-    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError> {
-        self.store.abort(upload).await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.store.probe().await
-    }
-
-    async fn mark(&self) -> Result<Option<String>, StoreError> {
-        self.store.mark().await
-    }
-
-    async fn set_mark(&self, mark: &str) -> Result<(), StoreError> {
-        self.store.set_mark(mark).await
-    }
-
-    async fn keys(
-        &self,
-    ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {
-        self.store.keys().await
     }
 }
 

@@ -135,7 +135,11 @@ pub(crate) trait Store: Send + Sync {
 
     /// Removes an object, if it is there; `written` is of an upload that was not finished.
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError>;
+}
 
+/// Where bytes lie, as who keeps it in order sees it.
+#[async_trait]
+pub(crate) trait Keeper: Store {
     /// The uploads in parts that are open below [`DATA`], also those that are nothing of ours.
     fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>>;
 
@@ -145,7 +149,7 @@ pub(crate) trait Store: Send + Sync {
     /// Whether it answers.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// What [`Store::set_mark`] wrote; none if nothing was.
+    /// What [`Keeper::set_mark`] wrote; none if nothing was.
     async fn mark(&self) -> Result<Option<String>, StoreError>;
 
     /// Durably says whose the store is.
@@ -179,17 +183,16 @@ pub(crate) trait Appender: Send {
     async fn finish(&mut self) -> Result<(), StoreError>;
 }
 
-/// The configured store, measured; `directory` is where a local one lies unless configured.
+/// The same store, measured.
+pub(crate) fn measured(store: Arc<dyn Keeper>, metrics: Metrics) -> Arc<dyn Store> {
+    Arc::new(timed::TimedStore::new(store, metrics))
+}
+
+/// The configured store; `directory` is where a local one lies unless configured.
 pub(crate) fn open(
     config: &StorageConfig,
     directory: &Path,
-    metrics: Metrics,
-) -> Result<Arc<dyn Store>, StartError> {
-    let store = open_plain(config, directory)?;
-    Ok(Arc::new(timed::TimedStore::new(store, metrics)))
-}
-
-fn open_plain(config: &StorageConfig, directory: &Path) -> Result<Arc<dyn Store>, StartError> {
+) -> Result<Arc<dyn Keeper>, StartError> {
     if config.backend != Backend::Local {
         let store = storage::PartStore::open(config)?;
         return Ok(Arc::new(object::ObjectStore::new(store)));
@@ -264,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    async fn all(store: &dyn Store, key: &str, range: Range<u64>) -> Vec<u8> {
+    async fn all(store: &dyn Keeper, key: &str, range: Range<u64>) -> Vec<u8> {
         let bodies: Vec<Bytes> = store
             .read(key, range)
             .await
@@ -276,7 +279,7 @@ mod tests {
     }
 
     /// Any way to cut an object into requests gives the same object.
-    async fn conforms(store: &dyn Store) {
+    async fn conforms(store: &dyn Keeper) {
         store.probe().await.unwrap();
         let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
         for cuts in [
@@ -314,7 +317,7 @@ mod tests {
 
     /// What was written after the last save is as if it had never been, and an upload that is given
     /// up leaves nothing.
-    async fn forgets(store: &dyn Store) {
+    async fn forgets(store: &dyn Keeper) {
         let key = new_key();
         let mut appender = store.append(&key, "", 0).await.unwrap();
         appender.write(Bytes::from_static(b"abc")).await.unwrap();
@@ -338,7 +341,7 @@ mod tests {
 
     /// Who goes on where another one may still be writing has what was saved and what he writes,
     /// whatever the other one does.
-    async fn moves_away(store: &dyn Store) {
+    async fn moves_away(store: &dyn Keeper) {
         const MORE: usize = 9 << 20;
         for begin in [0, 1000, 9 << 20, 16 << 20] {
             let (key, mut written) = (new_key(), String::new());
@@ -405,7 +408,7 @@ mod tests {
     }
 
     /// Whose the store is, is said once, and is no object.
-    async fn is_marked(store: &dyn Store) {
+    async fn is_marked(store: &dyn Keeper) {
         assert_eq!(store.mark().await.unwrap(), None);
         store.set_mark("mine").await.unwrap();
         assert_eq!(store.mark().await.unwrap().as_deref(), Some("mine"));

@@ -469,7 +469,7 @@ async fn end_lost(
     turn: String,
     error: Error,
 ) -> Error {
-    if registry.store().probe().await.is_err() {
+    if registry.keeper().probe().await.is_err() {
         return error;
     }
     let error = unknown(&uuid);

@@ -20,7 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use storage::OpenUpload;
 
-use super::{Appender, Bodies, DATA, FAN_OUT_CHARS, MARK, Store, StoreError};
+use super::{Appender, Bodies, DATA, FAN_OUT_CHARS, Keeper, MARK, Store, StoreError};
 use end::End;
 use reading::Reading;
 
@@ -183,7 +183,10 @@ impl Store for LocalStore {
             other => other,
         }
     }
+}
 
+#[async_trait]
+impl Keeper for LocalStore {
     /// A file has no parts.
     fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
         stream::empty().boxed()

@@ -13,7 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use storage::{OpenUpload, PartStore};
 
-use super::{Appender, Bodies, DATA, MARK, Store, StoreError, TAIL, new_id};
+use super::{Appender, Bodies, DATA, Keeper, MARK, Store, StoreError, TAIL, new_id};
 
 /// Bytes of the first parts. Stores want at least 5 MiB, and at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
@@ -164,7 +164,10 @@ impl Store for ObjectStore {
         }
         self.delete(&Path::from(key)).await
     }
+}
 
+#[async_trait]
+impl Keeper for ObjectStore {
     fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
         let listed = self.0.open_uploads(DATA);
         listed.map_err(failed("listing uploads", DATA)).boxed()

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use storage::OpenUpload;
 
 use super::{Appender, Bodies, Store, StoreError};
 use crate::cost::{Cost, Part, Timer};
@@ -89,33 +87,6 @@ impl Store for TimedStore {
     async fn remove(&self, key: &str, written: Option<&str>) -> Result<(), StoreError> {
         let _timer = self.timer(StoreAction::remove);
         self.store.remove(key, written).await
-    }
-
-    fn open_uploads(&self) -> BoxStream<'static, Result<OpenUpload, StoreError>> {
-        self.store.open_uploads()
-    }
-
-    async fn abort(&self, upload: &OpenUpload) -> Result<(), StoreError> {
-        let _timer = self.timer(StoreAction::remove);
-        self.store.abort(upload).await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.store.probe().await
-    }
-
-    async fn mark(&self) -> Result<Option<String>, StoreError> {
-        self.store.mark().await
-    }
-
-    async fn set_mark(&self, mark: &str) -> Result<(), StoreError> {
-        self.store.set_mark(mark).await
-    }
-
-    async fn keys(
-        &self,
-    ) -> Result<BoxStream<'static, Result<(String, i64), StoreError>>, StoreError> {
-        self.store.keys().await
     }
 }
 
