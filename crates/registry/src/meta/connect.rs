@@ -91,6 +91,9 @@ const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FUL
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192; \
      PRAGMA query_only = ON;";
 const SQLITE_LOOK: &str = "PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192;";
+/// What every connection to PostgreSQL is told, if its version knows of it. Lists are taken for larger
+/// than what is read of them, and to compile a statement for that takes longer than the statement.
+const POSTGRES: &str = "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'jit'";
 
 async fn pool(
     place: &Place,
@@ -98,6 +101,7 @@ async fn pool(
     setup: &'static str,
 ) -> Result<AnyPool, sqlx::Error> {
     let is_sqlite = place.engine() == Engine::Sqlite;
+    let setup = if is_sqlite { setup } else { POSTGRES };
     let options = PoolOptions::<Any>::new()
         .max_connections(connections.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -105,9 +109,7 @@ async fn pool(
         .test_before_acquire(!is_sqlite)
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                if is_sqlite {
-                    sqlx::raw_sql(setup).execute(connection).await?;
-                }
+                sqlx::raw_sql(setup).execute(connection).await?;
                 Ok(())
             })
         });

@@ -142,7 +142,8 @@ pub(crate) struct TagInfo {
 
 /// The manifests that are listed: not those that are about another one, nor those that only indexes have.
 /// They are told with what they belong to, and listed once that is gone. What is about another one by the
-/// name of a tag may have further tags: it is listed for those.
+/// name of a tag may have further tags: it is listed for those. All is looked up manifest by manifest:
+/// asked whether there EXISTS something or something else, PostgreSQL reads all tags of all repositories.
 macro_rules! is_listed {
     ($manifest:literal) => {
         concat!(
@@ -150,17 +151,17 @@ macro_rules! is_listed {
             $manifest,
             ".repo_id AND s.digest = ",
             $manifest,
-            ".subject) AND (EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = ",
+            ".subject) AND ((SELECT 1 FROM tag t WHERE t.manifest_id = ",
             $manifest,
             ".id AND NOT EXISTS (SELECT 1 FROM manifest s WHERE ",
             $crate::meta::companion::is_subject!($manifest),
-            ")) OR NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = ",
+            ") LIMIT 1) = 1 OR (SELECT 1 FROM tag t WHERE t.manifest_id = ",
             $manifest,
-            ".id) AND NOT EXISTS (SELECT 1 FROM manifest_child i WHERE i.repo_id = ",
+            ".id LIMIT 1) IS NULL AND (SELECT 1 FROM manifest_child i WHERE i.repo_id = ",
             $manifest,
             ".repo_id AND i.digest = ",
             $manifest,
-            ".digest)))"
+            ".digest LIMIT 1) IS NULL))"
         )
     };
 }
@@ -223,8 +224,8 @@ pub(crate) const REPO_COLUMNS: &[Column] = &[
 
 const ARTIFACTS: Source = Source {
     from: concat!(
-        "FROM manifest m JOIN repo r ON r.id = m.repo_id \
-         LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1 AND ",
+        "FROM manifest m JOIN repo r ON r.id = m.repo_id LEFT JOIN pull u ON u.manifest_id = m.id \
+         WHERE m.repo_id = (SELECT q.id FROM repo q WHERE q.name = $1) AND ",
         is_listed!("m")
     ),
     ..ARTIFACTS_AND_PARTS
@@ -239,8 +240,9 @@ const ARTIFACTS_AND_PARTS: Source = Source {
         ", ",
         content_type!()
     ),
-    from: "FROM manifest m JOIN repo r ON r.id = m.repo_id \
-     LEFT JOIN pull u ON u.manifest_id = m.id WHERE r.name = $1",
+    // The order of an index of the manifests of one repository is that of the list.
+    from: "FROM manifest m JOIN repo r ON r.id = m.repo_id LEFT JOIN pull u ON u.manifest_id = m.id \
+     WHERE m.repo_id = (SELECT q.id FROM repo q WHERE q.name = $1)",
     order: "m.pushed_ms DESC, m.id DESC",
 };
 
