@@ -122,6 +122,7 @@ async function artifacts(look, project, repository) {
     [
       artifact.tags.map((tag) => make("span", { class: "tag" }, tag.name)),
       artifact.labels.map((label) => make("span", { class: "label" }, label.name)),
+      artifact.accessories.map((about) => make("span", { class: "label" }, about.type)),
     ].flat(),
     [
       make("code", {}, artifact.digest), make("br", {}),
