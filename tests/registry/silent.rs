@@ -124,7 +124,13 @@ async fn a_server_that_was_silent_to_all_is_there_again() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Whether something was made that was not answered is not known, and it is not made again.
+/// Has the answers to the next two transactions be lost. All that waits is in the second: what began
+/// the first was not waited with.
+fn lose_answers(tunnel: &Tunnel) {
+    tunnel.lose_times(Said::There, COMMITTED, Then::Cut, 2);
+}
+
+/// It is not known whether that was made that was not answered, and it is not made again.
 #[tokio::test]
 async fn what_was_made_and_not_answered_is_made_once() -> anyhow::Result<()> {
     let Some((mut registry, tunnel)) = start("10s").await? else {
@@ -132,22 +138,24 @@ async fn what_was_made_and_not_answered_is_made_once() -> anyhow::Result<()> {
     };
     let client = registry.client().clone();
     let names: Vec<_> = (0..40).map(|number| format!("l{number}")).collect();
-    tunnel.lose(Said::There, COMMITTED, Then::Cut);
+    lose_answers(&tunnel);
     let made = names.iter().map(|name| label(&client, name));
-    assert_eq!(try_join_all(made).await?, [503; 40]);
-    tunnel.mend();
+    for status in try_join_all(made).await? {
+        assert!([201, 503].contains(&status), "{status}");
+    }
     wait_for_status(&client, "/readyz", 200).await?;
     let made = labels(&client).await?;
     assert_eq!(made.len(), 40);
 
-    tunnel.lose(Said::There, COMMITTED, Then::Cut);
+    lose_answers(&tunnel);
     let paths = made
         .iter()
         .map(|label| format!("/api/v2.0/labels/{}", label["id"]));
     let paths: Vec<_> = paths.collect();
     let gone = paths.iter().map(|path| client.status(Method::DELETE, path));
-    assert_eq!(try_join_all(gone).await?, [503; 40]);
-    tunnel.mend();
+    for status in try_join_all(gone).await? {
+        assert!([200, 503].contains(&status), "{status}");
+    }
     wait_for_status(&client, "/readyz", 200).await?;
     assert_eq!(labels(&client).await?, [Value::Null; 0]);
 

@@ -40,6 +40,8 @@ struct Fault {
     said: Said,
     text: Vec<u8>,
     then: Then,
+    /// How often.
+    times: usize,
 }
 
 impl Fault {
@@ -52,15 +54,9 @@ impl Fault {
 }
 
 /// A port that leads to another.
+#[derive(Clone)]
 pub(crate) struct Tunnel {
     fault: Arc<watch::Sender<Option<Fault>>>,
-    lost: Arc<AtomicUsize>,
-}
-
-/// What a connection needs to know.
-#[derive(Clone)]
-struct Watched {
-    fault: watch::Receiver<Option<Fault>>,
     lost: Arc<AtomicUsize>,
 }
 
@@ -81,25 +77,34 @@ impl Tunnel {
     async fn start(to: String) -> anyhow::Result<(SocketAddr, Self)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let fault = Arc::new(watch::Sender::new(None));
-        let lost = Arc::new(AtomicUsize::new(0));
-        let watched = Watched {
-            fault: fault.subscribe(),
-            lost: Arc::clone(&lost),
+        let tunnel = Self {
+            fault: Arc::new(watch::Sender::new(None)),
+            lost: Arc::default(),
         };
+        let serving = tunnel.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(serve(connection, to.clone(), watched.clone()));
+                tokio::spawn(serve(connection, to.clone(), serving.clone()));
             }
         });
-        Ok((addr, Self { fault, lost }))
+        Ok((addr, tunnel))
     }
 
     /// From now on all is lost that has this in it.
     pub(crate) fn lose(&self, said: Said, text: &[u8], then: Then) {
+        self.lose_times(said, text, then, usize::MAX);
+    }
+
+    /// The same, but so often only.
+    pub(crate) fn lose_times(&self, said: Said, text: &[u8], then: Then, times: usize) {
         self.lost.store(0, Ordering::SeqCst);
         let text = text.to_vec();
-        self.fault.send_replace(Some(Fault { said, text, then }));
+        self.fault.send_replace(Some(Fault {
+            said,
+            text,
+            then,
+            times,
+        }));
     }
 
     /// Nothing more is lost. What is silent stays so.
@@ -120,9 +125,27 @@ impl Tunnel {
         })
         .await
     }
+
+    /// What becomes of the connection if the end of what was said is lost.
+    fn meet(&self, said: Said, words: &[u8], new: usize) -> Option<Then> {
+        let mut then = None;
+        self.fault.send_if_modified(|fault| {
+            let Some(hit) = fault.as_mut().filter(|fault| fault.hits(said, words, new)) else {
+                return false;
+            };
+            then = Some(hit.then);
+            self.lost.fetch_add(1, Ordering::SeqCst);
+            hit.times -= 1;
+            if hit.times == 0 {
+                *fault = None;
+            }
+            fault.is_none()
+        });
+        then
+    }
 }
 
-async fn serve(mut here: TcpStream, to: String, watched: Watched) -> std::io::Result<()> {
+async fn serve(mut here: TcpStream, to: String, tunnel: Tunnel) -> std::io::Result<()> {
     let mut there = TcpStream::connect(to).await?;
     // The server of a database answers with small packets.
     here.set_nodelay(true)?;
@@ -130,8 +153,8 @@ async fn serve(mut here: TcpStream, to: String, watched: Watched) -> std::io::Re
     let (reads, writes) = here.split();
     let (there_reads, there_writes) = there.split();
     let then = tokio::select! {
-        then = carry(Said::Here, reads, there_writes, watched.clone()) => then?,
-        then = carry(Said::There, there_reads, writes, watched) => then?,
+        then = carry(Said::Here, reads, there_writes, tunnel.clone()) => then?,
+        then = carry(Said::There, there_reads, writes, tunnel) => then?,
     };
     if then == Then::Silent {
         // Until it is given up.
@@ -146,7 +169,7 @@ async fn carry(
     said: Said,
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut watched: Watched,
+    tunnel: Tunnel,
 ) -> std::io::Result<Then> {
     let (mut words, mut bytes) = (Vec::new(), [0; 1 << 14]);
     loop {
@@ -155,14 +178,13 @@ async fn carry(
             return Ok(Then::Cut);
         }
         words.extend_from_slice(&bytes[..new]);
-        let fault = watched.fault.borrow_and_update().clone();
-        if let Some(fault) = fault.filter(|fault| fault.hits(said, &words, new)) {
-            watched.lost.fetch_add(1, Ordering::SeqCst);
-            if fault.then != Then::Late {
-                return Ok(fault.then);
+        if let Some(then) = tunnel.meet(said, &words, new) {
+            if then != Then::Late {
+                return Ok(then);
             }
-            // The tunnel may be gone.
-            let _ = watched.fault.wait_for(Option::is_none).await;
+            let mut faults = tunnel.fault.subscribe();
+            // It does not end before.
+            let _ = faults.wait_for(Option::is_none).await;
         }
         to.write_all(&bytes[..new]).await?;
         // What is looked for may begin in what came before.
