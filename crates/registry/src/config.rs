@@ -252,8 +252,8 @@ pub struct ProxyConfig {
     pub list_bytes_max: ByteSize,
     /// Pages of such a list.
     pub list_pages_max: usize,
-    /// Memory for all lists of tags that are kept for `tag_lifetime`, and the same for all of what is
-    /// about manifests.
+    /// Memory for all lists of tags, which are given also later while a registry fails, and the same
+    /// for all of what is about manifests.
     pub lists_bytes_max: ByteSize,
     /// How long a registry that has failed is not asked about what is here.
     pub pause: DurationNs,

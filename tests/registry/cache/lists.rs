@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tests::registry::{Kind, MANIFEST, Registry, RegistryClient, bytes, code, header, text};
+use tests::registry::{
+    Kind, MANIFEST, Registry, RegistryClient, bytes, code, header, sha256, text,
+};
 use tests::wait_for;
 
 use super::{EAGER, TAG, connect, pair, pull};
@@ -27,7 +29,7 @@ async fn stale(client: &RegistryClient, reason: &str) -> anyhow::Result<Value> {
     let answer: Response = wait_for(reason, Duration::from_secs(30), || async {
         let stale = pull(client, LIST).await.ok()?;
         let warning = header(&stale, "warning").ok()?;
-        (warning.contains(reason) && warning.contains("that are here")).then_some(stale)
+        warning.contains(reason).then_some(stale)
     })
     .await?;
     Ok(answer.json::<Value>().await?["tags"].clone())
@@ -69,7 +71,8 @@ async fn tags_are_those_of_the_other_registry_while_it_answers() -> anyhow::Resu
         ),
     ] {
         between.set(mode);
-        assert_eq!(stale(&client, reason).await?, json!(["v1"]), "{reason}");
+        // What it had then.
+        assert_eq!(stale(&client, reason).await?, left["tags"], "{reason}");
     }
     let cold = pull(&client, "/v2/hub/lib/other/tags/list").await?;
     assert_eq!(cold.status(), 429);
@@ -89,6 +92,94 @@ async fn tags_are_those_of_the_other_registry_while_it_answers() -> anyhow::Resu
             .then_some(())
     })
     .await
+}
+
+/// Nobody has asked for a list while it answered.
+#[tokio::test]
+async fn tags_that_are_here_are_listed_where_no_list_is() -> anyhow::Result<()> {
+    let (upstream, between, mut cache) = pair(&[]).await?;
+    let client = cache.client().clone();
+    push(upstream.client(), &["v1", "v2", "v3"]).await?;
+    client.get(TAG).await?;
+    let failing = || status("500 Internal Server Error", "");
+    let stale = async |reason: &str| stale(&client, reason).await;
+    between.set(failing());
+    assert_eq!(
+        stale("these are the tags that are here").await?,
+        json!(["v1"])
+    );
+
+    between.set(Mode::Open);
+    wait_for("a list", Duration::from_secs(20), async || {
+        let listed = pull(&client, LIST).await.ok()?;
+        (!listed.headers().contains_key("warning")).then_some(())
+    })
+    .await?;
+    between.set(failing());
+    let all = stale("these are the tags that it had when it was asked last");
+    assert_eq!(all.await?, json!(["v1", "v2", "v3"]));
+    let page = pull(&client, &format!("{LIST}?n=1&last=v1")).await?;
+    assert!(header(&page, "link")?.contains("last=v2"));
+    assert_eq!(page.json::<Value>().await?["tags"], json!(["v2"]));
+
+    // A registry that is another one now has not said so, and neither has one after a start.
+    let (_, known) = client
+        .manage(Method::GET, "/registries", Value::Null)
+        .await?;
+    let path = format!("/registries/{}", known[0]["id"]);
+    let changed = json!({"name": "other"});
+    assert_eq!(client.manage(Method::PUT, &path, changed).await?.0, 200);
+    assert_eq!(stale("other fails: 500").await?, json!(["v1"]));
+    cache.stop().await?;
+    cache.start_again().await?;
+    assert_eq!(
+        stale("these are the tags that are here").await?,
+        json!(["v1"])
+    );
+    Ok(())
+}
+
+/// A copy of database and store is made in peace meanwhile.
+#[tokio::test]
+async fn tags_are_listed_while_the_registry_is_read_only() -> anyhow::Result<()> {
+    let (upstream, _between, cache) = pair(&[]).await?;
+    let client = cache.client();
+    push(upstream.client(), &["v1", "v2"]).await?;
+    let set = json!({"read_only": true});
+    assert_eq!(
+        client.manage(Method::PUT, "/configurations", set).await?.0,
+        200
+    );
+    assert_eq!(client.json(LIST).await?["tags"], json!(["v1", "v2"]));
+    push(upstream.client(), &["v3"]).await?;
+    assert_eq!(client.json(LIST).await?["tags"], json!(["v1", "v2", "v3"]));
+    let path = "/projects/hub/repositories";
+    let (_, repositories) = client.manage(Method::GET, path, Value::Null).await?;
+    assert_eq!(repositories, json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_has_so_many_pages_at_most() -> anyhow::Result<()> {
+    let env = [("SKALD_REGISTRY_PROXY_LIST_PAGES_MAX", "2")];
+    let (upstream, _between, cache) = pair(&env).await?;
+    let (there, client) = (upstream.client(), cache.client());
+    let image = there.push_image("lib/app", "first", &bytes(1, 10)).await?;
+    for (tags, is_too_long) in [(0..1500, false), (1500..2100, true)] {
+        let names: Vec<_> = tags.map(|tag| format!("tag=t{tag}")).collect();
+        for names in names.chunks(50) {
+            let reference = format!("{}?{}", sha256(&image), names.join("&"));
+            let put = there.put_manifest("lib/app", &reference, MANIFEST, &image);
+            assert_eq!(put.await?.status(), 201);
+        }
+        let listed = pull(client, &format!("{LIST}?n=9999")).await?;
+        let warning = header(&listed, "warning").unwrap_or_default();
+        let why = "registry.proxy.list_pages_max: up lists more than 2 pages";
+        assert_eq!(warning.contains(why), is_too_long, "{warning}");
+        let listed: Value = listed.json().await?;
+        assert_eq!(listed["tags"].as_array().map(Vec::len), Some(1501));
+    }
+    Ok(())
 }
 
 /// Some registries have pages of their own, in an order of their own.
@@ -112,7 +203,7 @@ async fn lists_are_in_order_and_have_bounds() -> anyhow::Result<()> {
         (body(JSON, &long), "more than 1024 bytes"),
     ] {
         between.set(mode);
-        let refused = pull(client, LIST).await?;
+        let refused = pull(client, "/v2/hub/lib/none/tags/list").await?;
         assert_eq!(refused.status(), 502);
         let why = text(refused).await;
         assert!(why.contains(reason), "{why}");
@@ -120,14 +211,14 @@ async fn lists_are_in_order_and_have_bounds() -> anyhow::Result<()> {
     // Of a registry that answers well, too.
     between.set(Mode::Open);
     let there = upstream.client();
-    let image = there.push_image("lib/app", "t", &bytes(1, 10)).await?;
+    let image = there.push_image("lib/long", "t", &bytes(1, 10)).await?;
     for tag in 0..100 {
         let tag = format!("tag-{tag:04}");
-        let put = there.put_manifest("lib/app", &tag, MANIFEST, &image);
+        let put = there.put_manifest("lib/long", &tag, MANIFEST, &image);
         assert_eq!(put.await?.status(), 201);
     }
     let long = wait_for("an answer", Duration::from_secs(20), || async {
-        let long = text(pull(client, LIST).await.ok()?).await;
+        let long = text(pull(client, "/v2/hub/lib/long/tags/list").await.ok()?).await;
         long.contains("more than 1024 bytes").then_some(long)
     })
     .await?;

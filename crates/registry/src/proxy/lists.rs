@@ -1,6 +1,6 @@
 //! Lists of caches. Each is asked for as a whole, page after page, since the other registry may have
-//! another order and other pages than those that clients are given, and is kept in memory for as long
-//! as a tag is taken to point to the same.
+//! another order and other pages than those that clients are given. It is kept in memory: it holds for
+//! as long as a tag is taken to point to the same. What comes of it later is for who asks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +34,7 @@ pub(super) trait Item: Clone + Send + Sync + 'static {
 
 /// All that another registry has on a list, in order.
 pub(super) struct List<T> {
-    asked: Instant,
+    pub(super) asked: Instant,
     items: Vec<T>,
     bytes: usize,
 }
@@ -77,11 +77,7 @@ impl<T: Item> Lists<T> {
         Self(Cache::with_weighter(LISTS_EXPECTED, bytes_max, Weigh))
     }
 
-    /// When one was asked for that is still here.
-    pub(super) fn asked(&self, key: &str) -> Option<Instant> {
-        self.0.get(key).map(|list| list.asked)
-    }
-
+    /// One that is still here.
     pub(super) fn get(&self, key: &str) -> Option<Arc<List<T>>> {
         self.0.get(key)
     }
@@ -242,7 +238,7 @@ mod tests {
         assert_eq!(list.after("aa"), tags(&["b", "c"]));
         assert_eq!(list.after("b"), tags(&["c"]));
         assert!(list.after("c").is_empty());
-        assert!(lists.asked("a").is_some());
+        assert!(lists.get("a").is_some());
         let many: Vec<_> = (0..100).map(|tag| tag.to_string()).collect();
         let large = lists.keep("b".to_owned(), many);
         assert_eq!(large.after("").len(), 100);

@@ -99,6 +99,14 @@ struct About {
     is_here: bool,
 }
 
+impl About {
+    /// The last list, however old.
+    fn last(&self, wanted: &Wanted) -> Option<Arc<List<Referrer>>> {
+        let lists = &wanted.registry.proxy().referrers;
+        lists.get(&self.key_there(wanted))
+    }
+}
+
 #[async_trait]
 impl Changing for About {
     type Given = Arc<List<Referrer>>;
@@ -108,13 +116,11 @@ impl Changing for About {
     }
 
     fn asked(&self, wanted: &Wanted) -> Option<Instant> {
-        let lists = &wanted.registry.proxy().referrers;
-        lists.asked(&self.key(&wanted.repo))
+        self.last(wanted).map(|list| list.asked)
     }
 
     async fn here(&self, wanted: &Wanted) -> Result<Option<Self::Given>, Failed> {
-        let lists = &wanted.registry.proxy().referrers;
-        Ok(lists.get(&self.key(&wanted.repo)))
+        Ok(self.last(wanted))
     }
 
     async fn ask(&self, wanted: &Wanted) -> Result<(Self::Given, &'static str), Failed> {
@@ -127,7 +133,7 @@ impl Changing for About {
             found => found,
         };
         let lists = &wanted.registry.proxy().referrers;
-        Ok((lists.keep(self.key(&wanted.repo), found?), "miss"))
+        Ok((lists.keep(self.key_there(wanted), found?), "miss"))
     }
 }
 

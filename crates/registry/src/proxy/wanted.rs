@@ -101,6 +101,11 @@ pub(super) trait Changing: Clone + Send + Sync + 'static {
     /// What it is called among all that is wanted.
     fn key(&self, repo: &RepoName) -> String;
 
+    /// The same among what several registries say, or one before it was changed.
+    fn key_there(&self, wanted: &Wanted) -> String {
+        wanted.key_there(&self.key(&wanted.repo))
+    }
+
     /// When it was asked for.
     fn asked(&self, wanted: &Wanted) -> Option<Instant>;
 
@@ -147,6 +152,11 @@ impl Wanted {
         }
     }
 
+    /// What something is called among what several registries say, or one before it was changed.
+    fn key_there(&self, key: &str) -> String {
+        format!("{}:{}:{key}", self.upstream.id, self.upstream.updated_ms)
+    }
+
     /// Asks for something, unless it was said just now that it is not there, or not for us: clients
     /// that were told a wrong name ask again and again.
     pub(super) async fn unless_unknown<T>(
@@ -154,8 +164,7 @@ impl Wanted {
         key: &str,
         ask: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, Failed> {
-        let (proxy, upstream) = (self.registry.proxy(), &self.upstream);
-        let key = format!("{}:{}:{key}", upstream.id, upstream.updated_ms);
+        let (proxy, key) = (self.registry.proxy(), self.key_there(key));
         let lifetime = proxy.config.unknown_lifetime.as_std();
         if let Some((at, said)) = proxy.unknown.get(&key)
             && at.elapsed() < lifetime
