@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::registry::{INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, sha256};
+use tests::registry::{INDEX, Kind, MANIFEST, Registry, RegistryClient, bytes, descriptor, sha256};
 use tests::wait_for;
 
 /// More than one part.
@@ -82,6 +82,33 @@ async fn a_large_repository_is_removed_as_a_whole_or_not_at_all() -> anyhow::Res
         (artifacts == COUNT && repositories == 1).then_some(())
     })
     .await
+}
+
+/// Who pulls one meanwhile finds it whole, or not at all.
+#[tokio::test]
+async fn of_a_repository_that_goes_indexes_go_before_their_parts() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let part = client.push_image("team/app", "part", &bytes(1, 10)).await?;
+    push_many(client, "team/app").await?;
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &part)]});
+    let index = index.to_string().into_bytes();
+    let put = client.put_manifest("team/app", "index", INDEX, &index);
+    assert_eq!(put.await?.status(), 201);
+
+    let path = "/projects/team/repositories/app";
+    let removed = client.manage(Method::DELETE, path, Value::Null);
+    let watched = async {
+        let part = format!("/v2/team/app/manifests/{}", sha256(&part));
+        while client.status(Method::HEAD, &part).await? == 200 {}
+        client
+            .status(Method::HEAD, "/v2/team/app/manifests/index")
+            .await
+    };
+    let (removed, index) = tokio::join!(removed, watched);
+    assert_eq!((removed?.0, index?), (200, 404));
+    Ok(())
 }
 
 #[tokio::test]

@@ -515,3 +515,36 @@ async fn another_project_of_the_same_name_is_not_open_to_old_robots() -> anyhow:
     assert_eq!((begins("team").await?, begins("other").await?), (403, 202));
     Ok(())
 }
+
+/// Whether there is one is not told to who may not see it.
+#[tokio::test]
+async fn the_number_of_a_private_project_is_as_any_other() -> anyhow::Result<()> {
+    let (registry, admin) = start(&[]).await?;
+    let account = json!({"username": "dev", "password": PASSWORD});
+    assert_eq!(admin.manage(Method::POST, "/users", account).await?.0, 201);
+    let dev = registry.client().login("dev", PASSWORD);
+    let make = async |name: &str, public: bool| {
+        let project = json!({"project_name": name, "public": public});
+        let made = admin.manage(Method::POST, "/projects", project).await?;
+        anyhow::ensure!(made.0 == 201);
+        let (_, made) = admin
+            .manage(Method::GET, &format!("/projects/{name}"), Value::Null)
+            .await?;
+        Ok(made["project_id"].clone())
+    };
+    let (private, public) = (make("secret", false).await?, make("open", true).await?);
+    for (client, unseen) in [(registry.client(), 401), (&dev, 404)] {
+        let ask = async |number: &Value| {
+            let path = format!("/projects/{number}");
+            let (status, answer) = client.manage(Method::GET, &path, Value::Null).await?;
+            let error = &answer["errors"][0];
+            let said = format!("{} {}", error["code"], error["message"]);
+            anyhow::Ok((status, said.replace(&number.to_string(), "N")))
+        };
+        let (status, said) = ask(&private).await?;
+        assert_eq!(status, unseen, "{said}");
+        assert_eq!((status, said), ask(&json!(987_654)).await?);
+        assert_eq!(ask(&public).await?.0, 200);
+    }
+    Ok(())
+}
