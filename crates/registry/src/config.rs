@@ -380,7 +380,7 @@ pub struct GcConfig {
     /// that nobody pulls.
     pub untagged_grace: DurationNs,
     /// How long a manifest stays that was pushed by its digest and never had a tag or an index, from its
-    /// last pull on; 0 is for ever.
+    /// last pull on; 0 is for ever: those who pull may name it by its digest only.
     pub never_tagged_grace: DurationNs,
     /// How long a blob stays that no manifest needs: a push has to finish within this time.
     pub blob_grace: DurationNs,
@@ -413,7 +413,7 @@ impl Default for GcConfig {
             enabled: true,
             interval: DurationNs::from_secs(10),
             untagged_grace: DurationNs::from_secs(24 * 3600),
-            never_tagged_grace: DurationNs::from_secs(30 * 24 * 3600),
+            never_tagged_grace: DurationNs(0),
             blob_grace: DurationNs::from_secs(2 * 3600),
             running_lifetime: DurationNs::from_secs(24 * 3600),
             running_lost_percent_max: 50,
