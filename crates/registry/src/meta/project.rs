@@ -66,7 +66,9 @@ async fn may_push_anywhere(tx: &mut Tx<'_>, who: &Who) -> Result<bool, sqlx::Err
         Some(row) => Some(row.try_get(0)?),
         None => None,
     };
-    let given = given.map(|given| permissions(&given)).unwrap_or_default();
+    let given = given
+        .map(|given| permissions(&given, None))
+        .unwrap_or_default();
     Ok(given.iter().any(|given| given.allows("*", Action::Push)))
 }
 
