@@ -178,10 +178,13 @@ projects:
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(64), "{said}");
         assert!(said.contains("replace_images: true"), "{said}");
+        assert!(output.stdout.is_empty(), "{output:?}");
     }
     let meant = file.replace("upstream: hub", "upstream: hub, replace_images: true");
     let done = applied(&registry, &meant).await?;
-    assert_eq!(done, "project team: a cache of hub\n");
+    let steps = "registry hub: made known\nproject team: a cache of hub\n";
+    assert_eq!(done, steps);
     assert_eq!(applied(&registry, &meant).await?, "");
+    assert_eq!(applied(&registry, file).await?, "", "it is one already");
     Ok(())
 }

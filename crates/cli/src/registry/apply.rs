@@ -79,9 +79,6 @@ struct Project {
     upstream: Option<String>,
     /// Whether what that registry has may take the place of images that the project has.
     replace_images: bool,
-    /// How many repositories it has.
-    #[serde(skip)]
-    repositories: i64,
     /// Its own labels.
     labels: Option<BTreeMap<String, Label>>,
     /// Its number.
@@ -271,7 +268,6 @@ async fn read(
         members: Some(members.iter().map(member).collect()),
         upstream: Some(upstreams::of_project(&project, numbers)),
         replace_images: false,
-        repositories: project["repo_count"].as_i64().unwrap_or_default(),
         labels: None,
         id: project["project_id"].as_i64(),
         rules,
@@ -310,7 +306,6 @@ fn plan(
         .filter(|_| wanted.upstream != is.upstream)
     {
         let replaces = wanted.replace_images;
-        upstreams::check_replaces(name, upstream, replaces, is.repositories)?;
         steps.push(upstreams::plan_project(name, upstream, replaces, numbers)?);
     }
     if let Some(rules) = &wanted.rules {
@@ -431,15 +426,9 @@ rules:
         let step = "no cache any more: PUT /projects/team";
         assert_eq!(steps("upstream: ''", "upstream: hub"), [step]);
         assert!(steps("upstream: hub", "upstream: hub").is_empty());
-        let has_images = Project {
-            repositories: 3,
-            ..project("upstream: ''")
-        };
         let numbers = BTreeMap::from([("hub".to_owned(), 7)]);
-        let hub = |more: &str| plan("team", &project(more), &has_images, &numbers);
-        let refused = hub("upstream: hub").unwrap_err().to_string();
-        assert!(refused.contains("3 repositories"), "{refused}");
-        let replaces = hub("{upstream: hub, replace_images: true}").unwrap();
+        let replaces = project("{upstream: hub, replace_images: true}");
+        let replaces = plan("team", &replaces, &project("upstream: ''"), &numbers).unwrap();
         let body = replaces.first().and_then(|(_, asked)| asked.body.clone());
         assert_eq!(body.unwrap()["replace_images"], true);
         let unknown = project("upstream: other");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::super::asked::Client;
-use super::{GROUP, Rule, Wanted};
+use super::{GROUP, Rule, Wanted, upstreams};
 use crate::error::CliError;
 
 /// Refuses a file that names what is not there, or says what cannot be.
@@ -31,7 +31,8 @@ pub(super) async fn check(client: &Client, wanted: &Wanted) -> Result<(), CliErr
     }
     require(client, "account", ("/users/search", "username"), &accounts).await?;
     let listed = ("/usergroups/search", "group_name");
-    require(client, "group", listed, &groups).await
+    require(client, "group", listed, &groups).await?;
+    upstreams::check_replaces(client, wanted).await
 }
 
 /// Whether a project may have the name, as far as its letters go.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::asked::{Asked, Client};
+use super::super::asked::{self, Asked, Client};
 use super::super::upstreams::set_upstream;
 use super::{Does, Step, Wanted};
 use crate::error::CliError;
@@ -115,19 +115,29 @@ pub(super) fn of_project(project: &Value, numbers: &Numbers) -> String {
 }
 
 /// Refuses to have another registry take the place of a project's images, unless the file says so.
-pub(super) fn check_replaces(
-    name: &str,
-    upstream: &str,
-    replaces: bool,
-    repositories: i64,
-) -> Result<(), CliError> {
-    if replaces || upstream.is_empty() || repositories == 0 {
-        return Ok(());
+pub(super) async fn check_replaces(client: &Client, wanted: &Wanted) -> Result<(), CliError> {
+    let known = known(client, wanted).await?;
+    for (name, project) in &wanted.projects {
+        let upstream = project.upstream.as_deref().unwrap_or_default();
+        if upstream.is_empty() || project.replace_images {
+            continue;
+        }
+        let is = match client.ask(Asked::get(asked::project(name))).await {
+            Err(CliError::Refused { status: 404, .. }) => continue,
+            is => is?,
+        };
+        let is_cache = known
+            .get(upstream)
+            .is_some_and(|known| known["id"] == is["registry_id"]);
+        let count = is["repo_count"].as_i64().unwrap_or_default();
+        if count > 0 && !is_cache {
+            return Err(CliError::Usage(format!(
+                "project {name} has {count} repositories: as a cache it shows what {upstream} has in \
+                 their place; replace_images: true says that this is meant"
+            )));
+        }
     }
-    Err(CliError::Usage(format!(
-        "project {name} has {repositories} repositories: as a cache it shows what {upstream} has in their \
-         place; replace_images: true says that this is meant"
-    )))
+    Ok(())
 }
 
 /// What makes a project a cache, or none.
