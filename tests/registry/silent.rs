@@ -104,6 +104,29 @@ async fn who_does_not_wait_for_a_silent_server_takes_nothing_with_him() -> anyho
     wait_for_status(client, "/v2/app/tags/list", 200).await
 }
 
+/// It takes the turn of a long list.
+#[tokio::test]
+async fn a_look_at_what_would_go_ends_and_leaves_others_their_turns() -> anyhow::Result<()> {
+    let Some((registry, tunnel)) = start("1s").await? else {
+        return Ok(());
+    };
+    let client = registry.client();
+    let look = async || {
+        let look = json!({"dry_run": true});
+        anyhow::Ok(client.manage(Method::POST, "/system/gc", look).await?.0)
+    };
+    for words in ["TEMP TABLE look", "UPDATE look"] {
+        tunnel.lose(Said::Here, words.as_bytes(), Then::Silent);
+        for _ in 0..2 {
+            assert_eq!(look().await?, 503, "{words}");
+        }
+    }
+    tunnel.mend();
+    assert_eq!(look().await?, 200);
+    assert_eq!(labels(client).await?, [Value::Null; 0]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_was_silent_to_all_is_there_again() -> anyhow::Result<()> {
     let Some((registry, tunnel)) = start("1s").await? else {

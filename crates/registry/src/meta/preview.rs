@@ -9,6 +9,7 @@ use super::Meta;
 use super::change::bound;
 use super::companion::is_about;
 use super::error::Failure;
+use super::lent::within;
 use super::link::Kind;
 use super::review::{Graces, Removed, Untagged};
 use super::rules;
@@ -131,17 +132,24 @@ impl Meta {
     ) -> Result<Removed, Error> {
         let stop = stop.clone();
         self.long(async move |meta| {
+            let answer_max = meta.answer_max;
+            let own = within(answer_max, meta.place.own()).await.flatten();
             let mut preview = Preview {
-                connection: meta.place.own().await.map_err(Failure::from)?,
+                connection: own.map_err(Failure::from)?,
                 removed: Removed::default(),
                 may_never_tagged_go: graces.never_tagged_ms > 0,
             };
             let notes = in_words_of(meta.place.engine(), NOTES);
             let before_ms = meta.now_ms().saturating_sub(graces.untagged_ms);
-            let begun = preview.begin(&notes, untagged, before_ms).await;
-            begun.map_err(Failure::from)?;
+            let begun = within(answer_max, preview.begin(&notes, untagged, before_ms));
+            begun.await.flatten().map_err(Failure::from)?;
             for kind in [Kind::Manifest, Kind::Link, Kind::Blob] {
-                while !stop.is_cancelled() && preview.part(kind).await? {}
+                while !stop.is_cancelled() {
+                    let part = within(answer_max, preview.part(kind)).await;
+                    if !part.map_err(Failure::from)?? {
+                        break;
+                    }
+                }
             }
             Ok(preview.removed)
         })
