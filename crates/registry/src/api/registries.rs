@@ -92,7 +92,7 @@ struct Ping {
 
 impl Change {
     /// What is known with what changes.
-    fn on(self, known: UpstreamText, sealer: &Sealer) -> Result<UpstreamText, Error> {
+    fn on(self, known: &UpstreamText, sealer: &Sealer) -> Result<UpstreamText, Error> {
         let request = self.request()?;
         let moves = request.url.is_some() && request.credential.is_none();
         let text = request.on(known.clone(), sealer)?;
@@ -323,7 +323,7 @@ async fn update(admin: Admin, Path(id): Path<i64>, Body(change): Body<Change>) -
         let update = SetUpstream {
             who: admin.who(),
             id: Some(id),
-            text: change.on(known.text, admin.registry.sealer())?,
+            text: change.on(&known.text, admin.registry.sealer())?,
         };
         admin.registry.meta().change(update).await.map(|_| ())
     })
@@ -341,7 +341,7 @@ async fn ping(admin: Admin, Body(asked): Body<Ping>) -> Outcome<()> {
         if text.name.is_empty() {
             text.name = UNNAMED.to_owned();
         }
-        let text = asked.change.on(text, admin.registry.sealer())?;
+        let text = asked.change.on(&text, admin.registry.sealer())?;
         admin
             .registry
             .proxy()

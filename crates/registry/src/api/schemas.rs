@@ -33,12 +33,12 @@ impl Default for Schemas {
 impl Schemas {
     /// Content in JSON that is sent.
     pub(super) fn sent<T: JsonSchema>(&mut self) -> Value {
-        in_json(self.sent.subschema_for::<T>())
+        in_json(&self.sent.subschema_for::<T>())
     }
 
     /// Content in JSON that is answered.
     pub(super) fn answered<T: JsonSchema>(&mut self) -> Value {
-        in_json(self.answered.subschema_for::<T>())
+        in_json(&self.answered.subschema_for::<T>())
     }
 
     /// What varies in a path.
@@ -61,7 +61,7 @@ impl Schemas {
     }
 }
 
-fn in_json(schema: Schema) -> Value {
+fn in_json(schema: &Schema) -> Value {
     json!({"application/json": {"schema": schema}})
 }
 
