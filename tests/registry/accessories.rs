@@ -137,6 +137,49 @@ async fn what_is_about_others_is_told_with_them() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What stays with its subject keeps what is about it.
+#[tokio::test]
+async fn what_is_about_what_stays_stays() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let image = client.push_image("team/app", "v1", &bytes(1, 10)).await?;
+    let sbom = refer(client, &image, SBOM).await?;
+    let set = format!("{}?tag=sbom", sha256(&sbom));
+    let put = client.put_manifest("team/app", &set, MANIFEST, &sbom);
+    assert_eq!(put.await?.status(), 201);
+    let signature = about(&sbom, ".sig");
+    client
+        .push_image("team/app", &signature, &bytes(2, 10))
+        .await?;
+    let path = format!("{REPO}/artifacts/sbom/tags/sbom");
+    let removed = client.manage(Method::DELETE, &path, Value::Null).await?;
+    assert_eq!(removed.0, 200, "{}", removed.1);
+    let tags = client.json("/v2/team/app/tags/list").await?;
+    assert_eq!(tags["tags"], json!([signature, "v1"]));
+    Ok(())
+}
+
+/// Who names two after each other hides neither.
+#[tokio::test]
+async fn what_is_about_each_other_is_listed() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let mut pair = Vec::new();
+    for seed in [1, 2] {
+        pair.push(client.push_image("team/app", "x", &bytes(seed, 10)).await?);
+    }
+    for (one, other) in [(0, 1), (1, 0)] {
+        let set = format!("{}?tag={}", sha256(&pair[one]), about(&pair[other], ""));
+        let put = client.put_manifest("team/app", &set, MANIFEST, &pair[one]);
+        assert_eq!(put.await?.status(), 201);
+    }
+    let gone = client.status(Method::DELETE, "/v2/team/app/manifests/x");
+    assert_eq!(gone.await?, 202);
+    let first = about(&pair[1], "");
+    assert_eq!(listed(client, &format!("{REPO}/artifacts")).await?, [first]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_belongs_to_nothing_else_is_listed() -> anyhow::Result<()> {
     let registry = Registry::start(Kind::Files, &[]).await?;

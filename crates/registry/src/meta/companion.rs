@@ -32,15 +32,16 @@ macro_rules! is_about {
 }
 pub(super) use is_about;
 
-/// That a manifest `s` is what another one is about, as a tag `t` of that one says. Most tags say nothing
-/// of the kind, so that nothing is looked up for them.
+/// That a manifest `s` is what another one is about, as a tag `t` of that one says: one that was there
+/// before, as two cannot be about each other. Most tags say nothing of the kind, so that nothing is looked
+/// up for them.
 macro_rules! is_subject {
     ($manifest:literal) => {
         concat!(
             "SUBSTR(t.name, 1, 7) = 'sha256-' AND SUBSTR(t.name, 72, 1) IN ('', '.') \
              AND s.digest = REPLACE(SUBSTR(t.name, 1, 71), '-', ':') AND s.repo_id = ",
             $manifest,
-            ".repo_id AND s.id <> ",
+            ".repo_id AND s.id < ",
             $manifest,
             ".id"
         )
@@ -80,16 +81,23 @@ pub(super) async fn remove(
     Ok(())
 }
 
-/// The same of a manifest that lost a tag, if no tag and no index has it any more.
+/// The same of a manifest that lost a tag, if no tag and no index has it any more, and it is about nothing
+/// that is there, with which it stays.
 pub(super) async fn remove_with_last(
     tx: &mut Tx<'_>,
     repo: &RepoName,
     lost: &Target<'_>,
 ) -> Result<(), Failure> {
-    match tag::is_had(tx, lost).await? {
-        true => Ok(()),
-        false => remove(tx, repo, lost).await,
+    let subject = bound!(
+        "SELECT 1 FROM manifest m JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject \
+         WHERE m.id = $1",
+        lost.manifest_id,
+    );
+    let is_about = subject.fetch_optional(&mut *tx.conn).await?.is_some();
+    if is_about || tag::is_had(tx, lost).await? {
+        return Ok(());
     }
+    remove(tx, repo, lost).await
 }
 
 impl Meta {
