@@ -219,6 +219,31 @@ async fn of_a_copy_that_is_refused_nothing_stays() -> anyhow::Result<()> {
     .await
 }
 
+/// Its tag is set last: who pulls by it gets all of it or what was there before.
+#[tokio::test]
+async fn a_copy_whose_signature_is_refused_sets_no_tag() -> anyhow::Result<()> {
+    let registry = Registry::start(Kind::Files, &[]).await?;
+    let client = registry.client();
+    let image = client.push_image("dev/app", "v1", &bytes(1, 500)).await?;
+    let signature = format!("{}.sig", sha256(&image).replace(':', "-"));
+    for (repo, seed) in [("dev/app", 2), ("prod/app", 3)] {
+        client
+            .push_image(repo, &signature, &bytes(seed, 500))
+            .await?;
+    }
+    let before = client.push_image("prod/app", "v1", &bytes(4, 500)).await?;
+    let rule = json!({"kind": "immutable", "tags": "sha256-*"});
+    let made = ask(client, Method::POST, "/projects/prod/rules", rule);
+    assert_eq!(made.await?.0, 201);
+    let copy = "/projects/prod/repositories/app/artifacts?from=dev/app:v1";
+    assert_eq!(ask(client, Method::POST, copy, Value::Null).await?.0, 412);
+    let pulled = client.get("/v2/prod/app/manifests/v1").await?;
+    assert_eq!(pulled, Some(before));
+    let path = format!("/v2/prod/app/manifests/{}", sha256(&image));
+    assert_eq!(client.get(&path).await?, None);
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_there_before_a_copy_stays_if_that_is_refused() -> anyhow::Result<()> {
     let env = [
@@ -280,6 +305,13 @@ async fn what_is_brought_back_is_whole() -> anyhow::Result<()> {
     let back = undelete("app", "v1").await?;
     assert_eq!(back.0, 200, "{back:?}");
     assert_eq!(tags("dev/app").await?, json!([sig, "v1"]));
+    let of_tag = "/projects/dev/logs?q=resource%3Ddev/app:v1,operation%3Dcreate";
+    let (_, told) = ask(client, Method::GET, of_tag, Value::Null).await?;
+    assert_eq!(
+        told.as_array().map(Vec::len),
+        Some(2),
+        "pushed and back: {told}"
+    );
 
     // An index with what it names, each removed by its digest.
     let part = client

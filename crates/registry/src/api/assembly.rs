@@ -91,8 +91,8 @@ impl<'s> Assembly<'s> {
         }
     }
 
-    /// Puts a manifest with these tags and all that belongs to it. Each is put as it was found, whatever
-    /// becomes of it meanwhile.
+    /// Puts a manifest and all that belongs to it, and then points these tags to it. Each is put as it was
+    /// found, whatever becomes of it meanwhile.
     pub(super) async fn run(
         &mut self,
         whole: Arc<ManifestRow>,
@@ -101,7 +101,9 @@ impl<'s> Assembly<'s> {
         let digest = Digest::parse(&whole.digest)?;
         let (mut seen, mut found) = (HashSet::from([digest.clone()]), 1);
         let mut waiting = Vec::new();
-        self.divide(whole, digest, tags, &mut waiting).await?;
+        let (first, of_first) = (Arc::clone(&whole), digest.clone());
+        self.divide(first, of_first, Vec::new(), &mut waiting)
+            .await?;
         while let Some(next) = waiting.pop() {
             let (digest, tags) = match next {
                 Next::Divide(digest, tags) => (digest, tags),
@@ -123,7 +125,10 @@ impl<'s> Assembly<'s> {
             }
             self.divide(row, digest, tags, &mut waiting).await?;
         }
-        Ok(())
+        match tags.is_empty() {
+            true => Ok(()),
+            false => self.put(&whole, digest, tags).await,
+        }
     }
 
     /// Has a manifest put after its parts, and what comes along after it.

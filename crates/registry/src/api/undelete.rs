@@ -73,7 +73,7 @@ impl Undelete {
         let set = SetTag {
             who: self.who.clone(),
             repo: self.repo.clone(),
-            tag: tag.clone(),
+            tag,
             digest: digest.clone(),
             untagged_grace_ms: self.registry.untagged_grace_ms(),
             event: EVENT,
@@ -81,7 +81,7 @@ impl Undelete {
         let mut assembly = Assembly::new(self, &self.registry, &self.who, &self.repo).back();
         let pointed = async {
             if let Some(row) = self.find(digest).await? {
-                assembly.run(row, vec![tag]).await?;
+                assembly.run(row, Vec::new()).await?;
             }
             self.registry.meta().change(set).await
         };
