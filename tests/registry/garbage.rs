@@ -270,6 +270,13 @@ async fn a_repository_goes_with_the_last_thing_of_it() -> anyhow::Result<()> {
     let put = client.finish(&begun, &more, b"more".to_vec());
     assert_eq!(put.await?.status(), 201);
     only_tagged().await?;
+    // Nothing of this one waits to be looked at.
+    let put = client.put_manifest("team/deleted", &by_digest, INDEX, empty.as_bytes());
+    assert_eq!(put.await?.status(), 201);
+    let path = format!("/v2/team/deleted/manifests/{by_digest}");
+    assert_eq!(client.status(Method::DELETE, &path).await?, 202);
+    let purge = client.manage(Method::POST, "/projects/team/purge", Value::Null);
+    assert_eq!(purge.await?.0, 200);
     for (path, status) in [
         ("/projects/team", 409),
         ("/projects/team/repositories/tagged", 200),

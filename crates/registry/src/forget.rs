@@ -1,10 +1,12 @@
-//! What is remembered for a time only: the audit trail, and where tags pointed.
+//! What is remembered for a time only: the audit trail, where tags pointed, and repositories of which that
+//! was the last.
 
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::meta::{Excess, ForgetAudit, ForgetHistory, LongHistory};
+use crate::meta::{Excess, ForgetAudit, ForgetHistory, ForgetRepos, LongHistory};
 use crate::registry::Registry;
+use crate::who::Who;
 
 /// Records that one transaction forgets, so that pushes need not wait long.
 const RECORDS_MAX: i64 = 500;
@@ -56,5 +58,15 @@ pub(crate) async fn history(registry: &Registry, stop: &CancellationToken) -> Re
     for long in meta.long_histories(max, TAGS_MAX).await? {
         forget(grace_ms, Some(long)).await?;
     }
+    Ok(())
+}
+
+/// Removes repositories that have nothing any more.
+pub(crate) async fn repos(registry: &Registry, stop: &CancellationToken) -> Result<(), Error> {
+    let forget = || ForgetRepos {
+        who: Who::system("gc"),
+        limit: RECORDS_MAX,
+    };
+    while !stop.is_cancelled() && registry.meta().change(forget()).await? > 0 {}
     Ok(())
 }

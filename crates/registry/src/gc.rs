@@ -76,6 +76,9 @@ pub(crate) async fn run(registry: &Registry, stop: &CancellationToken) {
             if let Err(error) = forget::history(registry, stop).await {
                 tracing::warn!(%error, "it was not forgotten where tags pointed");
             }
+            if let Err(error) = forget::repos(registry, stop).await {
+                tracing::warn!(%error, "empty repositories were not removed");
+            }
         }
         let may_sweep = config.enabled && !registry.settings().is_read_only();
         if may_sweep && swept.elapsed() >= config.sweep_interval.as_std() {

@@ -110,7 +110,7 @@ pub(crate) use listing::{Column, Kind, Listed, Listing, Operand, Test};
 pub(crate) use manifest::{Content, ManifestRow, PutManifest, Stored, unknown as unknown_manifest};
 pub(crate) use member::{Holder, Member, SetMember};
 pub(crate) use outbox::{Acknowledge, Event, Tell};
-pub(crate) use project::{NewProjects, UNLIMITED};
+pub(crate) use project::{ForgetRepos, NewProjects, UNLIMITED};
 pub(crate) use purge::{Hasten, Purge};
 pub(crate) use quota::Quota;
 pub(crate) use referrer::{Referrer, ReferrersPage};

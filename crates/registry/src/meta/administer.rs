@@ -15,7 +15,7 @@ use super::list::Reach;
 use super::listing::{Column, Kind, Listed, Listing, Operand, Source, Test};
 use super::member;
 use super::outbox::{Event, tell};
-use super::project::{make_project, tell_made, told};
+use super::project::{forget_empty_repos, make_project, tell_made, told};
 use super::revocation::{Subject, revoke};
 use super::robots;
 use super::search::visible;
@@ -363,7 +363,7 @@ pub(super) async fn project_id(tx: &mut Tx<'_>, name: &str) -> Result<i64, Failu
     }
 }
 
-/// Removes a project that has no repositories. Uploads to it are cancelled.
+/// Removes a project that has no repositories, or empty ones. Uploads to it are cancelled.
 pub(crate) struct DeleteProject {
     pub(crate) who: Who,
     pub(crate) name: String,
@@ -380,6 +380,7 @@ impl Change for DeleteProject {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let id = project_id(tx, &self.name).await?;
+        forget_empty_repos(tx, &self.who, id).await?;
         let used = bound!("SELECT COUNT(*) FROM repo WHERE project_id = $1", id);
         if first(&used.fetch_one(&mut *tx.conn).await?)? > 0 {
             let message = format!("project {} has repositories; delete them first", self.name);

@@ -1,10 +1,13 @@
 //! Projects and their repositories.
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::account::permissions;
-use super::change::{Tx, bound, first};
+use super::cache::Touched;
+use super::change::{Change, Tx, bound, first};
 use super::error::Failure;
 use super::outbox::{Event, tell};
 use super::setting;
@@ -194,26 +197,86 @@ pub(super) async fn ensure_repo(
     Ok(RepoId { project, repo })
 }
 
-/// Removes a repository that has nothing and of which nobody said anything: what was to come did not.
-/// Where a tag pointed once, or a manifest can be brought back, it stays. A push makes it again.
+/// That a repository `r` has nothing, and that nobody said anything of it. Where a tag pointed once, or a
+/// manifest can be brought back, there is something.
+macro_rules! is_empty {
+    () => {
+        "r.description = '' \
+         AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.repo_id = r.id) \
+         AND NOT EXISTS (SELECT 1 FROM manifest o WHERE o.repo_id = r.id) \
+         AND NOT EXISTS (SELECT 1 FROM removed_manifest o WHERE o.repo_id = r.id) \
+         AND NOT EXISTS (SELECT 1 FROM tag_history o WHERE o.repo_id = r.id)"
+    };
+}
+
+/// Removes a repository if it is empty: what was to come did not. A push makes it again.
 pub(super) async fn forget_empty_repo(
     tx: &mut Tx<'_>,
     who: &Who,
     repo_id: i64,
 ) -> Result<(), Failure> {
-    let forgotten = bound!(
-        "DELETE FROM repo WHERE id = $1 AND description = '' \
-         AND NOT EXISTS (SELECT 1 FROM repo_blob WHERE repo_id = $1) \
-         AND NOT EXISTS (SELECT 1 FROM manifest WHERE repo_id = $1) \
-         AND NOT EXISTS (SELECT 1 FROM removed_manifest WHERE repo_id = $1) \
-         AND NOT EXISTS (SELECT 1 FROM tag_history WHERE repo_id = $1) RETURNING name",
-        repo_id,
+    let sql = concat!(
+        "SELECT r.id, r.name FROM repo r WHERE r.id = $1 AND ",
+        is_empty!()
     );
-    if let Some(row) = forgotten.fetch_optional(&mut *tx.conn).await? {
-        let name: String = row.try_get(0)?;
-        let repo = RepoName::parse(&name)?;
+    let found = bound!(sql, repo_id).fetch_all(&mut *tx.conn).await?;
+    forget_repos(tx, who, &found).await
+}
+
+/// Removes the repositories of a project that are empty.
+pub(super) async fn forget_empty_repos(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    project: i64,
+) -> Result<(), Failure> {
+    let sql = concat!(
+        "SELECT r.id, r.name FROM repo r WHERE r.project_id = $1 AND ",
+        is_empty!()
+    );
+    let found = bound!(sql, project).fetch_all(&mut *tx.conn).await?;
+    forget_repos(tx, who, &found).await
+}
+
+async fn forget_repos(tx: &mut Tx<'_>, who: &Who, found: &[AnyRow]) -> Result<(), Failure> {
+    for row in found {
+        let id: i64 = first(row)?;
+        bound!("DELETE FROM repo WHERE id = $1", id)
+            .execute(&mut *tx.conn)
+            .await?;
+        let repo = RepoName::parse(row.try_get(1)?)?;
         let event = Event::new("delete_repository", "repository", repo.as_str());
         tell(tx, who, &event.in_repo(&repo)).await?;
     }
     Ok(())
+}
+
+/// Removes repositories that became empty where nobody looked.
+pub(crate) struct ForgetRepos {
+    pub(crate) who: Who,
+    /// How many of them one transaction removes.
+    pub(crate) limit: i64,
+}
+
+#[async_trait]
+impl Change for ForgetRepos {
+    /// How many.
+    type Out = usize;
+    const NAME: &'static str = "forget_repos";
+    /// What is not forgotten is forgotten once more.
+    const IS_DURABLE: bool = false;
+
+    fn touches(&self, _out: &Self::Out) -> Touched<'_> {
+        Touched::Repos
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<usize, Failure> {
+        let sql = concat!(
+            "SELECT r.id, r.name FROM repo r WHERE ",
+            is_empty!(),
+            " LIMIT $1"
+        );
+        let found = bound!(sql, self.limit).fetch_all(&mut *tx.conn).await?;
+        forget_repos(tx, &self.who, &found).await?;
+        Ok(found.len())
+    }
 }
