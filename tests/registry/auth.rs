@@ -74,6 +74,8 @@ async fn the_first_password_is_forgotten_once_it_was_changed() -> anyhow::Result
     registry.stop().await?;
     registry.start_again().await?;
     assert!(!file.exists());
+    let old = std::fs::read_to_string(file.with_extension("old"))?;
+    assert!(old.trim().len() > 10, "it may be that of another database");
     let admin = registry.client().login("admin", PASSWORD);
     assert_eq!(admin.status(Method::GET, "/v2/").await?, 200);
     Ok(())

@@ -26,15 +26,21 @@ pub(crate) struct FirstAdmin {
 
 impl FirstAdmin {
     /// Makes the first administrator, if there is none; finishes what a start that was killed began, and
-    /// forgets a password that was changed since.
+    /// puts a password aside that was changed since.
     pub(crate) async fn ensure(meta: &Meta, directory: &Path) -> Result<Option<Self>, Error> {
         let file = directory.join(FILE);
         let new = file.with_extension("new");
         let failed = |error| Error::internal("keeping the first password", &error);
         if meta.has_admin().await? {
-            left(meta, &file).await?;
+            if let Some((_, false)) = left(meta, &file).await? {
+                // It may be that of another database.
+                std::fs::rename(&file, file.with_extension("old")).map_err(failed)?;
+            }
             return match left(meta, &new).await? {
-                Some(password) => Self::keep(password, &new, file).map(Some).map_err(failed),
+                Some((password, true)) => {
+                    Self::keep(password, &new, file).map(Some).map_err(failed)
+                }
+                Some((_, false)) => std::fs::remove_file(new).map(|()| None).map_err(failed),
                 None => Ok(None),
             };
         }
@@ -68,19 +74,17 @@ impl FirstAdmin {
     }
 }
 
-/// The password in a file that an earlier start left. One that is nobody's, as it was changed or as
-/// another process that shares the database was first, is removed.
-async fn left(meta: &Meta, new: &Path) -> Result<Option<String>, Error> {
-    let Ok(text) = std::fs::read_to_string(new) else {
+/// The password in a file that an earlier start left, and whether it is the account's: it may have been
+/// changed, or another process that shares the database have been first.
+async fn left(meta: &Meta, file: &Path) -> Result<Option<(String, bool)>, Error> {
+    let Ok(text) = std::fs::read_to_string(file) else {
         return Ok(None);
     };
     let account = meta.account(NAME).await?;
     let hash = account.as_ref().map(|account| account.password.as_str());
-    if Arc::new(Passwords::new()).check(text.trim(), hash).await? {
-        return Ok(Some(text.trim().to_owned()));
-    }
-    let _ = std::fs::remove_file(new);
-    Ok(None)
+    let password = text.trim().to_owned();
+    let holds = Arc::new(Passwords::new()).check(&password, hash).await?;
+    Ok(Some((password, holds)))
 }
 
 fn write(path: &Path, password: &str) -> std::io::Result<()> {
