@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, Row};
 
 use super::account::permissions;
 use super::cache::Touched;
@@ -197,15 +198,18 @@ pub(super) async fn ensure_repo(
     Ok(RepoId { project, repo })
 }
 
-/// That a repository `r` has nothing, and that nobody said anything of it. Where a tag pointed once, or a
-/// manifest can be brought back, there is something.
-macro_rules! is_empty {
-    () => {
-        "r.description = '' \
-         AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.repo_id = r.id) \
-         AND NOT EXISTS (SELECT 1 FROM manifest o WHERE o.repo_id = r.id) \
-         AND NOT EXISTS (SELECT 1 FROM removed_manifest o WHERE o.repo_id = r.id) \
-         AND NOT EXISTS (SELECT 1 FROM tag_history o WHERE o.repo_id = r.id)"
+/// Repositories that have nothing and of which nobody said anything, and what they must meet besides.
+/// Where a tag pointed once, or a manifest can be brought back, there is something.
+macro_rules! empty_repos {
+    ($more:literal) => {
+        concat!(
+            "SELECT r.id, r.name FROM repo r WHERE r.description = '' \
+             AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.repo_id = r.id) \
+             AND NOT EXISTS (SELECT 1 FROM manifest o WHERE o.repo_id = r.id) \
+             AND NOT EXISTS (SELECT 1 FROM removed_manifest o WHERE o.repo_id = r.id) \
+             AND NOT EXISTS (SELECT 1 FROM tag_history o WHERE o.repo_id = r.id)",
+            $more
+        )
     };
 }
 
@@ -215,30 +219,28 @@ pub(super) async fn forget_empty_repo(
     who: &Who,
     repo_id: i64,
 ) -> Result<(), Failure> {
-    let sql = concat!(
-        "SELECT r.id, r.name FROM repo r WHERE r.id = $1 AND ",
-        is_empty!()
-    );
-    let found = bound!(sql, repo_id).fetch_all(&mut *tx.conn).await?;
-    forget_repos(tx, who, &found).await
+    let found = bound!(empty_repos!(" AND r.id = $1"), repo_id);
+    forget_repos(tx, who, found).await.map(|_| ())
 }
 
-/// Removes the repositories of a project that are empty.
+/// Removes the empty repositories of a project, of very many some.
 pub(super) async fn forget_empty_repos(
     tx: &mut Tx<'_>,
     who: &Who,
     project: i64,
 ) -> Result<(), Failure> {
-    let sql = concat!(
-        "SELECT r.id, r.name FROM repo r WHERE r.project_id = $1 AND ",
-        is_empty!()
-    );
-    let found = bound!(sql, project).fetch_all(&mut *tx.conn).await?;
-    forget_repos(tx, who, &found).await
+    let found = bound!(empty_repos!(" AND r.project_id = $1 LIMIT 500"), project);
+    forget_repos(tx, who, found).await.map(|_| ())
 }
 
-async fn forget_repos(tx: &mut Tx<'_>, who: &Who, found: &[AnyRow]) -> Result<(), Failure> {
-    for row in found {
+/// Removes the repositories that a query finds; says how many.
+async fn forget_repos(
+    tx: &mut Tx<'_>,
+    who: &Who,
+    found: Query<'_, Any, AnyArguments>,
+) -> Result<usize, Failure> {
+    let found = found.fetch_all(&mut *tx.conn).await?;
+    for row in &found {
         let id: i64 = first(row)?;
         bound!("DELETE FROM repo WHERE id = $1", id)
             .execute(&mut *tx.conn)
@@ -247,7 +249,7 @@ async fn forget_repos(tx: &mut Tx<'_>, who: &Who, found: &[AnyRow]) -> Result<()
         let event = Event::new("delete_repository", "repository", repo.as_str());
         tell(tx, who, &event.in_repo(&repo)).await?;
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// Removes repositories that became empty where nobody looked.
@@ -270,13 +272,7 @@ impl Change for ForgetRepos {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<usize, Failure> {
-        let sql = concat!(
-            "SELECT r.id, r.name FROM repo r WHERE ",
-            is_empty!(),
-            " LIMIT $1"
-        );
-        let found = bound!(sql, self.limit).fetch_all(&mut *tx.conn).await?;
-        forget_repos(tx, &self.who, &found).await?;
-        Ok(found.len())
+        let found = bound!(empty_repos!(" LIMIT $1"), self.limit);
+        forget_repos(tx, &self.who, found).await
     }
 }
