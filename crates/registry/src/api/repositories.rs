@@ -561,7 +561,7 @@ async fn undelete(
     Path((project, repository, tag)): Path<(String, String, String)>,
     MaybeBody(request): MaybeBody<Undelete>,
 ) -> Outcome<()> {
-    let done = async {
+    answer(&admin, async {
         let (developer, maintainer) = (Role::Developer, Role::Maintainer);
         admin
             .require_action(&project, Action::Push, developer)
@@ -575,9 +575,8 @@ async fn undelete(
         let (undelete, digest) = (undelete::Undelete::new(&admin, repo), digest.transpose()?);
         let undeleted = async move { undelete.run(tag, digest).await };
         admin.to_its_end("bringing it back", undeleted).await
-    };
-    let done = done.await;
-    admin.outcome(done)
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! While the other registry answers, its list is the truth: who asks for tags wants to know what he can
 //! pull, and of what is only here it may have been removed there. While it does not, its last list is
-//! given, or if there is none any more the tags that are here, with a warning. They come in the order that the specification wants, whatever
-//! order they have there.
+//! given, or if there is none any more the tags that are here, with a warning. They come in the order
+//! that the specification wants, whatever order they have there.
 
 use std::sync::Arc;
 use std::time::Instant;
